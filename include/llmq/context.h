@@ -1,0 +1,32 @@
+/* What a caller lends to a long-running call: where messages go, how to stop, how many threads. */
+#ifndef LLMQ_CONTEXT_H
+#define LLMQ_CONTEXT_H
+
+#include <signal.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum llmq_log_level { LLMQ_LOG_WARNING, LLMQ_LOG_INFO, LLMQ_LOG_DETAIL };
+
+/* A sink for messages and progress. Functions may be NULL: then nothing is delivered. They are
+ * called from the thread that called the library, never concurrently. */
+typedef struct llmq_sink {
+    void *user;
+    void (*message)(void *user, enum llmq_log_level level, const char *text);
+    /* `what` names the stage ("block 3/32"), done and total count its steps. */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+} llmq_sink;
+
+typedef struct llmq_context {
+    llmq_sink sink;
+    const volatile sig_atomic_t *interrupt; /* non-zero: stop soon; NULL: never */
+    int threads;                            /* <= 0: all cores this process may use */
+} llmq_context;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,65 @@
+/* Measuring a checkpoint, original or quantized: perplexity and per-token log-probabilities. */
+#ifndef LLMQ_EVALUATE_H
+#define LLMQ_EVALUATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/context.h"
+#include "llmq/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Which tokens of a window count.
+ * GPTQ      every token but the first (the convention of the GPTQ and AWQ papers)
+ * LLAMACPP  the second half of each window, as llama.cpp's perplexity tool scores */
+enum llmq_convention { LLMQ_CONVENTION_GPTQ, LLMQ_CONVENTION_LLAMACPP };
+
+typedef struct llmq_eval_options {
+    const char *model;
+    const char *text;   /* text, .jsonl or .json windows */
+    int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048 */
+    int64_t max_tokens; /* 0: all */
+    enum llmq_convention convention;
+    bool dequantize; /* expand packed weights to float32 instead of using the packed product:
+                        slower, for checking the packed kernels */
+} llmq_eval_options;
+
+void llmq_eval_options_init(llmq_eval_options *options);
+
+typedef struct llmq_eval_result {
+    double ppl;      /* exp(nll) */
+    double nll;      /* mean negative log-likelihood per scored token, nats */
+    double nll_stderr; /* standard error of nll, windows as the sampling unit */
+    int64_t tokens;  /* scored */
+    int64_t windows;
+    int64_t ctx;     /* longest window */
+    enum llmq_convention convention;
+    double seconds;
+    uint64_t peak_rss_bytes;
+} llmq_eval_result;
+
+/* Layer-major: every weight is read once, one block is in memory at a time. */
+LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options,
+                                          const llmq_context *ctx, llmq_eval_result *result,
+                                          llmq_error *err);
+
+/* Log-probabilities of a list of tokens: logprobs[t] = log p(ids[t+1] | ids[..t]) for
+ * t = 0 ... count-2, in the caller's array of count-1 doubles. When `logits_path` is not NULL, F32
+ * logits [count, vocab] are written there as a safetensors file with the tensor "logits". */
+LLMQ_NODISCARD enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
+                                           const char *logits_path, const llmq_context *ctx,
+                                           double *logprobs, llmq_error *err);
+
+/* Results as JSON objects; the caller frees the text, NULL when memory is short. */
+char *llmq_eval_json(const llmq_eval_result *result);
+char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs);
+char *llmq_ids_json(const int32_t *ids, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

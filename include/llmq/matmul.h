@@ -1,0 +1,53 @@
+/* Products with quantized weights: y = x * W^T without expanding W.
+ *
+ * The weights are repacked once into a layout for this machine's instruction set. A matrix is
+ * immutable after creation and may be used from many threads at once. */
+#ifndef LLMQ_MATMUL_H
+#define LLMQ_MATMUL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct llmq_qmat llmq_qmat;
+
+/* A quantized matrix in the neutral form: w[n][k] = (codes[n][k] - zeros[n][g]) * scales[n][g].
+ * All arrays stay the caller's and are not referenced after llmq_qmat_create returns. */
+typedef struct llmq_qmat_desc {
+    int64_t n;               /* rows: output features */
+    int64_t k;               /* columns: input features */
+    int bits;                /* 2, 3, 4 or 8 */
+    int64_t group;           /* columns per group, or -1 for one group per row */
+    const uint8_t *codes;    /* [n, k], one code a byte */
+    const float *scales;     /* [n, ceil(k / group)] */
+    const uint8_t *zeros;    /* [n, ceil(k / group)] */
+    const int32_t *group_of; /* [k] group of each column, or NULL for k / group */
+} llmq_qmat_desc;
+
+/* Repack. LLMQ_E_USAGE for impossible sizes or codes out of range, LLMQ_E_MEMORY. */
+LLMQ_NODISCARD enum llmq_status llmq_qmat_create(const llmq_qmat_desc *desc, llmq_qmat **out,
+                                                 llmq_error *err);
+
+/* Releases and sets *q to NULL; accepts a pointer to NULL. */
+void llmq_qmat_free(llmq_qmat **q);
+
+/* Bytes the packed matrix occupies. */
+size_t llmq_qmat_bytes(const llmq_qmat *q);
+
+/* y [m, n] = x [m, k] * W^T, both row-major and contiguous, float32 activations, no overlap.
+ * Uses the OpenMP threads of the caller's setting; the result does not depend on their number. */
+LLMQ_NODISCARD enum llmq_status llmq_qmat_matmul(const llmq_qmat *q, const float *x, int64_t m,
+                                                 float *y, llmq_error *err);
+
+/* Instruction set the kernels use: "ref", "avx2", "avx512", "avx512vnni". */
+const char *llmq_cpu_name(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/* Model folders: finding them, looking into them, tokenizing with them. */
+#ifndef LLMQ_MODEL_H
+#define LLMQ_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/context.h"
+#include "llmq/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Library version, e.g. "0.1.0". */
+const char *llmq_version(void);
+
+/* One line for --version: version, BLAS, instruction set. Static storage. */
+const char *llmq_build_info(void);
+
+/* Folder of a model: `spec` when it is a folder; else a name looked up in $LLMQ_MODELS, ./models,
+ * then the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub: org/name is
+ * models--org--name/snapshots/<refs/main>). *path is the caller's to free.
+ * LLMQ_E_NOT_FOUND: the hint lists where llmq looked. */
+LLMQ_NODISCARD enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err);
+
+/* --- inspect ---------------------------------------------------------------------------------- */
+
+typedef struct llmq_inspect_tensor {
+    char *name;
+    const char *dtype; /* static: "F16", "I32", ... */
+    int rank;
+    uint64_t shape[8]; /* the first eight dimensions */
+    uint64_t bytes;
+} llmq_inspect_tensor;
+
+typedef struct llmq_inspect_report {
+    char *path;
+    char *model_type;   /* of config.json */
+    const char *family; /* llmq's table for it, or NULL when llmq has none */
+    const char *layout; /* "none" for a plain checkpoint, else "gptq", ... */
+    int64_t blocks;
+    int64_t parameters; /* logical weights: a packed matrix counts its codes */
+    int64_t quantized_parameters;
+    int64_t quantized_modules;
+    int bits;            /* 0 for a plain checkpoint */
+    int64_t group;       /* -1: one group per row; 0 for a plain checkpoint */
+    bool sym;
+    uint64_t bytes;      /* of all tensors */
+    double bits_per_weight;           /* 8 * bytes / parameters */
+    double bits_per_quantized_weight; /* codes, scales, zeros and maps per packed weight */
+    int shards;
+    llmq_inspect_tensor *tensors;
+    size_t tensor_count;
+} llmq_inspect_report;
+
+/* Read the headers of the checkpoint `model` (resolved as above); no tensor data is read.
+ * Release the report with llmq_inspect_report_free. */
+LLMQ_NODISCARD enum llmq_status llmq_inspect(const char *model, llmq_inspect_report *report,
+                                             llmq_error *err);
+void llmq_inspect_report_free(llmq_inspect_report *report);
+
+/* --- tokenize --------------------------------------------------------------------------------- */
+
+/* Token ids of UTF-8 text with the model's tokenizer.json, special tokens (BOS and the like)
+ * included when `add_special`. *ids is the caller's to free. */
+LLMQ_NODISCARD enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len,
+                                              bool add_special, int32_t **ids, size_t *count,
+                                              llmq_error *err);
+
+/* --- JSON ------------------------------------------------------------------------------------- */
+
+/* The report as one JSON object, without the tensor list unless `with_tensors`. The caller frees
+ * it; NULL when memory is short. */
+char *llmq_inspect_json(const llmq_inspect_report *report, bool with_tensors);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

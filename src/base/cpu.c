@@ -1,0 +1,95 @@
+/* CPU level and core count: see cpu.h. */
+#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
+#include "base/cpu.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+static const char *const level_names[] = {"ref", "avx2", "avx512", "avx512vnni"};
+
+const char *cpu_level_name(enum cpu_level level) {
+    return level_names[level];
+}
+
+static enum cpu_level detect(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return CPU_REF;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+        return CPU_AVX2;
+    return __builtin_cpu_supports("avx512vnni") ? CPU_AVX512VNNI : CPU_AVX512;
+#else
+    return CPU_REF;
+#endif
+}
+
+enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err) {
+    enum cpu_level best = detect();
+    const char *cap = getenv("LLMQ_CPU");
+    *level = best;
+    if (!cap || !*cap)
+        return LLMQ_OK;
+    for (enum cpu_level l = CPU_REF; l <= CPU_AVX512VNNI; l++) {
+        if (strcmp(cap, level_names[l]) != 0)
+            continue;
+        if (l > best)
+            return error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: this CPU offers %s at most",
+                             cap, level_names[best]);
+        *level = l;
+        return LLMQ_OK;
+    }
+    error_set(err, LLMQ_E_USAGE, "LLMQ_CPU=%s: unknown CPU level", cap);
+    error_hint(err, "use ref, avx2, avx512 or avx512vnni");
+    return LLMQ_E_USAGE;
+}
+
+/* Two integers from a one-line file such as cpu.max ("200000 100000", "max 100000"). */
+static bool read_pair(const char *path, long *a, long *b) {
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    int n = fscanf(f, "%ld %ld", a, b);
+    fclose(f);
+    return n == 2;
+}
+
+static bool read_one(const char *path, long *a) {
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    int n = fscanf(f, "%ld", a);
+    fclose(f);
+    return n == 1;
+}
+
+/* Cores' worth of time the container grants, rounded up; 0 when there is no quota. */
+static int cgroup_quota(void) {
+    long quota = 0, period = 0;
+    bool found = read_pair("/sys/fs/cgroup/cpu.max", &quota, &period) ||
+                 (read_one("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota) &&
+                  read_one("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period));
+    if (!found || quota <= 0 || period <= 0)
+        return 0;
+    return (int)((quota + period - 1) / period);
+}
+
+int cpu_count(void) {
+    int cores = 0;
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cores = CPU_COUNT(&set);
+    if (cores < 1) /* more cores than a cpu_set_t holds */
+        cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int quota = cgroup_quota();
+    if (quota > 0 && quota < cores)
+        cores = quota;
+    return cores > 0 ? cores : 1;
+}

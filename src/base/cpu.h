@@ -1,0 +1,25 @@
+/* What this machine can do: instruction sets and the cores this process may use. */
+#ifndef LLMQ_BASE_CPU_H
+#define LLMQ_BASE_CPU_H
+
+#include "llmq/error.h"
+
+/* Levels are cumulative on their architecture: each implies those listed before it. */
+enum cpu_level {
+    CPU_REF,        /* plain C */
+    CPU_AVX2,       /* AVX2, FMA, F16C */
+    CPU_AVX512,     /* AVX-512 F, BW, DQ, VL */
+    CPU_AVX512VNNI, /* AVX-512 VNNI on top */
+};
+
+/* The best level this machine has, capped by the environment variable LLMQ_CPU
+ * (ref|avx2|avx512|avx512vnni). An unknown value is LLMQ_E_USAGE; a level the machine lacks is
+ * LLMQ_E_UNSUPPORTED. */
+LLMQ_NODISCARD enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err);
+
+const char *cpu_level_name(enum cpu_level level);
+
+/* Cores this process may use: affinity mask and cgroup quota (v1 and v2) both respected, >= 1. */
+int cpu_count(void);
+
+#endif

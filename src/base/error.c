@@ -1,0 +1,107 @@
+/* The one error type: see error.h. */
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    enum llmq_status status;
+    const char *name;
+    int exit_code;
+} statuses[] = {
+    /* clang-format off */
+    {LLMQ_OK,                     "LLMQ_OK",                     0},
+    {LLMQ_E_CHECK,                "LLMQ_E_CHECK",                1},
+    {LLMQ_E_USAGE,                "LLMQ_E_USAGE",                2},
+    {LLMQ_E_INPUT,                "LLMQ_E_INPUT",                3},
+    {LLMQ_E_UNSUPPORTED,          "LLMQ_E_UNSUPPORTED",          3},
+    {LLMQ_E_NOT_FOUND,            "LLMQ_E_NOT_FOUND",            3},
+    {LLMQ_E_IO,                   "LLMQ_E_IO",                   4},
+    {LLMQ_E_MEMORY,               "LLMQ_E_MEMORY",               5},
+    {LLMQ_E_NUMERIC,              "LLMQ_E_NUMERIC",              6},
+    {LLMQ_E_INTERRUPTED,          "LLMQ_E_INTERRUPTED",          130},
+    {LLMQ_E_ST_HEADER_TOO_SMALL,  "LLMQ_E_ST_HEADER_TOO_SMALL",  3},
+    {LLMQ_E_ST_HEADER_TOO_LARGE,  "LLMQ_E_ST_HEADER_TOO_LARGE",  3},
+    {LLMQ_E_ST_HEADER_LENGTH,     "LLMQ_E_ST_HEADER_LENGTH",     3},
+    {LLMQ_E_ST_HEADER_UTF8,       "LLMQ_E_ST_HEADER_UTF8",       3},
+    {LLMQ_E_ST_HEADER_JSON,       "LLMQ_E_ST_HEADER_JSON",       3},
+    {LLMQ_E_ST_OFFSET,            "LLMQ_E_ST_OFFSET",            3},
+    {LLMQ_E_ST_OVERFLOW,          "LLMQ_E_ST_OVERFLOW",          3},
+    {LLMQ_E_ST_MISALIGNED,        "LLMQ_E_ST_MISALIGNED",        3},
+    {LLMQ_E_ST_TENSOR_SIZE,       "LLMQ_E_ST_TENSOR_SIZE",       3},
+    {LLMQ_E_ST_INCOMPLETE_BUFFER, "LLMQ_E_ST_INCOMPLETE_BUFFER", 3},
+    {LLMQ_E_ST_DUPLICATE_TENSOR,  "LLMQ_E_ST_DUPLICATE_TENSOR",  3},
+    /* clang-format on */
+};
+
+const char *llmq_status_name(enum llmq_status status) {
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        if (statuses[i].status == status)
+            return statuses[i].name;
+    return "unknown status";
+}
+
+int llmq_exit_code(enum llmq_status status) {
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        if (statuses[i].status == status)
+            return statuses[i].exit_code;
+    return 3;
+}
+
+enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *fmt, ...) {
+    if (err) {
+        va_list args;
+        va_start(args, fmt);
+        err->code = code;
+        err->sys_errno = 0;
+        err->hint[0] = '\0';
+        vsnprintf(err->message, sizeof err->message, fmt, args);
+        va_end(args);
+    }
+    return code;
+}
+
+enum llmq_status error_errno(llmq_error *err, const char *fmt, ...) {
+    int saved = errno;
+    enum llmq_status code = saved == ENOMEM   ? LLMQ_E_MEMORY
+                            : saved == ENOENT ? LLMQ_E_NOT_FOUND
+                                              : LLMQ_E_IO;
+    char what[sizeof err->message];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    error_set(err, code, "%s: %s", what, strerror(saved));
+    if (err)
+        err->sys_errno = saved;
+    return code;
+}
+
+enum llmq_status error_memory(llmq_error *err, const char *what) {
+    return error_set(err, LLMQ_E_MEMORY, "out of memory for %s", what);
+}
+
+enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char *fmt, ...) {
+    if (err) {
+        char joined[sizeof err->message];
+        va_list args;
+        va_start(args, fmt);
+        int n = vsnprintf(joined, sizeof joined, fmt, args);
+        va_end(args);
+        if (n >= 0 && (size_t)n < sizeof joined)
+            snprintf(joined + n, sizeof joined - (size_t)n, ": %s", err->message);
+        memcpy(err->message, joined, sizeof joined);
+    }
+    return code;
+}
+
+void error_hint(llmq_error *err, const char *fmt, ...) {
+    if (!err)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err->hint, sizeof err->hint, fmt, args);
+    va_end(args);
+}

@@ -1,0 +1,35 @@
+/* How the library reports failure: set the error where it is found, add where it happened on the
+ * way out, clean up once. */
+#ifndef LLMQ_BASE_ERROR_H
+#define LLMQ_BASE_ERROR_H
+
+#include "llmq/error.h"
+
+/* Leave through the function's single `cleanup:` label when `expr` fails. The function declares
+ * `enum llmq_status status = LLMQ_OK;` and ends in `return status;`. */
+#define LLMQ_TRY(expr)                                                                             \
+    do {                                                                                           \
+        status = (expr);                                                                           \
+        if (status != LLMQ_OK)                                                                     \
+            goto cleanup;                                                                          \
+    } while (0)
+
+/* Record a failure; returns `code`. Replaces whatever `err` held; `err` may be NULL. */
+enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *fmt, ...)
+    LLMQ_PRINTF(3, 4);
+
+/* The same for a failed system call: LLMQ_E_IO (LLMQ_E_MEMORY for ENOMEM, LLMQ_E_NOT_FOUND for
+ * ENOENT) with the text of errno appended. */
+enum llmq_status error_errno(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
+
+/* LLMQ_E_MEMORY for an allocation of `what`. */
+enum llmq_status error_memory(llmq_error *err, const char *what);
+
+/* Prepend "<where>: " to the message; returns `code` for use in a return statement. */
+enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char *fmt, ...)
+    LLMQ_PRINTF(3, 4);
+
+/* Set the hint of an error already recorded. */
+void error_hint(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
+
+#endif

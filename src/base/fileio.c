@@ -1,0 +1,342 @@
+/* Files and folders: see fileio.h. */
+#include "base/fileio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+#define COPY_BUFFER ((size_t)1 << 20)
+
+char *path_join(const char *dir, const char *name, llmq_error *err) {
+    size_t dir_len = strlen(dir), name_len = strlen(name);
+    bool slash = dir_len > 0 && dir[dir_len - 1] != '/';
+    char *path = malloc(dir_len + slash + name_len + 1);
+    if (!path) {
+        error_memory(err, "a path");
+        return NULL;
+    }
+    memcpy(path, dir, dir_len);
+    if (slash)
+        path[dir_len] = '/';
+    memcpy(path + dir_len + slash, name, name_len + 1);
+    return path;
+}
+
+const char *path_base(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool path_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool path_is_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* --- positioned access ---------------------------------------------------------------------------
+ */
+
+static enum llmq_status open_with(const char *path, int flags, struct file *f, llmq_error *err) {
+    *f = (struct file){.fd = -1};
+    f->path = strdup(path);
+    if (!f->path)
+        return error_memory(err, "a path");
+    f->fd = open(path, flags | O_CLOEXEC, 0666);
+    struct stat st;
+    if (f->fd < 0 || fstat(f->fd, &st) != 0) {
+        enum llmq_status status = error_errno(err, "%s", path);
+        file_close(f, NULL);
+        return status;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        file_close(f, NULL);
+        return error_set(err, LLMQ_E_INPUT, "%s: not a regular file", path);
+    }
+    f->size = (uint64_t)st.st_size;
+    return LLMQ_OK;
+}
+
+enum llmq_status file_open_read(const char *path, struct file *f, llmq_error *err) {
+    return open_with(path, O_RDONLY, f, err);
+}
+
+enum llmq_status file_open_update(const char *path, struct file *f, llmq_error *err) {
+    return open_with(path, O_RDWR, f, err);
+}
+
+enum llmq_status file_create(const char *path, uint64_t size, struct file *f, llmq_error *err) {
+    enum llmq_status status = open_with(path, O_RDWR | O_CREAT | O_TRUNC, f, err);
+    if (status != LLMQ_OK || size == 0)
+        return status;
+    int rc = posix_fallocate(f->fd, 0, (off_t)size);
+    if (rc != 0) {
+        errno = rc;
+        status = error_errno(err, "%s: cannot reserve %llu bytes", path, (unsigned long long)size);
+        file_close(f, NULL);
+        unlink(path);
+        return status;
+    }
+    f->size = size;
+    return LLMQ_OK;
+}
+
+enum llmq_status file_pread(const struct file *f, void *buf, size_t len, uint64_t offset,
+                            llmq_error *err) {
+    char *p = buf;
+    while (len > 0) {
+        ssize_t n = pread(f->fd, p, len < SSIZE_MAX ? len : SSIZE_MAX, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "%s: reading %zu bytes at %llu", f->path, len,
+                               (unsigned long long)offset);
+        if (n == 0)
+            return error_set(err, LLMQ_E_IO, "%s: ends at byte %llu, %zu more were expected",
+                             f->path, (unsigned long long)offset, len);
+        p += n;
+        len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status file_pwrite(const struct file *f, const void *buf, size_t len, uint64_t offset,
+                             llmq_error *err) {
+    const char *p = buf;
+    while (len > 0) {
+        ssize_t n = pwrite(f->fd, p, len < SSIZE_MAX ? len : SSIZE_MAX, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_errno(err, "%s: writing %zu bytes at %llu", f->path, len,
+                               (unsigned long long)offset);
+        p += n;
+        len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status file_sync(const struct file *f, llmq_error *err) {
+    if (fsync(f->fd) != 0)
+        return error_errno(err, "%s: fsync", f->path);
+    return LLMQ_OK;
+}
+
+enum llmq_status file_close(struct file *f, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (f->path && f->fd >= 0 && close(f->fd) != 0)
+        status = error_errno(err, "%s: close", f->path);
+    free(f->path);
+    *f = (struct file){.fd = -1};
+    return status;
+}
+
+/* --- whole files
+ * ------------------------------------------------------------------------------------ */
+
+enum llmq_status file_read(const char *path, size_t max, char **data, size_t *len,
+                           llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct file f = {.fd = -1};
+    char *buf = NULL;
+    LLMQ_TRY(file_open_read(path, &f, err));
+    if (f.size > max) {
+        status = error_set(err, LLMQ_E_INPUT, "%s: %llu bytes, at most %zu are accepted", path,
+                           (unsigned long long)f.size, max);
+        goto cleanup;
+    }
+    buf = malloc((size_t)f.size + 1);
+    if (!buf) {
+        status = error_set(err, LLMQ_E_MEMORY, "%s: out of memory for %llu bytes", path,
+                           (unsigned long long)f.size);
+        goto cleanup;
+    }
+    LLMQ_TRY(file_pread(&f, buf, (size_t)f.size, 0, err));
+    buf[f.size] = '\0';
+    *data = buf;
+    *len = (size_t)f.size;
+    buf = NULL;
+cleanup:
+    free(buf);
+    file_close(&f, NULL);
+    return status;
+}
+
+/* fsync the folder that holds `path`. */
+static enum llmq_status sync_parent(const char *path, llmq_error *err) {
+    const char *base = path_base(path);
+    if (base == path)
+        return dir_sync(".", err);
+    char *dir = strndup(path, (size_t)(base - path));
+    if (!dir)
+        return error_memory(err, "a path");
+    enum llmq_status status = dir_sync(dir, err);
+    free(dir);
+    return status;
+}
+
+enum llmq_status file_write_atomic(const char *path, const void *data, size_t len,
+                                   llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct file f = {.fd = -1};
+    size_t path_len = strlen(path);
+    char *temp = malloc(path_len + sizeof ".tmp");
+    if (!temp)
+        return error_memory(err, "a path");
+    memcpy(temp, path, path_len);
+    memcpy(temp + path_len, ".tmp", sizeof ".tmp");
+    LLMQ_TRY(file_create(temp, 0, &f, err));
+    LLMQ_TRY(file_pwrite(&f, data, len, 0, err));
+    LLMQ_TRY(file_sync(&f, err));
+    LLMQ_TRY(file_close(&f, err));
+    LLMQ_TRY(path_rename(temp, path, err));
+cleanup:
+    if (status != LLMQ_OK) {
+        file_close(&f, NULL);
+        unlink(temp);
+    }
+    free(temp);
+    return status;
+}
+
+enum llmq_status file_copy(const char *from, const char *to, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct file in = {.fd = -1}, out = {.fd = -1};
+    char *buf = malloc(COPY_BUFFER);
+    if (!buf)
+        return error_memory(err, "a copy buffer");
+    LLMQ_TRY(file_open_read(from, &in, err));
+    LLMQ_TRY(file_create(to, 0, &out, err));
+    for (uint64_t at = 0; at < in.size;) {
+        size_t n = in.size - at < COPY_BUFFER ? (size_t)(in.size - at) : COPY_BUFFER;
+        LLMQ_TRY(file_pread(&in, buf, n, at, err));
+        LLMQ_TRY(file_pwrite(&out, buf, n, at, err));
+        at += n;
+    }
+    LLMQ_TRY(file_sync(&out, err));
+    LLMQ_TRY(file_close(&out, err));
+cleanup:
+    free(buf);
+    file_close(&in, NULL);
+    file_close(&out, NULL);
+    return status;
+}
+
+/* --- folders
+ * ------------------------------------------------------------------------------------------ */
+
+enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err) {
+    if (mkdir(path, 0777) == 0 || (exist_ok && errno == EEXIST && path_is_dir(path)))
+        return LLMQ_OK;
+    return error_errno(err, "%s: cannot create the folder", path);
+}
+
+enum llmq_status dir_sync(const char *path, llmq_error *err) {
+    int fd = open(*path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "%s", path);
+    enum llmq_status status = fsync(fd) == 0 ? LLMQ_OK : error_errno(err, "%s: fsync", path);
+    close(fd);
+    return status;
+}
+
+enum llmq_status path_rename(const char *from, const char *to, llmq_error *err) {
+    if (rename(from, to) != 0)
+        return error_errno(err, "%s: cannot rename to %s", from, to);
+    return sync_parent(to, err);
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static enum llmq_status list_add(struct dir_list *list, const char *name, llmq_error *err) {
+    char **names = realloc(list->names, (list->count + 1) * sizeof *names);
+    if (!names)
+        return error_memory(err, "a folder listing");
+    list->names = names;
+    names[list->count] = strdup(name);
+    if (!names[list->count])
+        return error_memory(err, "a folder listing");
+    list->count++;
+    return LLMQ_OK;
+}
+
+enum llmq_status dir_list_read(const char *path, struct dir_list *list, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *list = (struct dir_list){0};
+    DIR *dir = opendir(path);
+    if (!dir)
+        return error_errno(err, "%s", path);
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry && errno) {
+            status = error_errno(err, "%s: reading the folder", path);
+            goto cleanup;
+        }
+        if (!entry)
+            break;
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            LLMQ_TRY(list_add(list, entry->d_name, err));
+    }
+    if (list->count > 0)
+        qsort(list->names, list->count, sizeof *list->names, compare_names);
+cleanup:
+    closedir(dir);
+    if (status != LLMQ_OK)
+        dir_list_free(list);
+    return status;
+}
+
+void dir_list_free(struct dir_list *list) {
+    for (size_t i = 0; i < list->count; i++)
+        free(list->names[i]);
+    free(list->names);
+    *list = (struct dir_list){0};
+}
+
+/* Remove one entry; folders go with their content. Symlinks are removed, never followed. */
+static enum llmq_status remove_entry(const char *path, llmq_error *err) {
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT ? LLMQ_OK : error_errno(err, "%s", path);
+    if (S_ISDIR(st.st_mode))
+        return dir_remove(path, err);
+    if (unlink(path) != 0)
+        return error_errno(err, "%s: cannot remove", path);
+    return LLMQ_OK;
+}
+
+enum llmq_status dir_remove(const char *path, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct dir_list list = {0};
+    if (!path_is_dir(path))
+        return LLMQ_OK;
+    LLMQ_TRY(dir_list_read(path, &list, err));
+    for (size_t i = 0; i < list.count; i++) {
+        char *entry = path_join(path, list.names[i], err);
+        status = entry ? remove_entry(entry, err) : LLMQ_E_MEMORY;
+        free(entry);
+        if (status != LLMQ_OK)
+            goto cleanup;
+    }
+    if (rmdir(path) != 0)
+        status = error_errno(err, "%s: cannot remove the folder", path);
+cleanup:
+    dir_list_free(&list);
+    return status;
+}

@@ -1,0 +1,81 @@
+/* Files and folders: whole-file reads, positioned reads and writes that finish or fail, and
+ * replacement that is atomic and durable. Paths are plain C strings. */
+#ifndef LLMQ_BASE_FILEIO_H
+#define LLMQ_BASE_FILEIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/error.h"
+
+/* "dir/name" as a fresh string the caller frees; NULL (and LLMQ_E_MEMORY) when memory is short. */
+char *path_join(const char *dir, const char *name, llmq_error *err);
+
+/* The part after the last slash; points into `path`. */
+const char *path_base(const char *path);
+
+bool path_is_dir(const char *path);
+bool path_is_file(const char *path); /* follows symlinks */
+
+/* Read a whole file of at most `max` bytes. *data is NUL-terminated (the NUL is not counted in
+ * *len) and the caller frees it. */
+LLMQ_NODISCARD enum llmq_status file_read(const char *path, size_t max, char **data, size_t *len,
+                                          llmq_error *err);
+
+/* An open file for positioned access. */
+struct file {
+    int fd;
+    uint64_t size; /* at opening */
+    char *path;    /* owned; for messages */
+};
+
+LLMQ_NODISCARD enum llmq_status file_open_read(const char *path, struct file *f, llmq_error *err);
+
+/* Create or truncate for writing, `size` bytes reserved on disk so that a full disk is reported
+ * before work starts. */
+LLMQ_NODISCARD enum llmq_status file_create(const char *path, uint64_t size, struct file *f,
+                                            llmq_error *err);
+
+/* Open an existing file for reading and writing. */
+LLMQ_NODISCARD enum llmq_status file_open_update(const char *path, struct file *f, llmq_error *err);
+
+/* All `len` bytes at `offset`, or an error: a short file is LLMQ_E_IO. Thread-safe. */
+LLMQ_NODISCARD enum llmq_status file_pread(const struct file *f, void *buf, size_t len,
+                                           uint64_t offset, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status file_pwrite(const struct file *f, const void *buf, size_t len,
+                                            uint64_t offset, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status file_sync(const struct file *f, llmq_error *err);
+
+/* Close and report what the system says. The file is closed either way; closing twice is fine. */
+enum llmq_status file_close(struct file *f, llmq_error *err);
+
+/* Write a file so that readers see the old content or the new, never a part: temporary file in the
+ * same folder, fsync, rename, fsync of the folder. */
+LLMQ_NODISCARD enum llmq_status file_write_atomic(const char *path, const void *data, size_t len,
+                                                  llmq_error *err);
+
+/* Copy a file's content (symlinks followed) to a regular file, fsynced. */
+LLMQ_NODISCARD enum llmq_status file_copy(const char *from, const char *to, llmq_error *err);
+
+/* Create a folder; `exist_ok` accepts one that is there. */
+LLMQ_NODISCARD enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status dir_sync(const char *path, llmq_error *err);
+
+/* Remove a folder and everything in it. Absent is fine. */
+LLMQ_NODISCARD enum llmq_status dir_remove(const char *path, llmq_error *err);
+
+/* Rename and fsync the parent folder. */
+LLMQ_NODISCARD enum llmq_status path_rename(const char *from, const char *to, llmq_error *err);
+
+/* Names (not paths) of the entries of a folder, sorted by byte order, without "." and "..".
+ * Release with dir_list_free. */
+struct dir_list {
+    char **names;
+    size_t count;
+};
+LLMQ_NODISCARD enum llmq_status dir_list_read(const char *path, struct dir_list *list,
+                                              llmq_error *err);
+void dir_list_free(struct dir_list *list);
+
+#endif

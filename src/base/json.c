@@ -1,0 +1,265 @@
+/* JSON documents as trees: see json.h. `struct json` is cJSON's node under a name of our own. */
+#include "base/json.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/json_scan.h"
+#include "base/strbuf.h"
+
+#define JSON_MAX_FILE ((size_t)512 << 20)
+#define JSON_EXACT    9007199254740992.0 /* 2^53: integers up to here are exact doubles */
+
+static const cJSON *node(const struct json *v) {
+    return (const cJSON *)v;
+}
+
+/* cJSON is lenient; the scan makes sure that only documents the standard accepts reach it. */
+static enum llmq_status validate(const char *text, size_t len, llmq_error *err) {
+    struct json_scan scan;
+    struct json_token token = {.type = JSON_TOKEN_NULL};
+    json_scan_init(&scan, text, len, JSON_MAX_DEPTH);
+    while (token.type != JSON_TOKEN_END) {
+        enum llmq_status status = json_scan_next(&scan, &token, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status json_parse(const char *text, size_t len, const char *what, struct json **out,
+                            llmq_error *err) {
+    enum llmq_status status = validate(text, len, err);
+    if (status != LLMQ_OK)
+        return error_prefix(err, status, "%s", what);
+    cJSON *root = cJSON_ParseWithLength(text, len);
+    if (!root)
+        return error_set(err, LLMQ_E_MEMORY, "%s: out of memory for the JSON tree", what);
+    *out = (struct json *)root;
+    return LLMQ_OK;
+}
+
+enum llmq_status json_read(const char *path, struct json **out, llmq_error *err) {
+    char *text = NULL;
+    size_t len = 0;
+    enum llmq_status status = file_read(path, JSON_MAX_FILE, &text, &len, err);
+    if (status == LLMQ_OK)
+        status = json_parse(text, len, path, out, err);
+    free(text);
+    return status;
+}
+
+void json_free(struct json **root) {
+    cJSON_Delete((cJSON *)*root);
+    *root = NULL;
+}
+
+/* --- reading
+ * -------------------------------------------------------------------------------------------- */
+
+enum json_type json_type(const struct json *v) {
+    switch (v ? node(v)->type & 0xff : cJSON_NULL) {
+    case cJSON_True:
+    case cJSON_False:
+        return JSON_BOOL;
+    case cJSON_Number:
+        return JSON_NUMBER;
+    case cJSON_String:
+        return JSON_STRING;
+    case cJSON_Array:
+        return JSON_ARRAY;
+    case cJSON_Object:
+        return JSON_OBJECT;
+    default:
+        return JSON_NULL;
+    }
+}
+
+const struct json *json_get(const struct json *object, const char *key) {
+    return (const struct json *)cJSON_GetObjectItemCaseSensitive(node(object), key);
+}
+
+const struct json *json_first(const struct json *v) {
+    enum json_type type = json_type(v);
+    return type == JSON_ARRAY || type == JSON_OBJECT ? (const struct json *)node(v)->child : NULL;
+}
+
+const struct json *json_next(const struct json *child) {
+    return (const struct json *)node(child)->next;
+}
+
+const char *json_key(const struct json *child) {
+    return node(child)->string;
+}
+
+size_t json_count(const struct json *v) {
+    size_t n = 0;
+    for (const struct json *c = json_first(v); c; c = json_next(c))
+        n++;
+    return n;
+}
+
+const char *json_string(const struct json *v) {
+    return json_type(v) == JSON_STRING ? node(v)->valuestring : NULL;
+}
+
+bool json_as_double(const struct json *v, double *out) {
+    if (json_type(v) != JSON_NUMBER)
+        return false;
+    *out = node(v)->valuedouble;
+    return true;
+}
+
+bool json_as_int64(const struct json *v, int64_t *out) {
+    double d = 0;
+    if (!json_as_double(v, &d) || d != floor(d) || fabs(d) > JSON_EXACT)
+        return false;
+    *out = (int64_t)d;
+    return true;
+}
+
+bool json_as_bool(const struct json *v, bool *out) {
+    if (json_type(v) != JSON_BOOL)
+        return false;
+    *out = cJSON_IsTrue(node(v));
+    return true;
+}
+
+/* --- building
+ * -------------------------------------------------------------------------------------------- */
+
+struct json *json_new_object(void) {
+    return (struct json *)cJSON_CreateObject();
+}
+
+struct json *json_new_array(void) {
+    return (struct json *)cJSON_CreateArray();
+}
+
+/* Containers do not use valueint: there it marks a tree whose building ran out of memory. */
+static void poison(cJSON *parent) {
+    if (parent)
+        parent->valueint = 1;
+}
+
+static bool poisoned(const cJSON *v) {
+    if (!v || ((cJSON_IsArray(v) || cJSON_IsObject(v)) && v->valueint))
+        return true;
+    for (const cJSON *c = v->child; c; c = c->next)
+        if (poisoned(c))
+            return true;
+    return false;
+}
+
+void json_add(struct json *parent, const char *key, struct json *child) {
+    cJSON *p = (cJSON *)parent, *c = (cJSON *)child;
+    bool ok = p && c && (key ? cJSON_AddItemToObject(p, key, c) : cJSON_AddItemToArray(p, c));
+    if (!ok) {
+        cJSON_Delete(c);
+        poison(p);
+    }
+}
+
+void json_add_string(struct json *parent, const char *key, const char *text) {
+    json_add(parent, key, (struct json *)(text ? cJSON_CreateString(text) : cJSON_CreateNull()));
+}
+
+void json_add_double(struct json *parent, const char *key, double value) {
+    json_add(parent, key, (struct json *)cJSON_CreateNumber(value));
+}
+
+void json_add_int64(struct json *parent, const char *key, int64_t value) {
+    json_add(parent, key, (struct json *)cJSON_CreateNumber((double)value));
+}
+
+void json_add_bool(struct json *parent, const char *key, bool value) {
+    json_add(parent, key, (struct json *)cJSON_CreateBool(value));
+}
+
+void json_add_null(struct json *parent, const char *key) {
+    json_add(parent, key, (struct json *)cJSON_CreateNull());
+}
+
+struct json *json_copy(const struct json *v) {
+    return (struct json *)cJSON_Duplicate(node(v), 1);
+}
+
+char *json_print(const struct json *v, bool pretty) {
+    if (poisoned(node(v)))
+        return NULL;
+    char *text = pretty ? cJSON_Print(node(v)) : cJSON_PrintUnformatted(node(v));
+    if (!text || !pretty)
+        return text;
+    struct strbuf out = {0};
+    strbuf_puts(&out, text);
+    strbuf_puts(&out, "\n");
+    free(text);
+    return strbuf_take(&out);
+}
+
+/* --- editing text
+ * ---------------------------------------------------------------------------------------- */
+
+/* Where a top-level member's value lies, or, when the key is absent, where to insert one. */
+struct member_span {
+    bool found;
+    size_t begin, end; /* of the value */
+    size_t insert_at;  /* just after the last value, or after '{' of an empty object */
+    bool empty;
+};
+
+static enum llmq_status find_member(const char *text, size_t len, const char *key,
+                                    struct member_span *span, llmq_error *err) {
+    struct json_scan scan;
+    struct json_token token;
+    enum llmq_status status = LLMQ_OK;
+    json_scan_init(&scan, text, len, JSON_MAX_DEPTH);
+    LLMQ_TRY(json_scan_next(&scan, &token, err));
+    if (token.type != JSON_TOKEN_OBJECT_BEGIN)
+        return error_set(err, LLMQ_E_INPUT, "JSON: expected an object");
+    *span = (struct member_span){.empty = true, .insert_at = scan.pos};
+    for (;;) {
+        LLMQ_TRY(json_scan_next(&scan, &token, err));
+        if (token.type != JSON_TOKEN_KEY)
+            break;
+        bool wanted = json_token_is(&scan, &token, key);
+        LLMQ_TRY(json_scan_next(&scan, &token, err));
+        size_t begin = token.begin - (token.type == JSON_TOKEN_STRING);
+        LLMQ_TRY(json_scan_skip(&scan, &token, err));
+        span->empty = false;
+        span->insert_at = scan.pos;
+        if (wanted) {
+            span->found = true;
+            span->begin = begin;
+            span->end = scan.pos;
+        }
+    }
+    LLMQ_TRY(json_scan_next(&scan, &token, err)); /* nothing may follow the object */
+cleanup:
+    return status;
+}
+
+enum llmq_status json_text_set(const char *text, size_t len, const char *key, const char *value,
+                               char **out, llmq_error *err) {
+    struct member_span span = {0};
+    enum llmq_status status = find_member(text, len, key, &span, err);
+    if (status != LLMQ_OK)
+        return status;
+    struct strbuf b = {0};
+    if (span.found) {
+        strbuf_append(&b, text, span.begin);
+        strbuf_puts(&b, value);
+        strbuf_append(&b, text + span.end, len - span.end);
+    } else {
+        strbuf_append(&b, text, span.insert_at);
+        strbuf_printf(&b, "%s\n  \"%s\": %s%s", span.empty ? "" : ",", key, value,
+                      span.empty ? "\n" : "");
+        strbuf_append(&b, text + span.insert_at, len - span.insert_at);
+    }
+    *out = strbuf_take(&b);
+    return *out ? LLMQ_OK : error_memory(err, "edited JSON");
+}

@@ -1,0 +1,77 @@
+/* JSON documents as trees. This module is the only user of cJSON. */
+#ifndef LLMQ_BASE_JSON_H
+#define LLMQ_BASE_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/error.h"
+
+/* A node of a document; owned by the document's root. */
+struct json;
+
+enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+/* Parse UTF-8 text strictly (json_scan.h). `what` names the document in errors. Free the root with
+ * json_free. */
+LLMQ_NODISCARD enum llmq_status json_parse(const char *text, size_t len, const char *what,
+                                           struct json **out, llmq_error *err);
+
+/* Read and parse a file of at most 512 MiB. */
+LLMQ_NODISCARD enum llmq_status json_read(const char *path, struct json **out, llmq_error *err);
+
+void json_free(struct json **root);
+
+/* --- reading: none of these fails; NULL nodes read as absent ------------------------------- */
+
+enum json_type json_type(const struct json *v); /* NULL reads as JSON_NULL */
+
+/* Member `key` of an object, or NULL. Linear in the number of members: iterate large objects. */
+const struct json *json_get(const struct json *object, const char *key);
+
+/* Children of an array or object in order: for (c = json_first(v); c; c = json_next(c)). */
+const struct json *json_first(const struct json *v);
+const struct json *json_next(const struct json *child);
+const char *json_key(const struct json *child); /* of an object's child, else NULL */
+size_t json_count(const struct json *v);        /* children; linear */
+
+/* The string's text, or NULL when `v` is not a string. Text with an embedded NUL reads short. */
+const char *json_string(const struct json *v);
+
+/* True and *out set when `v` is of the type asked for; integers must be exact. */
+bool json_as_double(const struct json *v, double *out);
+bool json_as_int64(const struct json *v, int64_t *out);
+bool json_as_bool(const struct json *v, bool *out);
+
+/* --- building: failure is sticky, json_print reports it -------------------------------------- */
+
+struct json *json_new_object(void);
+struct json *json_new_array(void);
+
+/* Add to an object (key given) or append to an array (key NULL). The child belongs to `parent`
+ * afterwards, also on failure. A NULL parent or child makes the tree fail to print. Numbers that
+ * are not finite print as null. */
+void json_add(struct json *parent, const char *key, struct json *child);
+void json_add_string(struct json *parent, const char *key, const char *text); /* NULL: null */
+void json_add_double(struct json *parent, const char *key, double value);
+void json_add_int64(struct json *parent, const char *key, int64_t value);
+void json_add_bool(struct json *parent, const char *key, bool value);
+void json_add_null(struct json *parent, const char *key);
+
+/* Deep copy of a node as a fresh root. */
+struct json *json_copy(const struct json *v);
+
+/* Text of a tree, the caller frees it; NULL when building or printing ran out of memory. Pretty
+ * output has two-space indents and ends in a newline. */
+char *json_print(const struct json *v, bool pretty);
+
+/* --- editing text ---------------------------------------------------------------------------- */
+
+/* Set a top-level member of an object given as text, keeping every other byte: unknown keys, order
+ * and the spelling of numbers stay as they are. `value` is JSON text. The result is a fresh string
+ * the caller frees. */
+LLMQ_NODISCARD enum llmq_status json_text_set(const char *text, size_t len, const char *key,
+                                              const char *value, char **out, llmq_error *err);
+
+#endif

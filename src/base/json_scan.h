@@ -1,0 +1,76 @@
+/* Pull scanner for JSON text: strict RFC 8259 grammar, UTF-8 checked, bounded depth, no memory.
+ *
+ * It exists beside the tree of json.h because safetensors headers need what a tree of doubles
+ * cannot give: exact 64-bit integers, duplicate keys, and positions in the text. json_parse runs
+ * it first, so that what the tree accepts is what the standard accepts. */
+#ifndef LLMQ_BASE_JSON_SCAN_H
+#define LLMQ_BASE_JSON_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/error.h"
+
+#define JSON_MAX_DEPTH 128
+
+enum json_token_type {
+    JSON_TOKEN_OBJECT_BEGIN,
+    JSON_TOKEN_OBJECT_END,
+    JSON_TOKEN_ARRAY_BEGIN,
+    JSON_TOKEN_ARRAY_END,
+    JSON_TOKEN_KEY, /* a string that is a key; its colon is consumed */
+    JSON_TOKEN_STRING,
+    JSON_TOKEN_NUMBER,
+    JSON_TOKEN_TRUE,
+    JSON_TOKEN_FALSE,
+    JSON_TOKEN_NULL,
+    JSON_TOKEN_END, /* the document is complete and only whitespace followed it */
+};
+
+/* `begin` and `len` give the token's text in the input. For keys and strings the quotes are
+ * excluded and escapes are as written: json_scan_unescape decodes them. */
+struct json_token {
+    enum json_token_type type;
+    size_t begin;
+    size_t len;
+};
+
+struct json_scan {
+    const char *text;
+    size_t len;
+    size_t pos;
+    int max_depth;
+    int depth;
+    unsigned state;
+    bool in_object[JSON_MAX_DEPTH];
+};
+
+/* Scan `len` bytes at `text`, which must outlive the scanner. max_depth <= JSON_MAX_DEPTH. */
+void json_scan_init(struct json_scan *s, const char *text, size_t len, int max_depth);
+
+/* Next token. LLMQ_E_INPUT with line and column for anything the grammar forbids. */
+LLMQ_NODISCARD enum llmq_status json_scan_next(struct json_scan *s, struct json_token *token,
+                                               llmq_error *err);
+
+/* Skip the value that starts with `token` (returned last by json_scan_next). */
+LLMQ_NODISCARD enum llmq_status json_scan_skip(struct json_scan *s, const struct json_token *token,
+                                               llmq_error *err);
+
+/* Decode a key or string token to UTF-8, NUL-terminated, in a buffer the caller frees. *out_len
+ * counts bytes without the NUL; it differs from strlen when the text holds \u0000. */
+LLMQ_NODISCARD enum llmq_status json_scan_unescape(const struct json_scan *s,
+                                                   const struct json_token *token, char **out,
+                                                   size_t *out_len, llmq_error *err);
+
+/* Exact value of a number token; false when it is negative, has a fraction or exponent, or does
+ * not fit 64 bits. */
+bool json_token_u64(const struct json_scan *s, const struct json_token *token, uint64_t *out);
+
+/* Does the string token equal `text`? Escapes in the token never match. */
+bool json_token_is(const struct json_scan *s, const struct json_token *token, const char *text);
+
+/* True when the bytes are well-formed UTF-8 (no overlong forms, no surrogates). */
+bool utf8_valid(const char *text, size_t len);
+
+#endif

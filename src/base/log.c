@@ -1,0 +1,42 @@
+/* Delivery of messages and progress to the caller's sink: see log.h. */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+
+#define LOG_MAX_TEXT 1024
+
+void log_message(const llmq_context *ctx, enum llmq_log_level level, const char *fmt, ...) {
+    if (!ctx || !ctx->sink.message)
+        return;
+    char text[LOG_MAX_TEXT];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    ctx->sink.message(ctx->sink.user, level, text);
+}
+
+void log_progress(const llmq_context *ctx, int64_t done, int64_t total, const char *fmt, ...) {
+    if (!ctx || !ctx->sink.progress)
+        return;
+    char what[LOG_MAX_TEXT];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    ctx->sink.progress(ctx->sink.user, what, done, total);
+}
+
+enum llmq_status interrupt_check(const llmq_context *ctx, llmq_error *err) {
+    if (ctx && ctx->interrupt && *ctx->interrupt)
+        return error_set(err, LLMQ_E_INTERRUPTED, "interrupted");
+    return LLMQ_OK;
+}
+
+int context_threads(const llmq_context *ctx) {
+    return ctx && ctx->threads > 0 ? ctx->threads : cpu_count();
+}

@@ -1,0 +1,82 @@
+/* The neutral quantized matrix: see qlinear.h. */
+#include "tensor/qlinear.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group, struct qlinear *q,
+                               llmq_error *err) {
+    *q = (struct qlinear){.n = n, .k = k, .bits = bits, .group = group == -1 ? k : group};
+    if (n <= 0 || k <= 0 || q->group <= 0 || q->group > k)
+        return error_set(err, LLMQ_E_USAGE, "cannot quantize [%lld, %lld] in groups of %lld",
+                         (long long)n, (long long)k, (long long)group);
+    q->groups = (k + q->group - 1) / q->group;
+    size_t codes = 0, params = 0, scale_bytes = 0;
+    if (!checked_mul_size((size_t)n, (size_t)k, &codes) ||
+        !checked_mul_size((size_t)n, (size_t)q->groups, &params) ||
+        !checked_mul_size(params, sizeof *q->scales, &scale_bytes))
+        return error_set(err, LLMQ_E_MEMORY, "[%lld, %lld] does not fit the address space",
+                         (long long)n, (long long)k);
+    q->codes = malloc(codes);
+    q->scales = malloc(scale_bytes);
+    q->zeros = malloc(params);
+    if (!q->codes || !q->scales || !q->zeros) {
+        qlinear_free(q);
+        return error_memory(err, "a quantized matrix");
+    }
+    return LLMQ_OK;
+}
+
+void qlinear_free(struct qlinear *q) {
+    free(q->codes);
+    free(q->scales);
+    free(q->zeros);
+    free(q->group_of);
+    *q = (struct qlinear){0};
+}
+
+void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w) {
+    for (int64_t n = row_begin; n < row_end; n++) {
+        const uint8_t *codes = q->codes + n * q->k;
+        const float *scales = q->scales + n * q->groups;
+        const uint8_t *zeros = q->zeros + n * q->groups;
+        float *row = w + (n - row_begin) * q->k;
+        for (int64_t k = 0; k < q->k; k++) {
+            int64_t g = q->group_of ? q->group_of[k] : k / q->group;
+            row[k] = (float)((int)codes[k] - (int)zeros[g]) * scales[g];
+        }
+    }
+}
+
+static enum llmq_status check_params(const struct qlinear *q, llmq_error *err) {
+    for (int64_t i = 0; i < q->n * q->groups; i++) {
+        long long row = (long long)(i / q->groups), g = (long long)(i % q->groups);
+        if (!isfinite(q->scales[i]) || q->scales[i] < 0)
+            return error_set(err, LLMQ_E_INPUT,
+                             "row %lld, group %lld: scale %g is not a finite positive number", row,
+                             g, (double)q->scales[i]);
+        if (q->zeros[i] >> q->bits)
+            return error_set(err, LLMQ_E_INPUT, "row %lld, group %lld: zero %d exceeds %d bits",
+                             row, g, q->zeros[i], q->bits);
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err) {
+    enum llmq_status status = check_params(q, err);
+    if (status != LLMQ_OK)
+        return status;
+    for (int64_t i = 0; q->bits < 8 && i < q->n * q->k; i++)
+        if (q->codes[i] >> q->bits)
+            return error_set(err, LLMQ_E_INPUT, "row %lld, column %lld: code %d exceeds %d bits",
+                             (long long)(i / q->k), (long long)(i % q->k), q->codes[i], q->bits);
+    for (int64_t k = 0; q->group_of && k < q->k; k++)
+        if (q->group_of[k] < 0 || q->group_of[k] >= q->groups)
+            return error_set(err, LLMQ_E_INPUT, "column %lld: group %d is not in [0, %lld)",
+                             (long long)k, q->group_of[k], (long long)q->groups);
+    return LLMQ_OK;
+}

@@ -1,0 +1,41 @@
+/* The neutral result of quantization: what every method produces and every format stores.
+ *
+ *     w[n][k] = (u[n][k] - z[n][g]) * s[n][g],   g = group of input column k
+ *
+ * Codes and zeros are unsigned, 0 ... 2^bits - 1; symmetric means z = 2^(bits-1) throughout. */
+#ifndef LLMQ_TENSOR_QLINEAR_H
+#define LLMQ_TENSOR_QLINEAR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "llmq/error.h"
+
+struct qlinear {
+    int64_t n;         /* out_features: rows */
+    int64_t k;         /* in_features: columns */
+    int bits;          /* 2, 3, 4 or 8 */
+    int64_t group;     /* columns per group, 1 ... k; the last group may be shorter only in files
+                          written by others */
+    int64_t groups;    /* ceil(k / group) */
+    bool sym;          /* every zero is 2^(bits-1) */
+    uint8_t *codes;    /* [n, k] */
+    float *scales;     /* [n, groups], finite; > 0 as we write them */
+    uint8_t *zeros;    /* [n, groups] */
+    int32_t *group_of; /* [k], group of each column; NULL means k / group */
+};
+
+/* Allocate all arrays (group_of stays NULL), contents undefined. group -1 means one group of k
+ * columns. LLMQ_E_MEMORY on overflow or when memory is short. Release with qlinear_free. */
+LLMQ_NODISCARD enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group,
+                                              struct qlinear *q, llmq_error *err);
+void qlinear_free(struct qlinear *q); /* accepts a zeroed struct; zeroes it */
+
+/* Decode rows [row_begin, row_end) into w [row_end - row_begin, k]. */
+void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w);
+
+/* Check the invariants: code and zero ranges, finite non-negative scales, group_of in range.
+ * LLMQ_E_INPUT says the first violation. */
+LLMQ_NODISCARD enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err);
+
+#endif
