@@ -31,21 +31,20 @@ typedef struct llmq_eval_options {
 void llmq_eval_options_init(llmq_eval_options *options);
 
 typedef struct llmq_eval_result {
-    double ppl;      /* exp(nll) */
-    double nll;      /* mean negative log-likelihood per scored token, nats */
+    double ppl;        /* exp(nll) */
+    double nll;        /* mean negative log-likelihood per scored token, nats */
     double nll_stderr; /* standard error of nll, windows as the sampling unit */
-    int64_t tokens;  /* scored */
+    int64_t tokens;    /* scored */
     int64_t windows;
-    int64_t ctx;     /* longest window */
+    int64_t ctx; /* longest window */
     enum llmq_convention convention;
     double seconds;
     uint64_t peak_rss_bytes;
 } llmq_eval_result;
 
 /* Layer-major: every weight is read once, one block is in memory at a time. */
-LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options,
-                                          const llmq_context *ctx, llmq_eval_result *result,
-                                          llmq_error *err);
+LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
+                                          llmq_eval_result *result, llmq_error *err);
 
 /* Log-probabilities of a list of tokens: logprobs[t] = log p(ids[t+1] | ids[..t]) for
  * t = 0 ... count-2, in the caller's array of count-1 doubles. When `logits_path` is not NULL, F32

@@ -16,8 +16,9 @@ extern "C" {
 /* Library version, e.g. "0.1.0". */
 const char *llmq_version(void);
 
-/* One line for --version: version, BLAS, instruction set. Static storage. */
-const char *llmq_build_info(void);
+/* The BLAS in use, e.g. "OpenBLAS 0.3.21 SkylakeX"; static storage. (The instruction set of the
+ * kernels: llmq_cpu_name in llmq/matmul.h.) */
+const char *llmq_blas_name(void);
 
 /* Folder of a model: `spec` when it is a folder; else a name looked up in $LLMQ_MODELS, ./models,
  * then the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub: org/name is
@@ -44,10 +45,10 @@ typedef struct llmq_inspect_report {
     int64_t parameters; /* logical weights: a packed matrix counts its codes */
     int64_t quantized_parameters;
     int64_t quantized_modules;
-    int bits;            /* 0 for a plain checkpoint */
-    int64_t group;       /* -1: one group per row; 0 for a plain checkpoint */
+    int bits;      /* 0 for a plain checkpoint */
+    int64_t group; /* -1: one group per row; 0 for a plain checkpoint */
     bool sym;
-    uint64_t bytes;      /* of all tensors */
+    uint64_t bytes;                   /* of all tensors */
     double bits_per_weight;           /* 8 * bytes / parameters */
     double bits_per_quantized_weight; /* codes, scales, zeros and maps per packed weight */
     int shards;

@@ -19,11 +19,11 @@ enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER
 
 typedef struct llmq_quantize_options {
     enum llmq_method method;
-    const char *model;  /* folder or name, see llmq_model_resolve */
-    const char *out;    /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
-    const char *format; /* layout name; NULL: "gptq" */
-    int bits;           /* 2, 3, 4, 8 */
-    int64_t group;      /* columns per group, -1: one group per row */
+    const char *model;   /* folder or name, see llmq_model_resolve */
+    const char *out;     /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
+    const char *format;  /* layout name; NULL: "gptq" */
+    int bits;            /* 2, 3, 4, 8 */
+    int64_t group;       /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */
     bool sym;
     const char *calib; /* text, .jsonl or .json windows; required by GPTQ, unused by RTN */
@@ -57,13 +57,15 @@ typedef struct llmq_module_report {
 } llmq_module_report;
 
 typedef struct llmq_quantize_report {
-    char *model;  /* resolved folder */
-    char *out;    /* folder written, or that would be */
+    char *model; /* resolved folder */
+    char *out;   /* folder written, or that would be */
     char *format;
     llmq_module_report *modules;
     size_t module_count;
     char **kept; /* names of tensors copied through in their own precision */
     size_t kept_count;
+    char **dropped; /* stray integer or boolean buffers left out: loaders misread them */
+    size_t dropped_count;
     int64_t blocks;
     int64_t windows;
     int64_t tokens_used;
@@ -71,6 +73,7 @@ typedef struct llmq_quantize_report {
     uint64_t plan_ram_bytes;  /* what the plan expects the peak to be */
     uint64_t plan_disk_bytes; /* size of the result */
     double plan_flops;        /* forward, Hessians and solve */
+    double plan_seconds;      /* plan_flops at the rate of a short product measured now */
     uint64_t spill_bytes;     /* activations kept in a file, 0: all in memory */
     double seconds;           /* wall time, 0 for a dry run */
     uint64_t peak_rss_bytes;  /* of this process, as the kernel counts it */
@@ -81,8 +84,8 @@ typedef struct llmq_quantize_report {
  * leaves <out>.partial, which --resume continues. Release the report with
  * llmq_quantize_report_free (also after an error: it is valid and may be partly filled). */
 LLMQ_NODISCARD enum llmq_status llmq_quantize(const llmq_quantize_options *options,
-                                              const llmq_context *ctx,
-                                              llmq_quantize_report *report, llmq_error *err);
+                                              const llmq_context *ctx, llmq_quantize_report *report,
+                                              llmq_error *err);
 void llmq_quantize_report_free(llmq_quantize_report *report);
 
 /* The report as one JSON object. The caller frees it; NULL when memory is short. */

@@ -1,0 +1,82 @@
+/* Model families as data.
+ *
+ * A family is one table: what config.json calls it, the defaults of absent keys, the tensor names,
+ * which linear reads which input, where biases are. The forward pass, the planner and the loaders'
+ * rules read the table; no other file names a family. Adding one is a table, a line in family.c
+ * and a fixture. */
+#ifndef LLMQ_MODELS_FAMILY_H
+#define LLMQ_MODELS_FAMILY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The linears of a decoder block, in the order of the data flow. */
+enum linear_role {
+    LINEAR_Q,
+    LINEAR_K,
+    LINEAR_V,
+    LINEAR_O,
+    LINEAR_GATE,
+    LINEAR_UP,
+    LINEAR_DOWN,
+    LINEAR_COUNT
+};
+
+/* Linears of one stage read the same input, so they share one Hessian; stages follow each other
+ * in the data flow. */
+enum block_stage {
+    STAGE_ATTENTION_IN,  /* normalised residual stream -> q, k, v */
+    STAGE_ATTENTION_OUT, /* attention output -> o */
+    STAGE_MLP_IN,        /* normalised residual stream -> gate, up */
+    STAGE_MLP_OUT,       /* gated activation -> down */
+    STAGE_COUNT
+};
+
+enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_IF_ATTENTION, BIAS_IF_MLP };
+
+/* When attention is limited to a window:
+ * NEVER     no sliding window in this family
+ * VALUE     `sliding_window` of the config is the window of every layer, null means none
+ * SWITCHED  only when `use_sliding_window` is true, from layer `max_window_layers` on */
+enum window_rule { WINDOW_NEVER, WINDOW_VALUE, WINDOW_SWITCHED };
+
+struct family_linear {
+    const char *name; /* within the block, e.g. "self_attn.q_proj" */
+    enum block_stage stage;
+    enum bias_rule bias;
+};
+
+/* Values of config keys that files may omit. */
+struct family_defaults {
+    int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
+    int64_t num_attention_heads;
+    int64_t num_key_value_heads; /* 0: as many as attention heads */
+    int64_t head_dim;            /* 0: hidden_size / num_attention_heads */
+    int64_t max_position_embeddings;
+    int64_t sliding_window; /* 0: none */
+    int64_t max_window_layers;
+    double rms_norm_eps, rope_theta;
+    bool tie_word_embeddings;
+};
+
+#define FAMILY_MAX_TYPES 4
+
+struct family {
+    const char *name;
+    const char *model_types[FAMILY_MAX_TYPES]; /* config.json model_type, NULL-terminated */
+
+    /* Tensor names. block_prefix takes the block's number. */
+    const char *embedding, *block_prefix, *final_norm, *head;
+    const char *attention_norm, *mlp_norm; /* RMSNorm weights [hidden] */
+    const char *q_norm, *k_norm;           /* RMSNorm per head [head_dim], NULL: none */
+    struct family_linear linears[LINEAR_COUNT];
+
+    enum window_rule window;
+    struct family_defaults defaults;
+};
+
+/* The family of a model_type, or NULL. family_at iterates: NULL past the end. */
+const struct family *family_find(const char *model_type);
+const struct family *family_at(int index);
+
+#endif

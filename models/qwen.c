@@ -1,0 +1,37 @@
+/* Qwen2, Qwen2.5 and Qwen3 dense models: Llama with biases on q, k, v (Qwen2) or RMSNorm on the
+ * heads of q and k (Qwen3). Defaults: transformers' Qwen2Config and Qwen3Config. */
+#include "models/tables.h"
+
+/* clang-format off */
+#define QWEN_DEFAULTS                      \
+    .vocab_size = 151936,                  \
+    .hidden_size = 4096,                   \
+    .intermediate_size = 22016,            \
+    .num_hidden_layers = 32,               \
+    .num_attention_heads = 32,             \
+    .num_key_value_heads = 32,             \
+    .max_position_embeddings = 32768,      \
+    .max_window_layers = 28,               \
+    .rms_norm_eps = 1e-6,                  \
+    .rope_theta = 10000.0
+/* clang-format on */
+
+const struct family family_qwen2 = {
+    .name = "qwen2",
+    .model_types = {"qwen2"},
+    LLAMA_TENSOR_NAMES,
+    LLAMA_LINEARS(BIAS_ALWAYS, BIAS_NEVER, BIAS_NEVER),
+    .window = WINDOW_SWITCHED,
+    .defaults = {QWEN_DEFAULTS},
+};
+
+const struct family family_qwen3 = {
+    .name = "qwen3",
+    .model_types = {"qwen3"},
+    LLAMA_TENSOR_NAMES,
+    .q_norm = "self_attn.q_norm.weight",
+    .k_norm = "self_attn.k_norm.weight",
+    LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_NEVER),
+    .window = WINDOW_SWITCHED,
+    .defaults = {QWEN_DEFAULTS, .head_dim = 128},
+};

@@ -1,0 +1,35 @@
+/* The families' tables, one file each. */
+#ifndef LLMQ_MODELS_TABLES_H
+#define LLMQ_MODELS_TABLES_H
+
+#include "models/family.h"
+
+extern const struct family family_llama;
+extern const struct family family_mistral;
+extern const struct family family_qwen2;
+extern const struct family family_qwen3;
+
+/* The names that Llama gave its tensors and that most families kept. */
+/* clang-format off */
+#define LLAMA_TENSOR_NAMES                                 \
+    .embedding      = "model.embed_tokens.weight",         \
+    .block_prefix   = "model.layers.%lld.",                \
+    .final_norm     = "model.norm.weight",                 \
+    .head           = "lm_head.weight",                    \
+    .attention_norm = "input_layernorm.weight",            \
+    .mlp_norm       = "post_attention_layernorm.weight"
+
+/* The seven linears under Llama's names; the families differ in their biases. */
+#define LLAMA_LINEARS(qkv_bias, o_bias, mlp_bias)                              \
+    .linears = {                                                               \
+        [LINEAR_Q]    = {"self_attn.q_proj", STAGE_ATTENTION_IN,  qkv_bias},   \
+        [LINEAR_K]    = {"self_attn.k_proj", STAGE_ATTENTION_IN,  qkv_bias},   \
+        [LINEAR_V]    = {"self_attn.v_proj", STAGE_ATTENTION_IN,  qkv_bias},   \
+        [LINEAR_O]    = {"self_attn.o_proj", STAGE_ATTENTION_OUT, o_bias},     \
+        [LINEAR_GATE] = {"mlp.gate_proj",    STAGE_MLP_IN,        mlp_bias},   \
+        [LINEAR_UP]   = {"mlp.up_proj",      STAGE_MLP_IN,        mlp_bias},   \
+        [LINEAR_DOWN] = {"mlp.down_proj",    STAGE_MLP_OUT,       mlp_bias},   \
+    }
+/* clang-format on */
+
+#endif
