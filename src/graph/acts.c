@@ -1,0 +1,84 @@
+/* Activation store: see acts.h. */
+#define _DEFAULT_SOURCE /* madvise, MAP_ANONYMOUS */
+#include "graph/acts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+static enum llmq_status create_in_file(const char *dir, uint64_t bytes, struct acts *a,
+                                       llmq_error *err) {
+    char *path = path_join(dir, "activations.tmp", err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    enum llmq_status status = file_create(path, bytes, &a->file, err);
+    if (status == LLMQ_OK)
+        unlink(path); /* the file lives as long as its descriptor, whatever happens to us */
+    free(path);
+    return status;
+}
+
+enum llmq_status acts_create(int64_t rows, int64_t width, const char *spill_dir, struct acts *out,
+                             llmq_error *err) {
+    *out = (struct acts){.rows = rows, .width = width, .max_width = width, .file = {.fd = -1}};
+    size_t count = 0, bytes = 0;
+    if (!checked_mul_size((size_t)rows, (size_t)width, &count) ||
+        !checked_mul_size(count, sizeof(float), &bytes))
+        return error_set(err, LLMQ_E_MEMORY, "%lld x %lld activations do not fit the address space",
+                         (long long)rows, (long long)width);
+    if (bytes == 0)
+        return LLMQ_OK;
+    if (spill_dir)
+        return create_in_file(spill_dir, bytes, out, err);
+    void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mem == MAP_FAILED) {
+        error_set(err, LLMQ_E_MEMORY, "out of memory for %zu bytes of activations", bytes);
+        error_hint(err, "give --max-mem to keep activations in a file, or fewer --samples");
+        return LLMQ_E_MEMORY;
+    }
+    (void)madvise(mem, bytes, MADV_HUGEPAGE);
+    out->data = mem;
+    out->mapped = bytes;
+    return LLMQ_OK;
+}
+
+void acts_free(struct acts *a) {
+    if (a->data)
+        munmap(a->data, a->mapped);
+    file_close(&a->file, NULL);
+    *a = (struct acts){.file = {.fd = -1}};
+}
+
+void acts_set_width(struct acts *a, int64_t width) {
+    assert(width <= a->max_width);
+    a->width = width;
+}
+
+static uint64_t row_offset(const struct acts *a, int64_t begin) {
+    return (uint64_t)begin * (uint64_t)a->width * sizeof(float);
+}
+
+enum llmq_status acts_load(const struct acts *a, int64_t begin, int64_t count, float *buf,
+                           float **out, llmq_error *err) {
+    *out = acts_target(a, begin, buf);
+    if (a->data)
+        return LLMQ_OK;
+    return file_pread(&a->file, buf, (size_t)(count * a->width) * sizeof *buf, row_offset(a, begin),
+                      err);
+}
+
+float *acts_target(const struct acts *a, int64_t begin, float *buf) {
+    return a->data ? a->data + begin * a->width : buf;
+}
+
+enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count, const float *rows,
+                            llmq_error *err) {
+    if (a->data)
+        return LLMQ_OK;
+    return file_pwrite(&a->file, rows, (size_t)(count * a->width) * sizeof *rows,
+                       row_offset(a, begin), err);
+}

@@ -1,0 +1,365 @@
+/* Opening a model folder and loading its blocks: see model.h. */
+#include "graph/model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+
+/* --- names
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void block_prefix(const struct model *m, int64_t block, char buf[MODEL_NAME_MAX]) {
+    /* The prefix is a constant of the family's table with one %lld. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(buf, MODEL_NAME_MAX, m->config.family->block_prefix, (long long)block);
+#pragma GCC diagnostic pop
+}
+
+static const char *block_tensor_name(const struct model *m, int64_t block, const char *name,
+                                     const char *suffix, char buf[MODEL_NAME_MAX]) {
+    block_prefix(m, block, buf);
+    size_t used = strlen(buf);
+    snprintf(buf + used, MODEL_NAME_MAX - used, "%s%s", name, suffix);
+    return buf;
+}
+
+const char *model_linear_name(const struct model *m, int64_t block, enum linear_role role,
+                              const char *suffix, char buf[MODEL_NAME_MAX]) {
+    return block_tensor_name(m, block, m->config.family->linears[role].name, suffix, buf);
+}
+
+/* --- checked access to plain tensors
+ * ----------------------------------------------------------------------- */
+
+/* The tensor, if it is there, floating and of shape [rows, cols] ([cols] when rows is 0). */
+static enum llmq_status require(const struct model *m, const char *name, int64_t rows, int64_t cols,
+                                const struct st_tensor **out, llmq_error *err) {
+    const struct st_tensor *t = st_find(m->tensors, name);
+    if (!t)
+        return error_set(err, LLMQ_E_INPUT, "%s: tensor '%s' is missing", m->dir, name);
+    bool fits =
+        rows == 0 ? t->rank == 1 && t->shape[0] == (uint64_t)cols
+                  : t->rank == 2 && t->shape[0] == (uint64_t)rows && t->shape[1] == (uint64_t)cols;
+    if (!fits)
+        return error_set(err, LLMQ_E_INPUT,
+                         "%s: tensor '%s' has rank %d, first dimension %" PRIu64
+                         "; config.json implies [%s%" PRId64 "%s%" PRId64 "]",
+                         m->dir, name, t->rank, t->rank ? t->shape[0] : 0, rows ? "" : "",
+                         rows ? rows : cols, rows ? ", " : "", rows ? cols : 0);
+    if (!dtype_is_float(t->dtype))
+        return error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%s' is %s, not a floating type",
+                         m->dir, name, dtype_name(t->dtype));
+    *out = t;
+    return LLMQ_OK;
+}
+
+static enum llmq_status load_f32(const struct model *m, const char *name, int64_t rows,
+                                 int64_t cols, struct arena *arena, float **out, llmq_error *err) {
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = require(m, name, rows, cols, &t, err);
+    if (status != LLMQ_OK)
+        return status;
+    *out = arena_alloc(arena, (size_t)(rows ? rows : 1) * (size_t)cols, sizeof **out, err);
+    return *out ? st_read_f32(m->tensors, t, *out, err) : LLMQ_E_MEMORY;
+}
+
+/* --- opening
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static enum llmq_status read_layout(struct model *m, llmq_error *err) {
+    const struct json *quant = json_get(m->config_json, "quantization_config");
+    if (json_type(quant) == JSON_NULL)
+        return LLMQ_OK;
+    enum llmq_status status = layout_of_config(quant, &m->layout, err);
+    if (status == LLMQ_OK)
+        status = m->layout->config_read(quant, &m->layout_config, err);
+    return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s/config.json", m->dir);
+}
+
+bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role) {
+    char name[MODEL_NAME_MAX], suffix[64];
+    if (!m->layout)
+        return false;
+    snprintf(suffix, sizeof suffix, ".%s", m->layout->suffixes[0]);
+    return st_find(m->tensors, model_linear_name(m, block, role, suffix, name)) != NULL;
+}
+
+static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
+    const struct family *f = m->config.family;
+    const struct {
+        const char *name;
+        int64_t size;
+    } norms[] = {{f->attention_norm, m->config.hidden},
+                 {f->mlp_norm, m->config.hidden},
+                 {f->q_norm, m->config.head_dim},
+                 {f->k_norm, m->config.head_dim}};
+    char name[MODEL_NAME_MAX];
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < sizeof norms / sizeof norms[0]; i++)
+        if (norms[i].name)
+            LLMQ_TRY(require(m, block_tensor_name(m, block, norms[i].name, "", name), 0,
+                             norms[i].size, &t, err));
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        int64_t n = 0, k = 0;
+        config_linear_shape(&m->config, role, &n, &k);
+        if (config_linear_bias(&m->config, role))
+            LLMQ_TRY(require(m, model_linear_name(m, block, role, ".bias", name), 0, n, &t, err));
+        if (!model_linear_packed(m, block, role))
+            LLMQ_TRY(require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
+    const struct model_config *c = &m->config;
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
+    LLMQ_TRY(require(m, c->family->final_norm, 0, c->hidden, &t, err));
+    if (!c->tied)
+        LLMQ_TRY(require(m, c->family->head, c->vocab, c->hidden, &t, err));
+    for (int64_t b = 0; b < c->blocks; b++)
+        LLMQ_TRY(check_block(m, b, err));
+cleanup:
+    return status;
+}
+
+enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct model){0};
+    char *config_path = path_join(dir, "config.json", err);
+    out->dir = strdup(dir);
+    if (!config_path || !out->dir) {
+        status = error_memory(err, "a path");
+        goto cleanup;
+    }
+    LLMQ_TRY(json_read(config_path, &out->config_json, err));
+    status = config_parse(out->config_json, &out->config, err);
+    if (status != LLMQ_OK) {
+        error_prefix(err, status, "%s", dir);
+        goto cleanup;
+    }
+    LLMQ_TRY(st_open_dir(dir, &out->tensors, err));
+    LLMQ_TRY(read_layout(out, err));
+    LLMQ_TRY(check_tensors(out, err));
+cleanup:
+    free(config_path);
+    if (status != LLMQ_OK)
+        model_close(out);
+    return status;
+}
+
+void model_close(struct model *m) {
+    json_free(&m->config_json);
+    st_close(&m->tensors);
+    free(m->dir);
+    *m = (struct model){0};
+}
+
+/* --- packed linears
+ * ------------------------------------------------------------------------------------------ */
+
+/* Read the tensors of a packed module; data[i].data is malloc'ed, the caller frees. */
+static enum llmq_status read_packed(const struct model *m, int64_t block, enum linear_role role,
+                                    struct layout_data data[LAYOUT_MAX_TENSORS], llmq_error *err) {
+    char name[MODEL_NAME_MAX], suffix[64];
+    for (int i = 0; m->layout->suffixes[i]; i++) {
+        snprintf(suffix, sizeof suffix, ".%s", m->layout->suffixes[i]);
+        const struct st_tensor *t =
+            st_find(m->tensors, model_linear_name(m, block, role, suffix, name));
+        data[i].info.suffix = m->layout->suffixes[i];
+        if (!t)
+            continue;
+        if (t->rank > 2)
+            return error_set(err, LLMQ_E_INPUT, "%s: tensor '%s' has rank %d", m->dir, name,
+                             t->rank);
+        data[i].info = (struct layout_tensor){m->layout->suffixes[i],
+                                              t->dtype,
+                                              t->rank,
+                                              {t->shape[0], t->rank > 1 ? t->shape[1] : 0}};
+        data[i].nbytes = t->nbytes;
+        void *bytes = malloc(t->nbytes ? t->nbytes : 1);
+        data[i].data = bytes;
+        if (!bytes)
+            return error_set(err, LLMQ_E_MEMORY, "out of memory for tensor '%s'", name);
+        enum llmq_status status = st_read(m->tensors, t, 0, t->nbytes, bytes, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
+}
+
+static void free_packed(struct layout_data data[LAYOUT_MAX_TENSORS]) {
+    for (int i = 0; i < LAYOUT_MAX_TENSORS; i++)
+        free((void *)(uintptr_t)data[i].data);
+}
+
+enum llmq_status model_load_qlinear(const struct model *m, int64_t block, enum linear_role role,
+                                    struct qlinear *q, llmq_error *err) {
+    struct layout_data data[LAYOUT_MAX_TENSORS] = {0};
+    char name[MODEL_NAME_MAX];
+    int64_t n = 0, k = 0;
+    *q = (struct qlinear){0};
+    config_linear_shape(&m->config, role, &n, &k);
+    model_linear_name(m, block, role, "", name);
+    enum llmq_status status = read_packed(m, block, role, data, err);
+    if (status == LLMQ_OK) {
+        status = m->layout->decode(&m->layout_config, data, q, err);
+        if (status == LLMQ_OK && (q->n != n || q->k != k))
+            status = error_set(err, LLMQ_E_INPUT,
+                               "packed as [%" PRId64 ", %" PRId64 "]; config.json implies [%" PRId64
+                               ", %" PRId64 "]",
+                               q->n, q->k, n, k);
+        if (status != LLMQ_OK)
+            error_prefix(err, status, "%s: %s", m->dir, name);
+    }
+    free_packed(data);
+    if (status != LLMQ_OK)
+        qlinear_free(q);
+    return status;
+}
+
+static enum llmq_status load_packed_linear(const struct model *m, int64_t block,
+                                           enum linear_role role, enum load_mode mode,
+                                           struct arena *arena, struct linear *l, llmq_error *err) {
+    struct qlinear q = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(model_load_qlinear(m, block, role, &q, err));
+    if (mode == LOAD_PACKED) {
+        llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
+        LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
+    } else {
+        l->w = arena_alloc(arena, (size_t)q.n * (size_t)q.k, sizeof *l->w, err);
+        if (l->w)
+            qlinear_dequantize(&q, 0, q.n, l->w);
+        status = l->w ? LLMQ_OK : LLMQ_E_MEMORY;
+    }
+cleanup:
+    qlinear_free(&q);
+    return status;
+}
+
+/* --- blocks
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static enum llmq_status load_linear(const struct model *m, int64_t block, enum linear_role role,
+                                    enum load_mode mode, struct arena *arena, struct linear *l,
+                                    llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char name[MODEL_NAME_MAX];
+    float *bias = NULL;
+    config_linear_shape(&m->config, role, &l->n, &l->k);
+    if (config_linear_bias(&m->config, role)) {
+        LLMQ_TRY(load_f32(m, model_linear_name(m, block, role, ".bias", name), 0, l->n, arena,
+                          &bias, err));
+        l->bias = bias;
+    }
+    if (model_linear_packed(m, block, role))
+        LLMQ_TRY(load_packed_linear(m, block, role, mode, arena, l, err));
+    else
+        LLMQ_TRY(load_f32(m, model_linear_name(m, block, role, ".weight", name), l->n, l->k, arena,
+                          &l->w, err));
+cleanup:
+    return status;
+}
+
+static enum llmq_status load_norm(const struct model *m, int64_t block, const char *which,
+                                  int64_t size, struct arena *arena, const float **out,
+                                  llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    float *w = NULL;
+    if (!which)
+        return LLMQ_OK;
+    enum llmq_status status =
+        load_f32(m, block_tensor_name(m, block, which, "", name), 0, size, arena, &w, err);
+    *out = w;
+    return status;
+}
+
+enum llmq_status model_load_block(const struct model *m, int64_t index, enum load_mode mode,
+                                  struct arena *arena, struct block *out, llmq_error *err) {
+    const struct model_config *c = &m->config;
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct block){.index = index, .slides = c->slides[index]};
+    LLMQ_TRY(load_norm(m, index, c->family->attention_norm, c->hidden, arena, &out->attention_norm,
+                       err));
+    LLMQ_TRY(load_norm(m, index, c->family->mlp_norm, c->hidden, arena, &out->mlp_norm, err));
+    LLMQ_TRY(load_norm(m, index, c->family->q_norm, c->head_dim, arena, &out->q_norm, err));
+    LLMQ_TRY(load_norm(m, index, c->family->k_norm, c->head_dim, arena, &out->k_norm, err));
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
+        LLMQ_TRY(load_linear(m, index, role, mode, arena, &out->linears[role], err));
+cleanup:
+    if (status != LLMQ_OK)
+        block_release(out);
+    return status;
+}
+
+void block_release(struct block *b) {
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
+        llmq_qmat_free(&b->linears[role].packed);
+    *b = (struct block){0};
+}
+
+/* --- the ends
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static enum llmq_status read_rows(const struct model *m, const struct st_tensor *t, int64_t begin,
+                                  int64_t end, float *out, llmq_error *err) {
+    size_t width = (size_t)m->config.hidden, count = (size_t)(end - begin) * width;
+    size_t element = dtype_bits(t->dtype) / 8;
+    if (t->dtype == DTYPE_F32)
+        return st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, out, err);
+    void *raw = malloc(count * element);
+    if (!raw)
+        return error_memory(err, "embedding rows");
+    enum llmq_status status =
+        st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, raw, err);
+    if (status == LLMQ_OK)
+        dtype_to_f32(t->dtype, raw, count, out);
+    free(raw);
+    return status;
+}
+
+enum llmq_status model_embed(const struct model *m, const int32_t *ids, int64_t count, float *out,
+                             llmq_error *err) {
+    const struct st_tensor *t = st_find(m->tensors, m->config.family->embedding);
+    for (int64_t i = 0; i < count; i++) {
+        enum llmq_status status =
+            read_rows(m, t, ids[i], ids[i] + 1, out + i * m->config.hidden, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status model_final_norm(const struct model *m, float *out, llmq_error *err) {
+    return st_read_f32(m->tensors, st_find(m->tensors, m->config.family->final_norm), out, err);
+}
+
+enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end, float *out,
+                                 llmq_error *err) {
+    const struct family *f = m->config.family;
+    return read_rows(m, st_find(m->tensors, m->config.tied ? f->embedding : f->head), begin, end,
+                     out, err);
+}
+
+uint64_t model_block_bytes(const struct model *m) {
+    uint64_t elements = 2 * (uint64_t)m->config.hidden;
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        int64_t n = 0, k = 0;
+        config_linear_shape(&m->config, role, &n, &k);
+        elements += (uint64_t)n * (uint64_t)k;
+    }
+    return elements * sizeof(float);
+}

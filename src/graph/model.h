@@ -1,0 +1,87 @@
+/* A model folder opened for computing: its config, its tensors, and blocks loaded one at a time. */
+#ifndef LLMQ_GRAPH_MODEL_H
+#define LLMQ_GRAPH_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "formats/layout.h"
+#include "formats/safetensors.h"
+#include "llmq/error.h"
+#include "llmq/matmul.h"
+#include "models/config.h"
+
+/* An open model folder. Immutable; reading from it is thread-safe. */
+struct model {
+    char *dir;
+    struct json *config_json;
+    struct model_config config;
+    struct st_set *tensors;
+    const struct layout *layout; /* how linears are packed; NULL: they are plain */
+    struct layout_config layout_config;
+};
+
+/* y = x W^T + bias. Either `w` or `packed` is set, or neither when weights were not asked for. */
+struct linear {
+    int64_t n, k;
+    float *w;          /* [n, k]; in the block's arena */
+    llmq_qmat *packed; /* owned by the block */
+    const float *bias; /* [n] or NULL */
+};
+
+/* One decoder block's weights. */
+struct block {
+    int64_t index;
+    bool slides;                            /* attention limited to the config's window */
+    const float *attention_norm, *mlp_norm; /* [hidden] */
+    const float *q_norm, *k_norm;           /* [head_dim] or NULL */
+    struct linear linears[LINEAR_COUNT];
+};
+
+/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul. */
+enum load_mode { LOAD_PLAIN, LOAD_PACKED };
+
+/* Open a folder (already resolved): config.json, tensors, quantization layout. Every tensor that
+ * the family's table asks for must be there with the shape the config implies: the first that is
+ * not is an LLMQ_E_INPUT naming it. Release with model_close. */
+LLMQ_NODISCARD enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err);
+void model_close(struct model *m); /* accepts a zeroed struct */
+
+/* "model.layers.3.self_attn.q_proj" in `buf`, and with `suffix` (may be "") appended. */
+#define MODEL_NAME_MAX 256
+const char *model_linear_name(const struct model *m, int64_t block, enum linear_role role,
+                              const char *suffix, char buf[MODEL_NAME_MAX]);
+
+/* Load block `index` into `arena` (which the caller resets between blocks). Call block_release
+ * before the arena is reset. */
+LLMQ_NODISCARD enum llmq_status model_load_block(const struct model *m, int64_t index,
+                                                 enum load_mode mode, struct arena *arena,
+                                                 struct block *out, llmq_error *err);
+void block_release(struct block *b);
+
+/* Is this linear stored packed? */
+bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role);
+
+/* Decode one packed linear to the neutral form; qlinear_free is the caller's. */
+LLMQ_NODISCARD enum llmq_status model_load_qlinear(const struct model *m, int64_t block,
+                                                   enum linear_role role, struct qlinear *q,
+                                                   llmq_error *err);
+
+/* Rows of the embedding for `count` token ids (each in [0, vocab)): out [count, hidden]. */
+LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t *ids,
+                                            int64_t count, float *out, llmq_error *err);
+
+/* The final norm's weight: out [hidden]. */
+LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, float *out,
+                                                 llmq_error *err);
+
+/* Rows [begin, end) of the output head (the embedding when tied): out [end - begin, hidden]. */
+LLMQ_NODISCARD enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end,
+                                                float *out, llmq_error *err);
+
+/* Bytes of a block's weights in memory when loaded PLAIN. */
+uint64_t model_block_bytes(const struct model *m);
+
+#endif
