@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -92,4 +93,38 @@ int cpu_count(void) {
     if (quota > 0 && quota < cores)
         cores = quota;
     return cores > 0 ? cores : 1;
+}
+
+/* "MemAvailable:  123 kB" of /proc/meminfo, in bytes. */
+static uint64_t available_in_system(void) {
+    char line[256];
+    uint64_t bytes = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && bytes == 0 && fgets(line, sizeof line, f))
+        if (strncmp(line, "MemAvailable:", 13) == 0)
+            bytes = strtoull(line + 13, NULL, 10) * 1024;
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
+uint64_t memory_available(void) {
+    uint64_t bytes = available_in_system();
+    long limit = 0, used = 0;
+    bool limited = (read_one("/sys/fs/cgroup/memory.max", &limit) &&
+                    read_one("/sys/fs/cgroup/memory.current", &used)) ||
+                   (read_one("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit) &&
+                    read_one("/sys/fs/cgroup/memory/memory.usage_in_bytes", &used));
+    if (limited && limit > 0 && used >= 0) {
+        uint64_t left = limit > used ? (uint64_t)(limit - used) : 0;
+        bytes = left < bytes ? left : bytes;
+    }
+    return bytes;
+}
+
+uint64_t memory_peak(void) {
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        return 0;
+    return (uint64_t)usage.ru_maxrss * 1024;
 }

@@ -2,6 +2,8 @@
 #ifndef LLMQ_BASE_CPU_H
 #define LLMQ_BASE_CPU_H
 
+#include <stdint.h>
+
 #include "llmq/error.h"
 
 /* Levels are cumulative on their architecture: each implies those listed before it. */
@@ -21,5 +23,12 @@ const char *cpu_level_name(enum cpu_level level);
 
 /* Cores this process may use: affinity mask and cgroup quota (v1 and v2) both respected, >= 1. */
 int cpu_count(void);
+
+/* Bytes of memory this process could take now: what the kernel calls available, within the limit
+ * of its cgroup. 0 when it cannot be told. */
+uint64_t memory_available(void);
+
+/* Most resident memory this process ever had, in bytes. */
+uint64_t memory_peak(void);
 
 #endif

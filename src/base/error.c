@@ -85,14 +85,19 @@ enum llmq_status error_memory(llmq_error *err, const char *what) {
 
 enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char *fmt, ...) {
     if (err) {
-        char joined[sizeof err->message];
+        char where[sizeof err->message];
         va_list args;
         va_start(args, fmt);
-        int n = vsnprintf(joined, sizeof joined, fmt, args);
+        vsnprintf(where, sizeof where - 2, fmt, args);
         va_end(args);
-        if (n >= 0 && (size_t)n < sizeof joined)
-            snprintf(joined + n, sizeof joined - (size_t)n, ": %s", err->message);
-        memcpy(err->message, joined, sizeof joined);
+        size_t prefix = strlen(where), room = sizeof err->message - 1;
+        memcpy(where + prefix, ": ", 2);
+        prefix += 2;
+        size_t kept = strlen(err->message);
+        kept = kept < room - prefix ? kept : room - prefix;
+        memmove(err->message + prefix, err->message, kept);
+        memcpy(err->message, where, prefix);
+        err->message[prefix + kept] = '\0';
     }
     return code;
 }

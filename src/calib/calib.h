@@ -1,0 +1,70 @@
+/* Calibration: runs the calibration tokens through the blocks, stage by stage, and hands out the
+ * Hessian of each stage's input.
+ *
+ * Pull interface. The caller loads a block, asks for one stage after the other, and may change the
+ * weights of a stage's linears before it asks for the next: what follows then sees the changed
+ * weights. So quantizing each stage when its Hessian is at hand gives true-sequential,
+ * quantized-input propagation in one pass, every linear computed once:
+ *
+ *     calib_begin_block(c, &block)
+ *     for each stage s: calib_stage(c, s, &h); quantize the linears of s in place
+ *     calib_end_block(c)
+ *
+ * In memory: the residual stream [T, hidden], one intermediate [T, max(heads x head_dim,
+ * intermediate)] (both in files when spilled), one Hessian, scratch for one batch. */
+#ifndef LLMQ_CALIB_CALIB_H
+#define LLMQ_CALIB_CALIB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "graph/model.h"
+#include "llmq/context.h"
+#include "llmq/error.h"
+
+struct calib;
+
+/* Calibration tokens: window i is ids[offsets[i] .. offsets[i+1]). */
+struct calib_tokens {
+    const int32_t *ids;
+    const int64_t *offsets; /* [count + 1], offsets[0] = 0 */
+    int64_t count;
+};
+
+/* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. With `spill_dir` the
+ * activations are kept in unlinked files there. Release with calib_free. */
+LLMQ_NODISCARD enum llmq_status calib_create(const struct model *m,
+                                             const struct calib_tokens *tokens,
+                                             const char *spill_dir, const llmq_context *ctx,
+                                             struct calib **out, llmq_error *err);
+void calib_free(struct calib **c);
+
+/* Start on a block loaded PLAIN; it stays the caller's and must live until calib_end_block. */
+void calib_begin_block(struct calib *c, const struct block *block);
+
+/* Advance to `stage` (stages in order, each once) and return H = (2/T) X^T X of its input X
+ * [T, k]: [k, k], full symmetric storage, valid until the next call. Accumulated in float32 over
+ * at most 4096 tokens at a time and in double across them, in a fixed order.
+ * LLMQ_E_NUMERIC names the block, stage and window of a non-finite activation. */
+LLMQ_NODISCARD enum llmq_status calib_stage(struct calib *c, enum block_stage stage,
+                                            const float **H, int64_t *k, llmq_error *err);
+
+/* Finish the block: its output becomes the next block's input. Stages not asked for are computed.
+ * Also the way to replay blocks that were quantized before (no calib_stage in between). */
+LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
+
+/* The residual stream of the last finished block, for tests: [T, hidden] in `out`. */
+LLMQ_NODISCARD enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err);
+
+/* Bytes in memory: what is always there (Hessian, batch scratch), and the activations, which may
+ * be spilled. */
+struct calib_memory {
+    uint64_t fixed, activations;
+};
+struct calib_memory calib_memory(const struct model_config *config,
+                                 const struct calib_tokens *tokens);
+
+/* In_features of the linears of a stage. */
+int64_t calib_stage_width(const struct model_config *config, enum block_stage stage);
+
+#endif

@@ -1,0 +1,35 @@
+/* Log-probabilities of every token of a corpus, layer-major: all windows go through block 0, then
+ * block 1, ...; each weight is read once and one block is in memory at a time. */
+#ifndef LLMQ_EVAL_LOGPROBS_H
+#define LLMQ_EVAL_LOGPROBS_H
+
+#include <stdint.h>
+
+#include "graph/model.h"
+#include "llmq/context.h"
+#include "llmq/error.h"
+#include "text/corpus.h"
+
+/* logprobs [tokens_used]: entry t is log p(ids[t+1] | the window up to t); the entry of a window's
+ * last token is 0. When `logits` is not NULL it receives [tokens_used, vocab] float32.
+ * LLMQ_E_NUMERIC when an activation overflowed. */
+LLMQ_NODISCARD enum llmq_status eval_logprobs(const struct model *m, const struct corpus *corpus,
+                                              enum load_mode mode, const llmq_context *ctx,
+                                              double *logprobs, float *logits, llmq_error *err);
+
+/* Mean NLL over the tokens that count (nats per token), its standard error (0 for one window), and
+ * their number. */
+struct eval_mean {
+    double nll, standard_error;
+    int64_t tokens;
+};
+
+/* GPTQ: every token but a window's first counts. LLAMACPP: the second half of each window. */
+enum eval_convention { EVAL_GPTQ, EVAL_LLAMACPP };
+
+/* The windows are the sampling unit: S_w the NLL of window w over n_w tokens, nll = sum S / sum n,
+ * standard error from the spread of S_w - nll n_w (ratio estimator). */
+struct eval_mean eval_mean_nll(const struct corpus *corpus, const double *logprobs,
+                               enum eval_convention convention);
+
+#endif
