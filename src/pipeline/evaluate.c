@@ -1,0 +1,211 @@
+/* Evaluation commands: see llmq/evaluate.h. */
+#include "llmq/evaluate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "eval/logprobs.h"
+#include "llmq/model.h"
+#include "pipeline/setup.h"
+
+void llmq_eval_options_init(llmq_eval_options *options) {
+    *options = (llmq_eval_options){.convention = LLMQ_CONVENTION_GPTQ};
+}
+
+static enum llmq_status open_resolved(const char *spec, struct model *m, llmq_error *err) {
+    char *dir = NULL;
+    enum llmq_status status = llmq_model_resolve(spec, &dir, err);
+    if (status == LLMQ_OK)
+        status = model_open(dir, m, err);
+    free(dir);
+    return status;
+}
+
+enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
+                           llmq_eval_result *result, llmq_error *err) {
+    double start = setup_now();
+    struct model m = {0};
+    struct corpus corpus = {0};
+    double *logprobs = NULL;
+    enum llmq_status status = LLMQ_OK;
+    *result = (llmq_eval_result){.convention = options->convention};
+    if (!options->text)
+        return error_set(err, LLMQ_E_USAGE, "eval needs a text to measure on");
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(open_resolved(options->model, &m, err));
+    struct corpus_options cut = {.window = options->ctx ? options->ctx : setup_context(&m.config),
+                                 .max_tokens = options->max_tokens};
+    LLMQ_TRY(setup_corpus(&m, options->text, &cut, &corpus, err));
+    if (corpus.tokens_dropped > 0)
+        log_message(ctx, LLMQ_LOG_INFO, "%" PRId64 " tokens at the end fill no window: not scored",
+                    corpus.tokens_dropped);
+    logprobs = calloc((size_t)corpus.tokens_used, sizeof *logprobs);
+    if (!logprobs) {
+        status = error_memory(err, "log-probabilities");
+        goto cleanup;
+    }
+    LLMQ_TRY(eval_logprobs(&m, &corpus, options->dequantize ? LOAD_PLAIN : LOAD_PACKED, ctx,
+                           logprobs, NULL, err));
+    struct eval_mean mean =
+        eval_mean_nll(&corpus, logprobs,
+                      options->convention == LLMQ_CONVENTION_LLAMACPP ? EVAL_LLAMACPP : EVAL_GPTQ);
+    result->nll = mean.nll;
+    result->ppl = exp(mean.nll);
+    result->nll_stderr = mean.standard_error;
+    result->tokens = mean.tokens;
+    result->windows = corpus.count;
+    result->ctx = corpus.max_len;
+    result->seconds = setup_now() - start;
+    result->peak_rss_bytes = memory_peak();
+cleanup:
+    free(logprobs);
+    corpus_free(&corpus);
+    model_close(&m);
+    return status;
+}
+
+/* --- score
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* One window of the caller's ids; nothing is copied, so the result must not be freed. */
+static enum llmq_status single_window(const struct model *m, const int32_t *ids, size_t count,
+                                      int64_t offsets[2], struct corpus *out, llmq_error *err) {
+    if (count < 2)
+        return error_set(err, LLMQ_E_USAGE, "scoring needs at least 2 token ids");
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] < 0 || ids[i] >= m->config.vocab)
+            return error_set(err, LLMQ_E_USAGE,
+                             "token id %" PRId32 " at position %zu is not in [0, %" PRId64 ")",
+                             ids[i], i, m->config.vocab);
+    offsets[0] = 0;
+    offsets[1] = (int64_t)count;
+    *out = (struct corpus){.ids = (int32_t *)(uintptr_t)ids,
+                           .offsets = offsets,
+                           .count = 1,
+                           .max_len = (int64_t)count,
+                           .tokens_used = (int64_t)count};
+    return LLMQ_OK;
+}
+
+/* Write through a folder of its own, then rename the one file out of it. */
+static enum llmq_status write_logits(const char *path, const float *logits, int64_t rows,
+                                     int64_t vocab, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct st_writer *w = NULL;
+    struct st_spec spec = {.name = "logits",
+                           .dtype = DTYPE_F32,
+                           .rank = 2,
+                           .shape = {(uint64_t)rows, (uint64_t)vocab}};
+    size_t bytes = (size_t)(rows * vocab) * sizeof *logits, len = strlen(path);
+    char *dir = malloc(len + sizeof ".partial"), *file = NULL;
+    if (!dir)
+        return error_memory(err, "a path");
+    memcpy(dir, path, len);
+    memcpy(dir + len, ".partial", sizeof ".partial");
+    file = path_join(dir, "model.safetensors", err);
+    if (!file) {
+        status = LLMQ_E_MEMORY;
+        goto cleanup;
+    }
+    LLMQ_TRY(dir_make(dir, true, err));
+    LLMQ_TRY(st_writer_create(dir, &spec, 1, UINT64_MAX, &w, err));
+    LLMQ_TRY(st_writer_put(w, "logits", logits, bytes, err));
+    LLMQ_TRY(st_writer_finish(&w, err));
+    LLMQ_TRY(path_rename(file, path, err));
+cleanup:
+    st_writer_abort(&w);
+    if (dir && file && dir_remove(dir, status == LLMQ_OK ? err : NULL) != LLMQ_OK &&
+        status == LLMQ_OK)
+        status = LLMQ_E_IO;
+    free(file);
+    free(dir);
+    return status;
+}
+
+enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
+                            const char *logits_path, const llmq_context *ctx, double *logprobs,
+                            llmq_error *err) {
+    struct model m = {0};
+    struct corpus corpus = {0};
+    int64_t offsets[2];
+    double *scores = NULL;
+    float *logits = NULL;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(open_resolved(model, &m, err));
+    LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
+    scores = calloc(count, sizeof *scores);
+    if (logits_path)
+        logits = calloc(count * (size_t)m.config.vocab, sizeof *logits);
+    if (!scores || (logits_path && !logits)) {
+        status = error_memory(err, "scores");
+        goto cleanup;
+    }
+    LLMQ_TRY(eval_logprobs(&m, &corpus, LOAD_PACKED, ctx, scores, logits, err));
+    memcpy(logprobs, scores, (count - 1) * sizeof *scores);
+    if (logits_path)
+        LLMQ_TRY(write_logits(logits_path, logits, (int64_t)count, m.config.vocab, err));
+cleanup:
+    free(scores);
+    free(logits);
+    model_close(&m);
+    return status;
+}
+
+/* --- JSON
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static char *print_and_free(struct json *o) {
+    char *text = json_print(o, true);
+    json_free(&o);
+    return text;
+}
+
+static struct json *ids_array(const int32_t *ids, size_t count) {
+    struct json *array = json_new_array();
+    for (size_t i = 0; i < count; i++)
+        json_add_int64(array, NULL, ids[i]);
+    return array;
+}
+
+char *llmq_ids_json(const int32_t *ids, size_t count) {
+    struct json *array = ids_array(ids, count);
+    char *text = json_print(array, false);
+    json_free(&array);
+    return text;
+}
+
+char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs) {
+    struct json *o = json_new_object(), *values = json_new_array();
+    for (size_t i = 0; i + 1 < count; i++)
+        json_add_double(values, NULL, logprobs[i]);
+    json_add_int64(o, "schema", 1);
+    json_add(o, "ids", ids_array(ids, count));
+    json_add(o, "logprobs", values);
+    return print_and_free(o);
+}
+
+char *llmq_eval_json(const llmq_eval_result *r) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "schema", 1);
+    json_add_double(o, "ppl", r->ppl);
+    json_add_double(o, "nll", r->nll);
+    json_add_double(o, "stderr", r->nll_stderr);
+    json_add_int64(o, "tokens", r->tokens);
+    json_add_int64(o, "windows", r->windows);
+    json_add_int64(o, "ctx", r->ctx);
+    json_add_string(o, "convention",
+                    r->convention == LLMQ_CONVENTION_LLAMACPP ? "llamacpp" : "gptq");
+    json_add_double(o, "seconds", r->seconds);
+    json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
+    return print_and_free(o);
+}

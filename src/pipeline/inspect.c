@@ -1,0 +1,184 @@
+/* What is in a checkpoint: see llmq_inspect in llmq/model.h. Works from headers and configs alone,
+ * also for families llmq has no table for. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/json.h"
+#include "formats/layout.h"
+#include "formats/safetensors.h"
+#include "llmq/model.h"
+#include "models/family.h"
+
+#define SHOWN_RANK 8
+
+/* What inspection works on. */
+struct subject {
+    struct json *config; /* NULL when the folder has none */
+    struct st_set *tensors;
+    const struct layout *layout;
+    struct layout_config layout_config;
+};
+
+static uint64_t element_count(const struct st_tensor *t) {
+    return t->nbytes * 8 / dtype_bits(t->dtype);
+}
+
+/* Is `name` "<module>.<suffix>" with a suffix of the layout? Returns its index, or -1. */
+static int layout_suffix(const struct layout *layout, const char *name) {
+    const char *dot = strrchr(name, '.');
+    for (int i = 0; dot && layout && layout->suffixes[i]; i++)
+        if (strcmp(dot + 1, layout->suffixes[i]) == 0)
+            return i;
+    return -1;
+}
+
+static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_inspect_report *r,
+                       uint64_t *quantized_bytes) {
+    int suffix = layout_suffix(s->layout, t->name);
+    uint64_t elements = element_count(t);
+    r->bytes += t->nbytes;
+    if (suffix < 0) {
+        r->parameters += (int64_t)elements;
+        return;
+    }
+    *quantized_bytes += t->nbytes;
+    if (suffix == 0) { /* the packed codes: 32 / bits weights to a word */
+        int64_t weights = (int64_t)(t->nbytes * 8) / s->layout_config.bits;
+        r->quantized_modules++;
+        r->quantized_parameters += weights;
+        r->parameters += weights;
+    }
+}
+
+static enum llmq_status list_tensors(const struct subject *s, llmq_inspect_report *r,
+                                     llmq_error *err) {
+    size_t count = st_count(s->tensors);
+    uint64_t quantized_bytes = 0;
+    r->tensors = calloc(count ? count : 1, sizeof *r->tensors);
+    if (!r->tensors)
+        return error_memory(err, "the tensor list");
+    for (size_t i = 0; i < count; i++) {
+        const struct st_tensor *t = st_at(s->tensors, i);
+        llmq_inspect_tensor *out = &r->tensors[i];
+        out->name = strdup(t->name);
+        if (!out->name)
+            return error_memory(err, "the tensor list");
+        r->tensor_count = i + 1;
+        out->dtype = dtype_name(t->dtype);
+        out->rank = t->rank;
+        out->bytes = t->nbytes;
+        for (int d = 0; d < t->rank && d < SHOWN_RANK; d++)
+            out->shape[d] = t->shape[d];
+        add_tensor(s, t, r, &quantized_bytes);
+    }
+    if (r->parameters > 0)
+        r->bits_per_weight = 8.0 * (double)r->bytes / (double)r->parameters;
+    if (r->quantized_parameters > 0)
+        r->bits_per_quantized_weight =
+            8.0 * (double)quantized_bytes / (double)r->quantized_parameters;
+    return LLMQ_OK;
+}
+
+static enum llmq_status read_config(const char *dir, struct subject *s, llmq_inspect_report *r,
+                                    llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char *path = path_join(dir, "config.json", err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    r->layout = "none";
+    if (!path_is_file(path))
+        goto cleanup;
+    LLMQ_TRY(json_read(path, &s->config, err));
+    const char *type = json_string(json_get(s->config, "model_type"));
+    const struct json *quant = json_get(s->config, "quantization_config");
+    r->model_type = strdup(type ? type : "");
+    if (!r->model_type) {
+        status = error_memory(err, "the report");
+        goto cleanup;
+    }
+    const struct family *family = family_find(r->model_type);
+    r->family = family ? family->name : NULL;
+    json_as_int64(json_get(s->config, "num_hidden_layers"), &r->blocks);
+    if (json_type(quant) == JSON_NULL)
+        goto cleanup;
+    LLMQ_TRY(layout_of_config(quant, &s->layout, err));
+    LLMQ_TRY(s->layout->config_read(quant, &s->layout_config, err));
+    r->layout = s->layout->name;
+    r->bits = s->layout_config.bits;
+    r->group = s->layout_config.group;
+    r->sym = s->layout_config.sym;
+cleanup:
+    free(path);
+    return status;
+}
+
+enum llmq_status llmq_inspect(const char *model, llmq_inspect_report *report, llmq_error *err) {
+    struct subject s = {0};
+    enum llmq_status status = LLMQ_OK;
+    *report = (llmq_inspect_report){0};
+    LLMQ_TRY(llmq_model_resolve(model, &report->path, err));
+    LLMQ_TRY(read_config(report->path, &s, report, err));
+    LLMQ_TRY(st_open_dir(report->path, &s.tensors, err));
+    report->shards = st_shard_count(s.tensors);
+    LLMQ_TRY(list_tensors(&s, report, err));
+cleanup:
+    json_free(&s.config);
+    st_close(&s.tensors);
+    if (status != LLMQ_OK)
+        llmq_inspect_report_free(report);
+    return status;
+}
+
+void llmq_inspect_report_free(llmq_inspect_report *report) {
+    for (size_t i = 0; i < report->tensor_count; i++)
+        free(report->tensors[i].name);
+    free(report->tensors);
+    free(report->path);
+    free(report->model_type);
+    *report = (llmq_inspect_report){0};
+}
+
+static struct json *tensor_json(const llmq_inspect_tensor *t) {
+    struct json *o = json_new_object(), *shape = json_new_array();
+    for (int d = 0; d < t->rank && d < SHOWN_RANK; d++)
+        json_add_int64(shape, NULL, (int64_t)t->shape[d]);
+    json_add_string(o, "name", t->name);
+    json_add_string(o, "dtype", t->dtype);
+    json_add(o, "shape", shape);
+    json_add_int64(o, "bytes", (int64_t)t->bytes);
+    return o;
+}
+
+char *llmq_inspect_json(const llmq_inspect_report *r, bool with_tensors) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "schema", 1);
+    json_add_string(o, "path", r->path);
+    json_add_string(o, "model_type", r->model_type);
+    json_add_string(o, "family", r->family);
+    json_add_string(o, "format", r->layout);
+    json_add_int64(o, "blocks", r->blocks);
+    json_add_int64(o, "parameters", r->parameters);
+    json_add_int64(o, "quantized_parameters", r->quantized_parameters);
+    json_add_int64(o, "quantized_modules", r->quantized_modules);
+    json_add_int64(o, "bits", r->bits);
+    json_add_int64(o, "group", r->group);
+    json_add_bool(o, "sym", r->sym);
+    json_add_int64(o, "bytes", (int64_t)r->bytes);
+    json_add_double(o, "bits_per_weight", r->bits_per_weight);
+    json_add_double(o, "bits_per_quantized_weight", r->bits_per_quantized_weight);
+    json_add_int64(o, "shards", r->shards);
+    json_add_int64(o, "tensor_count", (int64_t)r->tensor_count);
+    if (with_tensors) {
+        struct json *tensors = json_new_array();
+        for (size_t i = 0; i < r->tensor_count; i++)
+            json_add(tensors, NULL, tensor_json(&r->tensors[i]));
+        json_add(o, "tensors", tensors);
+    }
+    char *text = json_print(o, true);
+    json_free(&o);
+    return text;
+}

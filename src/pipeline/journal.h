@@ -1,0 +1,45 @@
+/* The journal of a run: a line of JSON for each finished block, so that an interrupted run can be
+ * continued. It lies in <out>.partial beside the tensors and is removed at the end.
+ *
+ * The first line holds a fingerprint of everything the result depends on; a run with another
+ * fingerprint does not continue. A block counts as done when its line is on disk, which happens
+ * after its tensors are: a line cut off by a crash is ignored. */
+#ifndef LLMQ_PIPELINE_JOURNAL_H
+#define LLMQ_PIPELINE_JOURNAL_H
+
+#include <stdint.h>
+
+#include "llmq/quantize.h"
+
+#define JOURNAL_NAME "llmq-journal.jsonl"
+
+struct journal;
+
+/* What a journal says of the blocks of a run. */
+struct journal_blocks {
+    int64_t count;    /* blocks of the model */
+    size_t modules;   /* of a block */
+    uint64_t *hashes; /* [count * modules], filled for the blocks done */
+    int64_t done;
+};
+
+/* Start a new journal in `dir`. LLMQ_E_IO when another process holds the one there. */
+LLMQ_NODISCARD enum llmq_status journal_create(const char *dir, uint64_t fingerprint,
+                                               struct journal **out, llmq_error *err);
+
+/* Continue the journal in `dir`: sets blocks->done and their hashes, appends their module reports.
+ * LLMQ_E_INPUT: it is another run's, with the hint to start over. */
+LLMQ_NODISCARD enum llmq_status journal_resume(const char *dir, uint64_t fingerprint,
+                                               struct journal_blocks *blocks,
+                                               llmq_quantize_report *report, struct journal **out,
+                                               llmq_error *err);
+
+/* Record a finished block durably: `count` module reports and hashes. */
+LLMQ_NODISCARD enum llmq_status journal_add(struct journal *j, int64_t block,
+                                            const llmq_module_report *modules,
+                                            const uint64_t *hashes, size_t count, llmq_error *err);
+
+/* Close; with `finished` the file is removed. Accepts a pointer to NULL. */
+void journal_close(struct journal **j, bool finished);
+
+#endif

@@ -1,0 +1,278 @@
+/* The result's folder: see output.h. */
+#include "pipeline/output.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+
+#define CONFIG_MAX_BYTES ((size_t)16 << 20)
+
+/* Files that travel with a model besides config.json and weights. Old weights, their index and
+ * other frameworks' files must not: loaders would pick them up. */
+static const char *const companions[] = {
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "tekken.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "image_processor*.json",
+    "*.py",
+    "LICENSE*",
+    "NOTICE*",
+    "USE_POLICY*",
+    "README.md",
+};
+
+/* Folders whose files travel too. */
+static const char *const companion_dirs[] = {"chat_templates"};
+
+/* --- where
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static char *default_name(const llmq_quantize_options *o, const char *model_dir) {
+    size_t len = strlen(model_dir);
+    while (len > 1 && model_dir[len - 1] == '/')
+        len--;
+    size_t begin = len;
+    while (begin > 0 && model_dir[begin - 1] != '/')
+        begin--;
+    /* A snapshot of the Hugging Face cache is named by its commit; the user's name says more. */
+    const char *name = path_is_dir(o->model) ? model_dir + begin : path_base(o->model);
+    int name_len = path_is_dir(o->model) ? (int)(len - begin) : (int)strlen(name);
+    struct strbuf b = {0};
+    strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, o->method == LLMQ_METHOD_RTN ? "rtn" : "gptq",
+                  o->bits);
+    if (o->group == -1)
+        strbuf_puts(&b, "row");
+    else
+        strbuf_printf(&b, "g%" PRId64, o->group);
+    return strbuf_take(&b);
+}
+
+enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,
+                               struct output *out, llmq_error *err) {
+    struct strbuf partial = {0};
+    *out = (struct output){0};
+    out->final_dir = options->out ? strdup(options->out) : default_name(options, model_dir);
+    if (out->final_dir) {
+        size_t len = strlen(out->final_dir);
+        while (len > 1 && out->final_dir[len - 1] == '/')
+            out->final_dir[--len] = '\0';
+        strbuf_printf(&partial, "%s.partial", out->final_dir);
+        out->partial_dir = strbuf_take(&partial);
+    }
+    enum llmq_status status = LLMQ_OK;
+    if (!out->final_dir || !out->partial_dir) {
+        status = error_memory(err, "a path");
+    } else if ((path_is_dir(out->final_dir) || path_is_file(out->final_dir)) && !options->force) {
+        status = error_set(err, LLMQ_E_USAGE, "%s exists", out->final_dir);
+        error_hint(err, "choose another --out, or give --force to replace it");
+    } else if (path_is_dir(out->partial_dir) && !options->force && !options->resume) {
+        status = error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
+        error_hint(err, "give --resume to continue it, or --force to start over");
+    } else if (options->resume && !path_is_dir(out->partial_dir)) {
+        status =
+            error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
+    }
+    if (status != LLMQ_OK)
+        output_free(out);
+    return status;
+}
+
+void output_free(struct output *out) {
+    free(out->final_dir);
+    free(out->partial_dir);
+    *out = (struct output){0};
+}
+
+enum llmq_status output_prepare(const struct output *out, bool resume, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (resume)
+        return LLMQ_OK;
+    LLMQ_TRY(dir_remove(out->partial_dir, err));
+    LLMQ_TRY(dir_make(out->partial_dir, false, err));
+cleanup:
+    return status;
+}
+
+/* --- files beside the weights
+ * --------------------------------------------------------------------------------- */
+
+static bool is_companion(const char *name) {
+    for (size_t i = 0; i < sizeof companions / sizeof companions[0]; i++)
+        if (fnmatch(companions[i], name, 0) == 0)
+            return true;
+    return false;
+}
+
+/* Copy the files of `from` to `to`; with `all` every regular file, else only companions. */
+static enum llmq_status copy_files(const char *from, const char *to, bool all, llmq_error *err) {
+    struct dir_list list = {0};
+    enum llmq_status status = dir_list_read(from, &list, err);
+    for (size_t i = 0; status == LLMQ_OK && i < list.count; i++) {
+        if (!all && !is_companion(list.names[i]))
+            continue;
+        char *source = path_join(from, list.names[i], err);
+        char *target = path_join(to, list.names[i], err);
+        if (!source || !target)
+            status = LLMQ_E_MEMORY;
+        else if (path_is_file(source))
+            status = file_copy(source, target, err);
+        free(source);
+        free(target);
+    }
+    dir_list_free(&list);
+    return status;
+}
+
+static enum llmq_status copy_companions(const char *from, const char *to, llmq_error *err) {
+    enum llmq_status status = copy_files(from, to, false, err);
+    for (size_t i = 0; status == LLMQ_OK && i < sizeof companion_dirs / sizeof companion_dirs[0];
+         i++) {
+        char *source = path_join(from, companion_dirs[i], err);
+        char *target = path_join(to, companion_dirs[i], err);
+        if (!source || !target)
+            status = LLMQ_E_MEMORY;
+        else if (path_is_dir(source)) {
+            status = dir_make(target, true, err);
+            if (status == LLMQ_OK)
+                status = copy_files(source, target, true, err);
+        }
+        free(source);
+        free(target);
+    }
+    return status;
+}
+
+/* --- config
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static char *quantization_config(const struct plan *plan) {
+    struct layout_module *modules = calloc((size_t)plan->module_count, sizeof *modules);
+    if (!modules)
+        return NULL;
+    for (int64_t i = 0; i < plan->module_count; i++)
+        modules[i] = (struct layout_module){plan->modules[i].name, plan->modules[i].shape};
+    struct json *object =
+        plan->layout->config_write(&plan->layout_config, modules, plan->module_count);
+    char *text = json_print(object, true);
+    json_free(&object);
+    free(modules);
+    return text;
+}
+
+static enum llmq_status write_in(const char *dir, const char *name, const char *text,
+                                 llmq_error *err) {
+    char *path = path_join(dir, name, err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    enum llmq_status status = file_write_atomic(path, text, strlen(text), err);
+    free(path);
+    return status;
+}
+
+enum llmq_status output_write_config(const struct output *out, const char *model_dir,
+                                     const struct plan *plan, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char *path = path_join(model_dir, "config.json", err);
+    char *source = NULL, *edited = NULL, *config = quantization_config(plan);
+    size_t len = 0;
+    if (!path || !config) {
+        status = error_memory(err, "the config");
+        goto cleanup;
+    }
+    LLMQ_TRY(file_read(path, CONFIG_MAX_BYTES, &source, &len, err));
+    if (plan->layout->config_file)
+        LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, config, err));
+    config[strlen(config) - 1] = '\0'; /* json_print ends in a newline */
+    LLMQ_TRY(json_text_set(source, len, "quantization_config", config, &edited, err));
+    LLMQ_TRY(write_in(out->partial_dir, "config.json", edited, err));
+    LLMQ_TRY(copy_companions(model_dir, out->partial_dir, err));
+cleanup:
+    free(path);
+    free(source);
+    free(edited);
+    free(config);
+    return status;
+}
+
+/* --- verification and commit
+ * ----------------------------------------------------------------------------------- */
+
+uint64_t output_hash(const struct qlinear *q) {
+    size_t params = (size_t)(q->n * q->groups);
+    uint64_t hash = hash_bytes(HASH_INIT, q->codes, (size_t)(q->n * q->k));
+    hash = hash_bytes(hash, q->scales, params * sizeof *q->scales);
+    return hash_bytes(hash, q->zeros, params);
+}
+
+static enum llmq_status verify_module(const struct model *m, const struct plan_module *module,
+                                      uint64_t expected, llmq_error *err) {
+    struct qlinear q = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(model_load_qlinear(m, module->block, module->role, &q, err));
+    LLMQ_TRY(qlinear_check(&q, err));
+    if (output_hash(&q) != expected || q.group_of)
+        status = error_set(err, LLMQ_E_CHECK, "%s: what was read back differs from what was stored",
+                           module->name);
+cleanup:
+    qlinear_free(&q);
+    return status;
+}
+
+enum llmq_status output_verify(const struct output *out, const struct plan *plan,
+                               const uint64_t *hashes, const llmq_context *ctx, llmq_error *err) {
+    struct model m = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(model_open(out->partial_dir, &m, err));
+    for (int64_t i = 0; i < plan->module_count; i++) {
+        LLMQ_TRY(interrupt_check(ctx, err));
+        LLMQ_TRY(verify_module(&m, &plan->modules[i], hashes[i], err));
+    }
+cleanup:
+    model_close(&m);
+    return status;
+}
+
+enum llmq_status output_commit(const struct output *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct strbuf b = {0};
+    strbuf_printf(&b, "%s.replaced", out->final_dir);
+    char *replaced = strbuf_take(&b);
+    if (!replaced)
+        return error_memory(err, "a path");
+    bool replacing = path_is_dir(out->final_dir);
+    LLMQ_TRY(dir_sync(out->partial_dir, err));
+    if (replacing) {
+        LLMQ_TRY(dir_remove(replaced, err));
+        LLMQ_TRY(path_rename(out->final_dir, replaced, err));
+    }
+    LLMQ_TRY(path_rename(out->partial_dir, out->final_dir, err));
+    if (replacing)
+        LLMQ_TRY(dir_remove(replaced, err));
+cleanup:
+    free(replaced);
+    return status;
+}

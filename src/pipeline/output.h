@@ -1,0 +1,49 @@
+/* The folder a run produces: <out>.partial while it grows, <out> when it is complete and has been
+ * read back. */
+#ifndef LLMQ_PIPELINE_OUTPUT_H
+#define LLMQ_PIPELINE_OUTPUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "llmq/context.h"
+#include "llmq/error.h"
+#include "pipeline/plan.h"
+
+/* Where a result goes. */
+struct output {
+    char *final_dir;   /* <out> */
+    char *partial_dir; /* <out>.partial */
+};
+
+/* `out` NULL: <model>-<method>-w<bits>g<group> in the current folder. LLMQ_E_USAGE when <out>
+ * exists and `force` is not set, or <out>.partial exists and neither `resume` nor `force` is.
+ * Release with output_free. */
+LLMQ_NODISCARD enum llmq_status output_choose(const llmq_quantize_options *options,
+                                              const char *model_dir, struct output *out,
+                                              llmq_error *err);
+void output_free(struct output *out);
+
+/* Make <out>.partial: kept when resuming, otherwise emptied. */
+LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool resume,
+                                               llmq_error *err);
+
+/* Write config.json (the source's text with quantization_config set), the layout's own config
+ * file, and copy what belongs to the model beside its weights: tokenizer, templates, generation
+ * settings, code, licence. */
+LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,
+                                                    const struct plan *plan, llmq_error *err);
+
+/* Open <out>.partial as a loader would, decode every module and compare with the hashes of what
+ * was to be stored. LLMQ_E_CHECK names the first module that differs. */
+LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const struct plan *plan,
+                                              const uint64_t *hashes, const llmq_context *ctx,
+                                              llmq_error *err);
+
+/* Rename to <out>; a folder already there (force) is replaced. */
+LLMQ_NODISCARD enum llmq_status output_commit(const struct output *out, llmq_error *err);
+
+/* Fingerprint of a quantized module. */
+uint64_t output_hash(const struct qlinear *q);
+
+#endif

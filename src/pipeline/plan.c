@@ -1,0 +1,316 @@
+/* Planning a run: see plan.h. */
+#include "pipeline/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "quant/quant.h"
+
+/* Share of the memory available at the start that a run may take when --max-mem is not given. */
+#define DEFAULT_MEMORY_SHARE 0.8
+
+/* --- growing lists
+ * ---------------------------------------------------------------------------------------- */
+
+static enum llmq_status list_add(char ***list, size_t *count, size_t *cap, const char *name,
+                                 llmq_error *err) {
+    if (*count == *cap) {
+        size_t grown = *cap ? 2 * *cap : 64;
+        char **names = realloc(*list, grown * sizeof *names);
+        if (!names)
+            return error_memory(err, "the plan");
+        *list = names;
+        *cap = grown;
+    }
+    (*list)[*count] = strdup(name);
+    if (!(*list)[*count])
+        return error_memory(err, "the plan");
+    (*count)++;
+    return LLMQ_OK;
+}
+
+/* A tensor of the result; the plan owns a copy of the name. */
+static enum llmq_status add_spec(struct plan *p, const char *name, const struct st_spec *spec,
+                                 llmq_error *err) {
+    if (p->spec_count == p->spec_cap) {
+        size_t cap = p->spec_cap ? 2 * p->spec_cap : 64;
+        struct st_spec *specs = realloc(p->specs, cap * sizeof *specs);
+        if (!specs)
+            return error_memory(err, "the plan");
+        p->specs = specs;
+        p->spec_cap = cap;
+    }
+    char *copy = strdup(name);
+    if (!copy)
+        return error_memory(err, "the plan");
+    p->specs[p->spec_count] = *spec;
+    p->specs[p->spec_count++].name = copy;
+    uint64_t elements = 1, bytes = 0;
+    for (int d = 0; d < spec->rank; d++)
+        elements *= spec->shape[d];
+    if (dtype_bytes(spec->dtype, elements, &bytes))
+        p->disk_bytes += bytes;
+    return LLMQ_OK;
+}
+
+/* --- modules
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static enum llmq_status add_modules(const struct model *m, const llmq_quantize_options *o,
+                                    struct plan *p, llmq_error *err) {
+    int64_t count = m->config.blocks * LINEAR_COUNT;
+    p->modules = calloc((size_t)count, sizeof *p->modules);
+    if (!p->modules)
+        return error_memory(err, "the plan");
+    for (int64_t i = 0; i < count; i++) {
+        struct plan_module *module = &p->modules[p->module_count];
+        char name[MODEL_NAME_MAX];
+        module->block = i / LINEAR_COUNT;
+        module->role = (enum linear_role)(i % LINEAR_COUNT);
+        module->name = strdup(model_linear_name(m, module->block, module->role, "", name));
+        if (!module->name)
+            return error_memory(err, "the plan");
+        p->module_count++;
+        struct quant_shape *s = &module->shape;
+        *s = (struct quant_shape){.bits = o->bits, .group = o->group, .sym = o->sym};
+        config_linear_shape(&m->config, module->role, &s->n, &s->k);
+        if (o->group_auto_fit)
+            s->group = quant_fit_group(s->k, o->group);
+    }
+    return LLMQ_OK;
+}
+
+const struct plan_module *plan_module_of(const struct plan *p, int64_t block,
+                                         enum linear_role role) {
+    return &p->modules[block * LINEAR_COUNT + (int64_t)role];
+}
+
+static int64_t gcd(int64_t a, int64_t b) {
+    return b == 0 ? a : gcd(b, a % b);
+}
+
+/* Group sizes up to the one asked for that divide every module's in_features, largest first. */
+static void hint_groups(const struct plan *p, int64_t group, llmq_error *err) {
+    int64_t common = 0;
+    for (int64_t i = 0; i < p->module_count; i++)
+        common = gcd(common, p->modules[i].shape.k);
+    struct strbuf fits = {0};
+    for (int64_t g = group, listed = 0; g >= 8 && listed < 6; g--) {
+        if (common % g != 0)
+            continue;
+        strbuf_printf(&fits, "%s%" PRId64, listed++ ? ", " : "", g);
+    }
+    error_hint(err, "group sizes that divide every module: %s; or --group auto-fit",
+               fits.data ? fits.data : "-1");
+    strbuf_free(&fits);
+}
+
+/* The modules of the first block whose in_features the group does not divide. */
+static enum llmq_status check_groups(const struct model *m, const struct plan *p, int64_t group,
+                                     llmq_error *err) {
+    struct strbuf bad = {0};
+    for (int64_t i = 0; i < LINEAR_COUNT && i < p->module_count; i++) {
+        const struct quant_shape *s = &p->modules[i].shape;
+        if (s->group != -1 && s->k % s->group != 0)
+            strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
+                          m->config.family->linears[p->modules[i].role].name, s->k);
+    }
+    if (bad.len == 0)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_USAGE,
+              "group %" PRId64 " does not divide in_features of %s in each of %" PRId64 " blocks",
+              group, bad.data, m->config.blocks);
+    hint_groups(p, group, err);
+    strbuf_free(&bad);
+    return LLMQ_E_USAGE;
+}
+
+static enum llmq_status check_modules(const struct model *m, const llmq_quantize_options *o,
+                                      const struct plan *p, llmq_error *err) {
+    enum llmq_status status = check_groups(m, p, o->group, err);
+    for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++) {
+        status = p->layout->accepts(&p->modules[i].shape, err);
+        if (status != LLMQ_OK)
+            error_prefix(err, status, "%s", p->modules[i].name);
+    }
+    return status;
+}
+
+/* --- tensors of the result
+ * ---------------------------------------------------------------------------------- */
+
+static enum llmq_status add_module_tensors(struct plan *p, const struct plan_module *module,
+                                           llmq_error *err) {
+    struct layout_tensor tensors[LAYOUT_MAX_TENSORS];
+    int count = p->layout->tensors(&module->shape, tensors);
+    for (int i = 0; i < count; i++) {
+        char name[MODEL_NAME_MAX];
+        snprintf(name, sizeof name, "%s.%s", module->name, tensors[i].suffix);
+        struct st_spec spec = {.dtype = tensors[i].dtype, .rank = tensors[i].rank};
+        memcpy(spec.shape, tensors[i].shape, sizeof tensors[i].shape);
+        enum llmq_status status = add_spec(p, name, &spec, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
+}
+
+static const struct plan_module *module_of_weight(const struct plan *p, const char *tensor) {
+    const char *dot = strrchr(tensor, '.');
+    if (!dot || strcmp(dot, ".weight") != 0)
+        return NULL;
+    size_t len = (size_t)(dot - tensor);
+    for (int64_t i = 0; i < p->module_count; i++)
+        if (strncmp(p->modules[i].name, tensor, len) == 0 && p->modules[i].name[len] == '\0')
+            return &p->modules[i];
+    return NULL;
+}
+
+/* Each tensor of the source, in its order, becomes packed tensors, a copy, or nothing. */
+static enum llmq_status add_tensors(const struct model *m, struct plan *p, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < st_count(m->tensors); i++) {
+        const struct st_tensor *t = st_at(m->tensors, i);
+        const struct plan_module *module = module_of_weight(p, t->name);
+        if (module) {
+            LLMQ_TRY(add_module_tensors(p, module, err));
+        } else if (!dtype_is_float(t->dtype)) {
+            LLMQ_TRY(list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err));
+        } else {
+            struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
+            memcpy(spec.shape, t->shape, sizeof spec.shape);
+            LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
+            LLMQ_TRY(add_spec(p, t->name, &spec, err));
+        }
+    }
+cleanup:
+    return status;
+}
+
+/* --- resources
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers. */
+static uint64_t module_workspace(const struct plan *p) {
+    uint64_t most = 0;
+    for (int64_t i = 0; i < LINEAR_COUNT; i++) {
+        uint64_t n = (uint64_t)p->modules[i].shape.n, k = (uint64_t)p->modules[i].shape.k;
+        uint64_t bytes = n * k * (2 * sizeof(float) + 3);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Arithmetic of one block: the forward products, the triangles of X^T X, the factorisations
+ * (potrf and trtri, k^3/3 each) and the column updates (n k^2). */
+static double block_flops(const struct model *m, const struct plan *p,
+                          const struct calib_tokens *tokens) {
+    double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
+    for (int64_t i = 0; i < LINEAR_COUNT; i++) {
+        double n = (double)p->modules[i].shape.n, k = (double)p->modules[i].shape.k;
+        flops += 2 * n * k * T + (tokens ? n * k * k : 0);
+    }
+    for (enum block_stage s = 0; tokens && s < STAGE_COUNT; s++) {
+        double k = (double)calib_stage_width(&m->config, s);
+        flops += k * k * T + 2.0 / 3.0 * k * k * k;
+    }
+    return flops;
+}
+
+static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
+                                    const struct calib_tokens *tokens, struct plan *p,
+                                    llmq_error *err) {
+    uint64_t fixed = model_block_bytes(m) + module_workspace(p), activations = 0;
+    uint64_t limit = o->max_mem;
+    if (limit == 0 && memory_available() > 0)
+        limit = (uint64_t)(DEFAULT_MEMORY_SHARE * (double)memory_available());
+    else if (limit == 0)
+        limit = UINT64_MAX;
+    if (tokens) {
+        struct calib_memory memory = calib_memory(&m->config, tokens);
+        int64_t widest = 0;
+        for (enum block_stage s = 0; s < STAGE_COUNT; s++)
+            if (calib_stage_width(&m->config, s) > widest)
+                widest = calib_stage_width(&m->config, s);
+        fixed += memory.fixed + gptq_factor_bytes(widest);
+        activations = memory.activations;
+    }
+    p->spill = fixed + activations > limit;
+    p->spill_bytes = p->spill ? activations : 0;
+    p->ram_bytes = fixed + activations - p->spill_bytes;
+    if (p->ram_bytes > limit && o->max_mem > 0) {
+        error_set(err, LLMQ_E_MEMORY,
+                  "--max-mem %" PRIu64 " bytes: one block of this model needs %" PRIu64
+                  " bytes, activations in a file not counted",
+                  o->max_mem, p->ram_bytes);
+        error_hint(err, "give at least --max-mem %" PRIu64 "M", (p->ram_bytes >> 20) + 1);
+        return LLMQ_E_MEMORY;
+    }
+    return LLMQ_OK;
+}
+
+/* --- the whole
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static enum llmq_status choose_layout(const llmq_quantize_options *o, struct plan *p,
+                                      llmq_error *err) {
+    const char *name = o->format ? o->format : "gptq";
+    p->layout = layout_find(name);
+    if (!p->layout)
+        return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", name);
+    p->layout_config = (struct layout_config){
+        .bits = o->bits,
+        .group = o->group,
+        .sym = o->sym,
+        .damp = o->method == LLMQ_METHOD_GPTQ ? o->damp : 0,
+        .llmq_version = LLMQ_VERSION,
+    };
+    return LLMQ_OK;
+}
+
+enum llmq_status plan_create(const struct model *m, const llmq_quantize_options *options,
+                             const struct calib_tokens *tokens, struct plan *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct plan){0};
+    if (m->layout)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "%s is quantized already (%s)", m->dir,
+                         m->layout->name);
+    LLMQ_TRY(choose_layout(options, out, err));
+    LLMQ_TRY(add_modules(m, options, out, err));
+    LLMQ_TRY(check_modules(m, options, out, err));
+    LLMQ_TRY(add_tensors(m, out, err));
+    LLMQ_TRY(plan_memory(m, options, tokens, out, err));
+    out->flops = (double)m->config.blocks * block_flops(m, out, tokens);
+    if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
+        out->layout_config.group = out->modules[0].shape.group;
+cleanup:
+    if (status != LLMQ_OK)
+        plan_free(out);
+    return status;
+}
+
+static void free_names(char **names, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+}
+
+void plan_free(struct plan *p) {
+    for (int64_t i = 0; i < p->module_count; i++)
+        free(p->modules[i].name);
+    free(p->modules);
+    for (size_t i = 0; i < p->spec_count; i++)
+        free((char *)(uintptr_t)p->specs[i].name);
+    free(p->specs);
+    free_names(p->kept, p->kept_count);
+    free_names(p->dropped, p->dropped_count);
+    *p = (struct plan){0};
+}

@@ -1,0 +1,318 @@
+/* A quantization run from options to the finished folder: see llmq/quantize.h. Everything is
+ * checked and planned before the first byte is written; what is written becomes visible under its
+ * name only when it is complete and was read back. */
+#include "llmq/quantize.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "linalg/linalg.h"
+#include "llmq/matmul.h"
+#include "llmq/model.h"
+#include "pipeline/run.h"
+#include "pipeline/setup.h"
+#include "quant/quant.h"
+
+void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method) {
+    *options = (llmq_quantize_options){
+        .method = method,
+        .bits = 4,
+        .group = 128,
+        .sym = true,
+        .samples = 128,
+        .act_order = LLMQ_ACT_ORDER_NONE,
+        .damp = 0.01,
+        .shard_limit = UINT64_C(5000000000),
+    };
+}
+
+/* --- before anything is written
+ * -------------------------------------------------------------------------- */
+
+static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error *err) {
+    if (o->bits != 2 && o->bits != 3 && o->bits != 4 && o->bits != 8)
+        return error_set(err, LLMQ_E_USAGE, "--bits %d: 2, 3, 4 and 8 are possible", o->bits);
+    if (o->group != -1 && o->group < 1)
+        return error_set(err, LLMQ_E_USAGE, "--group %" PRId64 ": a positive number or -1",
+                         o->group);
+    if (o->group == -1 && o->group_auto_fit)
+        return error_set(err, LLMQ_E_USAGE, "--group auto-fit needs a positive size");
+    if (!(o->damp > 0 && o->damp < 1))
+        return error_set(err, LLMQ_E_USAGE, "--damp %g: it must lie between 0 and 1", o->damp);
+    if (o->samples < 1 || o->seqlen < 0 || o->seqlen == 1)
+        return error_set(err, LLMQ_E_USAGE,
+                         "--samples and --seqlen must be positive, with at "
+                         "least 2 tokens to a window");
+    if (o->method == LLMQ_METHOD_GPTQ && !o->calib) {
+        error_set(err, LLMQ_E_USAGE, "gptq needs calibration text");
+        error_hint(err, "give --calib FILE: text, .jsonl, or .json windows of token ids");
+        return LLMQ_E_USAGE;
+    }
+    return LLMQ_OK;
+}
+
+static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
+    const llmq_quantize_options *o = run->options;
+    struct corpus_options corpus = {
+        .window = o->seqlen ? o->seqlen : setup_context(&run->model.config),
+        .max_windows = o->samples,
+        .sample = true,
+        .seed = o->seed,
+    };
+    enum llmq_status status = setup_corpus(&run->model, o->calib, &corpus, &run->corpus, err);
+    if (status != LLMQ_OK)
+        return status;
+    run->calibrated = true;
+    run->tokens = (struct calib_tokens){run->corpus.ids, run->corpus.offsets, run->corpus.count};
+    if (run->corpus.count < o->samples)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", o->calib,
+                    run->corpus.count, o->samples);
+    return LLMQ_OK;
+}
+
+/* Everything the result depends on. The source's weights enter by size and time of change. */
+static uint64_t fingerprint(const struct run *run) {
+    const llmq_quantize_options *o = run->options;
+    const char *const build[] = {llmq_version(), llmq_blas_name(), llmq_cpu_name()};
+    uint64_t h = HASH_INIT;
+    for (size_t i = 0; i < sizeof build / sizeof build[0]; i++)
+        h = hash_bytes(h, build[i], strlen(build[i]));
+    const int64_t numbers[] = {(int64_t)o->method,      o->bits,          o->group,
+                               o->group_auto_fit,       o->sym,           (int64_t)o->act_order,
+                               (int64_t)o->shard_limit, run->corpus.count};
+    h = hash_bytes(h, numbers, sizeof numbers);
+    h = hash_bytes(h, &o->damp, sizeof o->damp);
+    h = hash_bytes(h, run->plan.layout->name, strlen(run->plan.layout->name));
+    if (run->calibrated) {
+        h = hash_bytes(h, run->corpus.ids,
+                       (size_t)run->corpus.tokens_used * sizeof *run->corpus.ids);
+        h = hash_bytes(h, run->corpus.offsets,
+                       (size_t)(run->corpus.count + 1) * sizeof *run->corpus.offsets);
+    }
+    for (size_t i = 0; i < run->plan.spec_count; i++)
+        h = hash_bytes(h, run->plan.specs[i].name, strlen(run->plan.specs[i].name));
+    for (int i = 0; i < st_shard_count(run->model.tensors); i++) {
+        struct stat st = {0};
+        (void)stat(st_shard_path(run->model.tensors, i), &st);
+        const int64_t file[] = {st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+        h = hash_bytes(h, file, sizeof file);
+    }
+    return h;
+}
+
+/* Seconds the plan's arithmetic takes at the rate of a short product. */
+static double estimate_seconds(double flops) {
+    enum { SIZE = 768, REPEATS = 3 };
+    size_t count = (size_t)SIZE * SIZE;
+    float *data = calloc(3 * count, sizeof *data);
+    double best = 0;
+    if (!data)
+        return 0;
+    for (int i = 0; i <= REPEATS; i++) { /* the first one warms up */
+        double start = setup_now();
+        linalg_gemm_nt(SIZE, SIZE, SIZE, 1.0f, data, SIZE, data + count, SIZE, 0.0f,
+                       data + 2 * count, SIZE);
+        double rate = 2.0 * SIZE * SIZE * SIZE / (setup_now() - start);
+        best = rate > best ? rate : best;
+    }
+    free(data);
+    return flops / best;
+}
+
+static enum llmq_status copy_names(char **names, size_t count, char ***out, size_t *out_count,
+                                   llmq_error *err) {
+    *out = calloc(count ? count : 1, sizeof **out);
+    for (size_t i = 0; *out && i < count; i++) {
+        (*out)[i] = strdup(names[i]);
+        if (!(*out)[i])
+            return error_memory(err, "the report");
+        *out_count = i + 1;
+    }
+    return *out ? LLMQ_OK : error_memory(err, "the report");
+}
+
+static enum llmq_status report_plan(struct run *run, llmq_error *err) {
+    llmq_quantize_report *r = run->report;
+    const struct plan *p = &run->plan;
+    enum llmq_status status = LLMQ_OK;
+    r->model = strdup(run->model.dir);
+    r->out = strdup(run->output.final_dir);
+    r->format = strdup(p->layout->name);
+    if (!r->model || !r->out || !r->format)
+        return error_memory(err, "the report");
+    LLMQ_TRY(copy_names(p->kept, p->kept_count, &r->kept, &r->kept_count, err));
+    LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));
+    r->blocks = run->model.config.blocks;
+    r->windows = run->corpus.count;
+    r->tokens_used = run->corpus.tokens_used;
+    r->tokens_dropped = run->corpus.tokens_dropped;
+    r->plan_ram_bytes = p->ram_bytes;
+    r->plan_disk_bytes = p->disk_bytes;
+    r->plan_flops = p->flops;
+    r->plan_seconds = estimate_seconds(p->flops);
+    r->spill_bytes = p->spill_bytes;
+cleanup:
+    return status;
+}
+
+static void log_plan(const struct run *run) {
+    const llmq_quantize_report *r = run->report;
+    log_message(run->ctx, LLMQ_LOG_INFO,
+                "%" PRId64 " modules in %" PRId64 " blocks, %zu tensors kept; %" PRId64
+                " calibration tokens in %" PRId64 " windows, %" PRId64 " dropped",
+                run->plan.module_count, r->blocks, r->kept_count, r->tokens_used, r->windows,
+                r->tokens_dropped);
+    log_message(run->ctx, LLMQ_LOG_INFO,
+                "plan: %.2f GiB of memory, %.2f GiB of activations in a file, %.2f GiB of result, "
+                "about %.0f s",
+                (double)r->plan_ram_bytes / 0x1p30, (double)r->spill_bytes / 0x1p30,
+                (double)r->plan_disk_bytes / 0x1p30, r->plan_seconds);
+    for (size_t i = 0; i < r->dropped_count; i++)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "left out: %s, a buffer that is no weight and that loaders misread",
+                    r->dropped[i]);
+    if (!run->options->sym)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "asymmetric codes in the %s format load in transformers, SGLang and older "
+                    "vLLM only; vLLM's current kernels want symmetric ones",
+                    r->format);
+    if (run->options->bits < 4)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "%d-bit %s files load in transformers and older vLLM only", run->options->bits,
+                    r->format);
+}
+
+static enum llmq_status make_plan(struct run *run, llmq_error *err) {
+    char *dir = NULL;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(check_options(run->options, err));
+    LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
+    LLMQ_TRY(output_choose(run->options, dir, &run->output, err));
+    LLMQ_TRY(model_open(dir, &run->model, err));
+    /* Once without calibration: wrong groups and formats are told before text is tokenized. */
+    LLMQ_TRY(plan_create(&run->model, run->options, NULL, &run->plan, err));
+    if (run->options->calib) {
+        plan_free(&run->plan);
+        LLMQ_TRY(load_calibration(run, err));
+        LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
+    }
+    LLMQ_TRY(report_plan(run, err));
+    log_plan(run);
+cleanup:
+    free(dir);
+    return status;
+}
+
+/* --- the run
+ * ---------------------------------------------------------------------------------------------- */
+
+static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
+    const struct plan *p = &run->plan;
+    const char *dir = run->output.partial_dir;
+    bool resume = run->options->resume;
+    enum llmq_status status = LLMQ_OK;
+    run->blocks = (struct journal_blocks){
+        .count = run->model.config.blocks,
+        .modules = LINEAR_COUNT,
+        .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes)};
+    if (!run->blocks.hashes)
+        return error_memory(err, "the run");
+    LLMQ_TRY(output_prepare(&run->output, resume, err));
+    if (resume) {
+        LLMQ_TRY(
+            journal_resume(dir, fingerprint(run), &run->blocks, run->report, &run->journal, err));
+        LLMQ_TRY(st_writer_reopen(dir, p->specs, p->spec_count, run->options->shard_limit,
+                                  &run->writer, err));
+    } else {
+        LLMQ_TRY(st_writer_create(dir, p->specs, p->spec_count, run->options->shard_limit,
+                                  &run->writer, err));
+        LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
+    }
+    run->report->blocks_resumed = run->blocks.done;
+cleanup:
+    return status;
+}
+
+static enum llmq_status copy_kept(struct run *run, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    void *data = NULL;
+    for (size_t i = 0; i < run->plan.kept_count; i++) {
+        const struct st_tensor *t = st_find(run->model.tensors, run->plan.kept[i]);
+        LLMQ_TRY(interrupt_check(run->ctx, err));
+        free(data);
+        data = malloc(t->nbytes ? t->nbytes : 1);
+        if (!data) {
+            status = error_memory(err, t->name);
+            goto cleanup;
+        }
+        LLMQ_TRY(st_read(run->model.tensors, t, 0, t->nbytes, data, err));
+        LLMQ_TRY(st_writer_put(run->writer, t->name, data, t->nbytes, err));
+    }
+cleanup:
+    free(data);
+    return status;
+}
+
+static enum llmq_status finish_output(struct run *run, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(st_writer_finish(&run->writer, err));
+    LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->plan, err));
+    LLMQ_TRY(output_verify(&run->output, &run->plan, run->blocks.hashes, run->ctx, err));
+    journal_close(&run->journal, true);
+    LLMQ_TRY(output_commit(&run->output, err));
+cleanup:
+    return status;
+}
+
+static enum llmq_status execute(struct run *run, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(open_outputs(run, err));
+    LLMQ_TRY(copy_kept(run, err));
+    LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
+    if (run->calibrated)
+        LLMQ_TRY(calib_create(&run->model, &run->tokens,
+                              run->plan.spill ? run->output.partial_dir : NULL, run->ctx,
+                              &run->calib, err));
+    LLMQ_TRY(run_blocks(run, err));
+    calib_free(&run->calib);
+    LLMQ_TRY(finish_output(run, err));
+cleanup:
+    return status;
+}
+
+static void run_free(struct run *run) {
+    calib_free(&run->calib);
+    arena_free(&run->weights);
+    st_writer_abort(&run->writer);
+    journal_close(&run->journal, false);
+    free(run->blocks.hashes);
+    plan_free(&run->plan);
+    output_free(&run->output);
+    corpus_free(&run->corpus);
+    model_close(&run->model);
+}
+
+enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_context *ctx,
+                               llmq_quantize_report *report, llmq_error *err) {
+    struct run run = {.options = options, .ctx = ctx, .report = report};
+    double start = setup_now();
+    enum llmq_status status = LLMQ_OK;
+    *report = (llmq_quantize_report){0};
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(make_plan(&run, err));
+    if (!options->dry_run) {
+        LLMQ_TRY(execute(&run, err));
+        report->seconds = setup_now() - start;
+    }
+cleanup:
+    report->peak_rss_bytes = memory_peak();
+    run_free(&run);
+    return status;
+}

@@ -1,0 +1,125 @@
+/* The report of a run: see report.h and llmq/quantize.h. */
+#include "pipeline/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+/* Methods a module can end with; reports hold these static strings. */
+static const char *const methods[] = {"rtn", "gptq"};
+
+void report_module_free(llmq_module_report *module) {
+    free(module->name);
+    free(module->events);
+    *module = (llmq_module_report){0};
+}
+
+enum llmq_status report_add_module(llmq_quantize_report *report, const llmq_module_report *module,
+                                   llmq_error *err) {
+    llmq_module_report mine = *module;
+    llmq_module_report *modules =
+        realloc(report->modules, (report->module_count + 1) * sizeof *modules);
+    if (!modules) {
+        report_module_free(&mine);
+        return error_memory(err, "the report");
+    }
+    report->modules = modules;
+    modules[report->module_count++] = mine;
+    return LLMQ_OK;
+}
+
+struct json *report_module_json(const llmq_module_report *module) {
+    struct json *o = json_new_object();
+    json_add_string(o, "name", module->name);
+    json_add_string(o, "method", module->method);
+    json_add_int64(o, "n", module->n);
+    json_add_int64(o, "k", module->k);
+    json_add_int64(o, "bits", module->bits);
+    json_add_int64(o, "group", module->group);
+    json_add_double(o, "error", module->error);
+    json_add_double(o, "rtn_error", module->rtn_error);
+    json_add_double(o, "damp", module->damp);
+    json_add_string(o, "events", module->events);
+    return o;
+}
+
+enum llmq_status report_module_parse(const struct json *json, llmq_module_report *out,
+                                     llmq_error *err) {
+    int64_t bits = 0;
+    const char *name = json_string(json_get(json, "name"));
+    const char *method = json_string(json_get(json, "method"));
+    const char *events = json_string(json_get(json, "events"));
+    *out = (llmq_module_report){0};
+    for (size_t i = 0; method && i < sizeof methods / sizeof methods[0]; i++)
+        if (strcmp(method, methods[i]) == 0)
+            out->method = methods[i];
+    bool complete = name && out->method && events && json_as_int64(json_get(json, "n"), &out->n) &&
+                    json_as_int64(json_get(json, "k"), &out->k) &&
+                    json_as_int64(json_get(json, "bits"), &bits) &&
+                    json_as_int64(json_get(json, "group"), &out->group) &&
+                    json_as_double(json_get(json, "error"), &out->error) &&
+                    json_as_double(json_get(json, "rtn_error"), &out->rtn_error) &&
+                    json_as_double(json_get(json, "damp"), &out->damp);
+    if (!complete)
+        return error_set(err, LLMQ_E_INPUT, "a module's record is incomplete");
+    out->bits = (int)bits;
+    out->name = strdup(name);
+    out->events = strdup(events);
+    if (!out->name || !out->events) {
+        report_module_free(out);
+        return error_memory(err, "the report");
+    }
+    return LLMQ_OK;
+}
+
+void llmq_quantize_report_free(llmq_quantize_report *report) {
+    for (size_t i = 0; i < report->module_count; i++)
+        report_module_free(&report->modules[i]);
+    for (size_t i = 0; i < report->kept_count; i++)
+        free(report->kept[i]);
+    for (size_t i = 0; i < report->dropped_count; i++)
+        free(report->dropped[i]);
+    free(report->modules);
+    free(report->kept);
+    free(report->dropped);
+    free(report->model);
+    free(report->out);
+    free(report->format);
+    *report = (llmq_quantize_report){0};
+}
+
+static void add_names(struct json *object, const char *key, char *const *names, size_t count) {
+    struct json *array = json_new_array();
+    for (size_t i = 0; i < count; i++)
+        json_add_string(array, NULL, names[i]);
+    json_add(object, key, array);
+}
+
+char *llmq_quantize_json(const llmq_quantize_report *r) {
+    struct json *o = json_new_object(), *modules = json_new_array();
+    for (size_t i = 0; i < r->module_count; i++)
+        json_add(modules, NULL, report_module_json(&r->modules[i]));
+    json_add_int64(o, "schema", 1);
+    json_add_string(o, "model", r->model);
+    json_add_string(o, "out", r->out);
+    json_add_string(o, "format", r->format);
+    json_add(o, "modules", modules);
+    add_names(o, "kept", r->kept, r->kept_count);
+    add_names(o, "dropped", r->dropped, r->dropped_count);
+    json_add_int64(o, "blocks", r->blocks);
+    json_add_int64(o, "blocks_resumed", r->blocks_resumed);
+    json_add_int64(o, "windows", r->windows);
+    json_add_int64(o, "tokens_used", r->tokens_used);
+    json_add_int64(o, "tokens_dropped", r->tokens_dropped);
+    json_add_int64(o, "plan_ram_bytes", (int64_t)r->plan_ram_bytes);
+    json_add_int64(o, "plan_disk_bytes", (int64_t)r->plan_disk_bytes);
+    json_add_double(o, "plan_flops", r->plan_flops);
+    json_add_double(o, "plan_seconds", r->plan_seconds);
+    json_add_int64(o, "spill_bytes", (int64_t)r->spill_bytes);
+    json_add_double(o, "seconds", r->seconds);
+    json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
+    char *text = json_print(o, true);
+    json_free(&o);
+    return text;
+}

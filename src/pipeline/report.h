@@ -1,0 +1,21 @@
+/* Building the report of a run. */
+#ifndef LLMQ_PIPELINE_REPORT_H
+#define LLMQ_PIPELINE_REPORT_H
+
+#include "base/json.h"
+#include "llmq/quantize.h"
+
+/* Append a module, whose strings now belong to the report; they are freed when it fails. */
+LLMQ_NODISCARD enum llmq_status
+report_add_module(llmq_quantize_report *report, const llmq_module_report *module, llmq_error *err);
+
+/* One module as a JSON object, as reports and the journal write it. */
+struct json *report_module_json(const llmq_module_report *module);
+
+/* Read it back. LLMQ_E_INPUT when something is missing. */
+LLMQ_NODISCARD enum llmq_status report_module_parse(const struct json *json,
+                                                    llmq_module_report *out, llmq_error *err);
+
+void report_module_free(llmq_module_report *module);
+
+#endif

@@ -1,0 +1,116 @@
+/* From what the user calls a model to its folder: see llmq_model_resolve in llmq/model.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/strbuf.h"
+#include "llmq/model.h"
+
+/* The search: every place tried is noted for the error's hint. */
+struct search {
+    const char *spec;
+    struct strbuf tried;
+};
+
+static bool try_folder(struct search *s, const char *folder) {
+    strbuf_printf(&s->tried, "%s%s", s->tried.len ? ", " : "", folder);
+    return path_is_dir(folder);
+}
+
+/* `root`/`spec`, when there is such a folder. */
+static char *under(struct search *s, const char *root, llmq_error *err) {
+    char *folder = root && *root ? path_join(root, s->spec, err) : NULL;
+    if (folder && try_folder(s, folder))
+        return folder;
+    free(folder);
+    return NULL;
+}
+
+/* models--org--name */
+static char *cache_name(const char *spec) {
+    struct strbuf b = {0};
+    strbuf_puts(&b, "models");
+    for (const char *p = spec; *p;) {
+        const char *slash = strchr(p, '/');
+        size_t len = slash ? (size_t)(slash - p) : strlen(p);
+        strbuf_puts(&b, "--");
+        strbuf_append(&b, p, len);
+        p += len + (slash != NULL);
+    }
+    return strbuf_take(&b);
+}
+
+/* The snapshot refs/main points at, inside a repository folder of the Hugging Face cache. */
+static char *snapshot(struct search *s, const char *repository) {
+    struct strbuf path = {0};
+    char *commit = NULL;
+    size_t len = 0;
+    strbuf_printf(&path, "%s/refs/main", repository);
+    enum llmq_status status =
+        strbuf_ok(&path) ? file_read(path.data, 4096, &commit, &len, NULL) : LLMQ_E_MEMORY;
+    strbuf_free(&path);
+    if (status != LLMQ_OK) {
+        strbuf_printf(&s->tried, "%s%s (no refs/main)", s->tried.len ? ", " : "", repository);
+        return NULL;
+    }
+    commit[strcspn(commit, "\r\n ")] = '\0';
+    strbuf_printf(&path, "%s/snapshots/%s", repository, commit);
+    free(commit);
+    char *folder = strbuf_take(&path);
+    if (folder && !strstr(folder, "/../") && try_folder(s, folder))
+        return folder;
+    free(folder);
+    return NULL;
+}
+
+static char *in_cache(struct search *s, const char *hub, llmq_error *err) {
+    char *name = cache_name(s->spec);
+    char *repository = name ? path_join(hub, name, err) : NULL;
+    char *folder = repository ? snapshot(s, repository) : NULL;
+    free(name);
+    free(repository);
+    return folder;
+}
+
+/* The Hugging Face cache: $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. */
+static char *in_default_cache(struct search *s, llmq_error *err) {
+    static const struct {
+        const char *variable, *below;
+    } roots[] = {{"HF_HUB_CACHE", ""}, {"HF_HOME", "hub"}, {"HOME", ".cache/huggingface/hub"}};
+    for (size_t i = 0; i < sizeof roots / sizeof roots[0]; i++) {
+        const char *root = getenv(roots[i].variable);
+        if (!root || !*root)
+            continue;
+        char *hub = path_join(root, roots[i].below, err);
+        char *folder = hub ? in_cache(s, hub, err) : NULL;
+        free(hub);
+        if (folder)
+            return folder;
+    }
+    return NULL;
+}
+
+enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err) {
+    struct search s = {.spec = spec};
+    *path = NULL;
+    if (!*spec)
+        return error_set(err, LLMQ_E_USAGE, "the model's name is empty");
+    if (try_folder(&s, spec))
+        *path = strdup(spec);
+    bool relative = spec[0] != '/' && strncmp(spec, "./", 2) != 0 && strncmp(spec, "../", 3) != 0;
+    if (!*path && relative) {
+        *path = under(&s, getenv("LLMQ_MODELS"), err);
+        if (!*path)
+            *path = under(&s, "./models", err);
+        if (!*path)
+            *path = in_default_cache(&s, err);
+    }
+    if (!*path) {
+        error_set(err, LLMQ_E_NOT_FOUND, "model '%s' not found", spec);
+        error_hint(err, "looked for: %s", s.tried.data ? s.tried.data : spec);
+    }
+    strbuf_free(&s.tried);
+    return *path ? LLMQ_OK : LLMQ_E_NOT_FOUND;
+}

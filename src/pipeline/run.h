@@ -1,0 +1,36 @@
+/* The state of a quantization run, shared by the files that carry it out. */
+#ifndef LLMQ_PIPELINE_RUN_H
+#define LLMQ_PIPELINE_RUN_H
+
+#include "base/arena.h"
+#include "calib/calib.h"
+#include "formats/safetensors.h"
+#include "graph/model.h"
+#include "llmq/context.h"
+#include "llmq/quantize.h"
+#include "pipeline/journal.h"
+#include "pipeline/output.h"
+#include "pipeline/plan.h"
+#include "text/corpus.h"
+
+struct run {
+    const llmq_quantize_options *options;
+    const llmq_context *ctx;
+    llmq_quantize_report *report;
+    struct model model;
+    struct corpus corpus;       /* empty without calibration */
+    struct calib_tokens tokens; /* view of the corpus */
+    bool calibrated;
+    struct plan plan;
+    struct output output;
+    struct st_writer *writer;
+    struct journal *journal;
+    struct journal_blocks blocks;
+    struct calib *calib;   /* NULL without calibration */
+    struct arena *weights; /* of one block */
+};
+
+/* Quantize every block that the journal does not have yet; replay those it has. */
+LLMQ_NODISCARD enum llmq_status run_blocks(struct run *run, llmq_error *err);
+
+#endif

@@ -1,0 +1,99 @@
+/* Common beginnings of commands, version and build information: see setup.h, llmq/model.h. */
+#include "pipeline/setup.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/log.h"
+#include "kernels/kernels.h"
+#include "linalg/linalg.h"
+#include "llmq/model.h"
+#include "text/tokenizer.h"
+
+#define DEFAULT_CONTEXT 2048
+
+const char *llmq_version(void) {
+    return LLMQ_VERSION;
+}
+
+const char *llmq_blas_name(void) {
+    return linalg_backend();
+}
+
+double setup_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {
+    enum llmq_status status = kernels_init(err);
+    if (status != LLMQ_OK)
+        return status;
+    linalg_init();
+    omp_set_num_threads(context_threads(ctx));
+    omp_set_max_active_levels(1); /* tiles inside a parallel loop stay on its thread */
+    return LLMQ_OK;
+}
+
+int64_t setup_context(const struct model_config *config) {
+    return config->max_positions < DEFAULT_CONTEXT ? config->max_positions : DEFAULT_CONTEXT;
+}
+
+static bool needs_tokenizer(const char *path) {
+    const char *dot = strrchr(path_base(path), '.');
+    return !dot || strcmp(dot, ".json") != 0;
+}
+
+static enum llmq_status load_tokenizer(const char *dir, struct tokenizer **tok, llmq_error *err) {
+    char *path = path_join(dir, "tokenizer.json", err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    enum llmq_status status = tokenizer_load(path, tok, err);
+    free(path);
+    return status;
+}
+
+enum llmq_status setup_corpus(const struct model *m, const char *path,
+                              const struct corpus_options *options, struct corpus *out,
+                              llmq_error *err) {
+    struct tokenizer *tok = NULL;
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct corpus){0};
+    if (needs_tokenizer(path))
+        LLMQ_TRY(load_tokenizer(m->dir, &tok, err));
+    LLMQ_TRY(corpus_load(path, tok, m->config.vocab, options, out, err));
+    if (out->max_len > m->config.max_positions && m->config.rope.type != ROPE_DYNAMIC) {
+        status = error_set(err, LLMQ_E_USAGE,
+                           "%s: windows of %" PRId64 " tokens; the model was trained for %" PRId64,
+                           path, out->max_len, m->config.max_positions);
+        corpus_free(out);
+    }
+cleanup:
+    tokenizer_free(&tok);
+    return status;
+}
+
+enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len, bool add_special,
+                               int32_t **ids, size_t *count, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct tokenizer *tok = NULL;
+    struct id_list list = {0};
+    char *dir = NULL;
+    LLMQ_TRY(llmq_model_resolve(model, &dir, err));
+    LLMQ_TRY(load_tokenizer(dir, &tok, err));
+    LLMQ_TRY(tokenizer_encode(tok, text, len, add_special, &list, err));
+    *ids = list.ids;
+    *count = list.count;
+    list = (struct id_list){0};
+cleanup:
+    id_list_free(&list);
+    tokenizer_free(&tok);
+    free(dir);
+    return status;
+}
