@@ -1,0 +1,45 @@
+/* The list of layouts, and which of them a checkpoint's config describes. */
+#include "formats/layout.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2};
+enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
+
+const struct layout *layout_at(int index) {
+    return index >= 0 && index < LAYOUTS ? layouts[index] : NULL;
+}
+
+const struct layout *layout_find(const char *name) {
+    for (int i = 0; i < LAYOUTS; i++)
+        if (strcmp(layouts[i]->name, name) == 0)
+            return layouts[i];
+    return NULL;
+}
+
+/* The first of two keys that holds a string, or "(none)". */
+static const char *shown(const struct json *config, const char *key, const char *other) {
+    const char *text = json_string(json_get(config, key));
+    text = text ? text : json_string(json_get(config, other));
+    return text ? text : "(none)";
+}
+
+enum llmq_status layout_of_config(const struct json *quantization_config, const struct layout **out,
+                                  llmq_error *err) {
+    for (int i = 0; i < LAYOUTS; i++)
+        if (layouts[i]->config_matches(quantization_config)) {
+            *out = layouts[i];
+            return LLMQ_OK;
+        }
+    *out = NULL;
+    enum llmq_status status =
+        error_set(err, LLMQ_E_UNSUPPORTED,
+                  "quantization_config: expected a layout that llmq reads, found quant_method "
+                  "'%.60s' with format '%.60s'",
+                  shown(quantization_config, "quant_method", "method"),
+                  shown(quantization_config, "checkpoint_format", "format"));
+    error_hint(err, "llmq reads %s and %s", layout_gptq.name, layout_gptq_v2.name);
+    return status;
+}

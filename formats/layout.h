@@ -1,0 +1,112 @@
+/* Layouts: how a quantized linear lies in the tensors of a checkpoint. One vtable per layout, in
+ * a file of its own; layout_find is the only list of them. No quantization maths here. */
+#ifndef LLMQ_FORMATS_LAYOUT_H
+#define LLMQ_FORMATS_LAYOUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "llmq/error.h"
+#include "tensor/dtype.h"
+#include "tensor/qlinear.h"
+
+#define LAYOUT_MAX_TENSORS 6
+
+/* What is known of a module before it is quantized, or from a config before it is read. */
+struct quant_shape {
+    int64_t n, k; /* out_features, in_features */
+    int bits;
+    int64_t group; /* columns per group; -1: one group per row */
+    bool sym;
+};
+
+/* One tensor of a module: `suffix` follows the module's name and a dot. */
+struct layout_tensor {
+    const char *suffix;
+    enum dtype dtype;
+    int rank;
+    uint64_t shape[2];
+};
+
+/* A tensor's bytes as read from a file; data is NULL when the file lacks it. */
+struct layout_data {
+    struct layout_tensor info;
+    const void *data;
+    uint64_t nbytes;
+};
+
+/* One module's quantization, for the config writer. */
+struct layout_module {
+    const char *name; /* e.g. "model.layers.0.self_attn.q_proj" */
+    struct quant_shape shape;
+};
+
+/* Settings of a whole checkpoint as its config states them. */
+struct layout_config {
+    int bits;
+    int64_t group; /* -1: one group per row */
+    bool sym;
+    bool desc_act;
+    bool zeros_minus_one;     /* GPTQ v1 */
+    double damp;              /* written for information; 0: not written */
+    const char *llmq_version; /* written for information */
+};
+
+struct layout {
+    const char *name;        /* as --format spells it */
+    const char *description; /* one line for --help */
+
+    /* Can a module of this shape be stored? LLMQ_E_UNSUPPORTED says why not and what would do. */
+    enum llmq_status (*accepts)(const struct quant_shape *shape, llmq_error *err);
+
+    /* Range of zero points the layout can hold for asymmetric modules of `bits` bits. */
+    void (*zero_range)(int bits, int *zmin, int *zmax);
+
+    /* The tensors a module of this shape has, in file order; returns their number. */
+    int (*tensors)(const struct quant_shape *shape, struct layout_tensor out[LAYOUT_MAX_TENSORS]);
+
+    /* Encode into caller buffers, data[i] for tensors()[i]. The module was accepted before. */
+    enum llmq_status (*encode)(const struct qlinear *q, void *const data[LAYOUT_MAX_TENSORS],
+                               llmq_error *err);
+
+    /* The quantization_config object for the checkpoint (a fresh JSON root, NULL when memory is
+     * short). `modules` lists every quantized module; those that deviate from `config` are
+     * expressed as overrides. */
+    struct json *(*config_write)(const struct layout_config *config,
+                                 const struct layout_module *modules, int64_t count);
+
+    /* File beside config.json that holds the same object, or NULL. */
+    const char *config_file;
+
+    /* Does a quantization_config describe this layout? */
+    bool (*config_matches)(const struct json *quantization_config);
+
+    /* Read the settings. LLMQ_E_INPUT or LLMQ_E_UNSUPPORTED name the key. */
+    enum llmq_status (*config_read)(const struct json *quantization_config,
+                                    struct layout_config *out, llmq_error *err);
+
+    /* Suffixes of the tensors decode() wants, in its order, NULL-terminated; the first one's
+     * presence marks a quantized module. */
+    const char *const *suffixes;
+
+    /* Decode a module from its tensors (data[i] for suffixes[i]); shapes, dtypes and ranges are
+     * checked against `config` and each other. Fills q, which the caller frees. */
+    enum llmq_status (*decode)(const struct layout_config *config,
+                               const struct layout_data data[LAYOUT_MAX_TENSORS], struct qlinear *q,
+                               llmq_error *err);
+};
+
+/* By the name of --format, or NULL. layout_at iterates: NULL past the end. */
+const struct layout *layout_find(const char *name);
+const struct layout *layout_at(int index);
+
+/* The layout a checkpoint's quantization_config describes. LLMQ_E_UNSUPPORTED names quant_method
+ * and format when llmq reads none such. */
+LLMQ_NODISCARD enum llmq_status layout_of_config(const struct json *quantization_config,
+                                                 const struct layout **out, llmq_error *err);
+
+extern const struct layout layout_gptq;    /* v1: stored zeros are z - 1 */
+extern const struct layout layout_gptq_v2; /* stored zeros are z */
+
+#endif

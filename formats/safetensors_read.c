@@ -1,0 +1,198 @@
+/* Reading safetensors: one file, its header and its data. The shards of a folder are assembled in
+ * safetensors_dir.c.
+ *
+ * A set keeps the table of tensors and one open descriptor per file; data is read on demand with
+ * positioned reads, so a set costs memory for names only and may be used by many threads. */
+#include "formats/safetensors_set.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+
+/* Bytes converted at a time: the raw half stays in the second-level cache. */
+#define CONVERT_CHUNK ((size_t)1 << 18)
+
+static enum llmq_status check_regular(const char *path, llmq_error *err) {
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return error_errno(err, "%s", path);
+    if (!S_ISREG(info.st_mode))
+        return error_set(err, LLMQ_E_INPUT, "%s: expected a regular file, found %s", path,
+                         S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+    return LLMQ_OK;
+}
+
+/* The header text of an open file, unparsed; the caller frees it. */
+static enum llmq_status read_header(const struct file *f, char **text, size_t *len,
+                                    llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    unsigned char length[ST_LENGTH_BYTES];
+    uint64_t n = 0;
+    *text = NULL;
+    if (f->size < sizeof length)
+        LLMQ_TRY(error_set(err, LLMQ_E_ST_HEADER_TOO_SMALL,
+                           "%s: expected at least 8 bytes, found a file of %" PRIu64, f->path,
+                           f->size));
+    LLMQ_TRY(file_pread(f, length, sizeof length, 0, err));
+    memcpy(&n, length, sizeof n);
+    if (n > ST_MAX_HEADER)
+        LLMQ_TRY(error_set(err, LLMQ_E_ST_HEADER_TOO_LARGE,
+                           "%s: expected a header of at most %u bytes, found a length of %" PRIu64,
+                           f->path, ST_MAX_HEADER, n));
+    if (n > f->size - sizeof length)
+        LLMQ_TRY(error_set(err, LLMQ_E_ST_HEADER_LENGTH,
+                           "%s: expected a header of %" PRIu64 " bytes, found a file of %" PRIu64
+                           " bytes",
+                           f->path, n, f->size));
+    *text = malloc(n ? (size_t)n : 1);
+    if (!*text)
+        LLMQ_TRY(error_memory(err, "a safetensors header"));
+    LLMQ_TRY(file_pread(f, *text, (size_t)n, ST_LENGTH_BYTES, err));
+    *len = (size_t)n;
+
+cleanup:
+    if (status != LLMQ_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    return status;
+}
+
+enum llmq_status st_set_create(int shards, struct st_set **out, llmq_error *err) {
+    struct st_set *set = calloc(1, sizeof *set);
+    struct file *files = calloc(shards > 0 ? (size_t)shards : 1, sizeof *files);
+    if (!set || !files) {
+        free(set);
+        free(files);
+        return error_memory(err, "a set of tensors");
+    }
+    set->files = files;
+    *out = set;
+    return LLMQ_OK;
+}
+
+enum llmq_status st_set_add_file(struct st_set *set, const char *path, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct file *f = &set->files[set->file_count];
+    char *text = NULL;
+    size_t len = 0;
+    LLMQ_TRY(check_regular(path, err));
+    LLMQ_TRY(file_open_read(path, f, err));
+    struct st_header_source source = {.path = f->path, .shard = set->file_count++};
+    LLMQ_TRY(read_header(f, &text, &len, err));
+    source.text = text;
+    source.len = len;
+    source.data_bytes = f->size - ST_LENGTH_BYTES - len;
+    LLMQ_TRY(st_header_parse(&source, &set->table, err));
+
+cleanup:
+    free(text);
+    return status;
+}
+
+enum llmq_status st_set_index(struct st_set *set, llmq_error *err) {
+    const struct st_tensor *duplicate = NULL;
+    enum llmq_status status = st_table_index(&set->table, 0, &duplicate, err);
+    if (status == LLMQ_OK && duplicate)
+        status = error_set(err, LLMQ_E_ST_DUPLICATE_TENSOR,
+                           "%s: tensor '%.200s': expected it in one shard, found it in two",
+                           set->files[duplicate->shard].path, duplicate->name);
+    return status;
+}
+
+enum llmq_status st_open_file(const char *path, struct st_set **out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *out = NULL;
+    LLMQ_TRY(st_set_create(1, out, err));
+    LLMQ_TRY(st_set_add_file(*out, path, err));
+    LLMQ_TRY(st_set_index(*out, err));
+
+cleanup:
+    if (status != LLMQ_OK)
+        st_close(out);
+    return status;
+}
+
+void st_close(struct st_set **set) {
+    if (!*set)
+        return;
+    for (int i = 0; i < (*set)->file_count; i++)
+        file_close(&(*set)->files[i], NULL);
+    free((*set)->files);
+    st_table_free(&(*set)->table);
+    free(*set);
+    *set = NULL;
+}
+
+size_t st_count(const struct st_set *set) {
+    return set->table.count;
+}
+
+const struct st_tensor *st_at(const struct st_set *set, size_t index) {
+    assert(index < set->table.count);
+    return &set->table.tensors[index];
+}
+
+const struct st_tensor *st_find(const struct st_set *set, const char *name) {
+    return st_table_find(&set->table, name);
+}
+
+const char *st_shard_path(const struct st_set *set, int shard) {
+    assert(shard >= 0 && shard < set->file_count);
+    return set->files[shard].path;
+}
+
+int st_shard_count(const struct st_set *set) {
+    return set->file_count;
+}
+
+const char *st_metadata(const struct st_set *set, const char *key) {
+    /* From the back: of a repeated key the last value counts, as in the reference. */
+    for (size_t i = set->table.metadata_count; i-- > 0;)
+        if (strcmp(set->table.metadata[i].key, key) == 0)
+            return set->table.metadata[i].value;
+    return NULL;
+}
+
+enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, uint64_t offset,
+                         size_t nbytes, void *buf, llmq_error *err) {
+    assert(offset <= t->nbytes && nbytes <= t->nbytes - offset);
+    enum llmq_status status =
+        file_pread(&set->files[t->shard], buf, nbytes, t->begin + offset, err);
+    if (status != LLMQ_OK)
+        return error_prefix(err, status, "tensor '%.200s'", t->name);
+    return LLMQ_OK;
+}
+
+enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t, float *dst,
+                             llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    void *chunk = NULL;
+    if (!dtype_is_float(t->dtype))
+        LLMQ_TRY(error_set(err, LLMQ_E_UNSUPPORTED,
+                           "%s: tensor '%.200s': expected F16, BF16, F32 or F64, found %s",
+                           set->files[t->shard].path, t->name, dtype_name(t->dtype)));
+    if (t->dtype == DTYPE_F32) {
+        LLMQ_TRY(st_read(set, t, 0, (size_t)t->nbytes, dst, err));
+        goto cleanup;
+    }
+    const size_t width = dtype_bits(t->dtype) / 8;
+    chunk = malloc(t->nbytes < CONVERT_CHUNK ? (size_t)t->nbytes + 1 : CONVERT_CHUNK);
+    if (!chunk)
+        LLMQ_TRY(error_memory(err, "converting a tensor"));
+    for (uint64_t done = 0; done < t->nbytes;) {
+        const uint64_t left = t->nbytes - done;
+        const size_t bytes = left < CONVERT_CHUNK ? (size_t)left : CONVERT_CHUNK;
+        LLMQ_TRY(st_read(set, t, done, bytes, chunk, err));
+        dtype_to_f32(t->dtype, chunk, bytes / width, dst + done / width);
+        done += bytes;
+    }
+
+cleanup:
+    free(chunk);
+    return status;
+}
