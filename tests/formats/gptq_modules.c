@@ -1,0 +1,73 @@
+/* See gptq_modules.h. */
+#include "gptq_modules.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static llmq_error err;
+
+static struct quant_shape shape_of(const struct qlinear *q) {
+    return (struct quant_shape){
+        .n = q->n, .k = q->k, .bits = q->bits, .group = q->group, .sym = q->sym};
+}
+
+void make_room(const struct layout *layout, const struct qlinear *q, struct encoded *e) {
+    const struct quant_shape shape = shape_of(q);
+    ck_assert_ok(layout->accepts(&shape, &err), &err);
+    memset(e, 0, sizeof *e);
+    const int count = layout->tensors(&shape, e->tensors);
+    ck_assert_int_eq(count, TENSORS);
+    for (int i = 0; i < count; i++) {
+        const struct layout_tensor *t = &e->tensors[i];
+        uint64_t bytes = 0;
+        ck_assert(dtype_bytes(t->dtype, t->shape[0] * (t->rank == 2 ? t->shape[1] : 1), &bytes));
+        e->bytes[i] = malloc((size_t)bytes);
+        ck_assert_ptr_nonnull(e->bytes[i]);
+        memset(e->bytes[i], 0xA5, (size_t)bytes);
+        e->data[i] = (struct layout_data){*t, e->bytes[i], bytes};
+    }
+}
+
+void encode(const struct layout *layout, const struct qlinear *q, struct encoded *e) {
+    make_room(layout, q, e);
+    ck_assert_ok(layout->encode(q, e->bytes, &err), &err);
+}
+
+void encoded_free(struct encoded *e) {
+    for (int i = 0; i < LAYOUT_MAX_TENSORS; i++)
+        free(e->bytes[i]);
+}
+
+void random_module(const struct module_shape *shape, uint64_t *seed, struct qlinear *q) {
+    const int m = 1 << shape->bits, zmin = shape->zmin;
+    ck_assert_ok(qlinear_alloc(shape->n, shape->k, shape->bits, shape->group, q, &err), &err);
+    q->sym = shape->sym;
+    for (int64_t i = 0; i < q->n * q->k; i++)
+        q->codes[i] = (uint8_t)(random_next(seed) % (uint64_t)m);
+    for (int64_t i = 0; i < q->n * q->groups; i++) {
+        q->scales[i] = (float)(1 + random_next(seed) % 1023) / 65536.0f;
+        q->zeros[i] =
+            (uint8_t)(q->sym ? m / 2 : zmin + (int)(random_next(seed) % (uint64_t)(m - zmin)));
+    }
+}
+
+struct layout_config config_of(const struct layout *layout, const struct qlinear *q) {
+    return (struct layout_config){.bits = q->bits,
+                                  .group = q->group == q->k ? -1 : q->group,
+                                  .sym = q->sym,
+                                  .zeros_minus_one = layout == &layout_gptq};
+}
+
+void check_equal(const struct qlinear *a, const struct qlinear *b) {
+    ck_assert_int_eq(a->n, b->n);
+    ck_assert_int_eq(a->k, b->k);
+    ck_assert_int_eq(a->bits, b->bits);
+    ck_assert_int_eq(a->group, b->group);
+    ck_assert_int_eq(a->groups, b->groups);
+    ck_assert(a->sym == b->sym);
+    ck_assert_mem_eq(a->codes, b->codes, (size_t)(a->n * a->k));
+    ck_assert_mem_eq(a->scales, b->scales, (size_t)(a->n * a->groups) * sizeof *a->scales);
+    ck_assert_mem_eq(a->zeros, b->zeros, (size_t)(a->n * a->groups));
+    ck_assert_ptr_null(a->group_of);
+    ck_assert_ptr_null(b->group_of);
+}

@@ -1,0 +1,40 @@
+/* Modules and their encoded tensors, for the suites of the GPTQ layouts. */
+#ifndef LLMQ_TESTS_FORMATS_GPTQ_MODULES_H
+#define LLMQ_TESTS_FORMATS_GPTQ_MODULES_H
+
+#include "formats/layout.h"
+#include "support.h"
+
+/* Positions of a GPTQ module's tensors. */
+enum { QWEIGHT, QZEROS, SCALES, G_IDX, TENSORS };
+
+/* A module's encoded tensors: `bytes` is owned, `data` is what decode takes. */
+struct encoded {
+    struct layout_tensor tensors[LAYOUT_MAX_TENSORS];
+    struct layout_data data[LAYOUT_MAX_TENSORS];
+    void *bytes[LAYOUT_MAX_TENSORS];
+};
+
+/* Buffers for a module, filled with a pattern, since encode has to write every byte. */
+void make_room(const struct layout *layout, const struct qlinear *q, struct encoded *e);
+
+void encode(const struct layout *layout, const struct qlinear *q, struct encoded *e);
+void encoded_free(struct encoded *e);
+
+/* Codes, scales that F16 holds, and zeros from zmin on (2^(bits-1) when symmetric), all from
+ * *seed. The caller frees q. */
+struct module_shape {
+    int64_t n, k, group;
+    int bits;
+    bool sym;
+    int zmin;
+};
+void random_module(const struct module_shape *shape, uint64_t *seed, struct qlinear *q);
+
+/* The config of a checkpoint whose modules are all like q. */
+struct layout_config config_of(const struct layout *layout, const struct qlinear *q);
+
+/* Equal in every field; neither has a group map. */
+void check_equal(const struct qlinear *a, const struct qlinear *b);
+
+#endif

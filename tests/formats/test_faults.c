@@ -1,0 +1,156 @@
+/* Memory that runs out: every allocation of the format code fails once, and each time the caller
+ * gets LLMQ_E_MEMORY, nothing is left open and (under AddressSanitizer) nothing leaks.
+ *
+ * Linked with --wrap, so that the code under test allocates through the functions below. */
+#include "gptq_modules.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/safetensors.h"
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strdup(const char *text);
+
+static long until_failure = -1; /* allocations that still succeed; negative: all */
+
+static bool fails_now(void) {
+    return until_failure >= 0 && until_failure-- == 0;
+}
+
+void *__wrap_malloc(size_t size) {
+    return fails_now() ? NULL : __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails_now() ? NULL : __real_calloc(count, size);
+}
+void *__wrap_realloc(void *old, size_t size) {
+    return fails_now() ? NULL : __real_realloc(old, size);
+}
+char *__wrap_strdup(const char *text) {
+    return fails_now() ? NULL : __real_strdup(text);
+}
+
+/* Run `job` with the first allocation failing, then the second, until it needs no more. */
+static void fail_each(enum llmq_status (*job)(llmq_error *err)) {
+    for (long n = 0;; n++) {
+        llmq_error err = {0};
+        until_failure = n;
+        const enum llmq_status status = job(&err);
+        const bool failed = until_failure < 0;
+        until_failure = -1;
+        if (!failed) {
+            ck_assert_ok(status, &err);
+            ck_assert_int_gt(n, 0); /* a job that allocates nothing tests nothing */
+            return;
+        }
+        ck_assert_msg(status == LLMQ_E_MEMORY, "allocation %ld: %s: %s", n,
+                      llmq_status_name(status), err.message);
+    }
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+static const struct st_spec specs[] = {
+    {.name = "a", .dtype = DTYPE_U8, .rank = 1, .shape = {4}},
+    {.name = "b", .dtype = DTYPE_BF16, .rank = 1, .shape = {4}},
+};
+
+static enum llmq_status write_shards(llmq_error *err) {
+    struct st_writer *w = NULL;
+    enum llmq_status status = st_writer_create(scratch, specs, 2, 4, &w, err);
+    if (status == LLMQ_OK)
+        status = st_writer_put(w, "a", "1234", 4, err);
+    if (status == LLMQ_OK)
+        status = st_writer_put(w, "b", "12345678", 8, err);
+    if (status == LLMQ_OK)
+        return st_writer_finish(&w, err);
+    st_writer_abort(&w);
+    return status;
+}
+
+static enum llmq_status reopen_shards(llmq_error *err) {
+    struct st_writer *w = NULL;
+    const enum llmq_status status = st_writer_reopen(scratch, specs, 2, 4, &w, err);
+    st_writer_abort(&w);
+    return status;
+}
+
+static enum llmq_status read_shards(llmq_error *err) {
+    struct st_set *set = NULL;
+    float values[4];
+    enum llmq_status status = st_open_dir(scratch, &set, err);
+    if (status == LLMQ_OK)
+        status = st_read_f32(set, st_find(set, "b"), values, err);
+    st_close(&set);
+    return status;
+}
+
+static struct qlinear module;
+static struct encoded file;
+
+static enum llmq_status encode_module(llmq_error *err) {
+    return layout_gptq.encode(&module, file.bytes, err);
+}
+
+static enum llmq_status decode_module(llmq_error *err) {
+    const struct layout_config config = config_of(&layout_gptq, &module);
+    struct qlinear back;
+    const enum llmq_status status = layout_gptq.decode(&config, file.data, &back, err);
+    if (status == LLMQ_OK)
+        qlinear_free(&back);
+    return status;
+}
+
+static enum llmq_status write_config(llmq_error *err) {
+    static const struct layout_module modules[] = {{"m.layers.0.q_proj", {64, 64, 8, 32, true}},
+                                                   {"m.layers.0.o_proj", {64, 64, 4, 32, true}}};
+    const struct layout_config config = {.bits = 4, .group = 32, .sym = true};
+    struct json *root = layout_gptq.config_write(&config, modules, 2);
+    char *text = root ? json_print(root, false) : NULL;
+    const enum llmq_status status = text ? LLMQ_OK : LLMQ_E_MEMORY;
+    (void)err;
+    free(text);
+    json_free(&root);
+    return status;
+}
+
+/* --- tests ------------------------------------------------------------------------------------ */
+
+START_TEST(the_container_reports_every_failed_allocation) {
+    fail_each(write_shards);
+    fail_each(reopen_shards);
+    fail_each(read_shards);
+}
+END_TEST
+
+START_TEST(the_gptq_layout_reports_every_failed_allocation) {
+    uint64_t seed = 20260827;
+    random_module(&(struct module_shape){64, 64, 32, 4, false, 1}, &seed, &module);
+    make_room(&layout_gptq, &module, &file);
+    fail_each(encode_module);
+    ((int32_t *)file.bytes[G_IDX])[0] = 1; /* a map that has to be kept */
+    fail_each(decode_module);
+    fail_each(write_config);
+    qlinear_free(&module);
+    encoded_free(&file);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("format faults");
+    TCase *tests = tcase_create("memory");
+    tcase_add_checked_fixture(tests, scratch_setup, scratch_teardown);
+    tcase_add_test(tests, the_container_reports_every_failed_allocation);
+    tcase_add_test(tests, the_gptq_layout_reports_every_failed_allocation);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
