@@ -202,9 +202,9 @@ static enum llmq_status parse_sizes(const struct json *json, struct model_config
                            "config.json: %" PRId64 " attention heads are not a multiple of %" PRId64
                            " key-value heads",
                            c->heads, c->kv_heads);
-    else if (c->head_dim % 2 != 0)
-        status =
-            error_set(err, LLMQ_E_INPUT, "config.json: head_dim %" PRId64 " is odd", c->head_dim);
+    else if (c->head_dim < 2 || c->head_dim % 2 != 0)
+        status = error_set(err, LLMQ_E_INPUT, "config.json: head_dim %" PRId64 " is not even",
+                           c->head_dim);
 cleanup:
     return status;
 }

@@ -188,17 +188,28 @@ struct json *json_copy(const struct json *v) {
     return (struct json *)cJSON_Duplicate(node(v), 1);
 }
 
+/* cJSON indents with tabs and puts one after each colon; strings hold none, they are escaped. */
+static char *spaces_for_tabs(const char *text) {
+    struct strbuf out = {0};
+    for (const char *p = text; *p; p++) {
+        if (*p == '\t')
+            strbuf_puts(&out, p > text && p[-1] == ':' ? " " : "  ");
+        else
+            strbuf_append(&out, p, 1);
+    }
+    strbuf_puts(&out, "\n");
+    return strbuf_take(&out);
+}
+
 char *json_print(const struct json *v, bool pretty) {
     if (poisoned(node(v)))
         return NULL;
     char *text = pretty ? cJSON_Print(node(v)) : cJSON_PrintUnformatted(node(v));
     if (!text || !pretty)
         return text;
-    struct strbuf out = {0};
-    strbuf_puts(&out, text);
-    strbuf_puts(&out, "\n");
+    char *spaced = spaces_for_tabs(text);
     free(text);
-    return strbuf_take(&out);
+    return spaced;
 }
 
 /* --- editing text
@@ -243,6 +254,15 @@ cleanup:
     return status;
 }
 
+/* A value as a top-level member: its further lines indented by one level, no newline at its end. */
+static void put_indented(struct strbuf *b, const char *value) {
+    for (const char *line = value, *end; *line; line = end + (*end == '\n')) {
+        end = line + strcspn(line, "\n");
+        strbuf_puts(b, line == value ? "" : "\n  ");
+        strbuf_append(b, line, (size_t)(end - line));
+    }
+}
+
 enum llmq_status json_text_set(const char *text, size_t len, const char *key, const char *value,
                                char **out, llmq_error *err) {
     struct member_span span = {0};
@@ -252,12 +272,13 @@ enum llmq_status json_text_set(const char *text, size_t len, const char *key, co
     struct strbuf b = {0};
     if (span.found) {
         strbuf_append(&b, text, span.begin);
-        strbuf_puts(&b, value);
+        put_indented(&b, value);
         strbuf_append(&b, text + span.end, len - span.end);
     } else {
         strbuf_append(&b, text, span.insert_at);
-        strbuf_printf(&b, "%s\n  \"%s\": %s%s", span.empty ? "" : ",", key, value,
-                      span.empty ? "\n" : "");
+        strbuf_printf(&b, "%s\n  \"%s\": ", span.empty ? "" : ",", key);
+        put_indented(&b, value);
+        strbuf_puts(&b, span.empty ? "\n" : "");
         strbuf_append(&b, text + span.insert_at, len - span.insert_at);
     }
     *out = strbuf_take(&b);

@@ -206,7 +206,6 @@ enum llmq_status output_write_config(const struct output *out, const char *model
     LLMQ_TRY(file_read(path, CONFIG_MAX_BYTES, &source, &len, err));
     if (plan->layout->config_file)
         LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, config, err));
-    config[strlen(config) - 1] = '\0'; /* json_print ends in a newline */
     LLMQ_TRY(json_text_set(source, len, "quantization_config", config, &edited, err));
     LLMQ_TRY(write_in(out->partial_dir, "config.json", edited, err));
     LLMQ_TRY(copy_companions(model_dir, out->partial_dir, err));

@@ -1,0 +1,96 @@
+/* What every quantization method shares: the grid, the problem, the outcome.
+ *
+ * Symbols follow the papers: W [n, k] weights (out, in), H [k, k] = (2/T) X^T X over the
+ * calibration inputs X [T, k] of the layer. */
+#ifndef LLMQ_QUANT_QUANT_H
+#define LLMQ_QUANT_QUANT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "llmq/error.h"
+#include "tensor/qlinear.h"
+
+/* How a scale is rounded before codes are computed from it, so that the file means what was
+ * optimised. DUAL: bfloat16-representable and clamped to [2^-14, 65280], exact in F16 and BF16
+ * alike; F16: nearest half; F32: not rounded (tests and comparisons). */
+enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32 };
+
+enum act_order { ACT_ORDER_NONE, ACT_ORDER_STATIC, ACT_ORDER_GROUP_AWARE };
+
+/* The grid a module is quantized on. */
+struct quant_grid {
+    int bits;      /* 2, 3, 4 or 8 */
+    int64_t group; /* columns per group, divides k; -1: one group per row */
+    bool sym;
+    int zmin, zmax; /* zero points the format can hold when asymmetric; 0, 2^bits - 1 in full */
+    enum scale_storage storage;
+};
+
+struct quant_options {
+    enum act_order act_order;
+    double damp; /* lambda: fraction of mean(diag H) added to the diagonal, e.g. 0.01 */
+};
+
+/* What became of one module; counts that are zero mean nothing happened. */
+struct quant_outcome {
+    const char *method;    /* "gptq", or "rtn" when that was the better or only candidate */
+    double error;          /* tr(dW H dW^T) / tr(W H W^T) of what is kept */
+    double rtn_error;      /* the same for round-to-nearest on the same grid */
+    double damp;           /* lambda that led to a factor; 0 for RTN */
+    int damp_retries;      /* rungs of the damping ladder climbed */
+    int64_t dead_columns;  /* inputs that were never active: their weights became 0 */
+    int64_t rows_kept_rtn; /* rows where RTN was the better candidate */
+    bool fell_back;        /* no factor at any damping: the module is RTN */
+};
+
+/* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code.
+ * W [n, k] is read; q is filled (qlinear_free is the caller's). */
+LLMQ_NODISCARD enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
+                                             int64_t n, int64_t k, struct qlinear *q,
+                                             llmq_error *err);
+
+/* The factor GPTQ needs, shared by the modules that read the same input. */
+struct gptq_factor;
+
+/* Prepare H: dead columns, damping, processing order, factorisation.
+ * H      [k, k] symmetric, full storage; read only (the diagonal decides dead columns and order)
+ * group  group size the order must respect (group-aware)
+ * Never fails for numeric reasons: when the ladder is exhausted, *out is a factor whose
+ * gptq_factor_usable is false and modules fall back to RTN. */
+LLMQ_NODISCARD enum llmq_status gptq_factor_create(const float *H, int64_t k, int64_t group,
+                                                   const struct quant_options *options,
+                                                   struct gptq_factor **out, llmq_error *err);
+void gptq_factor_free(struct gptq_factor **factor);
+bool gptq_factor_usable(const struct gptq_factor *factor);
+
+/* Bytes gptq_factor_create holds at its peak for in_features k. */
+uint64_t gptq_factor_bytes(int64_t k);
+
+/* Quantize one module by GPTQ with RTN beside it; each row keeps the better of the two, so the
+ * result is never worse than RTN.
+ * W  [n, k]; read only
+ * H  [k, k], as given to gptq_factor_create (for the errors)
+ * q  out: codes, scales, zeros; the caller frees
+ * Source: Frantar et al., arXiv:2210.17323, Algorithm 1. */
+LLMQ_NODISCARD enum llmq_status gptq_quantize(const struct quant_grid *grid,
+                                              const struct gptq_factor *factor, const float *W,
+                                              const float *H, int64_t n, struct qlinear *q,
+                                              struct quant_outcome *outcome, llmq_error *err);
+
+/* Per-row errors e[n] = dw H dw^T with dw = W[n] - dequantized q[n], and norms w H w^T when
+ * `norms` is not NULL. H NULL means the identity. Accumulated in double. */
+LLMQ_NODISCARD enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,
+                                                 const float *H, double *errors, double *norms,
+                                                 llmq_error *err);
+
+/* Relative error tr(dW H dW^T) / tr(W H W^T) of a whole module, 0 when both are 0. H NULL means
+ * the identity. */
+LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear *q, const float *H,
+                                            double *error, llmq_error *err);
+
+/* Largest divisor of k not above `wish`: the group --group auto-fit chooses. */
+int64_t quant_fit_group(int64_t k, int64_t wish);
+
+#endif

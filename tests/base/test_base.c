@@ -1,0 +1,252 @@
+/* The foundation: errors, arena, strings, files, core count. JSON has a suite of its own. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/strbuf.h"
+#include "support.h"
+
+/* --- errors ------------------------------------------------------------------------------------------------- */
+
+START_TEST(errors_carry_where_and_what) {
+    llmq_error err = {0};
+    ck_assert_int_eq(error_set(&err, LLMQ_E_INPUT, "offset %d", 7), LLMQ_E_INPUT);
+    error_hint(&err, "download it again");
+    ck_assert_int_eq(error_prefix(&err, LLMQ_E_INPUT, "%s", "a.safetensors"), LLMQ_E_INPUT);
+    ck_assert_str_eq(err.message, "a.safetensors: offset 7");
+    ck_assert_str_eq(err.hint, "download it again");
+    error_set(&err, LLMQ_E_NUMERIC, "next");
+    ck_assert_str_eq(err.hint, "");
+}
+END_TEST
+
+START_TEST(long_messages_are_cut_not_overrun) {
+    llmq_error err = {0};
+    char text[2000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    error_set(&err, LLMQ_E_INPUT, "%s", text);
+    for (int i = 0; i < 3; i++)
+        error_prefix(&err, LLMQ_E_INPUT, "%s", i ? "file" : text);
+    ck_assert_uint_eq(strlen(err.message), sizeof err.message - 1);
+    ck_assert_int_eq(strncmp(err.message, "file: file: xxx", 15), 0);
+}
+END_TEST
+
+START_TEST(errno_decides_the_code) {
+    llmq_error err = {0};
+    errno = ENOENT;
+    ck_assert_int_eq(error_errno(&err, "f"), LLMQ_E_NOT_FOUND);
+    errno = ENOMEM;
+    ck_assert_int_eq(error_errno(&err, "f"), LLMQ_E_MEMORY);
+    errno = ENOSPC;
+    ck_assert_int_eq(error_errno(&err, "f"), LLMQ_E_IO);
+    ck_assert_int_eq(err.sys_errno, ENOSPC);
+    ck_assert_int_eq(error_set(NULL, LLMQ_E_IO, "nobody listens"), LLMQ_E_IO);
+}
+END_TEST
+
+START_TEST(exit_codes_are_the_contract) {
+    static const struct {
+        enum llmq_status status;
+        int code;
+    } rows[] = {{LLMQ_OK, 0},          {LLMQ_E_CHECK, 1},       {LLMQ_E_USAGE, 2},
+                {LLMQ_E_INPUT, 3},     {LLMQ_E_UNSUPPORTED, 3}, {LLMQ_E_NOT_FOUND, 3},
+                {LLMQ_E_ST_OFFSET, 3}, {LLMQ_E_IO, 4},          {LLMQ_E_MEMORY, 5},
+                {LLMQ_E_NUMERIC, 6},   {LLMQ_E_INTERRUPTED, 130}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_int_eq(llmq_exit_code(rows[i].status), rows[i].code);
+    ck_assert_str_eq(llmq_status_name(LLMQ_E_ST_OVERFLOW), "LLMQ_E_ST_OVERFLOW");
+}
+END_TEST
+
+/* --- arena -------------------------------------------------------------------------------------------------- */
+
+START_TEST(arena_aligns_counts_and_reuses) {
+    llmq_error err = {0};
+    struct arena *a = NULL;
+    ck_assert_ok(arena_create("test", &a, &err), &err);
+    char *first = arena_alloc(a, 3, 1, &err);
+    float *second = arena_zalloc(a, 1000000, sizeof *second, &err);
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_nonnull(second);
+    ck_assert_uint_eq((uintptr_t)first % 64, 0);
+    ck_assert_uint_eq((uintptr_t)second % 64, 0);
+    memset(first, 1, 3);
+    ck_assert(second[0] == 0 && second[999999] == 0);
+    size_t used = arena_used(a);
+    ck_assert_uint_ge(used, 4000003);
+    arena_reset(a);
+    ck_assert_uint_eq(arena_used(a), 0);
+    ck_assert_uint_eq(arena_peak(a), used);
+    ck_assert_ptr_nonnull(arena_alloc(a, 10, 1, &err));
+    ck_assert_str_eq(arena_strdup(a, "name", &err), "name");
+    arena_free(&a);
+    ck_assert_ptr_null(a);
+    arena_free(&a);
+}
+END_TEST
+
+START_TEST(arena_refuses_sizes_that_overflow) {
+    llmq_error err = {0};
+    struct arena *a = NULL;
+    ck_assert_ok(arena_create("test", &a, &err), &err);
+    ck_assert_ptr_null(arena_alloc(a, SIZE_MAX / 2, 4, &err));
+    ck_assert_int_eq(err.code, LLMQ_E_MEMORY);
+    ck_assert_ptr_null(arena_alloc(a, SIZE_MAX - 8, 1, &err));
+    ck_assert_ptr_null(arena_alloc(a, (size_t)1 << 60, 1, &err));
+    ck_assert_int_eq(err.code, LLMQ_E_MEMORY);
+    arena_free(&a);
+}
+END_TEST
+
+/* --- strings ------------------------------------------------------------------------------------------------ */
+
+START_TEST(strbuf_grows) {
+    struct strbuf b = {0};
+    for (int i = 0; i < 1000; i++)
+        strbuf_printf(&b, "%d,", i);
+    strbuf_append(&b, "\0end", 4);
+    ck_assert(strbuf_ok(&b));
+    ck_assert_uint_eq(b.len, 10 * 2 + 90 * 3 + 900 * 4 + 4);
+    char *text = strbuf_take(&b);
+    ck_assert_int_eq(strncmp(text, "0,1,2,", 6), 0);
+    free(text);
+    text = strbuf_take(&b);
+    ck_assert_str_eq(text, "");
+    free(text);
+}
+END_TEST
+
+/* --- files -------------------------------------------------------------------------------------------------- */
+
+START_TEST(paths_join) {
+    char *joined = path_join("a", "b", NULL);
+    ck_assert_str_eq(joined, "a/b");
+    free(joined);
+    joined = path_join("a/", "b", NULL);
+    ck_assert_str_eq(joined, "a/b");
+    free(joined);
+    ck_assert_str_eq(path_base("a/b/c"), "c");
+    ck_assert_str_eq(path_base("c"), "c");
+}
+END_TEST
+
+START_TEST(atomic_write_replaces_and_leaves_nothing_beside) {
+    llmq_error err = {0};
+    char *data = NULL;
+    size_t len = 0;
+    ck_assert_ok(file_write_atomic(scratch_path("f"), "old", 3, &err), &err);
+    ck_assert_ok(file_write_atomic(scratch_path("f"), "newer", 5, &err), &err);
+    ck_assert_ok(file_read(scratch_path("f"), 100, &data, &len, &err), &err);
+    ck_assert_uint_eq(len, 5);
+    ck_assert_str_eq(data, "newer");
+    free(data);
+    struct dir_list list = {0};
+    ck_assert_ok(dir_list_read(scratch_path(""), &list, &err), &err);
+    ck_assert_uint_eq(list.count, 1);
+    dir_list_free(&list);
+    enum llmq_status status = file_write_atomic(scratch_path("absent/f"), "x", 1, &err);
+    ck_assert_fails(status, LLMQ_E_NOT_FOUND, "absent/f", &err);
+}
+END_TEST
+
+START_TEST(reads_are_bounded_and_complete) {
+    llmq_error err = {0};
+    char *data = NULL;
+    size_t len = 0;
+    put_file("f", "0123456789", 10);
+    ck_assert_fails(file_read(scratch_path("f"), 9, &data, &len, &err), LLMQ_E_INPUT,
+                    "at most 9", &err);
+    ck_assert_fails(file_read(scratch_path("g"), 9, &data, &len, &err), LLMQ_E_NOT_FOUND, "g",
+                    &err);
+    ck_assert_fails(file_read(scratch_path(""), 9, &data, &len, &err), LLMQ_E_INPUT,
+                    "not a regular file", &err);
+    struct file f;
+    char buf[10];
+    ck_assert_ok(file_open_read(scratch_path("f"), &f, &err), &err);
+    ck_assert_uint_eq(f.size, 10);
+    ck_assert_ok(file_pread(&f, buf, 4, 6, &err), &err);
+    ck_assert_int_eq(memcmp(buf, "6789", 4), 0);
+    ck_assert_fails(file_pread(&f, buf, 5, 6, &err), LLMQ_E_IO, "ends at byte 10", &err);
+    file_close(&f, &err);
+    file_close(&f, &err);
+}
+END_TEST
+
+START_TEST(folders_are_removed_with_content_and_without_following_links) {
+    llmq_error err = {0};
+    char *keep = path_join(scratch_path(""), "keep", NULL);
+    char *gone = path_join(scratch_path(""), "gone", NULL);
+    char *inner = path_join(gone, "inner", NULL), *link = path_join(gone, "link", NULL);
+    ck_assert_ok(dir_make(keep, false, &err), &err);
+    put_file("keep/f", "x", 1);
+    ck_assert_ok(dir_make(gone, false, &err), &err);
+    ck_assert_fails(dir_make(gone, false, &err), LLMQ_E_IO, "gone", &err);
+    ck_assert_ok(dir_make(gone, true, &err), &err);
+    ck_assert_ok(dir_make(inner, false, &err), &err);
+    put_file("gone/inner/f", "x", 1);
+    ck_assert_int_eq(symlink(keep, link), 0);
+    ck_assert_ok(dir_remove(gone, &err), &err);
+    ck_assert(!path_is_dir(gone));
+    ck_assert(path_is_file(scratch_path("keep/f")));
+    ck_assert_ok(dir_remove(gone, &err), &err);
+    free(keep);
+    free(gone);
+    free(inner);
+    free(link);
+}
+END_TEST
+
+START_TEST(copies_follow_symlinks_to_regular_files) {
+    llmq_error err = {0};
+    struct stat st;
+    put_file("blob", "content", 7);
+    char *blob = path_join(scratch_path(""), "blob", NULL);
+    char *link = path_join(scratch_path(""), "link", NULL);
+    char *copy = path_join(scratch_path(""), "copy", NULL);
+    ck_assert_int_eq(symlink(blob, link), 0);
+    ck_assert_ok(file_copy(link, copy, &err), &err);
+    ck_assert_int_eq(lstat(copy, &st), 0);
+    ck_assert(S_ISREG(st.st_mode));
+    ck_assert_int_eq((int)st.st_size, 7);
+    free(blob);
+    free(link);
+    free(copy);
+}
+END_TEST
+
+START_TEST(cpu_and_memory_are_sane) {
+    ck_assert_int_ge(cpu_count(), 1);
+    ck_assert_uint_gt(memory_available(), 0);
+    ck_assert_uint_gt(memory_peak(), 1 << 20);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("base");
+    TCase *plain = tcase_create("plain"), *files = tcase_create("files");
+    tcase_add_test(plain, errors_carry_where_and_what);
+    tcase_add_test(plain, long_messages_are_cut_not_overrun);
+    tcase_add_test(plain, errno_decides_the_code);
+    tcase_add_test(plain, exit_codes_are_the_contract);
+    tcase_add_test(plain, arena_aligns_counts_and_reuses);
+    tcase_add_test(plain, arena_refuses_sizes_that_overflow);
+    tcase_add_test(plain, strbuf_grows);
+    tcase_add_test(plain, paths_join);
+    tcase_add_test(plain, cpu_and_memory_are_sane);
+    suite_add_tcase(s, plain);
+    tcase_add_checked_fixture(files, scratch_setup, scratch_teardown);
+    tcase_add_test(files, atomic_write_replaces_and_leaves_nothing_beside);
+    tcase_add_test(files, reads_are_bounded_and_complete);
+    tcase_add_test(files, folders_are_removed_with_content_and_without_following_links);
+    tcase_add_test(files, copies_follow_symlinks_to_regular_files);
+    suite_add_tcase(s, files);
+    return run_suite(s);
+}

@@ -1,0 +1,178 @@
+/* JSON: what the scanner accepts and refuses, exact integers, trees, edits of text. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/json_scan.h"
+#include "support.h"
+
+static enum llmq_status scan_all(const char *text, size_t len, llmq_error *err) {
+    struct json_scan s;
+    struct json_token t = {.type = JSON_TOKEN_NULL};
+    enum llmq_status status = LLMQ_OK;
+    json_scan_init(&s, text, len, 8);
+    while (status == LLMQ_OK && t.type != JSON_TOKEN_END)
+        status = json_scan_next(&s, &t, err);
+    return status;
+}
+
+START_TEST(grammar_accepts) {
+    static const char *const texts[] = {
+        "{}", "[]", "0", "-0.5e+10", "\"\"", "true", "false", "null", " \t\r\n[1, 2 ,3] ",
+        "{\"a\":{\"b\":[{}]}}", "\"\\u00e9\\ud83d\\ude00\\n\\/\"", "\"\xc3\xa9\xf0\x9f\x99\x82\"",
+        "[[[[[[[[1]]]]]]]]"};
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        ck_assert_msg(scan_all(texts[i], strlen(texts[i]), &err) == LLMQ_OK, "%s: %s", texts[i],
+                      err.message);
+}
+END_TEST
+
+START_TEST(grammar_refuses) {
+    static const char *const texts[] = {
+        "", " ", "{", "[", "[1", "[1,", "[1,]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
+        "{'a':1}", "[1 2]", "01", "1.", ".5", "+1", "1e", "--1", "nan", "Infinity", "tru", "\"",
+        "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"a\nb\"",
+        "{}{}", "{} x", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
+        "[[[[[[[[[1]]]]]]]]]", "\xef\xbb\xbf{}", "]", "[}", "{]"};
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        ck_assert_msg(scan_all(texts[i], strlen(texts[i]), &err) == LLMQ_E_INPUT, "accepted: %s",
+                      texts[i]);
+    ck_assert_int_eq(scan_all("{}\0", 3, &err), LLMQ_E_INPUT);
+}
+END_TEST
+
+START_TEST(errors_name_line_and_column) {
+    llmq_error err = {0};
+    ck_assert_fails(scan_all("{\n  \"a\": x}", 11, &err), LLMQ_E_INPUT, "line 2 column 8", &err);
+}
+END_TEST
+
+START_TEST(integers_are_exact_to_64_bits) {
+    static const struct {
+        const char *text;
+        bool fits;
+        uint64_t value;
+    } rows[] = {{"0", true, 0},
+                {"18446744073709551615", true, UINT64_MAX},
+                {"18446744073709551616", false, 0},
+                {"9007199254740993", true, 9007199254740993u},
+                {"-1", false, 0},
+                {"1.0", false, 0},
+                {"1e3", false, 0}};
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct json_scan s;
+        struct json_token t;
+        uint64_t value = 0;
+        json_scan_init(&s, rows[i].text, strlen(rows[i].text), 8);
+        ck_assert_ok(json_scan_next(&s, &t, &err), &err);
+        ck_assert_int_eq(json_token_u64(&s, &t, &value), rows[i].fits);
+        ck_assert(!rows[i].fits || value == rows[i].value);
+    }
+}
+END_TEST
+
+START_TEST(escapes_decode) {
+    const char *text = "\"a\\\"\\\\\\n\\u00e9\\ud83d\\ude00\\u0000z\"";
+    llmq_error err = {0};
+    struct json_scan s;
+    struct json_token t;
+    char *out = NULL;
+    size_t len = 0;
+    json_scan_init(&s, text, strlen(text), 8);
+    ck_assert_ok(json_scan_next(&s, &t, &err), &err);
+    ck_assert_ok(json_scan_unescape(&s, &t, &out, &len, &err), &err);
+    const char expected[] = "a\"\\\n\xc3\xa9\xf0\x9f\x98\x80\0z";
+    ck_assert_uint_eq(len, sizeof expected - 1);
+    ck_assert_int_eq(memcmp(out, expected, len), 0);
+    free(out);
+}
+END_TEST
+
+START_TEST(trees_read_by_type) {
+    const char *text = "{\"i\":3,\"d\":0.5,\"s\":\"x\",\"b\":true,\"n\":null,\"a\":[1,2]}";
+    llmq_error err = {0};
+    struct json *doc = NULL;
+    int64_t i = 0;
+    double d = 0;
+    bool b = false;
+    ck_assert_ok(json_parse(text, strlen(text), "test", &doc, &err), &err);
+    ck_assert(json_as_int64(json_get(doc, "i"), &i) && i == 3);
+    ck_assert(!json_as_int64(json_get(doc, "d"), &i));
+    ck_assert(json_as_double(json_get(doc, "d"), &d) && d == 0.5);
+    ck_assert(json_as_bool(json_get(doc, "b"), &b) && b);
+    ck_assert(!json_as_bool(json_get(doc, "i"), &b));
+    ck_assert_str_eq(json_string(json_get(doc, "s")), "x");
+    ck_assert_ptr_null(json_string(json_get(doc, "i")));
+    ck_assert_int_eq(json_type(json_get(doc, "absent")), JSON_NULL);
+    ck_assert_ptr_null(json_get(json_get(doc, "absent"), "deeper"));
+    ck_assert_uint_eq(json_count(json_get(doc, "a")), 2);
+    ck_assert_str_eq(json_key(json_first(doc)), "i");
+    json_free(&doc);
+    ck_assert_fails(json_parse("{", 1, "file.json", &doc, &err), LLMQ_E_INPUT, "file.json", &err);
+}
+END_TEST
+
+START_TEST(trees_print) {
+    struct json *o = json_new_object(), *a = json_new_array();
+    json_add_int64(a, NULL, 1);
+    json_add_double(a, NULL, 0.1);
+    json_add_double(a, NULL, (double)NAN);
+    json_add_string(o, "s", "tab\t");
+    json_add(o, "a", a);
+    char *text = json_print(o, false);
+    ck_assert_str_eq(text, "{\"s\":\"tab\\t\",\"a\":[1,0.1,null]}");
+    free(text);
+    text = json_print(o, true);
+    ck_assert_str_eq(text, "{\n  \"s\": \"tab\\t\",\n  \"a\": [1, 0.1, null]\n}\n");
+    free(text);
+    json_add(o, "lost", NULL); /* what an allocation failure looks like */
+    ck_assert_ptr_null(json_print(o, false));
+    json_free(&o);
+}
+END_TEST
+
+START_TEST(edits_keep_every_other_byte) {
+    static const struct {
+        const char *text, *expected;
+    } rows[] = {
+        {"{}", "{\n  \"q\": [1]\n}"},
+        {"{\"eps\": 1e-05, \"x\":500000.0}", "{\"eps\": 1e-05, \"x\":500000.0,\n  \"q\": [1]}"},
+        {"{\"q\": {\"old\": [1, {}]}, \"z\": 2}", "{\"q\": [1], \"z\": 2}"},
+        {"{\"q\":\"text\"}\n", "{\"q\":[1]}\n"},
+        {"{\"a\":{\"q\":5}}", "{\"a\":{\"q\":5},\n  \"q\": [1]}"},
+    };
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *out = NULL;
+        ck_assert_ok(json_text_set(rows[i].text, strlen(rows[i].text), "q", "[1]", &out, &err),
+                     &err);
+        ck_assert_str_eq(out, rows[i].expected);
+        free(out);
+    }
+    char *out = NULL;
+    ck_assert_ok(json_text_set("{\"a\": 1}", 8, "q", "{\n  \"b\": 2\n}\n", &out, &err), &err);
+    ck_assert_str_eq(out, "{\"a\": 1,\n  \"q\": {\n    \"b\": 2\n  }}");
+    free(out);
+    ck_assert_int_eq(json_text_set("[]", 2, "q", "1", &out, &err), LLMQ_E_INPUT);
+    ck_assert_int_eq(json_text_set("{} x", 4, "q", "1", &out, &err), LLMQ_E_INPUT);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("json");
+    TCase *t = tcase_create("json");
+    tcase_add_test(t, grammar_accepts);
+    tcase_add_test(t, grammar_refuses);
+    tcase_add_test(t, errors_name_line_and_column);
+    tcase_add_test(t, integers_are_exact_to_64_bits);
+    tcase_add_test(t, escapes_decode);
+    tcase_add_test(t, trees_read_by_type);
+    tcase_add_test(t, trees_print);
+    tcase_add_test(t, edits_keep_every_other_byte);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

@@ -1,0 +1,200 @@
+/* Calibration against the reference's taps: inputs of a block's linears and their Hessians, for
+ * one sequence and for two; spilling to a file changes nothing; overflow is named. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "calib/calib.h"
+#include "formats/safetensors.h"
+#include "kernels/kernels.h"
+#include "linalg/linalg.h"
+#include "places.h"
+#include "support.h"
+
+#define TAP_GATE 1e-5 /* relative, Frobenius norm */
+
+static const char *const tap_modules[STAGE_COUNT] = {"self_attn.q_proj", "self_attn.o_proj",
+                                                     "mlp.gate_proj", "mlp.down_proj"};
+
+struct fixture {
+    struct model model;
+    int32_t ids[64];
+    int64_t offsets[3];
+    struct calib_tokens tokens;
+};
+
+static void read_ids(const struct json *array, int32_t *out, int64_t *count) {
+    *count = 0;
+    for (const struct json *id = json_first(array); id; id = json_next(id)) {
+        int64_t value = 0;
+        ck_assert(json_as_int64(id, &value));
+        out[(*count)++] = (int32_t)value;
+    }
+}
+
+static void fixture_open(struct fixture *f, int64_t sequences) {
+    llmq_error err = {0};
+    struct json *taps = NULL;
+    int64_t first = 0, second = 0;
+    char *dir = source_path("tests/golden/llama-base");
+    char *path = source_path("tests/golden/llama-base-taps/taps.json");
+    ck_assert_ok(model_open(dir, &f->model, &err), &err);
+    ck_assert_ok(json_read(path, &taps, &err), &err);
+    read_ids(json_get(taps, "input_ids"), f->ids, &first);
+    read_ids(json_get(taps, "input_ids_second"), f->ids + first, &second);
+    f->offsets[0] = 0;
+    f->offsets[1] = first;
+    f->offsets[2] = first + second;
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, sequences};
+    json_free(&taps);
+    free(dir);
+    free(path);
+}
+
+/* ||H - tap|| / ||tap|| */
+static double tap_error(const struct st_set *taps, enum block_stage stage, const float *H,
+                        int64_t k) {
+    char name[96];
+    llmq_error err = {0};
+    snprintf(name, sizeof name, "H.model.layers.0.%s", tap_modules[stage]);
+    const struct st_tensor *t = st_find(taps, name);
+    ck_assert_ptr_nonnull(t);
+    ck_assert_uint_eq(t->shape[0], (uint64_t)k);
+    double *expected = malloc(t->nbytes), difference = 0, norm = 0;
+    ck_assert_ok(st_read(taps, t, 0, t->nbytes, expected, &err), &err);
+    for (int64_t i = 0; i < k * k; i++) {
+        difference += ((double)H[i] - expected[i]) * ((double)H[i] - expected[i]);
+        norm += expected[i] * expected[i];
+    }
+    free(expected);
+    return sqrt(difference / norm);
+}
+
+static void check_taps(const char *file, int64_t sequences) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct st_set *taps = NULL;
+    struct calib *c = NULL;
+    struct arena *weights = NULL;
+    struct block block;
+    char *path = source_path(file);
+    fixture_open(&f, sequences);
+    ck_assert_ok(st_open_file(path, &taps, &err), &err);
+    ck_assert_ok(arena_create("weights", &weights, &err), &err);
+    ck_assert_ok(calib_create(&f.model, &f.tokens, NULL, NULL, &c, &err), &err);
+    ck_assert_ok(model_load_block(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
+    calib_begin_block(c, &block);
+    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+        const float *H = NULL;
+        int64_t k = 0;
+        ck_assert_ok(calib_stage(c, s, &H, &k, &err), &err);
+        ck_assert_double_le(tap_error(taps, s, H, k), TAP_GATE);
+    }
+    ck_assert_ok(calib_end_block(c, &err), &err);
+    block_release(&block);
+    calib_free(&c);
+    arena_free(&weights);
+    st_close(&taps);
+    model_close(&f.model);
+    free(path);
+}
+
+START_TEST(hessians_equal_the_taps) {
+    check_taps("tests/golden/llama-base-taps/taps.safetensors", 1);
+    check_taps("tests/golden/llama-base-taps/taps_both.safetensors", 2);
+}
+END_TEST
+
+/* Run all blocks; with `stages` ask for Hessians. The final residual stream in out [64, hidden]. */
+static void run_blocks(struct fixture *f, const char *spill_dir, bool stages, float *out,
+                       float *last_H) {
+    llmq_error err = {0};
+    struct calib *c = NULL;
+    struct arena *weights = NULL;
+    ck_assert_ok(arena_create("weights", &weights, &err), &err);
+    ck_assert_ok(calib_create(&f->model, &f->tokens, spill_dir, NULL, &c, &err), &err);
+    for (int64_t i = 0; i < f->model.config.blocks; i++) {
+        struct block block;
+        ck_assert_ok(model_load_block(&f->model, i, LOAD_PLAIN, weights, &block, &err), &err);
+        calib_begin_block(c, &block);
+        for (enum block_stage s = 0; stages && s < STAGE_COUNT; s++) {
+            const float *H = NULL;
+            int64_t k = 0;
+            ck_assert_ok(calib_stage(c, s, &H, &k, &err), &err);
+            memcpy(last_H, H, (size_t)(k * k) * sizeof *H);
+        }
+        ck_assert_ok(calib_end_block(c, &err), &err);
+        block_release(&block);
+        arena_reset(weights);
+    }
+    ck_assert_ok(calib_residual(c, out, &err), &err);
+    calib_free(&c);
+    arena_free(&weights);
+}
+
+START_TEST(spilling_and_replaying_change_no_bit) {
+    struct fixture f;
+    fixture_open(&f, 2);
+    size_t count = (size_t)(64 * f.model.config.hidden);
+    size_t square = (size_t)(f.model.config.intermediate * f.model.config.intermediate);
+    float *x = calloc(count, sizeof *x), *spilled = calloc(count, sizeof *x);
+    float *replayed = calloc(count, sizeof *x);
+    float *H = calloc(square, sizeof *H), *H_spilled = calloc(square, sizeof *H);
+    run_blocks(&f, NULL, true, x, H);
+    run_blocks(&f, scratch_path(""), true, spilled, H_spilled);
+    run_blocks(&f, NULL, false, replayed, NULL);
+    ck_assert_int_eq(memcmp(x, spilled, count * sizeof *x), 0);
+    ck_assert_int_eq(memcmp(x, replayed, count * sizeof *x), 0);
+    ck_assert_int_eq(memcmp(H, H_spilled, square * sizeof *H), 0);
+    free(x);
+    free(spilled);
+    free(replayed);
+    free(H);
+    free(H_spilled);
+    model_close(&f.model);
+}
+END_TEST
+
+START_TEST(overflow_names_block_stage_and_window) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL;
+    struct arena *weights = NULL;
+    struct block block;
+    const float *H = NULL;
+    int64_t k = 0;
+    fixture_open(&f, 2);
+    ck_assert_ok(arena_create("weights", &weights, &err), &err);
+    ck_assert_ok(calib_create(&f.model, &f.tokens, NULL, NULL, &c, &err), &err);
+    ck_assert_ok(model_load_block(&f.model, 1, LOAD_PLAIN, weights, &block, &err), &err);
+    calib_begin_block(c, &block);
+    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_IN, &H, &k, &err), &err);
+    block.linears[LINEAR_V].w[0] = INFINITY;
+    ck_assert_fails(calib_stage(c, STAGE_ATTENTION_OUT, &H, &k, &err), LLMQ_E_NUMERIC,
+                    "block 1, attention output: non-finite activation in calibration window 0",
+                    &err);
+    block_release(&block);
+    calib_free(&c);
+    arena_free(&weights);
+    model_close(&f.model);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("calib");
+    TCase *t = tcase_create("calib");
+    llmq_error err = {0};
+    if (kernels_init(&err) != LLMQ_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return EXIT_FAILURE;
+    }
+    linalg_init();
+    tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
+    tcase_add_test(t, hessians_equal_the_taps);
+    tcase_add_test(t, spilling_and_replaying_change_no_bit);
+    tcase_add_test(t, overflow_names_block_stage_and_window);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

@@ -1,0 +1,132 @@
+/* config.json: both spellings, defaults, windows, rope types, and what is refused. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/config.h"
+#include "support.h"
+
+static enum llmq_status parse(const char *text, struct model_config *c, llmq_error *err) {
+    struct json *json = NULL;
+    ck_assert_ok(json_parse(text, strlen(text), "config.json", &json, err), err);
+    enum llmq_status status = config_parse(json, c, err);
+    json_free(&json);
+    return status;
+}
+
+START_TEST(absent_keys_take_the_family_default) {
+    llmq_error err = {0};
+    struct model_config c;
+    ck_assert_ok(parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4}",
+                       &c, &err),
+                 &err);
+    ck_assert_int_eq(c.kv_heads, 4);
+    ck_assert_int_eq(c.head_dim, 16);
+    ck_assert_int_eq(c.vocab, 32000);
+    ck_assert_int_eq(c.max_positions, 2048);
+    ck_assert(c.norm_eps == 1e-6 && c.rope.theta == 10000.0 && !c.tied && c.window == 0);
+    ck_assert_ok(parse("{\"model_type\":\"mistral\"}", &c, &err), &err);
+    ck_assert(c.kv_heads == 8 && c.head_dim == 128 && c.window == 4096 && c.slides[31]);
+    ck_assert_ok(parse("{\"model_type\":\"qwen3\"}", &c, &err), &err);
+    ck_assert(c.head_dim == 128 && c.window == 0 && !config_linear_bias(&c, LINEAR_Q));
+    ck_assert_ok(parse("{\"model_type\":\"qwen2\"}", &c, &err), &err);
+    ck_assert(config_linear_bias(&c, LINEAR_V) && !config_linear_bias(&c, LINEAR_O));
+}
+END_TEST
+
+START_TEST(both_transformers_spellings_say_the_same) {
+    llmq_error err = {0};
+    struct model_config v4, v5;
+    ck_assert_ok(parse("{\"model_type\":\"llama\",\"rope_theta\":5e5,\"rope_scaling\":{\"type\":"
+                       "\"linear\",\"factor\":2}}",
+                       &v4, &err),
+                 &err);
+    ck_assert_ok(parse("{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":5e5,"
+                       "\"rope_type\":\"linear\",\"factor\":2}}",
+                       &v5, &err),
+                 &err);
+    ck_assert_int_eq(memcmp(&v4.rope, &v5.rope, sizeof v4.rope), 0);
+    ck_assert(v4.rope.type == ROPE_LINEAR && v4.rope.factor == 2 && v4.rope.theta == 5e5);
+}
+END_TEST
+
+START_TEST(windows_follow_the_family_rule) {
+    llmq_error err = {0};
+    struct model_config c;
+    ck_assert_ok(parse("{\"model_type\":\"mistral\",\"sliding_window\":null}", &c, &err), &err);
+    ck_assert(c.window == 0 && !c.slides[0]);
+    ck_assert_ok(parse("{\"model_type\":\"qwen2\",\"sliding_window\":8}", &c, &err), &err);
+    ck_assert(c.window == 0 && !c.slides[31]);
+    ck_assert_ok(parse("{\"model_type\":\"qwen2\",\"sliding_window\":8,\"use_sliding_window\":true,"
+                       "\"max_window_layers\":30}",
+                       &c, &err),
+                 &err);
+    ck_assert(c.window == 8 && !c.slides[29] && c.slides[30]);
+    ck_assert_ok(parse("{\"model_type\":\"qwen3\",\"sliding_window\":8,\"use_sliding_window\":true,"
+                       "\"num_hidden_layers\":2,\"layer_types\":[\"sliding_attention\","
+                       "\"full_attention\"]}",
+                       &c, &err),
+                 &err);
+    ck_assert(c.slides[0] && !c.slides[1]);
+}
+END_TEST
+
+START_TEST(shapes_follow_the_config) {
+    llmq_error err = {0};
+    struct model_config c;
+    int64_t n = 0, k = 0;
+    ck_assert_ok(parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4,"
+                       "\"num_key_value_heads\":2,\"head_dim\":24,\"intermediate_size\":80}",
+                       &c, &err),
+                 &err);
+    static const int64_t expected[LINEAR_COUNT][2] = {{96, 64}, {48, 64}, {48, 64}, {64, 96},
+                                                      {80, 64}, {80, 64}, {64, 80}};
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        config_linear_shape(&c, role, &n, &k);
+        ck_assert(n == expected[role][0] && k == expected[role][1]);
+    }
+}
+END_TEST
+
+START_TEST(what_llmq_cannot_run_is_refused) {
+    static const struct {
+        const char *text, *part;
+        enum llmq_status status;
+    } rows[] = {
+        {"[]", "not a JSON object", LLMQ_E_INPUT},
+        {"{}", "model_type", LLMQ_E_INPUT},
+        {"{\"model_type\":\"mamba\"}", "'mamba' is not supported", LLMQ_E_UNSUPPORTED},
+        {"{\"model_type\":\"llama\",\"hidden_size\":-1}", "hidden_size", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"hidden_size\":1.5}", "hidden_size", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"hidden_size\":\"64\"}", "hidden_size", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"num_hidden_layers\":99999}", "99999 layers",
+         LLMQ_E_UNSUPPORTED},
+        {"{\"model_type\":\"llama\",\"num_key_value_heads\":5}", "not a multiple", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"head_dim\":7}", "head_dim 7", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"hidden_size\":8}", "head_dim 0", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}", "'gelu'", LLMQ_E_UNSUPPORTED},
+        {"{\"model_type\":\"llama\",\"rms_norm_eps\":-1}", "rms_norm_eps", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"tie_word_embeddings\":1}", "tie_word", LLMQ_E_INPUT},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"su\"}}", "'su'",
+         LLMQ_E_UNSUPPORTED},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0.5}}",
+         "factor 0.5", LLMQ_E_INPUT},
+        {"{\"model_type\":\"qwen3\",\"layer_types\":[]}", "layer_types", LLMQ_E_INPUT},
+    };
+    llmq_error err = {0};
+    struct model_config c;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_fails(parse(rows[i].text, &c, &err), rows[i].status, rows[i].part, &err);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("config");
+    TCase *t = tcase_create("config");
+    tcase_add_test(t, absent_keys_take_the_family_default);
+    tcase_add_test(t, both_transformers_spellings_say_the_same);
+    tcase_add_test(t, windows_follow_the_family_rule);
+    tcase_add_test(t, shapes_follow_the_config);
+    tcase_add_test(t, what_llmq_cannot_run_is_refused);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
