@@ -1,0 +1,64 @@
+/* Patterns of tokenizer.json: a literal string or a regular expression, and the walk that cuts a
+ * text into matches and the gaps between them. */
+#ifndef LLMQ_TEXT_PATTERN_H
+#define LLMQ_TEXT_PATTERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/json.h"
+#include "llmq/error.h"
+
+/* Immutable after creation; safe to use from several threads, each with its own match_scratch. */
+struct pattern;
+
+/* What matching needs per thread of execution. */
+struct match_scratch;
+
+/* Parse {"String": text} or {"Regex": expression}. */
+LLMQ_NODISCARD enum llmq_status pattern_parse(const struct json *value, struct pattern **out,
+                                              llmq_error *err);
+
+/* Compile a regular expression written for the reference's engine (Oniguruma, Ruby syntax).
+ * LLMQ_E_UNSUPPORTED for constructs that cannot be translated, LLMQ_E_INPUT for errors. */
+LLMQ_NODISCARD enum llmq_status pattern_regex(const char *expression, struct pattern **out,
+                                              llmq_error *err);
+
+/* Match a string as it is; the text is copied. */
+LLMQ_NODISCARD enum llmq_status pattern_literal(const char *text, struct pattern **out,
+                                                llmq_error *err);
+
+void pattern_free(struct pattern **p);
+
+LLMQ_NODISCARD enum llmq_status match_scratch_create(struct match_scratch **out, llmq_error *err);
+void match_scratch_free(struct match_scratch **m);
+
+/* A stretch of text, either matched by the pattern or between two matches. */
+struct segment {
+    size_t begin;
+    size_t end;
+    bool is_match;
+};
+
+/* The walk over one text. Segments come in order, touch, and cover the text. Matches may be empty;
+ * an empty match right after another match is skipped, gaps are never empty. */
+struct segment_walk {
+    const struct pattern *pattern;
+    struct match_scratch *scratch;
+    const char *text;
+    size_t len;
+    size_t covered;       /* end of the last segment returned */
+    size_t search;        /* where the next search starts */
+    struct segment match; /* found, waiting for the gap before it to be returned */
+    bool has_match;
+    bool matched_before; /* a match ended at `covered`, or the wait is for the next one */
+};
+
+void segment_walk_init(struct segment_walk *w, const struct pattern *p, struct match_scratch *m,
+                       const char *text, size_t len);
+
+/* Next segment; *more is false, and *out untouched, at the end. */
+LLMQ_NODISCARD enum llmq_status segment_walk_next(struct segment_walk *w, struct segment *out,
+                                                  bool *more, llmq_error *err);
+
+#endif
