@@ -80,8 +80,9 @@ struct st_spec {
  * model-%05d-of-%05d.safetensors and model.safetensors.index.json. Metadata {"format":"pt"}. */
 struct st_writer;
 
-/* Create the files in `dir` (which exists), headers written, data space reserved. Specs are
- * copied; duplicate names are LLMQ_E_ST_DUPLICATE_TENSOR. */
+/* Create the files in `dir` (which exists): headers and index written, data space reserved, so that
+ * st_open_dir reads what has been put while the rest is still to come. Specs are copied; duplicate
+ * names are LLMQ_E_ST_DUPLICATE_TENSOR. */
 LLMQ_NODISCARD enum llmq_status st_writer_create(const char *dir, const struct st_spec *specs,
                                                  size_t count, uint64_t shard_limit,
                                                  struct st_writer **out, llmq_error *err);
@@ -96,19 +97,14 @@ LLMQ_NODISCARD enum llmq_status st_writer_reopen(const char *dir, const struct s
 LLMQ_NODISCARD enum llmq_status st_writer_put(struct st_writer *w, const char *name,
                                               const void *data, size_t nbytes, llmq_error *err);
 
-/* Read back a whole tensor already put, e.g. when a run resumes. */
-LLMQ_NODISCARD enum llmq_status st_writer_get(const struct st_writer *w, const char *name,
-                                              void *data, size_t nbytes, llmq_error *err);
-
 /* Make what was put so far durable. */
 LLMQ_NODISCARD enum llmq_status st_writer_sync(struct st_writer *w, llmq_error *err);
 
 /* Sum of tensor bytes, and bytes of all files. */
 uint64_t st_writer_data_bytes(const struct st_writer *w);
 
-/* Sync, write the index when there are several shards, close. LLMQ_E_CHECK names a tensor of the
- * plan that was never put (since creation, not known after a reopen). Frees the writer and sets
- * *w to NULL in every case. */
+/* Sync and close. LLMQ_E_CHECK names a tensor of the plan that was never put (since creation, not
+ * known after a reopen). Frees the writer and sets *w to NULL in every case. */
 LLMQ_NODISCARD enum llmq_status st_writer_finish(struct st_writer **w, llmq_error *err);
 
 /* Close without finishing; accepts a pointer to NULL. */

@@ -204,6 +204,34 @@ cleanup:
     return status;
 }
 
+/* model.safetensors.index.json, tensors by name. */
+static enum llmq_status write_index(const struct st_writer *w, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char name[ST_MAX_SHARD_NAME];
+    char *text = NULL, *path = NULL;
+    struct json *root = json_new_object(), *metadata = json_new_object(), *map = json_new_object();
+    json_add_int64(metadata, "total_size", (int64_t)w->data_bytes);
+    for (size_t i = 0; i < w->table.count; i++) {
+        st_shard_name(w->table.by_name[i]->shard, w->shard_count, name);
+        json_add_string(map, w->table.by_name[i]->name, name);
+    }
+    json_add(root, "metadata", metadata);
+    json_add(root, "weight_map", map);
+    text = json_print(root, true);
+    if (!text)
+        LLMQ_TRY(error_memory(err, ST_INDEX_FILE));
+    path = path_join(w->dir, ST_INDEX_FILE, err);
+    if (!path)
+        LLMQ_TRY(LLMQ_E_MEMORY);
+    LLMQ_TRY(file_write_atomic(path, text, strlen(text), err));
+
+cleanup:
+    json_free(&root);
+    free(text);
+    free(path);
+    return status;
+}
+
 /* --- the interface ---------------------------------------------------------------------------- */
 
 /* What create and reopen share. */
@@ -230,6 +258,8 @@ static enum llmq_status open_writer(const struct request *r, struct st_writer **
     LLMQ_TRY(plan(w, r->specs, r->count, r->limit, err));
     for (int shard = 0; shard < w->shard_count; shard++)
         LLMQ_TRY(open_shard(w, shard, next, &next, err));
+    if (w->shard_count > 1 && !r->reopen)
+        LLMQ_TRY(write_index(w, err));
     *out = w;
     w = NULL;
 
@@ -276,17 +306,6 @@ cleanup:
     return status;
 }
 
-enum llmq_status st_writer_get(const struct st_writer *w, const char *name, void *data,
-                               size_t nbytes, llmq_error *err) {
-    const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(planned(w, name, nbytes, &t, err));
-    LLMQ_TRY(file_pread(&w->files[t->shard], data, nbytes, t->begin, err));
-
-cleanup:
-    return status;
-}
-
 enum llmq_status st_writer_sync(struct st_writer *w, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < w->file_count && status == LLMQ_OK; i++)
@@ -313,34 +332,6 @@ static enum llmq_status check_all_put(const struct st_writer *w, llmq_error *err
                      w->dir, w->table.tensors[first].name, missing, w->table.count);
 }
 
-/* model.safetensors.index.json, tensors by name. */
-static enum llmq_status write_index(const struct st_writer *w, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    char name[ST_MAX_SHARD_NAME];
-    char *text = NULL, *path = NULL;
-    struct json *root = json_new_object(), *metadata = json_new_object(), *map = json_new_object();
-    json_add_int64(metadata, "total_size", (int64_t)w->data_bytes);
-    for (size_t i = 0; i < w->table.count; i++) {
-        st_shard_name(w->table.by_name[i]->shard, w->shard_count, name);
-        json_add_string(map, w->table.by_name[i]->name, name);
-    }
-    json_add(root, "metadata", metadata);
-    json_add(root, "weight_map", map);
-    text = json_print(root, true);
-    if (!text)
-        LLMQ_TRY(error_memory(err, ST_INDEX_FILE));
-    path = path_join(w->dir, ST_INDEX_FILE, err);
-    if (!path)
-        LLMQ_TRY(LLMQ_E_MEMORY);
-    LLMQ_TRY(file_write_atomic(path, text, strlen(text), err));
-
-cleanup:
-    json_free(&root);
-    free(text);
-    free(path);
-    return status;
-}
-
 static enum llmq_status close_files(struct st_writer *w, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < w->file_count; i++) {
@@ -356,8 +347,6 @@ enum llmq_status st_writer_finish(struct st_writer **w, llmq_error *err) {
     LLMQ_TRY(check_all_put(*w, err));
     LLMQ_TRY(st_writer_sync(*w, err));
     LLMQ_TRY(close_files(*w, err));
-    if ((*w)->shard_count > 1)
-        LLMQ_TRY(write_index(*w, err));
     LLMQ_TRY(dir_sync((*w)->dir, err));
 
 cleanup:

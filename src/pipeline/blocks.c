@@ -198,65 +198,44 @@ cleanup:
 /* --- blocks an interrupted run finished
  * ------------------------------------------------------------------------ */
 
-/* Read a stored module back into the weights of its linear. */
-static enum llmq_status restore_linear(struct run *run, const struct plan_module *module,
-                                       struct linear *l, llmq_error *err) {
-    const struct layout *layout = run->plan.layout;
-    struct layout_tensor tensors[LAYOUT_MAX_TENSORS];
-    struct layout_data data[LAYOUT_MAX_TENSORS] = {0};
-    struct qlinear q = {0};
-    enum llmq_status status = LLMQ_OK;
-    int count = layout->tensors(&module->shape, tensors);
-    for (int i = 0; layout->suffixes[i]; i++) {
-        for (int t = 0; t < count; t++) {
-            if (strcmp(tensors[t].suffix, layout->suffixes[i]) != 0)
-                continue;
-            char name[MODEL_NAME_MAX];
-            uint64_t elements =
-                tensors[t].shape[0] * (tensors[t].rank > 1 ? tensors[t].shape[1] : 1);
-            void *bytes = NULL;
-            data[i].info = tensors[t];
-            if (dtype_bytes(tensors[t].dtype, elements, &data[i].nbytes))
-                bytes = malloc(data[i].nbytes);
-            data[i].data = bytes;
-            if (!bytes) {
-                status = error_memory(err, module->name);
-                goto cleanup;
-            }
-            snprintf(name, sizeof name, "%s.%s", module->name, tensors[t].suffix);
-            LLMQ_TRY(st_writer_get(run->writer, name, bytes, data[i].nbytes, err));
-        }
-    }
-    LLMQ_TRY(layout->decode(&run->plan.layout_config, data, &q, err));
-    if (output_hash(&q) != run->blocks.hashes[module - run->plan.modules]) {
-        status = error_set(err, LLMQ_E_CHECK, "%s: damaged in the interrupted run", module->name);
-        error_hint(err, "start over with --force");
-        goto cleanup;
-    }
-    qlinear_dequantize(&q, 0, q.n, l->w);
-cleanup:
-    for (int i = 0; i < LAYOUT_MAX_TENSORS; i++)
-        free((void *)(uintptr_t)data[i].data);
-    qlinear_free(&q);
-    return status;
-}
-
-static enum llmq_status replay_block(struct run *run, int64_t index, llmq_error *err) {
+/* The stored block, checked, takes the source's place in the calibration stream. */
+static enum llmq_status replay_block(struct run *run, const struct model *stored, int64_t index,
+                                     llmq_error *err) {
     struct block block = {0};
+    int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
-    log_progress(run->ctx, index * STAGE_COUNT, run->model.config.blocks * STAGE_COUNT,
-                 "block %" PRId64 "/%" PRId64 " (replayed)", index + 1, run->model.config.blocks);
-    LLMQ_TRY(model_load_block(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        LLMQ_TRY(restore_linear(run, plan_module_of(&run->plan, index, role), &block.linears[role],
-                                err));
+    log_progress(run->ctx, index * STAGE_COUNT, blocks * STAGE_COUNT,
+                 "block %" PRId64 "/%" PRId64 " (replayed)", index + 1, blocks);
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        const struct plan_module *module = plan_module_of(&run->plan, index, role);
+        LLMQ_TRY(output_verify_module(stored, module,
+                                      run->blocks.hashes[module - run->plan.modules], err));
+    }
     if (run->calib) {
+        LLMQ_TRY(model_load_block(stored, index, LOAD_PLAIN, run->weights, &block, err));
         calib_begin_block(run->calib, &block);
         LLMQ_TRY(calib_end_block(run->calib, err));
     }
 cleanup:
     block_release(&block);
     arena_reset(run->weights);
+    return status;
+}
+
+static enum llmq_status replay_blocks(struct run *run, llmq_error *err) {
+    struct model stored = {0};
+    enum llmq_status status = LLMQ_OK;
+    if (run->blocks.done == 0)
+        return LLMQ_OK;
+    LLMQ_TRY(model_open(run->output.partial_dir, &stored, err));
+    for (int64_t i = 0; i < run->blocks.done; i++) {
+        LLMQ_TRY(interrupt_check(run->ctx, err));
+        LLMQ_TRY(replay_block(run, &stored, i, err));
+    }
+cleanup:
+    model_close(&stored);
+    if (status == LLMQ_E_CHECK)
+        error_hint(err, "the interrupted run's files are damaged; start over with --force");
     return status;
 }
 
@@ -267,8 +246,7 @@ cleanup:
 enum llmq_status run_blocks(struct run *run, llmq_error *err) {
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
-    for (int64_t i = 0; i < run->blocks.done; i++)
-        LLMQ_TRY(replay_block(run, i, err));
+    LLMQ_TRY(replay_blocks(run, err));
     for (int64_t i = run->blocks.done; i < blocks; i++) {
         size_t before = run->report->module_count;
         LLMQ_TRY(interrupt_check(run->ctx, err));

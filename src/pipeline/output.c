@@ -227,11 +227,11 @@ uint64_t output_hash(const struct qlinear *q) {
     return hash_bytes(hash, q->zeros, params);
 }
 
-static enum llmq_status verify_module(const struct model *m, const struct plan_module *module,
+enum llmq_status output_verify_module(const struct model *stored, const struct plan_module *module,
                                       uint64_t expected, llmq_error *err) {
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_load_qlinear(m, module->block, module->role, &q, err));
+    LLMQ_TRY(model_load_qlinear(stored, module->block, module->role, &q, err));
     LLMQ_TRY(qlinear_check(&q, err));
     if (output_hash(&q) != expected || q.group_of)
         status = error_set(err, LLMQ_E_CHECK, "%s: what was read back differs from what was stored",
@@ -248,7 +248,7 @@ enum llmq_status output_verify(const struct output *out, const struct plan *plan
     LLMQ_TRY(model_open(out->partial_dir, &m, err));
     for (int64_t i = 0; i < plan->module_count; i++) {
         LLMQ_TRY(interrupt_check(ctx, err));
-        LLMQ_TRY(verify_module(&m, &plan->modules[i], hashes[i], err));
+        LLMQ_TRY(output_verify_module(&m, &plan->modules[i], hashes[i], err));
     }
 cleanup:
     model_close(&m);

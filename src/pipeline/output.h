@@ -34,6 +34,12 @@ LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool re
 LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,
                                                     const struct plan *plan, llmq_error *err);
 
+/* Decode one stored module and compare with the hash of what was to be stored. LLMQ_E_CHECK when
+ * it differs. */
+LLMQ_NODISCARD enum llmq_status output_verify_module(const struct model *stored,
+                                                     const struct plan_module *module,
+                                                     uint64_t expected, llmq_error *err);
+
 /* Open <out>.partial as a loader would, decode every module and compare with the hashes of what
  * was to be stored. LLMQ_E_CHECK names the first module that differs. */
 LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const struct plan *plan,

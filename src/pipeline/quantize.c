@@ -233,6 +233,7 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     } else {
         LLMQ_TRY(st_writer_create(dir, p->specs, p->spec_count, run->options->shard_limit,
                                   &run->writer, err));
+        LLMQ_TRY(output_write_config(&run->output, run->model.dir, p, err));
         LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
     }
     run->report->blocks_resumed = run->blocks.done;
@@ -263,7 +264,6 @@ cleanup:
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
-    LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->plan, err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, run->blocks.hashes, run->ctx, err));
     journal_close(&run->journal, true);
     LLMQ_TRY(output_commit(&run->output, err));

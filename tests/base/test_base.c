@@ -12,7 +12,9 @@
 #include "base/strbuf.h"
 #include "support.h"
 
-/* --- errors ------------------------------------------------------------------------------------------------- */
+/* --- errors
+ * -------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(errors_carry_where_and_what) {
     llmq_error err = {0};
@@ -56,9 +58,9 @@ START_TEST(exit_codes_are_the_contract) {
     static const struct {
         enum llmq_status status;
         int code;
-    } rows[] = {{LLMQ_OK, 0},          {LLMQ_E_CHECK, 1},       {LLMQ_E_USAGE, 2},
-                {LLMQ_E_INPUT, 3},     {LLMQ_E_UNSUPPORTED, 3}, {LLMQ_E_NOT_FOUND, 3},
-                {LLMQ_E_ST_OFFSET, 3}, {LLMQ_E_IO, 4},          {LLMQ_E_MEMORY, 5},
+    } rows[] = {{LLMQ_OK, 0},          {LLMQ_E_CHECK, 1},        {LLMQ_E_USAGE, 2},
+                {LLMQ_E_INPUT, 3},     {LLMQ_E_UNSUPPORTED, 3},  {LLMQ_E_NOT_FOUND, 3},
+                {LLMQ_E_ST_OFFSET, 3}, {LLMQ_E_IO, 4},           {LLMQ_E_MEMORY, 5},
                 {LLMQ_E_NUMERIC, 6},   {LLMQ_E_INTERRUPTED, 130}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         ck_assert_int_eq(llmq_exit_code(rows[i].status), rows[i].code);
@@ -66,7 +68,9 @@ START_TEST(exit_codes_are_the_contract) {
 }
 END_TEST
 
-/* --- arena -------------------------------------------------------------------------------------------------- */
+/* --- arena
+ * --------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(arena_aligns_counts_and_reuses) {
     llmq_error err = {0};
@@ -106,7 +110,9 @@ START_TEST(arena_refuses_sizes_that_overflow) {
 }
 END_TEST
 
-/* --- strings ------------------------------------------------------------------------------------------------ */
+/* --- strings
+ * ------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(strbuf_grows) {
     struct strbuf b = {0};
@@ -124,7 +130,9 @@ START_TEST(strbuf_grows) {
 }
 END_TEST
 
-/* --- files -------------------------------------------------------------------------------------------------- */
+/* --- files
+ * --------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(paths_join) {
     char *joined = path_join("a", "b", NULL);
@@ -162,8 +170,8 @@ START_TEST(reads_are_bounded_and_complete) {
     char *data = NULL;
     size_t len = 0;
     put_file("f", "0123456789", 10);
-    ck_assert_fails(file_read(scratch_path("f"), 9, &data, &len, &err), LLMQ_E_INPUT,
-                    "at most 9", &err);
+    ck_assert_fails(file_read(scratch_path("f"), 9, &data, &len, &err), LLMQ_E_INPUT, "at most 9",
+                    &err);
     ck_assert_fails(file_read(scratch_path("g"), 9, &data, &len, &err), LLMQ_E_NOT_FOUND, "g",
                     &err);
     ck_assert_fails(file_read(scratch_path(""), 9, &data, &len, &err), LLMQ_E_INPUT,

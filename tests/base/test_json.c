@@ -18,10 +18,19 @@ static enum llmq_status scan_all(const char *text, size_t len, llmq_error *err) 
 }
 
 START_TEST(grammar_accepts) {
-    static const char *const texts[] = {
-        "{}", "[]", "0", "-0.5e+10", "\"\"", "true", "false", "null", " \t\r\n[1, 2 ,3] ",
-        "{\"a\":{\"b\":[{}]}}", "\"\\u00e9\\ud83d\\ude00\\n\\/\"", "\"\xc3\xa9\xf0\x9f\x99\x82\"",
-        "[[[[[[[[1]]]]]]]]"};
+    static const char *const texts[] = {"{}",
+                                        "[]",
+                                        "0",
+                                        "-0.5e+10",
+                                        "\"\"",
+                                        "true",
+                                        "false",
+                                        "null",
+                                        " \t\r\n[1, 2 ,3] ",
+                                        "{\"a\":{\"b\":[{}]}}",
+                                        "\"\\u00e9\\ud83d\\ude00\\n\\/\"",
+                                        "\"\xc3\xa9\xf0\x9f\x99\x82\"",
+                                        "[[[[[[[[1]]]]]]]]"};
     llmq_error err = {0};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         ck_assert_msg(scan_all(texts[i], strlen(texts[i]), &err) == LLMQ_OK, "%s: %s", texts[i],
@@ -30,12 +39,46 @@ START_TEST(grammar_accepts) {
 END_TEST
 
 START_TEST(grammar_refuses) {
-    static const char *const texts[] = {
-        "", " ", "{", "[", "[1", "[1,", "[1,]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
-        "{'a':1}", "[1 2]", "01", "1.", ".5", "+1", "1e", "--1", "nan", "Infinity", "tru", "\"",
-        "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"a\nb\"",
-        "{}{}", "{} x", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
-        "[[[[[[[[[1]]]]]]]]]", "\xef\xbb\xbf{}", "]", "[}", "{]"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "{",
+                                        "[",
+                                        "[1",
+                                        "[1,",
+                                        "[1,]",
+                                        "{\"a\"}",
+                                        "{\"a\":}",
+                                        "{\"a\":1,}",
+                                        "{a:1}",
+                                        "{'a':1}",
+                                        "[1 2]",
+                                        "01",
+                                        "1.",
+                                        ".5",
+                                        "+1",
+                                        "1e",
+                                        "--1",
+                                        "nan",
+                                        "Infinity",
+                                        "tru",
+                                        "\"",
+                                        "\"\\x\"",
+                                        "\"\\u12\"",
+                                        "\"\\ud800\"",
+                                        "\"\\udc00\"",
+                                        "\"\\ud800\\u0041\"",
+                                        "\"a\nb\"",
+                                        "{}{}",
+                                        "{} x",
+                                        "\"\xff\"",
+                                        "\"\xc0\x80\"",
+                                        "\"\xed\xa0\x80\"",
+                                        "\"\xf4\x90\x80\x80\"",
+                                        "[[[[[[[[[1]]]]]]]]]",
+                                        "\xef\xbb\xbf{}",
+                                        "]",
+                                        "[}",
+                                        "{]"};
     llmq_error err = {0};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         ck_assert_msg(scan_all(texts[i], strlen(texts[i]), &err) == LLMQ_E_INPUT, "accepted: %s",

@@ -10,7 +10,6 @@
 #include "formats/safetensors.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
-#include "places.h"
 #include "support.h"
 
 #define TAP_GATE 1e-5 /* relative, Frobenius norm */

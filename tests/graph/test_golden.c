@@ -13,7 +13,6 @@
 #include "graph/forward.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
-#include "places.h"
 #include "support.h"
 
 #define LOGIT_GATE  3e-4
@@ -21,9 +20,9 @@
 #define LOSS_GATE   2e-5
 
 static const char *const shared_cases[] = {
-    "llama-base",        "llama-bf16",        "llama-f16",       "llama-sharded",
-    "llama-rope-linear", "llama-rope-llama3", "llama-rope-yarn", "llama-rope-dynamic-short",
-    "llama-minimal-config", "mistral-swa",    "qwen2",           "qwen3",
+    "llama-base",           "llama-bf16",        "llama-f16",       "llama-sharded",
+    "llama-rope-linear",    "llama-rope-llama3", "llama-rope-yarn", "llama-rope-dynamic-short",
+    "llama-minimal-config", "mistral-swa",       "qwen2",           "qwen3",
 };
 
 struct golden {
@@ -106,8 +105,8 @@ static void check_logits(const struct golden *g) {
     int64_t T = g->corpus.tokens_used;
     double *logprobs = calloc((size_t)T, sizeof *logprobs), loss = 0, got = 0;
     float *logits = calloc((size_t)(T * g->model.config.vocab), sizeof *logits);
-    ck_assert_ok(
-        eval_logprobs(&g->model, &g->corpus, LOAD_PLAIN, NULL, logprobs, logits, &err), &err);
+    ck_assert_ok(eval_logprobs(&g->model, &g->corpus, LOAD_PLAIN, NULL, logprobs, logits, &err),
+                 &err);
     ck_assert_double_le(deviation(g, "logits", logits), LOGIT_GATE);
     for (int64_t t = 0; t + 1 < T; t++)
         got -= logprobs[t] / (double)(T - 1);
@@ -211,12 +210,12 @@ START_TEST(dynamic_rope_stretches_the_base) {
         .type = ROPE_DYNAMIC, .theta = 10000, .factor = 3, .attention_factor = 1};
     struct rope_table table = {0};
     ck_assert_ok(rope_table_prepare(&c, 64, &table, &err), &err);
-    ck_assert_float_eq_tol(table.cos[8 + 1], cosf(powf(10000.0f, -2.0f / 16)), 1e-6f);
+    ck_assert_double_eq_tol((double)table.cos[8 + 1], cos(pow(10000, -2.0 / 16)), 1e-6);
     ck_assert_ok(rope_table_prepare(&c, 128, &table, &err), &err);
     double base = 10000.0 * pow(3.0 * 128 / 64 - 2.0, 16.0 / 14.0);
-    ck_assert_float_eq_tol(table.cos[8 + 1], (float)cos(pow(base, -2.0 / 16)), 1e-6f);
+    ck_assert_double_eq_tol((double)table.cos[8 + 1], cos(pow(base, -2.0 / 16)), 1e-6);
     ck_assert_ok(rope_table_prepare(&c, 64, &table, &err), &err);
-    ck_assert_float_eq_tol(table.cos[8 + 1], cosf(powf(10000.0f, -2.0f / 16)), 1e-6f);
+    ck_assert_double_eq_tol((double)table.cos[8 + 1], cos(pow(10000, -2.0 / 16)), 1e-6);
     rope_table_free(&table);
 }
 END_TEST

@@ -16,9 +16,9 @@ static enum llmq_status parse(const char *text, struct model_config *c, llmq_err
 START_TEST(absent_keys_take_the_family_default) {
     llmq_error err = {0};
     struct model_config c;
-    ck_assert_ok(parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4}",
-                       &c, &err),
-                 &err);
+    ck_assert_ok(
+        parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4}", &c, &err),
+        &err);
     ck_assert_int_eq(c.kv_heads, 4);
     ck_assert_int_eq(c.head_dim, 16);
     ck_assert_int_eq(c.vocab, 32000);

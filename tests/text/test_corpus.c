@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/formats/support.h"
+#include "support.h"
 #include "text/corpus.h"
 
 static llmq_error err;

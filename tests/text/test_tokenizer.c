@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "tests/formats/support.h"
+#include "support.h"
 #include "tests/text/tokenizer_json.h"
 #include "text/tokenizer.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/formats/support.h"
+#include "support.h"
 #include "tests/text/tokenizer_json.h"
 #include "text/tokenizer.h"
 

@@ -1,6 +1,6 @@
-/* What the format suites share: a scratch folder and files made from byte strings. */
-#ifndef LLMQ_TESTS_FORMATS_SUPPORT_H
-#define LLMQ_TESTS_FORMATS_SUPPORT_H
+/* What the suites share: a scratch folder, files made from byte strings, where data lies. */
+#ifndef LLMQ_TESTS_SUPPORT_H
+#define LLMQ_TESTS_SUPPORT_H
 
 #include <check.h>
 #include <stddef.h>
@@ -40,6 +40,13 @@ void put_safetensors(const char *name, const char *header, const void *data, siz
         ck_assert_msg(strstr((err)->message, (part)) != NULL, "message lacks '%s': %s", (part),    \
                       (err)->message);                                                             \
     } while (0)
+
+/* "<source root>/<path>"; the caller frees. */
+char *source_path(const char *path);
+
+/* A path below the shared data folder ($LLMQ_SHARED, else ../shared beside the source tree), or
+ * NULL when it is absent: then "SKIP: <path>" is printed and the test returns. The caller frees. */
+char *shared_path(const char *path);
 
 /* Repeatable random numbers; the seed of a suite is printed by its main. */
 uint64_t random_next(uint64_t *state);

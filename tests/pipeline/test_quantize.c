@@ -1,0 +1,453 @@
+/* The run as a whole on a tiny model: what is written loads, is the same however it came about,
+ * and nothing is left behind when something is wrong. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fileio.h"
+#include "base/json.h"
+#include "graph/model.h"
+#include "llmq/evaluate.h"
+#include "llmq/model.h"
+#include "llmq/quantize.h"
+#include "support.h"
+#include "tiny_model.h"
+
+/* Paths below the scratch folder, set up for each test. */
+static char *source, *calib, *text, *out;
+static volatile sig_atomic_t interrupt;
+
+static void setup(void) {
+    scratch_setup();
+    source = strdup(scratch_path("source"));
+    calib = strdup(scratch_path("calib.json"));
+    text = strdup(scratch_path("text.json"));
+    out = strdup(scratch_path("out"));
+    interrupt = 0;
+    tiny_model_write(source, 1, 0);
+    tiny_windows_write(calib, 12, 24, 2);
+    tiny_windows_write(text, 5, 20, 3);
+}
+
+static void teardown(void) {
+    free(source);
+    free(calib);
+    free(text);
+    free(out);
+    scratch_teardown();
+}
+
+static llmq_quantize_options options(enum llmq_method method) {
+    llmq_quantize_options o;
+    llmq_quantize_options_init(&o, method);
+    o.model = source;
+    o.out = out;
+    o.group = 32;
+    o.calib = method == LLMQ_METHOD_GPTQ ? calib : NULL;
+    return o;
+}
+
+static enum llmq_status quantize(const llmq_quantize_options *o, const llmq_context *ctx,
+                                 llmq_error *err) {
+    llmq_quantize_report report;
+    enum llmq_status status = llmq_quantize(o, ctx, &report, err);
+    llmq_quantize_report_free(&report);
+    return status;
+}
+
+/* Every file of folder `a` is in `b` with the same bytes, and the other way round. */
+static void assert_same_folders(const char *a, const char *b) {
+    llmq_error err = {0};
+    struct dir_list la, lb;
+    ck_assert_ok(dir_list_read(a, &la, &err), &err);
+    ck_assert_ok(dir_list_read(b, &lb, &err), &err);
+    ck_assert_uint_eq(la.count, lb.count);
+    for (size_t i = 0; i < la.count; i++) {
+        char *da = NULL, *db = NULL, *pa = path_join(a, la.names[i], NULL),
+             *pb = path_join(b, la.names[i], NULL);
+        size_t na = 0, nb = 0;
+        ck_assert_ok(file_read(pa, 1 << 24, &da, &na, &err), &err);
+        ck_assert_ok(file_read(pb, 1 << 24, &db, &nb, &err), &err);
+        ck_assert_msg(na == nb && memcmp(da, db, na) == 0, "%s differs", la.names[i]);
+        free(da);
+        free(db);
+        free(pa);
+        free(pb);
+    }
+    dir_list_free(&la);
+    dir_list_free(&lb);
+}
+
+static double perplexity(const char *model, bool dequantize) {
+    llmq_error err = {0};
+    llmq_eval_options o;
+    llmq_eval_result r;
+    llmq_eval_options_init(&o);
+    o.model = model;
+    o.text = text;
+    o.dequantize = dequantize;
+    ck_assert_ok(llmq_eval(&o, NULL, &r, &err), &err);
+    ck_assert_int_eq(r.tokens, 5 * 19);
+    return r.nll;
+}
+
+/* --- what is written
+ * ------------------------------------------------------------------------------------------ */
+
+START_TEST(results_load_and_packed_equals_dequantized) {
+    static const int bits[] = {2, 3, 4, 8};
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        for (int sym = 0; sym < 2; sym++) {
+            llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+            o.bits = bits[i];
+            o.sym = sym;
+            o.group = i % 2 ? 32 : -1;
+            o.format = sym ? "gptq" : "gptq_v2";
+            o.force = true;
+            ck_assert_ok(quantize(&o, NULL, &err), &err);
+            double packed = perplexity(out, false), plain = perplexity(out, true);
+            ck_assert_double_le(packed - plain, 1e-5);
+            ck_assert_double_le(plain - packed, 1e-5);
+        }
+    }
+}
+END_TEST
+
+START_TEST(eight_bits_cost_almost_nothing) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    o.bits = 8;
+    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    ck_assert_double_eq_tol(perplexity(out, false), perplexity(source, false), 0.02);
+}
+END_TEST
+
+START_TEST(report_tells_of_every_module) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_report r;
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    ck_assert_uint_eq(r.module_count, 14);
+    ck_assert_int_eq(r.tokens_used, 12 * 24);
+    ck_assert_str_eq(r.modules[3].name, "model.layers.0.self_attn.o_proj");
+    for (size_t i = 0; i < r.module_count; i++) {
+        ck_assert_str_eq(r.modules[i].method, "gptq");
+        ck_assert_double_gt(r.modules[i].error, 0);
+        ck_assert_double_le(r.modules[i].error, r.modules[i].rtn_error);
+    }
+    char *text_json = llmq_quantize_json(&r);
+    struct json *parsed = NULL;
+    ck_assert_ok(json_parse(text_json, strlen(text_json), "report", &parsed, &err), &err);
+    ck_assert_uint_eq(json_count(json_get(parsed, "modules")), 14);
+    json_free(&parsed);
+    free(text_json);
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
+START_TEST(config_keeps_its_text_and_gains_one_key) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    char *path = NULL, *data = NULL;
+    size_t len = 0;
+    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    path = path_join(out, "config.json", NULL);
+    ck_assert_ok(file_read(path, 1 << 20, &data, &len, &err), &err);
+    ck_assert_ptr_nonnull(strstr(data, "\"rms_norm_eps\": 1e-05,\n  \"my_key\": 1.50,\n"));
+    ck_assert_ptr_nonnull(strstr(data, "\"quantization_config\": {\n    \"bits\": 4,"));
+    free(path);
+    free(data);
+}
+END_TEST
+
+START_TEST(stray_buffers_are_left_out_and_reported) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_report r;
+    tiny_model_write(source, 1, 1);
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    ck_assert_uint_eq(r.dropped_count, 1);
+    ck_assert_str_eq(r.dropped[0], "model.layers.0.self_attn.bias_mask");
+    llmq_quantize_report_free(&r);
+    llmq_inspect_report i;
+    ck_assert_ok(llmq_inspect(out, &i, &err), &err);
+    for (size_t t = 0; t < i.tensor_count; t++)
+        ck_assert_ptr_null(strstr(i.tensors[t].name, "bias_mask"));
+    llmq_inspect_report_free(&i);
+}
+END_TEST
+
+START_TEST(inspect_counts_weights_not_words) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_inspect_report before, after;
+    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    ck_assert_ok(llmq_inspect(source, &before, &err), &err);
+    ck_assert_ok(llmq_inspect(out, &after, &err), &err);
+    ck_assert_int_eq(before.parameters, after.parameters);
+    ck_assert_str_eq(before.layout, "none");
+    ck_assert_str_eq(after.layout, "gptq");
+    ck_assert_int_eq(after.quantized_modules, 14);
+    ck_assert_int_eq(after.bits, 4);
+    ck_assert_int_eq(after.group, 32);
+    /* 4 bits of code, 16 of scale and 4 of zero to 32 weights, and g_idx */
+    ck_assert_double_gt(after.bits_per_quantized_weight, 4.0 + 20.0 / 32);
+    ck_assert_double_lt(after.bits_per_quantized_weight, 4.0 + 20.0 / 32 + 1);
+    llmq_inspect_report_free(&before);
+    llmq_inspect_report_free(&after);
+}
+END_TEST
+
+/* --- the same bytes
+ * ------------------------------------------------------------------------------------------- */
+
+START_TEST(threads_sharding_of_work_and_spilling_change_nothing) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_context one = {.threads = 1}, three = {.threads = 3};
+    ck_assert_ok(quantize(&o, &one, &err), &err);
+    o.out = scratch_path("three");
+    ck_assert_ok(quantize(&o, &three, &err), &err);
+    assert_same_folders(out, o.out);
+    llmq_quantize_report plan;
+    o.out = scratch_path("spilled");
+    o.dry_run = true;
+    ck_assert_ok(llmq_quantize(&o, NULL, &plan, &err), &err);
+    ck_assert_uint_eq(plan.spill_bytes, 0);
+    o.dry_run = false;
+    o.max_mem = plan.plan_ram_bytes - 1;
+    llmq_quantize_report_free(&plan);
+    ck_assert_ok(llmq_quantize(&o, NULL, &plan, &err), &err);
+    ck_assert_uint_gt(plan.spill_bytes, 0);
+    llmq_quantize_report_free(&plan);
+    assert_same_folders(out, o.out);
+}
+END_TEST
+
+/* Interrupts once the second block has begun. */
+static void stop_in_block_two(void *user, const char *what, int64_t done, int64_t total) {
+    (void)user;
+    (void)done;
+    (void)total;
+    if (strncmp(what, "block 2", 7) == 0)
+        interrupt = 1;
+}
+
+START_TEST(interrupted_and_resumed_equals_uninterrupted) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_context ctx = {.sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
+    ck_assert_fails(quantize(&o, &ctx, &err), LLMQ_E_INTERRUPTED, "interrupted", &err);
+    ck_assert(!path_is_dir(out));
+    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_USAGE, "interrupted run", &err);
+    o.resume = true;
+    o.damp = 0.02;
+    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_INPUT, "other inputs or options", &err);
+    o.damp = 0.01;
+    llmq_quantize_report r;
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    ck_assert_int_eq(r.blocks_resumed, 1);
+    ck_assert_uint_eq(r.module_count, 14);
+    llmq_quantize_report_free(&r);
+    o.resume = false;
+    o.out = scratch_path("whole");
+    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    assert_same_folders(out, o.out);
+}
+END_TEST
+
+START_TEST(damage_in_the_interrupted_run_is_noticed) {
+    llmq_error err = {0};
+    struct file f;
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_context ctx = {.sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
+    ck_assert_fails(quantize(&o, &ctx, &err), LLMQ_E_INTERRUPTED, "interrupted", &err);
+    struct st_set *set = NULL;
+    char *path = strdup(scratch_path("out.partial/model.safetensors"));
+    ck_assert_ok(st_open_file(path, &set, &err), &err);
+    uint64_t at = st_find(set, "model.layers.0.mlp.up_proj.qweight")->begin;
+    st_close(&set);
+    unsigned char byte = 0;
+    ck_assert_ok(file_open_update(path, &f, &err), &err);
+    ck_assert_ok(file_pread(&f, &byte, 1, at, &err), &err);
+    byte ^= 1;
+    ck_assert_ok(file_pwrite(&f, &byte, 1, at, &err), &err);
+    file_close(&f, &err);
+    o.resume = true;
+    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_CHECK, "up_proj: what was read back differs",
+                    &err);
+    free(path);
+}
+END_TEST
+
+/* --- what is refused
+ * ------------------------------------------------------------------------------------------ */
+
+static void assert_refused(llmq_quantize_options o, enum llmq_status status, const char *part) {
+    llmq_error err = {0};
+    ck_assert_fails(quantize(&o, NULL, &err), status, part, &err);
+    ck_assert_msg(!path_is_dir(out), "%s left a result", part);
+    ck_assert_msg(!path_is_dir(scratch_path("out.partial")), "%s left a part", part);
+}
+
+START_TEST(wrong_requests_fail_before_anything_is_written) {
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    o.group = 128;
+    assert_refused(o, LLMQ_E_USAGE, "group 128 does not divide in_features of self_attn.q_proj");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.bits = 5;
+    assert_refused(o, LLMQ_E_USAGE, "--bits 5");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.calib = NULL;
+    assert_refused(o, LLMQ_E_USAGE, "needs calibration");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.format = "exl2";
+    assert_refused(o, LLMQ_E_USAGE, "exl2");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.calib = "/nowhere.json";
+    assert_refused(o, LLMQ_E_NOT_FOUND, "/nowhere.json");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.model = "no-such-model";
+    assert_refused(o, LLMQ_E_NOT_FOUND, "no-such-model");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.max_mem = 1000;
+    assert_refused(o, LLMQ_E_MEMORY, "--max-mem 1000");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.damp = 1.5;
+    assert_refused(o, LLMQ_E_USAGE, "--damp 1.5");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.resume = true;
+    assert_refused(o, LLMQ_E_USAGE, "nothing to resume");
+}
+END_TEST
+
+START_TEST(group_hint_names_sizes_that_would_do) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    o.group = 128;
+    ck_assert_int_eq(quantize(&o, NULL, &err), LLMQ_E_USAGE);
+    ck_assert_msg(strstr(err.hint, "32, 16, 8") != NULL, "%s", err.hint);
+    o.group_auto_fit = true;
+    llmq_quantize_report r;
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    ck_assert_int_eq(r.modules[0].group, 64);
+    ck_assert_int_eq(r.modules[6].group, 96);
+    llmq_quantize_report_free(&r);
+    ck_assert_double_eq_tol(perplexity(out, false), perplexity(out, true), 1e-5);
+}
+END_TEST
+
+START_TEST(existing_results_are_safe_without_force) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_USAGE, "exists", &err);
+    o.force = true;
+    o.bits = 8;
+    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    llmq_inspect_report i;
+    ck_assert_ok(llmq_inspect(out, &i, &err), &err);
+    ck_assert_int_eq(i.bits, 8);
+    llmq_inspect_report_free(&i);
+    o.model = out;
+    o.out = scratch_path("twice");
+    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_UNSUPPORTED, "quantized already", &err);
+}
+END_TEST
+
+START_TEST(dry_run_plans_and_writes_nothing) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_report r;
+    o.dry_run = true;
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    ck_assert_uint_gt(r.plan_ram_bytes, 0);
+    ck_assert_double_gt(r.plan_flops, 0);
+    ck_assert_uint_eq(r.kept_count, 7);
+    ck_assert_str_eq(r.out, out);
+    llmq_quantize_report_free(&r);
+    ck_assert(!path_is_dir(out) && !path_is_dir(scratch_path("out.partial")));
+}
+END_TEST
+
+START_TEST(a_checkpoint_without_a_tensor_is_refused_by_name) {
+    llmq_error err = {0};
+    char *path = path_join(source, "config.json", NULL);
+    char *data = NULL, *edited = NULL;
+    size_t len = 0;
+    ck_assert_ok(file_read(path, 1 << 20, &data, &len, &err), &err);
+    ck_assert_ok(json_text_set(data, len, "num_hidden_layers", "3", &edited, &err), &err);
+    ck_assert_ok(file_write_atomic(path, edited, strlen(edited), &err), &err);
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    assert_refused(o, LLMQ_E_INPUT, "'model.layers.2.input_layernorm.weight' is missing");
+    free(edited);
+    ck_assert_ok(json_text_set(data, len, "hidden_size", "32", &edited, &err), &err);
+    ck_assert_ok(file_write_atomic(path, edited, strlen(edited), &err), &err);
+    assert_refused(o, LLMQ_E_INPUT, "config.json implies");
+    free(edited);
+    free(data);
+    free(path);
+}
+END_TEST
+
+START_TEST(models_are_found_by_name) {
+    llmq_error err = {0};
+    char *path = NULL;
+    char *hub = strdup(scratch_path("hub"));
+    ck_assert_ok(dir_make(hub, true, &err), &err);
+    char *repository = path_join(hub, "models--org--name", NULL);
+    ck_assert_ok(dir_make(repository, true, &err), &err);
+    char *refs = path_join(repository, "refs", NULL);
+    char *snapshots = path_join(repository, "snapshots", NULL);
+    ck_assert_ok(dir_make(refs, true, &err), &err);
+    ck_assert_ok(dir_make(snapshots, true, &err), &err);
+    put_file("hub/models--org--name/refs/main", "abc123\n", 7);
+    setenv("HF_HUB_CACHE", hub, 1);
+    ck_assert_fails(llmq_model_resolve("org/name", &path, &err), LLMQ_E_NOT_FOUND, "org/name",
+                    &err);
+    ck_assert_ptr_nonnull(strstr(err.hint, "models--org--name/snapshots/abc123"));
+    char *commit = path_join(snapshots, "abc123", NULL);
+    ck_assert_ok(dir_make(commit, true, &err), &err);
+    ck_assert_ok(llmq_model_resolve("org/name", &path, &err), &err);
+    ck_assert_str_eq(path, commit);
+    free(path);
+    unsetenv("HF_HUB_CACHE");
+    setenv("LLMQ_MODELS", scratch_path(""), 1);
+    ck_assert_ok(llmq_model_resolve("source", &path, &err), &err);
+    ck_assert_ptr_nonnull(strstr(path, "/source"));
+    unsetenv("LLMQ_MODELS");
+    free(path);
+    free(hub);
+    free(repository);
+    free(refs);
+    free(snapshots);
+    free(commit);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("pipeline");
+    TCase *t = tcase_create("run");
+    tcase_set_timeout(t, 300);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, results_load_and_packed_equals_dequantized);
+    tcase_add_test(t, eight_bits_cost_almost_nothing);
+    tcase_add_test(t, report_tells_of_every_module);
+    tcase_add_test(t, config_keeps_its_text_and_gains_one_key);
+    tcase_add_test(t, stray_buffers_are_left_out_and_reported);
+    tcase_add_test(t, inspect_counts_weights_not_words);
+    tcase_add_test(t, threads_sharding_of_work_and_spilling_change_nothing);
+    tcase_add_test(t, interrupted_and_resumed_equals_uninterrupted);
+    tcase_add_test(t, damage_in_the_interrupted_run_is_noticed);
+    tcase_add_test(t, wrong_requests_fail_before_anything_is_written);
+    tcase_add_test(t, group_hint_names_sizes_that_would_do);
+    tcase_add_test(t, existing_results_are_safe_without_force);
+    tcase_add_test(t, dry_run_plans_and_writes_nothing);
+    tcase_add_test(t, a_checkpoint_without_a_tensor_is_refused_by_name);
+    tcase_add_test(t, models_are_found_by_name);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

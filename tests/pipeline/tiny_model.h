@@ -1,0 +1,16 @@
+/* A tiny random Llama checkpoint, made on the spot: 2 blocks, hidden 64, intermediate 96. */
+#ifndef LLMQ_TESTS_TINY_MODEL_H
+#define LLMQ_TESTS_TINY_MODEL_H
+
+#include <stdint.h>
+
+#define TINY_VOCAB 64
+
+/* Write config.json and model.safetensors (BF16) into the folder `dir`, and a stray integer
+ * buffer when `stray`. */
+void tiny_model_write(const char *dir, uint64_t seed, int stray);
+
+/* Write `windows` windows of `length` random token ids as .json. */
+void tiny_windows_write(const char *path, int windows, int length, uint64_t seed);
+
+#endif
