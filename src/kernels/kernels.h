@@ -1,0 +1,85 @@
+/* The hot loops: one table of functions per instruction set, chosen once.
+ *
+ * Every table computes the same functions; the plain C one is the truth the others are checked
+ * against. A function's result depends on its arguments and on the table alone: no threads, no
+ * state, and a fixed order of summation that depends on the sizes only. Pointers need no alignment.
+ * NaN goes in, NaN comes out. Sizes are >= 0. */
+#ifndef LLMQ_KERNELS_KERNELS_H
+#define LLMQ_KERNELS_KERNELS_H
+
+#include <stdint.h>
+
+#include "base/cpu.h"
+#include "llmq/error.h"
+
+struct qmat_panel; /* qmat.h */
+struct qmat_shape;
+struct qmat_tile;
+
+struct llmq_kernels {
+    const char *name; /* "ref", "avx2", "avx512" */
+
+    /* --- vectors ------------------------------------------------------------------------- */
+
+    /* y[i] += a * x[i], i < n. No overlap. */
+    void (*axpy)(int64_t n, float a, const float *x, float *y);
+
+    /* Sum of x[i] * y[i], i < n. Error below (n / 16 + 8) 2^-24 times the sum of |x[i] y[i]|. */
+    float (*dot)(int64_t n, const float *x, const float *y);
+
+    /* C[i][j] -= a[i] * b[j], i < m, j < n, ldc elements between the rows of C. No overlap. Each
+     * element is one fused or two separate roundings, the same for every m, n and position. */
+    void (*rank1_sub)(int64_t m, int64_t n, const float *a, const float *b, float *C, int64_t ldc);
+
+    /* --- rows of activations ------------------------------------------------------------- */
+
+    /* row[i] = exp(row[i]) / sum exp(row[j]) in place, without overflow. -inf gives 0; a row of
+     * nothing but -inf gives NaN. Relative error of each entry below 4e-7 + 2^-24 |row[i] - max|.
+     */
+    void (*softmax_row)(float *row, int64_t n);
+
+    /* log of the sum of exp(x[i]), i < n, n >= 1. Summed in double from float32 exponentials of the
+     * exact differences x[i] - max: absolute error below 1.5e-7 plus the rounding of the result. */
+    double (*logsumexp_row)(const float *x, int64_t n);
+
+    /* out[i] = silu(gate[i]) * up[i] with silu(g) = g / (1 + exp(-g)). `out` may be `gate` or `up`.
+     * Error below 1e-6 relative or 1e-36. */
+    void (*silu_mul)(const float *gate, const float *up, float *out, int64_t n);
+
+    /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n >= 1, the mean in double. `out` may be `x`.
+     * Relative error below 4e-7. */
+    void (*rmsnorm_row)(const float *x, const float *w, double eps, int64_t n, float *out);
+
+    /* --- products with quantized weights: the parts of llmq_qmat_matmul, see qmat.h ------ */
+
+    /* out[r][lane] = sum over the columns of w[lane][c] * x[r][c] for one panel of 16 weight rows
+     * and 1 <= rows <= QMAT_FEW rows of activations: codes are decoded in registers as they stream.
+     * x [rows, shape->columns], ldx elements between rows; out [rows, 16]. */
+    void (*qmat_dot)(const struct qmat_shape *shape, const struct qmat_panel *panel, int rows,
+                     const float *x, int64_t ldx, float *out);
+
+    /* out[c * stride + lane] = code - zero (exact, scale not applied) for the columns c of one
+     * block of one panel. */
+    void (*qmat_decode)(const struct qmat_shape *shape, const struct qmat_panel *panel,
+                        int64_t block, float *out, int64_t stride);
+
+    /* Register tile: y = or += x * W^T over one decoded block; at most tile_rows rows of
+     * activations times tile_panels panels. */
+    void (*qmat_tile)(const struct qmat_shape *shape, int64_t block, const struct qmat_tile *tile);
+    int tile_rows;
+    int tile_panels;
+};
+
+/* Choose the table for this machine and LLMQ_CPU; the program calls it first. Fails as
+ * cpu_level_get does; the outcome is kept and later calls repeat it. */
+LLMQ_NODISCARD enum llmq_status kernels_init(llmq_error *err);
+
+/* The chosen table. Chooses if kernels_init has not been called; plain C when choosing failed.
+ * Never NULL, thread-safe. */
+const struct llmq_kernels *kernels_get(void);
+
+/* The best table built for `level` or below it, whatever this machine is (plain C at least). For
+ * tests; calling what the machine lacks ends in an illegal instruction. */
+const struct llmq_kernels *kernels_for_level(enum cpu_level level);
+
+#endif

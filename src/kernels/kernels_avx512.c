@@ -1,0 +1,13 @@
+/* The kernel table for AVX-512 F, BW, DQ and VL: the templates in this instruction set. */
+#include <assert.h>
+#include <math.h>
+#include <stdint.h>
+
+#include "kernels/kernels_tables.h"
+#include "kernels/qmat.h"
+#include "kernels/simd_avx512.h"
+
+#include "kernels/kernels_qmat.inc"
+#include "kernels/kernels_vec.inc"
+
+const struct llmq_kernels kernels_avx512 = KERNELS_TABLE("avx512", TILE_ROWS, TILE_PANELS);

@@ -1,0 +1,148 @@
+/* The kernel table in plain C: the truth the others are checked against. Written for clarity, every
+ * sum in double; compiled without contraction, so that an expression means what it says. */
+#include <assert.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/kernels_tables.h"
+#include "kernels/qmat.h"
+
+enum { TILE_ROWS = 4, TILE_PANELS = 1 };
+
+static void axpy(int64_t n, float a, const float *x, float *y) {
+    for (int64_t i = 0; i < n; i++)
+        y[i] += a * x[i];
+}
+
+static float dot(int64_t n, const float *x, const float *y) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)y[i];
+    return (float)sum;
+}
+
+static void rank1_sub(int64_t m, int64_t n, const float *a, const float *b, float *C, int64_t ldc) {
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            C[i * ldc + j] -= a[i] * b[j];
+}
+
+static float row_max(const float *x, int64_t n) {
+    assert(n >= 1);
+    float max = x[0];
+    for (int64_t i = 1; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+static void softmax_row(float *row, int64_t n) {
+    if (n <= 0)
+        return;
+    float max = row_max(row, n);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        row[i] = expf(row[i] - max);
+        sum += (double)row[i];
+    }
+    for (int64_t i = 0; i < n; i++)
+        row[i] = (float)((double)row[i] / sum);
+}
+
+static double logsumexp_row(const float *x, int64_t n) {
+    assert(n >= 1);
+    double max = (double)row_max(x, n), sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - max);
+    return max + log(sum);
+}
+
+static void silu_mul(const float *gate, const float *up, float *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        out[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+}
+
+static void rmsnorm_row(const float *x, const float *w, double eps, int64_t n, float *out) {
+    assert(n >= 1);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)x[i];
+    double scale = 1 / sqrt(sum / (double)n + eps);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)((double)x[i] * scale) * w[i];
+}
+
+/* code - zero of one weight; `column` counts padded columns. */
+static float weight_at(const struct qmat_shape *shape, const struct qmat_panel *panel,
+                       int64_t column, int lane, int group) {
+    int per_word = 32 / shape->width;
+    uint32_t word = 0;
+    memcpy(&word, panel->codes + (column / per_word * QMAT_LANES + lane) * 4, sizeof word);
+    uint32_t code = word >> (column % per_word * shape->width) & ((1U << shape->width) - 1);
+    return (float)((int)code - (int)panel->zeros[group * QMAT_LANES + lane]);
+}
+
+/* One weight row times one row of activations. */
+static double weights_dot(const struct qmat_shape *shape, const struct qmat_panel *panel, int lane,
+                          const float *x) {
+    double total = 0;
+    for (int64_t b = 0; b < shape->block_count; b++) {
+        const struct qmat_block *block = &shape->blocks[b];
+        int64_t column = block->column;
+        for (int s = 0; s < block->segments; s++) {
+            const struct qmat_segment *segment = &shape->segments[block->segment + s];
+            double sum = 0;
+            for (int c = 0; c < segment->columns; c++, column++)
+                sum += (double)weight_at(shape, panel, column, lane, segment->group) *
+                       (double)x[column];
+            total += (double)panel->scales[segment->group * QMAT_LANES + lane] * sum;
+        }
+    }
+    return total;
+}
+
+static void qmat_dot(const struct qmat_shape *shape, const struct qmat_panel *panel, int rows,
+                     const float *x, int64_t ldx, float *out) {
+    for (int r = 0; r < rows; r++)
+        for (int lane = 0; lane < QMAT_LANES; lane++)
+            out[r * QMAT_LANES + lane] = (float)weights_dot(shape, panel, lane, x + r * ldx);
+}
+
+static void qmat_decode(const struct qmat_shape *shape, const struct qmat_panel *panel, int64_t b,
+                        float *out, int64_t stride) {
+    const struct qmat_block *block = &shape->blocks[b];
+    int64_t column = block->column;
+    for (int s = 0; s < block->segments; s++) {
+        const struct qmat_segment *segment = &shape->segments[block->segment + s];
+        for (int c = 0; c < segment->columns; c++, column++)
+            for (int lane = 0; lane < QMAT_LANES; lane++)
+                out[(column - block->column) * stride + lane] =
+                    weight_at(shape, panel, column, lane, segment->group);
+    }
+}
+
+/* One element of a tile. */
+static double tile_sum(const struct qmat_shape *shape, const struct qmat_block *block,
+                       const struct qmat_tile *t, int r, int lane) {
+    double total = 0;
+    int column = 0;
+    for (int s = 0; s < block->segments; s++) {
+        const struct qmat_segment *segment = &shape->segments[block->segment + s];
+        double sum = 0;
+        for (int c = 0; c < segment->columns; c++, column++)
+            sum += (double)t->x[column * t->rows + r] * (double)t->w[column * QMAT_LANES + lane];
+        total += (double)t->panel->scales[segment->group * QMAT_LANES + lane] * sum;
+    }
+    return total;
+}
+
+static void qmat_tile(const struct qmat_shape *shape, int64_t b, const struct qmat_tile *t) {
+    for (int r = 0; r < t->rows; r++)
+        for (int lane = 0; lane < t->outputs; lane++) {
+            double sum = tile_sum(shape, &shape->blocks[b], t, r, lane);
+            float *y = t->y + r * t->ldy + lane;
+            *y = t->first ? (float)sum : (float)((double)*y + sum);
+        }
+}
+
+const struct llmq_kernels kernels_ref = KERNELS_TABLE("ref", TILE_ROWS, TILE_PANELS);

@@ -1,0 +1,20 @@
+/* The tables there may be; kernel_levels.h says which were built. Only kernels_select.c picks. */
+#ifndef LLMQ_KERNELS_KERNELS_TABLES_H
+#define LLMQ_KERNELS_KERNELS_TABLES_H
+
+#include "kernels/kernels.h"
+
+extern const struct llmq_kernels kernels_ref;
+extern const struct llmq_kernels kernels_avx2;
+extern const struct llmq_kernels kernels_avx512;
+
+/* Every kernels_<level>.c names its functions alike. */
+#define KERNELS_TABLE(level, rows, panels)                                                         \
+    {                                                                                              \
+        .name = (level), .axpy = axpy, .dot = dot, .rank1_sub = rank1_sub,                         \
+        .softmax_row = softmax_row, .logsumexp_row = logsumexp_row, .silu_mul = silu_mul,          \
+        .rmsnorm_row = rmsnorm_row, .qmat_dot = qmat_dot, .qmat_decode = qmat_decode,              \
+        .qmat_tile = qmat_tile, .tile_rows = (rows), .tile_panels = (panels)                       \
+    }
+
+#endif

@@ -1,0 +1,110 @@
+/* The packed form of a quantized matrix, shared by the code that builds it and the kernels.
+ *
+ * Panels. Sixteen output rows form a panel, and a row is a lane: a 64-byte line holds one 32-bit
+ * word per row, a word holds consecutive columns of that row (eight 4-bit or four 8-bit codes,
+ * lowest bits first). A vector register then works on sixteen rows at once, every activation is
+ * broadcast, and no sum across lanes is ever needed. The layout is the same for every instruction
+ * set. 2- and 3-bit codes are stored in 4 bits.
+ *
+ * Columns. They are sorted by group and each group is padded with columns whose activation is 0 to
+ * a multiple of QMAT_STEP, so any group size and any map of columns to groups runs through one
+ * loop. A group is cut into segments: a segment is summed without scales and then folded with the
+ * group's scale. A block is a run of segments that is summed on its own before it is added to the
+ * result. Both bounds keep chains of roundings short: with u = 2^-24 the error of an output is at
+ * most (QMAT_CHAIN + blocks + segments a block + 2) u times the sum of |w x|.
+ *
+ * Decoding. With e = 23 - b, the bits of a code that sits at bit b of a word, OR-ed into the
+ * float32 2^e, make 2^e + code exactly; subtracting 2^e + zero leaves code - zero, again exactly.
+ * A word needs no shift for codes below bit 23: one shift a word serves the upper half. */
+#ifndef LLMQ_KERNELS_QMAT_H
+#define LLMQ_KERNELS_QMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "llmq/matmul.h"
+
+enum {
+    QMAT_LANES = 16,    /* output rows of a panel */
+    QMAT_STEP = 8,      /* a group's columns are padded to a multiple */
+    QMAT_SEGMENT = 128, /* columns of a segment at most */
+    QMAT_CHAIN = 64,    /* products summed in one chain at most */
+    QMAT_BLOCK = 512,   /* columns of a block at most */
+    QMAT_FEW = 8,       /* activation rows that qmat_dot takes at most */
+};
+
+struct qmat_segment {
+    int32_t group;
+    int32_t columns; /* multiple of QMAT_STEP, <= QMAT_SEGMENT */
+};
+
+struct qmat_block {
+    int64_t column; /* its first, counted in padded columns */
+    int32_t columns;
+    int32_t segments;
+    int64_t segment; /* its first */
+};
+
+/* How the columns are cut, the same for every panel. */
+struct qmat_shape {
+    int width;       /* bits a code occupies: 4 or 8 */
+    int64_t columns; /* padded */
+    int64_t groups;
+    int64_t block_count;
+    const struct qmat_segment *segments;
+    const struct qmat_block *blocks;
+};
+
+struct qmat_panel {
+    const uint8_t *codes; /* [columns * width / 32][16] words; 64-byte aligned */
+    const float *scales;  /* [groups][16] */
+    const uint8_t *zeros; /* [groups][16] */
+};
+
+/* Arguments of one register tile; `panel` is the first of tile_panels that lie one after another.
+ */
+struct qmat_tile {
+    const struct qmat_panel *panel;
+    const float *x; /* [columns of the block][rows] */
+    const float *w; /* [columns of the block][tile_panels * 16], from qmat_decode */
+    int rows;       /* <= tile_rows */
+    int outputs;    /* columns of y that exist, <= tile_panels * 16 */
+    bool first;     /* store to y instead of adding */
+    float *y;
+    int64_t ldy;
+};
+
+struct llmq_qmat {
+    int64_t n, k;
+    int64_t panels; /* even: the last ones may be all padding, with scale 0 */
+    struct qmat_shape shape;
+    int32_t *source; /* [columns] column of x, -1 for padding; NULL: padded order is x's order */
+    uint8_t *codes;
+    float *scales;
+    uint8_t *zeros;
+    struct qmat_segment *segments;
+    struct qmat_block *blocks;
+    size_t bytes;
+};
+
+/* Bytes of one panel's codes. */
+static inline size_t qmat_panel_bytes(const struct qmat_shape *shape) {
+    return (size_t)shape->columns * QMAT_LANES * (size_t)shape->width / 8;
+}
+
+/* Panel `index` of q. */
+static inline struct qmat_panel qmat_panel_at(const struct llmq_qmat *q, int64_t index) {
+    int64_t params = index * q->shape.groups * QMAT_LANES;
+    return (struct qmat_panel){.codes = q->codes + (size_t)index * qmat_panel_bytes(&q->shape),
+                               .scales = q->scales + params,
+                               .zeros = q->zeros + params};
+}
+
+/* llmq_qmat_matmul with a given table instead of the chosen one. */
+LLMQ_NODISCARD enum llmq_status qmat_matmul_with(const struct llmq_kernels *kernels,
+                                                 const struct llmq_qmat *q, const float *x,
+                                                 int64_t m, float *y, llmq_error *err);
+
+#endif

@@ -1,0 +1,119 @@
+/* The vocabulary of the kernel templates in AVX2 and FMA: eight float lanes. Names and meanings
+ * are those of simd_avx512.h. */
+#ifndef LLMQ_KERNELS_SIMD_AVX2_H
+#define LLMQ_KERNELS_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum {
+    V_LANES = 8,
+    W_POSITIONS_4BIT = 2, /* fewer constants than in AVX-512: there are sixteen registers */
+};
+
+/* 12 accumulators, 2 weights, 1 activation: 15 of 16 registers. */
+#define TILE_ROWS   6
+#define TILE_PANELS 1
+
+typedef __m256 vfloat;
+typedef uint32_t vword __attribute__((vector_size(32)));
+typedef struct {
+    __m256d lo, hi;
+} vdouble;
+
+static inline vfloat v_set1(float a) {
+    return _mm256_set1_ps(a);
+}
+static inline vfloat v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void v_prefetch(const float *p) {
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+static inline void v_store(float *p, vfloat a) {
+    _mm256_storeu_ps(p, a);
+}
+
+static inline __m256i v_mask(int64_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline vfloat v_load_n(const float *p, int64_t n) {
+    return _mm256_maskload_ps(p, v_mask(n));
+}
+static inline void v_store_n(float *p, vfloat a, int64_t n) {
+    _mm256_maskstore_ps(p, v_mask(n), a);
+}
+static inline vfloat v_keep_n(vfloat a, vfloat rest, int64_t n) {
+    return _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(v_mask(n)));
+}
+
+static inline vfloat v_add(vfloat a, vfloat b) {
+    return _mm256_add_ps(a, b);
+}
+static inline vfloat v_sub(vfloat a, vfloat b) {
+    return _mm256_sub_ps(a, b);
+}
+static inline vfloat v_mul(vfloat a, vfloat b) {
+    return _mm256_mul_ps(a, b);
+}
+static inline vfloat v_div(vfloat a, vfloat b) {
+    return _mm256_div_ps(a, b);
+}
+static inline vfloat v_fma(vfloat a, vfloat b, vfloat c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vfloat v_fnma(vfloat a, vfloat b, vfloat c) {
+    return _mm256_fnmadd_ps(a, b, c);
+}
+static inline vfloat v_max(vfloat a, vfloat b) {
+    return _mm256_max_ps(a, b);
+}
+static inline vfloat v_min(vfloat a, vfloat b) {
+    return _mm256_min_ps(a, b);
+}
+static inline vfloat v_round(vfloat a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* In two steps, so that results below 2^-126 and above 2^127 come out right: |n| < 250. */
+static inline vfloat v_scale(vfloat a, vfloat n) {
+    __m256i whole = _mm256_cvtps_epi32(n), bias = _mm256_set1_epi32(127);
+    __m256i half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
+    vfloat p = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    vfloat q = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
+    return v_mul(v_mul(a, p), q);
+}
+
+static inline vdouble d_zero(void) {
+    return (vdouble){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+static inline vdouble d_widen(vfloat a) {
+    return (vdouble){_mm256_cvtps_pd(_mm256_castps256_ps128(a)),
+                     _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1))};
+}
+static inline vdouble d_add(vdouble sum, vfloat a) {
+    vdouble w = d_widen(a);
+    return (vdouble){_mm256_add_pd(sum.lo, w.lo), _mm256_add_pd(sum.hi, w.hi)};
+}
+static inline vdouble d_add_square(vdouble sum, vfloat a) {
+    vdouble w = d_widen(a);
+    return (vdouble){_mm256_fmadd_pd(w.lo, w.lo, sum.lo), _mm256_fmadd_pd(w.hi, w.hi, sum.hi)};
+}
+static inline void d_store(double *p, vdouble a) {
+    _mm256_storeu_pd(p, a.lo);
+    _mm256_storeu_pd(p + V_LANES / 2, a.hi);
+}
+
+static inline vword w_set1(uint32_t a) {
+    return (vword)_mm256_set1_epi32((int)a);
+}
+static inline vword w_load(const void *p) {
+    return (vword)_mm256_loadu_si256(p);
+}
+static inline vfloat w_pick(vword a, vword mask, vword bits) {
+    return _mm256_castsi256_ps((__m256i)((a & mask) | bits));
+}
+static inline vfloat v_from_bytes(const uint8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)));
+}
+
+#endif

@@ -1,0 +1,129 @@
+/* The vocabulary of the kernel templates in AVX-512: sixteen float lanes.
+ *
+ * A file that includes this is compiled for AVX-512 F, BW, DQ, VL and FMA; simd_avx2.h has the same
+ * names for eight lanes. v_ works on float32 lanes, d_ on sums kept in double, w_ on 32-bit
+ * words. */
+#ifndef LLMQ_KERNELS_SIMD_AVX512_H
+#define LLMQ_KERNELS_SIMD_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum {
+    V_LANES = 16,
+    W_POSITIONS_4BIT = 4, /* codes decoded from a word without another shift (qmat.h) */
+};
+
+/* 28 accumulators, 2 weights, 1 activation: 31 of 32 registers. */
+#define TILE_ROWS   14
+#define TILE_PANELS 2
+
+typedef __m512 vfloat;
+typedef uint32_t vword __attribute__((vector_size(64)));
+typedef struct {
+    __m512d lo, hi;
+} vdouble;
+
+static inline vfloat v_set1(float a) {
+    return _mm512_set1_ps(a);
+}
+static inline vfloat v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+/* Ask for the cache line at p, which may lie outside any array. */
+static inline void v_prefetch(const float *p) {
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+static inline void v_store(float *p, vfloat a) {
+    _mm512_storeu_ps(p, a);
+}
+
+/* The first n lanes, 0 < n <= V_LANES; the others are 0, or not written. */
+static inline __mmask16 v_mask(int64_t n) {
+    return (__mmask16)(0xffffU >> (V_LANES - n));
+}
+static inline vfloat v_load_n(const float *p, int64_t n) {
+    return _mm512_maskz_loadu_ps(v_mask(n), p);
+}
+static inline void v_store_n(float *p, vfloat a, int64_t n) {
+    _mm512_mask_storeu_ps(p, v_mask(n), a);
+}
+
+/* Lanes n and above replaced by those of `rest`. */
+static inline vfloat v_keep_n(vfloat a, vfloat rest, int64_t n) {
+    return _mm512_mask_mov_ps(rest, v_mask(n), a);
+}
+
+static inline vfloat v_add(vfloat a, vfloat b) {
+    return _mm512_add_ps(a, b);
+}
+static inline vfloat v_sub(vfloat a, vfloat b) {
+    return _mm512_sub_ps(a, b);
+}
+static inline vfloat v_mul(vfloat a, vfloat b) {
+    return _mm512_mul_ps(a, b);
+}
+static inline vfloat v_div(vfloat a, vfloat b) {
+    return _mm512_div_ps(a, b);
+}
+/* a * b + c, and c - a * b, rounded once. */
+static inline vfloat v_fma(vfloat a, vfloat b, vfloat c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vfloat v_fnma(vfloat a, vfloat b, vfloat c) {
+    return _mm512_fnmadd_ps(a, b, c);
+}
+/* When a lane of either is NaN, the result is that of b. */
+static inline vfloat v_max(vfloat a, vfloat b) {
+    return _mm512_max_ps(a, b);
+}
+static inline vfloat v_min(vfloat a, vfloat b) {
+    return _mm512_min_ps(a, b);
+}
+/* To the nearest integer, ties to even. */
+static inline vfloat v_round(vfloat a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* a * 2^n for integral n, rounded once. */
+static inline vfloat v_scale(vfloat a, vfloat n) {
+    return _mm512_scalef_ps(a, n);
+}
+
+static inline vdouble d_zero(void) {
+    return (vdouble){_mm512_setzero_pd(), _mm512_setzero_pd()};
+}
+static inline vdouble d_widen(vfloat a) {
+    return (vdouble){_mm512_cvtps_pd(_mm512_castps512_ps256(a)),
+                     _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))};
+}
+/* sum + a, and sum + a^2. */
+static inline vdouble d_add(vdouble sum, vfloat a) {
+    vdouble w = d_widen(a);
+    return (vdouble){_mm512_add_pd(sum.lo, w.lo), _mm512_add_pd(sum.hi, w.hi)};
+}
+static inline vdouble d_add_square(vdouble sum, vfloat a) {
+    vdouble w = d_widen(a);
+    return (vdouble){_mm512_fmadd_pd(w.lo, w.lo, sum.lo), _mm512_fmadd_pd(w.hi, w.hi, sum.hi)};
+}
+static inline void d_store(double *p, vdouble a) {
+    _mm512_storeu_pd(p, a.lo);
+    _mm512_storeu_pd(p + V_LANES / 2, a.hi);
+}
+
+static inline vword w_set1(uint32_t a) {
+    return (vword)_mm512_set1_epi32((int)a);
+}
+static inline vword w_load(const void *p) {
+    return (vword)_mm512_loadu_si512(p);
+}
+/* (a & mask) | bits, read as float32. */
+static inline vfloat w_pick(vword a, vword mask, vword bits) {
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32((__m512i)a, (__m512i)mask, (__m512i)bits, 0xea));
+}
+/* V_LANES bytes as float32. */
+static inline vfloat v_from_bytes(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)));
+}
+
+#endif

@@ -1,0 +1,363 @@
+/* Every vector and row kernel of every table this machine can run against double precision: odd
+ * sizes, extreme data, unaligned arrays between guards. Error bounds are those kernels.h states. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_check.h"
+
+#define ULP 0x1p-24 /* largest relative error of one rounding */
+
+static const int64_t sizes[] = {0,  1,  2,  3,   5,   7,   8,   15,  16,  17,  31,  32,   33,  47,
+                                63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 513, 1000, 1023};
+enum { SIZES = sizeof sizes / sizeof sizes[0], SIZE_MAX_TESTED = 1023 };
+
+static const struct llmq_kernels *tables[LEVELS_MAX];
+static int table_count;
+
+/* One case: a table, a size, a kind of data, and how far arrays are off alignment. */
+struct run {
+    const struct llmq_kernels *table;
+    int64_t n;
+    enum fill fill;
+    int shift;
+};
+
+static int run_count(void) {
+    return table_count * SIZES * FILL_COUNT;
+}
+
+static struct run run_at(int index) {
+    struct run r = {.table = tables[index / (SIZES * FILL_COUNT)],
+                    .n = sizes[index / FILL_COUNT % SIZES],
+                    .fill = (enum fill)(index % FILL_COUNT)};
+    r.shift = index % 5;
+    return r;
+}
+
+/* A passing ck_assert writes a record, far slower than the kernel: element checks abort instead. */
+#define RUN_FMT       "%s, n %lld, fill %d, shift %d"
+#define RUN_ARG(r)    (r).table->name, (long long)(r).n, (int)(r).fill, (r).shift
+#define RUN_OK(r, ok) ck_assert_msg(ok, RUN_FMT, RUN_ARG(r))
+#define RUN_NEAR(r, got, want, bound)                                                              \
+    do {                                                                                           \
+        double got_ = (double)(got), want_ = (double)(want), bound_ = (bound);                     \
+        if (!(fabs(got_ - want_) <= bound_))                                                       \
+            ck_abort_msg(RUN_FMT ": %.17g, expected %.17g +- %g", RUN_ARG(r), got_, want_,         \
+                         bound_);                                                                  \
+    } while (0)
+
+START_TEST(axpy_adds_a_multiple_and_touches_nothing_else) {
+    uint64_t state = check_seed();
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded x = guarded_create(r.n, r.shift), y = guarded_create(r.n, 3 - r.shift % 3);
+        float before[SIZE_MAX_TESTED + 1], a = random_float(&state);
+        fill_floats(r.fill, 100, &state, x.data, r.n);
+        fill_floats(r.fill, 100, &state, y.data, r.n);
+        memcpy(before, y.data, (size_t)r.n * sizeof *before);
+        r.table->axpy(r.n, a, x.data, y.data);
+        for (int64_t j = 0; j < r.n; j++) {
+            double product = (double)a * (double)x.data[j];
+            RUN_NEAR(r, y.data[j], product + (double)before[j],
+                     2 * ULP * (fabs(product) + fabs((double)before[j])));
+        }
+        RUN_OK(r, guarded_intact(&x) && guarded_intact(&y));
+        guarded_free(&x);
+        guarded_free(&y);
+    }
+}
+END_TEST
+
+START_TEST(dot_is_within_its_bound_and_repeats_exactly) {
+    uint64_t state = check_seed();
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded x = guarded_create(r.n, r.shift), y = guarded_create(r.n, 4 - r.shift);
+        fill_floats(r.fill, 100, &state, x.data, r.n);
+        fill_floats(r.fill, 0.3F, &state, y.data, r.n);
+        double sum = 0, magnitude = 0;
+        for (int64_t j = 0; j < r.n; j++) {
+            double product = (double)x.data[j] * (double)y.data[j];
+            sum += product;
+            magnitude += fabs(product);
+        }
+        float got = r.table->dot(r.n, x.data, y.data);
+        RUN_NEAR(r, got, sum, ((double)r.n / 16 + 8) * ULP * magnitude);
+        RUN_OK(r, got == r.table->dot(r.n, x.data, y.data));
+        guarded_free(&x);
+        guarded_free(&y);
+    }
+}
+END_TEST
+
+static void check_rank1(struct run r, int64_t m, uint64_t *state) {
+    const int64_t ldc = r.n + 3;
+    struct guarded C = guarded_create(m * ldc, r.shift), b = guarded_create(r.n, 1);
+    float *before = malloc((size_t)(m * ldc) * sizeof *before), a[9];
+    ck_assert_ptr_nonnull(before);
+    fill_floats(r.fill, 7, state, C.data, m * ldc);
+    fill_floats(r.fill, 3, state, b.data, r.n);
+    fill_floats(FILL_RANDOM, 2, state, a, m);
+    memcpy(before, C.data, (size_t)(m * ldc) * sizeof *before);
+    r.table->rank1_sub(m, r.n, a, b.data, C.data, ldc);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < ldc; j++) {
+            double old = (double)before[i * ldc + j];
+            double product = j < r.n ? (double)a[i] * (double)b.data[j] : 0;
+            RUN_NEAR(r, C.data[i * ldc + j], old - product,
+                     j < r.n ? 2 * ULP * (fabs(old) + fabs(product)) : 0);
+        }
+    RUN_OK(r, guarded_intact(&C) && guarded_intact(&b));
+    free(before);
+    guarded_free(&C);
+    guarded_free(&b);
+}
+
+START_TEST(rank1_sub_updates_the_matrix_and_not_its_padding) {
+    uint64_t state = check_seed();
+    for (int i = 0; i < run_count(); i++)
+        check_rank1(run_at(i), 1 + i % 9, &state);
+}
+END_TEST
+
+START_TEST(rank1_sub_gives_an_element_the_same_bits_wherever_it_lies) {
+    uint64_t state = check_seed();
+    float a[9], b[100], C[900], alone[900];
+    fill_floats(FILL_RANDOM, 1, &state, a, 9);
+    fill_floats(FILL_RANDOM, 1, &state, b, 100);
+    fill_floats(FILL_RANDOM, 1, &state, C, 900);
+    memcpy(alone, C, sizeof C);
+    for (int t = 0; t < table_count; t++) {
+        tables[t]->rank1_sub(9, 100, a, b, C, 100);
+        for (int i = 0; i < 9; i++)
+            for (int j = 0; j < 100; j++)
+                tables[t]->rank1_sub(1, 1, a + i, b + j, &alone[i * 100 + j], 1);
+        ck_assert_msg(memcmp(alone, C, sizeof C) == 0, "%s", tables[t]->name);
+    }
+}
+END_TEST
+
+static double row_max(const float *x, int64_t n) {
+    double max = -INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        max = fmax(max, (double)x[i]);
+    return max;
+}
+
+static long double row_sum_exp(const float *x, int64_t n, double max) {
+    long double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += expl((long double)x[i] - (long double)max);
+    return sum;
+}
+
+START_TEST(softmax_is_within_its_bound_for_any_range_of_scores) {
+    uint64_t state = check_seed();
+    static const float limits[] = {1e-3F, 1, 10, 60, 1e4F};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded x = guarded_create(r.n, r.shift);
+        float before[SIZE_MAX_TESTED + 1];
+        fill_floats(r.fill, limits[i % 7 % 5], &state, x.data, r.n);
+        memcpy(before, x.data, (size_t)r.n * sizeof *before);
+        r.table->softmax_row(x.data, r.n);
+        double max = row_max(before, r.n), sum = (double)row_sum_exp(before, r.n, max);
+        for (int64_t j = 0; j < r.n; j++) {
+            double d = (double)before[j] - max, want = exp(d) / sum;
+            RUN_NEAR(r, x.data[j], want, want * (4e-7 + ULP * fabs(d)) + 0x1p-148);
+        }
+        RUN_OK(r, guarded_intact(&x));
+        guarded_free(&x);
+    }
+}
+END_TEST
+
+/* softmax of {x, 0} is exp(x) / (1 + exp(x)): for negative x a look at exp itself. */
+START_TEST(exponential_is_accurate_over_its_whole_range) {
+    for (int t = 0; t < table_count; t++)
+        for (int i = -104 * 512; i < 0; i++) {
+            float row[2] = {(float)i / 512, 0};
+            double at = (double)row[0], want = exp(at) / (1 + exp(at));
+            tables[t]->softmax_row(row, 2);
+            ck_assert_msg(fabs((double)row[0] - want) <= 2.5e-7 * want + 0x1p-149,
+                          "%s: exp(%g) -> %.9g, expected %.9g", tables[t]->name, at, (double)row[0],
+                          want);
+        }
+}
+END_TEST
+
+START_TEST(softmax_gives_masked_scores_zero_and_passes_nan_on) {
+    for (int t = 0; t < table_count; t++)
+        for (int64_t n = 2; n < 70; n++) {
+            float row[70], nan_row[70];
+            for (int64_t i = 0; i < n; i++)
+                row[i] = nan_row[i] = i % 2 ? -INFINITY : (float)i;
+            nan_row[n / 2] = NAN;
+            tables[t]->softmax_row(row, n);
+            tables[t]->softmax_row(nan_row, n);
+            double sum = 0;
+            for (int64_t i = 0; i < n; i++) {
+                sum += (double)row[i];
+                ck_assert_msg(i % 2 == 0 || row[i] == 0, "%s", tables[t]->name);
+                ck_assert_msg(isnan(nan_row[i]), "%s, n %lld", tables[t]->name, (long long)n);
+            }
+            ck_assert_double_eq_tol(sum, 1, 1e-6);
+        }
+}
+END_TEST
+
+START_TEST(logsumexp_is_accurate_enough_for_likelihoods) {
+    uint64_t state = check_seed();
+    static const float limits[] = {1e-3F, 1, 12, 60, 1e4F};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        if (r.n == 0)
+            continue;
+        struct guarded x = guarded_create(r.n, r.shift);
+        fill_floats(r.fill, limits[i % 7 % 5], &state, x.data, r.n);
+        double max = row_max(x.data, r.n);
+        double want = max + (double)logl(row_sum_exp(x.data, r.n, max));
+        RUN_NEAR(r, r.table->logsumexp_row(x.data, r.n), want, 1.5e-7 + 1e-15 * fabs(want));
+        RUN_OK(r, guarded_intact(&x));
+        guarded_free(&x);
+    }
+}
+END_TEST
+
+START_TEST(logsumexp_of_a_large_vocabulary_is_accurate_to_1e_7) {
+    enum { N = 151936 };
+    uint64_t state = check_seed();
+    float *x = malloc(N * sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    fill_floats(FILL_RANDOM, 15, &state, x, N);
+    double max = row_max(x, N), want = max + (double)logl(row_sum_exp(x, N, max));
+    for (int t = 0; t < table_count; t++)
+        ck_assert_double_eq_tol(tables[t]->logsumexp_row(x, N), want, 1e-7 * fabs(want));
+    x[N / 2] = NAN;
+    for (int t = 0; t < table_count; t++)
+        ck_assert_msg(isnan(tables[t]->logsumexp_row(x, N)), "%s", tables[t]->name);
+    free(x);
+}
+END_TEST
+
+START_TEST(silu_mul_is_within_its_bound_also_in_place) {
+    uint64_t state = check_seed();
+    static const float limits[] = {1, 5, 30, 200};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded gate = guarded_create(r.n, r.shift), up = guarded_create(r.n, 2);
+        struct guarded out = guarded_create(r.n, 1);
+        fill_floats(r.fill, limits[i % 7 % 4], &state, gate.data, r.n);
+        fill_floats(FILL_RANDOM, 3, &state, up.data, r.n);
+        r.table->silu_mul(gate.data, up.data, out.data, r.n);
+        for (int64_t j = 0; j < r.n; j++) {
+            double g = (double)gate.data[j], want = g / (1 + exp(-g)) * (double)up.data[j];
+            RUN_NEAR(r, out.data[j], want, 1e-6 * fabs(want) + 1e-36);
+        }
+        r.table->silu_mul(gate.data, up.data, gate.data, r.n);
+        RUN_OK(r, memcmp(gate.data, out.data, (size_t)r.n * sizeof(float)) == 0);
+        RUN_OK(r, guarded_intact(&gate) && guarded_intact(&up) && guarded_intact(&out));
+        guarded_free(&gate);
+        guarded_free(&up);
+        guarded_free(&out);
+    }
+}
+END_TEST
+
+START_TEST(rmsnorm_is_within_its_bound_also_in_place) {
+    uint64_t state = check_seed();
+    static const float limits[] = {1e-4F, 1, 1e3F};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        if (r.n == 0)
+            continue;
+        struct guarded x = guarded_create(r.n, r.shift), w = guarded_create(r.n, 2);
+        struct guarded out = guarded_create(r.n, 3);
+        fill_floats(r.fill, limits[i % 7 % 3], &state, x.data, r.n);
+        fill_floats(FILL_RANDOM, 3, &state, w.data, r.n);
+        r.table->rmsnorm_row(x.data, w.data, 1e-6, r.n, out.data);
+        double squares = 0;
+        for (int64_t j = 0; j < r.n; j++)
+            squares += (double)x.data[j] * (double)x.data[j];
+        for (int64_t j = 0; j < r.n; j++) {
+            double want = (double)x.data[j] / sqrt(squares / (double)r.n + 1e-6);
+            want *= (double)w.data[j];
+            RUN_NEAR(r, out.data[j], want, 4e-7 * fabs(want));
+        }
+        r.table->rmsnorm_row(x.data, w.data, 1e-6, r.n, x.data);
+        RUN_OK(r, memcmp(x.data, out.data, (size_t)r.n * sizeof(float)) == 0);
+        RUN_OK(r, guarded_intact(&x) && guarded_intact(&w) && guarded_intact(&out));
+        guarded_free(&x);
+        guarded_free(&w);
+        guarded_free(&out);
+    }
+}
+END_TEST
+
+/* Squares of float32 beyond 2^64 overflow float32 but not the double they are summed in. */
+START_TEST(rmsnorm_does_not_overflow_on_large_activations) {
+    float x[37], w[37], out[37];
+    for (int i = 0; i < 37; i++) {
+        x[i] = 1e30F;
+        w[i] = 1;
+    }
+    for (int t = 0; t < table_count; t++) {
+        tables[t]->rmsnorm_row(x, w, 1e-5, 37, out);
+        for (int i = 0; i < 37; i++)
+            ck_assert_msg(fabsf(out[i] - 1) < 1e-6F, "%s", tables[t]->name);
+    }
+}
+END_TEST
+
+START_TEST(nan_in_any_place_comes_out) {
+    float x[41], w[41], out[41];
+    for (int t = 0; t < table_count; t++)
+        for (int at = 0; at < 41; at++) {
+            for (int i = 0; i < 41; i++)
+                x[i] = w[i] = 1;
+            x[at] = NAN;
+            tables[t]->silu_mul(x, w, out, 41);
+            for (int i = 0; i < 41; i++)
+                ck_assert(!isnan(out[i]) == (i != at));
+            tables[t]->rmsnorm_row(x, w, 0, 41, out);
+            for (int i = 0; i < 41; i++)
+                ck_assert(isnan(out[i]));
+            ck_assert(isnan(tables[t]->dot(41, x, w)));
+        }
+}
+END_TEST
+
+int main(void) {
+    table_count = check_tables(tables);
+    for (int t = 0; t < table_count; t++)
+        printf("checking %s\n", tables[t]->name);
+    fflush(stdout);
+    Suite *suite = suite_create("kernels");
+    TCase *vectors = tcase_create("vectors"), *rows = tcase_create("rows");
+    tcase_set_timeout(vectors, 120);
+    tcase_set_timeout(rows, 120);
+    tcase_add_test(vectors, axpy_adds_a_multiple_and_touches_nothing_else);
+    tcase_add_test(vectors, dot_is_within_its_bound_and_repeats_exactly);
+    tcase_add_test(vectors, rank1_sub_updates_the_matrix_and_not_its_padding);
+    tcase_add_test(vectors, rank1_sub_gives_an_element_the_same_bits_wherever_it_lies);
+    tcase_add_test(rows, softmax_is_within_its_bound_for_any_range_of_scores);
+    tcase_add_test(rows, exponential_is_accurate_over_its_whole_range);
+    tcase_add_test(rows, softmax_gives_masked_scores_zero_and_passes_nan_on);
+    tcase_add_test(rows, logsumexp_is_accurate_enough_for_likelihoods);
+    tcase_add_test(rows, logsumexp_of_a_large_vocabulary_is_accurate_to_1e_7);
+    tcase_add_test(rows, silu_mul_is_within_its_bound_also_in_place);
+    tcase_add_test(rows, rmsnorm_is_within_its_bound_also_in_place);
+    tcase_add_test(rows, rmsnorm_does_not_overflow_on_large_activations);
+    tcase_add_test(rows, nan_in_any_place_comes_out);
+    suite_add_tcase(suite, vectors);
+    suite_add_tcase(suite, rows);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
