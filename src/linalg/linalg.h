@@ -1,0 +1,50 @@
+/* Dense linear algebra: the only caller of BLAS and LAPACKE.
+ *
+ * All matrices are row-major float32. BLAS runs single-threaded on tiles whose boundaries depend
+ * on the shapes alone; the tiles are spread over OpenMP threads. Therefore a result does not depend
+ * on the number of threads. Inside a parallel region everything works on the calling thread, and a
+ * product is one tile there. Dimensions are int64_t and range-checked before they reach BLAS. */
+#ifndef LLMQ_LINALG_LINALG_H
+#define LLMQ_LINALG_LINALG_H
+
+#include <stdint.h>
+
+#include "llmq/error.h"
+
+/* Make BLAS single-threaded; call once before any other function (idempotent). */
+void linalg_init(void);
+
+/* C [m, n] = alpha * A [m, k] * B^T + beta * C, B [n, k]: the product of a linear layer,
+ * activations times weights. lda, ldb, ldc: elements between rows. No overlap of C with A or B. */
+void linalg_gemm_nt(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
+                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+
+/* C [m, n] = alpha * A [m, k] * B [k, n] + beta * C. */
+void linalg_gemm_nn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
+                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+
+/* C [m, n] = alpha * A^T * B + beta * C, A [k, m], B [k, n]. */
+void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
+                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+
+/* Upper triangle of C [k, k] += X^T X, X [rows, k], folded into double precision: the product of
+ * at most 4096 rows is formed in float32 and added to the double master. `scratch` holds [k, k]
+ * float32 for the partial product. The strict lower triangle of C is not touched. */
+void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx, double *C,
+                            float *scratch);
+
+/* Cholesky factor of a symmetric positive definite matrix, blocked: A = L L^T from A's lower
+ * triangle, in place; the strict upper triangle is not referenced. LLMQ_E_NUMERIC says at which
+ * row A stops being positive definite (A is then destroyed). */
+LLMQ_NODISCARD enum llmq_status linalg_potrf_lower(int64_t n, float *A, int64_t lda,
+                                                   llmq_error *err);
+
+/* Inverse of a lower triangular matrix, in place; the strict upper triangle is not referenced.
+ * LLMQ_E_NUMERIC on a zero diagonal. */
+LLMQ_NODISCARD enum llmq_status linalg_trtri_lower(int64_t n, float *L, int64_t lda,
+                                                   llmq_error *err);
+
+/* The BLAS in use, e.g. "OpenBLAS 0.3.21 SkylakeX"; static storage. */
+const char *linalg_backend(void);
+
+#endif
