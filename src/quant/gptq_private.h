@@ -1,0 +1,26 @@
+/* What the files of GPTQ share: the inside of the factor, and the column loop. */
+#ifndef LLMQ_QUANT_GPTQ_PRIVATE_H
+#define LLMQ_QUANT_GPTQ_PRIVATE_H
+
+#include "quant/quant.h"
+
+struct gptq_factor {
+    int64_t k;
+    int64_t group; /* columns per group that the order keeps together (group-aware) */
+    enum act_order order;
+    int64_t *column;      /* [k] input column processed at each position */
+    uint8_t *dead;        /* [k] by input column: 1 when it was never active */
+    int64_t dead_columns; /* how many */
+    double damp;          /* lambda that led to U */
+    int damp_retries;
+    float *U; /* [k, k] upper triangle, in processing order, U^T U = H^-1; the strict lower
+                 triangle is undefined; NULL when no damping led to a factor */
+};
+
+/* All rows of W [n, k] by GPTQ into q, whose arrays are allocated for the grid. The factor must be
+ * usable. LLMQ_E_MEMORY. */
+LLMQ_NODISCARD enum llmq_status gptq_solve(const struct quant_grid *grid,
+                                           const struct gptq_factor *factor, const float *W,
+                                           const struct qlinear *q, llmq_error *err);
+
+#endif

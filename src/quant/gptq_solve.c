@@ -1,0 +1,212 @@
+/* GPTQ: columns are quantized one after the other, and what a column loses is made up for by the
+ * columns still to come (Frantar et al., arXiv:2210.17323, Algorithm 1). With U^T U = H^-1:
+ *
+ *     for each column i:   e = (w_i - quantized w_i) / U_ii
+ *                          w_j -= e U_ij   for every column j > i
+ *
+ * Rows do not influence each other. They are taken in panels, stored transposed: one column of all
+ * rows of a panel is contiguous, so the loops run across rows and every row of a panel does the
+ * same arithmetic.
+ *
+ * The updates are lazy: instead of the paper's blocks of 128 columns the range of columns is halved
+ * again and again. When the left half is done, its errors go to the right half in one matrix
+ * product; ranges of LEAF columns are done column by column. So nearly all of the work is in
+ * products with long sums, and when a range begins, all updates from columns before it have
+ * arrived. Cuts fall between groups as long as a range holds more than one: when a group's first
+ * column is reached, the whole group is up to date, and its scale and zero point are those of the
+ * weights that will actually be rounded.
+ *
+ * The errors of a finished column take the place of its weights, which are not needed again. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "linalg/linalg.h"
+#include "quant/gptq_private.h"
+#include "quant/grid.h"
+#include "quant/panels.h"
+
+/* Columns done one by one between matrix products, and the rows of a panel: a leaf of a panel
+ * stays in the first-level cache, and products across 256 rows are long enough for BLAS. */
+#define LEAF           32
+#define PANEL_ROWS_MAX 256
+
+/* Columns transposed together. */
+#define STREAMS 16
+
+struct panel {
+    const struct quant_grid *grid;
+    const struct gptq_factor *factor;
+    int64_t group; /* columns per group */
+    bool fixed;    /* parameters come from the original weights, before the loop */
+    int64_t rows;
+    float *w;       /* [k, rows] in processing order: weights, then errors */
+    uint8_t *codes; /* [k, rows] in processing order */
+    float *scales;  /* [groups, rows] by group of the input columns */
+    float *zeros;   /* [groups, rows] */
+};
+
+/* --- parameters ------------------------------------------------------------------------------- */
+
+/* Scales and zeros of the groups [group_begin, group_end), whose columns are at the positions
+ * [begin, end), from the weights as they are now. */
+static void fit_params(const struct panel *p, int64_t begin, int64_t end, int64_t group_begin,
+                       int64_t group_end) {
+    int64_t rows = p->rows;
+    /* The two arrays hold the range first, from 0 up and down. */
+    memset(p->scales + group_begin * rows, 0,
+           (size_t)((group_end - group_begin) * rows) * sizeof *p->scales);
+    memset(p->zeros + group_begin * rows, 0,
+           (size_t)((group_end - group_begin) * rows) * sizeof *p->zeros);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t g = p->factor->column[i] / p->group;
+        float *restrict lo = p->scales + g * rows, *restrict hi = p->zeros + g * rows;
+        const float *restrict w = p->w + i * rows;
+        for (int64_t r = 0; r < rows; r++) {
+            lo[r] = w[r] < lo[r] ? w[r] : lo[r];
+            hi[r] = w[r] > hi[r] ? w[r] : hi[r];
+        }
+    }
+    for (int64_t i = group_begin * rows; i < group_end * rows; i++)
+        grid_params(p->grid, p->scales[i], p->zeros[i], p->scales + i, p->zeros + i);
+}
+
+/* --- the column loop -------------------------------------------------------------------------- */
+
+/* Quantize the column at position i; its errors, divided by U_ii, replace it. */
+static void quantize_column(const struct panel *p, int64_t i) {
+    int64_t rows = p->rows, g = p->factor->column[i] / p->group;
+    const float *restrict scales = p->scales + g * rows, *restrict zeros = p->zeros + g * rows;
+    float *restrict w = p->w + i * rows;
+    uint8_t *restrict codes = p->codes + i * rows;
+    float max_code = grid_max_code(p->grid), diagonal = p->factor->U[i * p->factor->k + i];
+    for (int64_t r = 0; r < rows; r++) {
+        float level = grid_level(w[r], scales[r], zeros[r], max_code);
+        codes[r] = (uint8_t)(int)(level + zeros[r]);
+        w[r] = (w[r] - level * scales[r]) / diagonal;
+    }
+}
+
+/* w -= e * u */
+static void subtract_scaled(int64_t rows, float *restrict w, const float *restrict e, float u) {
+    for (int64_t r = 0; r < rows; r++)
+        w[r] -= e[r] * u;
+}
+
+/* Columns at the positions [begin, end), parameters known. */
+static void solve_leaf(const struct panel *p, int64_t begin, int64_t end) {
+    int64_t rows = p->rows;
+    for (int64_t i = begin; i < end; i++) {
+        const float *U = p->factor->U + i * p->factor->k;
+        quantize_column(p, i);
+        for (int64_t j = i + 1; j < end; j++)
+            subtract_scaled(rows, p->w + j * rows, p->w + i * rows, U[j]);
+    }
+}
+
+/* Columns at the positions [begin, end), to which all updates from columns before have been
+ * applied. The recursion is as deep as k has binary digits.
+ * NOLINTNEXTLINE(misc-no-recursion) */
+static void solve_range(const struct panel *p, int64_t begin, int64_t end) {
+    int64_t count = end - begin, rows = p->rows, k = p->factor->k;
+    bool whole = p->fixed || count <= p->group; /* no group begins inside */
+    if (!p->fixed && count == p->group) {
+        int64_t g = p->factor->column[begin] / p->group;
+        fit_params(p, begin, end, g, g + 1);
+    }
+    if (whole && count <= LEAF) {
+        solve_leaf(p, begin, end);
+        return;
+    }
+    int64_t mid = begin + (whole ? count / 2 : count / p->group / 2 * p->group);
+    solve_range(p, begin, mid);
+    linalg_gemm_tn(end - mid, rows, mid - begin, -1, p->factor->U + begin * k + mid, k,
+                   p->w + begin * rows, rows, 1, p->w + mid * rows, rows);
+    solve_range(p, mid, end);
+}
+
+/* --- panels ----------------------------------------------------------------------------------- */
+
+/* w = rows of W, transposed, in processing order, dead inputs 0. A few columns at a time: reads
+ * stay inside a row and writes are as many streams as a first-level cache has ways for. */
+static void panel_load(const struct panel *p, const float *W) {
+    int64_t rows = p->rows, k = p->factor->k;
+    const int64_t *column = p->factor->column;
+    for (int64_t i = 0; i < k; i += STREAMS) {
+        int64_t end = min_i64(i + STREAMS, k);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t j = i; j < end; j++)
+                p->w[j * rows + r] = W[r * k + column[j]];
+        for (int64_t j = i; j < end; j++)
+            if (p->factor->dead[column[j]])
+                memset(p->w + j * rows, 0, (size_t)rows * sizeof *p->w);
+    }
+}
+
+/* Codes and parameters to the rows of q that begin at `at`. */
+static void panel_store(const struct panel *p, int64_t at, const struct qlinear *q) {
+    int64_t rows = p->rows, k = q->k, groups = q->groups;
+    const int64_t *column = p->factor->column;
+    for (int64_t i = 0; i < k; i += STREAMS) {
+        int64_t end = min_i64(i + STREAMS, k);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t j = i; j < end; j++)
+                q->codes[(at + r) * k + column[j]] = p->codes[j * rows + r];
+    }
+    for (int64_t g = 0; g < groups; g++)
+        for (int64_t r = 0; r < rows; r++) {
+            q->scales[(at + r) * groups + g] = p->scales[g * rows + r];
+            q->zeros[(at + r) * groups + g] = (uint8_t)(int)p->zeros[g * rows + r];
+        }
+}
+
+static void panel_run(const struct panel *p, const float *W, int64_t at, const struct qlinear *q) {
+    panel_load(p, W + at * q->k);
+    if (p->fixed)
+        fit_params(p, 0, q->k, 0, q->groups);
+    solve_range(p, 0, q->k);
+    panel_store(p, at, q);
+}
+
+static bool panel_alloc(struct panel *p, int64_t k, int64_t rows) {
+    size_t count = 0, bytes = 0;
+    if (!checked_mul_size((size_t)k, (size_t)rows, &count) ||
+        !checked_mul_size(count, sizeof *p->w, &bytes))
+        return false;
+    p->w = malloc(bytes);
+    p->codes = malloc(count);
+    p->scales = malloc(bytes / (size_t)p->group);
+    p->zeros = malloc(bytes / (size_t)p->group);
+    return p->w && p->codes && p->scales && p->zeros;
+}
+
+static void panel_free(struct panel *p) {
+    free(p->w);
+    free(p->codes);
+    free(p->scales);
+    free(p->zeros);
+}
+
+/* Each thread has a panel of its own. */
+enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_factor *factor,
+                            const float *W, const struct qlinear *q, llmq_error *err) {
+    int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX), n = q->n;
+    int failed = 0; /* threads that found no memory for a panel */
+#pragma omp parallel default(none) shared(grid, factor, W, q, rows, n) reduction(+ : failed)
+    {
+        struct panel p = {.grid = grid,
+                          .factor = factor,
+                          .group = q->group,
+                          .fixed = factor->order == ACT_ORDER_STATIC};
+        failed = !panel_alloc(&p, q->k, rows);
+#pragma omp for schedule(dynamic)
+        for (int64_t at = 0; at < n; at += rows) {
+            p.rows = min_i64(rows, n - at);
+            if (!failed)
+                panel_run(&p, W, at, q);
+        }
+        panel_free(&p);
+    }
+    return failed ? error_memory(err, "the panels of GPTQ") : LLMQ_OK;
+}

@@ -1,0 +1,45 @@
+/* The quantization grid: from a group's range to its scale and zero point, from a weight to its
+ * code. Shared by every method so that they differ only in what they choose to round. */
+#ifndef LLMQ_QUANT_GRID_H
+#define LLMQ_QUANT_GRID_H
+
+#include <stdint.h>
+
+#include "llmq/error.h"
+#include "quant/quant.h"
+
+/* Does the grid fit a module of k inputs? LLMQ_E_USAGE says what does not. */
+LLMQ_NODISCARD enum llmq_status grid_check(const struct quant_grid *grid, int64_t k,
+                                           llmq_error *err);
+
+/* Columns per group for k inputs: grid->group, or k for -1. */
+int64_t grid_group(const struct quant_grid *grid, int64_t k);
+
+/* Largest code. */
+float grid_max_code(const struct quant_grid *grid);
+
+/* Scale, rounded to its storage type, and zero point for weights between lo and hi; lo <= 0 <= hi.
+ * The scale is finite and positive for any lo and hi, and a weight of 0 has code `zero` exactly. */
+void grid_params(const struct quant_grid *grid, float lo, float hi, float *scale, float *zero);
+
+/* Range of `count` weights, widened to include 0. NaN counts as 0. */
+void grid_range(const float *w, int64_t count, float *lo, float *hi);
+
+/* Weight in steps from zero: (code - zero), rounded half to even and clamped to the codes
+ * 0 ... max_code. NaN gives the lowest code. */
+static inline float grid_level(float w, float scale, float zero, float max_code) {
+    /* Adding and subtracting 1.5 * 2^23 rounds a float below 2^22 to an integer in the current
+     * (nearest, ties to even) mode, and unlike rintf it is vectorised for every target. Clamping
+     * first changes nothing, the limits being integers, and keeps the sum below 2^22. */
+    const float magic = 12582912.0F;
+    float level = w / scale;
+    level = level > -zero ? level : -zero;
+    level = level < max_code - zero ? level : max_code - zero;
+    return (level + magic) - magic;
+}
+
+/* LLMQ_E_NUMERIC naming row and column of the first weight in W [n, k] that is not finite. */
+LLMQ_NODISCARD enum llmq_status grid_check_weights(const float *W, int64_t n, int64_t k,
+                                                   llmq_error *err);
+
+#endif

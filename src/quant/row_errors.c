@@ -1,0 +1,119 @@
+/* Errors of a quantized module in the metric of its inputs: dw H dw^T, row by row.
+ *
+ * Rows are taken in panels, one per thread at a time, and columns in blocks. H is symmetric, so
+ * its blocks below the diagonal count twice and those above it not at all:
+ *     d H d^T = sum over blocks j of (2 sum over i < j of d_i H_ij + d_j H_jj) . d_j
+ * which is half of the multiplications of d H. Products are float32, their sums double. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "linalg/linalg.h"
+#include "quant/panels.h"
+#include "quant/quant.h"
+
+/* Long products: BLAS copies both of its operands. */
+#define PANEL_ROWS_MAX 512
+#define BLOCK_COLUMNS  512
+
+/* d = w - dequantized row. */
+static void residual_row(const struct qlinear *q, int64_t row, const float *w, float *d) {
+    const uint8_t *codes = q->codes + row * q->k, *zeros = q->zeros + row * q->groups;
+    const float *scales = q->scales + row * q->groups;
+    if (q->group_of) {
+        for (int64_t c = 0; c < q->k; c++) {
+            int32_t g = q->group_of[c];
+            d[c] = w[c] - (float)((int)codes[c] - (int)zeros[g]) * scales[g];
+        }
+        return;
+    }
+    for (int64_t g = 0; g < q->groups; g++) {
+        int zero = zeros[g];
+        float scale = scales[g];
+        int64_t end = min_i64(q->k, (g + 1) * q->group);
+        for (int64_t c = g * q->group; c < end; c++)
+            d[c] = w[c] - (float)((int)codes[c] - zero) * scale;
+    }
+}
+
+/* Double sum of a product of float rows; four sums hide the latency of the addition. */
+static double dot(const float *a, const float *b, int64_t count) {
+    double sum[4] = {0};
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (int l = 0; l < 4; l++)
+            sum[l] += (double)a[i + l] * (double)b[i + l];
+    for (; i < count; i++)
+        sum[0] += (double)a[i] * (double)b[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* forms[r] = D[r] H D[r]^T for D [rows, k]; P has room for [rows, BLOCK_COLUMNS]. H NULL is the
+ * identity. */
+static void quadratic_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P,
+                            double *forms) {
+    if (!H) {
+        for (int64_t r = 0; r < rows; r++)
+            forms[r] = dot(D + r * k, D + r * k, k);
+        return;
+    }
+    memset(forms, 0, (size_t)rows * sizeof *forms);
+    for (int64_t j = 0; j < k; j += BLOCK_COLUMNS) {
+        int64_t wide = min_i64(BLOCK_COLUMNS, k - j);
+        const float *Hj = H + j * k; /* rows of H are its columns */
+        linalg_gemm_nt(rows, wide, wide, 1, D + j, k, Hj + j, k, 0, P, wide);
+        if (j > 0)
+            linalg_gemm_nt(rows, wide, j, 2, D, k, Hj, k, 1, P, wide);
+        for (int64_t r = 0; r < rows; r++)
+            forms[r] += dot(D + r * k + j, P + r * wide, wide);
+    }
+}
+
+enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const float *H,
+                                  double *errors, double *norms, llmq_error *err) {
+    int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX);
+    size_t count = 0;
+    if (!checked_mul_size((size_t)rows * sizeof(float), (size_t)(q->k + BLOCK_COLUMNS), &count))
+        return error_memory(err, "the errors of a module");
+    int failed = 0; /* threads that found no memory for a panel */
+#pragma omp parallel default(none) shared(W, q, H, errors, norms, rows, count) reduction(+ : failed)
+    {
+        int64_t k = q->k;
+        float *D = malloc(count), *P = D ? D + rows * k : NULL;
+        failed = !D;
+#pragma omp for schedule(dynamic)
+        for (int64_t at = 0; at < q->n; at += rows) {
+            int64_t part = min_i64(rows, q->n - at);
+            if (failed)
+                continue;
+            if (norms)
+                quadratic_forms(W + at * k, part, k, H, P, norms + at);
+            for (int64_t r = 0; r < part; r++)
+                residual_row(q, at + r, W + (at + r) * k, D + r * k);
+            quadratic_forms(D, part, k, H, P, errors + at);
+        }
+        free(D);
+    }
+    return failed ? error_memory(err, "the errors of a module") : LLMQ_OK;
+}
+
+enum llmq_status quant_error(const float *W, const struct qlinear *q, const float *H, double *error,
+                             llmq_error *err) {
+    double error_sum = 0, norm_sum = 0;
+    double *errors = malloc((size_t)q->n * sizeof *errors);
+    double *norms = malloc((size_t)q->n * sizeof *norms);
+    enum llmq_status status = LLMQ_OK;
+    if (!errors || !norms)
+        LLMQ_TRY(error_memory(err, "the errors of a module"));
+    LLMQ_TRY(quant_row_errors(W, q, H, errors, norms, err));
+    for (int64_t r = 0; r < q->n; r++) {
+        error_sum += errors[r];
+        norm_sum += norms[r];
+    }
+    *error = norm_sum > 0 ? error_sum / norm_sum : 0;
+cleanup:
+    free(errors);
+    free(norms);
+    return status;
+}

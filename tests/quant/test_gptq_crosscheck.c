@@ -1,0 +1,185 @@
+/* GPTQ on the first layer of a real model, against the codes and errors of the reference
+ * implementation of the paper (plain settings: no act-order, min-max grid, damping 0.01). The data
+ * is not part of the project: without it these tests are skipped. */
+#include <check.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fileio.h"
+#include "formats/safetensors.h"
+#include "linalg/linalg.h"
+#include "quant/quant.h"
+#include "textbook.h"
+
+#define GROUP 128
+
+/* Rounding of the reference, whose factor is float32 Cholesky - inverse - Cholesky, and of ours,
+ * relative to a row's largest weight. */
+#define FLOAT_GAP 2e-4
+
+static const struct {
+    const char *module, *hessian;
+} modules[] = {{"self_attn.q_proj", "qkv"}, {"self_attn.o_proj", "o"}, {"mlp.gate_proj", "gateup"}};
+
+static struct st_set *set;
+
+/* Path of a shared file in a buffer of 1024. */
+static void shared_path(char *path, const char *name) {
+    const char *shared = getenv("LLMQ_SHARED"), *root = getenv("LLMQ_SOURCE_ROOT");
+    if (shared)
+        snprintf(path, 1024, "%s/%s", shared, name);
+    else
+        snprintf(path, 1024, "%s/../shared/%s", root ? root : ".", name);
+}
+
+static const struct st_tensor *find(const char *prefix, const char *module, const char *part) {
+    char name[128];
+    snprintf(name, sizeof name, "%s%s%s", prefix, module, part);
+    const struct st_tensor *t = st_find(set, name);
+    ck_assert_msg(t != NULL, "no tensor %s", name);
+    return t;
+}
+
+static void *read_tensor(const struct st_tensor *t) {
+    void *data = malloc(t->nbytes);
+    ck_assert_ptr_nonnull(data);
+    ck_assert_int_eq(st_read(set, t, 0, t->nbytes, data, NULL), LLMQ_OK);
+    return data;
+}
+
+/* The reference's result for a module. */
+static struct qlinear read_reference(const char *kind, const char *module, bool sym) {
+    const struct st_tensor *codes = find(kind, module, ".codes");
+    struct qlinear q = {0};
+    ck_assert_int_eq(
+        qlinear_alloc((int64_t)codes->shape[0], (int64_t)codes->shape[1], 4, GROUP, &q, NULL),
+        LLMQ_OK);
+    q.sym = sym;
+    float *zeros = read_tensor(find(kind, module, ".zero"));
+    const struct st_tensor *scales = find(kind, module, ".scale");
+    ck_assert_int_eq(st_read(set, codes, 0, codes->nbytes, q.codes, NULL), LLMQ_OK);
+    ck_assert_int_eq(st_read(set, scales, 0, scales->nbytes, q.scales, NULL), LLMQ_OK);
+    for (int64_t i = 0; i < q.n * q.groups; i++)
+        q.zeros[i] = (uint8_t)zeros[i];
+    free(zeros);
+    return q;
+}
+
+/* The reference's "gptq_rel" or "rtn_rel" for a module. */
+static double read_error(const char *kind, const char *module, const char *key) {
+    char path[1024], name[128], *text = NULL;
+    size_t len = 0;
+    shared_path(path, "quality/minimind2_layer0_errors.json");
+    snprintf(name, sizeof name, "\"%s%s\"", kind, module);
+    ck_assert_int_eq(file_read(path, 1 << 20, &text, &len, NULL), LLMQ_OK);
+    const char *at = strstr(text, name);
+    ck_assert_ptr_nonnull(at);
+    at = strstr(at, key);
+    ck_assert_ptr_nonnull(at);
+    double value = strtod(strchr(at, ':') + 1, NULL);
+    free(text);
+    return value;
+}
+
+/* All of q by the textbook; the worst gaps. */
+static struct textbook_trail follow(const struct textbook *t, const struct quant_grid *grid,
+                                    const float *W, const struct qlinear *q) {
+    struct textbook_trail trail = {0};
+    trail.zero_gap = -1;
+    for (int64_t row = 0; row < q->n; row++)
+        textbook_follow(t, grid, W + row * q->k, q, row, &trail);
+    return trail;
+}
+
+static void expect_ties_only(const char *whose, const struct textbook_trail *trail) {
+    printf("  %s: %lld codes differ from the textbook's, gaps: code %.1e, zero %.1e, scale %.1e\n",
+           whose, (long long)trail->other_codes, trail->code_gap, trail->zero_gap,
+           trail->scale_gap);
+    ck_assert_msg(trail->code_gap < FLOAT_GAP, "%s: code gap %g", whose, trail->code_gap);
+    ck_assert_msg(trail->zero_gap < FLOAT_GAP, "%s: zero gap %g", whose, trail->zero_gap);
+    ck_assert_msg(trail->scale_gap < FLOAT_GAP, "%s: scale gap %g", whose, trail->scale_gap);
+}
+
+static double differing_codes(const struct qlinear *a, const struct qlinear *b) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < a->n * a->k; i++)
+        count += a->codes[i] != b->codes[i];
+    return (double)count / (double)(a->n * a->k);
+}
+
+static void check_module(const char *module, const char *hessian, bool sym) {
+    const char *kind = sym ? "sym." : "asym.";
+    struct quant_grid grid = {4, GROUP, sym, 0, 15, SCALE_F32};
+    struct quant_options options = {ACT_ORDER_NONE, 0.01};
+    struct qlinear reference = read_reference(kind, module, sym), q = {0};
+    int64_t n = reference.n, k = reference.k;
+    float *W = read_tensor(find("W.", module, ""));
+    double *Hd = read_tensor(find("H.", hessian, ""));
+    float *H = malloc((size_t)(k * k) * sizeof *H);
+    ck_assert_ptr_nonnull(H);
+    for (int64_t i = 0; i < k * k; i++)
+        H[i] = (float)Hd[i];
+
+    struct gptq_factor *f = NULL;
+    struct quant_outcome outcome = {0};
+    struct textbook t;
+    ck_assert_int_eq(gptq_factor_create(H, k, GROUP, &options, &f, NULL), LLMQ_OK);
+    ck_assert_int_eq(gptq_quantize(&grid, f, W, H, n, &q, &outcome, NULL), LLMQ_OK);
+    double gptq = read_error(kind, module, "gptq_rel"), rtn = read_error(kind, module, "rtn_rel");
+    printf("%s%s: error %.6g (reference %.6g), RTN %.6g (%.6g), %lld rows RTN, %.3f %% of codes "
+           "differ from the reference's\n",
+           kind, module, outcome.error, gptq, outcome.rtn_error, rtn,
+           (long long)outcome.rows_kept_rtn, 100 * differing_codes(&q, &reference));
+    textbook_init(&t, Hd, k, GROUP, ACT_ORDER_NONE, 0.01);
+    struct textbook_trail ours = follow(&t, &grid, W, &q),
+                          theirs = follow(&t, &grid, W, &reference);
+    expect_ties_only("reference", &theirs);
+    expect_ties_only("llmq", &ours);
+    ck_assert_int_eq(outcome.rows_kept_rtn, 0);
+    ck_assert_double_eq_tol(outcome.error, gptq, 1e-3 * gptq);
+    ck_assert_double_eq_tol(outcome.rtn_error, rtn, 1e-3 * rtn);
+
+    textbook_free(&t);
+    gptq_factor_free(&f);
+    qlinear_free(&q);
+    qlinear_free(&reference);
+    free(W);
+    free(H);
+    free(Hd);
+}
+
+START_TEST(test_codes_and_errors_are_the_references) {
+    check_module(modules[_i / 2].module, modules[_i / 2].hessian, _i % 2);
+}
+END_TEST
+
+int main(void) {
+    char path[1024];
+    shared_path(path, "quality/minimind2_layer0_crosscheck.safetensors");
+    if (!path_is_file(path)) {
+        printf("SKIP: crosscheck: no %s\n", path);
+        return EXIT_SUCCESS;
+    }
+    llmq_error err = {0};
+    if (st_open_file(path, &set, &err) != LLMQ_OK) {
+        printf("crosscheck: %s\n", err.message);
+        return EXIT_FAILURE;
+    }
+    Suite *s = suite_create("crosscheck");
+    TCase *tc = tcase_create("crosscheck");
+    tcase_set_timeout(tc, 0);
+    tcase_add_loop_test(tc, test_codes_and_errors_are_the_references, 0, 6);
+    suite_add_tcase(s, tc);
+
+    linalg_init();
+    SRunner *runner = srunner_create(s);
+    srunner_set_fork_status(runner, CK_NOFORK); /* threads do not survive a fork */
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    st_close(&set);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
