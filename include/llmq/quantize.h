@@ -26,7 +26,8 @@ typedef struct llmq_quantize_options {
     int64_t group;       /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */
     bool sym;
-    const char *calib; /* text, .jsonl or .json windows; required by GPTQ, unused by RTN */
+    const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ takes the text bundled with
+                          llmq, RTN weighs its reported errors with no inputs */
     int64_t samples;   /* calibration windows */
     int64_t seqlen;    /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;

@@ -49,30 +49,34 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
                          "least 2 tokens to a window");
-    if (o->method == LLMQ_METHOD_GPTQ && !o->calib) {
-        error_set(err, LLMQ_E_USAGE, "gptq needs calibration text");
-        error_hint(err, "give --calib FILE: text, .jsonl, or .json windows of token ids");
-        return LLMQ_E_USAGE;
-    }
     return LLMQ_OK;
 }
 
 static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
     const llmq_quantize_options *o = run->options;
+    const char *file = o->calib;
+    if (!file) {
+        file = setup_bundled_text(err);
+        if (!file)
+            return LLMQ_E_NOT_FOUND;
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "calibrating on the bundled English text; --calib FILE with text like what "
+                    "the model will see gives a better result");
+    }
     struct corpus_options corpus = {
         .window = o->seqlen ? o->seqlen : setup_context(&run->model.config),
         .max_windows = o->samples,
         .sample = true,
         .seed = o->seed,
     };
-    enum llmq_status status = setup_corpus(&run->model, o->calib, &corpus, &run->corpus, err);
+    enum llmq_status status = setup_corpus(&run->model, file, &corpus, &run->corpus, err);
     if (status != LLMQ_OK)
         return status;
     run->calibrated = true;
     run->tokens = (struct calib_tokens){run->corpus.ids, run->corpus.offsets, run->corpus.count};
     if (run->corpus.count < o->samples)
         log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", o->calib,
+                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", file,
                     run->corpus.count, o->samples);
     return LLMQ_OK;
 }
@@ -198,7 +202,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(model_open(dir, &run->model, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
     LLMQ_TRY(plan_create(&run->model, run->options, NULL, &run->plan, err));
-    if (run->options->calib) {
+    if (run->options->calib || run->options->method == LLMQ_METHOD_GPTQ) {
         plan_free(&run->plan);
         LLMQ_TRY(load_calibration(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));

@@ -45,6 +45,17 @@ int64_t setup_context(const struct model_config *config) {
     return config->max_positions < DEFAULT_CONTEXT ? config->max_positions : DEFAULT_CONTEXT;
 }
 
+const char *setup_bundled_text(llmq_error *err) {
+    static const char *const places[] = {LLMQ_DATADIR "/calibration.txt",
+                                         LLMQ_SOURCE_DATADIR "/calibration.txt"};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        if (path_is_file(places[i]))
+            return places[i];
+    error_set(err, LLMQ_E_NOT_FOUND, "the bundled calibration text is not at %s", places[0]);
+    error_hint(err, "give --calib FILE: text, .jsonl, or .json windows of token ids");
+    return NULL;
+}
+
 static bool needs_tokenizer(const char *path) {
     const char *dot = strrchr(path_base(path), '.');
     return !dot || strcmp(dot, ".json") != 0;

@@ -301,8 +301,8 @@ START_TEST(wrong_requests_fail_before_anything_is_written) {
     o.bits = 5;
     assert_refused(o, LLMQ_E_USAGE, "--bits 5");
     o = options(LLMQ_METHOD_GPTQ);
-    o.calib = NULL;
-    assert_refused(o, LLMQ_E_USAGE, "needs calibration");
+    o.calib = NULL; /* the bundled text needs a tokenizer */
+    assert_refused(o, LLMQ_E_NOT_FOUND, "tokenizer.json");
     o = options(LLMQ_METHOD_GPTQ);
     o.format = "exl2";
     assert_refused(o, LLMQ_E_USAGE, "exl2");
