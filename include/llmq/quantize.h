@@ -17,6 +17,10 @@ enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ };
 
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
+/* DUAL_EXACT scales are representable in float16 and bfloat16 alike, so that a server that runs the
+ * model in bfloat16 sees the weights that were optimised; F16 scales are only rounded to float16. */
+enum llmq_scales { LLMQ_SCALES_DUAL_EXACT, LLMQ_SCALES_F16 };
+
 typedef struct llmq_quantize_options {
     enum llmq_method method;
     const char *model;   /* folder or name, see llmq_model_resolve */
@@ -26,6 +30,7 @@ typedef struct llmq_quantize_options {
     int64_t group;       /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */
     bool sym;
+    enum llmq_scales scales;
     const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ takes the text bundled with
                           llmq, RTN weighs its reported errors with no inputs */
     int64_t samples;   /* calibration windows */

@@ -25,7 +25,8 @@ static struct quant_grid grid_of(const struct run *run, const struct quant_shape
                               .group = shape->group,
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
-                              .storage = SCALE_DUAL};
+                              .storage =
+                                  run->options->scales == LLMQ_SCALES_F16 ? SCALE_F16 : SCALE_DUAL};
     if (!shape->sym)
         run->plan.layout->zero_range(shape->bits, &grid.zmin, &grid.zmax);
     return grid;

@@ -88,9 +88,15 @@ static uint64_t fingerprint(const struct run *run) {
     uint64_t h = HASH_INIT;
     for (size_t i = 0; i < sizeof build / sizeof build[0]; i++)
         h = hash_bytes(h, build[i], strlen(build[i]));
-    const int64_t numbers[] = {(int64_t)o->method,      o->bits,          o->group,
-                               o->group_auto_fit,       o->sym,           (int64_t)o->act_order,
-                               (int64_t)o->shard_limit, run->corpus.count};
+    const int64_t numbers[] = {(int64_t)o->method,
+                               o->bits,
+                               o->group,
+                               o->group_auto_fit,
+                               o->sym,
+                               (int64_t)o->act_order,
+                               (int64_t)o->shard_limit,
+                               (int64_t)o->scales,
+                               run->corpus.count};
     h = hash_bytes(h, numbers, sizeof numbers);
     h = hash_bytes(h, &o->damp, sizeof o->damp);
     h = hash_bytes(h, run->plan.layout->name, strlen(run->plan.layout->name));

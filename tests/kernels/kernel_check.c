@@ -1,5 +1,6 @@
 /* See kernel_check.h. */
 #include "kernel_check.h"
+#include "support.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -38,13 +39,6 @@ uint64_t check_seed(void) {
         fflush(stdout);
     }
     return seed * 0x9e3779b97f4a7c15U;
-}
-
-uint64_t random_next(uint64_t *state) {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
 }
 
 float random_float(uint64_t *state) {

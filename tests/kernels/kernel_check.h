@@ -16,9 +16,8 @@ int check_tables(const struct llmq_kernels *tables[LEVELS_MAX]);
 /* Seed of this run: LLMQ_TEST_SEED or the clock; printed the first time. */
 uint64_t check_seed(void);
 
-/* xorshift64; the state must not be 0. */
-uint64_t random_next(uint64_t *state);
-float random_float(uint64_t *state); /* uniform in [-1, 1) */
+/* Uniform in [-1, 1). */
+float random_float(uint64_t *state);
 
 /* n floats with guards of NaN around them, `shift` floats off a 64-byte boundary. */
 struct guarded {

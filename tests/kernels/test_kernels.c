@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernel_check.h"
+#include "support.h"
 
 #define ULP 0x1p-24 /* largest relative error of one rounding */
 
@@ -354,10 +355,5 @@ int main(void) {
     tcase_add_test(rows, nan_in_any_place_comes_out);
     suite_add_tcase(suite, vectors);
     suite_add_tcase(suite, rows);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

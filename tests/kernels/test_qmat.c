@@ -10,6 +10,7 @@
 
 #include "kernel_check.h"
 #include "kernels/qmat.h"
+#include "support.h"
 
 #define BOUND 2e-6
 
@@ -392,10 +393,5 @@ int main(void) {
     tcase_add_test(contract, no_rows_is_no_work_and_a_negative_count_is_refused);
     suite_add_tcase(suite, product);
     suite_add_tcase(suite, contract);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "linalg/linalg.h"
+#include "support.h"
 
 #define SEED 20221031U
 
@@ -155,12 +156,12 @@ END_TEST
 
 static void check_syrk(int64_t rows, int64_t k) {
     int64_t ldx = k + 5;
-    float *X = matrix_random(rows, k, ldx), *scratch = matrix_nan(k, k);
+    float *X = matrix_random(rows, k, ldx), *partial = matrix_nan(k, k);
     double *C = malloc((size_t)(k * k) * sizeof *C);
     ck_assert_ptr_nonnull(C);
     for (int64_t i = 0; i < k * k; i++)
         C[i] = i / k <= i % k ? (double)i : (double)NAN;
-    linalg_syrk_accumulate(rows, k, X, ldx, C, scratch);
+    linalg_syrk_accumulate(rows, k, X, ldx, C, partial);
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < k; j++) {
             if (j < i) {
@@ -174,7 +175,7 @@ static void check_syrk(int64_t rows, int64_t k) {
         }
     expect_all_compared_equal();
     free(X);
-    free(scratch);
+    free(partial);
     free(C);
 }
 
@@ -195,8 +196,8 @@ START_TEST(test_syrk_folds_long_inputs_in_double) {
     for (int64_t i = 0; i < rows; i++)
         X[i] = i < 4096 ? 4096.0F : 1.0F;
     double C = 0;
-    float scratch = 0;
-    linalg_syrk_accumulate(rows, 1, X, 1, &C, &scratch);
+    float partial = 0;
+    linalg_syrk_accumulate(rows, 1, X, 1, &C, &partial);
     ck_assert(C == 4096.0 * 4096.0 * 4096.0 + 904.0);
     free(X);
 }
@@ -298,19 +299,19 @@ END_TEST
 /* Everything once; results one after the other. */
 static float *run_all(const float *A, const float *S) {
     size_t square = (size_t)ORDER * ORDER;
-    float *out = calloc(5 * square, sizeof *out), *scratch = calloc(square, sizeof *out);
+    float *out = calloc(5 * square, sizeof *out), *partial = calloc(square, sizeof *out);
     double *C = calloc(square, sizeof *C);
-    ck_assert(out && C && scratch);
+    ck_assert(out && C && partial);
     linalg_gemm_nt(ORDER, ORDER, ORDER, 1, A, ORDER, S, ORDER, 0, out, ORDER);
     linalg_gemm_nn(ORDER, ORDER, ORDER, 1, A, ORDER, S, ORDER, 0, out + square, ORDER);
-    linalg_syrk_accumulate(ORDER, ORDER, A, ORDER, C, scratch);
+    linalg_syrk_accumulate(ORDER, ORDER, A, ORDER, C, partial);
     for (size_t i = 0; i < square; i++)
         out[2 * square + i] = (float)C[i];
     memcpy(out + 3 * square, S, square * sizeof *out);
     ck_assert_int_eq(linalg_potrf_lower(ORDER, out + 3 * square, ORDER, NULL), LLMQ_OK);
     memcpy(out + 4 * square, out + 3 * square, square * sizeof *out);
     ck_assert_int_eq(linalg_trtri_lower(ORDER, out + 4 * square, ORDER, NULL), LLMQ_OK);
-    free(scratch);
+    free(partial);
     free(C);
     return out;
 }
@@ -392,10 +393,5 @@ int main(void) {
     linalg_init();
     rng_state = SEED;
     printf("linalg: seed %u, %s\n", SEED, linalg_backend());
-    SRunner *runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK); /* threads do not survive a fork */
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -11,6 +11,7 @@
 #include "linalg/linalg.h"
 #include "problem.h"
 #include "quant/quant.h"
+#include "support.h"
 
 #define SEED 22101977U
 
@@ -415,10 +416,5 @@ int main(void) {
     linalg_init();
     problem_seed(SEED);
     printf("gptq_quantize: seed %u\n", SEED);
-    SRunner *runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK); /* threads do not survive a fork */
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -9,6 +9,7 @@
 
 #include "quant/grid.h"
 #include "quant/quant.h"
+#include "support.h"
 #include "tensor/dtype.h"
 
 #define SEED 77U
@@ -257,10 +258,5 @@ int main(void) {
 
     rng_state = SEED;
     printf("grid: seed %u\n", SEED);
-    SRunner *runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK); /* threads do not survive a fork */
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

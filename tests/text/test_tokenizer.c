@@ -260,7 +260,7 @@ static void naive_random(struct naive *n, uint64_t *seed) {
         int r = (int)(random_next(seed) % (uint64_t)n->count);
         bool known = strlen(n->tokens[l]) + strlen(n->tokens[r]) >= 20;
         char joined[80];
-        snprintf(joined, sizeof joined, "%s%s", n->tokens[l], n->tokens[r]);
+        snprintf(joined, sizeof joined, "%.39s%.39s", n->tokens[l], n->tokens[r]);
         for (int i = 0; i < n->count; i++)
             known = known || strcmp(n->tokens[i], joined) == 0;
         if (known)

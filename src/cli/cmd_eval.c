@@ -1,0 +1,162 @@
+/* llmq eval: perplexity of a checkpoint, original or quantized. */
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/progress.h"
+#include "llmq/evaluate.h"
+
+struct eval_args {
+    struct common_args common;
+    const char *model;
+    const char *text;
+    int64_t ctx;
+    int64_t max_tokens;
+    int convention;
+    bool dequantize;
+    double max_ppl;
+};
+
+static const struct choice conventions[] = {
+    {"gptq", LLMQ_CONVENTION_GPTQ},
+    {"llamacpp", LLMQ_CONVENTION_LLAMACPP},
+    {NULL, 0},
+};
+
+static const struct option eval_options[] = {
+    {.name = "model",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct eval_args, model),
+     .value = "M",
+     .help = "folder of the checkpoint, or a name to look up",
+     .source = VALUE_FOLDER,
+     .required = true},
+    {.name = "text",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct eval_args, text),
+     .value = "FILE",
+     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
+     .source = VALUE_FILE,
+     .required = true},
+    {.name = "ctx",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct eval_args, ctx),
+     .value = "N",
+     .help = "tokens per window",
+     .absent = "the model's context, at most 2048",
+     .min = 2,
+     .max = 1 << 24},
+    {.name = "max-tokens",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct eval_args, max_tokens),
+     .value = "N",
+     .help = "read only the first N tokens",
+     .absent = "all",
+     .min = 2,
+     .max = 1e15},
+    {.name = "convention",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct eval_args, convention),
+     .value = "gptq|llamacpp",
+     .help = "tokens that count: all but the first of each window, as in the GPTQ and AWQ papers, "
+             "or the second half of each window, as in llama.cpp",
+     .choices = conventions},
+    {.name = "dequantize",
+     .kind = OPTION_ON,
+     .offset = offsetof(struct eval_args, dequantize),
+     .help = "expand packed weights to float32 instead of multiplying with them packed: slower, a "
+             "check of the packed kernels"},
+    {.name = "max-ppl",
+     .kind = OPTION_REAL,
+     .offset = offsetof(struct eval_args, max_ppl),
+     .value = "X",
+     .help = "exit with 1 when the perplexity is above X",
+     .absent = "no limit",
+     .min = 1,
+     .max = 1e300},
+    {.name = NULL},
+};
+
+static const struct option_group groups[] = {
+    {"Options", eval_options},
+    {"Running", run_options},
+    {"Output", output_options},
+    {NULL, NULL},
+};
+
+static void eval_init(void *args) {
+    struct eval_args *a = args;
+    llmq_eval_options defaults;
+    llmq_eval_options_init(&defaults);
+    a->ctx = defaults.ctx;
+    a->max_tokens = defaults.max_tokens;
+    a->convention = (int)defaults.convention;
+    a->dequantize = defaults.dequantize;
+}
+
+static void print_result(const llmq_eval_result *r) {
+    char memory[CONSOLE_TEXT], time[CONSOLE_TEXT];
+    bool gptq = r->convention == LLMQ_CONVENTION_GPTQ;
+    /* To first order, the error of exp(nll) is exp(nll) times the error of nll. */
+    printf("perplexity %.4f ± %.4f\n", r->ppl, r->ppl * r->nll_stderr);
+    printf("  nll         %.6f ± %.6f nats per token\n", r->nll, r->nll_stderr);
+    printf("  convention  %s: %s\n", gptq ? "gptq" : "llamacpp",
+           gptq ? "every token of a window but the first" : "the second half of each window");
+    printf("  tokens      %lld in %lld windows of up to %lld\n", (long long)r->tokens,
+           (long long)r->windows, (long long)r->ctx);
+    printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),
+           console_bytes(r->peak_rss_bytes, memory));
+}
+
+static enum llmq_status check_limit(const struct eval_args *a, const llmq_eval_result *r,
+                                    llmq_error *err) {
+    /* Written so that a NaN does not pass. */
+    if (a->max_ppl == 0.0 || r->ppl <= a->max_ppl)
+        return LLMQ_OK;
+    return cli_fail(err, LLMQ_E_CHECK, "perplexity %.4f is above the limit %g", r->ppl, a->max_ppl);
+}
+
+static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *interrupt,
+                                 llmq_error *err) {
+    const struct eval_args *a = args;
+    llmq_eval_options options;
+    llmq_eval_options_init(&options);
+    options.model = a->model;
+    options.text = a->text;
+    options.ctx = a->ctx;
+    options.max_tokens = a->max_tokens;
+    options.convention = (enum llmq_convention)a->convention;
+    options.dequantize = a->dequantize;
+
+    struct progress progress;
+    llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
+    llmq_eval_result result = {0};
+    enum llmq_status status = llmq_eval(&options, &ctx, &result, err);
+    progress_end(&progress);
+    if (status != LLMQ_OK)
+        return status;
+    if (!a->common.json)
+        print_result(&result);
+    else
+        status = console_json(llmq_eval_json(&result), err);
+    return status == LLMQ_OK ? check_limit(a, &result, err) : status;
+}
+
+const struct command command_eval = {
+    .name = "eval",
+    .summary = "measure the perplexity of a checkpoint, original or quantized",
+    .synopsis = "eval --model M --text FILE [options]",
+    .description =
+        "Reads the text in windows, runs the model over them block by block, and prints the "
+        "perplexity with its standard error. Every weight is read once, one decoder block is in "
+        "memory at a time, and packed weights are multiplied as they are.\n\n"
+        "Compare two checkpoints only on the same text, window and convention.",
+    .examples = {{"llmq eval --model models/demo --text models/demo/eval.txt",
+                  "perplexity of the original"},
+                 {"llmq eval --model demo-gptq-w4g128 --text models/demo/eval.txt --max-ppl 25",
+                  "of the quantized one, as a check with a limit"}},
+    .groups = groups,
+    .args_size = sizeof(struct eval_args),
+    .init = eval_init,
+    .run = eval_run,
+};

@@ -1,0 +1,116 @@
+/* llmq inspect: what is in a checkpoint. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "llmq/model.h"
+
+struct inspect_args {
+    struct common_args common;
+    const char *model;
+    bool tensors;
+};
+
+static const struct option inspect_options[] = {
+    {.name = "M",
+     .kind = OPTION_POSITIONAL,
+     .offset = offsetof(struct inspect_args, model),
+     .help = "folder of the checkpoint, or a name to look up",
+     .source = VALUE_FOLDER,
+     .required = true},
+    {.name = "tensors",
+     .kind = OPTION_ON,
+     .offset = offsetof(struct inspect_args, tensors),
+     .help = "list every tensor"},
+    {.name = NULL},
+};
+
+static const struct option_group groups[] = {
+    {"Options", inspect_options},
+    {"Output", output_options},
+    {NULL, NULL},
+};
+
+static void print_quantization(const llmq_inspect_report *r) {
+    char weights[CONSOLE_TEXT];
+    if (r->bits == 0) {
+        printf("quantization  none\n");
+        return;
+    }
+    printf("quantization  %s, %d bits, ", r->layout, r->bits);
+    if (r->group == -1)
+        printf("one group per row");
+    else
+        printf("group %" PRId64, r->group);
+    printf(", %s\n", r->sym ? "symmetric" : "asymmetric");
+    printf("  packed      %s weights in %" PRId64 " modules, %.3f bits each with their scales\n",
+           console_count((double)r->quantized_parameters, weights), r->quantized_modules,
+           r->bits_per_quantized_weight);
+}
+
+static void print_summary(const llmq_inspect_report *r) {
+    char bytes[CONSOLE_TEXT], weights[CONSOLE_TEXT];
+    printf("checkpoint    %s\n", r->path);
+    if (r->family)
+        printf("architecture  %s (family %s), %" PRId64 " blocks\n", r->model_type, r->family,
+               r->blocks);
+    else
+        printf("architecture  %s (unknown to llmq)\n", r->model_type ? r->model_type : "not named");
+    printf("weights       %s\n", console_count((double)r->parameters, weights));
+    printf("stored        %s in %zu tensor%s and %d file%s, %.3f bits per weight\n",
+           console_bytes(r->bytes, bytes), r->tensor_count, r->tensor_count == 1 ? "" : "s",
+           r->shards, r->shards == 1 ? "" : "s", r->bits_per_weight);
+    print_quantization(r);
+}
+
+/* Column width of the longest name, and the tensors below it. */
+static void print_tensors(const llmq_inspect_report *r) {
+    size_t width = strlen("tensor");
+    for (size_t i = 0; i < r->tensor_count; i++) {
+        size_t len = strlen(r->tensors[i].name);
+        width = len > width ? len : width;
+    }
+    printf("\n%-*s  %-8s %12s  %s\n", (int)width, "tensor", "dtype", "bytes", "shape");
+    for (size_t i = 0; i < r->tensor_count; i++) {
+        const llmq_inspect_tensor *t = &r->tensors[i];
+        int shown = t->rank < 8 ? t->rank : 8;
+        printf("%-*s  %-8s %12" PRIu64 "  [", (int)width, t->name, t->dtype, t->bytes);
+        for (int d = 0; d < shown; d++)
+            printf("%s%" PRIu64, d ? ", " : "", t->shape[d]);
+        printf("%s]\n", t->rank > shown ? ", ..." : "");
+    }
+}
+
+static enum llmq_status inspect_run(const void *args, const volatile sig_atomic_t *interrupt,
+                                    llmq_error *err) {
+    (void)interrupt; /* done before anybody could ask */
+    const struct inspect_args *a = args;
+    llmq_inspect_report report = {0};
+    enum llmq_status status = llmq_inspect(a->model, &report, err);
+    if (status != LLMQ_OK)
+        return status;
+    if (a->common.json) {
+        status = console_json(llmq_inspect_json(&report, a->tensors), err);
+    } else {
+        print_summary(&report);
+        if (a->tensors)
+            print_tensors(&report);
+    }
+    llmq_inspect_report_free(&report);
+    return status;
+}
+
+const struct command command_inspect = {
+    .name = "inspect",
+    .summary = "what is in a checkpoint: tensors, bytes, bits per weight, quantization",
+    .synopsis = "inspect M [--tensors] [options]",
+    .description = "Reads the headers of the checkpoint's files, not the weights, and prints what "
+                   "they hold. A packed matrix counts as the weights it stands for.",
+    .examples = {{"llmq inspect models/demo", "summary"},
+                 {"llmq inspect demo-gptq-w4g128 --tensors", "with every tensor"}},
+    .groups = groups,
+    .args_size = sizeof(struct inspect_args),
+    .run = inspect_run,
+};

@@ -1,0 +1,277 @@
+/* llmq gptq and llmq rtn: a checkpoint in, a quantized checkpoint out. Both take the same options,
+ * so that a script changes the method by changing one word. */
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/progress.h"
+#include "cli/quantize_report.h"
+#include "llmq/quantize.h"
+
+/* Fields of other types than llmq_quantize_options has are copied into it by make_options. */
+struct quantize_args {
+    struct common_args common;
+    llmq_quantize_options options;
+    struct group_size group;
+    int64_t seed;
+    int bits;
+    int act_order;
+    int scales;
+    int format;
+};
+
+enum format { FORMAT_GPTQ, FORMAT_GPTQ_V2 };
+
+static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
+
+static const struct choice act_orders[] = {
+    {"none", LLMQ_ACT_ORDER_NONE},
+    {"static", LLMQ_ACT_ORDER_STATIC},
+    {"group-aware", LLMQ_ACT_ORDER_GROUP_AWARE},
+    {NULL, 0},
+};
+
+static const struct choice scale_kinds[] = {
+    {"dual-exact", LLMQ_SCALES_DUAL_EXACT},
+    {"f16", LLMQ_SCALES_F16},
+    {NULL, 0},
+};
+
+static const struct choice formats[] = {
+    {"gptq", FORMAT_GPTQ},
+    {"gptq_v2", FORMAT_GPTQ_V2},
+    {NULL, 0},
+};
+
+#define FIELD(name) offsetof(struct quantize_args, options.name)
+
+static const struct option grid_options[] = {
+    {.name = "model",
+     .kind = OPTION_TEXT,
+     .offset = FIELD(model),
+     .value = "M",
+     .help = "folder of the checkpoint, or a name to look up",
+     .source = VALUE_FOLDER,
+     .required = true},
+    {.name = "out",
+     .kind = OPTION_TEXT,
+     .offset = FIELD(out),
+     .value = "DIR",
+     .help = "folder to write",
+     .absent = "NAME-METHOD-wBITSgGROUP in the current folder",
+     .source = VALUE_FOLDER},
+    {.name = "format",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, format),
+     .value = "gptq|gptq_v2",
+     .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one",
+     .choices = formats},
+    {.name = "bits",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, bits),
+     .value = "2|3|4|8",
+     .help = "bits per weight",
+     .choices = bit_widths},
+    {.name = "group",
+     .kind = OPTION_GROUP,
+     .offset = offsetof(struct quantize_args, group),
+     .value = "N|-1|auto-fit[:N]",
+     .help = "input columns that share a scale; -1 for one group per row; auto-fit for the largest "
+             "divisor of each module's columns not above N (128)",
+     .min = 1,
+     .max = 1 << 24},
+    {.name = "sym",
+     .kind = OPTION_ON,
+     .offset = FIELD(sym),
+     .help = "symmetric grid: the zero point is the middle code (the default)"},
+    {.name = "asym",
+     .kind = OPTION_OFF,
+     .offset = FIELD(sym),
+     .help = "asymmetric grid: a zero point for each group"},
+    {.name = "scales",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, scales),
+     .value = "dual-exact|f16",
+     .help = "rounding of the scales: exact in float16 and bfloat16, so that a server may run the "
+             "model in either; or to float16 only",
+     .choices = scale_kinds},
+    {.name = NULL},
+};
+
+static const struct option calibration_options[] = {
+    {.name = "calib",
+     .kind = OPTION_TEXT,
+     .offset = FIELD(calib),
+     .value = "FILE",
+     .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...}, or .json windows of "
+             "token ids; rtn only weighs the errors it reports with it",
+     .absent = "gptq: the English text bundled with llmq; rtn: none",
+     .source = VALUE_FILE},
+    {.name = "samples",
+     .kind = OPTION_INT,
+     .offset = FIELD(samples),
+     .value = "N",
+     .help = "calibration windows",
+     .min = 1,
+     .max = 1e9},
+    {.name = "seqlen",
+     .kind = OPTION_INT,
+     .offset = FIELD(seqlen),
+     .value = "N",
+     .help = "tokens per window",
+     .absent = "the model's context, at most 2048",
+     .min = 2,
+     .max = 1 << 24},
+    {.name = "seed",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, seed),
+     .value = "N",
+     .help = "chooses the windows",
+     .min = 0,
+     .max = 9e18},
+    {.name = "act-order",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, act_order),
+     .value = "none|static|group-aware",
+     .help = "order of columns: as they are; by activation with groups fixed beforehand; or by "
+             "activation inside and between groups",
+     .choices = act_orders},
+    {.name = "damp",
+     .kind = OPTION_REAL,
+     .offset = FIELD(damp),
+     .value = "X",
+     .help = "added to the Hessian's diagonal, as a fraction of its mean, between 0 and 1",
+     .min = 0,
+     .max = 1},
+    {.name = NULL},
+};
+
+static const struct option job_options[] = {
+    {.name = "dry-run",
+     .kind = OPTION_ON,
+     .offset = FIELD(dry_run),
+     .help = "print the plan and write nothing"},
+    {.name = "resume",
+     .kind = OPTION_ON,
+     .offset = FIELD(resume),
+     .help = "continue an interrupted run; the same options and inputs are required"},
+    {.name = "force",
+     .kind = OPTION_ON,
+     .offset = FIELD(force),
+     .help = "replace an existing result; allow settings that few servers load"},
+    {.name = "max-mem",
+     .kind = OPTION_SIZE,
+     .offset = FIELD(max_mem),
+     .value = "SIZE",
+     .help = "memory to stay below, as 900M or 8G; activations go to a file when they must",
+     .absent = "80 % of the memory available",
+     .min = 1},
+    {.name = "shard-size",
+     .kind = OPTION_SIZE,
+     .offset = FIELD(shard_limit),
+     .value = "SIZE",
+     .help = "largest file of the result, as 900M or 5G",
+     .min = 1},
+    {.name = NULL},
+};
+
+static const struct option_group groups[] = {
+    {"Grid", grid_options},   {"Calibration", calibration_options}, {"Job", job_options},
+    {"Running", run_options}, {"Output", output_options},           {NULL, NULL},
+};
+
+static void quantize_init(struct quantize_args *a, enum llmq_method method) {
+    llmq_quantize_options_init(&a->options, method);
+    a->group =
+        (struct group_size){.columns = a->options.group, .auto_fit = a->options.group_auto_fit};
+    a->bits = a->options.bits;
+    a->act_order = (int)a->options.act_order;
+    a->scales = (int)a->options.scales;
+    a->seed = (int64_t)a->options.seed;
+}
+
+static void gptq_init(void *args) {
+    quantize_init(args, LLMQ_METHOD_GPTQ);
+}
+
+static void rtn_init(void *args) {
+    quantize_init(args, LLMQ_METHOD_RTN);
+}
+
+static llmq_quantize_options make_options(const struct quantize_args *a) {
+    llmq_quantize_options options = a->options;
+    options.format = formats[a->format].word;
+    options.bits = a->bits;
+    options.group = a->group.columns;
+    options.group_auto_fit = a->group.auto_fit;
+    options.act_order = (enum llmq_act_order)a->act_order;
+    options.scales = (enum llmq_scales)a->scales;
+    options.seed = (uint64_t)a->seed;
+    return options;
+}
+
+static enum llmq_status quantize_run(const void *args, const volatile sig_atomic_t *interrupt,
+                                     llmq_error *err) {
+    const struct quantize_args *a = args;
+    llmq_quantize_options options = make_options(a);
+    struct progress progress;
+    llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
+    llmq_quantize_report report = {0};
+    enum llmq_status status = llmq_quantize(&options, &ctx, &report, err);
+    progress_end(&progress);
+    if (status == LLMQ_OK && a->common.json)
+        status = console_json(llmq_quantize_json(&report), err);
+    else if (status == LLMQ_OK && options.dry_run)
+        quantize_report_plan(&options, &report);
+    else if (status == LLMQ_OK)
+        quantize_report_result(&options, &report, a->common.verbose);
+    llmq_quantize_report_free(&report);
+    return status;
+}
+
+static bool quantize_resumable(const void *args) {
+    const struct quantize_args *a = args;
+    return !a->options.dry_run;
+}
+
+const struct command command_gptq = {
+    .name = "gptq",
+    .summary = "quantize with GPTQ: calibrated, each rounding error repaired by later columns",
+    .synopsis = "gptq --model M [--calib FILE] [--out DIR] [options]",
+    .description =
+        "Quantizes every linear layer of the decoder blocks to packed integers and writes a "
+        "checkpoint that serving stacks load as a GPTQ model. Embeddings, norms and the output "
+        "head are copied as they are.\n\n"
+        "Memory depends on one decoder block and the calibration's activations, not on the number "
+        "of blocks. The result appears whole or not at all; an interrupted run is continued with "
+        "--resume. No module ends up worse than by rounding to nearest, and everything out of the "
+        "ordinary is listed in the result.",
+    .examples = {{"llmq gptq --model models/demo --calib models/demo/calibration.txt",
+                  "4 bits, groups of 128"},
+                 {"llmq gptq --model org/name --calib text.jsonl --asym --act-order static "
+                  "--dry-run",
+                  "print the plan for a model in the Hugging Face cache"}},
+    .groups = groups,
+    .args_size = sizeof(struct quantize_args),
+    .init = gptq_init,
+    .run = quantize_run,
+    .resumable = quantize_resumable,
+};
+
+const struct command command_rtn = {
+    .name = "rtn",
+    .summary = "quantize by rounding to the nearest grid point: no calibration, the baseline",
+    .synopsis = "rtn --model M [--out DIR] [options]",
+    .description =
+        "Like gptq, in the same formats and with the same options, but every weight is rounded to "
+        "the nearest point of its group's grid. Needs no calibration and takes seconds; it is what "
+        "gptq is compared with. Of the calibration options it uses none to choose a code.",
+    .examples = {{"llmq rtn --model models/demo", "4 bits, groups of 128"},
+                 {"llmq rtn --model models/demo --bits 8 --group -1 --out demo-w8",
+                  "8 bits, one scale per row"}},
+    .groups = groups,
+    .args_size = sizeof(struct quantize_args),
+    .init = rtn_init,
+    .run = quantize_run,
+    .resumable = quantize_resumable,
+};

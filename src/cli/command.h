@@ -1,0 +1,68 @@
+/* A subcommand as data: its words for the help texts, its options, and the function that does it.
+ * A new subcommand is a new cmd_*.c with one `struct command` and one line in commands.c. */
+#ifndef LLMQ_CLI_COMMAND_H
+#define LLMQ_CLI_COMMAND_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cli/options.h"
+#include "llmq/error.h"
+
+/* First member of every subcommand's argument struct. */
+struct common_args {
+    bool json;
+    bool no_color;
+    bool help;
+    bool quiet;
+    bool verbose;
+    bool no_progress;
+    int64_t threads; /* 0: all cores */
+};
+
+struct example {
+    const char *line;
+    const char *says;
+};
+
+struct command {
+    const char *name;
+    const char *summary;     /* one line, for the list of commands */
+    const char *synopsis;    /* what follows "llmq " */
+    const char *description; /* paragraphs separated by an empty line */
+    struct example examples[2];
+    const struct option_group *groups; /* ends with a NULL title */
+    size_t args_size;
+    void (*init)(void *args); /* defaults; the struct is all zero before */
+    /* Results go to stdout, progress and messages to stderr. *interrupt is not zero once the user
+     * asked to stop. */
+    enum llmq_status (*run)(const void *args, const volatile sig_atomic_t *interrupt,
+                            llmq_error *err);
+    /* Whether an interrupted run can be continued with --resume; NULL: never. */
+    bool (*resumable)(const void *args);
+};
+
+extern const struct command command_gptq, command_rtn, command_eval, command_score,
+    command_tokenize, command_inspect;
+
+/* All subcommands in the order of the help text, then NULL. */
+extern const struct command *const commands[];
+
+/* Options every subcommand has, and those of the ones that run for a while. Their offsets are into
+ * struct common_args. */
+extern const struct option output_options[];
+extern const struct option run_options[];
+
+/* The command of that name, or NULL. */
+const struct command *command_find(const char *name);
+
+/* The command's options, for options.h. */
+struct option_table command_options(const struct command *command);
+
+/* A zeroed argument struct with the command's defaults; NULL when memory is short. The caller
+ * frees it. */
+void *command_args(const struct command *command);
+
+#endif

@@ -1,0 +1,152 @@
+/* llmq: the command line of libllmq.
+ *
+ * Finds the subcommand, parses its options, lends it a context, and turns its status into an exit
+ * code. The only file that installs a signal handler or ends the process. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/generate.h"
+#include "cli/help.h"
+#include "cli/suggest.h"
+#include "llmq/matmul.h"
+#include "llmq/model.h"
+
+static volatile sig_atomic_t interrupted;
+
+/* SA_RESETHAND restores the default action: a second Ctrl-C ends the process at once. */
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    interrupted = 1;
+}
+
+static void catch_interrupts(void) {
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* The command line again with --resume, for the user to paste. */
+static void print_resume_command(int argc, char **argv) {
+    fputs("hint: continue with:", stderr);
+    for (int i = 0; i < argc; i++) {
+        if (i > 0 && strcmp(argv[i], "--resume") == 0)
+            continue;
+        fputc(' ', stderr);
+        console_quote(stderr, argv[i]);
+        if (i == 1)
+            fputs(" --resume", stderr);
+    }
+    fputc('\n', stderr);
+}
+
+/* Parse what follows the command's name and run it. */
+static enum llmq_status run_command(const struct command *command, int argc, char **argv,
+                                    struct common_args *args, llmq_error *err) {
+    struct option_table table = command_options(command);
+    enum llmq_status status = options_parse(&table, argc - 2, argv + 2, args, err);
+    if (status == LLMQ_OK && args->help) {
+        void *defaults = command_args(command);
+        if (!defaults)
+            return cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");
+        help_command(stdout, command, defaults);
+        free(defaults);
+        return LLMQ_OK;
+    }
+    if (status == LLMQ_OK)
+        status = options_require(&table, args, err);
+    if (status != LLMQ_OK)
+        return status;
+
+    catch_interrupts();
+    return command->run(args, &interrupted, err);
+}
+
+static enum llmq_status unknown_command(const char *typed, llmq_error *err) {
+    struct suggestion near = {.typed = typed};
+    for (const struct command *const *c = commands; *c; c++)
+        suggestion_offer(&near, (*c)->name);
+    cli_fail(err, LLMQ_E_USAGE, "there is no command '%s'", typed);
+    if (near.best)
+        cli_hint(err, "did you mean llmq %s?", near.best);
+    else
+        cli_hint(err, "'llmq --help' lists the commands");
+    return LLMQ_E_USAGE;
+}
+
+/* What can stand in place of a command. */
+static enum llmq_status run_program_option(const char *option, const char *value, llmq_error *err) {
+    struct suggestion near = {.typed = option};
+    if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0) {
+        help_program(stdout);
+        return LLMQ_OK;
+    }
+    if (strcmp(option, "--version") == 0) {
+        printf("llmq %s, %s, kernels: %s\n", llmq_version(), llmq_blas_name(), llmq_cpu_name());
+        return LLMQ_OK;
+    }
+    if (strcmp(option, "--generate") == 0) /* for the build; not in the help texts */
+        return generate(value ? value : "", err);
+    suggestion_offer(&near, "--help");
+    suggestion_offer(&near, "--version");
+    cli_fail(err, LLMQ_E_USAGE, "llmq has no option %s before a command", option);
+    if (near.best)
+        cli_hint(err, "did you mean %s?", near.best);
+    else
+        cli_hint(err, "'llmq --help' lists the commands");
+    return LLMQ_E_USAGE;
+}
+
+/* A known command with its arguments: report how it went. */
+static enum llmq_status dispatch_command(const struct command *command, int argc, char **argv,
+                                         llmq_error *err) {
+    struct common_args *args = command_args(command);
+    enum llmq_status status;
+    if (args)
+        status = run_command(command, argc, argv, args, err);
+    else
+        status = cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");
+    if (status != LLMQ_OK)
+        console_error(err, console_colours(args && args->no_color));
+    if (status == LLMQ_E_INTERRUPTED && command->resumable && command->resumable(args))
+        print_resume_command(argc, argv);
+    free(args);
+    return status;
+}
+
+static enum llmq_status dispatch(int argc, char **argv, llmq_error *err) {
+    const struct command *command = command_find(argv[1]);
+    enum llmq_status status;
+    if (command && argc == 2) {
+        help_command_brief(stderr, command);
+        return LLMQ_E_USAGE;
+    }
+    if (command)
+        return dispatch_command(command, argc, argv, err);
+    if (argv[1][0] == '-')
+        status = run_program_option(argv[1], argv[2], err);
+    else
+        status = unknown_command(argv[1], err);
+    if (status != LLMQ_OK)
+        console_error(err, console_colours(false));
+    return status;
+}
+
+int main(int argc, char **argv) {
+    llmq_error err = {.code = LLMQ_OK};
+    enum llmq_status status = LLMQ_E_USAGE;
+    if (argc < 2)
+        help_program_brief(stderr);
+    else
+        status = dispatch(argc, argv, &err);
+    /* A full disk or a closed stream shows here at the latest. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        status = cli_fail(&err, LLMQ_E_IO, "standard output: the result could not be written");
+        console_error(&err, console_colours(false));
+    }
+    return llmq_exit_code(status);
+}

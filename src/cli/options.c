@@ -1,0 +1,147 @@
+/* The one parser of the command line: see options.h. It walks argv once; what a value means is
+ * left to values.c. */
+#include "cli/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/console.h"
+#include "cli/suggest.h"
+
+enum { NAME_MAX_SHOWN = 64 };
+
+/* Where the walk stands. */
+struct cursor {
+    const struct option_table *table;
+    char **argv;
+    int argc;
+    int next;
+    size_t positionals; /* taken so far */
+};
+
+const struct option *options_at(const struct option_table *table, size_t index) {
+    for (const struct option_group *group = table->groups; group->title; group++)
+        for (const struct option *option = group->options; option->name; option++)
+            if (index-- == 0)
+                return option;
+    return NULL;
+}
+
+const struct option *options_find(const struct option_table *table, const char *name) {
+    const struct option *option;
+    for (size_t i = 0; (option = options_at(table, i)); i++)
+        if (option->kind != OPTION_POSITIONAL && strcmp(option->name, name) == 0)
+            return option;
+    return NULL;
+}
+
+bool option_takes_value(const struct option *option) {
+    return option->kind != OPTION_ON && option->kind != OPTION_OFF &&
+           option->kind != OPTION_POSITIONAL;
+}
+
+static enum llmq_status unknown_option(const struct option_table *table, const char *typed,
+                                       const char *name, llmq_error *err) {
+    struct suggestion near = {.typed = name};
+    const struct option *option;
+    for (size_t i = 0; (option = options_at(table, i)); i++)
+        if (option->kind != OPTION_POSITIONAL)
+            suggestion_offer(&near, option->name);
+    cli_fail(err, LLMQ_E_USAGE, "%s has no option %s", table->command, typed);
+    if (near.best)
+        cli_hint(err, "did you mean --%s?", near.best);
+    else
+        cli_hint(err, "'llmq %s --help' lists the options", table->command);
+    return LLMQ_E_USAGE;
+}
+
+/* Store `option` with the value after its "=", or else the next argument. */
+static enum llmq_status take_option(struct cursor *c, const struct option *option,
+                                    const char *equals, void *args, llmq_error *err) {
+    if (!option_takes_value(option)) {
+        if (equals)
+            return cli_fail(err, LLMQ_E_USAGE, "--%s takes no value", option->name);
+        return option_store(option, NULL, args, err);
+    }
+    const char *text = equals ? equals + 1 : NULL;
+    /* An argument that begins with two dashes is the next option: its predecessor was forgotten
+     * (--name=--value says it when it is really meant). */
+    if (!text && c->next < c->argc && strncmp(c->argv[c->next], "--", 2) != 0)
+        text = c->argv[c->next++];
+    if (!text)
+        return cli_fail(err, LLMQ_E_USAGE, "--%s needs a value: --%s %s", option->name,
+                        option->name, option->value);
+    return option_store(option, text, args, err);
+}
+
+static enum llmq_status take_long(struct cursor *c, const char *arg, void *args, llmq_error *err) {
+    const char *equals = strchr(arg, '=');
+    size_t len = equals ? (size_t)(equals - arg) : strlen(arg);
+    char typed[NAME_MAX_SHOWN];
+    snprintf(typed, sizeof typed, "%.*s", len < sizeof typed ? (int)len : (int)sizeof typed - 1,
+             arg);
+    const struct option *option = len < sizeof typed ? options_find(c->table, typed + 2) : NULL;
+    if (!option)
+        return unknown_option(c->table, typed, typed + 2, err);
+    return take_option(c, option, equals, args, err);
+}
+
+static enum llmq_status take_short(struct cursor *c, const char *arg, void *args, llmq_error *err) {
+    const struct option *option;
+    for (size_t i = 0; arg[2] == '\0' && (option = options_at(c->table, i)); i++)
+        if (option->letter == arg[1])
+            return take_option(c, option, NULL, args, err);
+    return unknown_option(c->table, arg, arg + 1, err);
+}
+
+static enum llmq_status take_positional(struct cursor *c, const char *arg, void *args,
+                                        llmq_error *err) {
+    const struct option *option;
+    size_t seen = 0;
+    for (size_t i = 0; (option = options_at(c->table, i)); i++) {
+        if (option->kind != OPTION_POSITIONAL || seen++ != c->positionals)
+            continue;
+        c->positionals++;
+        return option_store(option, arg, args, err);
+    }
+    cli_fail(err, LLMQ_E_USAGE, "%s does not expect the argument '%s'", c->table->command, arg);
+    if (c->positionals == 0 && options_find(c->table, "model"))
+        cli_hint(err, "the model is given as --model %s", arg);
+    return LLMQ_E_USAGE;
+}
+
+enum llmq_status options_parse(const struct option_table *table, int argc, char **argv, void *args,
+                               llmq_error *err) {
+    struct cursor c = {.table = table, .argv = argv, .argc = argc};
+    enum llmq_status status = LLMQ_OK;
+    bool only_arguments = false;
+    while (status == LLMQ_OK && c.next < argc) {
+        const char *arg = argv[c.next++];
+        if (only_arguments || arg[0] != '-' || arg[1] == '\0')
+            status = take_positional(&c, arg, args, err);
+        else if (strcmp(arg, "--") == 0)
+            only_arguments = true;
+        else if (arg[1] == '-')
+            status = take_long(&c, arg, args, err);
+        else
+            status = take_short(&c, arg, args, err);
+    }
+    return status;
+}
+
+enum llmq_status options_require(const struct option_table *table, const void *args,
+                                 llmq_error *err) {
+    const struct option *option;
+    for (size_t i = 0; (option = options_at(table, i)); i++) {
+        char value[NAME_MAX_SHOWN];
+        option_show(option, args, value, sizeof value);
+        if (!option->required || value[0])
+            continue;
+        bool positional = option->kind == OPTION_POSITIONAL;
+        cli_fail(err, LLMQ_E_USAGE, "%s needs %s%s%s%s", table->command, positional ? "" : "--",
+                 option->name, positional ? ": " : " ", positional ? option->help : option->value);
+        cli_hint(err, "'llmq %s --help' explains it", table->command);
+        return LLMQ_E_USAGE;
+    }
+    return LLMQ_OK;
+}

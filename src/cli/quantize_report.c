@@ -1,0 +1,185 @@
+/* Tables of a quantization: see quantize_report.h. */
+#include "cli/quantize_report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/console.h"
+
+/* Rows shown of a list that -v shows whole. */
+enum { WORST_SHOWN = 5, EVENTS_SHOWN = 10 };
+
+static const char *method_name(enum llmq_method method) {
+    return method == LLMQ_METHOD_GPTQ ? "gptq" : "rtn";
+}
+
+static int name_width(const llmq_quantize_report *r) {
+    size_t width = strlen("module");
+    for (size_t i = 0; i < r->module_count; i++) {
+        size_t len = strlen(r->modules[i].name);
+        width = len > width ? len : width;
+    }
+    return width < 100 ? (int)width : 100;
+}
+
+static void print_group(int64_t group) {
+    if (group == -1)
+        printf("%6s", "row");
+    else
+        printf("%6" PRId64, group);
+}
+
+static void print_settings(const llmq_quantize_options *o, const llmq_quantize_report *r) {
+    printf("%s, %d bits, ", method_name(o->method), o->bits);
+    if (o->group_auto_fit)
+        printf("groups of up to %" PRId64, o->group);
+    else if (o->group == -1)
+        printf("one group per row");
+    else
+        printf("groups of %" PRId64, o->group);
+    printf(", %s, format %s\n", o->sym ? "symmetric" : "asymmetric", r->format);
+}
+
+static void print_calibration(const llmq_quantize_report *r) {
+    if (r->windows > 0)
+        printf("  calibration  %" PRId64 " windows, %" PRId64 " tokens used, %" PRId64 " dropped\n",
+               r->windows, r->tokens_used, r->tokens_dropped);
+}
+
+static void print_modules(const llmq_quantize_report *r) {
+    printf("  modules      %zu in %" PRId64 " block%s", r->module_count, r->blocks,
+           r->blocks == 1 ? "" : "s");
+    if (r->blocks_resumed > 0)
+        printf(", %" PRId64 " taken over from the interrupted run", r->blocks_resumed);
+    printf("\n");
+}
+
+static void print_kept(const llmq_quantize_report *r) {
+    printf("  kept as is   %zu tensor%s\n", r->kept_count, r->kept_count == 1 ? "" : "s");
+    if (r->dropped_count > 0)
+        printf("  left out     %zu stray buffer%s that loaders misread\n", r->dropped_count,
+               r->dropped_count == 1 ? "" : "s");
+}
+
+void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_report *r) {
+    char text[CONSOLE_TEXT];
+    int width = name_width(r);
+    print_settings(o, r);
+    printf("  model        %s\n", r->model);
+    printf("  would write  %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, text));
+    print_modules(r);
+    print_kept(r);
+    print_calibration(r);
+    printf("  memory       %s\n", console_bytes(r->plan_ram_bytes, text));
+    if (r->spill_bytes > 0)
+        printf("  on disk      %s of activations while it runs\n",
+               console_bytes(r->spill_bytes, text));
+    printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
+    printf(", about %s here\n", console_seconds(r->plan_seconds, text));
+
+    printf("\n%-*s %7s %7s %4s %6s\n", width, "module", "out", "in", "bits", "group");
+    for (size_t i = 0; i < r->module_count; i++) {
+        const llmq_module_report *m = &r->modules[i];
+        printf("%-*s %7" PRId64 " %7" PRId64 " %4d ", width, m->name, m->n, m->k, m->bits);
+        print_group(m->group);
+        printf("\n");
+    }
+    for (size_t i = 0; i < r->kept_count; i++)
+        printf("%-*s kept as is\n", width, r->kept[i]);
+    for (size_t i = 0; i < r->dropped_count; i++)
+        printf("%-*s left out\n", width, r->dropped[i]);
+}
+
+static void print_module_header(int width) {
+    printf("\n%-*s %7s %7s %6s %4s %6s %10s %10s %7s\n", width, "module", "out", "in", "method",
+           "bits", "group", "error", "rtn error", "damp");
+}
+
+static void print_module(const llmq_module_report *m, int width) {
+    printf("%-*s %7" PRId64 " %7" PRId64 " %6s %4d ", width, m->name, m->n, m->k, m->method,
+           m->bits);
+    print_group(m->group);
+    printf(" %10.3e %10.3e %7.4g\n", m->error, m->rtn_error, m->damp);
+}
+
+/* Largest error first, NaN before all; equals by name. */
+static int by_error(const void *a, const void *b) {
+    const llmq_module_report *left = a, *right = b;
+    bool left_nan = left->error != left->error, right_nan = right->error != right->error;
+    if (left_nan != right_nan)
+        return left_nan ? -1 : 1;
+    if (left->error != right->error && !left_nan)
+        return left->error > right->error ? -1 : 1;
+    return strcmp(left->name, right->name);
+}
+
+static void print_worst(const llmq_quantize_report *r) {
+    llmq_module_report *sorted = calloc(r->module_count, sizeof *sorted);
+    if (!sorted)
+        return; /* a summary without its table is better than a run lost */
+    for (size_t i = 0; i < r->module_count; i++)
+        sorted[i] = r->modules[i]; /* names and events stay the report's */
+    qsort(sorted, r->module_count, sizeof *sorted, by_error);
+    size_t shown = r->module_count < WORST_SHOWN ? r->module_count : WORST_SHOWN;
+    int width = name_width(r);
+    print_module_header(width);
+    for (size_t i = 0; i < shown; i++)
+        print_module(&sorted[i], width);
+    if (shown < r->module_count)
+        printf("... the %zu with the largest error; -v shows all %zu\n", shown, r->module_count);
+    free(sorted);
+}
+
+static void print_events(const llmq_quantize_report *r, bool verbose) {
+    size_t events = 0;
+    for (size_t i = 0; i < r->module_count; i++) {
+        const llmq_module_report *m = &r->modules[i];
+        if (!m->events || !m->events[0])
+            continue;
+        if (events++ == 0)
+            printf("\nevents\n");
+        if (verbose || events <= EVENTS_SHOWN)
+            printf("  %s: %s\n", m->name, m->events);
+    }
+    if (!verbose && events > EVENTS_SHOWN)
+        printf("  ... and %zu more; -v shows all\n", events - EVENTS_SHOWN);
+}
+
+static void print_errors(const llmq_quantize_report *r) {
+    double error = 0, rtn = 0;
+    for (size_t i = 0; i < r->module_count; i++) {
+        error += r->modules[i].error;
+        rtn += r->modules[i].rtn_error;
+    }
+    double count = r->module_count ? (double)r->module_count : 1;
+    printf("  error        %.3e on average over modules, %.3e by rounding alone\n", error / count,
+           rtn / count);
+}
+
+void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_report *r,
+                            bool verbose) {
+    char time[CONSOLE_TEXT], bytes[CONSOLE_TEXT];
+    print_settings(o, r);
+    printf("  model        %s\n", r->model);
+    printf("  wrote        %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, bytes));
+    print_modules(r);
+    print_kept(r);
+    print_calibration(r);
+    print_errors(r);
+    if (r->spill_bytes > 0)
+        printf("  on disk      %s of activations while it ran\n",
+               console_bytes(r->spill_bytes, bytes));
+    printf("  time         %s, peak memory %s\n", console_seconds(r->seconds, time),
+           console_bytes(r->peak_rss_bytes, bytes));
+    if (verbose) {
+        int width = name_width(r);
+        print_module_header(width);
+        for (size_t i = 0; i < r->module_count; i++)
+            print_module(&r->modules[i], width);
+    } else {
+        print_worst(r);
+    }
+    print_events(r, verbose);
+}

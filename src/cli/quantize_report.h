@@ -1,0 +1,16 @@
+/* The plan and the result of a quantization in human words, on stdout. */
+#ifndef LLMQ_CLI_QUANTIZE_REPORT_H
+#define LLMQ_CLI_QUANTIZE_REPORT_H
+
+#include <stdbool.h>
+
+#include "llmq/quantize.h"
+
+/* What a run would do: every module, memory, disk, work. */
+void quantize_report_plan(const llmq_quantize_options *options, const llmq_quantize_report *report);
+
+/* What a run did: summary, worst modules (all of them when `verbose`), events. */
+void quantize_report_result(const llmq_quantize_options *options,
+                            const llmq_quantize_report *report, bool verbose);
+
+#endif

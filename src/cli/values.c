@@ -1,0 +1,219 @@
+/* Values of options: text to field, and back for the help texts. Every number is parsed whole and
+ * checked against its row's range; nothing is clamped or guessed. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/console.h"
+#include "cli/options.h"
+#include "cli/suggest.h"
+
+static void *field_of(const struct option *option, void *args) {
+    return (char *)args + option->offset;
+}
+
+static const void *field_in(const struct option *option, const void *args) {
+    return (const char *)args + option->offset;
+}
+
+static enum llmq_status bad_value(const struct option *option, const char *text,
+                                  const char *expected, llmq_error *err) {
+    return cli_fail(err, LLMQ_E_USAGE, "--%s: '%s' is not %s", option->name, text, expected);
+}
+
+/* Range checks compare as double: exact for every bound the tables use. */
+static enum llmq_status check_range(const struct option *option, const char *text, double value,
+                                    llmq_error *err) {
+    if (value >= option->min && value <= option->max)
+        return LLMQ_OK;
+    return cli_fail(err, LLMQ_E_USAGE, "--%s: %s is out of range; expected %.15g to %.15g",
+                    option->name, text, option->min, option->max);
+}
+
+static bool whole_int64(const char *text, int64_t *value) {
+    const char *digits = text + (*text == '-');
+    if (!*digits || strspn(digits, "0123456789") != strlen(digits))
+        return false;
+    errno = 0;
+    *value = strtoll(text, NULL, 10);
+    return errno == 0;
+}
+
+static enum llmq_status store_int(const struct option *option, const char *text, int64_t *field,
+                                  llmq_error *err) {
+    int64_t value;
+    if (!whole_int64(text, &value))
+        return bad_value(option, text, "a whole number", err);
+    enum llmq_status status = check_range(option, text, (double)value, err);
+    if (status == LLMQ_OK)
+        *field = value;
+    return status;
+}
+
+static enum llmq_status store_real(const struct option *option, const char *text, double *field,
+                                   llmq_error *err) {
+    char *end = NULL;
+    double value = strtod(text, &end);
+    /* strtod also reads hexadecimal, "inf" and "nan", which nobody means here. */
+    if (!*text || *end || strspn(text, "0123456789.eE+-") != strlen(text) || !isfinite(value))
+        return bad_value(option, text, "a number", err);
+    enum llmq_status status = check_range(option, text, value, err);
+    if (status == LLMQ_OK)
+        *field = value;
+    return status;
+}
+
+static enum llmq_status store_size(const struct option *option, const char *text, uint64_t *field,
+                                   llmq_error *err) {
+    static const char suffixes[] = "KMG";
+    static const char expected[] = "a size: a whole number of bytes, or with K, M or G";
+    size_t digits = strspn(text, "0123456789");
+    unsigned shift = 0;
+    if (text[digits]) {
+        const char *suffix = strchr(suffixes, text[digits]);
+        if (!suffix || text[digits + 1])
+            return bad_value(option, text, expected, err);
+        shift = 10 * (unsigned)(suffix - suffixes + 1);
+    }
+    errno = 0;
+    uint64_t value = strtoull(text, NULL, 10);
+    if (digits == 0 || errno != 0 || value > UINT64_MAX >> shift)
+        return bad_value(option, text, expected, err);
+    value <<= shift;
+    if ((double)value < option->min) {
+        char least[CONSOLE_TEXT];
+        return cli_fail(err, LLMQ_E_USAGE, "--%s: %s is too small; at least %s", option->name, text,
+                        console_bytes((uint64_t)option->min, least));
+    }
+    *field = value;
+    return LLMQ_OK;
+}
+
+static enum llmq_status store_choice(const struct option *option, const char *text, int *field,
+                                     llmq_error *err) {
+    struct suggestion near = {.typed = text};
+    for (const struct choice *c = option->choices; c->word; c++) {
+        if (strcmp(text, c->word) == 0) {
+            *field = c->value;
+            return LLMQ_OK;
+        }
+        suggestion_offer(&near, c->word);
+    }
+    cli_fail(err, LLMQ_E_USAGE, "--%s: '%s' is none of %s", option->name, text, option->value);
+    if (near.best)
+        cli_hint(err, "did you mean --%s %s?", option->name, near.best);
+    return LLMQ_E_USAGE;
+}
+
+static enum llmq_status store_group(const struct option *option, const char *text,
+                                    struct group_size *field, llmq_error *err) {
+    static const char fit[] = "auto-fit";
+    size_t fit_len = sizeof fit - 1;
+    struct group_size group = {.columns = 128};
+    const char *number = text;
+    if (strncmp(text, fit, fit_len) == 0) {
+        group.auto_fit = true;
+        number = text[fit_len] == ':' ? text + fit_len + 1 : text[fit_len] ? "" : NULL;
+    }
+    if (number && !whole_int64(number, &group.columns)) {
+        struct suggestion near = {.typed = text};
+        suggestion_offer(&near, fit);
+        bad_value(option, text, "a group size: a number of columns, -1, auto-fit or auto-fit:N",
+                  err);
+        if (near.best && strcmp(near.best, text) != 0)
+            cli_hint(err, "did you mean --%s %s?", option->name, near.best);
+        return LLMQ_E_USAGE;
+    }
+    if (group.columns != -1 || group.auto_fit) {
+        enum llmq_status status = check_range(option, number, (double)group.columns, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    *field = group;
+    return LLMQ_OK;
+}
+
+enum llmq_status option_store(const struct option *option, const char *text, void *args,
+                              llmq_error *err) {
+    void *field = field_of(option, args);
+    switch (option->kind) {
+    case OPTION_ON:
+    case OPTION_OFF:
+        *(bool *)field = option->kind == OPTION_ON;
+        return LLMQ_OK;
+    case OPTION_TEXT:
+    case OPTION_POSITIONAL:
+        if (!*text)
+            return cli_fail(err, LLMQ_E_USAGE, "%s%s: the value is empty",
+                            option->kind == OPTION_TEXT ? "--" : "", option->name);
+        *(const char **)field = text;
+        return LLMQ_OK;
+    case OPTION_INT:
+        return store_int(option, text, field, err);
+    case OPTION_REAL:
+        return store_real(option, text, field, err);
+    case OPTION_SIZE:
+        return store_size(option, text, field, err);
+    case OPTION_CHOICE:
+        return store_choice(option, text, field, err);
+    case OPTION_GROUP:
+        return store_group(option, text, field, err);
+    }
+    return cli_fail(err, LLMQ_E_USAGE, "--%s: unknown kind of option", option->name);
+}
+
+static void show_size(uint64_t bytes, char *buf, size_t size) {
+    static const char *const suffixes[] = {"", "K", "M", "G"};
+    size_t unit = 0;
+    while (bytes && bytes % 1024 == 0 && unit < 3) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(buf, size, "%" PRIu64 "%s", bytes, suffixes[unit]);
+}
+
+static void show_choice(const struct option *option, int value, char *buf, size_t size) {
+    for (const struct choice *c = option->choices; c->word; c++)
+        if (c->value == value)
+            snprintf(buf, size, "%s", c->word);
+}
+
+static void show_group(const struct group_size *group, char *buf, size_t size) {
+    if (!group->auto_fit)
+        snprintf(buf, size, "%" PRId64, group->columns);
+    else
+        snprintf(buf, size, "auto-fit:%" PRId64, group->columns);
+}
+
+void option_show(const struct option *option, const void *args, char *buf, size_t size) {
+    const void *field = field_in(option, args);
+    buf[0] = '\0';
+    switch (option->kind) {
+    case OPTION_ON:
+    case OPTION_OFF:
+        break;
+    case OPTION_TEXT:
+    case OPTION_POSITIONAL:
+        if (*(const char *const *)field)
+            snprintf(buf, size, "%s", *(const char *const *)field);
+        break;
+    case OPTION_INT:
+        snprintf(buf, size, "%" PRId64, *(const int64_t *)field);
+        break;
+    case OPTION_REAL:
+        snprintf(buf, size, "%g", *(const double *)field);
+        break;
+    case OPTION_SIZE:
+        show_size(*(const uint64_t *)field, buf, size);
+        break;
+    case OPTION_CHOICE:
+        show_choice(option, *(const int *)field, buf, size);
+        break;
+    case OPTION_GROUP:
+        show_group(field, buf, size);
+        break;
+    }
+}

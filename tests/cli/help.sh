@@ -1,0 +1,111 @@
+#!/bin/sh
+# Help texts, the man page and the completions: complete, and where they belong.
+. "$(dirname "$0")/lib.sh"
+
+commands='gptq rtn eval score tokenize inspect'
+
+# The long options that a command's help lists, one a line.
+listed_options() {
+    "$llmq" "$1" --help | sed -n 's/^  \(-., \)\{0,1\}\(--[a-z-]*\).*/\2/p'
+}
+
+test_case "llmq alone prints concise help as a usage error"
+run
+expect_code 2
+expect_no_stdout
+expect_stderr "usage: llmq COMMAND [options]"
+expect_stderr "llmq gptq --model"
+
+for option in --help -h; do
+    test_case "llmq $option prints the commands and exit codes on stdout"
+    run $option
+    expect_code 0
+    expect_no_stderr
+    expect_stdout "130  interrupted"
+    for command in $commands; do
+        expect_stdout "  $command "
+    done
+done
+
+test_case "--version prints one line with the version"
+run --version
+expect_code 0
+expect_no_stderr
+expect_stdout "0.1.0"
+expect "one line" test "$(wc -l <"$work/stdout")" -eq 1
+
+for command in $commands; do
+    test_case "llmq $command alone prints concise help with two examples as a usage error"
+    run "$command"
+    expect_code 2
+    expect_no_stdout
+    expect_stderr "usage: llmq $command"
+    expect "two examples" test "$(grep -c "^  .*llmq $command" "$work/stderr")" -eq 2
+
+    test_case "llmq $command --help explains the command on stdout"
+    run "$command" --help
+    expect_code 0
+    expect_no_stderr
+    expect_stdout "usage: llmq $command"
+    expect_stdout "--json"
+    expect "lines of at most 100 columns" \
+        test "$(awk 'length > 100' "$work/stdout" | wc -l)" -eq 0
+
+    test_case "--help wins over what is missing"
+    run "$command" --no-color --help
+    expect_code 0
+done
+
+test_case "help shows the defaults the program uses"
+run gptq --help
+expect_stdout "bits per weight (default: 4)"
+expect_stdout "calibration windows (default: 128)"
+expect_stdout "5000000000)"
+expect_stdout "(required)"
+
+test_case "the man page has every option of every command"
+run --generate man
+expect_code 0
+cp "$work/stdout" "$work/llmq.1"
+sed 's/\\fB//g; s/\\fR//g; s/\\fI//g; s/\\-/-/g' "$work/llmq.1" >"$work/man.txt"
+for command in $commands; do
+    expect "section for $command" grep -q "^\.SS llmq $command$" "$work/man.txt"
+    for option in $(listed_options "$command"); do
+        expect "$command $option in the man page" grep -q -- "$option" "$work/man.txt"
+    done
+done
+if command -v man >/dev/null; then
+    test_case "the man page is sound roff"
+    man --warnings -E UTF-8 -l "$work/llmq.1" >/dev/null 2>"$work/roff"
+    expect "no warnings: $(head -n 3 "$work/roff")" test ! -s "$work/roff"
+fi
+
+for shell in bash zsh fish; do
+    test_case "the $shell completion has every option of every command"
+    run --generate $shell
+    expect_code 0
+    expect_no_stderr
+    for command in $commands; do
+        for option in $(listed_options "$command"); do
+            expect "$command $option" grep -q -- "${option#--}" "$work/stdout"
+        done
+    done
+    if command -v $shell >/dev/null; then
+        expect "$shell accepts its syntax" $shell -n "$work/stdout"
+    fi
+done
+
+test_case "bash completes commands, options and values"
+"$llmq" --generate bash >"$work/completion.bash"
+# complete_words WORD...: what the completion offers for the last word.
+complete_words() {
+    bash -c '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _llmq; echo "${COMPREPLY[*]}"' \
+        "$work/completion.bash" "$@"
+}
+if command -v bash >/dev/null; then
+    expect "commands" test "$(complete_words llmq in)" = inspect
+    expect "options" test "$(complete_words llmq gptq --act)" = --act-order
+    expect "values" test "$(complete_words llmq gptq --act-order g)" = group-aware
+fi
+
+finish

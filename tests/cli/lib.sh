@@ -1,0 +1,119 @@
+# shellcheck shell=sh disable=SC2034
+# Assertions for the command-line tests; sourced by each *.sh beside it.
+#
+# A test is a name, one run of llmq, and what is promised about its exit code and its two streams:
+#
+#     test_case "an unknown command names the near miss"
+#     run gptw
+#     expect_code 2
+#     expect_stderr "did you mean llmq gptq?"
+#
+# Meson gives the program as $1 and json_get as $2. A failure prints what was seen; the summary line
+# has the form of Check's, so that one tool adds them all up.
+
+llmq=$(realpath "$1")
+json_get=$(realpath "$2")
+root=$(cd "$(dirname "$0")/../.." && pwd)
+demo=$root/models/demo
+shared=${LLMQ_SHARED:-$root/../shared}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+checks=0
+failures=0
+name='(no name)'
+unset NO_COLOR LLMQ_MODELS
+
+test_case() {
+    name=$1
+}
+
+# Run llmq with these arguments and nothing on standard input.
+run() {
+    run_on /dev/null "$@"
+}
+
+# run_on FILE ARGUMENTS...: the same with FILE on standard input.
+run_on() {
+    from=$1
+    shift
+    code=0
+    "$llmq" "$@" <"$from" >"$work/stdout" 2>"$work/stderr" || code=$?
+    ran="llmq $*"
+}
+
+report() {
+    checks=$((checks + 1))
+    if [ "$1" -ne 0 ]; then
+        failures=$((failures + 1))
+        printf 'FAILED: %s\n  ran:      %s\n  expected: %s\n  code:     %s\n' \
+            "$name" "$ran" "$2" "$code"
+        sed 's/^/  stdout:   /' "$work/stdout" | head -n 20
+        sed 's/^/  stderr:   /' "$work/stderr" | head -n 20
+    fi
+}
+
+expect_code() {
+    [ "$code" -eq "$1" ]
+    report $? "exit code $1"
+}
+
+# The text occurs in a line of the stream.
+expect_stdout() {
+    grep -qF -- "$1" "$work/stdout"
+    report $? "stdout contains '$1'"
+}
+
+expect_stderr() {
+    grep -qF -- "$1" "$work/stderr"
+    report $? "stderr contains '$1'"
+}
+
+expect_stdout_exactly() {
+    [ "$(cat "$work/stdout")" = "$1" ]
+    report $? "stdout is '$1'"
+}
+
+expect_no_stdout() {
+    [ ! -s "$work/stdout" ]
+    report $? "nothing on stdout"
+}
+
+expect_no_stderr() {
+    [ ! -s "$work/stderr" ]
+    report $? "nothing on stderr"
+}
+
+# stdout is strict JSON, and the value at the path reads so.
+expect_json() {
+    [ "$("$json_get" "$1" <"$work/stdout" 2>&1)" = "$2" ]
+    report $? "JSON at '$1' is '$2', not '$("$json_get" "$1" <"$work/stdout" 2>&1)'"
+}
+
+# stdout is strict JSON that has each of these paths.
+expect_json_paths() {
+    for path in "$@"; do
+        "$json_get" "$path" <"$work/stdout" >/dev/null 2>&1
+        report $? "JSON has '$path'"
+    done
+}
+
+# A condition of the script's own: expect "what holds" COMMAND...
+expect() {
+    what=$1
+    shift
+    "$@"
+    report $? "$what"
+}
+
+finish() {
+    if [ "$checks" -eq 0 ]; then
+        echo 'no checks ran'
+        exit 1
+    fi
+    printf '%d%%: Checks: %d, Failures: %d, Errors: 0\n' \
+        $((100 * (checks - failures) / checks)) "$checks" "$failures"
+    [ "$failures" -eq 0 ]
+}

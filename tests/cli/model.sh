@@ -1,0 +1,248 @@
+#!/bin/sh
+# The subcommands on the bundled demo model: results on stdout in both forms, the JSON keys scripts
+# rely on, exit codes, interruption and resumption.
+. "$(dirname "$0")/lib.sh"
+
+# --- inspect ---
+
+test_case "inspect prints a table"
+run inspect "$demo"
+expect_code 0
+expect_no_stderr
+expect_stdout "llama"
+expect_stdout "quantization  none"
+
+test_case "inspect --json has its keys and no tensors unless asked"
+run inspect "$demo" --json
+expect_code 0
+expect_json model_type llama
+expect_json_paths parameters bytes bits_per_weight
+run inspect "$demo" --json --tensors
+expect_json_paths tensors.0.name tensors.0.dtype tensors.0.shape.0 tensors.0.bytes
+
+test_case "inspect --tensors lists every tensor"
+run inspect "$demo" --tensors
+expect_code 0
+expect_stdout "model.embed_tokens.weight"
+expect_stdout "model.layers.0.mlp.down_proj.weight"
+
+test_case "a model that is not there: exit code 3, and where llmq looked"
+run inspect no-such-model
+expect_code 3
+expect_no_stdout
+expect_stderr "llmq: "
+expect_stderr "hint: looked for"
+
+test_case "a model is found by name in \$LLMQ_MODELS"
+LLMQ_MODELS=$(dirname "$demo")
+export LLMQ_MODELS
+run inspect demo
+unset LLMQ_MODELS
+expect_code 0
+
+test_case "a folder that is no model: exit code 3"
+mkdir empty
+run inspect ./empty
+expect_code 3
+expect_no_stdout
+
+# --- tokenize ---
+
+test_case "tokenize reads standard input and prints [1,2,3] on one line"
+printf 'My fellow citizens' >words.txt
+run_on words.txt tokenize --model "$demo"
+expect_code 0
+expect_no_stderr
+expect "a list of ids" grep -qxE '\[[0-9]+(,[0-9]+)*\]' stdout
+cp stdout ids
+
+test_case "tokenize --text FILE, --text - and --json print the same ids"
+run tokenize --model "$demo" --text words.txt
+expect "same ids as from standard input" cmp -s stdout ids
+run_on words.txt tokenize --model "$demo" --text -
+expect "same ids with -" cmp -s stdout ids
+run tokenize --model "$demo" --text words.txt --json
+expect "same ids as JSON" cmp -s stdout ids
+
+test_case "tokenize of nothing is an empty list or special tokens only"
+run tokenize --model "$demo" --no-special
+expect_code 0
+expect_stdout_exactly "[]"
+
+test_case "tokenize of a file that is not there: exit code 3 and its name"
+run tokenize --model "$demo" --text no-such-file
+expect_code 3
+expect_stderr "no-such-file: No such file or directory"
+
+test_case "tokenize of a folder: exit code 4"
+run tokenize --model "$demo" --text .
+expect_code 4
+
+# --- score ---
+
+test_case "score accepts what tokenize prints"
+run score --model "$demo" --ids "$(cat ids)" --json -q
+expect_code 0
+expect_no_stderr
+expect_json_paths ids.0 logprobs.0
+expect "one score fewer than ids" \
+    test "$("$json_get" ids <stdout)" -eq $(($("$json_get" logprobs <stdout) + 1))
+
+test_case "score prints a table with the mean"
+run score --model "$demo" --ids "$(cat ids)" -q
+expect_code 0
+expect_stdout "mean"
+
+test_case "score --logits writes safetensors"
+run score --model "$demo" --ids 1,2,3 --logits logits.safetensors -q
+expect_code 0
+expect "tensor named logits" grep -q '"logits"' logits.safetensors
+
+test_case "an id beyond the vocabulary is refused before work"
+run score --model "$demo" --ids 1,2000000000 -q
+expect_no_stdout
+expect "exit code 2 or 3" test "$code" -eq 2 -o "$code" -eq 3
+
+# --- eval ---
+
+few='--ctx 128 --max-tokens 1024 -q'
+
+test_case "eval --json has its keys"
+# shellcheck disable=SC2086 # $few is a list of words
+run eval --model "$demo" --text "$demo/eval.txt" $few --json
+expect_code 0
+expect_no_stderr
+expect_json_paths ppl nll stderr tokens ctx convention
+expect_json convention gptq
+expect_json ctx 128
+expect_json tokens $((8 * 127))
+
+test_case "eval prints perplexity and convention"
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --convention llamacpp
+expect_code 0
+expect_stdout "perplexity"
+expect_stdout "llamacpp"
+
+test_case "perplexity above --max-ppl: the result is printed and the exit code is 1"
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 1.5
+expect_code 1
+expect_stdout "perplexity"
+expect_stderr "is above the limit 1.5"
+
+test_case "perplexity below --max-ppl: exit code 0"
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 100000
+expect_code 0
+
+test_case "progress without a terminal is one line per block, and none with --no-progress or -q"
+run eval --model "$demo" --text "$demo/eval.txt" --ctx 128 --max-tokens 256
+expect_code 0
+blocks=$(sed -n 's/.*"num_hidden_layers": *\([0-9]*\).*/\1/p' "$demo/config.json")
+expect "$blocks lines for blocks" test "$(grep -c '^block ' stderr)" -eq "$blocks"
+expect "no control characters" test "$(tr -d '\n -~' <stderr | wc -c)" -eq 0
+run eval --model "$demo" --text "$demo/eval.txt" --ctx 128 --max-tokens 256 --no-progress
+expect "no lines for blocks" test "$(grep -c '^block ' stderr)" -eq 0
+
+test_case "an output that cannot be written: exit code 4"
+if [ -w /dev/full ]; then
+    "$llmq" inspect "$demo" >/dev/full 2>stderr
+    code=$?
+    expect_code 4
+    expect_stderr "standard output"
+fi
+
+# --- rtn and gptq ---
+
+test_case "rtn --dry-run prints the plan and writes nothing"
+run rtn --model "$demo" --out plan-only --dry-run -q
+expect_code 0
+expect_stdout "would write"
+expect_stdout "model.layers.0.self_attn.q_proj"
+expect "no folder" test ! -e plan-only
+
+test_case "rtn writes a checkpoint that inspect and eval read"
+run rtn --model "$demo" --out rtn -q
+expect_code 0
+expect_no_stderr
+expect_stdout "wrote"
+expect "no partial folder is left" test ! -e rtn.partial
+run inspect rtn --json
+expect_json format gptq
+expect_json bits 4
+expect_json group 128
+# shellcheck disable=SC2086
+run eval --model rtn --text "$demo/eval.txt" $few --json
+expect_code 0
+
+test_case "an existing result is refused without --force: it stays as it is"
+cp rtn/model.safetensors before
+run rtn --model "$demo" --out rtn --bits 8 -q
+expect "exit code 2, 3 or 4" test "$code" -ge 2 -a "$code" -le 4
+expect_stderr "--force"
+expect "unchanged" cmp -s before rtn/model.safetensors
+
+test_case "--force replaces it"
+run rtn --model "$demo" --out rtn --bits 8 --force -q
+expect_code 0
+run inspect rtn --json
+expect_json bits 8
+
+test_case "gptq --json has its keys"
+little='--samples 4 --seqlen 128'
+# shellcheck disable=SC2086
+run gptq --model "$demo" --calib "$demo/calibration.txt" $little --out gptq --json -q
+expect_code 0
+expect_no_stderr
+expect_json_paths modules.0.name modules.0.method modules.0.bits modules.0.group \
+    modules.0.error modules.0.rtn_error modules.0.damp modules.0.events \
+    seconds peak_rss_bytes tokens_used tokens_dropped
+expect_json tokens_used $((4 * 128))
+expect_json modules $((7 * blocks))
+
+test_case "the same inputs give the same bytes for any number of threads"
+# shellcheck disable=SC2086
+run gptq --model "$demo" --calib "$demo/calibration.txt" $little --out gptq-1 --threads 1 -q
+expect_code 0
+expect "same weights" cmp -s gptq/model.safetensors gptq-1/model.safetensors
+
+test_case "without --out the result is named after model, method and grid"
+# shellcheck disable=SC2086
+run rtn --model "$demo" --asym --group 64 -q
+expect_code 0
+expect "demo-rtn-w4g64" test -f demo-rtn-w4g64/config.json
+
+test_case "Ctrl-C: exit code 130, nothing under the final name, and the command that continues"
+# Interrupted when the first block is reported.
+mkfifo pipe
+"$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 16 --seqlen 128 \
+    --out 'in two steps' >stdout 2>pipe &
+pid=$!
+ran='llmq gptq ... & kill -INT'
+while read -r line; do
+    printf '%s\n' "$line" >>log
+    case $line in
+    'block 2/'*) kill -INT "$pid" ;;
+    esac
+done <pipe
+code=0
+wait "$pid" || code=$?
+cp log stderr
+expect_code 130
+expect_no_stdout
+expect_stderr "gptq --resume --model"
+expect_stderr "--out 'in two steps'"
+expect "no result" test ! -e 'in two steps'
+
+test_case "the printed command completes the run, to the same bytes as an undisturbed one"
+sed -n 's/^hint: continue with: //p' log >resume
+ran=$(cat resume)
+code=0
+sh ./resume >stdout 2>stderr || code=$?
+expect_code 0
+expect_stdout "taken over from the interrupted run"
+run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 16 --seqlen 128 --out undisturbed -q
+expect "same weights" cmp -s 'in two steps/model.safetensors' undisturbed/model.safetensors
+
+finish

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Wrong usage: exit code 2, nothing on stdout, a message and a way out on stderr.
+. "$(dirname "$0")/lib.sh"
+
+# wrong "message" "hint, or nothing" ARGUMENTS...
+wrong() {
+    message=$1
+    hint=$2
+    shift 2
+    test_case "wrong usage: llmq $*"
+    run "$@"
+    expect_code 2
+    expect_no_stdout
+    expect_stderr "llmq: $message"
+    if [ -n "$hint" ]; then
+        expect_stderr "hint: $hint"
+    fi
+}
+
+# Commands and the options before them.
+wrong "there is no command 'gptw'" "did you mean llmq gptq?" gptw
+wrong "there is no command 'inspct'" "did you mean llmq inspect?" inspct m
+wrong "there is no command 'frobnicate'" "'llmq --help' lists the commands" frobnicate
+wrong "llmq has no option --versoin" "did you mean --version?" --versoin
+wrong "llmq has no option -x" "'llmq --help' lists the commands" -x
+wrong "--generate: 'pdf' is none of man|markdown|bash|zsh|fish" "" --generate pdf
+
+# Names of options.
+wrong "eval has no option --txt" "did you mean --text?" eval --txt x
+wrong "gptq has no option --groups" "did you mean --group?" gptq --groups=64
+wrong "gptq has no option --sampels" "did you mean --samples?" gptq --sampels 4
+wrong "gptq has no option -x" "'llmq gptq --help' lists the options" gptq -x
+wrong "gptq has no option -qv" "" gptq -qv
+
+# A name is never abbreviated, even where one completion exists.
+wrong "gptq has no option --act" "did you mean --act-order?" gptq --model m --act static
+wrong "inspect has no option --tensor" "did you mean --tensors?" inspect m --tensor
+
+# Values that are missing, or given where there is none.
+wrong "--model needs a value" "" gptq --model
+wrong "--model needs a value" "" gptq --model --bits 4
+wrong "--out: the value is empty" "" gptq --out=
+wrong "--force takes no value" "" gptq --force=1
+
+# Words out of a list.
+wrong "--act-order: 'stattic' is none of none|static|group-aware" "did you mean --act-order static?" \
+    gptq --act-order stattic
+wrong "--format: 'gptq-v2' is none of gptq|gptq_v2" "did you mean --format gptq_v2?" \
+    rtn --format gptq-v2
+wrong "--convention: 'llama.cpp' is none of gptq|llamacpp" "did you mean --convention llamacpp?" \
+    eval --convention llama.cpp
+wrong "--bits: '5' is none of 2|3|4|8" "" rtn --bits 5
+
+# Numbers.
+wrong "--samples: '1e3' is not a whole number" "" gptq --samples 1e3
+wrong "--samples: '12 ' is not a whole number" "" gptq --samples "12 "
+wrong "--samples: 0 is out of range; expected 1 to" "" gptq --samples 0
+wrong "--samples: '99999999999999999999' is not a whole number" "" \
+    gptq --samples 99999999999999999999
+wrong "--seqlen: 1 is out of range; expected 2 to" "" gptq --seqlen 1
+wrong "--seed: -1 is out of range; expected 0 to" "" gptq --seed -1
+wrong "--threads: 0 is out of range; expected 1 to" "" eval --threads 0
+wrong "--damp: 'nan' is not a number" "" gptq --damp nan
+wrong "--damp: '0x1p-4' is not a number" "" gptq --damp 0x1p-4
+wrong "--damp: -0.5 is out of range; expected 0 to 10" "" gptq --damp -0.5
+wrong "--max-ppl: 'ten' is not a number" "" eval --max-ppl ten
+
+# Sizes.
+wrong "--max-mem: '12Q' is not a size" "" gptq --max-mem 12Q
+wrong "--max-mem: '1GB' is not a size" "" gptq --max-mem 1GB
+wrong "--max-mem: '-1G' is not a size" "" gptq --max-mem -1G
+wrong "--max-mem: '17179869184G' is not a size" "" gptq --max-mem 17179869184G
+wrong "--shard-size: 0 is too small" "" gptq --shard-size 0
+
+# Group sizes.
+wrong "--group: 0 is out of range" "" gptq --group 0
+wrong "--group: -2 is out of range" "" gptq --group -2
+wrong "--group: 'aut-fit' is not a group size" "did you mean --group auto-fit?" gptq --group aut-fit
+wrong "--group: 'auto-fit:' is not a group size" "" gptq --group auto-fit:
+wrong "--group: -1 is out of range" "" gptq --group auto-fit:-1
+wrong "--group: 'auto-fitting' is not a group size" "" gptq --group auto-fitting
+
+# What is required, and arguments nobody expects.
+wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
+wrong "eval needs --text FILE" "'llmq eval --help' explains it" eval --model m
+wrong "score needs --ids 1,2,3" "'llmq score --help' explains it" score --model m
+wrong "inspect needs M" "'llmq inspect --help' explains it" inspect --json
+wrong "gptq does not expect the argument 'm'" "the model is given as --model m" gptq m
+wrong "inspect does not expect the argument 'n'" "" inspect m n
+wrong "inspect does not expect the argument '--json'" "" inspect m -- --json
+
+# Lists of ids.
+wrong "--ids: not a list of token ids after 0 of them" "expected 1,2,3 or [1,2,3]" \
+    score --model m --ids a,b
+wrong "--ids: not a list of token ids after 2 of them" "expected 1,2,3 or [1,2,3]" \
+    score --model m --ids "[1,2"
+wrong "--ids: not a list of token ids after 1 of them" "" score --model m --ids "1,-2"
+wrong "--ids: not a list of token ids after 0 of them" "" score --model m --ids 2147483648,1
+wrong "--ids: a single token has nothing to predict" "" score --model m --ids 7
+
+finish

@@ -1,0 +1,126 @@
+#!/bin/sh
+# Check the layers: which folder may include which (the table below, lowest first), and which folder
+# alone may use a library. Prints every violation as file:line and fails if there is one.
+#
+#     tools/check_layers.sh [ROOT]     check the tree (default: the one this script is in)
+#     tools/check_layers.sh --self-test
+set -eu
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+
+check_tree() (
+    cd "$1"
+    # shellcheck disable=SC2016 # the dollars are awk's
+    find include src formats models -name '*.[ch]' -o -name '*.inc' | LC_ALL=C sort |
+        xargs awk '
+    BEGIN {
+        # Every folder may also include itself and the public headers.
+        allow["include"]  = ""
+        allow["base"]     = ""
+        allow["tensor"]   = "base"
+        allow["linalg"]   = "base tensor"
+        allow["kernels"]  = "base tensor"
+        allow["formats"]  = "base tensor"
+        allow["models"]   = "base"
+        allow["text"]     = "base"
+        allow["graph"]    = "base tensor linalg kernels models formats" # loads a block at a time
+        allow["calib"]    = "base tensor linalg kernels models text graph"
+        allow["quant"]    = "base tensor linalg kernels"
+        allow["eval"]     = "base tensor linalg kernels models text graph"
+        allow["pipeline"] = "base tensor linalg kernels formats models text graph calib quant eval"
+        allow["cli"]      = ""
+
+        # Headers of libraries and instruction sets: the one folder or file that may have them.
+        only["cblas.h"]       = "src/linalg/"
+        only["lapacke.h"]     = "src/linalg/"
+        only["cJSON.h"]       = "src/base/json.c"
+        only["cjson/cJSON.h"] = "src/base/json.c"
+        only["pcre2.h"]       = "src/text/"
+        only["utf8proc.h"]    = "src/text/"
+        only["immintrin.h"]   = "src/kernels/"
+        only["x86intrin.h"]   = "src/kernels/"
+        only["arm_neon.h"]    = "src/kernels/"
+    }
+    function complain(why) {
+        printf "%s:%d: %s: %s\n", FILENAME, FNR, $0, why
+        bad++
+    }
+    FNR == 1 {
+        split(FILENAME, part, "/")
+        folder = part[1] == "src" ? part[2] : part[1]
+        if (!(folder in allow))
+            complain("folder " folder " is not in the table of tools/check_layers.sh")
+    }
+    /^[ \t]*#[ \t]*include[ \t]*"/ {
+        split($0, quoted, "\"")
+        from = quoted[2]
+        files++
+        if (from !~ /\//)
+            next # beside the file itself, or written by the build
+        sub(/\/.*/, "", from)
+        if (from == "llmq" || (from == folder && folder != "include"))
+            next
+        if (index(" " allow[folder] " ", " " from " ") == 0)
+            complain(folder " may not include " from)
+    }
+    /^[ \t]*#[ \t]*include[ \t]*</ {
+        header = $0
+        sub(/^[^<]*</, "", header)
+        sub(/>.*/, "", header)
+        files++
+        if (header in only && index(FILENAME, only[header]) != 1)
+            complain(header " belongs to " only[header])
+        if (folder == "include" && header !~ /^(std[a-z]*|signal)\.h$/)
+            complain("a public header includes nothing but llmq/ and the C library")
+    }
+    END {
+        if (files == 0) {
+            print "no #include found: nothing was checked"
+            bad++
+        }
+        exit bad > 0
+    }'
+)
+
+# Seed one violation in a copy of the tree, which the check has to name.
+seed() {
+    file=$1
+    line=$2
+    mkdir -p "$copy/$(dirname "$file")"
+    printf '%s\n' "$line" >>"$copy/$file"
+    if check_tree "$copy" >"$copy/found" || ! grep -qF -- "$file:" "$copy/found"; then
+        echo "self-test: not caught: $line in $file"
+        exit 1
+    fi
+    rm "$copy/$file"
+}
+
+self_test() {
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
+    mkdir -p "$copy/include/llmq" "$copy/src/base" "$copy/formats" "$copy/models"
+    echo '#include "base/error.h"' >"$copy/src/base/good.c"
+    check_tree "$copy" >/dev/null || {
+        echo "self-test: a good tree is refused"
+        exit 1
+    }
+    seed src/quant/seeded.c '#include "formats/layout.h"'
+    seed formats/seeded.c '#include "quant/quant.h"'
+    seed src/cli/seeded.c '#include "base/error.h"'
+    seed src/base/seeded.h '  #  include "tensor/dtype.h"'
+    seed src/kernels/seeded.inc '#include "graph/forward.h"'
+    seed src/graph/seeded.c '#include <cblas.h>'
+    seed src/base/seeded.c '#include <cjson/cJSON.h>'
+    seed src/tensor/seeded.c '#include <immintrin.h>'
+    seed include/llmq/seeded.h '#include <omp.h>'
+    seed include/llmq/seeded.h '#include "base/error.h"'
+    seed src/unknown/seeded.c '#include <stdio.h>'
+    echo "self-test: every seeded violation is caught"
+}
+
+if [ "${1:-}" = --self-test ]; then
+    self_test
+else
+    check_tree "${1:-$here}"
+    echo "layers: no violation"
+fi

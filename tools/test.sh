@@ -1,0 +1,134 @@
+#!/bin/sh
+# Everything that must hold before a change is taken:
+#
+#     1  scripts: layers, formatting
+#     2  gcc, warnings as errors: every suite, then again for every lower instruction set, and the
+#        documentation agrees with the program
+#     3  gcc with ASan and UBSan: every suite
+#     4  clang, warnings as errors: builds
+#
+# Each step runs even when an earlier one failed. The last line is "N passed, N failed": checks of
+# all suites, a step that is not a suite counting as one. Exits with 1 when anything failed.
+#
+#     tools/test.sh            all
+#     BUILD=/tmp/b tools/test.sh    with the builds elsewhere than in build/test
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+build=${BUILD:-build/test}
+jobs=$(nproc)
+passed=0
+failed=0
+
+# Suites run side by side: threads that wait must not burn the cores others need.
+export OMP_WAIT_POLICY=passive
+
+heading() {
+    printf '\n=== %s\n' "$1"
+}
+
+# step NAME COMMAND...: one check; succeeds when it does.
+step() {
+    heading "$1"
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $*"
+        return 1
+    fi
+}
+
+# compile FOLDER COMPILER MESON-OPTIONS...
+compile() {
+    folder=$build/$1
+    compiler=$2
+    shift 2
+    if [ ! -f "$folder/build.ninja" ]; then
+        CC=$compiler meson setup "$folder" -Dwerror=true "$@" >"$folder.log" 2>&1 || {
+            cat "$folder.log"
+            return 1
+        }
+    fi
+    ninja -C "$folder" -j "$jobs" -k 0 --quiet
+}
+
+# Add up the summary lines of a test log ("100%: Checks: 12, Failures: 0, Errors: 0"). A suite that
+# failed without one (a crash, a timeout) counts as one failure.
+count() {
+    # shellcheck disable=SC2046 # three numbers
+    set -- $(awk '
+        /[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+/ {
+            sub(/.*Checks: /, "")
+            split($0, n, /[^0-9]+/)
+            checks += n[1]
+            bad += n[2] + n[3]
+            told += n[2] + n[3] > 0
+        }
+        /^(Fail|Timeout|Unexpected Pass): / { suites += $NF }
+        END { print checks + 0, bad + 0, (suites > told ? suites - told : 0) }' "$1")
+    passed=$((passed + $1 - $2))
+    failed=$((failed + $2 + $3))
+    printf '%s checks, %s failed, %s suites without a summary\n' "$1" "$2" "$3"
+}
+
+# suites FOLDER [SETUP MESON-OPTIONS...]: run every suite, or those chosen, and count its checks.
+suites() {
+    folder=$build/$1
+    setup=${2:-}
+    log=$folder/meson-logs/testlog${setup:+-$setup}.txt
+    heading "suites: $1${setup:+, LLMQ_CPU=$setup}"
+    shift
+    rm -f "$log"
+    before=$failed
+    # shellcheck disable=SC2086 # an option, or nothing
+    meson test -C "$folder" --no-rebuild --num-processes "$jobs" --print-errorlogs \
+        ${setup:+--setup} "$@"
+    code=$?
+    [ -f "$log" ] && count "$log"
+    if [ "$code" -ne 0 ] && [ "$failed" -eq "$before" ]; then
+        failed=$((failed + 1))
+        echo "FAILED: meson test in $folder: exit code $code"
+    fi
+}
+
+# Levels of LLMQ_CPU below the one this machine runs at; each has a meson test setup.
+lower_levels() {
+    if grep -qw avx512bw /proc/cpuinfo; then
+        echo ref avx2
+    elif grep -qw avx2 /proc/cpuinfo; then
+        echo ref
+    fi
+}
+
+formatted() {
+    find include src formats models tests \( -name '*.[ch]' -o -name '*.inc' \) \
+        -exec clang-format-14 --dry-run -Werror {} +
+}
+
+tools/install_deps.sh test || exit 1
+mkdir -p "$build"
+
+step 'layers' tools/check_layers.sh
+step 'layer check catches violations' tools/check_layers.sh --self-test
+step 'formatting' formatted
+
+if step 'build: gcc' compile gcc gcc; then
+    suites gcc
+    for level in $(lower_levels); do
+        suites gcc "$level" --suite unit
+    done
+    step 'documentation' tools/check_docs.sh "$build/gcc/src/cli/llmq"
+fi
+
+if step 'build: gcc, ASan, UBSan' compile sanitized gcc --buildtype=debugoptimized \
+    -Db_sanitize=address,undefined -Db_lundef=false; then
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 suites sanitized
+fi
+
+step 'build: clang' compile clang clang
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
