@@ -20,7 +20,7 @@ enum llmq_convention { LLMQ_CONVENTION_GPTQ, LLMQ_CONVENTION_LLAMACPP };
 
 typedef struct llmq_eval_options {
     const char *model;
-    const char *text;   /* text, .jsonl or .json windows */
+    const char *text;   /* text, .jsonl or .json windows; NULL: the text bundled with llmq */
     int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048 */
     int64_t max_tokens; /* 0: all */
     enum llmq_convention convention;

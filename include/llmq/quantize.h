@@ -18,7 +18,8 @@ enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ };
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
 /* DUAL_EXACT scales are representable in float16 and bfloat16 alike, so that a server that runs the
- * model in bfloat16 sees the weights that were optimised; F16 scales are only rounded to float16. */
+ * model in bfloat16 sees the weights that were optimised; F16 scales are only rounded to float16.
+ */
 enum llmq_scales { LLMQ_SCALES_DUAL_EXACT, LLMQ_SCALES_F16 };
 
 typedef struct llmq_quantize_options {
@@ -66,7 +67,7 @@ typedef struct llmq_quantize_report {
     char *model; /* resolved folder */
     char *out;   /* folder written, or that would be */
     char *format;
-    llmq_module_report *modules;
+    llmq_module_report *modules; /* after a dry run without errors and events */
     size_t module_count;
     char **kept; /* names of tensors copied through in their own precision */
     size_t kept_count;

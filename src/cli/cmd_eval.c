@@ -36,8 +36,8 @@ static const struct option eval_options[] = {
      .offset = offsetof(struct eval_args, text),
      .value = "FILE",
      .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
-     .source = VALUE_FILE,
-     .required = true},
+     .absent = "the English text bundled with llmq",
+     .source = VALUE_FILE},
     {.name = "ctx",
      .kind = OPTION_INT,
      .offset = offsetof(struct eval_args, ctx),
@@ -145,7 +145,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
 const struct command command_eval = {
     .name = "eval",
     .summary = "measure the perplexity of a checkpoint, original or quantized",
-    .synopsis = "eval --model M --text FILE [options]",
+    .synopsis = "eval --model M [--text FILE] [options]",
     .description =
         "Reads the text in windows, runs the model over them block by block, and prints the "
         "perplexity with its standard error. Every weight is read once, one decoder block is in "

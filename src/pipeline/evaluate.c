@@ -36,13 +36,14 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     double *logprobs = NULL;
     enum llmq_status status = LLMQ_OK;
     *result = (llmq_eval_result){.convention = options->convention};
-    if (!options->text)
-        return error_set(err, LLMQ_E_USAGE, "eval needs a text to measure on");
+    const char *text = options->text ? options->text : setup_bundled_text(BUNDLED_EVALUATION, err);
+    if (!text)
+        return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(open_resolved(options->model, &m, err));
     struct corpus_options cut = {.window = options->ctx ? options->ctx : setup_context(&m.config),
                                  .max_tokens = options->max_tokens};
-    LLMQ_TRY(setup_corpus(&m, options->text, &cut, &corpus, err));
+    LLMQ_TRY(setup_corpus(&m, text, &cut, &corpus, err));
     if (corpus.tokens_dropped > 0)
         log_message(ctx, LLMQ_LOG_INFO, "%" PRId64 " tokens at the end fill no window: not scored",
                     corpus.tokens_dropped);

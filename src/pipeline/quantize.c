@@ -15,6 +15,7 @@
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "pipeline/report.h"
 #include "pipeline/run.h"
 #include "pipeline/setup.h"
 #include "quant/quant.h"
@@ -56,7 +57,7 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
     const llmq_quantize_options *o = run->options;
     const char *file = o->calib;
     if (!file) {
-        file = setup_bundled_text(err);
+        file = setup_bundled_text(BUNDLED_CALIBRATION, err);
         if (!file)
             return LLMQ_E_NOT_FOUND;
         log_message(run->ctx, LLMQ_LOG_WARNING,
@@ -146,6 +147,29 @@ static enum llmq_status copy_names(char **names, size_t count, char ***out, size
         *out_count = i + 1;
     }
     return *out ? LLMQ_OK : error_memory(err, "the report");
+}
+
+/* In a plan no module has a method or an error yet. */
+static enum llmq_status report_planned_modules(struct run *run, llmq_error *err) {
+    for (int64_t i = 0; i < run->plan.module_count; i++) {
+        const struct plan_module *m = &run->plan.modules[i];
+        llmq_module_report planned = {.name = strdup(m->name),
+                                      .method =
+                                          run->options->method == LLMQ_METHOD_RTN ? "rtn" : "gptq",
+                                      .n = m->shape.n,
+                                      .k = m->shape.k,
+                                      .bits = m->shape.bits,
+                                      .group = m->shape.group,
+                                      .events = strdup("")};
+        if (!planned.name || !planned.events) {
+            report_module_free(&planned);
+            return error_memory(err, "the report");
+        }
+        enum llmq_status status = report_add_module(run->report, &planned, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
 }
 
 static enum llmq_status report_plan(struct run *run, llmq_error *err) {
@@ -317,10 +341,12 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
     *report = (llmq_quantize_report){0};
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(make_plan(&run, err));
-    if (!options->dry_run) {
-        LLMQ_TRY(execute(&run, err));
-        report->seconds = setup_now() - start;
+    if (options->dry_run) {
+        LLMQ_TRY(report_planned_modules(&run, err));
+        goto cleanup;
     }
+    LLMQ_TRY(execute(&run, err));
+    report->seconds = setup_now() - start;
 cleanup:
     report->peak_rss_bytes = memory_peak();
     run_free(&run);

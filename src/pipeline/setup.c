@@ -45,14 +45,21 @@ int64_t setup_context(const struct model_config *config) {
     return config->max_positions < DEFAULT_CONTEXT ? config->max_positions : DEFAULT_CONTEXT;
 }
 
-const char *setup_bundled_text(llmq_error *err) {
-    static const char *const places[] = {LLMQ_DATADIR "/calibration.txt",
-                                         LLMQ_SOURCE_DATADIR "/calibration.txt"};
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if (path_is_file(places[i]))
-            return places[i];
-    error_set(err, LLMQ_E_NOT_FOUND, "the bundled calibration text is not at %s", places[0]);
-    error_hint(err, "give --calib FILE: text, .jsonl, or .json windows of token ids");
+const char *setup_bundled_text(enum bundled_text which, llmq_error *err) {
+    static const struct {
+        const char *places[2], *hint;
+    } texts[] = {
+        [BUNDLED_CALIBRATION] = {{LLMQ_DATADIR "/calibration.txt",
+                                  LLMQ_SOURCE_DATADIR "/calibration.txt"},
+                                 "give --calib FILE"},
+        [BUNDLED_EVALUATION] = {{LLMQ_DATADIR "/eval.txt", LLMQ_SOURCE_DATADIR "/eval.txt"},
+                                "give --text FILE"},
+    };
+    for (int i = 0; i < 2; i++)
+        if (path_is_file(texts[which].places[i]))
+            return texts[which].places[i];
+    error_set(err, LLMQ_E_NOT_FOUND, "the bundled text is not at %s", texts[which].places[0]);
+    error_hint(err, "%s: text, .jsonl, or .json windows of token ids", texts[which].hint);
     return NULL;
 }
 

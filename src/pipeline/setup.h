@@ -19,9 +19,12 @@ LLMQ_NODISCARD enum llmq_status setup_corpus(const struct model *m, const char *
                                              const struct corpus_options *options,
                                              struct corpus *out, llmq_error *err);
 
-/* Path of the calibration text that comes with llmq (installed, or in the source tree it was built
- * from); static storage. NULL and an error when it is in neither place. */
-const char *setup_bundled_text(llmq_error *err);
+/* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
+enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };
+
+/* Path of such a text (installed, or in the source tree llmq was built from); static storage. NULL
+ * and an error when it is in neither place. */
+const char *setup_bundled_text(enum bundled_text which, llmq_error *err);
 
 /* Seconds of a monotonic clock. */
 double setup_now(void);

@@ -62,7 +62,7 @@ wrong "--seed: -1 is out of range; expected 0 to" "" gptq --seed -1
 wrong "--threads: 0 is out of range; expected 1 to" "" eval --threads 0
 wrong "--damp: 'nan' is not a number" "" gptq --damp nan
 wrong "--damp: '0x1p-4' is not a number" "" gptq --damp 0x1p-4
-wrong "--damp: -0.5 is out of range; expected 0 to 10" "" gptq --damp -0.5
+wrong "--damp: -0.5 is out of range; expected 0 to 1" "" gptq --damp -0.5
 wrong "--max-ppl: 'ten' is not a number" "" eval --max-ppl ten
 
 # Sizes.
@@ -82,7 +82,6 @@ wrong "--group: 'auto-fitting' is not a group size" "" gptq --group auto-fitting
 
 # What is required, and arguments nobody expects.
 wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
-wrong "eval needs --text FILE" "'llmq eval --help' explains it" eval --model m
 wrong "score needs --ids 1,2,3" "'llmq score --help' explains it" score --model m
 wrong "inspect needs M" "'llmq inspect --help' explains it" inspect --json
 wrong "gptq does not expect the argument 'm'" "the model is given as --model m" gptq m

@@ -51,7 +51,7 @@ struct timing {
 
 static bool timing_next(struct timing *t) {
     if (t->count == 0)
-        *t = (struct timing){.begin = now(), .best = INFINITY};
+        *t = (struct timing){.begin = now(), .best = (double)INFINITY};
     else
         t->best = fmin(t->best, now() - t->start);
     bool more = t->count++ < REPEATS || now() - t->begin < SECONDS;
@@ -86,7 +86,7 @@ static double stream_rate(void) {
     while (timing_next(&t)) {
         uint64_t sum = 0;
 #pragma omp parallel for schedule(static) default(none) shared(p, words) reduction(^ : sum)
-        for (int64_t i = 0; i < words; i += 8)
+        for (size_t i = 0; i < (size_t)words; i += 8)
             sum ^=
                 p[i] ^ p[i + 1] ^ p[i + 2] ^ p[i + 3] ^ p[i + 4] ^ p[i + 5] ^ p[i + 6] ^ p[i + 7];
         sink = sum;

@@ -142,7 +142,7 @@ START_TEST(rank1_sub_gives_an_element_the_same_bits_wherever_it_lies) {
 END_TEST
 
 static double row_max(const float *x, int64_t n) {
-    double max = -INFINITY;
+    double max = -(double)INFINITY;
     for (int64_t i = 0; i < n; i++)
         max = fmax(max, (double)x[i]);
     return max;

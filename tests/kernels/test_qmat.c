@@ -320,7 +320,7 @@ END_TEST
 /* Creation must refuse `desc` with LLMQ_E_USAGE and words that contain `text`. */
 static void check_refused(llmq_qmat_desc desc, const char *text) {
     llmq_error err = {0};
-    llmq_qmat *q = (llmq_qmat *)&err; /* anything but NULL */
+    llmq_qmat *q = (llmq_qmat *)(void *)&err; /* anything but NULL */
     ck_assert_int_eq(llmq_qmat_create(&desc, &q, &err), LLMQ_E_USAGE);
     ck_assert_ptr_null(q);
     ck_assert_int_eq(err.code, LLMQ_E_USAGE);

@@ -367,6 +367,8 @@ START_TEST(dry_run_plans_and_writes_nothing) {
     ck_assert_uint_gt(r.plan_ram_bytes, 0);
     ck_assert_double_gt(r.plan_flops, 0);
     ck_assert_uint_eq(r.kept_count, 7);
+    ck_assert_uint_eq(r.module_count, 14);
+    ck_assert_int_eq(r.modules[6].k, 96);
     ck_assert_str_eq(r.out, out);
     llmq_quantize_report_free(&r);
     ck_assert(!path_is_dir(out) && !path_is_dir(scratch_path("out.partial")));
