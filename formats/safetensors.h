@@ -97,6 +97,12 @@ LLMQ_NODISCARD enum llmq_status st_writer_reopen(const char *dir, const struct s
 LLMQ_NODISCARD enum llmq_status st_writer_put(struct st_writer *w, const char *name,
                                               const void *data, size_t nbytes, llmq_error *err);
 
+/* Write a part of a tensor's data, starting at byte `offset` within it. Parts come in order: the
+ * tensor counts as put when its last byte is. */
+LLMQ_NODISCARD enum llmq_status st_writer_put_part(struct st_writer *w, const char *name,
+                                                   uint64_t offset, const void *data, size_t nbytes,
+                                                   llmq_error *err);
+
 /* Make what was put so far durable. */
 LLMQ_NODISCARD enum llmq_status st_writer_sync(struct st_writer *w, llmq_error *err);
 

@@ -280,30 +280,32 @@ enum llmq_status st_writer_reopen(const char *dir, const struct st_spec *specs, 
     return open_writer(&r, out, err);
 }
 
-/* The planned tensor `name`, if its size is `nbytes`. */
-static enum llmq_status planned(const struct st_writer *w, const char *name, size_t nbytes,
-                                const struct st_tensor **out, llmq_error *err) {
-    *out = st_table_find(&w->table, name);
-    if (!*out)
+enum llmq_status st_writer_put_part(struct st_writer *w, const char *name, uint64_t offset,
+                                    const void *data, size_t nbytes, llmq_error *err) {
+    const struct st_tensor *t = st_table_find(&w->table, name);
+    if (!t)
         return error_set(err, LLMQ_E_NOT_FOUND, "%s: tensor '%.200s' is not in the plan", w->dir,
                          name);
-    if ((*out)->nbytes != nbytes)
+    const struct file *file = &w->files[t->shard];
+    if (offset > t->nbytes || nbytes > t->nbytes - offset)
         return error_set(err, LLMQ_E_USAGE,
-                         "%s: tensor '%.200s': expected %" PRIu64 " bytes, found %zu",
-                         w->files[(*out)->shard].path, name, (*out)->nbytes, nbytes);
-    return LLMQ_OK;
+                         "%s: tensor '%.200s': expected at most %" PRIu64
+                         " bytes from byte %" PRIu64 " on, found %zu",
+                         file->path, name, t->nbytes, offset, nbytes);
+    enum llmq_status status = file_pwrite(file, data, nbytes, t->begin + offset, err);
+    if (status == LLMQ_OK && offset + nbytes == t->nbytes)
+        w->put[t - w->table.tensors] = true;
+    return status;
 }
 
 enum llmq_status st_writer_put(struct st_writer *w, const char *name, const void *data,
                                size_t nbytes, llmq_error *err) {
-    const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(planned(w, name, nbytes, &t, err));
-    LLMQ_TRY(file_pwrite(&w->files[t->shard], data, nbytes, t->begin, err));
-    w->put[t - w->table.tensors] = true;
-
-cleanup:
-    return status;
+    const struct st_tensor *t = st_table_find(&w->table, name);
+    if (t && t->nbytes != nbytes)
+        return error_set(err, LLMQ_E_USAGE,
+                         "%s: tensor '%.200s': expected %" PRIu64 " bytes, found %zu",
+                         w->files[t->shard].path, name, t->nbytes, nbytes);
+    return st_writer_put_part(w, name, 0, data, nbytes, err);
 }
 
 enum llmq_status st_writer_sync(struct st_writer *w, llmq_error *err) {

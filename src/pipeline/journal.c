@@ -64,7 +64,7 @@ static enum llmq_status open_file(const char *dir, bool create, struct journal *
     j = NULL;
 cleanup:
     free(path);
-    journal_close(&j, false);
+    journal_close(&j);
     return status;
 }
 
@@ -77,18 +77,27 @@ enum llmq_status journal_create(const char *dir, uint64_t fingerprint, struct jo
     snprintf(line, sizeof line, "{\"fingerprint\":\"%016" PRIx64 "\"}\n", fingerprint);
     status = append(*out, line, err);
     if (status != LLMQ_OK)
-        journal_close(out, false);
+        journal_close(out);
     return status;
 }
 
-void journal_close(struct journal **j, bool finished) {
+void journal_close(struct journal **j) {
     if (!*j)
         return;
-    if (finished && (*j)->file.path)
-        unlink((*j)->file.path);
     file_close(&(*j)->file, NULL);
     free(*j);
     *j = NULL;
+}
+
+enum llmq_status journal_remove(const char *dir, llmq_error *err) {
+    char *path = path_join(dir, JOURNAL_NAME, err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    enum llmq_status status = LLMQ_OK;
+    if (unlink(path) != 0)
+        status = error_errno(err, "%s: cannot remove", path);
+    free(path);
+    return status;
 }
 
 /* --- reading back
@@ -178,7 +187,7 @@ cleanup:
     free(text);
     if (status != LLMQ_OK && *out) {
         error_prefix(err, status, "%s", (*out)->file.path);
-        journal_close(out, false);
+        journal_close(out);
     }
     return status;
 }

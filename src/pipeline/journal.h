@@ -1,5 +1,5 @@
 /* The journal of a run: a line of JSON for each finished block, so that an interrupted run can be
- * continued. It lies in <out>.partial beside the tensors and is removed at the end.
+ * continued. It lies in <out>.partial beside the tensors and is removed last of all.
  *
  * The first line holds a fingerprint of everything the result depends on; a run with another
  * fingerprint does not continue. A block counts as done when its line is on disk, which happens
@@ -39,7 +39,10 @@ LLMQ_NODISCARD enum llmq_status journal_add(struct journal *j, int64_t block,
                                             const llmq_module_report *modules,
                                             const uint64_t *hashes, size_t count, llmq_error *err);
 
-/* Close; with `finished` the file is removed. Accepts a pointer to NULL. */
-void journal_close(struct journal **j, bool finished);
+/* Close; accepts a pointer to NULL. */
+void journal_close(struct journal **j);
+
+/* Remove the journal of a finished run, whose folder has its final name by now. */
+LLMQ_NODISCARD enum llmq_status journal_remove(const char *dir, llmq_error *err);
 
 #endif

@@ -20,6 +20,8 @@
 #include "pipeline/setup.h"
 #include "quant/quant.h"
 
+#define COPY_BYTES ((size_t)16 << 20)
+
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method) {
     *options = (llmq_quantize_options){
         .method = method,
@@ -275,23 +277,32 @@ cleanup:
     return status;
 }
 
+/* Copy a tensor through a buffer of COPY_BYTES: embeddings may be larger than a block. */
+static enum llmq_status copy_tensor(struct run *run, const struct st_tensor *t, void *buffer,
+                                    llmq_error *err) {
+    uint64_t at = 0;
+    do {
+        size_t part = t->nbytes - at < COPY_BYTES ? (size_t)(t->nbytes - at) : COPY_BYTES;
+        enum llmq_status status = interrupt_check(run->ctx, err);
+        if (status == LLMQ_OK)
+            status = st_read(run->model.tensors, t, at, part, buffer, err);
+        if (status == LLMQ_OK)
+            status = st_writer_put_part(run->writer, t->name, at, buffer, part, err);
+        if (status != LLMQ_OK)
+            return status;
+        at += part;
+    } while (at < t->nbytes);
+    return LLMQ_OK;
+}
+
 static enum llmq_status copy_kept(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    void *data = NULL;
-    for (size_t i = 0; i < run->plan.kept_count; i++) {
-        const struct st_tensor *t = st_find(run->model.tensors, run->plan.kept[i]);
-        LLMQ_TRY(interrupt_check(run->ctx, err));
-        free(data);
-        data = malloc(t->nbytes ? t->nbytes : 1);
-        if (!data) {
-            status = error_memory(err, t->name);
-            goto cleanup;
-        }
-        LLMQ_TRY(st_read(run->model.tensors, t, 0, t->nbytes, data, err));
-        LLMQ_TRY(st_writer_put(run->writer, t->name, data, t->nbytes, err));
-    }
-cleanup:
-    free(data);
+    void *buffer = malloc(COPY_BYTES);
+    if (!buffer)
+        return error_memory(err, "a copy buffer");
+    for (size_t i = 0; status == LLMQ_OK && i < run->plan.kept_count; i++)
+        status = copy_tensor(run, st_find(run->model.tensors, run->plan.kept[i]), buffer, err);
+    free(buffer);
     return status;
 }
 
@@ -299,8 +310,8 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, run->blocks.hashes, run->ctx, err));
-    journal_close(&run->journal, true);
     LLMQ_TRY(output_commit(&run->output, err));
+    LLMQ_TRY(journal_remove(run->output.final_dir, err));
 cleanup:
     return status;
 }
@@ -325,7 +336,7 @@ static void run_free(struct run *run) {
     calib_free(&run->calib);
     arena_free(&run->weights);
     st_writer_abort(&run->writer);
-    journal_close(&run->journal, false);
+    journal_close(&run->journal);
     free(run->blocks.hashes);
     plan_free(&run->plan);
     output_free(&run->output);

@@ -232,6 +232,8 @@ START_TEST(puts_of_the_wrong_size_or_name_are_refused) {
     ck_assert_fails(st_writer_put(w, "a", "12345", 5, &err), LLMQ_E_USAGE, "expected 4 bytes",
                     &err);
     ck_assert_fails(st_writer_put(w, "c", "1234", 4, &err), LLMQ_E_NOT_FOUND, "'c'", &err);
+    ck_assert_fails(st_writer_put_part(w, "a", 3, "12", 2, &err), LLMQ_E_USAGE,
+                    "at most 4 bytes from byte 3", &err);
     st_writer_abort(&w);
     ck_assert_ptr_null(w);
     st_writer_abort(&w);
@@ -260,7 +262,8 @@ START_TEST(a_killed_run_finds_its_data_again) {
     ck_assert_ok(st_read(set, st_find(set, "a"), 0, 4, data, &err), &err);
     ck_assert_str_eq(data, "1234");
     st_close(&set);
-    ck_assert_ok(st_writer_put(w, "b", "5678", 4, &err), &err);
+    ck_assert_ok(st_writer_put_part(w, "b", 0, "56", 2, &err), &err);
+    ck_assert_ok(st_writer_put_part(w, "b", 2, "78", 2, &err), &err);
     ck_assert_ok(st_writer_finish(&w, &err), &err);
     ck_assert_ok(st_open_dir(scratch, &set, &err), &err);
     ck_assert_ok(st_read(set, st_find(set, "a"), 0, 4, data, &err), &err);
