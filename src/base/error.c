@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MESSAGE_BYTES sizeof(((llmq_error *)NULL)->message)
+
 static const struct {
     enum llmq_status status;
     const char *name;
@@ -68,7 +70,7 @@ enum llmq_status error_errno(llmq_error *err, const char *fmt, ...) {
     enum llmq_status code = saved == ENOMEM   ? LLMQ_E_MEMORY
                             : saved == ENOENT ? LLMQ_E_NOT_FOUND
                                               : LLMQ_E_IO;
-    char what[sizeof err->message];
+    char what[MESSAGE_BYTES];
     va_list args;
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
@@ -85,7 +87,7 @@ enum llmq_status error_memory(llmq_error *err, const char *what) {
 
 enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char *fmt, ...) {
     if (err) {
-        char where[sizeof err->message];
+        char where[MESSAGE_BYTES];
         va_list args;
         va_start(args, fmt);
         vsnprintf(where, sizeof where - 2, fmt, args);

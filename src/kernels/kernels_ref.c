@@ -51,8 +51,8 @@ static void softmax_row(float *row, int64_t n) {
 
 static double logsumexp_row(const float *x, int64_t n) {
     assert(n >= 1);
-    double max = (double)row_max(x, n), sum = 0;
-    for (int64_t i = 0; i < n; i++)
+    double max = (double)row_max(x, n), sum = exp((double)x[0] - max);
+    for (int64_t i = 1; i < n; i++)
         sum += exp((double)x[i] - max);
     return max + log(sum);
 }
