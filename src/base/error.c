@@ -1,4 +1,5 @@
 /* The one error type: see error.h. */
+#define LLMQ_BASE_ERROR_C
 #include "base/error.h"
 
 #include <errno.h>

@@ -32,4 +32,11 @@ enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char
 /* Set the hint of an error already recorded. */
 void error_hint(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
 
+/* What static analysis cannot see from here: none of these ever returns LLMQ_OK. */
+#if defined(__clang_analyzer__) && !defined(LLMQ_BASE_ERROR_C)
+#define error_set(err, code, ...) ((void)error_set(err, code, __VA_ARGS__), code)
+#define error_errno(err, ...)     ((void)error_errno(err, __VA_ARGS__), LLMQ_E_IO)
+#define error_memory(err, what)   ((void)error_memory(err, what), LLMQ_E_MEMORY)
+#endif
+
 #endif
