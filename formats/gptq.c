@@ -9,21 +9,15 @@
  * two versions differ in the stored zeros and in one word of the config. */
 #include "formats/gptq.h"
 
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
 #include "base/error.h"
 #include "formats/pack.h"
+#include "formats/parts.h"
 
 /* The packers work in units of 32 codes: K and N are multiples of this. */
 #define PACK_UNIT 32
-
-/* Rows of scales turned at a time: 64 rows of 64 bytes stay in the first-level cache. */
-#define TURN_ROWS 64
 
 const char *const gptq_suffixes[GPTQ_TENSORS + 1] = {"qweight", "qzeros", "scales", "g_idx", NULL};
 
@@ -33,52 +27,26 @@ bool gptq_has_bits(int64_t bits) {
 
 /* --- what fits -------------------------------------------------------------------------------- */
 
-/* Group sizes that divide k, for a message: multiples of 16 up to 1024, and -1. */
-static void list_groups(int64_t k, char *out, size_t size) {
-    size_t used = 0;
-    out[0] = '\0';
-    for (int64_t g = 16; g <= 1024 && g <= k; g += 16) {
-        if (k % g != 0)
-            continue;
-        int n = snprintf(out + used, size - used, "%" PRId64 ", ", g);
-        if (n < 0 || (size_t)n >= size - used - 3)
-            break;
-        used += (size_t)n;
-    }
-    (void)snprintf(out + used, size - used, "-1");
-}
-
-static enum llmq_status refuse_group(const struct quant_shape *shape, llmq_error *err) {
-    char groups[160];
-    list_groups(shape->k, groups, sizeof groups);
-    enum llmq_status status = error_set(
-        err, LLMQ_E_UNSUPPORTED,
-        "group size %" PRId64 " does not divide in_features %" PRId64 "; these would do: %s",
-        shape->group, shape->k, groups);
-    error_hint(err, "choose a group size that divides every module, or a size for each module");
-    return status;
-}
-
 static enum llmq_status gptq_accepts(const struct quant_shape *shape, llmq_error *err) {
     if (!gptq_has_bits(shape->bits))
         return error_set(err, LLMQ_E_UNSUPPORTED, "expected 2, 3, 4 or 8 bits, found %d",
                          shape->bits);
-    const struct {
-        const char *what;
-        int64_t size;
-    } sides[] = {{"in_features", shape->k}, {"out_features", shape->n}};
-    for (int i = 0; i < 2; i++)
-        if (sides[i].size <= 0 || sides[i].size > INT32_MAX || sides[i].size % PACK_UNIT != 0) {
-            enum llmq_status status =
-                error_set(err, LLMQ_E_UNSUPPORTED, "%s %" PRId64 " is not a multiple of %d",
-                          sides[i].what, sides[i].size, PACK_UNIT);
-            error_hint(err, "GPTQ files pack %d values at a time: leave this module in 16 bits",
-                       PACK_UNIT);
-            return status;
-        }
-    if (shape->group != -1 && (shape->group <= 0 || shape->k % shape->group != 0))
-        return refuse_group(shape, err);
-    return LLMQ_OK;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(parts_accept_size("in_features", shape->k, PACK_UNIT, err));
+    LLMQ_TRY(parts_accept_size("out_features", shape->n, PACK_UNIT, err));
+    LLMQ_TRY(parts_accept_group(shape, err));
+
+cleanup:
+    return status;
+}
+
+static const char *gptq_caveat(const struct layout_config *config) {
+    if (config->bits < 4)
+        return "GPTQ files of 2 and 3 bits load in transformers, SGLang and older vLLM only";
+    if (!config->sym)
+        return "asymmetric GPTQ files load in transformers, SGLang and older vLLM only; vLLM's "
+               "current kernels want symmetric codes, or asymmetric ones as awq";
+    return NULL;
 }
 
 /* v1 stores z - 1. Zero would be stored as all ones, which readers disagree about. */
@@ -123,22 +91,11 @@ static void encode_codes(const struct qlinear *q, void *qweight) {
 static enum llmq_status encode_zeros(const struct qlinear *q, int offset, void *qzeros,
                                      llmq_error *err) {
     const int64_t count = q->n * q->groups;
-    const int middle = 1 << (q->bits - 1);
     uint8_t *stored = malloc((size_t)count);
     if (!stored)
         return error_memory(err, "zero points");
-    for (int64_t i = 0; i < count; i++) {
-        const int z = q->zeros[i];
-        if (q->sym ? z != middle : z < offset || z >> q->bits) {
-            free(stored);
-            return error_set(err, LLMQ_E_INPUT,
-                             "row %" PRId64 ", group %" PRId64
-                             ": expected a zero point from %d to %d, found %d",
-                             i / q->groups, i % q->groups, q->sym ? middle : offset,
-                             q->sym ? middle : (1 << q->bits) - 1, z);
-        }
-        stored[i] = (uint8_t)(z - offset);
-    }
+    for (int64_t i = 0; i < count; i++)
+        stored[i] = (uint8_t)(q->zeros[i] - offset);
     const struct pack_map map = {.bits = q->bits,
                                  .streams = q->groups,
                                  .count = q->n,
@@ -151,48 +108,23 @@ static enum llmq_status encode_zeros(const struct qlinear *q, int offset, void *
     return LLMQ_OK;
 }
 
-/* scales [N, G] to F16 [G, N]. A scale that F16 cannot hold would change every weight of its
- * group after the codes were chosen: the quantizer has to round first. */
-static enum llmq_status encode_scales(const struct qlinear *q, void *out, llmq_error *err) {
-    unsigned char *bytes = out;
-    for (int64_t begin = 0; begin < q->n; begin += TURN_ROWS) {
-        const int64_t end = begin + TURN_ROWS < q->n ? begin + TURN_ROWS : q->n;
-        for (int64_t g = 0; g < q->groups; g++)
-            for (int64_t n = begin; n < end; n++) {
-                const float s = q->scales[n * q->groups + g];
-                const uint16_t half = f32_to_f16(s);
-                if (!(s > 0.0f) || isinf(s) || f16_to_f32(half) < s || f16_to_f32(half) > s)
-                    return error_set(err, LLMQ_E_INPUT,
-                                     "row %" PRId64 ", group %" PRId64
-                                     ": expected a positive scale that F16 holds exactly, found %g",
-                                     n, g, (double)s);
-                memcpy(bytes + (size_t)(g * q->n + n) * sizeof half, &half, sizeof half);
-            }
-    }
-    return LLMQ_OK;
-}
-
-static enum llmq_status encode_groups(const struct qlinear *q, void *out, llmq_error *err) {
+static void encode_groups(const struct qlinear *q, void *out) {
     unsigned char *bytes = out;
     for (int64_t k = 0; k < q->k; k++) {
         const int32_t group = (int32_t)(k / q->group);
-        if (q->group_of && q->group_of[k] != group)
-            return error_set(err, LLMQ_E_INPUT,
-                             "column %" PRId64 ": expected group %d, found %d: current loaders "
-                             "ignore g_idx, so only groups in column order can be written",
-                             k, group, q->group_of[k]);
         memcpy(bytes + (size_t)k * sizeof group, &group, sizeof group);
     }
-    return LLMQ_OK;
 }
 
 static enum llmq_status encode(const struct qlinear *q, int offset,
                                void *const data[LAYOUT_MAX_TENSORS], llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(encode_groups(q, data[GPTQ_G_IDX], err));
-    LLMQ_TRY(encode_scales(q, data[GPTQ_SCALES], err));
+    LLMQ_TRY(parts_check_order(q, err));
+    LLMQ_TRY(parts_check_zeros(q, offset, err));
+    LLMQ_TRY(parts_encode_scales(q, PARTS_GROUPS_FIRST, data[GPTQ_SCALES], err));
     LLMQ_TRY(encode_zeros(q, offset, data[GPTQ_QZEROS], err));
     encode_codes(q, data[GPTQ_QWEIGHT]);
+    encode_groups(q, data[GPTQ_G_IDX]);
 
 cleanup:
     return status;
@@ -214,6 +146,8 @@ const struct layout layout_gptq = {
     .name = "gptq",
     .description = "GPTQ, loads everywhere (zero points stored minus one)",
     .accepts = gptq_accepts,
+    .overrides = true,
+    .caveat = gptq_caveat,
     .zero_range = zero_range_v1,
     .tensors = gptq_tensors,
     .encode = encode_v1,
@@ -229,6 +163,8 @@ const struct layout layout_gptq_v2 = {
     .name = "gptq_v2",
     .description = "GPTQ with zero points stored as they are (GPTQModel, SGLang, vLLM)",
     .accepts = gptq_accepts,
+    .overrides = true,
+    .caveat = gptq_caveat,
     .zero_range = zero_range_v2,
     .tensors = gptq_tensors,
     .encode = encode_v2,

@@ -5,7 +5,8 @@
 
 #include "base/error.h"
 
-static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2};
+static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2, &layout_awq,
+                                               &layout_compressed_tensors};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
 const struct layout *layout_at(int index) {
@@ -17,6 +18,11 @@ const struct layout *layout_find(const char *name) {
         if (strcmp(layouts[i]->name, name) == 0)
             return layouts[i];
     return NULL;
+}
+
+/* No other layout loads with asymmetric codes in as many servers as AWQ, which is 4 bits. */
+const struct layout *layout_default(int bits, bool sym, bool uniform) {
+    return bits == 4 && !sym && uniform ? &layout_awq : &layout_gptq;
 }
 
 /* The first of two keys that holds a string, or "(none)". */
@@ -40,6 +46,7 @@ enum llmq_status layout_of_config(const struct json *quantization_config, const 
                   "'%.60s' with format '%.60s'",
                   shown(quantization_config, "quant_method", "method"),
                   shown(quantization_config, "checkpoint_format", "format"));
-    error_hint(err, "llmq reads %s and %s", layout_gptq.name, layout_gptq_v2.name);
+    error_hint(err, "llmq reads %s, %s, %s and %s", layout_gptq.name, layout_gptq_v2.name,
+               layout_awq.name, layout_compressed_tensors.name);
     return status;
 }

@@ -60,13 +60,23 @@ struct layout {
     /* Can a module of this shape be stored? LLMQ_E_UNSUPPORTED says why not and what would do. */
     enum llmq_status (*accepts)(const struct quant_shape *shape, llmq_error *err);
 
+    /* May modules deviate from the config in bits, group size or symmetry? */
+    bool overrides;
+
+    /* The dtype that config.json has to name for the widest loading, or NULL: as it was. */
+    const char *model_dtype;
+
+    /* Where a checkpoint of these settings does not load, in one sentence; NULL: nowhere known. */
+    const char *(*caveat)(const struct layout_config *config);
+
     /* Range of zero points the layout can hold for asymmetric modules of `bits` bits. */
     void (*zero_range)(int bits, int *zmin, int *zmax);
 
     /* The tensors a module of this shape has, in file order; returns their number. */
     int (*tensors)(const struct quant_shape *shape, struct layout_tensor out[LAYOUT_MAX_TENSORS]);
 
-    /* Encode into caller buffers, data[i] for tensors()[i]. The module was accepted before. */
+    /* Encode into caller buffers, data[i] for tensors()[i], NULL after the last. The module was
+     * accepted before. */
     enum llmq_status (*encode)(const struct qlinear *q, void *const data[LAYOUT_MAX_TENSORS],
                                llmq_error *err);
 
@@ -106,7 +116,13 @@ const struct layout *layout_at(int index);
 LLMQ_NODISCARD enum llmq_status layout_of_config(const struct json *quantization_config,
                                                  const struct layout **out, llmq_error *err);
 
-extern const struct layout layout_gptq;    /* v1: stored zeros are z - 1 */
-extern const struct layout layout_gptq_v2; /* stored zeros are z */
+extern const struct layout layout_gptq;               /* v1: stored zeros are z - 1 */
+extern const struct layout layout_gptq_v2;            /* stored zeros are z */
+extern const struct layout layout_awq;                /* AutoAWQ GEMM: 4 bits */
+extern const struct layout layout_compressed_tensors; /* pack-quantized: 4 and 8 bits */
+
+/* The layout for whoever names none: the one that loads most widely. `uniform`: all modules have
+ * the same settings. */
+const struct layout *layout_default(int bits, bool sym, bool uniform);
 
 #endif

@@ -20,7 +20,8 @@ struct quantize_args {
     int format;
 };
 
-enum format { FORMAT_GPTQ, FORMAT_GPTQ_V2 };
+/* Indices of `formats`. */
+enum format { FORMAT_DEFAULT = -1, FORMAT_GPTQ, FORMAT_GPTQ_V2, FORMAT_AWQ, FORMAT_CT };
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
 
@@ -40,6 +41,8 @@ static const struct choice scale_kinds[] = {
 static const struct choice formats[] = {
     {"gptq", FORMAT_GPTQ},
     {"gptq_v2", FORMAT_GPTQ_V2},
+    {"awq", FORMAT_AWQ},
+    {"compressed-tensors", FORMAT_CT},
     {NULL, 0},
 };
 
@@ -63,8 +66,10 @@ static const struct option grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value = "gptq|gptq_v2",
-     .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one",
+     .value = "gptq|gptq_v2|awq|compressed-tensors",
+     .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
+             "awq holds 4 bits, compressed-tensors 4 and 8",
+     .absent = "gptq; with --asym and 4 bits awq",
      .choices = formats},
     {.name = "bits",
      .kind = OPTION_CHOICE,
@@ -185,6 +190,7 @@ static void quantize_init(struct quantize_args *a, enum llmq_method method) {
     a->group =
         (struct group_size){.columns = a->options.group, .auto_fit = a->options.group_auto_fit};
     a->bits = a->options.bits;
+    a->format = FORMAT_DEFAULT;
     a->act_order = (int)a->options.act_order;
     a->scales = (int)a->options.scales;
     a->seed = (int64_t)a->options.seed;
@@ -200,7 +206,7 @@ static void rtn_init(void *args) {
 
 static llmq_quantize_options make_options(const struct quantize_args *a) {
     llmq_quantize_options options = a->options;
-    options.format = formats[a->format].word;
+    options.format = a->format == FORMAT_DEFAULT ? NULL : formats[a->format].word;
     options.bits = a->bits;
     options.group = a->group.columns;
     options.group_auto_fit = a->group.auto_fit;
@@ -240,7 +246,7 @@ const struct command command_gptq = {
     .synopsis = "gptq --model M [--calib FILE] [--out DIR] [options]",
     .description =
         "Quantizes every linear layer of the decoder blocks to packed integers and writes a "
-        "checkpoint that serving stacks load as a GPTQ model. Embeddings, norms and the output "
+        "checkpoint that serving stacks load. Embeddings, norms and the output "
         "head are copied as they are.\n\n"
         "Memory depends on one decoder block and the calibration's activations, not on the number "
         "of blocks. The result appears whole or not at all; an interrupted run is continued with "

@@ -116,8 +116,7 @@ cleanup:
     return status;
 }
 
-/* --- files beside the weights
- * --------------------------------------------------------------------------------- */
+/* --- files beside the weights ----------------------------------------------------------------- */
 
 static bool is_companion(const char *name) {
     for (size_t i = 0; i < sizeof companions / sizeof companions[0]; i++)
@@ -193,6 +192,23 @@ static enum llmq_status write_in(const char *dir, const char *name, const char *
     return status;
 }
 
+/* Let config.json name `dtype`, under the key it has: transformers 4 says torch_dtype, 5 dtype.
+ * *text is replaced. */
+static enum llmq_status set_dtype(const char *dtype, char **text, llmq_error *err) {
+    char value[32], *edited = NULL;
+    struct json *root = NULL;
+    enum llmq_status status = LLMQ_OK;
+    (void)snprintf(value, sizeof value, "\"%s\"", dtype);
+    LLMQ_TRY(json_parse(*text, strlen(*text), "config.json", &root, err));
+    const char *key = json_get(root, "dtype") ? "dtype" : "torch_dtype";
+    LLMQ_TRY(json_text_set(*text, strlen(*text), key, value, &edited, err));
+    free(*text);
+    *text = edited;
+cleanup:
+    json_free(&root);
+    return status;
+}
+
 enum llmq_status output_write_config(const struct output *out, const char *model_dir,
                                      const struct plan *plan, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -207,6 +223,8 @@ enum llmq_status output_write_config(const struct output *out, const char *model
     if (plan->layout->config_file)
         LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, config, err));
     LLMQ_TRY(json_text_set(source, len, "quantization_config", config, &edited, err));
+    if (plan->layout->model_dtype)
+        LLMQ_TRY(set_dtype(plan->layout->model_dtype, &edited, err));
     LLMQ_TRY(write_in(out->partial_dir, "config.json", edited, err));
     LLMQ_TRY(copy_companions(model_dir, out->partial_dir, err));
 cleanup:
@@ -217,8 +235,7 @@ cleanup:
     return status;
 }
 
-/* --- verification and commit
- * ----------------------------------------------------------------------------------- */
+/* --- verification and commit ------------------------------------------------------------------ */
 
 uint64_t output_hash(const struct qlinear *q) {
     size_t params = (size_t)(q->n * q->groups);

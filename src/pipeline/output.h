@@ -28,7 +28,8 @@ void output_free(struct output *out);
 LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool resume,
                                                llmq_error *err);
 
-/* Write config.json (the source's text with quantization_config set), the layout's own config
+/* Write config.json (the source's text with quantization_config set, and the dtype if the layout
+ * wants one), the layout's own config
  * file, and copy what belongs to the model beside its weights: tokenizer, templates, generation
  * settings, code, licence. */
 LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,

@@ -14,8 +14,7 @@
 /* Share of the memory available at the start that a run may take when --max-mem is not given. */
 #define DEFAULT_MEMORY_SHARE 0.8
 
-/* --- growing lists
- * ---------------------------------------------------------------------------------------- */
+/* --- growing lists ---------------------------------------------------------------------------- */
 
 static enum llmq_status list_add(char ***list, size_t *count, size_t *cap, const char *name,
                                  llmq_error *err) {
@@ -131,19 +130,35 @@ static enum llmq_status check_groups(const struct model *m, const struct plan *p
     return LLMQ_E_USAGE;
 }
 
+/* A layout without overrides states one group size for all modules. */
+static enum llmq_status check_uniform(const struct plan *p, const struct quant_shape *s,
+                                      llmq_error *err) {
+    const int64_t common = p->layout_config.group;
+    if (p->layout->overrides || s->group == common || (common == -1 && s->group == s->k))
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "expected group %" PRId64 " as in the first module, found %" PRId64
+              ": %s files hold one group size",
+              common, s->group, p->layout->name);
+    error_hint(err, "choose a group size that divides every module, or --format %s",
+               layout_gptq.name);
+    return LLMQ_E_UNSUPPORTED;
+}
+
 static enum llmq_status check_modules(const struct model *m, const llmq_quantize_options *o,
                                       const struct plan *p, llmq_error *err) {
     enum llmq_status status = check_groups(m, p, o->group, err);
     for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++) {
         status = p->layout->accepts(&p->modules[i].shape, err);
+        if (status == LLMQ_OK)
+            status = check_uniform(p, &p->modules[i].shape, err);
         if (status != LLMQ_OK)
             error_prefix(err, status, "%s", p->modules[i].name);
     }
     return status;
 }
 
-/* --- tensors of the result
- * ---------------------------------------------------------------------------------- */
+/* --- tensors of the result -------------------------------------------------------------------- */
 
 static enum llmq_status add_module_tensors(struct plan *p, const struct plan_module *module,
                                            llmq_error *err) {
@@ -262,10 +277,10 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
 
 static enum llmq_status choose_layout(const llmq_quantize_options *o, struct plan *p,
                                       llmq_error *err) {
-    const char *name = o->format ? o->format : "gptq";
-    p->layout = layout_find(name);
+    p->layout =
+        o->format ? layout_find(o->format) : layout_default(o->bits, o->sym, !o->group_auto_fit);
     if (!p->layout)
-        return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", name);
+        return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", o->format);
     p->layout_config = (struct layout_config){
         .bits = o->bits,
         .group = o->group,
@@ -285,12 +300,12 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
                          m->layout->name);
     LLMQ_TRY(choose_layout(options, out, err));
     LLMQ_TRY(add_modules(m, options, out, err));
+    if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
+        out->layout_config.group = out->modules[0].shape.group;
     LLMQ_TRY(check_modules(m, options, out, err));
     LLMQ_TRY(add_tensors(m, out, err));
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
     out->flops = (double)m->config.blocks * block_flops(m, out, tokens);
-    if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
-        out->layout_config.group = out->modules[0].shape.group;
 cleanup:
     if (status != LLMQ_OK)
         plan_free(out);

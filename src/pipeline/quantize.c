@@ -35,8 +35,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
     };
 }
 
-/* --- before anything is written
- * -------------------------------------------------------------------------- */
+/* --- before anything is written --------------------------------------------------------------- */
 
 static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error *err) {
     if (o->bits != 2 && o->bits != 3 && o->bits != 4 && o->bits != 8)
@@ -122,17 +121,17 @@ static uint64_t fingerprint(const struct run *run) {
 
 /* Seconds the plan's arithmetic takes at the rate of a short product. */
 static double estimate_seconds(double flops) {
-    enum { SIZE = 768, REPEATS = 3 };
-    size_t count = (size_t)SIZE * SIZE;
-    float *data = calloc(3 * count, sizeof *data);
+    enum { SIZE = 1024, DEPTH = 128, REPEATS = 3 };
+    float *data = calloc((size_t)SIZE * (SIZE + 2 * DEPTH), sizeof *data);
     double best = 0;
     if (!data)
         return 0;
+    const float *A = data, *B = A + (size_t)SIZE * DEPTH;
+    float *C = data + (size_t)2 * SIZE * DEPTH;
     for (int i = 0; i <= REPEATS; i++) { /* the first one warms up */
         double start = setup_now();
-        linalg_gemm_nt(SIZE, SIZE, SIZE, 1.0f, data, SIZE, data + count, SIZE, 0.0f,
-                       data + 2 * count, SIZE);
-        double rate = 2.0 * SIZE * SIZE * SIZE / (setup_now() - start);
+        linalg_gemm_nt(SIZE, SIZE, DEPTH, 1.0f, A, DEPTH, B, DEPTH, 0.0f, C, SIZE);
+        double rate = 2.0 * SIZE * SIZE * DEPTH / (setup_now() - start);
         best = rate > best ? rate : best;
     }
     free(data);
@@ -214,15 +213,9 @@ static void log_plan(const struct run *run) {
         log_message(run->ctx, LLMQ_LOG_WARNING,
                     "left out: %s, a buffer that is no weight and that loaders misread",
                     r->dropped[i]);
-    if (!run->options->sym)
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "asymmetric codes in the %s format load in transformers, SGLang and older "
-                    "vLLM only; vLLM's current kernels want symmetric ones",
-                    r->format);
-    if (run->options->bits < 4)
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "%d-bit %s files load in transformers and older vLLM only", run->options->bits,
-                    r->format);
+    const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
+    if (caveat)
+        log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
 }
 
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
@@ -246,8 +239,7 @@ cleanup:
     return status;
 }
 
-/* --- the run
- * ---------------------------------------------------------------------------------------------- */
+/* --- the run ---------------------------------------------------------------------------------- */
 
 static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     const struct plan *p = &run->plan;

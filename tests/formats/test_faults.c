@@ -2,7 +2,7 @@
  * gets LLMQ_E_MEMORY, nothing is left open and (under AddressSanitizer) nothing leaks.
  *
  * Linked with --wrap, so that the code under test allocates through the functions below. */
-#include "gptq_modules.h"
+#include "layout_modules.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -97,14 +97,16 @@ static enum llmq_status read_shards(llmq_error *err) {
 static struct qlinear module;
 static struct encoded file;
 
+static const struct layout *layout;
+
 static enum llmq_status encode_module(llmq_error *err) {
-    return layout_gptq.encode(&module, file.bytes, err);
+    return layout->encode(&module, file.bytes, err);
 }
 
 static enum llmq_status decode_module(llmq_error *err) {
-    const struct layout_config config = config_of(&layout_gptq, &module);
+    const struct layout_config config = config_of(layout, &module);
     struct qlinear back;
-    const enum llmq_status status = layout_gptq.decode(&config, file.data, &back, err);
+    const enum llmq_status status = layout->decode(&config, file.data, &back, err);
     if (status == LLMQ_OK)
         qlinear_free(&back);
     return status;
@@ -114,7 +116,7 @@ static enum llmq_status write_config(llmq_error *err) {
     static const struct layout_module modules[] = {{"m.layers.0.q_proj", {64, 64, 8, 32, true}},
                                                    {"m.layers.0.o_proj", {64, 64, 4, 32, true}}};
     const struct layout_config config = {.bits = 4, .group = 32, .sym = true};
-    struct json *root = layout_gptq.config_write(&config, modules, 2);
+    struct json *root = layout->config_write(&config, modules, 2);
     char *text = root ? json_print(root, false) : NULL;
     const enum llmq_status status = text ? LLMQ_OK : LLMQ_E_MEMORY;
     (void)err;
@@ -134,8 +136,9 @@ END_TEST
 
 START_TEST(the_gptq_layout_reports_every_failed_allocation) {
     uint64_t seed = 20260827;
+    layout = &layout_gptq;
     random_module(&(struct module_shape){64, 64, 32, 4, false, 1}, &seed, &module);
-    make_room(&layout_gptq, &module, &file);
+    make_room(layout, &module, &file);
     fail_each(encode_module);
     ((int32_t *)file.bytes[G_IDX])[0] = 1; /* a map that has to be kept */
     fail_each(decode_module);
@@ -145,12 +148,28 @@ START_TEST(the_gptq_layout_reports_every_failed_allocation) {
 }
 END_TEST
 
+/* Their encoders allocate nothing, and their configs only what the JSON library does. */
+START_TEST(other_layouts_report_every_failed_allocation) {
+    static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors};
+    uint64_t seed = 20260828;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        layout = others[i];
+        random_module(&(struct module_shape){64, 64, 32, 4, false, 0}, &seed, &module);
+        encode(layout, &module, &file);
+        fail_each(decode_module);
+        qlinear_free(&module);
+        encoded_free(&file);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("format faults");
     TCase *tests = tcase_create("memory");
     tcase_add_checked_fixture(tests, scratch_setup, scratch_teardown);
     tcase_add_test(tests, the_container_reports_every_failed_allocation);
     tcase_add_test(tests, the_gptq_layout_reports_every_failed_allocation);
+    tcase_add_test(tests, other_layouts_report_every_failed_allocation);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -1,6 +1,6 @@
 /* Writing the GPTQ layouts: golden vectors of the format description, zero points of both versions,
  * round trips, and what is refused. */
-#include "gptq_modules.h"
+#include "layout_modules.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -10,21 +10,6 @@
 
 static llmq_error err;
 static uint64_t seed = 20260823; /* printed by main */
-
-/* The module of the golden vectors: N = 64, K = 256, groups of 64. */
-static void golden(int bits, bool sym, struct qlinear *q) {
-    const int m = 1 << bits;
-    ck_assert_ok(qlinear_alloc(64, 256, bits, 64, q, &err), &err);
-    q->sym = sym;
-    for (int n = 0; n < 64; n++) {
-        for (int k = 0; k < 256; k++)
-            q->codes[n * 256 + k] = (uint8_t)((7 * n + 13 * k + (n * k) % 5) % m);
-        for (int g = 0; g < 4; g++) {
-            q->scales[n * 4 + g] = (float)(1 + (n + 3 * g) % 127) / 8192.0f;
-            q->zeros[n * 4 + g] = (uint8_t)(sym ? m / 2 : 1 + (3 * n + 5 * g) % (m - 1));
-        }
-    }
-}
 
 /* --- golden vectors --------------------------------------------------------------------------- */
 
@@ -56,12 +41,6 @@ static const struct {
 static const char golden_scales[] =
     "c676a2b043db2fa9390739ab07411864de0bd47258c60a4f5a2ff61c72a8e7c1";
 
-static void check_hash(const struct encoded *e, int tensor, const char *expected) {
-    char found[65];
-    sha256_hex(e->bytes[tensor], (size_t)e->data[tensor].nbytes, found);
-    ck_assert_str_eq(found, expected);
-}
-
 START_TEST(sha256_of_abc_is_the_published_one) {
     char hash[65];
     sha256_hex("abc", 3, hash);
@@ -79,7 +58,7 @@ START_TEST(golden_vectors_are_reproduced) {
             const struct layout *layout = version ? &layout_gptq_v2 : &layout_gptq;
             struct qlinear q, back;
             struct encoded e;
-            golden(vectors[_i].bits, sym, &q);
+            golden_module(vectors[_i].bits, sym, &q);
             encode(layout, &q, &e);
             check_hash(&e, QWEIGHT, vectors[_i].qweight);
             check_hash(&e, QZEROS, zeros[version][sym]);

@@ -220,7 +220,7 @@ START_TEST(other_formats_are_unsupported_by_name) {
     static const struct {
         const char *text, *part;
     } cases[] = {
-        {"{\"quant_method\":\"awq\",\"bits\":4}", "quant_method 'awq'"},
+        {"{\"quant_method\":\"hqq\",\"bits\":4}", "quant_method 'hqq'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "format 'gptq_p'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"marlin\"}", "format 'marlin'"},
         {"{\"quant_method\":\"gptq\",\"is_marlin_format\":true}", "quant_method 'gptq'"},

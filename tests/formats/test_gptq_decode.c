@@ -1,5 +1,5 @@
 /* Reading the GPTQ layouts: what files by other tools may look like, and what is refused. */
-#include "gptq_modules.h"
+#include "layout_modules.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -93,8 +93,7 @@ static double perplexity(const char *model, bool dequantize) {
     return r.nll;
 }
 
-/* --- what is written
- * ------------------------------------------------------------------------------------------ */
+/* --- what is written -------------------------------------------------------------------------- */
 
 START_TEST(results_load_and_packed_equals_dequantized) {
     static const int bits[] = {2, 3, 4, 8};
@@ -201,8 +200,7 @@ START_TEST(inspect_counts_weights_not_words) {
 }
 END_TEST
 
-/* --- the same bytes
- * ------------------------------------------------------------------------------------------- */
+/* --- the same bytes --------------------------------------------------------------------------- */
 
 START_TEST(threads_sharding_of_work_and_spilling_change_nothing) {
     llmq_error err = {0};
@@ -283,8 +281,7 @@ START_TEST(damage_in_the_interrupted_run_is_noticed) {
 }
 END_TEST
 
-/* --- what is refused
- * ------------------------------------------------------------------------------------------ */
+/* --- what is refused -------------------------------------------------------------------------- */
 
 static void assert_refused(llmq_quantize_options o, enum llmq_status status, const char *part) {
     llmq_error err = {0};
@@ -306,6 +303,18 @@ START_TEST(wrong_requests_fail_before_anything_is_written) {
     o = options(LLMQ_METHOD_GPTQ);
     o.format = "exl2";
     assert_refused(o, LLMQ_E_USAGE, "exl2");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.format = "awq";
+    o.bits = 8;
+    assert_refused(o, LLMQ_E_UNSUPPORTED, "expected 4 bits for the awq format, found 8");
+    o.bits = 4;
+    o.group = 128;
+    o.group_auto_fit = true;
+    assert_refused(o, LLMQ_E_UNSUPPORTED, "awq files hold one group size");
+    o = options(LLMQ_METHOD_GPTQ);
+    o.format = "compressed-tensors";
+    o.bits = 3;
+    assert_refused(o, LLMQ_E_UNSUPPORTED, "expected 4 or 8 bits");
     o = options(LLMQ_METHOD_GPTQ);
     o.calib = "/nowhere.json";
     assert_refused(o, LLMQ_E_NOT_FOUND, "/nowhere.json");

@@ -1,6 +1,6 @@
-/* Modules and their encoded tensors, for the suites of the GPTQ layouts. */
-#ifndef LLMQ_TESTS_FORMATS_GPTQ_MODULES_H
-#define LLMQ_TESTS_FORMATS_GPTQ_MODULES_H
+/* Modules and their encoded tensors, for the suites of the layouts. */
+#ifndef LLMQ_TESTS_FORMATS_LAYOUT_MODULES_H
+#define LLMQ_TESTS_FORMATS_LAYOUT_MODULES_H
 
 #include "formats/layout.h"
 #include "support.h"
@@ -18,6 +18,7 @@ struct encoded {
 /* Buffers for a module, filled with a pattern, since encode has to write every byte. */
 void make_room(const struct layout *layout, const struct qlinear *q, struct encoded *e);
 
+/* Encode a module that the layout accepts. */
 void encode(const struct layout *layout, const struct qlinear *q, struct encoded *e);
 void encoded_free(struct encoded *e);
 
@@ -30,6 +31,12 @@ struct module_shape {
     int zmin;
 };
 void random_module(const struct module_shape *shape, uint64_t *seed, struct qlinear *q);
+
+/* The module of the golden vectors: N = 64, K = 256, groups of 64. The caller frees q. */
+void golden_module(int bits, bool sym, struct qlinear *q);
+
+/* The tensor's bytes have this SHA-256. */
+void check_hash(const struct encoded *e, int tensor, const char *expected);
 
 /* The config of a checkpoint whose modules are all like q. */
 struct layout_config config_of(const struct layout *layout, const struct qlinear *q);
