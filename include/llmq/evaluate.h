@@ -1,4 +1,5 @@
-/* Measuring a checkpoint, original or quantized: perplexity and per-token log-probabilities. */
+/* Measuring a checkpoint, original or quantized: perplexity, per-token log-probabilities, and the
+ * distance between two checkpoints. */
 #ifndef LLMQ_EVALUATE_H
 #define LLMQ_EVALUATE_H
 
@@ -53,8 +54,56 @@ LLMQ_NODISCARD enum llmq_status llmq_score(const char *model, const int32_t *ids
                                            const char *logits_path, const llmq_context *ctx,
                                            double *logprobs, llmq_error *err);
 
+typedef struct llmq_compare_options {
+    const char *model;     /* usually quantized */
+    const char *reference; /* usually the original; its tokenizer reads the text */
+    const char *text;      /* as in llmq_eval_options */
+    int64_t ctx;           /* tokens per window; 0: the shorter context of the two, at most 2048 */
+    int64_t max_tokens;    /* 0: all */
+    enum llmq_convention convention;
+} llmq_compare_options;
+
+void llmq_compare_options_init(llmq_compare_options *options);
+
+/* A token and how far apart the two predictions of it are. */
+typedef struct llmq_divergent_token {
+    int64_t window;   /* counted from 0 */
+    int64_t position; /* of the predicted token in its window, counted from 0 */
+    int32_t token;    /* its id */
+    double kl;        /* nats */
+} llmq_divergent_token;
+
+#define LLMQ_COMPARE_WORST 5
+
+/* Differences are model - reference. Standard errors take windows as the sampling unit. */
+typedef struct llmq_compare_result {
+    double kl_mean;           /* KL(reference || model) per scored token, nats */
+    double kl_stderr;         /* standard error of kl_mean */
+    double kl_median, kl_p99; /* quantiles over tokens */
+    double top1_agreement;    /* fraction of tokens where both find the same token most likely */
+    double delta_nll;         /* nll of the model - nll of the reference */
+    double delta_nll_stderr;  /* of the paired difference: smaller than the errors of each nll */
+    double ppl, ppl_reference;
+    int64_t tokens; /* scored */
+    int64_t windows;
+    int64_t ctx; /* longest window */
+    enum llmq_convention convention;
+    llmq_divergent_token worst[LLMQ_COMPARE_WORST]; /* largest KL first */
+    size_t worst_count;
+    double seconds;
+    uint64_t peak_rss_bytes;
+} llmq_compare_result;
+
+/* How far a model's predictions are from a reference's on the same text. The models, packed or
+ * plain, run one after the other, one block in memory at a time. LLMQ_E_USAGE when their
+ * vocabularies differ, or when the text needs a tokenizer that the reference does not have. */
+LLMQ_NODISCARD enum llmq_status llmq_compare(const llmq_compare_options *options,
+                                             const llmq_context *ctx, llmq_compare_result *result,
+                                             llmq_error *err);
+
 /* Results as JSON objects; the caller frees the text, NULL when memory is short. */
 char *llmq_eval_json(const llmq_eval_result *result);
+char *llmq_compare_json(const llmq_compare_result *result);
 char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs);
 char *llmq_ids_json(const int32_t *ids, size_t count);
 

@@ -17,12 +17,6 @@ struct eval_args {
     double max_ppl;
 };
 
-static const struct choice conventions[] = {
-    {"gptq", LLMQ_CONVENTION_GPTQ},
-    {"llamacpp", LLMQ_CONVENTION_LLAMACPP},
-    {NULL, 0},
-};
-
 static const struct option eval_options[] = {
     {.name = "model",
      .kind = OPTION_TEXT,
@@ -60,7 +54,7 @@ static const struct option eval_options[] = {
      .value = "gptq|llamacpp",
      .help = "tokens that count: all but the first of each window, as in the GPTQ and AWQ papers, "
              "or the second half of each window, as in llama.cpp",
-     .choices = conventions},
+     .choices = convention_choices},
     {.name = "dequantize",
      .kind = OPTION_ON,
      .offset = offsetof(struct eval_args, dequantize),

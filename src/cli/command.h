@@ -44,7 +44,7 @@ struct command {
     bool (*resumable)(const void *args);
 };
 
-extern const struct command command_gptq, command_rtn, command_eval, command_score,
+extern const struct command command_gptq, command_rtn, command_eval, command_compare, command_score,
     command_tokenize, command_inspect;
 
 /* All subcommands in the order of the help text, then NULL. */
@@ -54,6 +54,9 @@ extern const struct command *const commands[];
  * struct common_args. */
 extern const struct option output_options[];
 extern const struct option run_options[];
+
+/* Values of --convention: enum llmq_convention. */
+extern const struct choice convention_choices[];
 
 /* The command of that name, or NULL. */
 const struct command *command_find(const char *name);

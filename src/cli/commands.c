@@ -4,9 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "llmq/evaluate.h"
+
 const struct command *const commands[] = {
-    &command_gptq,     &command_rtn,     &command_eval, &command_score,
-    &command_tokenize, &command_inspect, NULL,
+    &command_gptq,  &command_rtn,      &command_eval,    &command_compare,
+    &command_score, &command_tokenize, &command_inspect, NULL,
+};
+
+const struct choice convention_choices[] = {
+    {"gptq", LLMQ_CONVENTION_GPTQ},
+    {"llamacpp", LLMQ_CONVENTION_LLAMACPP},
+    {NULL, 0},
 };
 
 const struct option output_options[] = {

@@ -86,7 +86,7 @@ bool generate_markdown(void) {
     for (const struct command *const *c = commands; *c; c++)
         if (!print_command(c))
             return false;
-    fputs("\n### Running `gptq`, `rtn`, `eval` and `score`\n\n" TABLE_HEAD, stdout);
+    fputs("\n### Running `gptq`, `rtn`, `eval`, `compare` and `score`\n\n" TABLE_HEAD, stdout);
     print_options(run_options, &none);
     fputs("\n### Output of every command\n\n" TABLE_HEAD, stdout);
     print_options(output_options, &none);

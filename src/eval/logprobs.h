@@ -1,5 +1,4 @@
-/* Log-probabilities of every token of a corpus, layer-major: all windows go through block 0, then
- * block 1, ...; each weight is read once and one block is in memory at a time. */
+/* Log-probabilities of every token of a corpus, and their mean. Layer-major as hidden.h. */
 #ifndef LLMQ_EVAL_LOGPROBS_H
 #define LLMQ_EVAL_LOGPROBS_H
 
@@ -26,6 +25,10 @@ struct eval_mean {
 
 /* GPTQ: every token but a window's first counts. LLAMACPP: the second half of each window. */
 enum eval_convention { EVAL_GPTQ, EVAL_LLAMACPP };
+
+/* The entries of a window of `length` tokens that count are [eval_first_scored, length - 1): entry
+ * t scores token t + 1. */
+int64_t eval_first_scored(int64_t length, enum eval_convention convention);
 
 /* The windows are the sampling unit: S_w the NLL of window w over n_w tokens, nll = sum S / sum n,
  * standard error from the spread of S_w - nll n_w (ratio estimator). */

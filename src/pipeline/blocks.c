@@ -17,8 +17,7 @@
 #include "pipeline/run.h"
 #include "quant/quant.h"
 
-/* --- one module
- * -------------------------------------------------------------------------------------------- */
+/* --- one module ------------------------------------------------------------------------------- */
 
 static struct quant_grid grid_of(const struct run *run, const struct quant_shape *shape) {
     struct quant_grid grid = {.bits = shape->bits,
@@ -196,8 +195,7 @@ cleanup:
     return status;
 }
 
-/* --- blocks an interrupted run finished
- * ------------------------------------------------------------------------ */
+/* --- blocks an interrupted run finished ------------------------------------------------------- */
 
 /* The stored block, checked, takes the source's place in the calibration stream. */
 static enum llmq_status replay_block(struct run *run, const struct model *stored, int64_t index,

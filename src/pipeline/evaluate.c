@@ -12,20 +12,10 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "eval/logprobs.h"
-#include "llmq/model.h"
 #include "pipeline/setup.h"
 
 void llmq_eval_options_init(llmq_eval_options *options) {
     *options = (llmq_eval_options){.convention = LLMQ_CONVENTION_GPTQ};
-}
-
-static enum llmq_status open_resolved(const char *spec, struct model *m, llmq_error *err) {
-    char *dir = NULL;
-    enum llmq_status status = llmq_model_resolve(spec, &dir, err);
-    if (status == LLMQ_OK)
-        status = model_open(dir, m, err);
-    free(dir);
-    return status;
 }
 
 enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
@@ -40,7 +30,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(open_resolved(options->model, &m, err));
+    LLMQ_TRY(setup_model(options->model, &m, err));
     struct corpus_options cut = {.window = options->ctx ? options->ctx : setup_context(&m.config),
                                  .max_tokens = options->max_tokens};
     LLMQ_TRY(setup_corpus(&m, text, &cut, &corpus, err));
@@ -141,7 +131,7 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     float *logits = NULL;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(open_resolved(model, &m, err));
+    LLMQ_TRY(setup_model(model, &m, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
     scores = calloc(count, sizeof *scores);
     if (logits_path)

@@ -100,8 +100,7 @@ enum llmq_status journal_remove(const char *dir, llmq_error *err) {
     return status;
 }
 
-/* --- reading back
- * ------------------------------------------------------------------------------------------- */
+/* --- reading back ----------------------------------------------------------------------------- */
 
 struct reader {
     struct journal_blocks *blocks;

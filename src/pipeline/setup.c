@@ -41,6 +41,15 @@ enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {
     return LLMQ_OK;
 }
 
+enum llmq_status setup_model(const char *spec, struct model *m, llmq_error *err) {
+    char *dir = NULL;
+    enum llmq_status status = llmq_model_resolve(spec, &dir, err);
+    if (status == LLMQ_OK)
+        status = model_open(dir, m, err);
+    free(dir);
+    return status;
+}
+
 int64_t setup_context(const struct model_config *config) {
     return config->max_positions < DEFAULT_CONTEXT ? config->max_positions : DEFAULT_CONTEXT;
 }
@@ -63,12 +72,12 @@ const char *setup_bundled_text(enum bundled_text which, llmq_error *err) {
     return NULL;
 }
 
-static bool needs_tokenizer(const char *path) {
+bool setup_needs_tokenizer(const char *path) {
     const char *dot = strrchr(path_base(path), '.');
     return !dot || strcmp(dot, ".json") != 0;
 }
 
-static enum llmq_status load_tokenizer(const char *dir, struct tokenizer **tok, llmq_error *err) {
+enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok, llmq_error *err) {
     char *path = path_join(dir, "tokenizer.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
@@ -77,21 +86,27 @@ static enum llmq_status load_tokenizer(const char *dir, struct tokenizer **tok, 
     return status;
 }
 
+enum llmq_status setup_check_windows(const struct model *m, const char *path,
+                                     const struct corpus *corpus, llmq_error *err) {
+    if (corpus->max_len <= m->config.max_positions || m->config.rope.type == ROPE_DYNAMIC)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_USAGE,
+                     "%s: windows of %" PRId64 " tokens; the model was trained for %" PRId64, path,
+                     corpus->max_len, m->config.max_positions);
+}
+
 enum llmq_status setup_corpus(const struct model *m, const char *path,
                               const struct corpus_options *options, struct corpus *out,
                               llmq_error *err) {
     struct tokenizer *tok = NULL;
     enum llmq_status status = LLMQ_OK;
     *out = (struct corpus){0};
-    if (needs_tokenizer(path))
-        LLMQ_TRY(load_tokenizer(m->dir, &tok, err));
+    if (setup_needs_tokenizer(path))
+        LLMQ_TRY(setup_tokenizer(m->dir, &tok, err));
     LLMQ_TRY(corpus_load(path, tok, m->config.vocab, options, out, err));
-    if (out->max_len > m->config.max_positions && m->config.rope.type != ROPE_DYNAMIC) {
-        status = error_set(err, LLMQ_E_USAGE,
-                           "%s: windows of %" PRId64 " tokens; the model was trained for %" PRId64,
-                           path, out->max_len, m->config.max_positions);
+    status = setup_check_windows(m, path, out, err);
+    if (status != LLMQ_OK)
         corpus_free(out);
-    }
 cleanup:
     tokenizer_free(&tok);
     return status;
@@ -104,7 +119,7 @@ enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len, 
     struct id_list list = {0};
     char *dir = NULL;
     LLMQ_TRY(llmq_model_resolve(model, &dir, err));
-    LLMQ_TRY(load_tokenizer(dir, &tok, err));
+    LLMQ_TRY(setup_tokenizer(dir, &tok, err));
     LLMQ_TRY(tokenizer_encode(tok, text, len, add_special, &list, err));
     *ids = list.ids;
     *count = list.count;

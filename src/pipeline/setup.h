@@ -2,13 +2,19 @@
 #ifndef LLMQ_PIPELINE_SETUP_H
 #define LLMQ_PIPELINE_SETUP_H
 
+#include <stdbool.h>
+
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "text/corpus.h"
+#include "text/tokenizer.h"
 
 /* Threads, kernels and BLAS. LLMQ_E_USAGE for an unknown LLMQ_CPU. */
 LLMQ_NODISCARD enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err);
+
+/* Open the model that `spec` names, see llmq_model_resolve. Release with model_close. */
+LLMQ_NODISCARD enum llmq_status setup_model(const char *spec, struct model *m, llmq_error *err);
 
 /* Tokens per window when the user names none: the model's context, at most 2048. */
 int64_t setup_context(const struct model_config *config);
@@ -18,6 +24,17 @@ int64_t setup_context(const struct model_config *config);
 LLMQ_NODISCARD enum llmq_status setup_corpus(const struct model *m, const char *path,
                                              const struct corpus_options *options,
                                              struct corpus *out, llmq_error *err);
+
+/* LLMQ_E_USAGE when the corpus at `path` has windows longer than the model can read. */
+LLMQ_NODISCARD enum llmq_status setup_check_windows(const struct model *m, const char *path,
+                                                    const struct corpus *corpus, llmq_error *err);
+
+/* Does reading this file take a tokenizer? Windows of token ids do not. */
+bool setup_needs_tokenizer(const char *path);
+
+/* Load the tokenizer.json of a model folder; LLMQ_E_NOT_FOUND when it has none. */
+LLMQ_NODISCARD enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok,
+                                                llmq_error *err);
 
 /* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
 enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };

@@ -176,6 +176,33 @@ expect_json group 128
 run eval --model rtn --text "$demo/eval.txt" $few --json
 expect_code 0
 
+# --- compare ---
+
+pair="--model rtn --reference $demo --text $demo/eval.txt --ctx 128 --max-tokens 512 -q"
+
+test_case "compare --json has its keys"
+# shellcheck disable=SC2086 # $pair is a list of words
+run compare $pair --json
+expect_code 0
+expect_no_stderr
+expect_json_paths kl_mean kl_median kl_p99 top1_agreement delta_nll delta_nll_stderr ppl \
+    ppl_reference worst.0.window worst.0.position worst.0.token worst.0.kl
+expect_json schema 1
+expect_json tokens $((4 * 127))
+expect_json worst 5
+
+test_case "mean KL divergence above --max-kl: the result is printed and the exit code is 1"
+# shellcheck disable=SC2086
+run compare $pair --max-kl 0
+expect_code 1
+expect_stdout "KL divergence from the reference"
+expect_stderr "is above the limit 0"
+
+test_case "a model compared with itself is within --max-kl 0"
+run compare --model "$demo" --reference "$demo" --ctx 128 --max-tokens 256 --max-kl 0 -q
+expect_code 0
+expect_stdout "same top-1  100.00 %"
+
 test_case "an existing result is refused without --force: it stays as it is"
 cp rtn/model.safetensors before
 run rtn --model "$demo" --out rtn --bits 8 -q

@@ -45,7 +45,7 @@ wrong "--force takes no value" "" gptq --force=1
 # Words out of a list.
 wrong "--act-order: 'stattic' is none of none|static|group-aware" "did you mean --act-order static?" \
     gptq --act-order stattic
-wrong "--format: 'gptq-v2' is none of gptq|gptq_v2" "did you mean --format gptq_v2?" \
+wrong "--format: 'gptq-v2' is none of gptq|gptq_v2|awq|compressed-tensors" "did you mean --format gptq_v2?" \
     rtn --format gptq-v2
 wrong "--convention: 'llama.cpp' is none of gptq|llamacpp" "did you mean --convention llamacpp?" \
     eval --convention llama.cpp
@@ -64,6 +64,7 @@ wrong "--damp: 'nan' is not a number" "" gptq --damp nan
 wrong "--damp: '0x1p-4' is not a number" "" gptq --damp 0x1p-4
 wrong "--damp: -0.5 is out of range; expected 0 to 1" "" gptq --damp -0.5
 wrong "--max-ppl: 'ten' is not a number" "" eval --max-ppl ten
+wrong "--max-kl: -1 is out of range; expected 0 to" "" compare --max-kl -1
 
 # Sizes.
 wrong "--max-mem: '12Q' is not a size" "" gptq --max-mem 12Q
@@ -83,6 +84,7 @@ wrong "--group: 'auto-fitting' is not a group size" "" gptq --group auto-fitting
 # What is required, and arguments nobody expects.
 wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
 wrong "score needs --ids 1,2,3" "'llmq score --help' explains it" score --model m
+wrong "compare needs --reference R" "'llmq compare --help' explains it" compare --model m
 wrong "inspect needs M" "'llmq inspect --help' explains it" inspect --json
 wrong "gptq does not expect the argument 'm'" "the model is given as --model m" gptq m
 wrong "inspect does not expect the argument 'n'" "" inspect m n

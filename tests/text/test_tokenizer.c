@@ -44,7 +44,7 @@ static const char *or_null(const char *json) {
     return json ? json : "null";
 }
 
-/* --- how components cut --- */
+/* --- how components cut ----------------------------------------------------------------------- */
 
 /* Each case is a tokenizer whose vocabulary is exactly the tokens expected and "?" for everything
  * else, with ignore_merges: a piece that is cut anywhere else shows as question marks. */
@@ -179,7 +179,7 @@ START_TEST(test_component_cuts_as_the_reference_does) {
 }
 END_TEST
 
-/* --- the model --- */
+/* --- the model -------------------------------------------------------------------------------- */
 
 START_TEST(test_merges_go_by_rank_then_left_to_right) {
     static const char vocab[] = "\"a\":0,\"b\":1,\"c\":2,\"bc\":3,\"ab\":4,\"aa\":5,\"abc\":6";
@@ -240,7 +240,7 @@ START_TEST(test_unknown_token_missing_is_an_error_only_when_needed) {
 }
 END_TEST
 
-/* --- against a naive implementation --- */
+/* --- against a naive implementation ----------------------------------------------------------- */
 
 enum { LETTERS = 5, TOKENS_MAX = 60, NAIVE_MAX = 300 };
 
@@ -350,7 +350,7 @@ START_TEST(test_a_megabyte_without_a_cut_is_encoded) {
 }
 END_TEST
 
-/* --- special tokens, ids, text --- */
+/* --- special tokens, ids, text ---------------------------------------------------------------- */
 
 START_TEST(test_postprocessor_adds_special_tokens_only_when_asked) {
     static const struct {

@@ -1,0 +1,172 @@
+/* llmq compare: how far a checkpoint's predictions are from another's. */
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/progress.h"
+#include "llmq/evaluate.h"
+
+struct compare_args {
+    struct common_args common;
+    const char *model;
+    const char *reference;
+    const char *text;
+    int64_t ctx;
+    int64_t max_tokens;
+    int convention;
+    double max_kl; /* below 0: no limit */
+};
+
+static const struct option compare_options[] = {
+    {.name = "model",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct compare_args, model),
+     .value = "M",
+     .help = "folder of the checkpoint to judge, or a name to look up",
+     .source = VALUE_FOLDER,
+     .required = true},
+    {.name = "reference",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct compare_args, reference),
+     .value = "R",
+     .help = "the checkpoint to judge it by, usually the original; its tokenizer reads the text",
+     .source = VALUE_FOLDER,
+     .required = true},
+    {.name = "text",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct compare_args, text),
+     .value = "FILE",
+     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
+     .absent = "the English text bundled with llmq",
+     .source = VALUE_FILE},
+    {.name = "ctx",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct compare_args, ctx),
+     .value = "N",
+     .help = "tokens per window",
+     .absent = "the shorter context of the two models, at most 2048",
+     .min = 2,
+     .max = 1 << 24},
+    {.name = "max-tokens",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct compare_args, max_tokens),
+     .value = "N",
+     .help = "read only the first N tokens",
+     .absent = "all",
+     .min = 2,
+     .max = 1e15},
+    {.name = "convention",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct compare_args, convention),
+     .value = "gptq|llamacpp",
+     .help = "tokens that count: all but the first of each window, or the second half of each "
+             "window",
+     .choices = convention_choices},
+    {.name = "max-kl",
+     .kind = OPTION_REAL,
+     .offset = offsetof(struct compare_args, max_kl),
+     .value = "X",
+     .help = "exit with 1 when the mean KL divergence is above X nats",
+     .absent = "no limit",
+     .min = 0,
+     .max = 1e300},
+    {.name = NULL},
+};
+
+static const struct option_group groups[] = {
+    {"Options", compare_options},
+    {"Running", run_options},
+    {"Output", output_options},
+    {NULL, NULL},
+};
+
+static void compare_init(void *args) {
+    struct compare_args *a = args;
+    llmq_compare_options defaults;
+    llmq_compare_options_init(&defaults);
+    a->ctx = defaults.ctx;
+    a->max_tokens = defaults.max_tokens;
+    a->convention = (int)defaults.convention;
+    a->max_kl = -1;
+}
+
+static void print_worst(const llmq_compare_result *r) {
+    printf("  worst       window  position   token  nats\n");
+    for (size_t i = 0; i < r->worst_count; i++) {
+        const llmq_divergent_token *t = &r->worst[i];
+        printf("              %6lld %9lld %7ld  %.4f\n", (long long)t->window,
+               (long long)t->position, (long)t->token, t->kl);
+    }
+}
+
+static void print_result(const llmq_compare_result *r) {
+    char memory[CONSOLE_TEXT], time[CONSOLE_TEXT];
+    printf("KL divergence from the reference %.6f ± %.6f nats per token\n", r->kl_mean,
+           r->kl_stderr);
+    printf("  median      %.6f, 99th percentile %.6f\n", r->kl_median, r->kl_p99);
+    printf("  same top-1  %.2f %% of tokens\n", 100 * r->top1_agreement);
+    printf("  nll         %+.6f ± %.6f nats per token\n", r->delta_nll, r->delta_nll_stderr);
+    printf("  perplexity  %.4f, reference %.4f\n", r->ppl, r->ppl_reference);
+    print_worst(r);
+    printf("  convention  %s\n", r->convention == LLMQ_CONVENTION_GPTQ ? "gptq" : "llamacpp");
+    printf("  tokens      %lld in %lld windows of up to %lld\n", (long long)r->tokens,
+           (long long)r->windows, (long long)r->ctx);
+    printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),
+           console_bytes(r->peak_rss_bytes, memory));
+}
+
+static enum llmq_status check_limit(const struct compare_args *a, const llmq_compare_result *r,
+                                    llmq_error *err) {
+    /* Written so that a NaN does not pass. */
+    if (a->max_kl < 0 || r->kl_mean <= a->max_kl)
+        return LLMQ_OK;
+    return cli_fail(err, LLMQ_E_CHECK, "mean KL divergence %.6g is above the limit %g", r->kl_mean,
+                    a->max_kl);
+}
+
+static enum llmq_status compare_run(const void *args, const volatile sig_atomic_t *interrupt,
+                                    llmq_error *err) {
+    const struct compare_args *a = args;
+    llmq_compare_options options;
+    llmq_compare_options_init(&options);
+    options.model = a->model;
+    options.reference = a->reference;
+    options.text = a->text;
+    options.ctx = a->ctx;
+    options.max_tokens = a->max_tokens;
+    options.convention = (enum llmq_convention)a->convention;
+
+    struct progress progress;
+    llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
+    llmq_compare_result result = {0};
+    enum llmq_status status = llmq_compare(&options, &ctx, &result, err);
+    progress_end(&progress);
+    if (status != LLMQ_OK)
+        return status;
+    if (!a->common.json)
+        print_result(&result);
+    else
+        status = console_json(llmq_compare_json(&result), err);
+    return status == LLMQ_OK ? check_limit(a, &result, err) : status;
+}
+
+const struct command command_compare = {
+    .name = "compare",
+    .summary = "measure how far a checkpoint's predictions are from those of another",
+    .synopsis = "compare --model M --reference R [--text FILE] [options]",
+    .description =
+        "Runs both checkpoints over the same windows, block by block, and compares their "
+        "predictions of every token: the KL divergence from the reference to the model in nats "
+        "(mean, median, 99th percentile and the worst tokens), how often both find the same token "
+        "most likely, and the difference of their negative log-likelihoods with the standard error "
+        "of the paired difference.\n\n"
+        "Packed weights are multiplied as they are. Both checkpoints need the same vocabulary.",
+    .examples = {{"llmq compare --model demo-gptq-w4g128 --reference models/demo",
+                  "what quantization changed"},
+                 {"llmq compare --model demo-gptq-w4g128 --reference models/demo --max-kl 0.05",
+                  "as a check with a limit"}},
+    .groups = groups,
+    .args_size = sizeof(struct compare_args),
+    .init = compare_init,
+    .run = compare_run,
+};

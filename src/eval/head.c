@@ -1,0 +1,106 @@
+/* Logits in tiles and their log-sum-exp: see head.h. */
+#include "eval/head.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "linalg/linalg.h"
+
+/* Rows of the output head in memory at a time, and rows of activations per product with them. */
+#define HEAD_ROWS  8192
+#define LOGIT_ROWS 256
+
+static int64_t at_most(int64_t count, int64_t limit) {
+    return count < limit ? count : limit;
+}
+
+enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
+                             const struct acts *hidden, struct head *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    size_t columns = (size_t)at_most(m->config.vocab, HEAD_ROWS);
+    *out = (struct head){.m = m, .corpus = corpus, .hidden = hidden};
+    LLMQ_TRY(arena_create("the output head", &out->arena, err));
+    out->weights =
+        arena_alloc(out->arena, columns * (size_t)m->config.hidden, sizeof *out->weights, err);
+    out->logits = arena_alloc(out->arena, columns * LOGIT_ROWS, sizeof *out->logits, err);
+    out->lse = arena_alloc(out->arena, (size_t)corpus->tokens_used, sizeof *out->lse, err);
+    if (!out->weights || !out->logits || !out->lse)
+        status = LLMQ_E_MEMORY;
+cleanup:
+    return status;
+}
+
+void head_free(struct head *h) {
+    arena_free(&h->arena);
+}
+
+bool head_next(const struct head *h, struct head_tile *tile) {
+    int64_t total = h->corpus->tokens_used, vocab = h->m->config.vocab;
+    tile->begin += tile->rows;
+    if (tile->begin >= total) {
+        tile->begin = 0;
+        tile->first += tile->columns;
+    }
+    tile->rows = at_most(total - tile->begin, LOGIT_ROWS);
+    tile->columns = at_most(vocab - tile->first, HEAD_ROWS);
+    return tile->first < vocab;
+}
+
+/* log(exp(a) + exp(b)) */
+static double log_add(double a, double b) {
+    double high = a > b ? a : b, low = a > b ? b : a;
+    return high + log1p(exp(low - high));
+}
+
+/* Fold the tile into the running log-sum-exp of its rows and pick the logits of next tokens. */
+static void fold_tile(const struct head *h, struct head_tile t, double *logprobs) {
+    const struct llmq_kernels *kernels = kernels_get();
+    const int32_t *ids = h->corpus->ids;
+    const float *logits = h->logits;
+    double *lse = h->lse;
+    int64_t last = h->corpus->tokens_used - 1;
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(kernels, ids, logits, t, lse, logprobs, last)
+    for (int64_t i = 0; i < t.rows; i++) {
+        const float *row = logits + i * t.columns;
+        int64_t at = t.begin + i;
+        double part = kernels->logsumexp_row(row, t.columns);
+        lse[at] = t.first == 0 ? part : log_add(lse[at], part);
+        int64_t next = at < last ? ids[at + 1] - t.first : -1;
+        if (next >= 0 && next < t.columns)
+            logprobs[at] = (double)row[next];
+    }
+}
+
+enum llmq_status head_visit(struct head *h, const struct head_tile *tile, double *logprobs,
+                            llmq_error *err) {
+    int64_t hidden = h->m->config.hidden;
+    if (tile->begin == 0) {
+        enum llmq_status status =
+            model_head_rows(h->m, tile->first, tile->first + tile->columns, h->weights, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    linalg_gemm_nt(tile->rows, tile->columns, hidden, 1.0f,
+                   acts_target(h->hidden, tile->begin, NULL), hidden, h->weights, hidden, 0.0f,
+                   h->logits, tile->columns);
+    fold_tile(h, *tile, logprobs);
+    return LLMQ_OK;
+}
+
+enum llmq_status head_finish(const struct head *h, double *logprobs, llmq_error *err) {
+    const int64_t *offsets = h->corpus->offsets;
+    for (int64_t w = 0; w < h->corpus->count; w++)
+        for (int64_t t = offsets[w]; t < offsets[w + 1]; t++) {
+            logprobs[t] = t + 1 < offsets[w + 1] ? logprobs[t] - h->lse[t] : 0.0;
+            if (!isfinite(logprobs[t]))
+                return error_set(
+                    err, LLMQ_E_NUMERIC,
+                    "window %" PRId64 ", token %" PRId64
+                    ": log-probability is not finite; the model's activations overflow",
+                    w, t - offsets[w]);
+        }
+    return LLMQ_OK;
+}

@@ -1,0 +1,52 @@
+/* The output head over every token of a corpus, tile by tile: slices of the vocabulary, and for
+ * each of them some tokens at a time, so that neither the head nor the logits are ever whole in
+ * memory. */
+#ifndef LLMQ_EVAL_HEAD_H
+#define LLMQ_EVAL_HEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "graph/acts.h"
+#include "graph/model.h"
+#include "llmq/error.h"
+#include "text/corpus.h"
+
+/* Logits of tokens [begin, begin + rows) for the ids [first, first + columns). */
+struct head_tile {
+    int64_t begin, rows, first, columns;
+};
+
+/* A model's head at work. Models that share corpus and vocabulary share their tiles. */
+struct head {
+    const struct model *m;
+    const struct corpus *corpus;
+    const struct acts *hidden; /* [tokens_used, hidden], see hidden.h */
+    struct arena *arena;
+    float *weights; /* the current slice of the head */
+    float *logits;  /* [rows, columns] of the current tile */
+    double *lse;    /* [tokens_used]: log-sum-exp of the logits so far */
+};
+
+/* The arguments must outlive the result. Release with head_free. */
+LLMQ_NODISCARD enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
+                                            const struct acts *hidden, struct head *out,
+                                            llmq_error *err);
+void head_free(struct head *h); /* accepts a zeroed struct */
+
+/* The next tile; all tokens of a slice come before the next slice. Start with a zeroed tile; false
+ * when every logit was visited. */
+bool head_next(const struct head *h, struct head_tile *tile);
+
+/* Form the tile's logits in h->logits and fold them into the scores of its tokens: logprobs
+ * [tokens_used] takes the logit of each next id when it comes by. Visit the tiles in order. */
+LLMQ_NODISCARD enum llmq_status head_visit(struct head *h, const struct head_tile *tile,
+                                           double *logprobs, llmq_error *err);
+
+/* After the last tile: logits of next ids to log-probabilities; the entry of a window's last token
+ * becomes 0. LLMQ_E_NUMERIC when an activation overflowed. */
+LLMQ_NODISCARD enum llmq_status head_finish(const struct head *h, double *logprobs,
+                                            llmq_error *err);
+
+#endif

@@ -1,0 +1,88 @@
+/* Blocks over a corpus, one after the other: see hidden.h. */
+#include "eval/hidden.h"
+
+#include <inttypes.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "graph/forward.h"
+
+/* What running the blocks needs beside the residual stream. */
+struct workspace {
+    struct forward forward;
+    struct arena *scratch, *weights;
+    float *normed, *mid;
+};
+
+static enum llmq_status workspace_create(const struct eval_job *job, struct workspace *ws,
+                                         llmq_error *err) {
+    const struct model_config *c = &job->m->config;
+    const struct corpus *corpus = job->corpus;
+    int64_t rows = batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS);
+    enum llmq_status status = LLMQ_OK;
+    *ws = (struct workspace){0};
+    LLMQ_TRY(forward_create(c, rows, corpus->max_len, &ws->forward, err));
+    LLMQ_TRY(arena_create("evaluation", &ws->scratch, err));
+    LLMQ_TRY(arena_create("a block's weights", &ws->weights, err));
+    ws->normed = arena_alloc(ws->scratch, (size_t)(rows * c->hidden), sizeof(float), err);
+    ws->mid = arena_alloc(ws->scratch, (size_t)(rows * forward_mid_width(c)), sizeof(float), err);
+    if (!ws->normed || !ws->mid)
+        status = LLMQ_E_MEMORY;
+cleanup:
+    return status;
+}
+
+static void workspace_free(struct workspace *ws) {
+    forward_free(&ws->forward);
+    arena_free(&ws->scratch);
+    arena_free(&ws->weights);
+}
+
+static enum llmq_status run_block(const struct eval_job *job, int64_t index, struct workspace *ws,
+                                  struct acts *x, llmq_error *err) {
+    const struct corpus *corpus = job->corpus;
+    enum llmq_status status = LLMQ_OK;
+    struct block block = {0};
+    LLMQ_TRY(model_load_block(job->m, index, job->mode, ws->weights, &block, err));
+    for (struct batch b = {0}; batch_next(corpus->offsets, corpus->count, BATCH_ROWS, &b);) {
+        LLMQ_TRY(interrupt_check(job->ctx, err));
+        float *rows = NULL;
+        LLMQ_TRY(acts_load(x, b.offsets[0], batch_rows(&b), NULL, &rows, err));
+        LLMQ_TRY(forward_block(&ws->forward, &block, &b, rows, ws->normed, ws->mid, err));
+    }
+cleanup:
+    block_release(&block);
+    arena_reset(ws->weights);
+    return status;
+}
+
+static enum llmq_status final_norm(const struct eval_job *job, struct workspace *ws, struct acts *x,
+                                   llmq_error *err) {
+    float *norm = arena_alloc(ws->weights, (size_t)job->m->config.hidden, sizeof *norm, err);
+    if (!norm)
+        return LLMQ_E_MEMORY;
+    enum llmq_status status = model_final_norm(job->m, norm, err);
+    if (status == LLMQ_OK)
+        forward_norm(&ws->forward, norm, x->data, x->rows, x->data);
+    return status;
+}
+
+enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_error *err) {
+    const struct corpus *corpus = job->corpus;
+    int64_t blocks = job->m->config.blocks;
+    struct workspace ws = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(acts_create(corpus->tokens_used, job->m->config.hidden, NULL, out, err));
+    LLMQ_TRY(workspace_create(job, &ws, err));
+    LLMQ_TRY(model_embed(job->m, corpus->ids, corpus->tokens_used, out->data, err));
+    for (int64_t i = 0; i < blocks; i++) {
+        log_progress(job->ctx, job->done + i, job->total, "%sblock %" PRId64 "/%" PRId64, job->name,
+                     i + 1, blocks);
+        LLMQ_TRY(run_block(job, i, &ws, out, err));
+    }
+    LLMQ_TRY(final_norm(job, &ws, out, err));
+cleanup:
+    workspace_free(&ws);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* Final hidden states of every token of a corpus, layer-major: all windows go through block 0, then
+ * block 1, ...; each weight is read once and one block is in memory at a time. */
+#ifndef LLMQ_EVAL_HIDDEN_H
+#define LLMQ_EVAL_HIDDEN_H
+
+#include <stdint.h>
+
+#include "graph/acts.h"
+#include "graph/model.h"
+#include "llmq/context.h"
+#include "llmq/error.h"
+#include "text/corpus.h"
+
+/* A model to run over a corpus. */
+struct eval_job {
+    const struct model *m;
+    const struct corpus *corpus;
+    enum load_mode mode;
+    const llmq_context *ctx;
+    const char *name;    /* before "block 3/32" in the progress; "" for a model on its own */
+    int64_t done, total; /* steps of the whole run before this model's blocks, and all of them */
+};
+
+/* Residual stream behind the last block and the final norm: out [tokens_used, hidden], in memory.
+ * Release with acts_free, also after a failure. */
+LLMQ_NODISCARD enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out,
+                                            llmq_error *err);
+
+#endif
