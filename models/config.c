@@ -9,8 +9,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
-/* --- typed access
- * ----------------------------------------------------------------------------------------- */
+/* --- typed access ----------------------------------------------------------------------------- */
 
 static const struct json *value_of(const struct json *object, const char *key) {
     const struct json *v = json_get(object, key);
@@ -120,8 +119,7 @@ cleanup:
     return status;
 }
 
-/* --- sliding window
- * ----------------------------------------------------------------------------------------- */
+/* --- sliding window --------------------------------------------------------------------------- */
 
 static enum llmq_status parse_window(const struct json *json, struct model_config *c,
                                      llmq_error *err) {
@@ -157,8 +155,7 @@ cleanup:
     return status;
 }
 
-/* --- the whole
- * ---------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static enum llmq_status find_family(const struct json *json, const struct family **out,
                                     llmq_error *err) {

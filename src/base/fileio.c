@@ -144,8 +144,7 @@ enum llmq_status file_close(struct file *f, llmq_error *err) {
     return status;
 }
 
-/* --- whole files
- * ------------------------------------------------------------------------------------ */
+/* --- whole files ------------------------------------------------------------------------------ */
 
 enum llmq_status file_read(const char *path, size_t max, char **data, size_t *len,
                            llmq_error *err) {
@@ -235,8 +234,7 @@ cleanup:
     return status;
 }
 
-/* --- folders
- * ------------------------------------------------------------------------------------------ */
+/* --- folders ---------------------------------------------------------------------------------- */
 
 enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err) {
     if (mkdir(path, 0777) == 0 || (exist_ok && errno == EEXIST && path_is_dir(path)))

@@ -58,8 +58,7 @@ void json_free(struct json **root) {
     *root = NULL;
 }
 
-/* --- reading
- * -------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 enum json_type json_type(const struct json *v) {
     switch (v ? node(v)->type & 0xff : cJSON_NULL) {
@@ -129,8 +128,7 @@ bool json_as_bool(const struct json *v, bool *out) {
     return true;
 }
 
-/* --- building
- * -------------------------------------------------------------------------------------------- */
+/* --- building --------------------------------------------------------------------------------- */
 
 struct json *json_new_object(void) {
     return (struct json *)cJSON_CreateObject();
@@ -212,8 +210,7 @@ char *json_print(const struct json *v, bool pretty) {
     return spaced;
 }
 
-/* --- editing text
- * ---------------------------------------------------------------------------------------- */
+/* --- editing text ----------------------------------------------------------------------------- */
 
 /* Where a top-level member's value lies, or, when the key is absent, where to insert one. */
 struct member_span {

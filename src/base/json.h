@@ -23,7 +23,7 @@ LLMQ_NODISCARD enum llmq_status json_read(const char *path, struct json **out, l
 
 void json_free(struct json **root);
 
-/* --- reading: none of these fails; NULL nodes read as absent ------------------------------- */
+/* --- reading: none of these fails; NULL nodes read as absent ---------------------------------- */
 
 enum json_type json_type(const struct json *v); /* NULL reads as JSON_NULL */
 
@@ -44,7 +44,7 @@ bool json_as_double(const struct json *v, double *out);
 bool json_as_int64(const struct json *v, int64_t *out);
 bool json_as_bool(const struct json *v, bool *out);
 
-/* --- building: failure is sticky, json_print reports it -------------------------------------- */
+/* --- building: failure is sticky, json_print reports it --------------------------------------- */
 
 struct json *json_new_object(void);
 struct json *json_new_array(void);
@@ -66,7 +66,7 @@ struct json *json_copy(const struct json *v);
  * output has two-space indents and ends in a newline. */
 char *json_print(const struct json *v, bool pretty);
 
-/* --- editing text ---------------------------------------------------------------------------- */
+/* --- editing text ----------------------------------------------------------------------------- */
 
 /* Set a top-level member of an object given as text, keeping every other byte: unknown keys, order
  * and the spelling of numbers stay as they are. `value` is JSON text. The result is a fresh string

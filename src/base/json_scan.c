@@ -37,8 +37,7 @@ static enum llmq_status fail(const struct json_scan *s, size_t at, const char *w
     return error_set(err, LLMQ_E_INPUT, "JSON, line %zu column %zu: %s", line, column, what);
 }
 
-/* --- UTF-8
- * ---------------------------------------------------------------------------------------------- */
+/* --- UTF-8 ------------------------------------------------------------------------------------ */
 
 /* Length of the well-formed sequence at `p` (1 to 4), or 0. Ranges as in Unicode, table 3-7. */
 static size_t utf8_sequence(const unsigned char *p, size_t len) {
@@ -75,8 +74,7 @@ bool utf8_valid(const char *text, size_t len) {
     return true;
 }
 
-/* --- lexical elements
- * --------------------------------------------------------------------------------- */
+/* --- lexical elements ------------------------------------------------------------------------- */
 
 static void skip_space(struct json_scan *s) {
     while (s->pos < s->len && (s->text[s->pos] == ' ' || s->text[s->pos] == '\t' ||
@@ -204,8 +202,7 @@ static enum llmq_status scan_word(struct json_scan *s, struct json_token *token,
     return fail(s, s->pos, "expected a value", err);
 }
 
-/* --- grammar
- * -------------------------------------------------------------------------------------------- */
+/* --- grammar ---------------------------------------------------------------------------------- */
 
 static void value_done(struct json_scan *s) {
     s->state = s->depth == 0 ? EXPECT_EOF : EXPECT_COMMA_OR_END;
@@ -326,8 +323,7 @@ enum llmq_status json_scan_skip(struct json_scan *s, const struct json_token *to
     return LLMQ_OK;
 }
 
-/* --- token values
- * ---------------------------------------------------------------------------------------- */
+/* --- token values ----------------------------------------------------------------------------- */
 
 static size_t put_utf8(uint32_t c, char *out) {
     if (c < 0x80) {

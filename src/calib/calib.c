@@ -144,8 +144,7 @@ void calib_free(struct calib **c) {
     *c = NULL;
 }
 
-/* --- steps of a block on one batch: each leaves the stage's input X [rows, k]
- * ------------------------------ */
+/* --- steps of a block on one batch: each leaves the stage's input X [rows, k] ----------------- */
 
 struct step {
     struct calib *c;

@@ -35,8 +35,7 @@ int64_t forward_mid_width(const struct model_config *c) {
     return attention > c->intermediate ? attention : c->intermediate;
 }
 
-/* --- scratch
- * ---------------------------------------------------------------------------------------------- */
+/* --- scratch ---------------------------------------------------------------------------------- */
 
 static float *alloc_rows(struct forward *f, int64_t rows, int64_t width, llmq_error *err) {
     return arena_alloc(f->arena, (size_t)rows * (size_t)width, sizeof(float), err);
@@ -78,8 +77,7 @@ uint64_t forward_bytes(const struct model_config *c, int64_t max_rows, int64_t m
     return (uint64_t)(max_rows * per_row + scores + rope) * sizeof(float);
 }
 
-/* --- operations
- * ------------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 
 void forward_norm(const struct forward *f, const float *weight, const float *x, int64_t rows,
                   float *out) {

@@ -34,8 +34,7 @@ const char *model_linear_name(const struct model *m, int64_t block, enum linear_
     return block_tensor_name(m, block, m->config.family->linears[role].name, suffix, buf);
 }
 
-/* --- checked access to plain tensors
- * ----------------------------------------------------------------------- */
+/* --- checked access to plain tensors ---------------------------------------------------------- */
 
 /* The tensor, if it is there, floating and of shape [rows, cols] ([cols] when rows is 0). */
 static enum llmq_status require(const struct model *m, const char *name, int64_t rows, int64_t cols,
@@ -165,8 +164,7 @@ void model_close(struct model *m) {
     *m = (struct model){0};
 }
 
-/* --- packed linears
- * ------------------------------------------------------------------------------------------ */
+/* --- packed linears --------------------------------------------------------------------------- */
 
 /* Read the tensors of a packed module; data[i].data is malloc'ed, the caller frees. */
 static enum llmq_status read_packed(const struct model *m, int64_t block, enum linear_role role,

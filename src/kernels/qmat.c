@@ -45,7 +45,7 @@ static bool worth_threads(const struct llmq_qmat *q, int64_t m) {
     return q->n * q->k >= PARALLEL_MIN / m;
 }
 
-/* --- few rows ---------------------------------------------------------------------------- */
+/* --- few rows --------------------------------------------------------------------------------- */
 
 /* Bring x into the padded order of the columns. */
 static void gather_rows(const struct llmq_qmat *q, const float *x, int64_t m, float *out) {
@@ -85,7 +85,7 @@ static enum llmq_status matmul_few(const struct llmq_kernels *kernels, const str
     return LLMQ_OK;
 }
 
-/* --- many rows --------------------------------------------------------------------------- */
+/* --- many rows -------------------------------------------------------------------------------- */
 
 /* One call's division into tiles of activations; tile t has rows [begin(t), begin(t + 1)). */
 struct batch {

@@ -44,7 +44,7 @@ static enum llmq_status check_desc(const llmq_qmat_desc *d, llmq_error *err) {
     return LLMQ_OK;
 }
 
-/* --- columns ----------------------------------------------------------------------------- */
+/* --- columns ---------------------------------------------------------------------------------- */
 
 /* Count the columns of each group and give each group its padded place. */
 static enum llmq_status grouping_init(struct grouping *g, llmq_error *err) {
@@ -131,7 +131,7 @@ static enum llmq_status shape_init(const struct grouping *g, struct llmq_qmat *q
     return source_init(g, q, err);
 }
 
-/* --- panels ------------------------------------------------------------------------------ */
+/* --- panels ----------------------------------------------------------------------------------- */
 
 /* count * size bytes, aligned to a cache line or, when large, to a huge page. */
 static void *panel_alloc(size_t count, size_t size, size_t *total) {

@@ -46,7 +46,7 @@ bool dtype_is_float(enum dtype t);
 /* Bytes of `count` elements; false on overflow or when sub-byte elements do not end on a byte. */
 bool dtype_bytes(enum dtype t, uint64_t count, uint64_t *out);
 
-/* --- scalar conversion (round to nearest, ties to even) ------------------------------------- */
+/* --- scalar conversion (round to nearest, ties to even) --------------------------------------- */
 
 float f16_to_f32(uint16_t h);
 float bf16_to_f32(uint16_t h);

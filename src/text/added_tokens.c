@@ -46,7 +46,7 @@ struct content_index {
     size_t mask;
 };
 
-/* --- loading --- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static enum llmq_status parse_token(const struct json *value, struct added_token *t,
                                     llmq_error *err) {
@@ -227,7 +227,7 @@ const char *added_tokens_content(const struct added_tokens *a, int32_t id) {
     return id >= 0 && id < a->limit && a->by_id[id] >= 0 ? a->tokens[a->by_id[id]].content : NULL;
 }
 
-/* --- matching --- */
+/* --- matching --------------------------------------------------------------------------------- */
 
 /* First index in [lo, hi) whose needle has a byte >= `byte` at `depth`; those agree before it. */
 static size_t lower_bound(const struct needle_set *set, size_t lo, size_t hi, size_t depth,

@@ -71,7 +71,7 @@ struct bpe_scratch {
     size_t cache_mask;
 };
 
-/* --- loading --- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static enum llmq_status check_model(const struct json *model, llmq_error *err) {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -241,7 +241,7 @@ const struct vocab *bpe_vocab(const struct bpe *b) {
     return &b->vocab;
 }
 
-/* --- working memory --- */
+/* --- working memory --------------------------------------------------------------------------- */
 
 enum llmq_status bpe_scratch_create(size_t text_len, struct bpe_scratch **out, llmq_error *err) {
     struct bpe_scratch *s = calloc(1, sizeof *s);
@@ -288,7 +288,7 @@ static enum llmq_status reserve(struct bpe_scratch *s, size_t symbols, llmq_erro
     return s->cap ? LLMQ_OK : error_memory(err, "tokenizing");
 }
 
-/* --- characters to symbols --- */
+/* --- characters to symbols -------------------------------------------------------------------- */
 
 static void push_symbol(struct bpe_scratch *s, int32_t id) {
     uint32_t at = (uint32_t)s->count++;
@@ -333,7 +333,7 @@ static enum llmq_status build_symbols(const struct bpe *b, struct bpe_scratch *s
     return LLMQ_OK;
 }
 
-/* --- the heap of candidates --- */
+/* --- the heap of candidates ------------------------------------------------------------------- */
 
 static bool before(const struct candidate *a, const struct candidate *b) {
     return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
@@ -368,7 +368,7 @@ static void push_candidate(const struct bpe *b, struct bpe_scratch *s, uint32_t 
         heap_push(s, (struct candidate){m->rank, at, m->id});
 }
 
-/* --- merging --- */
+/* --- merging ---------------------------------------------------------------------------------- */
 
 /* Join the symbols of a candidate unless earlier merges made it stale. */
 static void merge_candidate(const struct bpe *b, struct bpe_scratch *s, const struct candidate *c) {

@@ -16,7 +16,7 @@
 #define CORPUS_MAX_FILE ((size_t)4 << 30)
 #define WINDOW_MIN      2 /* a window of one token predicts nothing */
 
-/* --- building the corpus --- */
+/* --- building the corpus ---------------------------------------------------------------------- */
 
 static enum llmq_status reserve_windows(struct corpus *c, size_t windows, llmq_error *err) {
     c->offsets = calloc(windows + 1, sizeof *c->offsets);
@@ -40,7 +40,7 @@ static enum llmq_status check_vocab(const struct corpus *c, int64_t vocab, llmq_
     return LLMQ_OK;
 }
 
-/* --- windows given as ids --- */
+/* --- windows given as ids --------------------------------------------------------------------- */
 
 static enum llmq_status read_window(const struct json *row, struct id_list *ids, int64_t number,
                                     llmq_error *err) {
@@ -92,7 +92,7 @@ static enum llmq_status load_windows(const char *path, const struct corpus_optio
     return status == LLMQ_OK ? status : error_prefix(err, status, "%s", path);
 }
 
-/* --- streams of tokens --- */
+/* --- streams of tokens ------------------------------------------------------------------------ */
 
 /* The value of "text" in one line of JSONL; the caller frees *text. */
 static enum llmq_status read_text_member(const char *line, size_t len, char **text,
@@ -156,7 +156,7 @@ static enum llmq_status tokenize_lines(const char *data, size_t len, const struc
     return LLMQ_OK;
 }
 
-/* --- cutting the stream --- */
+/* --- cutting the stream ----------------------------------------------------------------------- */
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t next_random(uint64_t *state) {
@@ -234,7 +234,7 @@ cleanup:
     return status;
 }
 
-/* --- the public functions --- */
+/* --- the public functions --------------------------------------------------------------------- */
 
 enum llmq_status corpus_load(const char *path, const struct tokenizer *tok, int64_t vocab,
                              const struct corpus_options *options, struct corpus *out,

@@ -35,7 +35,7 @@ struct normalizer_kind {
     enum llmq_status (*apply)(const struct normalizer *n, const struct job *job, llmq_error *err);
 };
 
-/* --- Sequence: children run one after another in normalizer_apply --- */
+/* --- Sequence: children run one after another in normalizer_apply ----------------------------- */
 
 static enum llmq_status parse_sequence(const struct json *value, struct normalizer *n,
                                        llmq_error *err) {
@@ -51,7 +51,7 @@ static enum llmq_status parse_sequence(const struct json *value, struct normaliz
     return status;
 }
 
-/* --- Prepend, Replace --- */
+/* --- Prepend, Replace ------------------------------------------------------------------------- */
 
 static enum llmq_status copy_content(const struct json *value, const char *key,
                                      struct normalizer *n, llmq_error *err) {
@@ -112,7 +112,7 @@ static enum llmq_status apply_replace(const struct normalizer *n, const struct j
     }
 }
 
-/* --- Unicode normalization forms --- */
+/* --- Unicode normalization forms -------------------------------------------------------------- */
 
 static bool is_ascii(const char *text, size_t len) {
     unsigned char all = 0;
@@ -163,7 +163,7 @@ static enum llmq_status apply_nfkd(const struct normalizer *n, const struct job 
     return normal_form(job, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, err);
 }
 
-/* --- character by character --- */
+/* --- character by character ------------------------------------------------------------------- */
 
 static enum llmq_status apply_lowercase(const struct normalizer *n, const struct job *job,
                                         llmq_error *err) {
@@ -237,7 +237,7 @@ static enum llmq_status apply_byte_level(const struct normalizer *n, const struc
     return LLMQ_OK;
 }
 
-/* --- the table --- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static const struct normalizer_kind kinds[] = {
     /* clang-format off */

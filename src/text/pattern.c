@@ -123,7 +123,7 @@ void match_scratch_free(struct match_scratch **m) {
     *m = NULL;
 }
 
-/* --- searching: each finder sets *found and the span of the next match at or after `from` --- */
+/* --- searching: each finder sets *found and the span of the next match at or after `from` ----- */
 
 static void find_literal(const struct segment_walk *w, size_t from, struct segment *out,
                          bool *found) {

@@ -36,7 +36,7 @@ static enum llmq_status parse_byte_level(const struct json *value, struct postpr
     return LLMQ_OK;
 }
 
-/* --- TemplateProcessing --- */
+/* --- TemplateProcessing ----------------------------------------------------------------------- */
 
 /* Append the ids of a special token, looked up in the template's own table. */
 static enum llmq_status push_special(const struct json *table, const char *name,
@@ -76,7 +76,7 @@ static enum llmq_status parse_template(const struct json *value, struct postproc
     return status;
 }
 
-/* --- RobertaProcessing, BertProcessing: cls, text, sep --- */
+/* --- RobertaProcessing, BertProcessing: cls, text, sep ---------------------------------------- */
 
 static enum llmq_status push_pair(const struct json *value, const char *key,
                                   struct postprocessor *p, llmq_error *err) {
@@ -98,7 +98,7 @@ cleanup:
     return status;
 }
 
-/* --- the table --- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

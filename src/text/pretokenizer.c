@@ -59,7 +59,7 @@ struct pretokenizer_kind {
     enum llmq_status (*apply)(const struct pretokenizer *p, const struct job *job, llmq_error *err);
 };
 
-/* --- Sequence: children run one after another in pretokenizer_apply --- */
+/* --- Sequence: children run one after another in pretokenizer_apply --------------------------- */
 
 static enum llmq_status parse_sequence(const struct json *value, struct pretokenizer *p,
                                        llmq_error *err) {
@@ -75,7 +75,7 @@ static enum llmq_status parse_sequence(const struct json *value, struct pretoken
     return status;
 }
 
-/* --- Split and its special cases --- */
+/* --- Split and its special cases -------------------------------------------------------------- */
 
 static const struct behavior *behavior_named(const char *name) {
     for (size_t i = 0; i < sizeof behaviors / sizeof behaviors[0]; i++)
@@ -177,7 +177,7 @@ static enum llmq_status apply_split(const struct pretokenizer *p, const struct j
     }
 }
 
-/* --- ByteLevel --- */
+/* --- ByteLevel -------------------------------------------------------------------------------- */
 
 static enum llmq_status parse_byte_level(const struct json *value, struct pretokenizer *p,
                                          llmq_error *err) {
@@ -232,7 +232,7 @@ static enum llmq_status apply_byte_level(const struct pretokenizer *p, const str
     return status;
 }
 
-/* --- Metaspace --- */
+/* --- Metaspace -------------------------------------------------------------------------------- */
 
 /* "prepend_scheme" is the newer spelling; "add_prefix_space": false the older one of "never". */
 static enum llmq_status parse_prepend(const struct json *value, struct pretokenizer *p,
@@ -318,7 +318,7 @@ static enum llmq_status apply_metaspace(const struct pretokenizer *p, const stru
     return status;
 }
 
-/* --- the table --- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static const struct pretokenizer_kind kinds[] = {
     /* clang-format off */

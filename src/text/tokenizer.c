@@ -28,7 +28,7 @@ struct tokenizer {
     int32_t vocab_size;
 };
 
-/* --- lists of ids --- */
+/* --- lists of ids ----------------------------------------------------------------------------- */
 
 enum llmq_status id_list_push(struct id_list *list, int32_t id, llmq_error *err) {
     if (list->count == list->cap) {
@@ -50,7 +50,7 @@ void id_list_free(struct id_list *list) {
     *list = (struct id_list){0};
 }
 
-/* --- loading --- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static enum llmq_status parse_parts(const struct json *root, struct tokenizer *t,
                                     struct match_scratch *scratch, llmq_error *err) {
@@ -131,7 +131,7 @@ const char *tokenizer_token(const struct tokenizer *tok, int32_t id) {
     return content ? content : vocab_token(bpe_vocab(tok->model), id);
 }
 
-/* --- encoding --- */
+/* --- encoding --------------------------------------------------------------------------------- */
 
 /* Normalize the text pieces of `in` and take out the added tokens that are looked for in normalized
  * text. */
