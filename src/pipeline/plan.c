@@ -116,7 +116,7 @@ static enum llmq_status check_groups(const struct model *m, const struct plan *p
     struct strbuf bad = {0};
     for (int64_t i = 0; i < LINEAR_COUNT && i < p->module_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
-        if (s->group != -1 && s->k % s->group != 0)
+        if (s->group > 0 && s->k % s->group != 0)
             strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
                           m->config.family->linears[p->modules[i].role].name, s->k);
     }
