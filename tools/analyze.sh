@@ -53,19 +53,28 @@ run_valgrind() {
         >/dev/null || return
     ninja -C "$build/debug" --quiet src/cli/llmq || return
     llmq=$build/debug/src/cli/llmq
+    model=tests/golden/llama-base
     out=$build/valgrind-out
+    windows=$build/windows.json
+    echo '[[5,17,3,99,42,7,64,23,8,90,11,31],[2,4,6,8,10,12,14,16,18,20,22,24]]' >"$windows"
     for arguments in \
-        "gptq --model models/demo --samples 1 --seqlen 64 --out $out --force --threads 1 -q" \
-        "eval --model $out --max-tokens 64 --ctx 64 --threads 1 -q" \
-        "inspect $out"; do
+        "gptq --model $model --group 32 --calib $windows --out $out --force --threads 1 -q" \
+        "rtn --model $model --group 32 --asym --out $out-asym --force --threads 1 -q" \
+        "eval --model $out --text $windows --threads 1 -q" \
+        "compare --model $out-asym --reference $model --text $windows --threads 1 -q" \
+        "score --model $out --ids 5,17,3,99 --threads 1 -q" \
+        "inspect $out --tensors" \
+        "tokenize --model models/demo --text models/demo/README.md"; do
         # shellcheck disable=SC2086 # words
-        LLMQ_CPU=avx2 OPENBLAS_CORETYPE=Haswell valgrind --quiet --error-exitcode=9 \
-            --leak-check=full --errors-for-leak-kinds=definite,indirect \
+        LLMQ_CPU=avx2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 valgrind --quiet \
+            --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect \
+            --errors-for-leak-kinds=definite,indirect \
             "$llmq" $arguments >/dev/null || note "valgrind: llmq $arguments"
     done
 }
 
-for tool in ${*:-cppcheck gcc clang-tidy valgrind}; do
+[ $# -gt 0 ] || set -- cppcheck gcc clang-tidy valgrind
+for tool; do
     echo "=== $tool"
     case $tool in
     cppcheck) run_cppcheck ;;
