@@ -38,12 +38,13 @@ typedef struct llmq_quantize_options {
     int64_t samples;   /* calibration windows */
     int64_t seqlen;    /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
-    double damp;          /* lambda / mean(diag H) */
-    uint64_t seed;        /* chooses the windows */
-    uint64_t max_mem;     /* bytes; 0: no limit. Activations go to a file when they must */
+    double damp;   /* lambda / mean(diag H) */
+    uint64_t seed; /* chooses the windows */
+    uint64_t
+        max_mem; /* bytes; 0: 80 % of what is available. Activations go to a file when they must */
     uint64_t shard_limit; /* bytes of tensor data per file */
     bool resume;          /* continue <out>.partial */
-    bool force;           /* replace an existing <out>, allow what few servers load */
+    bool force;           /* replace an existing <out> or <out>.partial */
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
