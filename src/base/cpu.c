@@ -14,10 +14,6 @@
 
 static const char *const level_names[] = {"ref", "avx2", "avx512", "avx512vnni"};
 
-const char *cpu_level_name(enum cpu_level level) {
-    return level_names[level];
-}
-
 static enum cpu_level detect(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();

@@ -19,8 +19,6 @@ enum cpu_level {
  * LLMQ_E_UNSUPPORTED. */
 LLMQ_NODISCARD enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err);
 
-const char *cpu_level_name(enum cpu_level level);
-
 /* Cores this process may use: affinity mask and cgroup quota (v1 and v2) both respected, >= 1. */
 int cpu_count(void);
 

@@ -182,10 +182,6 @@ void json_add_null(struct json *parent, const char *key) {
     json_add(parent, key, (struct json *)cJSON_CreateNull());
 }
 
-struct json *json_copy(const struct json *v) {
-    return (struct json *)cJSON_Duplicate(node(v), 1);
-}
-
 /* cJSON indents with tabs and puts one after each colon; strings hold none, they are escaped. */
 static char *spaces_for_tabs(const char *text) {
     struct strbuf out = {0};

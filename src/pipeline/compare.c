@@ -131,9 +131,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     LLMQ_TRY(open_models(options, &model, &reference, err));
     LLMQ_TRY(load_corpus(options, text, &pair, &corpus, err));
     LLMQ_TRY(eval_divergence(&pair, &divergence, err));
-    LLMQ_TRY(divergence_summarize(&corpus, &divergence,
-                                  options->convention == LLMQ_CONVENTION_LLAMACPP ? EVAL_LLAMACPP
-                                                                                  : EVAL_GPTQ,
+    LLMQ_TRY(divergence_summarize(&corpus, &divergence, setup_convention(options->convention),
                                   &summary, err));
     fill_result(&summary, result);
     result->windows = corpus.count;
@@ -178,8 +176,7 @@ char *llmq_compare_json(const llmq_compare_result *r) {
     json_add_int64(o, "tokens", r->tokens);
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "ctx", r->ctx);
-    json_add_string(o, "convention",
-                    r->convention == LLMQ_CONVENTION_LLAMACPP ? "llamacpp" : "gptq");
+    json_add_string(o, "convention", setup_convention_name(r->convention));
     json_add(o, "worst", worst_array(r));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);

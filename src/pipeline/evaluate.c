@@ -44,9 +44,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     }
     LLMQ_TRY(eval_logprobs(&m, &corpus, options->dequantize ? LOAD_PLAIN : LOAD_PACKED, ctx,
                            logprobs, NULL, err));
-    struct eval_mean mean =
-        eval_mean_nll(&corpus, logprobs,
-                      options->convention == LLMQ_CONVENTION_LLAMACPP ? EVAL_LLAMACPP : EVAL_GPTQ);
+    struct eval_mean mean = eval_mean_nll(&corpus, logprobs, setup_convention(options->convention));
     result->nll = mean.nll;
     result->ppl = exp(mean.nll);
     result->nll_stderr = mean.standard_error;
@@ -194,8 +192,7 @@ char *llmq_eval_json(const llmq_eval_result *r) {
     json_add_int64(o, "tokens", r->tokens);
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "ctx", r->ctx);
-    json_add_string(o, "convention",
-                    r->convention == LLMQ_CONVENTION_LLAMACPP ? "llamacpp" : "gptq");
+    json_add_string(o, "convention", setup_convention_name(r->convention));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     return print_and_free(o);

@@ -25,6 +25,14 @@ const char *llmq_blas_name(void) {
     return linalg_backend();
 }
 
+const char *setup_convention_name(enum llmq_convention convention) {
+    return convention == LLMQ_CONVENTION_LLAMACPP ? "llamacpp" : "gptq";
+}
+
+enum eval_convention setup_convention(enum llmq_convention convention) {
+    return convention == LLMQ_CONVENTION_LLAMACPP ? EVAL_LLAMACPP : EVAL_GPTQ;
+}
+
 double setup_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

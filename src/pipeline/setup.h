@@ -4,9 +4,11 @@
 
 #include <stdbool.h>
 
+#include "eval/logprobs.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "llmq/evaluate.h"
 #include "text/corpus.h"
 #include "text/tokenizer.h"
 
@@ -42,6 +44,10 @@ enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };
 /* Path of such a text (installed, or in the source tree llmq was built from); static storage. NULL
  * and an error when it is in neither place. */
 const char *setup_bundled_text(enum bundled_text which, llmq_error *err);
+
+/* A convention as JSON and the command line spell it, and as src/eval takes it. */
+const char *setup_convention_name(enum llmq_convention convention);
+enum eval_convention setup_convention(enum llmq_convention convention);
 
 /* Seconds of a monotonic clock. */
 double setup_now(void);
