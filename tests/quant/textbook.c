@@ -164,7 +164,10 @@ static double choose_level(struct walk *s, int64_t c, double scale, double zero)
         double other = s->q->codes[s->row * s->t->k + c] - zero;
         if (level != other) {
             s->trail->other_codes++;
-            double gap = fabs(level - other) > 1 ? HUGE_VAL : fabs(x - (level + other) / 2);
+            /* Beyond the half step that any choice may be off. Of a weight that is 0 but for
+             * rounding in a group of its own, all of it is: codes far apart, gap 0. */
+            double within = fmin(fmax(x, -zero), top - zero);
+            double gap = fabs(within - other) - 0.5;
             s->trail->code_gap = fmax(s->trail->code_gap, gap * scale / s->largest);
         }
         level = other;
