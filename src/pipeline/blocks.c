@@ -115,11 +115,17 @@ static enum llmq_status round_module(const struct quant_grid *grid, const float 
                                      const struct quant_shape *s, struct qlinear *q,
                                      struct quant_outcome *outcome, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    float *importance = H ? malloc((size_t)s->k * sizeof *importance) : NULL;
     *outcome = (struct quant_outcome){.method = "rtn"};
-    LLMQ_TRY(rtn_quantize(grid, W, s->n, s->k, q, err));
+    if (H && !importance)
+        LLMQ_TRY(error_memory(err, "the importance of inputs"));
+    if (H)
+        quant_importance(H, s->k, importance);
+    LLMQ_TRY(rtn_quantize(grid, W, importance, s->n, s->k, q, err));
     LLMQ_TRY(quant_error(W, q, H, &outcome->error, err));
     outcome->rtn_error = outcome->error;
 cleanup:
+    free(importance);
     return status;
 }
 

@@ -85,6 +85,8 @@ static enum llmq_status order_columns(struct gptq_factor *f, const float *H, llm
         break;
     }
     free(ranked);
+    for (int64_t i = 0; i < f->k; i++)
+        f->position[f->column[i]] = i;
     return LLMQ_OK;
 }
 
@@ -135,6 +137,14 @@ static bool diagonal_usable(const struct gptq_factor *f) {
     return true;
 }
 
+/* GPTQ's loss is the sum over columns of (w_i - quantized w_i)^2 / U_ii^2. */
+static void set_loss(const struct gptq_factor *f) {
+    for (int64_t i = 0; i < f->k; i++) {
+        double u = (double)f->U[i * f->k + i];
+        f->loss[f->column[i]] = (float)(1 / (u * u));
+    }
+}
+
 /* *usable says whether this lambda led to a factor; a status other than LLMQ_OK is not about
  * numbers. */
 static enum llmq_status try_damping(const struct gptq_factor *f, const float *H, double lambda,
@@ -170,6 +180,8 @@ static enum llmq_status factorise(struct gptq_factor *f, const float *H, double 
         free(f->U);
         f->U = NULL;
         f->damp = 0;
+    } else {
+        set_loss(f);
     }
 cleanup:
     return status;
@@ -183,9 +195,12 @@ static enum llmq_status factor_alloc(struct gptq_factor *f, llmq_error *err) {
         return error_set(err, LLMQ_E_MEMORY, "a factor of order %zu does not fit the address space",
                          k);
     f->column = malloc(k * sizeof *f->column);
+    f->position = malloc(k * sizeof *f->position);
+    f->importance = malloc(k * sizeof *f->importance);
+    f->loss = malloc(k * sizeof *f->loss);
     f->dead = malloc(k * sizeof *f->dead);
     f->U = malloc(bytes);
-    if (!f->column || !f->dead || !f->U)
+    if (!f->column || !f->position || !f->importance || !f->loss || !f->dead || !f->U)
         return error_memory(err, "the factor of a Hessian");
     return LLMQ_OK;
 }
@@ -213,6 +228,7 @@ enum llmq_status gptq_factor_create(const float *H, int64_t k, int64_t group,
         f->dead[i] = H[i * k + i] == 0;
         f->dead_columns += f->dead[i];
     }
+    quant_importance(H, k, f->importance);
     LLMQ_TRY(order_columns(f, H, err));
     LLMQ_TRY(factorise(f, H, options->damp, err));
     *out = f;
@@ -226,6 +242,9 @@ void gptq_factor_free(struct gptq_factor **factor) {
     if (!*factor)
         return;
     free((*factor)->column);
+    free((*factor)->position);
+    free((*factor)->importance);
+    free((*factor)->loss);
     free((*factor)->dead);
     free((*factor)->U);
     free(*factor);
@@ -237,8 +256,9 @@ bool gptq_factor_usable(const struct gptq_factor *factor) {
 }
 
 uint64_t gptq_factor_bytes(int64_t k) {
-    /* U, a block row of 256 in the inverse, and per column its place, its rank twice, its flag. */
+    /* U, a block row of 256 in the inverse, and per column its place both ways, its rank twice, its
+     * importance and loss, its flag. */
     uint64_t n = (uint64_t)k;
     return n * n * sizeof(float) +
-           n * (256 * sizeof(float) + sizeof(int64_t) + 2 * sizeof(struct ranked) + 1);
+           n * (258 * sizeof(float) + 2 * sizeof(int64_t) + 2 * sizeof(struct ranked) + 1);
 }

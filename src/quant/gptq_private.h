@@ -9,6 +9,10 @@ struct gptq_factor {
     int64_t group; /* columns per group that the order keeps together (group-aware) */
     enum act_order order;
     int64_t *column;      /* [k] input column processed at each position */
+    int64_t *position;    /* [k] position of each input column */
+    float *importance;    /* [k] by input column, quant_importance of H: 0 for dead ones */
+    float *loss;          /* [k] by input column, 1 / U_ii^2: what an error in it costs once the
+                             columns after it have made up for what they can */
     uint8_t *dead;        /* [k] by input column: 1 when it was never active */
     int64_t dead_columns; /* how many */
     double damp;          /* lambda that led to U */

@@ -112,7 +112,7 @@ enum llmq_status gptq_quantize(const struct quant_grid *grid, const struct gptq_
     if (factor->order == ACT_ORDER_GROUP_AWARE && grid_group(grid, factor->k) != factor->group)
         LLMQ_TRY(error_set(err, LLMQ_E_USAGE, "groups of %lld with a factor ordered for %lld",
                            (long long)grid_group(grid, factor->k), (long long)factor->group));
-    LLMQ_TRY(rtn_quantize(grid, W, n, factor->k, &c.rtn, err));
+    LLMQ_TRY(rtn_quantize(grid, W, factor->importance, n, factor->k, &c.rtn, err));
     LLMQ_TRY(candidates_fill(&c, grid, factor, W, H, err));
     conclude(&c, factor, q, outcome);
 cleanup:

@@ -26,6 +26,7 @@
 #include "quant/gptq_private.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
+#include "quant/range_search.h"
 
 /* Columns done one by one between matrix products, and the rows of a panel: a leaf of a panel
  * stays in the first-level cache, and products across 256 rows are long enough for BLAS. */
@@ -45,9 +46,32 @@ struct panel {
     uint8_t *codes; /* [k, rows] in processing order */
     float *scales;  /* [groups, rows] by group of the input columns */
     float *zeros;   /* [groups, rows] */
+    float *strip;   /* [group, RANGE_ROWS] weights of a group while its range is searched */
 };
 
 /* --- parameters ------------------------------------------------------------------------------- */
+
+/* Better ranges than the extremes for group g of the rows from `at`. */
+static void search_strip(const struct panel *p, int64_t g, int64_t at) {
+    const struct gptq_factor *f = p->factor;
+    int64_t count = min_i64(RANGE_ROWS, p->rows - at), first = g * p->group;
+    float scale[RANGE_ROWS], zero[RANGE_ROWS], *params = p->scales + g * p->rows + at;
+    float *zeros = p->zeros + g * p->rows + at;
+    for (int64_t r = 0; r < RANGE_ROWS; r++) { /* rows beyond the last are copies of it */
+        scale[r] = params[min_i64(r, count - 1)];
+        zero[r] = zeros[min_i64(r, count - 1)];
+    }
+    for (int64_t c = 0; c < p->group; c++) {
+        const float *w = p->w + f->position[first + c] * p->rows + at;
+        for (int64_t r = 0; r < RANGE_ROWS; r++)
+            p->strip[c * RANGE_ROWS + r] = w[min_i64(r, count - 1)];
+    }
+    const struct range_group group = {p->group, p->strip,
+                                      p->grid->search == RANGE_WEIGHTED ? f->loss + first : NULL};
+    range_search(p->grid, &group, scale, zero);
+    memcpy(params, scale, (size_t)count * sizeof *scale);
+    memcpy(zeros, zero, (size_t)count * sizeof *zero);
+}
 
 /* Scales and zeros of the groups [group_begin, group_end), whose columns are at the positions
  * [begin, end), from the weights as they are now. */
@@ -70,6 +94,9 @@ static void fit_params(const struct panel *p, int64_t begin, int64_t end, int64_
     }
     for (int64_t i = group_begin * rows; i < group_end * rows; i++)
         grid_params(p->grid, p->scales[i], p->zeros[i], p->scales + i, p->zeros + i);
+    for (int64_t g = group_begin; p->strip && g < group_end; g++)
+        for (int64_t at = 0; at < rows; at += RANGE_ROWS)
+            search_strip(p, g, at);
 }
 
 /* --- the column loop -------------------------------------------------------------------------- */
@@ -178,7 +205,10 @@ static bool panel_alloc(struct panel *p, int64_t k, int64_t rows) {
     p->codes = malloc(count);
     p->scales = malloc(bytes / (size_t)p->group);
     p->zeros = malloc(bytes / (size_t)p->group);
-    return p->w && p->codes && p->scales && p->zeros;
+    if (p->grid->search != RANGE_MINMAX)
+        p->strip = malloc((size_t)p->group * RANGE_ROWS * sizeof *p->strip);
+    return p->w && p->codes && p->scales && p->zeros &&
+           (p->strip || p->grid->search == RANGE_MINMAX);
 }
 
 static void panel_free(struct panel *p) {
@@ -186,6 +216,7 @@ static void panel_free(struct panel *p) {
     free(p->codes);
     free(p->scales);
     free(p->zeros);
+    free(p->strip);
 }
 
 /* Each thread has a panel of its own. */

@@ -72,8 +72,7 @@ static float clamp(float v, float lo, float hi) {
     return v < hi ? v : hi;
 }
 
-/* The scale as the file will hold it. */
-static float stored_scale(enum scale_storage storage, float scale) {
+float grid_stored_scale(enum scale_storage storage, float scale) {
     switch (storage) {
     case SCALE_DUAL:
         return clamp(bf16_to_f32(f32_to_bf16(scale)), DUAL_MIN, DUAL_MAX);
@@ -88,7 +87,7 @@ static float stored_scale(enum scale_storage storage, float scale) {
 static void params_asymmetric(const struct quant_grid *grid, float lo, float hi, float *scale,
                               float *zero) {
     float top = grid_max_code(grid);
-    float s = stored_scale(grid->storage, (hi - lo) / top);
+    float s = grid_stored_scale(grid->storage, (hi - lo) / top);
     float wanted = rintf(-lo / s);
     float z = clamp(wanted, (float)grid->zmin, (float)grid->zmax);
     if (z != wanted) {
@@ -96,7 +95,7 @@ static void params_asymmetric(const struct quant_grid *grid, float lo, float hi,
          * the step until the codes on either side of it reach lo and hi again: for weights that
          * are all positive and zmin = 1, one of 2^b - 1 steps is lost, not the largest weights. */
         float above = z < top ? hi / (top - z) : 0, below = z > 0 ? -lo / z : 0;
-        s = stored_scale(grid->storage, above > below ? above : below);
+        s = grid_stored_scale(grid->storage, above > below ? above : below);
     }
     *scale = s;
     *zero = z;
@@ -112,7 +111,7 @@ void grid_params(const struct quant_grid *grid, float lo, float hi, float *scale
         return;
     }
     float amax = -lo > hi ? -lo : hi;
-    *scale = stored_scale(grid->storage, 2 * amax / grid_max_code(grid));
+    *scale = grid_stored_scale(grid->storage, 2 * amax / grid_max_code(grid));
     *zero = (float)(1 << (grid->bits - 1));
 }
 
@@ -135,6 +134,13 @@ void grid_range(const float *w, int64_t count, float *lo, float *hi) {
     for (int l = 0; l < LANES; l++) {
         *lo = low[l] < *lo ? low[l] : *lo;
         *hi = high[l] > *hi ? high[l] : *hi;
+    }
+}
+
+void quant_importance(const float *H, int64_t k, float *importance) {
+    for (int64_t c = 0; c < k; c++) {
+        float d = H[c * k + c];
+        importance[c] = d > 0 && isfinite(d) ? d : 0;
     }
 }
 

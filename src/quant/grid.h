@@ -18,6 +18,9 @@ int64_t grid_group(const struct quant_grid *grid, int64_t k);
 /* Largest code. */
 float grid_max_code(const struct quant_grid *grid);
 
+/* The scale as the file will hold it: finite and positive. */
+float grid_stored_scale(enum scale_storage storage, float scale);
+
 /* Scale, rounded to its storage type, and zero point for weights between lo and hi; lo <= 0 <= hi.
  * The scale is finite and positive for any lo and hi, and a weight of 0 has code `zero` exactly. */
 void grid_params(const struct quant_grid *grid, float lo, float hi, float *scale, float *zero);

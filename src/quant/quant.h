@@ -19,6 +19,10 @@ enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32 };
 
 enum act_order { ACT_ORDER_NONE, ACT_ORDER_STATIC, ACT_ORDER_GROUP_AWARE };
 
+/* How a group's range is chosen. MINMAX: its extremes. PLAIN: by least squared error over scales
+ * and zero points. WEIGHTED: the same, each input's error weighted by its importance. */
+enum range_search { RANGE_MINMAX, RANGE_PLAIN, RANGE_WEIGHTED };
+
 /* The grid a module is quantized on. */
 struct quant_grid {
     int bits;      /* 2, 3, 4 or 8 */
@@ -26,6 +30,7 @@ struct quant_grid {
     bool sym;
     int zmin, zmax; /* zero points the format can hold when asymmetric; 0, 2^bits - 1 in full */
     enum scale_storage storage;
+    enum range_search search;
 };
 
 struct quant_options {
@@ -46,10 +51,17 @@ struct quant_outcome {
 };
 
 /* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code.
- * W [n, k] is read; q is filled (qlinear_free is the caller's). */
+ * W           [n, k]; read only
+ * importance  [k] weight of each input's squared error (quant_importance) for RANGE_WEIGHTED; NULL
+ *             and every other search: all count alike
+ * q           out: codes, scales, zeros; the caller frees */
 LLMQ_NODISCARD enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
-                                             int64_t n, int64_t k, struct qlinear *q,
-                                             llmq_error *err);
+                                             const float *importance, int64_t n, int64_t k,
+                                             struct qlinear *q, llmq_error *err);
+
+/* importance [k] = diagonal of H [k, k]: what an error in one input's weights costs by itself. An
+ * element that is negative or not finite counts 0. */
+void quant_importance(const float *H, int64_t k, float *importance);
 
 /* The factor GPTQ needs, shared by the modules that read the same input. */
 struct gptq_factor;

@@ -1,37 +1,98 @@
 /* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code. The
  * cheapest method, and the one every other is compared with. */
-#include <math.h>
+#include <stdlib.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "quant/grid.h"
+#include "quant/panels.h"
 #include "quant/quant.h"
+#include "quant/range_search.h"
 
-static void quantize_group(const struct quant_grid *grid, const float *w, int64_t count,
-                           uint8_t *codes, float *scale, uint8_t *zero) {
-    float lo = 0, hi = 0, s = 0, z = 0, top = grid_max_code(grid);
-    grid_range(w, count, &lo, &hi);
-    grid_params(grid, lo, hi, &s, &z);
-    for (int64_t i = 0; i < count; i++)
-        codes[i] = (uint8_t)(int)(grid_level(w[i], s, z, top) + z);
-    *scale = s;
-    *zero = (uint8_t)(int)z;
+/* Rows whose ranges are searched together, and where. */
+struct strip {
+    const struct quant_grid *grid;
+    const float *importance; /* [k] or NULL */
+    int64_t rows;            /* at most RANGE_ROWS */
+    const float *W;          /* [rows, k] */
+    const struct qlinear *q;
+    int64_t at;     /* row of q that is the strip's first */
+    float *columns; /* [group, RANGE_ROWS] transposed weights of a group; NULL: no search */
+};
+
+/* Better ranges than the extremes for group g. */
+static void search_group(const struct strip *s, int64_t g, float *scale, float *zero) {
+    int64_t group = s->q->group, k = s->q->k;
+    for (int64_t r = 0; r < RANGE_ROWS; r++) {
+        const float *w = s->W + min_i64(r, s->rows - 1) * k + g * group;
+        for (int64_t c = 0; c < group; c++)
+            s->columns[c * RANGE_ROWS + r] = w[c];
+    }
+    const struct range_group searched = {group, s->columns,
+                                         s->importance ? s->importance + g * group : NULL};
+    range_search(s->grid, &searched, scale, zero);
 }
 
-enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W, int64_t n, int64_t k,
-                              struct qlinear *q, llmq_error *err) {
+static void quantize_group(const struct strip *s, int64_t g) {
+    int64_t group = s->q->group, k = s->q->k;
+    float scale[RANGE_ROWS], zero[RANGE_ROWS], top = grid_max_code(s->grid);
+    for (int64_t r = 0; r < RANGE_ROWS; r++) { /* rows beyond the last are copies of it */
+        float lo = 0, hi = 0;
+        grid_range(s->W + min_i64(r, s->rows - 1) * k + g * group, group, &lo, &hi);
+        grid_params(s->grid, lo, hi, scale + r, zero + r);
+    }
+    if (s->columns)
+        search_group(s, g, scale, zero);
+    for (int64_t r = 0; r < s->rows; r++) {
+        const float *w = s->W + r * k + g * group;
+        uint8_t *codes = s->q->codes + (s->at + r) * k + g * group;
+        for (int64_t c = 0; c < group; c++)
+            codes[c] = (uint8_t)(int)(grid_level(w[c], scale[r], zero[r], top) + zero[r]);
+        s->q->scales[(s->at + r) * s->q->groups + g] = scale[r];
+        s->q->zeros[(s->at + r) * s->q->groups + g] = (uint8_t)(int)zero[r];
+    }
+}
+
+/* Each thread has columns of its own. */
+static enum llmq_status quantize_strips(const struct quant_grid *grid, const float *W,
+                                        const float *importance, const struct qlinear *q,
+                                        llmq_error *err) {
+    size_t bytes = 0;
+    int failed = 0; /* threads that found no memory */
+    if (!checked_mul_size((size_t)q->group, RANGE_ROWS * sizeof *W, &bytes))
+        return error_memory(err, "the search for ranges");
+#pragma omp parallel default(none) shared(grid, W, importance, q, bytes) reduction(+ : failed)
+    {
+        struct strip s = {.grid = grid, .importance = importance, .q = q};
+        if (grid->search != RANGE_MINMAX) {
+            s.columns = malloc(bytes);
+            failed = !s.columns;
+        }
+#pragma omp for schedule(static)
+        for (int64_t at = 0; at < q->n; at += RANGE_ROWS) {
+            s.rows = min_i64(RANGE_ROWS, q->n - at);
+            s.W = W + at * q->k;
+            s.at = at;
+            for (int64_t g = 0; !failed && g < q->groups; g++)
+                quantize_group(&s, g);
+        }
+        free(s.columns);
+    }
+    return failed ? error_memory(err, "the search for ranges") : LLMQ_OK;
+}
+
+enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
+                              const float *importance, int64_t n, int64_t k, struct qlinear *q,
+                              llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *q = (struct qlinear){0};
     LLMQ_TRY(grid_check(grid, k, err));
     LLMQ_TRY(grid_check_weights(W, n, k, err));
     LLMQ_TRY(qlinear_alloc(n, k, grid->bits, grid->group, q, err));
     q->sym = grid->sym;
-#pragma omp parallel for default(none) shared(grid, W, n, k, q) schedule(static)
-    for (int64_t row = 0; row < n; row++)
-        for (int64_t g = 0; g < q->groups; g++) {
-            int64_t at = row * k + g * q->group, param = row * q->groups + g;
-            quantize_group(grid, W + at, q->group, q->codes + at, q->scales + param,
-                           q->zeros + param);
-        }
+    LLMQ_TRY(quantize_strips(grid, W, grid->search == RANGE_WEIGHTED ? importance : NULL, q, err));
 cleanup:
+    if (status != LLMQ_OK)
+        qlinear_free(q);
     return status;
 }

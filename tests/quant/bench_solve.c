@@ -61,7 +61,7 @@ static float *make_hessian(int64_t k) {
 }
 
 static void bench(char name, int64_t n, int64_t k, double rate) {
-    struct quant_grid grid = {4, 128, true, 0, 15, SCALE_DUAL};
+    struct quant_grid grid = {4, 128, true, 0, 15, SCALE_DUAL, RANGE_MINMAX};
     struct quant_options options = {ACT_ORDER_NONE, 0.01};
     struct gptq_factor *factor = NULL;
     struct quant_outcome outcome;

@@ -55,7 +55,7 @@ void problem_free(struct problem *p) {
 }
 
 struct quant_grid grid_of(int bits, int64_t group, bool sym, enum scale_storage storage) {
-    return (struct quant_grid){bits, group, sym, 0, (1 << bits) - 1, storage};
+    return (struct quant_grid){bits, group, sym, 0, (1 << bits) - 1, storage, RANGE_MINMAX};
 }
 
 struct qlinear quantize(const struct problem *p, const struct quant_grid *grid,

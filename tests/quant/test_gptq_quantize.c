@@ -36,7 +36,7 @@ START_TEST(test_uncorrelated_inputs_give_round_to_nearest) {
     for (enum act_order order = ACT_ORDER_NONE; order <= ACT_ORDER_GROUP_AWARE; order++) {
         struct quant_outcome outcome = {0};
         struct qlinear q = quantize(&p, &grid, order, &outcome), rtn = {0};
-        ck_assert_int_eq(rtn_quantize(&grid, p.W, p.n, p.k, &rtn, NULL), LLMQ_OK);
+        ck_assert_int_eq(rtn_quantize(&grid, p.W, NULL, p.n, p.k, &rtn, NULL), LLMQ_OK);
         expect_same(&q, &rtn);
         ck_assert(outcome.error == outcome.rtn_error && outcome.rows_kept_rtn == 0);
         qlinear_free(&q);
@@ -91,7 +91,7 @@ START_TEST(test_falls_back_to_rtn_when_no_damping_helps) {
         ck_assert_int_eq(gptq_factor_create(p.H, p.k, 16, &options, &f, NULL), LLMQ_OK);
         ck_assert(!gptq_factor_usable(f));
         ck_assert_int_eq(gptq_quantize(&grid, f, p.W, p.H, p.n, &q, &outcome, NULL), LLMQ_OK);
-        ck_assert_int_eq(rtn_quantize(&grid, p.W, p.n, p.k, &rtn, NULL), LLMQ_OK);
+        ck_assert_int_eq(rtn_quantize(&grid, p.W, NULL, p.n, p.k, &rtn, NULL), LLMQ_OK);
         expect_same(&q, &rtn);
         ck_assert(outcome.fell_back && outcome.damp == 0);
         ck_assert_int_eq(outcome.damp_retries, 5);
@@ -242,7 +242,7 @@ START_TEST(test_no_row_is_worse_than_round_to_nearest) {
             struct quant_grid grid = grid_of(2 + i % 3, 48, i & 1, SCALE_DUAL);
             struct quant_outcome outcome = {0};
             struct qlinear q = quantize(&p, &grid, order, &outcome), rtn = {0};
-            ck_assert_int_eq(rtn_quantize(&grid, p.W, p.n, p.k, &rtn, NULL), LLMQ_OK);
+            ck_assert_int_eq(rtn_quantize(&grid, p.W, NULL, p.n, p.k, &rtn, NULL), LLMQ_OK);
             ck_assert_int_eq(quant_row_errors(p.W, &q, p.H, ours, NULL, NULL), LLMQ_OK);
             ck_assert_int_eq(quant_row_errors(p.W, &rtn, p.H, theirs, NULL, NULL), LLMQ_OK);
             for (int64_t row = 0; row < p.n; row++)
@@ -312,7 +312,7 @@ START_TEST(test_row_errors_match_double_loops) {
     struct quant_grid grid = grid_of(4, 110, false, SCALE_DUAL);
     struct qlinear q = {0};
     double errors[5], norms[5];
-    ck_assert_int_eq(rtn_quantize(&grid, big.W, n, k, &q, NULL), LLMQ_OK);
+    ck_assert_int_eq(rtn_quantize(&grid, big.W, NULL, n, k, &q, NULL), LLMQ_OK);
     for (int mapped = 0; mapped < 2; mapped++) {
         float *d = malloc((size_t)k * sizeof *d);
         ck_assert_ptr_nonnull(d);
@@ -349,7 +349,7 @@ START_TEST(test_errors_without_a_hessian_are_of_the_weights) {
     struct quant_grid grid = grid_of(3, 32, true, SCALE_DUAL);
     struct qlinear q = {0};
     double errors[5], norms[5], relative = 0, error = 0, norm = 0;
-    ck_assert_int_eq(rtn_quantize(&grid, p.W, p.n, p.k, &q, NULL), LLMQ_OK);
+    ck_assert_int_eq(rtn_quantize(&grid, p.W, NULL, p.n, p.k, &q, NULL), LLMQ_OK);
     ck_assert_int_eq(quant_row_errors(p.W, &q, NULL, errors, norms, NULL), LLMQ_OK);
     ck_assert_int_eq(quant_error(p.W, &q, NULL, &relative, NULL), LLMQ_OK);
     for (int64_t row = 0; row < p.n; row++) {

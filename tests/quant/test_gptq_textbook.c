@@ -57,7 +57,7 @@ static void check_against_textbook(const struct problem *p, const struct quant_g
     struct quant_outcome outcome = {0};
     struct qlinear q = quantize(p, grid, t->order, &outcome), rtn = {0};
     struct comparison before = *all;
-    ck_assert_int_eq(rtn_quantize(grid, p->W, p->n, p->k, &rtn, NULL), LLMQ_OK);
+    ck_assert_int_eq(rtn_quantize(grid, p->W, NULL, p->n, p->k, &rtn, NULL), LLMQ_OK);
     for (int64_t row = 0; row < p->n; row++)
         compare_row(t, grid, p->W + row * p->k, &q, row, &rtn, all);
     ck_assert_int_le(all->kept_rtn - before.kept_rtn, outcome.rows_kept_rtn);

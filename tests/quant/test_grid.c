@@ -22,7 +22,7 @@ static float uniform(void) {
 }
 
 static struct quant_grid grid_of(int bits, int64_t group, bool sym, enum scale_storage storage) {
-    return (struct quant_grid){bits, group, sym, 0, (1 << bits) - 1, storage};
+    return (struct quant_grid){bits, group, sym, 0, (1 << bits) - 1, storage, RANGE_MINMAX};
 }
 
 static const float ranges[][2] = {
@@ -176,7 +176,7 @@ static void check_nearest(int bits, int64_t group, bool sym) {
     struct qlinear q = {0};
     /* A scale rounded down to eight bits takes the grid's ends inwards, by 2^-8 of its reach. */
     double reach = 0.5 + ldexp((1 << bits) - 1, -8);
-    ck_assert_int_eq(rtn_quantize(&grid, W, N, K, &q, NULL), LLMQ_OK);
+    ck_assert_int_eq(rtn_quantize(&grid, W, NULL, N, K, &q, NULL), LLMQ_OK);
     ck_assert_int_eq(qlinear_check(&q, NULL), LLMQ_OK);
     for (int64_t row = 0; row < N; row++) {
         qlinear_dequantize(&q, row, row + 1, w);
@@ -207,10 +207,10 @@ START_TEST(test_rtn_names_the_weight_that_is_not_finite) {
     struct qlinear q = {0};
     llmq_error err = {0};
     W[6 * K + 95] = -INFINITY;
-    ck_assert_int_eq(rtn_quantize(&grid, W, N, K, &q, &err), LLMQ_E_NUMERIC);
+    ck_assert_int_eq(rtn_quantize(&grid, W, NULL, N, K, &q, &err), LLMQ_E_NUMERIC);
     ck_assert_ptr_nonnull(strstr(err.message, "row 6, column 95"));
     W[4 * K + 3] = NAN;
-    ck_assert_int_eq(rtn_quantize(&grid, W, N, K, &q, &err), LLMQ_E_NUMERIC);
+    ck_assert_int_eq(rtn_quantize(&grid, W, NULL, N, K, &q, &err), LLMQ_E_NUMERIC);
     ck_assert_ptr_nonnull(strstr(err.message, "row 4, column 3"));
     ck_assert_ptr_null(q.codes);
 }
@@ -219,12 +219,15 @@ END_TEST
 START_TEST(test_grids_that_do_not_fit_are_usage_errors) {
     float W[N * K] = {0};
     struct qlinear q = {0};
-    struct quant_grid bad[] = {grid_of(5, 32, true, SCALE_DUAL),  grid_of(4, 36, true, SCALE_DUAL),
-                               grid_of(4, 0, true, SCALE_DUAL),   grid_of(4, -2, true, SCALE_DUAL),
-                               grid_of(4, 192, true, SCALE_DUAL), {4, 32, false, 3, 2, SCALE_DUAL},
-                               {4, 32, false, 0, 16, SCALE_DUAL}};
+    struct quant_grid bad[] = {grid_of(5, 32, true, SCALE_DUAL),
+                               grid_of(4, 36, true, SCALE_DUAL),
+                               grid_of(4, 0, true, SCALE_DUAL),
+                               grid_of(4, -2, true, SCALE_DUAL),
+                               grid_of(4, 192, true, SCALE_DUAL),
+                               {4, 32, false, 3, 2, SCALE_DUAL, RANGE_MINMAX},
+                               {4, 32, false, 0, 16, SCALE_DUAL, RANGE_MINMAX}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ck_assert_int_eq(rtn_quantize(&bad[i], W, N, K, &q, NULL), LLMQ_E_USAGE);
+        ck_assert_int_eq(rtn_quantize(&bad[i], W, NULL, N, K, &q, NULL), LLMQ_E_USAGE);
     ck_assert_ptr_null(q.codes);
 }
 END_TEST
