@@ -228,6 +228,38 @@ void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx
                                               .edge = triangle_tile(k)});
 }
 
+static void fold_product(int64_t count, const float *P, double *C) {
+#pragma omp parallel for default(none) shared(count, P, C) schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        C[i] += (double)P[i];
+}
+
+void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
+                               const float *B, int64_t ldb, double *C, float *scratch) {
+    for (int64_t done = 0; done < rows; done += SYRK_ROWS) {
+        linalg_gemm_tn(m, n, min_i64(SYRK_ROWS, rows - done), 1, A + done * lda, lda,
+                       B + done * ldb, ldb, 0, scratch, n);
+        fold_product(m * n, scratch, C);
+    }
+}
+
+/* --- triangular product ----------------------------------------------------------------------- */
+
+void linalg_trmm_upper(int64_t m, int64_t n, const float *U, int64_t ldu, bool transposed, float *B,
+                       int64_t ldb) {
+    const CBLAS_TRANSPOSE trans = transposed ? CblasTrans : CblasNoTrans;
+    int64_t tiles = ceil_div(m, PANEL_ROWS);
+#pragma omp parallel default(none) shared(m, n, U, ldu, trans, B, ldb, tiles)
+    {
+        blas_single();
+#pragma omp for schedule(dynamic)
+        for (int64_t t = 0; t < tiles; t++)
+            cblas_strmm(CblasRowMajor, CblasRight, CblasUpper, trans, CblasNonUnit,
+                        blas_int(min_i64(PANEL_ROWS, m - t * PANEL_ROWS)), blas_int(n), 1.0F, U,
+                        blas_int(ldu), B + t * PANEL_ROWS * ldb, blas_int(ldb));
+    }
+}
+
 /* --- factorisations --------------------------------------------------------------------------- */
 
 static enum llmq_status check_range(const char *what, int64_t n, int64_t lda, llmq_error *err) {

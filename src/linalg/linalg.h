@@ -7,6 +7,7 @@
 #ifndef LLMQ_LINALG_LINALG_H
 #define LLMQ_LINALG_LINALG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "llmq/error.h"
@@ -32,6 +33,16 @@ void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A
  * float32 for the partial product. The strict lower triangle of C is not touched. */
 void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx, double *C,
                             float *scratch);
+
+/* C [m, n] += A^T B, A [rows, m], B [rows, n], folded into double precision like
+ * linalg_syrk_accumulate. `scratch` holds [m, n] float32. */
+void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
+                               const float *B, int64_t ldb, double *C, float *scratch);
+
+/* B [m, n] = B U or, with `transposed`, B U^T, in place; U [n, n] upper triangular, its strict
+ * lower triangle is not referenced. */
+void linalg_trmm_upper(int64_t m, int64_t n, const float *U, int64_t ldu, bool transposed, float *B,
+                       int64_t ldb);
 
 /* Cholesky factor of a symmetric positive definite matrix, blocked: A = L L^T from A's lower
  * triangle, in place; the strict upper triangle is not referenced. LLMQ_E_NUMERIC says at which

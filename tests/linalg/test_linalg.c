@@ -203,6 +203,68 @@ START_TEST(test_syrk_folds_long_inputs_in_double) {
 }
 END_TEST
 
+/* --- accumulated and triangular products ------------------------------------------------------ */
+
+static void check_gemm_accumulate(int64_t rows, int64_t m, int64_t n) {
+    float *A = matrix_random(rows, m, m + 1), *B = matrix_random(rows, n, n + 2);
+    float *partial = matrix_nan(m, n);
+    double *C = malloc((size_t)(m * n) * sizeof *C);
+    ck_assert_ptr_nonnull(C);
+    for (int64_t i = 0; i < m * n; i++)
+        C[i] = (double)i;
+    linalg_gemm_tn_accumulate(rows, m, n, A, m + 1, B, n + 2, C, partial);
+    for (int64_t i = 0; i < m * n; i++) {
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++)
+            sum += (double)A[r * (m + 1) + i / n] * (double)B[r * (n + 2) + i % n];
+        compare(C[i], (double)i + sum, 1e-6 * (double)(rows + 10));
+    }
+    expect_all_compared_equal();
+    free(A);
+    free(B);
+    free(partial);
+    free(C);
+}
+
+START_TEST(test_gemm_accumulates) {
+    check_gemm_accumulate(1, 1, 1);
+    check_gemm_accumulate(33, 20, 131);
+    check_gemm_accumulate(4100, 3, 5);
+}
+END_TEST
+
+/* The strict lower triangle of U is NaN: whoever reads it shows. */
+static void check_trmm(int64_t m, int64_t n, bool transposed) {
+    int64_t ldu = n + 1, ldb = n + 3;
+    float *U = matrix_random(n, n, ldu), *B = matrix_random(m, n, ldb);
+    float *before = matrix_copy(B, m * ldb);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < i; j++)
+            U[i * ldu + j] = NAN;
+    linalg_trmm_upper(m, n, U, ldu, transposed, B, ldb);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t c = transposed ? j : 0; c < (transposed ? n : j + 1); c++)
+                sum += (double)before[i * ldb + c] *
+                       (double)(transposed ? U[j * ldu + c] : U[c * ldu + j]);
+            compare((double)B[i * ldb + j], sum, 1e-6 * (double)(n + 10));
+        }
+    expect_all_compared_equal();
+    free(U);
+    free(B);
+    free(before);
+}
+
+START_TEST(test_trmm_reads_one_triangle) {
+    for (int transposed = 0; transposed < 2; transposed++) {
+        check_trmm(1, 1, transposed);
+        check_trmm(5, 33, transposed);
+        check_trmm(130, 70, transposed);
+    }
+}
+END_TEST
+
 /* --- factorisations --------------------------------------------------------------------------- */
 
 static const int64_t factor_sizes[] = {1, 2, 5, 63, 255, 256, 257, 519};
@@ -377,6 +439,8 @@ int main(void) {
                         (int)(sizeof gemm_sizes / sizeof *gemm_sizes));
     tcase_add_test(tc, test_gemm_beta_zero_overwrites_nan);
     tcase_add_test(tc, test_gemm_accepts_empty_shapes);
+    tcase_add_test(tc, test_gemm_accumulates);
+    tcase_add_test(tc, test_trmm_reads_one_triangle);
     tcase_add_test(tc, test_syrk_adds_upper_triangle_only);
     tcase_add_test(tc, test_syrk_folds_long_inputs_in_double);
     int sizes = (int)(sizeof factor_sizes / sizeof *factor_sizes);
