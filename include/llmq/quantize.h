@@ -15,12 +15,29 @@ extern "C" {
 
 enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ };
 
+/* What a GPTQ run is willing to spend: see llmq_quantize_options_quality. */
+enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST };
+
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
 /* DUAL_EXACT scales are representable in float16 and bfloat16 alike, so that a server that runs the
  * model in bfloat16 sees the weights that were optimised; F16 scales are only rounded to float16.
  */
 enum llmq_scales { LLMQ_SCALES_DUAL_EXACT, LLMQ_SCALES_F16 };
+
+/* How a group's range is chosen: its extremes, or by least squared error, plain or with each input
+ * weighted by its second moment. */
+enum llmq_range_search { LLMQ_RANGE_MINMAX, LLMQ_RANGE_PLAIN, LLMQ_RANGE_WEIGHTED };
+
+/* Correction of each linear's target for the errors already made upstream. AUTO chooses alpha (for
+ * the error of its input) and beta (for that of the residual stream it adds to) for each module on
+ * calibration windows held back from the fit; FIXED takes them as given. */
+enum llmq_correct_mode { LLMQ_CORRECT_OFF, LLMQ_CORRECT_AUTO, LLMQ_CORRECT_FIXED };
+
+typedef struct llmq_correct {
+    enum llmq_correct_mode mode;
+    double alpha, beta; /* FIXED: from 0 to 1 */
+} llmq_correct;
 
 typedef struct llmq_quantize_options {
     enum llmq_method method;
@@ -38,6 +55,8 @@ typedef struct llmq_quantize_options {
     int64_t samples;   /* calibration windows */
     int64_t seqlen;    /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
+    enum llmq_range_search search;
+    llmq_correct correct;
     double damp;   /* lambda / mean(diag H) */
     uint64_t seed; /* chooses the windows */
     uint64_t
@@ -48,9 +67,16 @@ typedef struct llmq_quantize_options {
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
-/* Defaults of the command line: 4 bits, group 128, symmetric, 128 windows, damp 0.01, no
- * act-order, shards of 5 GB. */
+/* Defaults of the command line: 4 bits, group 128, symmetric, 128 windows, damp 0.01, shards of
+ * 5 GB; GPTQ of balanced quality, RTN without search or correction. */
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
+
+/* Set the ingredients of a GPTQ run:
+ *                act_order  search    correct
+ *     FAST       none       minmax    off      the published method
+ *     BALANCED   static     weighted  auto
+ *     BEST       static     weighted  auto     */
+void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 
 /* What became of one module. */
 typedef struct llmq_module_report {
@@ -62,7 +88,8 @@ typedef struct llmq_module_report {
     double error;     /* tr(dW H dW^T) / tr(W H W^T); H = identity when there is no calibration */
     double rtn_error; /* the same for round-to-nearest on the same grid */
     double damp;
-    char *events; /* "; "-separated, "" when nothing happened */
+    double alpha, beta; /* strengths of the correction, 0: none */
+    char *events;       /* "; "-separated, "" when nothing happened */
 } llmq_module_report;
 
 typedef struct llmq_quantize_report {

@@ -9,25 +9,34 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "graph/acts.h"
-#include "graph/forward.h"
+#include "calib/stream.h"
 #include "linalg/linalg.h"
+
+/* Of so many batches one is held back (the last, when there are fewer). */
+#define HOLD_EVERY 8
+
+/* A sum over all tokens: accumulated in double, handed out in float32. */
+struct moment {
+    double *sum; /* over the batches that are not held back */
+    float *mean; /* also scratch of the accumulation until it is finished */
+    float *held; /* over those held back, paired only */
+};
 
 struct calib {
     const struct model *m;
     const struct calib_tokens *tokens;
     const llmq_context *ctx;
-    struct acts x;   /* residual stream [T, hidden] */
-    struct acts mid; /* input of o, then of down */
+    struct stream quantized; /* as the model quantized so far has it */
+    struct stream original;  /* as the original model has it; unused unless paired */
+    bool paired;
     struct forward forward;
     struct arena *scratch;
-    float *x_buf, *mid_buf; /* one batch, when the stores are files */
-    float *normed;          /* [max_rows, hidden] */
-    double *sum;            /* [k, k] upper triangle of X^T X */
-    float *H;               /* [k, k]; scratch of the accumulation until it is finished */
+    struct moment H;    /* [k, k] X^T X, the upper triangle */
+    struct moment D, R; /* [k, k] and [hidden, k], paired only */
+    float *diff;        /* [max_rows, max(k, hidden)] difference of the streams, paired only */
     int64_t max_rows, max_width;
-    const struct block *block;
-    enum block_stage next; /* the stage calib_stage expects */
+    int64_t batches, held_tokens; /* no tokens are held back when there is one batch */
+    enum block_stage next;        /* the stage calib_stage expects */
 };
 
 static const char *const stage_names[STAGE_COUNT] = {"attention input", "attention output",
@@ -49,6 +58,10 @@ static int64_t widest_stage(const struct model_config *c) {
     return widest;
 }
 
+static int64_t max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
 static int64_t total_tokens(const struct calib_tokens *t) {
     return t->offsets[t->count];
 }
@@ -61,14 +74,17 @@ static int64_t longest_window(const struct calib_tokens *t) {
     return longest;
 }
 
-struct calib_memory calib_memory(const struct model_config *c, const struct calib_tokens *tokens) {
+struct calib_memory calib_memory(const struct model_config *c, const struct calib_tokens *tokens,
+                                 bool paired) {
     uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
     uint64_t k = (uint64_t)widest_stage(c), mid = (uint64_t)forward_mid_width(c);
     uint64_t hidden = (uint64_t)c->hidden, total = (uint64_t)total_tokens(tokens);
+    uint64_t moment = sizeof(double) + sizeof(float) * (paired ? 2 : 1), streams = paired ? 2 : 1;
+    uint64_t pair = (k + hidden) * k * moment + rows * (k > hidden ? k : hidden) * sizeof(float);
     return (struct calib_memory){
-        .fixed = k * k * (sizeof(double) + sizeof(float)) + rows * hidden * sizeof(float) +
+        .fixed = k * k * moment + streams * rows * hidden * sizeof(float) + (paired ? pair : 0) +
                  forward_bytes(c, (int64_t)rows, longest_window(tokens)),
-        .activations = total * (hidden + mid) * sizeof(float),
+        .activations = streams * total * (hidden + mid) * sizeof(float),
     };
 }
 
@@ -76,42 +92,69 @@ struct calib_memory calib_memory(const struct model_config *c, const struct cali
  * -------------------------------------------------------------------------------------------------
  */
 
-static enum llmq_status embed(struct calib *c, llmq_error *err) {
+static enum llmq_status embed(struct calib *c, struct stream *stream, llmq_error *err) {
     const struct calib_tokens *t = c->tokens;
     enum llmq_status status = LLMQ_OK;
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
         int64_t begin = b.offsets[0], rows = batch_rows(&b);
-        float *x = acts_target(&c->x, begin, c->x_buf);
+        float *x = stream_target(stream, begin);
         LLMQ_TRY(model_embed(c->m, t->ids + begin, rows, x, err));
-        LLMQ_TRY(acts_store(&c->x, begin, rows, x, err));
+        LLMQ_TRY(stream_put(stream, begin, rows, x, err));
     }
 cleanup:
     return status;
 }
 
-static enum llmq_status alloc_scratch(struct calib *c, bool spilled, llmq_error *err) {
-    const struct model_config *config = &c->m->config;
-    size_t rows = (size_t)c->max_rows, k = (size_t)c->max_width, hidden = (size_t)config->hidden;
-    size_t mid = (size_t)forward_mid_width(config);
-    enum llmq_status status = arena_create("calibration", &c->scratch, err);
-    if (status != LLMQ_OK)
-        return status;
-    c->normed = arena_alloc(c->scratch, rows * hidden, sizeof(float), err);
-    c->sum = arena_alloc(c->scratch, k * k, sizeof(double), err);
-    c->H = arena_alloc(c->scratch, k * k, sizeof(float), err);
-    if (spilled) {
-        c->x_buf = arena_alloc(c->scratch, rows * hidden, sizeof(float), err);
-        c->mid_buf = arena_alloc(c->scratch, rows * mid, sizeof(float), err);
-    }
-    bool complete = c->normed && c->sum && c->H && (!spilled || (c->x_buf && c->mid_buf));
-    return complete ? LLMQ_OK : LLMQ_E_MEMORY;
+static enum llmq_status create_stream(struct calib *c, const char *spill_dir, struct stream *stream,
+                                      llmq_error *err) {
+    enum llmq_status status = stream_create(&c->m->config, total_tokens(c->tokens), c->max_rows,
+                                            spill_dir, c->scratch, stream, err);
+    return status == LLMQ_OK ? embed(c, stream, err) : status;
+}
+
+/* Is batch `index` held back? */
+static bool is_held(const struct calib *c, int64_t index) {
+    int64_t every = c->batches < HOLD_EVERY ? c->batches : HOLD_EVERY;
+    return c->paired && c->batches > 1 && index % every == every - 1;
+}
+
+static void count_batches(struct calib *c) {
+    const struct calib_tokens *t = c->tokens;
+    int64_t index = 0;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);)
+        c->batches++;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++)
+        if (is_held(c, index))
+            c->held_tokens += batch_rows(&b);
+}
+
+static enum llmq_status alloc_moment(struct calib *c, int64_t rows, struct moment *out,
+                                     llmq_error *err) {
+    size_t count = (size_t)rows * (size_t)c->max_width;
+    out->sum = arena_alloc(c->scratch, count, sizeof(double), err);
+    out->mean = arena_alloc(c->scratch, count, sizeof(float), err);
+    if (c->held_tokens > 0)
+        out->held = arena_alloc(c->scratch, count, sizeof(float), err);
+    return out->sum && out->mean && (out->held || c->held_tokens == 0) ? LLMQ_OK : LLMQ_E_MEMORY;
+}
+
+static enum llmq_status create_pair(struct calib *c, const char *spill_dir, llmq_error *err) {
+    int64_t hidden = c->m->config.hidden, width = max_i64(c->max_width, hidden);
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(alloc_moment(c, c->max_width, &c->D, err));
+    LLMQ_TRY(alloc_moment(c, hidden, &c->R, err));
+    c->diff = arena_alloc(c->scratch, (size_t)c->max_rows * (size_t)width, sizeof(float), err);
+    if (!c->diff)
+        return LLMQ_E_MEMORY;
+    LLMQ_TRY(create_stream(c, spill_dir, &c->original, err));
+cleanup:
+    return status;
 }
 
 enum llmq_status calib_create(const struct model *m, const struct calib_tokens *tokens,
-                              const char *spill_dir, const llmq_context *ctx, struct calib **out,
-                              llmq_error *err) {
+                              const struct calib_options *options, const llmq_context *ctx,
+                              struct calib **out, llmq_error *err) {
     const struct model_config *config = &m->config;
-    int64_t total = total_tokens(tokens);
     enum llmq_status status = LLMQ_OK;
     struct calib *c = calloc(1, sizeof *c);
     if (!c)
@@ -119,13 +162,16 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->m = m;
     c->tokens = tokens;
     c->ctx = ctx;
+    c->paired = options->paired;
     c->max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
     c->max_width = widest_stage(config);
-    LLMQ_TRY(acts_create(total, config->hidden, spill_dir, &c->x, err));
-    LLMQ_TRY(acts_create(total, forward_mid_width(config), spill_dir, &c->mid, err));
+    count_batches(c);
+    LLMQ_TRY(arena_create("calibration", &c->scratch, err));
     LLMQ_TRY(forward_create(config, c->max_rows, longest_window(tokens), &c->forward, err));
-    LLMQ_TRY(alloc_scratch(c, spill_dir != NULL, err));
-    LLMQ_TRY(embed(c, err));
+    LLMQ_TRY(alloc_moment(c, c->max_width, &c->H, err));
+    LLMQ_TRY(create_stream(c, options->spill_dir, &c->quantized, err));
+    if (c->paired)
+        LLMQ_TRY(create_pair(c, options->spill_dir, err));
     *out = c;
 cleanup:
     if (status != LLMQ_OK)
@@ -136,179 +182,183 @@ cleanup:
 void calib_free(struct calib **c) {
     if (!*c)
         return;
-    acts_free(&(*c)->x);
-    acts_free(&(*c)->mid);
+    stream_free(&(*c)->quantized);
+    stream_free(&(*c)->original);
     forward_free(&(*c)->forward);
     arena_free(&(*c)->scratch);
     free(*c);
     *c = NULL;
 }
 
-/* --- steps of a block on one batch: each leaves the stage's input X [rows, k] ----------------- */
-
-struct step {
-    struct calib *c;
-    const struct batch *batch;
-    int64_t begin, rows;
-    float *x;
-};
-
-static enum llmq_status load_x(struct step *s, llmq_error *err) {
-    return acts_load(&s->c->x, s->begin, s->rows, s->c->x_buf, &s->x, err);
-}
-
-static enum llmq_status step_attention_in(struct step *s, float **X, llmq_error *err) {
-    struct calib *c = s->c;
-    enum llmq_status status = load_x(s, err);
-    if (status != LLMQ_OK)
-        return status;
-    forward_norm(&c->forward, c->block->attention_norm, s->x, s->rows, c->normed);
-    *X = c->normed;
-    return LLMQ_OK;
-}
-
-static enum llmq_status step_attention_out(struct step *s, float **X, llmq_error *err) {
-    struct calib *c = s->c;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(step_attention_in(s, X, err));
-    *X = acts_target(&c->mid, s->begin, c->mid_buf);
-    LLMQ_TRY(forward_attention(&c->forward, c->block, s->batch, c->normed, *X, err));
-    LLMQ_TRY(acts_store(&c->mid, s->begin, s->rows, *X, err));
-cleanup:
-    return status;
-}
-
-/* x += l(mid), stored. */
-static enum llmq_status add_branch(struct step *s, enum linear_role role, llmq_error *err) {
-    struct calib *c = s->c;
-    float *mid = NULL;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(load_x(s, err));
-    LLMQ_TRY(acts_load(&c->mid, s->begin, s->rows, c->mid_buf, &mid, err));
-    LLMQ_TRY(forward_residual(&c->forward, &c->block->linears[role], mid, s->rows, s->x, err));
-    LLMQ_TRY(acts_store(&c->x, s->begin, s->rows, s->x, err));
-cleanup:
-    return status;
-}
-
-static enum llmq_status step_mlp_in(struct step *s, float **X, llmq_error *err) {
-    struct calib *c = s->c;
-    enum llmq_status status = add_branch(s, LINEAR_O, err);
-    if (status != LLMQ_OK)
-        return status;
-    forward_norm(&c->forward, c->block->mlp_norm, s->x, s->rows, c->normed);
-    *X = c->normed;
-    return LLMQ_OK;
-}
-
-static enum llmq_status step_mlp_out(struct step *s, float **X, llmq_error *err) {
-    struct calib *c = s->c;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(load_x(s, err));
-    forward_norm(&c->forward, c->block->mlp_norm, s->x, s->rows, c->normed);
-    *X = acts_target(&c->mid, s->begin, c->mid_buf);
-    LLMQ_TRY(forward_gated(&c->forward, c->block, c->normed, s->rows, *X, err));
-    LLMQ_TRY(acts_store(&c->mid, s->begin, s->rows, *X, err));
-cleanup:
-    return status;
-}
-
-static enum llmq_status step_end(struct step *s, float **X, llmq_error *err) {
-    *X = NULL;
-    return add_branch(s, LINEAR_DOWN, err);
-}
-
-static enum llmq_status (*const steps[STAGE_COUNT + 1])(struct step *, float **, llmq_error *) = {
-    [STAGE_ATTENTION_IN] = step_attention_in,
-    [STAGE_ATTENTION_OUT] = step_attention_out,
-    [STAGE_MLP_IN] = step_mlp_in,
-    [STAGE_MLP_OUT] = step_mlp_out,
-    [STAGE_COUNT] = step_end,
-};
-
-/* --- Hessian
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- moments ---------------------------------------------------------------------------------- */
 
 /* A non-finite input shows on the diagonal of the sum at once; then find the window. */
-static enum llmq_status check_finite(const struct step *s, const float *X, int64_t k,
-                                     llmq_error *err) {
-    const struct calib *c = s->c;
+static enum llmq_status check_finite(const struct calib *c, const struct batch *batch,
+                                     const float *X, int64_t k, bool held, llmq_error *err) {
     bool finite = true;
     for (int64_t i = 0; i < k && finite; i++)
-        finite = isfinite(c->sum[i * k + i]);
+        finite = held ? isfinite(c->H.held[i * k + i]) : isfinite(c->H.sum[i * k + i]);
     if (finite)
         return LLMQ_OK;
-    int64_t row = 0;
-    for (int64_t i = 0; i < s->rows * k; i++) {
+    int64_t row = 0, begin = batch->offsets[0];
+    for (int64_t i = 0; i < batch_rows(batch) * k; i++) {
         row = i / k;
         if (!isfinite(X[i]) || fabsf(X[i]) > 1e18f) /* beyond that its square overflows */
             break;
     }
     int64_t window = 0;
-    while (c->tokens->offsets[window + 1] <= s->begin + row)
+    while (c->tokens->offsets[window + 1] <= begin + row)
         window++;
     return error_set(err, LLMQ_E_NUMERIC,
                      "block %" PRId64 ", %s: non-finite activation in calibration window %" PRId64
                      ", token %" PRId64,
-                     c->block->index, stage_names[c->next], window,
-                     s->begin + row - c->tokens->offsets[window]);
+                     c->quantized.block->index, stage_names[c->next], window,
+                     begin + row - c->tokens->offsets[window]);
 }
 
-/* H = (2/T) (sum + its transpose), from the upper triangle. */
-static void finish_hessian(struct calib *c, int64_t k) {
-    double scale = 2.0 / (double)total_tokens(c->tokens);
-    const double *sum = c->sum;
-    float *H = c->H;
-#pragma omp parallel for schedule(dynamic, 16) default(none) shared(k, sum, H, scale)
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t j = 0; j < k; j++)
-            H[i * k + j] = (float)(scale * (j >= i ? sum[i * k + j] : sum[j * k + i]));
+/* diff = a - b, `count` elements. */
+static void difference(const float *a, const float *b, int64_t count, float *diff) {
+#pragma omp parallel for schedule(static) default(none) shared(a, b, count, diff)
+    for (int64_t i = 0; i < count; i++)
+        diff[i] = a[i] - b[i];
+}
+
+/* m += A^T X over the rows of a batch, A [rows, width], X [rows, k]. */
+static void add_product(const struct moment *m, bool held, int64_t rows, const float *A,
+                        int64_t width, const float *X, int64_t k) {
+    if (held)
+        linalg_gemm_tn(width, k, rows, 1, A, width, X, k, 1, m->held, k);
+    else
+        linalg_gemm_tn_accumulate(rows, width, k, A, width, X, k, m->sum, m->mean);
+}
+
+static void add_square(const struct moment *m, bool held, int64_t rows, const float *X, int64_t k) {
+    if (held)
+        add_product(m, held, rows, X, k, X, k);
+    else
+        linalg_syrk_accumulate(rows, k, X, k, m->sum, m->mean);
+}
+
+/* D += (X_o - X)^T X and, where the stage adds to the residual stream, R += (S_o - S)^T X. */
+static void add_cross(struct calib *c, enum block_stage stage, bool held, int64_t rows, int64_t k,
+                      const struct stage_rows *q, const struct stage_rows *o) {
+    int64_t hidden = c->m->config.hidden;
+    difference(o->X, q->X, rows * k, c->diff);
+    add_product(&c->D, held, rows, c->diff, k, q->X, k);
+    if (!stage_is_output(stage))
+        return;
+    difference(o->S, q->S, rows * hidden, c->diff);
+    add_product(&c->R, held, rows, c->diff, hidden, q->X, k);
+}
+
+static void clear_moment(const struct moment *m, int64_t count) {
+    if (m->sum)
+        memset(m->sum, 0, (size_t)count * sizeof *m->sum);
+    if (m->held)
+        memset(m->held, 0, (size_t)count * sizeof *m->held);
+}
+
+/* Only the upper triangle of the sum of squares is formed. */
+static void mirror_upper(int64_t k, double *sum) {
+#pragma omp parallel for schedule(dynamic, 16) default(none) shared(k, sum)
+    for (int64_t i = 1; i < k; i++)
+        for (int64_t j = 0; j < i; j++)
+            sum[i * k + j] = sum[j * k + i];
+}
+
+/* Sums to means of 2ab: over all tokens, and over those held back. */
+static void finish_moment(const struct calib *c, const struct moment *m, int64_t count) {
+    double all = 2.0 / (double)total_tokens(c->tokens);
+    const double *sum = m->sum;
+    float *mean = m->mean, *held = m->held;
+    float part = c->held_tokens > 0 ? (float)(2.0 / (double)c->held_tokens) : 0;
+#pragma omp parallel for schedule(static) default(none) shared(count, mean, sum, held, all, part)
+    for (int64_t i = 0; i < count; i++) {
+        mean[i] = (float)(all * (sum[i] + (held ? (double)held[i] : 0)));
+        if (held)
+            held[i] *= part;
+    }
+}
+
+static struct calib_moments finish_moments(struct calib *c, enum block_stage stage, int64_t k) {
+    mirror_upper(k, c->H.sum);
+    finish_moment(c, &c->H, k * k);
+    struct calib_moments out = {.k = k, .H = c->H.mean};
+    if (!c->paired)
+        return out;
+    out.held_share = (double)c->held_tokens / (double)total_tokens(c->tokens);
+    finish_moment(c, &c->D, k * k);
+    out.D = c->D.mean;
+    out.H_held = c->H.held;
+    out.D_held = c->D.held;
+    if (!stage_is_output(stage))
+        return out;
+    finish_moment(c, &c->R, c->m->config.hidden * k);
+    out.R = c->R.mean;
+    out.R_held = c->R.held;
+    return out;
 }
 
 /* --- the runner
  * --------------------------------------------------------------------------------------------------
  */
 
-void calib_begin_block(struct calib *c, const struct block *block) {
-    c->block = block;
+void calib_begin_block(struct calib *c, const struct block *block, const struct block *original) {
+    assert(c->paired == (original != NULL));
+    c->quantized.block = block;
+    c->original.block = original;
     c->next = STAGE_ATTENTION_IN;
 }
 
-/* One pass over all batches. k = 0: no Hessian is wanted. */
+/* One batch of a stage, both streams. k = 0: no moments are wanted. */
+static enum llmq_status run_batch(struct calib *c, enum block_stage stage, int64_t k,
+                                  const struct batch *batch, bool held, llmq_error *err) {
+    struct stage_rows q = {0}, o = {0};
+    int64_t rows = batch_rows(batch);
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(stream_step(&c->quantized, &c->forward, stage, batch, &q, err));
+    if (c->paired)
+        LLMQ_TRY(stream_step(&c->original, &c->forward, stage, batch, &o, err));
+    if (k == 0)
+        return LLMQ_OK;
+    add_square(&c->H, held, rows, q.X, k);
+    LLMQ_TRY(check_finite(c, batch, q.X, k, held, err));
+    if (c->paired)
+        add_cross(c, stage, held, rows, k, &q, &o);
+cleanup:
+    return status;
+}
+
+/* One pass over all batches. */
 static enum llmq_status run_stage(struct calib *c, enum block_stage stage, int64_t k,
                                   llmq_error *err) {
     const struct calib_tokens *t = c->tokens;
-    const struct model_config *config = &c->m->config;
     enum llmq_status status = LLMQ_OK;
-    if (stage == STAGE_ATTENTION_OUT || stage == STAGE_MLP_OUT)
-        acts_set_width(&c->mid, calib_stage_width(config, stage));
-    if (k > 0)
-        memset(c->sum, 0, (size_t)(k * k) * sizeof *c->sum);
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
-        struct step s = {c, &b, b.offsets[0], batch_rows(&b), NULL};
-        float *X = NULL;
+    int64_t width = stage < STAGE_COUNT ? calib_stage_width(&c->m->config, stage) : 0;
+    stream_begin_stage(&c->quantized, stage, width);
+    if (c->paired)
+        stream_begin_stage(&c->original, stage, width);
+    clear_moment(&c->H, k * k);
+    clear_moment(&c->D, k * k);
+    clear_moment(&c->R, k * c->m->config.hidden);
+    int64_t index = 0;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++) {
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(steps[stage](&s, &X, err));
-        if (k > 0) {
-            linalg_syrk_accumulate(s.rows, k, X, k, c->sum, c->H);
-            LLMQ_TRY(check_finite(&s, X, k, err));
-        }
+        LLMQ_TRY(run_batch(c, stage, k, &b, is_held(c, index), err));
     }
 cleanup:
     return status;
 }
 
-enum llmq_status calib_stage(struct calib *c, enum block_stage stage, const float **H, int64_t *k,
+enum llmq_status calib_stage(struct calib *c, enum block_stage stage, struct calib_moments *out,
                              llmq_error *err) {
     assert(stage == c->next && stage < STAGE_COUNT);
-    *k = calib_stage_width(&c->m->config, stage);
-    enum llmq_status status = run_stage(c, stage, *k, err);
+    int64_t k = calib_stage_width(&c->m->config, stage);
+    enum llmq_status status = run_stage(c, stage, k, err);
     if (status != LLMQ_OK)
         return status;
-    finish_hessian(c, *k);
+    *out = finish_moments(c, stage, k);
     c->next++;
-    *H = c->H;
     return LLMQ_OK;
 }
 
@@ -325,8 +375,8 @@ enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {
     float *rows = NULL;
-    enum llmq_status status = acts_load(&c->x, 0, c->x.rows, out, &rows, err);
+    enum llmq_status status = acts_load(&c->quantized.x, 0, c->quantized.x.rows, out, &rows, err);
     if (status == LLMQ_OK && rows != out)
-        memcpy(out, rows, (size_t)(c->x.rows * c->x.width) * sizeof *out);
+        memcpy(out, rows, (size_t)(c->quantized.x.rows * c->quantized.x.width) * sizeof *out);
     return status;
 }

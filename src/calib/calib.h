@@ -1,17 +1,21 @@
 /* Calibration: runs the calibration tokens through the blocks, stage by stage, and hands out the
- * Hessian of each stage's input.
+ * moments of each stage's input, the Hessian first of all.
  *
  * Pull interface. The caller loads a block, asks for one stage after the other, and may change the
  * weights of a stage's linears before it asks for the next: what follows then sees the changed
  * weights. So quantizing each stage when its Hessian is at hand gives true-sequential,
  * quantized-input propagation in one pass, every linear computed once:
  *
- *     calib_begin_block(c, &block)
- *     for each stage s: calib_stage(c, s, &h); quantize the linears of s in place
+ *     calib_begin_block(c, &block, original)
+ *     for each stage s: calib_stage(c, s, &moments); quantize the linears of s in place
  *     calib_end_block(c)
  *
- * In memory: the residual stream [T, hidden], one intermediate [T, max(heads x head_dim,
- * intermediate)] (both in files when spilled), one Hessian, scratch for one batch. */
+ * Paired, a second stream shows the same tokens to the original model, so that the errors made so
+ * far are known: the cross moments D and R are accumulated like H.
+ *
+ * In memory, for each stream: the residual stream [T, hidden] and one intermediate [T, max(heads x
+ * head_dim, intermediate)] (both in files when spilled); the moments of one stage, scratch for one
+ * batch. */
 #ifndef LLMQ_CALIB_CALIB_H
 #define LLMQ_CALIB_CALIB_H
 
@@ -31,23 +35,43 @@ struct calib_tokens {
     int64_t count;
 };
 
-/* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. With `spill_dir` the
- * activations are kept in unlinked files there. Release with calib_free. */
+struct calib_options {
+    bool paired;           /* run the original model's stream beside the quantized one's */
+    const char *spill_dir; /* keep activations in unlinked files there; NULL: in memory */
+};
+
+/* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. Release with calib_free. */
 LLMQ_NODISCARD enum llmq_status calib_create(const struct model *m,
                                              const struct calib_tokens *tokens,
-                                             const char *spill_dir, const llmq_context *ctx,
-                                             struct calib **out, llmq_error *err);
+                                             const struct calib_options *options,
+                                             const llmq_context *ctx, struct calib **out,
+                                             llmq_error *err);
 void calib_free(struct calib **c);
 
-/* Start on a block loaded PLAIN; it stays the caller's and must live until calib_end_block. */
-void calib_begin_block(struct calib *c, const struct block *block);
+/* Start on a block loaded PLAIN and, when paired, the same block with its original weights (else
+ * NULL); both stay the caller's and must live until calib_end_block. */
+void calib_begin_block(struct calib *c, const struct block *block, const struct block *original);
 
-/* Advance to `stage` (stages in order, each once) and return H = (2/T) X^T X of its input X
- * [T, k]: [k, k], full symmetric storage, valid until the next call. Accumulated in float32 over
- * at most 4096 tokens at a time and in double across them, in a fixed order.
+/* What a stage's linears are quantized against: second moments of their input X [T, k], of what it
+ * lacks of the original model's input X_o, and of what the residual stream S [T, hidden] that they
+ * add to lacks. Valid until the next call. */
+struct calib_moments {
+    int64_t k;
+    const float *H; /* [k, k] (2/T) X^T X, full symmetric storage */
+    const float *D; /* [k, k] (2/T) (X_o - X)^T X; NULL unless paired */
+    const float *R; /* [hidden, k] (2/T) (S_o - S)^T X; NULL unless paired and the stage's linear
+                       adds to the residual stream */
+    /* Paired and from more than one batch: the same over the windows held back, about an eighth of
+     * the tokens, for judging what was fitted on the others; `held_share` of all tokens. */
+    const float *H_held, *D_held, *R_held;
+    double held_share;
+};
+
+/* Advance to `stage` (stages in order, each once) and return the moments of its input. Accumulated
+ * in float32 over at most 4096 tokens at a time and in double across them, in a fixed order.
  * LLMQ_E_NUMERIC names the block, stage and window of a non-finite activation. */
 LLMQ_NODISCARD enum llmq_status calib_stage(struct calib *c, enum block_stage stage,
-                                            const float **H, int64_t *k, llmq_error *err);
+                                            struct calib_moments *out, llmq_error *err);
 
 /* Finish the block: its output becomes the next block's input. Stages not asked for are computed.
  * Also the way to replay blocks that were quantized before (no calib_stage in between). */
@@ -62,7 +86,7 @@ struct calib_memory {
     uint64_t fixed, activations;
 };
 struct calib_memory calib_memory(const struct model_config *config,
-                                 const struct calib_tokens *tokens);
+                                 const struct calib_tokens *tokens, bool paired);
 
 /* In_features of the linears of a stage. */
 int64_t calib_stage_width(const struct model_config *config, enum block_stage stage);

@@ -15,7 +15,10 @@ struct quantize_args {
     struct group_size group;
     int64_t seed;
     int bits;
-    int act_order;
+    int quality;
+    int act_order; /* BY_QUALITY, or as the user says */
+    int search;    /* likewise */
+    struct correct_strength correct;
     int scales;
     int format;
 };
@@ -24,6 +27,25 @@ struct quantize_args {
 enum format { FORMAT_DEFAULT = -1, FORMAT_GPTQ, FORMAT_GPTQ_V2, FORMAT_AWQ, FORMAT_CT };
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
+
+/* What the words of --act-order and --search leave to --quality. */
+enum { BY_QUALITY = -1 };
+
+static const struct choice qualities[] = {
+    {"fast", LLMQ_QUALITY_FAST},
+    {"balanced", LLMQ_QUALITY_BALANCED},
+    {"best", LLMQ_QUALITY_BEST},
+    {NULL, 0},
+};
+
+static const struct choice searches[] = {
+    {"minmax", LLMQ_RANGE_MINMAX},
+    {"plain", LLMQ_RANGE_PLAIN},
+    {"weighted", LLMQ_RANGE_WEIGHTED},
+    {NULL, 0},
+};
+
+static const struct choice correct_words[] = {{"auto", 0}, {"off", 0}, {NULL, 0}};
 
 static const struct choice act_orders[] = {
     {"none", LLMQ_ACT_ORDER_NONE},
@@ -134,13 +156,6 @@ static const struct option calibration_options[] = {
      .help = "chooses the windows",
      .min = 0,
      .max = 9e18},
-    {.name = "act-order",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct quantize_args, act_order),
-     .value = "none|static|group-aware",
-     .help = "order of columns: as they are; by activation with groups fixed beforehand; or by "
-             "activation inside and between groups",
-     .choices = act_orders},
     {.name = "damp",
      .kind = OPTION_REAL,
      .offset = FIELD(damp),
@@ -148,6 +163,43 @@ static const struct option calibration_options[] = {
      .help = "added to the Hessian's diagonal, as a fraction of its mean, between 0 and 1",
      .min = 0,
      .max = 1},
+    {.name = NULL},
+};
+
+static const struct option method_options[] = {
+    {.name = "quality",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, quality),
+     .value = "fast|balanced|best",
+     .help = "gptq: what the options below are when they are not given. fast is the published "
+             "method; balanced adds static act-order, weighted search and correction and takes "
+             "about twice as long",
+     .choices = qualities},
+    {.name = "correct",
+     .kind = OPTION_CORRECT,
+     .offset = offsetof(struct quantize_args, correct),
+     .value = "auto|off|A[,B]",
+     .help = "before rounding, move each module's weights so that they make up for the errors "
+             "already made upstream: A of the error of their input, B of that of the residual "
+             "stream; auto chooses both for each module on windows held back",
+     .absent = "gptq: by --quality; rtn: off",
+     .choices = correct_words},
+    {.name = "search",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, search),
+     .value = "minmax|plain|weighted",
+     .help = "range of a group: its extremes; the range of least squared error; or the same with "
+             "each input weighted by its second moment, which takes calibration",
+     .absent = "gptq: by --quality; rtn: minmax",
+     .choices = searches},
+    {.name = "act-order",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, act_order),
+     .value = "none|static|group-aware",
+     .help = "gptq: order of columns: as they are; by activation with groups fixed beforehand; or "
+             "by activation inside and between groups",
+     .absent = "by --quality",
+     .choices = act_orders},
     {.name = NULL},
 };
 
@@ -181,8 +233,13 @@ static const struct option job_options[] = {
 };
 
 static const struct option_group groups[] = {
-    {"Grid", grid_options},   {"Calibration", calibration_options}, {"Job", job_options},
-    {"Running", run_options}, {"Output", output_options},           {NULL, NULL},
+    {"Grid", grid_options},
+    {"Calibration", calibration_options},
+    {"Method", method_options},
+    {"Job", job_options},
+    {"Running", run_options},
+    {"Output", output_options},
+    {NULL, NULL},
 };
 
 static void quantize_init(struct quantize_args *a, enum llmq_method method) {
@@ -191,7 +248,9 @@ static void quantize_init(struct quantize_args *a, enum llmq_method method) {
         (struct group_size){.columns = a->options.group, .auto_fit = a->options.group_auto_fit};
     a->bits = a->options.bits;
     a->format = FORMAT_DEFAULT;
-    a->act_order = (int)a->options.act_order;
+    a->quality = LLMQ_QUALITY_BALANCED;
+    a->act_order = BY_QUALITY;
+    a->search = BY_QUALITY;
     a->scales = (int)a->options.scales;
     a->seed = (int64_t)a->options.seed;
 }
@@ -204,13 +263,29 @@ static void rtn_init(void *args) {
     quantize_init(args, LLMQ_METHOD_RTN);
 }
 
+/* Quality first, then what the user says of its ingredients. */
+static void apply_method(const struct quantize_args *a, llmq_quantize_options *options) {
+    static const enum llmq_correct_mode modes[] = {[CORRECT_OFF] = LLMQ_CORRECT_OFF,
+                                                   [CORRECT_AUTO] = LLMQ_CORRECT_AUTO,
+                                                   [CORRECT_FIXED] = LLMQ_CORRECT_FIXED};
+    if (options->method == LLMQ_METHOD_GPTQ)
+        llmq_quantize_options_quality(options, (enum llmq_quality)a->quality);
+    if (a->act_order != BY_QUALITY)
+        options->act_order = (enum llmq_act_order)a->act_order;
+    if (a->search != BY_QUALITY)
+        options->search = (enum llmq_range_search)a->search;
+    if (a->correct.mode != CORRECT_BY_QUALITY)
+        options->correct =
+            (llmq_correct){modes[a->correct.mode], a->correct.alpha, a->correct.beta};
+}
+
 static llmq_quantize_options make_options(const struct quantize_args *a) {
     llmq_quantize_options options = a->options;
+    apply_method(a, &options);
     options.format = a->format == FORMAT_DEFAULT ? NULL : formats[a->format].word;
     options.bits = a->bits;
     options.group = a->group.columns;
     options.group_auto_fit = a->group.auto_fit;
-    options.act_order = (enum llmq_act_order)a->act_order;
     options.scales = (enum llmq_scales)a->scales;
     options.seed = (uint64_t)a->seed;
     return options;

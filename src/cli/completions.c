@@ -20,7 +20,7 @@ static void print_words(const struct option *option, const char *separator) {
 }
 
 static bool has_words(const struct option *option) {
-    return option->kind == OPTION_CHOICE || option->kind == OPTION_GROUP;
+    return option->choices || option->kind == OPTION_GROUP;
 }
 
 /* --- bash ------------------------------------------------------------------------------------- */

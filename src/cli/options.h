@@ -23,6 +23,7 @@ enum option_kind {
     OPTION_SIZE,       /* uint64_t bytes >= min, with an optional binary suffix K, M or G */
     OPTION_CHOICE,     /* int: the value of one of `choices` */
     OPTION_GROUP,      /* struct group_size */
+    OPTION_CORRECT,    /* struct correct_strength */
     OPTION_POSITIONAL, /* const char *: an argument without dashes; `name` is its placeholder */
 };
 
@@ -38,6 +39,12 @@ struct group_size {
     bool auto_fit;
 };
 
+/* Strengths from 0 to 1: "0.5" (both), "0.5,1", or the words "auto" and "off". */
+struct correct_strength {
+    enum { CORRECT_BY_QUALITY, CORRECT_OFF, CORRECT_AUTO, CORRECT_FIXED } mode;
+    double alpha, beta;
+};
+
 enum value_source { VALUE_OTHER, VALUE_FILE, VALUE_FOLDER };
 
 struct option {
@@ -48,7 +55,7 @@ struct option {
     const char *value;            /* placeholder of the value in help texts */
     const char *help;             /* one sentence, lower case, without a full stop */
     const char *absent;           /* what happens without the option, where no value shows it */
-    const struct choice *choices; /* for OPTION_CHOICE */
+    const struct choice *choices; /* for OPTION_CHOICE; words of other kinds, for completion */
     double min, max;              /* for OPTION_INT, OPTION_REAL and OPTION_SIZE */
     enum value_source source;     /* what shell completion offers */
     bool required;

@@ -93,15 +93,16 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
 }
 
 static void print_module_header(int width) {
-    printf("\n%-*s %7s %7s %6s %4s %6s %10s %10s %7s\n", width, "module", "out", "in", "method",
-           "bits", "group", "error", "rtn error", "damp");
+    printf("\n%-*s %7s %7s %6s %4s %6s %10s %10s %7s %5s %5s\n", width, "module", "out", "in",
+           "method", "bits", "group", "error", "rtn error", "damp", "alpha", "beta");
 }
 
 static void print_module(const llmq_module_report *m, int width) {
     printf("%-*s %7" PRId64 " %7" PRId64 " %6s %4d ", width, m->name, m->n, m->k, m->method,
            m->bits);
     print_group(m->group);
-    printf(" %10.3e %10.3e %7.4g\n", m->error, m->rtn_error, m->damp);
+    printf(" %10.3e %10.3e %7.4g %5.2f %5.2f\n", m->error, m->rtn_error, m->damp, m->alpha,
+           m->beta);
 }
 
 /* Largest error first, NaN before all; equals by name. */

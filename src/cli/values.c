@@ -136,6 +136,32 @@ static enum llmq_status store_group(const struct option *option, const char *tex
     return LLMQ_OK;
 }
 
+/* A number from 0 to 1 at the beginning of `text`; NULL when there is none, else what follows. */
+static const char *unit_number(const char *text, double *out) {
+    char *end = NULL;
+    if (!strchr("0123456789.", *text) || !*text)
+        return NULL;
+    *out = strtod(text, &end);
+    return *out >= 0 && *out <= 1 ? end : NULL;
+}
+
+static enum llmq_status store_correct(const struct option *option, const char *text,
+                                      struct correct_strength *field, llmq_error *err) {
+    struct correct_strength s = {.mode = CORRECT_FIXED};
+    if (strcmp(text, "auto") == 0 || strcmp(text, "off") == 0) {
+        s.mode = text[0] == 'a' ? CORRECT_AUTO : CORRECT_OFF;
+    } else {
+        const char *rest = unit_number(text, &s.alpha);
+        s.beta = s.alpha;
+        if (rest && *rest == ',')
+            rest = unit_number(rest + 1, &s.beta);
+        if (!rest || *rest)
+            return bad_value(option, text, "auto, off, or one or two numbers from 0 to 1", err);
+    }
+    *field = s;
+    return LLMQ_OK;
+}
+
 enum llmq_status option_store(const struct option *option, const char *text, void *args,
                               llmq_error *err) {
     void *field = field_of(option, args);
@@ -161,6 +187,8 @@ enum llmq_status option_store(const struct option *option, const char *text, voi
         return store_choice(option, text, field, err);
     case OPTION_GROUP:
         return store_group(option, text, field, err);
+    case OPTION_CORRECT:
+        return store_correct(option, text, field, err);
     }
     return cli_fail(err, LLMQ_E_USAGE, "--%s: unknown kind of option", option->name);
 }
@@ -186,6 +214,14 @@ static void show_group(const struct group_size *group, char *buf, size_t size) {
         snprintf(buf, size, "%" PRId64, group->columns);
     else
         snprintf(buf, size, "auto-fit:%" PRId64, group->columns);
+}
+
+static void show_correct(const struct correct_strength *s, char *buf, size_t size) {
+    static const char *const words[] = {"", "off", "auto"};
+    if (s->mode == CORRECT_FIXED)
+        snprintf(buf, size, "%g,%g", s->alpha, s->beta);
+    else
+        snprintf(buf, size, "%s", words[s->mode]);
 }
 
 void option_show(const struct option *option, const void *args, char *buf, size_t size) {
@@ -214,6 +250,9 @@ void option_show(const struct option *option, const void *args, char *buf, size_
         break;
     case OPTION_GROUP:
         show_group(field, buf, size);
+        break;
+    case OPTION_CORRECT:
+        show_correct(field, buf, size);
         break;
     }
 }

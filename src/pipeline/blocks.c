@@ -15,6 +15,7 @@
 #include "base/strbuf.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
+#include "quant/correct.h"
 #include "quant/quant.h"
 
 /* --- one module ------------------------------------------------------------------------------- */
@@ -24,6 +25,7 @@ static struct quant_grid grid_of(const struct run *run, const struct quant_shape
                               .group = shape->group,
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
+                              .search = (enum range_search)run->options->search,
                               .storage =
                                   run->options->scales == LLMQ_SCALES_F16 ? SCALE_F16 : SCALE_DUAL};
     if (!shape->sym)
@@ -87,7 +89,8 @@ static char *describe_events(const struct quant_outcome *o, int64_t n) {
 }
 
 static enum llmq_status report_module(struct run *run, const struct plan_module *module,
-                                      const struct quant_outcome *outcome, llmq_error *err) {
+                                      const struct quant_outcome *outcome,
+                                      struct correction strength, llmq_error *err) {
     llmq_module_report r = {
         .name = strdup(module->name),
         .method = outcome->method,
@@ -98,6 +101,8 @@ static enum llmq_status report_module(struct run *run, const struct plan_module 
         .error = outcome->error,
         .rtn_error = outcome->rtn_error,
         .damp = outcome->damp,
+        .alpha = strength.alpha,
+        .beta = strength.beta,
         .events = describe_events(outcome, module->shape.n),
     };
     if (!r.name || !r.events) {
@@ -129,20 +134,52 @@ cleanup:
     return status;
 }
 
-/* Quantize a linear, store and report it, and leave in l->w what was stored. */
+/* What a stage's modules have in common. */
+struct stage_task {
+    struct calib_moments moments;
+    struct gptq_factor *factor; /* of H; NULL when neither the method nor a correction needs it */
+};
+
+/* Move the weights of l to the target that makes up for errors upstream. */
+static enum llmq_status correct_weights(const struct run *run, const struct stage_task *task,
+                                        struct linear *l, struct correction *strength,
+                                        llmq_error *err) {
+    const llmq_correct *wanted = &run->options->correct;
+    const struct calib_moments *m = &task->moments;
+    const struct correct_moments moments = {m->D,      m->R,      m->H_held,
+                                            m->D_held, m->R_held, m->held_share};
+    float *target = malloc((size_t)(l->n * l->k) * sizeof *target);
+    if (!target)
+        return error_memory(err, "a corrected target");
+    *strength = (struct correction){wanted->alpha, m->R ? wanted->beta : 0};
+    enum llmq_status status =
+        correct_target(task->factor, l->w, l->n, &moments, wanted->mode == LLMQ_CORRECT_AUTO,
+                       strength, target, err);
+    if (status == LLMQ_OK)
+        memcpy(l->w, target, (size_t)(l->n * l->k) * sizeof *target);
+    free(target);
+    return status;
+}
+
+/* Quantize a linear, store and report it, and leave in l->w what was stored. `task` is NULL without
+ * calibration. */
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
-                                        struct linear *l, const struct gptq_factor *factor,
-                                        const float *H, llmq_error *err) {
+                                        struct linear *l, const struct stage_task *task,
+                                        llmq_error *err) {
     struct quant_grid grid = grid_of(run, &module->shape);
     struct quant_outcome outcome;
+    struct correction strength = {0};
     struct qlinear q = {0};
+    const float *H = task ? task->moments.H : NULL;
     enum llmq_status status = LLMQ_OK;
-    if (factor)
-        LLMQ_TRY(gptq_quantize(&grid, factor, l->w, H, l->n, &q, &outcome, err));
+    if (run->plan.paired && gptq_factor_usable(task->factor))
+        LLMQ_TRY(correct_weights(run, task, l, &strength, err));
+    if (run->options->method == LLMQ_METHOD_GPTQ)
+        LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
     LLMQ_TRY(store_module(run, module, &q, err));
-    LLMQ_TRY(report_module(run, module, &outcome, err));
+    LLMQ_TRY(report_module(run, module, &outcome, strength, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     qlinear_dequantize(&q, 0, q.n, l->w);
 cleanup:
@@ -158,32 +195,41 @@ static enum llmq_status quantize_stage(struct run *run, struct block *block, enu
                                        llmq_error *err) {
     const struct family *family = run->model.config.family;
     struct quant_options quant = {(enum act_order)run->options->act_order, run->options->damp};
-    struct gptq_factor *factor = NULL;
-    const float *H = NULL;
-    int64_t k = 0;
+    bool factored = run->options->method == LLMQ_METHOD_GPTQ || run->plan.paired;
+    struct stage_task task = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(calib_stage(run->calib, stage, &H, &k, err));
+    LLMQ_TRY(calib_stage(run->calib, stage, &task.moments, err));
     for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
         const struct plan_module *module = plan_module_of(&run->plan, block->index, role);
         if (family->linears[role].stage != stage)
             continue;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        if (run->options->method == LLMQ_METHOD_GPTQ && !factor)
-            LLMQ_TRY(gptq_factor_create(H, k, module->shape.group, &quant, &factor, err));
-        LLMQ_TRY(quantize_linear(run, module, &block->linears[role], factor, H, err));
+        if (factored && !task.factor)
+            LLMQ_TRY(gptq_factor_create(task.moments.H, task.moments.k, module->shape.group, &quant,
+                                        &task.factor, err));
+        LLMQ_TRY(quantize_linear(run, module, &block->linears[role], &task, err));
     }
 cleanup:
-    gptq_factor_free(&factor);
+    gptq_factor_free(&task.factor);
     return status;
 }
 
+/* Load the original block `index`, for the second stream, if there is one. */
+static enum llmq_status load_original(struct run *run, int64_t index, struct block *original,
+                                      llmq_error *err) {
+    if (!run->plan.paired)
+        return LLMQ_OK;
+    return model_load_block(&run->model, index, LOAD_PLAIN, run->weights, original, err);
+}
+
 static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_error *err) {
-    struct block block = {0};
+    struct block block = {0}, original = {0};
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(model_load_block(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
+    LLMQ_TRY(load_original(run, index, &original, err));
     if (run->calib)
-        calib_begin_block(run->calib, &block);
+        calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
     for (enum block_stage stage = 0; run->calib && stage < STAGE_COUNT; stage++) {
         log_progress(run->ctx, index * STAGE_COUNT + (int64_t)stage, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, index + 1, blocks);
@@ -191,12 +237,13 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     }
     for (enum linear_role role = 0; !run->calib && role < LINEAR_COUNT; role++)
         LLMQ_TRY(quantize_linear(run, plan_module_of(&run->plan, index, role), &block.linears[role],
-                                 NULL, NULL, err));
+                                 NULL, err));
     bool last = index + 1 == blocks;
     if (run->calib && !last) /* nothing is calibrated on the last block's output */
         LLMQ_TRY(calib_end_block(run->calib, err));
 cleanup:
     block_release(&block);
+    block_release(&original);
     arena_reset(run->weights);
     return status;
 }
@@ -206,7 +253,7 @@ cleanup:
 /* The stored block, checked, takes the source's place in the calibration stream. */
 static enum llmq_status replay_block(struct run *run, const struct model *stored, int64_t index,
                                      llmq_error *err) {
-    struct block block = {0};
+    struct block block = {0}, original = {0};
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
     log_progress(run->ctx, index * STAGE_COUNT, blocks * STAGE_COUNT,
@@ -218,11 +265,13 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     }
     if (run->calib) {
         LLMQ_TRY(model_load_block(stored, index, LOAD_PLAIN, run->weights, &block, err));
-        calib_begin_block(run->calib, &block);
+        LLMQ_TRY(load_original(run, index, &original, err));
+        calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
         LLMQ_TRY(calib_end_block(run->calib, err));
     }
 cleanup:
     block_release(&block);
+    block_release(&original);
     arena_reset(run->weights);
     return status;
 }

@@ -218,23 +218,28 @@ static uint64_t module_workspace(const struct plan *p) {
     for (int64_t i = 0; i < LINEAR_COUNT; i++) {
         uint64_t n = (uint64_t)p->modules[i].shape.n, k = (uint64_t)p->modules[i].shape.k;
         uint64_t bytes = n * k * (2 * sizeof(float) + 3);
+        if (p->paired) /* the target, and what it is made of */
+            bytes += n * k * 2 * sizeof(float);
         most = bytes > most ? bytes : most;
     }
     return most;
 }
 
 /* Arithmetic of one block: the forward products, the triangles of X^T X, the factorisations
- * (potrf and trtri, k^3/3 each) and the column updates (n k^2). */
+ * (potrf and trtri, k^3/3 each) and the column updates (n k^2). A pair of streams doubles the
+ * forward products and adds the cross moments and the corrected targets. */
 static double block_flops(const struct model *m, const struct plan *p,
                           const struct calib_tokens *tokens) {
     double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
     for (int64_t i = 0; i < LINEAR_COUNT; i++) {
         double n = (double)p->modules[i].shape.n, k = (double)p->modules[i].shape.k;
-        flops += 2 * n * k * T + (tokens ? n * k * k : 0);
+        flops += (p->paired ? 4 : 2) * n * k * T + (tokens ? n * k * k : 0);
+        flops += p->paired ? 10 * n * k * k : 0;
     }
     for (enum block_stage s = 0; tokens && s < STAGE_COUNT; s++) {
-        double k = (double)calib_stage_width(&m->config, s);
+        double k = (double)calib_stage_width(&m->config, s), h = (double)m->config.hidden;
         flops += k * k * T + 2.0 / 3.0 * k * k * k;
+        flops += p->paired ? 2 * (k + h / 2) * k * T : 0; /* every second stage has R */
     }
     return flops;
 }
@@ -242,14 +247,15 @@ static double block_flops(const struct model *m, const struct plan *p,
 static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
-    uint64_t fixed = model_block_bytes(m) + module_workspace(p), activations = 0;
+    uint64_t fixed = (p->paired ? 2 : 1) * model_block_bytes(m) + module_workspace(p);
+    uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)
         limit = (uint64_t)(DEFAULT_MEMORY_SHARE * (double)memory_available());
     else if (limit == 0)
         limit = UINT64_MAX;
     if (tokens) {
-        struct calib_memory memory = calib_memory(&m->config, tokens);
+        struct calib_memory memory = calib_memory(&m->config, tokens, p->paired);
         int64_t widest = 0;
         for (enum block_stage s = 0; s < STAGE_COUNT; s++)
             if (calib_stage_width(&m->config, s) > widest)
@@ -304,6 +310,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
         out->layout_config.group = out->modules[0].shape.group;
     LLMQ_TRY(check_modules(m, options, out, err));
     LLMQ_TRY(add_tensors(m, out, err));
+    out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
     out->flops = (double)m->config.blocks * block_flops(m, out, tokens);
 cleanup:

@@ -32,6 +32,7 @@ struct plan {
     size_t dropped_count, dropped_cap;
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
+    bool paired; /* the original model's activations run beside the quantized model's */
     double flops;
 };
 

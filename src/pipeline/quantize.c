@@ -29,10 +29,18 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .group = 128,
         .sym = true,
         .samples = 128,
-        .act_order = LLMQ_ACT_ORDER_NONE,
         .damp = 0.01,
         .shard_limit = UINT64_C(5000000000),
     };
+    if (method == LLMQ_METHOD_GPTQ)
+        llmq_quantize_options_quality(options, LLMQ_QUALITY_BALANCED);
+}
+
+void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality) {
+    bool fast = quality == LLMQ_QUALITY_FAST;
+    options->act_order = fast ? LLMQ_ACT_ORDER_NONE : LLMQ_ACT_ORDER_STATIC;
+    options->search = fast ? LLMQ_RANGE_MINMAX : LLMQ_RANGE_WEIGHTED;
+    options->correct.mode = fast ? LLMQ_CORRECT_OFF : LLMQ_CORRECT_AUTO;
 }
 
 /* --- before anything is written --------------------------------------------------------------- */
@@ -47,6 +55,17 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
         return error_set(err, LLMQ_E_USAGE, "--group auto-fit needs a positive size");
     if (!(o->damp > 0 && o->damp < 1))
         return error_set(err, LLMQ_E_USAGE, "--damp %g: it must lie between 0 and 1", o->damp);
+    if (o->correct.mode == LLMQ_CORRECT_FIXED && !(o->correct.alpha >= 0 && o->correct.alpha <= 1 &&
+                                                   o->correct.beta >= 0 && o->correct.beta <= 1))
+        return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",
+                         o->correct.alpha, o->correct.beta);
+    if (o->method == LLMQ_METHOD_RTN && !o->calib &&
+        (o->correct.mode != LLMQ_CORRECT_OFF || o->search == LLMQ_RANGE_WEIGHTED)) {
+        error_set(err, LLMQ_E_USAGE, "rtn with %s needs calibration",
+                  o->search == LLMQ_RANGE_WEIGHTED ? "--search weighted" : "--correct");
+        error_hint(err, "give --calib FILE");
+        return LLMQ_E_USAGE;
+    }
     if (o->samples < 1 || o->seqlen < 0 || o->seqlen == 1)
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
@@ -96,11 +115,14 @@ static uint64_t fingerprint(const struct run *run) {
                                o->group_auto_fit,
                                o->sym,
                                (int64_t)o->act_order,
+                               (int64_t)o->search,
+                               (int64_t)o->correct.mode,
                                (int64_t)o->shard_limit,
                                (int64_t)o->scales,
                                run->corpus.count};
     h = hash_bytes(h, numbers, sizeof numbers);
-    h = hash_bytes(h, &o->damp, sizeof o->damp);
+    const double reals[] = {o->damp, o->correct.alpha, o->correct.beta};
+    h = hash_bytes(h, reals, sizeof reals);
     h = hash_bytes(h, run->plan.layout->name, strlen(run->plan.layout->name));
     if (run->calibrated) {
         h = hash_bytes(h, run->corpus.ids,
@@ -313,10 +335,12 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     LLMQ_TRY(open_outputs(run, err));
     LLMQ_TRY(copy_kept(run, err));
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
+    const struct calib_options calib = {
+        .paired = run->plan.paired,
+        .spill_dir = run->plan.spill ? run->output.partial_dir : NULL,
+    };
     if (run->calibrated)
-        LLMQ_TRY(calib_create(&run->model, &run->tokens,
-                              run->plan.spill ? run->output.partial_dir : NULL, run->ctx,
-                              &run->calib, err));
+        LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
     LLMQ_TRY(run_blocks(run, err));
     calib_free(&run->calib);
     LLMQ_TRY(finish_output(run, err));

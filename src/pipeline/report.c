@@ -40,6 +40,8 @@ struct json *report_module_json(const llmq_module_report *module) {
     json_add_double(o, "error", module->error);
     json_add_double(o, "rtn_error", module->rtn_error);
     json_add_double(o, "damp", module->damp);
+    json_add_double(o, "alpha", module->alpha);
+    json_add_double(o, "beta", module->beta);
     json_add_string(o, "events", module->events);
     return o;
 }
@@ -60,7 +62,9 @@ enum llmq_status report_module_parse(const struct json *json, llmq_module_report
                     json_as_int64(json_get(json, "group"), &out->group) &&
                     json_as_double(json_get(json, "error"), &out->error) &&
                     json_as_double(json_get(json, "rtn_error"), &out->rtn_error) &&
-                    json_as_double(json_get(json, "damp"), &out->damp);
+                    json_as_double(json_get(json, "damp"), &out->damp) &&
+                    json_as_double(json_get(json, "alpha"), &out->alpha) &&
+                    json_as_double(json_get(json, "beta"), &out->beta);
     if (!complete)
         return error_set(err, LLMQ_E_INPUT, "a module's record is incomplete");
     out->bits = (int)bits;

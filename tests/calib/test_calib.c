@@ -71,6 +71,9 @@ static double tap_error(const struct st_set *taps, enum block_stage stage, const
     return sqrt(difference / norm);
 }
 
+/* One stream, in memory. */
+static const struct calib_options single = {0};
+
 static void check_taps(const char *file, int64_t sequences) {
     llmq_error err = {0};
     struct fixture f;
@@ -82,14 +85,14 @@ static void check_taps(const char *file, int64_t sequences) {
     fixture_open(&f, sequences);
     ck_assert_ok(st_open_file(path, &taps, &err), &err);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
-    ck_assert_ok(calib_create(&f.model, &f.tokens, NULL, NULL, &c, &err), &err);
+    ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &c, &err), &err);
     ck_assert_ok(model_load_block(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
-    calib_begin_block(c, &block);
+    calib_begin_block(c, &block, NULL);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        const float *H = NULL;
-        int64_t k = 0;
-        ck_assert_ok(calib_stage(c, s, &H, &k, &err), &err);
-        ck_assert_double_le(tap_error(taps, s, H, k), TAP_GATE);
+        struct calib_moments m = {0};
+        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        ck_assert(!m.D && !m.R && m.held_share == 0);
+        ck_assert_double_le(tap_error(taps, s, m.H, m.k), TAP_GATE);
     }
     ck_assert_ok(calib_end_block(c, &err), &err);
     block_release(&block);
@@ -113,16 +116,16 @@ static void run_blocks(struct fixture *f, const char *spill_dir, bool stages, fl
     struct calib *c = NULL;
     struct arena *weights = NULL;
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
-    ck_assert_ok(calib_create(&f->model, &f->tokens, spill_dir, NULL, &c, &err), &err);
+    const struct calib_options options = {.spill_dir = spill_dir};
+    ck_assert_ok(calib_create(&f->model, &f->tokens, &options, NULL, &c, &err), &err);
     for (int64_t i = 0; i < f->model.config.blocks; i++) {
         struct block block;
         ck_assert_ok(model_load_block(&f->model, i, LOAD_PLAIN, weights, &block, &err), &err);
-        calib_begin_block(c, &block);
+        calib_begin_block(c, &block, NULL);
         for (enum block_stage s = 0; stages && s < STAGE_COUNT; s++) {
-            const float *H = NULL;
-            int64_t k = 0;
-            ck_assert_ok(calib_stage(c, s, &H, &k, &err), &err);
-            memcpy(last_H, H, (size_t)(k * k) * sizeof *H);
+            struct calib_moments m = {0};
+            ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+            memcpy(last_H, m.H, (size_t)(m.k * m.k) * sizeof *last_H);
         }
         ck_assert_ok(calib_end_block(c, &err), &err);
         block_release(&block);
@@ -162,16 +165,15 @@ START_TEST(overflow_names_block_stage_and_window) {
     struct calib *c = NULL;
     struct arena *weights = NULL;
     struct block block;
-    const float *H = NULL;
-    int64_t k = 0;
+    struct calib_moments m = {0};
     fixture_open(&f, 2);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
-    ck_assert_ok(calib_create(&f.model, &f.tokens, NULL, NULL, &c, &err), &err);
+    ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &c, &err), &err);
     ck_assert_ok(model_load_block(&f.model, 1, LOAD_PLAIN, weights, &block, &err), &err);
-    calib_begin_block(c, &block);
-    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_IN, &H, &k, &err), &err);
+    calib_begin_block(c, &block, NULL);
+    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_IN, &m, &err), &err);
     block.linears[LINEAR_V].w[0] = INFINITY;
-    ck_assert_fails(calib_stage(c, STAGE_ATTENTION_OUT, &H, &k, &err), LLMQ_E_NUMERIC,
+    ck_assert_fails(calib_stage(c, STAGE_ATTENTION_OUT, &m, &err), LLMQ_E_NUMERIC,
                     "block 1, attention output: non-finite activation in calibration window 0",
                     &err);
     block_release(&block);

@@ -51,6 +51,15 @@ wrong "--convention: 'llama.cpp' is none of gptq|llamacpp" "did you mean --conve
     eval --convention llama.cpp
 wrong "--bits: '5' is none of 2|3|4|8" "" rtn --bits 5
 
+wrong "--quality: 'good' is none of fast|balanced|best" "" gptq --quality good
+wrong "--search: 'weight' is none of minmax|plain|weighted" "" rtn --search weight
+
+# Strengths.
+for strength in on 1.5 -1 0.5,2 0.5, 1,1,1 0.5x ,1; do
+    wrong "--correct: '$strength' is not auto, off, or one or two numbers from 0 to 1" "" \
+        gptq "--correct=$strength"
+done
+
 # Numbers.
 wrong "--samples: '1e3' is not a whole number" "" gptq --samples 1e3
 wrong "--samples: '12 ' is not a whole number" "" gptq --samples "12 "

@@ -80,6 +80,7 @@ END_TEST
 
 START_TEST(act_order_and_damping_reach_the_solver) {
     llmq_quantize_options o = options();
+    o.act_order = LLMQ_ACT_ORDER_NONE;
     double none = quantize(&o, NULL);
     o.act_order = LLMQ_ACT_ORDER_STATIC;
     double fixed = quantize(&o, NULL);
@@ -87,11 +88,73 @@ START_TEST(act_order_and_damping_reach_the_solver) {
     double aware = quantize(&o, NULL);
     ck_assert(none != fixed && none != aware && fixed != aware);
     llmq_quantize_report report;
-    o = options();
+    o.act_order = LLMQ_ACT_ORDER_NONE;
     o.damp = 0.5;
     ck_assert_double_ne(quantize(&o, &report), none);
     ck_assert_double_eq(report.modules[0].damp, 0.5);
     llmq_quantize_report_free(&report);
+}
+END_TEST
+
+/* The strengths of the first module that adds to the residual stream of the second block. */
+static const llmq_module_report *o_proj(const llmq_quantize_report *r) {
+    for (size_t i = 0; i < r->module_count; i++)
+        if (strcmp(r->modules[i].name, "model.layers.1.self_attn.o_proj") == 0)
+            return &r->modules[i];
+    ck_abort_msg("no such module");
+    return NULL;
+}
+
+START_TEST(correction_reaches_the_targets) {
+    llmq_quantize_options o = options();
+    llmq_quantize_report r;
+    o.correct.mode = LLMQ_CORRECT_OFF;
+    double off = quantize(&o, &r);
+    ck_assert(o_proj(&r)->alpha == 0 && o_proj(&r)->beta == 0);
+    llmq_quantize_report_free(&r);
+    o.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 0.5, 0.25};
+    double fixed = quantize(&o, &r);
+    ck_assert(o_proj(&r)->alpha == 0.5 && o_proj(&r)->beta == 0.25);
+    ck_assert(r.modules[0].beta == 0); /* q adds to no stream */
+    llmq_quantize_report_free(&r);
+    o.correct.mode = LLMQ_CORRECT_AUTO; /* one batch: nothing to hold back */
+    double moderate = quantize(&o, &r);
+    ck_assert(o_proj(&r)->alpha == 0.75 && o_proj(&r)->beta == 0.75);
+    llmq_quantize_report_free(&r);
+    ck_assert(off != fixed && off != moderate && fixed != moderate);
+}
+END_TEST
+
+START_TEST(search_reaches_the_grid_of_every_method) {
+    for (int method = LLMQ_METHOD_RTN; method <= LLMQ_METHOD_GPTQ; method++) {
+        llmq_quantize_options o = options();
+        o.method = (enum llmq_method)method;
+        o.correct.mode = LLMQ_CORRECT_OFF;
+        o.search = LLMQ_RANGE_MINMAX;
+        double minmax = quantize(&o, NULL);
+        o.search = LLMQ_RANGE_PLAIN;
+        double plain = quantize(&o, NULL);
+        o.search = LLMQ_RANGE_WEIGHTED;
+        double weighted = quantize(&o, NULL);
+        ck_assert(plain < minmax && weighted < minmax && plain != weighted);
+    }
+}
+END_TEST
+
+START_TEST(what_rtn_cannot_do_without_calibration_is_refused) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options();
+    llmq_quantize_report r;
+    o.method = LLMQ_METHOD_RTN;
+    o.calib = NULL;
+    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "--search weighted", &err);
+    llmq_quantize_report_free(&r);
+    o.search = LLMQ_RANGE_PLAIN;
+    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "--correct", &err);
+    llmq_quantize_report_free(&r);
+    o.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 1.5, 0};
+    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "between 0 and 1", &err);
+    llmq_quantize_report_free(&r);
 }
 END_TEST
 
@@ -137,6 +200,9 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, scales_are_exact_in_both_types_or_only_in_float16);
     tcase_add_test(t, act_order_and_damping_reach_the_solver);
+    tcase_add_test(t, correction_reaches_the_targets);
+    tcase_add_test(t, search_reaches_the_grid_of_every_method);
+    tcase_add_test(t, what_rtn_cannot_do_without_calibration_is_refused);
     tcase_add_test(t, samples_limit_the_windows);
     tcase_add_test(t, shards_hold_the_same_model);
     suite_add_tcase(s, t);

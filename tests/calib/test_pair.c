@@ -1,0 +1,240 @@
+/* The pair of streams: cross moments against sums in double precision over activations that the
+ * forward pass computes by itself, and the windows held back against a run over those alone. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "calib/calib.h"
+#include "graph/forward.h"
+#include "kernels/kernels.h"
+#include "linalg/linalg.h"
+#include "support.h"
+
+/* Windows of 64 tokens make three batches: 64, 64 and 2 windows, the last one held back. */
+enum { LENGTH = 64, WINDOWS = 130, HELD = 2, TOKENS = LENGTH * WINDOWS };
+
+#define GATE 1e-4 /* relative, Frobenius norm */
+
+struct fixture {
+    struct model model;
+    struct arena *weights;
+    struct block block, original;
+    int32_t ids[TOKENS];
+    int64_t offsets[WINDOWS + 1];
+    struct calib_tokens tokens;
+};
+
+/* Block 0, and the same with other weights in every linear. */
+static void fixture_open(struct fixture *f) {
+    llmq_error err = {0};
+    uint64_t state = 7;
+    char *dir = source_path("tests/golden/llama-base");
+    ck_assert_ok(model_open(dir, &f->model, &err), &err);
+    ck_assert_ok(arena_create("weights", &f->weights, &err), &err);
+    for (int64_t i = 0; i < TOKENS; i++)
+        f->ids[i] = (int32_t)(random_next(&state) % (uint64_t)f->model.config.vocab);
+    for (int64_t i = 0; i <= WINDOWS; i++)
+        f->offsets[i] = i * LENGTH;
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS};
+    ck_assert_ok(model_load_block(&f->model, 0, LOAD_PLAIN, f->weights, &f->original, &err), &err);
+    ck_assert_ok(model_load_block(&f->model, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
+        for (int64_t i = 0; i < f->block.linears[role].n * f->block.linears[role].k; i++)
+            f->block.linears[role].w[i] *= 0.8F + 0.4F * (float)(random_next(&state) % 1000) / 1000;
+    free(dir);
+}
+
+static void fixture_close(struct fixture *f) {
+    block_release(&f->block);
+    block_release(&f->original);
+    arena_free(&f->weights);
+    model_close(&f->model);
+}
+
+static void start(struct fixture *f, const char *spill_dir, struct calib **c) {
+    llmq_error err = {0};
+    const struct calib_options options = {.paired = true, .spill_dir = spill_dir};
+    ck_assert_ok(calib_create(&f->model, &f->tokens, &options, NULL, c, &err), &err);
+    calib_begin_block(*c, &f->block, &f->original);
+}
+
+/* Input of o and the stream it adds to, for all windows, in buffers of the caller. */
+static void attention_out(struct fixture *f, const struct block *block, float *X, float *S) {
+    llmq_error err = {0};
+    struct forward forward = {0};
+    int64_t hidden = f->model.config.hidden;
+    float *normed = calloc((size_t)(TOKENS * hidden), sizeof *normed);
+    const struct batch all = {f->offsets, WINDOWS};
+    ck_assert_ok(forward_create(&f->model.config, TOKENS, LENGTH, &forward, &err), &err);
+    ck_assert_ok(model_embed(&f->model, f->ids, TOKENS, S, &err), &err);
+    forward_norm(&forward, block->attention_norm, S, TOKENS, normed);
+    ck_assert_ok(forward_attention(&forward, block, &all, normed, X, &err), &err);
+    forward_free(&forward);
+    free(normed);
+}
+
+/* ||M - (2/T) (A - B)^T X|| / ||the same||, A and B [T, width], X [T, k]; a sum of zero counts by
+ * itself. */
+static double moment_error(const float *M, const float *A, const float *B, int64_t width,
+                           const float *X, int64_t k) {
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < width; i++)
+        for (int64_t j = 0; j < k; j++) {
+            double sum = 0;
+            for (int64_t t = 0; t < TOKENS; t++)
+                sum += ((double)A[t * width + i] - (double)B[t * width + i]) * (double)X[t * k + j];
+            sum *= 2.0 / TOKENS;
+            difference += (sum - (double)M[i * k + j]) * (sum - (double)M[i * k + j]);
+            norm += sum * sum;
+        }
+    return sqrt(norm > 0 ? difference / norm : difference);
+}
+
+START_TEST(cross_moments_are_sums_over_both_streams) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL;
+    struct calib_moments m = {0};
+    fixture_open(&f);
+    int64_t k = calib_stage_width(&f.model.config, STAGE_ATTENTION_OUT);
+    int64_t hidden = f.model.config.hidden;
+    float *X = calloc((size_t)(TOKENS * k), sizeof *X),
+          *Xo = calloc((size_t)(TOKENS * k), sizeof *X);
+    float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
+    start(&f, NULL, &c);
+    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_IN, &m, &err), &err);
+    for (int64_t i = 0; i < m.k * m.k; i++) /* both streams begin alike */
+        ck_assert(m.D[i] == 0);
+    ck_assert_ptr_null(m.R);
+    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_OUT, &m, &err), &err);
+    attention_out(&f, &f.original, Xo, S);
+    attention_out(&f, &f.block, X, S);
+    ck_assert_int_eq(m.k, k);
+    ck_assert_double_le(moment_error(m.D, Xo, X, k, X, k), GATE);
+    ck_assert_double_le(moment_error(m.R, S, S, hidden, X, k), GATE); /* still alike */
+    calib_free(&c);
+    fixture_close(&f);
+    free(X);
+    free(Xo);
+    free(S);
+}
+END_TEST
+
+/* The stream before o and after it, as the block leaves it when its MLP is silent. */
+START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL, *quiet = NULL;
+    struct calib_moments m = {0};
+    fixture_open(&f);
+    int64_t hidden = f.model.config.hidden, k = f.model.config.intermediate;
+    float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
+    float *So = calloc((size_t)(TOKENS * hidden), sizeof *S);
+    float *X = calloc((size_t)(TOKENS * k), sizeof *X);
+    float *normed = calloc((size_t)(TOKENS * hidden), sizeof *normed);
+    struct forward forward = {0};
+    start(&f, NULL, &c);
+    for (enum block_stage s = 0; s < STAGE_COUNT; s++)
+        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+    ck_assert_int_eq(m.k, k);
+    /* The same by hand. */
+    ck_assert_ok(forward_create(&f.model.config, TOKENS, LENGTH, &forward, &err), &err);
+    const struct block *blocks[] = {&f.original, &f.block};
+    float *streams[] = {So, S};
+    for (int i = 0; i < 2; i++) {
+        const struct batch all = {f.offsets, WINDOWS};
+        attention_out(&f, blocks[i], X, streams[i]);
+        ck_assert_ok(forward_residual(&forward, &blocks[i]->linears[LINEAR_O], X,
+                                      all.sequences * LENGTH, streams[i], &err),
+                     &err);
+    }
+    forward_norm(&forward, f.block.mlp_norm, S, TOKENS, normed);
+    ck_assert_ok(forward_gated(&forward, &f.block, normed, TOKENS, X, &err), &err);
+    ck_assert_double_le(moment_error(m.R, So, S, hidden, X, k), GATE);
+    forward_free(&forward);
+    calib_free(&c);
+    calib_free(&quiet);
+    fixture_close(&f);
+    free(S);
+    free(So);
+    free(X);
+    free(normed);
+}
+END_TEST
+
+static double distance(const float *a, const float *b, int64_t count) {
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        norm += (double)b[i] * (double)b[i];
+    }
+    return sqrt(difference / norm);
+}
+
+START_TEST(windows_held_back_are_the_last_batch) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL, *alone = NULL;
+    struct calib_moments m = {0}, held = {0};
+    fixture_open(&f);
+    start(&f, NULL, &c);
+    f.tokens = (struct calib_tokens){f.ids + (WINDOWS - HELD) * (int64_t)LENGTH, f.offsets, HELD};
+    const struct calib_options single = {0};
+    ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &alone, &err), &err);
+    f.tokens = (struct calib_tokens){f.ids, f.offsets, WINDOWS};
+    calib_begin_block(alone, &f.block, NULL);
+    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        f.tokens.count = HELD;
+        ck_assert_ok(calib_stage(alone, s, &held, &err), &err);
+        f.tokens.count = WINDOWS;
+        ck_assert_double_eq_tol(m.held_share, (double)HELD / WINDOWS, 1e-12);
+        ck_assert_double_le(distance(m.H_held, held.H, m.k * m.k), 1e-5);
+        ck_assert((m.R_held != NULL) == (m.R != NULL));
+    }
+    calib_free(&c);
+    calib_free(&alone);
+    fixture_close(&f);
+}
+END_TEST
+
+START_TEST(spilling_changes_no_bit) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL, *spilled = NULL;
+    struct calib_moments a = {0}, b = {0};
+    fixture_open(&f);
+    start(&f, NULL, &c);
+    start(&f, scratch_path(""), &spilled);
+    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+        ck_assert_ok(calib_stage(c, s, &a, &err), &err);
+        ck_assert_ok(calib_stage(spilled, s, &b, &err), &err);
+        size_t square = (size_t)(a.k * a.k) * sizeof *a.H;
+        ck_assert(memcmp(a.H, b.H, square) == 0 && memcmp(a.D, b.D, square) == 0);
+        ck_assert(memcmp(a.D_held, b.D_held, square) == 0);
+    }
+    calib_free(&c);
+    calib_free(&spilled);
+    fixture_close(&f);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("pair");
+    TCase *t = tcase_create("pair");
+    llmq_error err = {0};
+    if (kernels_init(&err) != LLMQ_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return EXIT_FAILURE;
+    }
+    linalg_init();
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
+    tcase_add_test(t, cross_moments_are_sums_over_both_streams);
+    tcase_add_test(t, the_residual_stream_is_repaired_where_it_is_added_to);
+    tcase_add_test(t, windows_held_back_are_the_last_batch);
+    tcase_add_test(t, spilling_changes_no_bit);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
