@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "pipeline/convert.h"
+#include "pipeline/verify.h"
 
 /* Elements expanded or read back at a time. */
 #define SLICE ((int64_t)1 << 20)
@@ -107,6 +108,7 @@ static enum llmq_status hash_tensor(const struct st_set *set, const struct st_te
 enum llmq_status dequantize_verify(struct convert *c, llmq_error *err) {
     struct model stored = {0};
     enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(verify_written(c->output.partial_dir, err));
     LLMQ_TRY(model_open(c->output.partial_dir, &stored, err));
     for (int64_t i = 0; i < c->plan.module_count; i++) {
         char name[MODEL_NAME_MAX];

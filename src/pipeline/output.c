@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "pipeline/verify.h"
 
 #define CONFIG_MAX_BYTES ((size_t)16 << 20)
 
@@ -310,6 +311,7 @@ enum llmq_status output_verify(const struct output *out, const struct plan *plan
                                const uint64_t *hashes, const llmq_context *ctx, llmq_error *err) {
     struct model m = {0};
     enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(verify_written(out->partial_dir, err));
     LLMQ_TRY(model_open(out->partial_dir, &m, err));
     for (int64_t i = 0; i < plan->module_count; i++) {
         LLMQ_TRY(interrupt_check(ctx, err));

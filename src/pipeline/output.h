@@ -45,8 +45,9 @@ LLMQ_NODISCARD enum llmq_status output_verify_module(const struct model *stored,
                                                      const struct plan_module *module,
                                                      uint64_t expected, llmq_error *err);
 
-/* Open <out>.partial as a loader would, decode every module and compare with the hashes of what
- * was to be stored. LLMQ_E_CHECK names the first module that differs. */
+/* Check <out>.partial against the rules for headers and configs (verify.h), open it as a loader
+ * would, decode every module and compare with the hashes of what was to be stored. LLMQ_E_CHECK
+ * names the first module that differs, or the first rule that does not hold. */
 LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const struct plan *plan,
                                               const uint64_t *hashes, const llmq_context *ctx,
                                               llmq_error *err);
