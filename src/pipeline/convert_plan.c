@@ -72,13 +72,14 @@ static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
     return status;
 }
 
-/* The layouts that can hold a module, and what is always possible. */
+/* The other layouts that can hold a module, and what is always possible. */
 static void hint_layouts(const struct convert *c, const struct plan_module *module,
                          const struct qlinear *q, llmq_error *err) {
     struct strbuf fits = {0};
     const struct layout *layout;
     for (int i = 0; (layout = layout_at(i)); i++)
-        if (layout != c->plan.layout && layout->accepts(&module->shape, NULL) == LLMQ_OK &&
+        if (layout != c->plan.layout && layout != c->model.layout &&
+            layout->accepts(&module->shape, NULL) == LLMQ_OK &&
             store_module(layout, module, q, NULL, NULL) == LLMQ_OK)
             strbuf_printf(&fits, "%s%s", fits.len ? ", " : "", layout->name);
     if (fits.len > 0 && strbuf_ok(&fits))
