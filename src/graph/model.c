@@ -121,10 +121,24 @@ cleanup:
     return status;
 }
 
+/* An output head that is packed like the linears. */
+static enum llmq_status refuse_packed_head(const struct model *m, llmq_error *err) {
+    const char *head = m->config.family->head, *dot = strrchr(head, '.');
+    char name[MODEL_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%.*s", dot ? (int)(dot - head) : 0, head);
+    if (m->config.tied || !layout_has_module(m->tensors, m->layout, name))
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_UNSUPPORTED,
+                     "%s: %s is quantized; llmq reads quantized linears of the blocks only", m->dir,
+                     name);
+}
+
 static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
     const struct model_config *c = &m->config;
     const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
+    enum llmq_status status = refuse_packed_head(m, err);
+    if (status != LLMQ_OK)
+        return status;
     LLMQ_TRY(require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
     LLMQ_TRY(require(m, c->family->final_norm, 0, c->hidden, &t, err));
     if (!c->tied)

@@ -17,6 +17,9 @@ static bool is_gptq(const struct verify *v) {
 
 /* --- keys that loaders read without asking whether they are there ----------------------------- */
 
+/* Stand-alone files of older tools lack it: there config-place says what there is to say. */
+static const char quant_method[] = "quant_method";
+
 static const struct required {
     const struct layout *layout;
     const char *key, *old; /* `old`: a spelling that loaders accept too, or NULL */
@@ -26,17 +29,17 @@ static const struct required {
     {&layout_gptq, "group_size", NULL, JSON_NUMBER},
     {&layout_gptq, "desc_act", NULL, JSON_BOOL},
     {&layout_gptq, "sym", NULL, JSON_BOOL},
-    {&layout_gptq, "quant_method", "method", JSON_STRING},
+    {&layout_gptq, quant_method, "method", JSON_STRING},
     {&layout_gptq_v2, "bits", NULL, JSON_NUMBER},
     {&layout_gptq_v2, "group_size", NULL, JSON_NUMBER},
     {&layout_gptq_v2, "desc_act", NULL, JSON_BOOL},
     {&layout_gptq_v2, "sym", NULL, JSON_BOOL},
-    {&layout_gptq_v2, "quant_method", "method", JSON_STRING},
+    {&layout_gptq_v2, quant_method, "method", JSON_STRING},
     {&layout_awq, "bits", "w_bit", JSON_NUMBER},
     {&layout_awq, "group_size", "q_group_size", JSON_NUMBER},
     {&layout_awq, "zero_point", NULL, JSON_BOOL},
-    {&layout_awq, "quant_method", NULL, JSON_STRING},
-    {&layout_compressed_tensors, "quant_method", NULL, JSON_STRING},
+    {&layout_awq, quant_method, NULL, JSON_STRING},
+    {&layout_compressed_tensors, quant_method, NULL, JSON_STRING},
     {&layout_compressed_tensors, "format", NULL, JSON_STRING},
     {&layout_compressed_tensors, "config_groups", NULL, JSON_OBJECT},
     {&layout_compressed_tensors, "quantization_status", NULL, JSON_STRING},
@@ -46,7 +49,7 @@ static enum llmq_status config_keys(struct verify *v, llmq_error *err) {
     (void)err;
     for (size_t i = 0; i < sizeof required / sizeof required[0]; i++) {
         const struct required *r = &required[i];
-        if (!is_layout(v, r->layout))
+        if (!is_layout(v, r->layout) || (r->key == quant_method && v->quant.document))
             continue;
         const struct json *value = json_get(v->quant.object, r->key);
         value = value || !r->old ? value : json_get(v->quant.object, r->old);

@@ -133,8 +133,7 @@ static enum llmq_status stray_buffers(struct verify *v, llmq_error *err) {
     for (size_t i = 0; v->layout && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         size_t len = 0;
-        if (t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16 && t->dtype != DTYPE_F32 &&
-            layout_suffix(v->layout, t->name, &len) < 0)
+        if (!dtype_is_float(t->dtype) && layout_suffix(v->layout, t->name, &len) < 0)
             verify_found(v, verify_file_of(v, t), t->name, "llmq convert leaves such tensors out",
                          "a %s tensor that is no part of a packed module: loaders take its module "
                          "for quantized",

@@ -221,6 +221,20 @@ START_TEST(what_a_layout_cannot_hold_is_refused) {
 }
 END_TEST
 
+START_TEST(a_packed_head_is_refused) {
+    struct qlinear q = {0};
+    struct edit e;
+    quantize("g", "gptq", 4, true);
+    edit_decode(scratch_path("g"), Q0, &q);
+    edit_read(scratch_path("g"), &e);
+    edit_encode(&e, &layout_gptq, "lm_head", &q);
+    edit_remove(&e, "lm_head.weight");
+    edit_write(scratch_path("g"), &e, 1u << 30);
+    assert_refused("g", "awq", "lm_head is quantized", "");
+    qlinear_free(&q);
+}
+END_TEST
+
 START_TEST(zero_point_0_is_refused_by_version_1) {
     struct qlinear q = {0};
     struct edit e;
@@ -516,6 +530,7 @@ int main(void) {
     tcase_add_test(t, config_keeps_its_text);
     tcase_add_test(t, conversion_into_shards);
     tcase_add_test(t, what_a_layout_cannot_hold_is_refused);
+    tcase_add_test(t, a_packed_head_is_refused);
     tcase_add_test(t, zero_point_0_is_refused_by_version_1);
     tcase_add_test(t, scales_beyond_f16_are_refused);
     tcase_add_test(t, a_map_of_groups_is_refused_but_dequantizes);

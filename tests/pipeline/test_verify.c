@@ -307,6 +307,10 @@ static void seed_no_zeros(const char *dir) {
     without(dir, Q0 ".qzeros");
 }
 
+static void seed_version(const char *dir) {
+    config(dir, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"gptq_v2\"");
+}
+
 static void seed_model(const char *dir) {
     config(dir, "\"hidden_size\": 64", "\"hidden_size\": \"wide\"");
 }
@@ -449,6 +453,7 @@ static const struct seeded {
     {"skip-plain", "c", seed_plain_ct, "down_proj", false},
     {"decode", "g", seed_scale_negative, Q0, false},
     {"decode", "g", seed_group_range, "g_idx", false},
+    {"decode", "g", seed_version, "found 7 throughout", false},
     {"module-shape", "g", seed_shape, K0, false},
     {"grid-config", "g", seed_group_size, Q0, false},
     {"grid-config", "a", seed_group_size, Q0, false},
