@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "formats/auto_round.h"
 #include "formats/parts.h"
 
 #define AWQ_BITS     4
@@ -195,9 +196,21 @@ cleanup:
 
 /* --- config ----------------------------------------------------------------------------------- */
 
-/* zero_point is true for symmetric codes too: false selects slow kernels. modules_to_not_convert
- * is null rather than a list, because loaders match its entries in three different ways and infer
- * from the tensors what is missing. */
+/* Loaders match the entries as part of a name, as its end or from its start: only a full name means
+ * the same to all. Null, not an empty list, where everything is quantized. */
+static void add_plain_names(struct json *root, const struct layout_config *config) {
+    if (config->plain_count == 0) {
+        json_add_null(root, "modules_to_not_convert");
+        return;
+    }
+    struct json *names = json_new_array();
+    for (int64_t i = 0; i < config->plain_count; i++)
+        json_add_string(names, NULL, config->plain[i]);
+    json_add_string(names, NULL, "lm_head");
+    json_add(root, "modules_to_not_convert", names);
+}
+
+/* zero_point is true for symmetric codes too: false selects slow kernels. */
 static struct json *awq_config_write(const struct layout_config *config,
                                      const struct layout_module *modules, int64_t count) {
     struct json *root = json_new_object();
@@ -208,13 +221,17 @@ static struct json *awq_config_write(const struct layout_config *config,
     json_add_int64(root, "group_size", config->group);
     json_add_bool(root, "zero_point", true);
     json_add_string(root, "version", "gemm");
-    json_add_null(root, "modules_to_not_convert");
+    add_plain_names(root, config);
     return root;
 }
 
+/* Stand-alone files of llm-awq and old AutoAWQ have no quant_method and keys of their own. */
 static bool awq_config_matches(const struct json *quantization_config) {
     const char *method = json_string(json_get(quantization_config, "quant_method"));
-    return method && strcmp(method, "awq") == 0;
+    if (!method)
+        return json_get(quantization_config, "w_bit") &&
+               json_get(quantization_config, "q_group_size");
+    return strcmp(method, "awq") == 0 || auto_round_packs(quantization_config, layout_awq.name);
 }
 
 /* Older configs spell some keys differently. */

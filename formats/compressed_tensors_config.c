@@ -101,6 +101,8 @@ struct json *ct_config_write(const struct layout_config *config,
     add_deviating(groups, &base, modules, count);
     if (!quantizes_head(modules, count))
         json_add_string(ignore, NULL, "lm_head");
+    for (int64_t i = 0; i < config->plain_count; i++)
+        json_add_string(ignore, NULL, config->plain[i]);
     json_add_string(root, "quant_method", layout_compressed_tensors.name);
     json_add_string(root, "format", pack_quantized);
     json_add_string(root, "quantization_status", "compressed");

@@ -26,8 +26,9 @@ struct json *gptq_v1_config_write(const struct layout_config *config,
 struct json *gptq_v2_config_write(const struct layout_config *config,
                                   const struct layout_module *modules, int64_t count);
 
-/* gptq_dynamic.c: overrides for the modules that deviate from `config`, as the object of the key
- * `dynamic`. NULL when none does, or (with *failed set) when memory is short. */
+/* gptq_dynamic.c: overrides for the modules that deviate from `config` and for the linears that
+ * stay plain, as the object of the key `dynamic`. NULL when none does, or (with *failed set) when
+ * memory is short. */
 struct json *gptq_dynamic(const struct layout_config *config, const struct layout_module *modules,
                           int64_t count, bool *failed);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "formats/auto_round.h"
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -30,6 +31,8 @@ static bool matches(const struct json *config, const char *format) {
     const struct json *method = either(config, "quant_method", "method");
     const char *found = format_of(config);
     bool marlin = false;
+    if (auto_round_config(config))
+        return auto_round_packs(config, format);
     if (method ? !json_string(method) || strcmp(json_string(method), "gptq") != 0
                : !json_get(config, "desc_act"))
         return false;
@@ -140,6 +143,42 @@ static void add_meta(struct json *root, const char *version) {
     json_add(root, "meta", meta);
 }
 
+/* A linear's name within its block: "mlp.up_proj" of model.layers.3.mlp.up_proj. */
+static const char *name_in_block(const char *name) {
+    for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.')) {
+        const size_t digits = strspn(dot + 1, "0123456789");
+        if (digits > 0 && dot[1 + digits] == '.')
+            return dot + 2 + digits;
+    }
+    return name;
+}
+
+static bool is_listed(const struct json *list, const char *name) {
+    for (const struct json *c = json_first(list); c; c = json_next(c))
+        if (json_string(c) && strcmp(json_string(c), name) == 0)
+            return true;
+    return false;
+}
+
+/* transformers converts every linear of a block unless it is given a list of those to convert (a
+ * list of lists, which it adds up). The list holds for all blocks alike, so that a linear which
+ * only some blocks keep plain cannot be told: then there is none, and `dynamic` alone says it. */
+static void add_quantized_names(struct json *root, const struct layout_config *config,
+                                const struct layout_module *modules, int64_t count) {
+    struct json *list = json_new_array(), *lists = json_new_array();
+    bool same = config->plain_count > 0;
+    for (int64_t i = 0; same && i < count; i++)
+        if (!is_listed(list, name_in_block(modules[i].name)))
+            json_add_string(list, NULL, name_in_block(modules[i].name));
+    for (int64_t i = 0; same && i < config->plain_count; i++)
+        same = !is_listed(list, name_in_block(config->plain[i]));
+    json_add(lists, NULL, list);
+    if (same)
+        json_add(root, "modules_in_block_to_quantize", lists);
+    else
+        json_free(&lists);
+}
+
 static struct json *config_write(const struct layout *layout, const struct layout_config *config,
                                  const struct layout_module *modules, int64_t count) {
     bool failed = false;
@@ -155,6 +194,7 @@ static struct json *config_write(const struct layout *layout, const struct layou
     json_add_string(root, "quant_method", "gptq");
     json_add_string(root, "checkpoint_format", layout->name);
     json_add_string(root, "pack_dtype", "int32");
+    add_quantized_names(root, config, modules, count);
     if (config->damp > 0.0)
         json_add_double(root, "damp_percent", config->damp);
     json_add_bool(root, "static_groups", false);

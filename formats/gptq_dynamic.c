@@ -9,13 +9,20 @@
  *   2. one block, fused layer and its members      .*\.layers\.3\.mlp\.(gate|up|gate_up)_proj$
  *   3. one module                                  .*\.layers\.3\.mlp\.up_proj$
  * and a class is used when all its members deviate alike. Two modules are in one class exactly when
- * their expressions are equal. */
+ * their expressions are equal.
+ *
+ * Linears that stay plain are classed with the others, as modules of 16 bits; their keys begin with
+ * "-:" where those of overrides begin with "+:", and they come first, since the first match counts.
+ */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/strbuf.h"
 #include "formats/gptq.h"
+
+/* Bits of a linear that is not quantized. */
+#define PLAIN_BITS 16
 
 enum level { EVERY_BLOCK, ONE_BLOCK, ONE_MODULE };
 
@@ -87,10 +94,10 @@ static struct part skip_prefix(const char *name) {
     return part_at(name);
 }
 
-/* The expression for a module's class at `level`. */
+/* The expression for a module's class at `level`, without the sign before it. */
 static void put_expression(struct strbuf *out, const char *name, enum level level) {
     struct part p = skip_prefix(name);
-    strbuf_puts(out, p.text == name ? "+:" : "+:.*\\.");
+    strbuf_puts(out, p.text == name ? "" : ".*\\.");
     if (p.text == name && is_number(part_next(p)))
         strbuf_puts(out, "(.*\\.)?"); /* checkpoints may lack the prefix that loaders add */
     while (p.text) {
@@ -198,12 +205,14 @@ static void add_override(struct json *overrides, const struct layout_config *con
     const struct settings s = settings_of(config, &module->shape);
     struct strbuf text = {0};
     struct json *values = json_new_object();
-    if (s.bits != config->bits)
+    const bool plain = s.bits == PLAIN_BITS;
+    if (!plain && s.bits != config->bits)
         json_add_int64(values, "bits", s.bits);
-    if (s.group != config->group)
+    if (!plain && s.group != config->group)
         json_add_int64(values, "group_size", s.group);
-    if (s.sym != config->sym)
+    if (!plain && s.sym != config->sym)
         json_add_bool(values, "sym", s.sym);
+    strbuf_puts(&text, plain ? "-:" : "+:");
     put_expression(&text, module->name, level);
     /* An expression that memory ran out for makes the tree unprintable, which is the report. */
     json_add(overrides, strbuf_ok(&text) ? text.data : "", strbuf_ok(&text) ? values : NULL);
@@ -212,31 +221,59 @@ static void add_override(struct json *overrides, const struct layout_config *con
     strbuf_free(&text);
 }
 
-struct json *gptq_dynamic(const struct layout_config *config, const struct layout_module *modules,
-                          int64_t count, bool *failed) {
-    int64_t first = 0;
-    *failed = false;
-    while (first < count && !deviates(config, &modules[first].shape))
-        first++;
-    if (first == count)
-        return NULL;
+/* The linears that stay plain, then the modules; NULL when memory is short. */
+static struct layout_module *all_linears(const struct layout_config *config,
+                                         const struct layout_module *modules, int64_t count) {
+    const int64_t plain = config->plain_count;
+    struct layout_module *all = calloc((size_t)(plain + count), sizeof *all);
+    for (int64_t i = 0; all && i < plain; i++)
+        all[i] = (struct layout_module){
+            config->plain[i],
+            {.k = 1, .bits = PLAIN_BITS, .group = config->group, .sym = config->sym}};
+    if (all)
+        memcpy(all + plain, modules, (size_t)count * sizeof *all);
+    return all;
+}
+
+/* The overrides of the linears from `first` on, the first one that deviates. */
+static struct json *overrides_of(const struct layout_config *config,
+                                 const struct layout_module *linears, int64_t count,
+                                 int64_t first) {
     struct json *overrides = json_new_object();
     int64_t *leaders = calloc((size_t)count * ONE_MODULE, sizeof *leaders);
     bool ok = overrides && leaders;
     for (int level = 0; ok && level < ONE_MODULE; level++)
-        ok = classify(config, modules, count, (enum level)level, leaders + level * count);
+        ok = classify(config, linears, count, (enum level)level, leaders + level * count);
     for (int64_t i = first; ok && i < count; i++) {
-        if (!deviates(config, &modules[i].shape))
+        if (!deviates(config, &linears[i].shape))
             continue;
         int level = 0;
         while (level < ONE_MODULE && leaders[level * count + i] == -1)
             level++;
         if (level == ONE_MODULE || leaders[level * count + i] == i)
-            add_override(overrides, config, &modules[i], (enum level)level);
+            add_override(overrides, config, &linears[i], (enum level)level);
     }
     free(leaders);
-    *failed = !ok;
     if (!ok)
         json_free(&overrides);
+    return overrides;
+}
+
+struct json *gptq_dynamic(const struct layout_config *config, const struct layout_module *modules,
+                          int64_t count, bool *failed) {
+    struct layout_module *linears = all_linears(config, modules, count);
+    struct json *overrides = NULL;
+    int64_t first = 0;
+    *failed = !linears;
+    if (*failed)
+        return NULL;
+    count += config->plain_count;
+    while (first < count && !deviates(config, &linears[first].shape))
+        first++;
+    if (first < count) {
+        overrides = overrides_of(config, linears, count, first);
+        *failed = !overrides;
+    }
+    free(linears);
     return overrides;
 }

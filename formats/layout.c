@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "formats/auto_round.h"
 
 static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2, &layout_awq,
                                                &layout_compressed_tensors};
@@ -45,7 +46,8 @@ enum llmq_status layout_of_config(const struct json *quantization_config, const 
                   "quantization_config: expected a layout that llmq reads, found quant_method "
                   "'%.60s' with format '%.60s'",
                   shown(quantization_config, "quant_method", "method"),
-                  shown(quantization_config, "checkpoint_format", "format"));
+                  shown(quantization_config, "checkpoint_format",
+                        auto_round_config(quantization_config) ? "packing_format" : "format"));
     error_hint(err, "llmq reads %s, %s, %s and %s", layout_gptq.name, layout_gptq_v2.name,
                layout_awq.name, layout_compressed_tensors.name);
     return status;

@@ -51,6 +51,9 @@ struct layout_config {
     bool zeros_minus_one;     /* GPTQ v1 */
     double damp;              /* written for information; 0: not written */
     const char *llmq_version; /* written for information */
+    /* Linears of the blocks that are not quantized, by name, for the config writer only. */
+    const char *const *plain;
+    int64_t plain_count;
 };
 
 struct layout {

@@ -39,6 +39,11 @@ LLMQ_NODISCARD enum llmq_status st_open_file(const char *path, struct st_set **o
  * LLMQ_E_NOT_FOUND when the folder holds neither; the message says what it holds instead. */
 LLMQ_NODISCARD enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err);
 
+/* Open every *.safetensors file of a folder, whatever its index says: for a folder that st_open_dir
+ * refused. LLMQ_E_NOT_FOUND when there is none. */
+LLMQ_NODISCARD enum llmq_status st_open_files(const char *dir, struct st_set **out,
+                                              llmq_error *err);
+
 void st_close(struct st_set **set);
 
 /* Tensors in the order of file, then offset. */

@@ -259,3 +259,36 @@ enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *e
     free(index);
     return status;
 }
+
+static enum llmq_status add_listed(const char *dir, const struct dir_list *list, struct st_set *set,
+                                   llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; status == LLMQ_OK && i < list->count; i++) {
+        if (!ends_with(list->names[i], ".safetensors"))
+            continue;
+        char *path = path_join(dir, list->names[i], err);
+        if (!path)
+            return LLMQ_E_MEMORY;
+        status = st_set_add_file(set, path, err);
+        free(path);
+    }
+    if (status == LLMQ_OK && set->file_count == 0)
+        status = error_set(err, LLMQ_E_NOT_FOUND, "%s: no .safetensors file", dir);
+    return status;
+}
+
+enum llmq_status st_open_files(const char *dir, struct st_set **out, llmq_error *err) {
+    struct dir_list list = {0};
+    enum llmq_status status = LLMQ_OK;
+    *out = NULL;
+    LLMQ_TRY(dir_list_read(dir, &list, err));
+    LLMQ_TRY(st_set_create(list.count > 0 ? (int)list.count : 1, out, err));
+    LLMQ_TRY(add_listed(dir, &list, *out, err));
+    LLMQ_TRY(st_set_index(*out, err));
+
+cleanup:
+    if (status != LLMQ_OK)
+        st_close(out);
+    dir_list_free(&list);
+    return status;
+}

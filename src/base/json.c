@@ -212,7 +212,9 @@ char *json_print(const struct json *v, bool pretty) {
 struct member_span {
     bool found;
     size_t begin, end; /* of the value */
-    size_t insert_at;  /* just after the last value, or after '{' of an empty object */
+    size_t after;      /* end of the value before, or just after '{' of the first member */
+    bool first;
+    size_t insert_at; /* just after the last value, or after '{' of an empty object */
     bool empty;
 };
 
@@ -234,13 +236,15 @@ static enum llmq_status find_member(const char *text, size_t len, const char *ke
         LLMQ_TRY(json_scan_next(&scan, &token, err));
         size_t begin = token.begin - (token.type == JSON_TOKEN_STRING);
         LLMQ_TRY(json_scan_skip(&scan, &token, err));
-        span->empty = false;
-        span->insert_at = scan.pos;
         if (wanted) {
             span->found = true;
+            span->after = span->insert_at;
+            span->first = span->empty;
             span->begin = begin;
             span->end = scan.pos;
         }
+        span->empty = false;
+        span->insert_at = scan.pos;
     }
     LLMQ_TRY(json_scan_next(&scan, &token, err)); /* nothing may follow the object */
 cleanup:
@@ -274,6 +278,25 @@ enum llmq_status json_text_set(const char *text, size_t len, const char *key, co
         strbuf_puts(&b, span.empty ? "\n" : "");
         strbuf_append(&b, text + span.insert_at, len - span.insert_at);
     }
+    *out = strbuf_take(&b);
+    return *out ? LLMQ_OK : error_memory(err, "edited JSON");
+}
+
+enum llmq_status json_text_remove(const char *text, size_t len, const char *key, char **out,
+                                  llmq_error *err) {
+    struct member_span span = {0};
+    enum llmq_status status = find_member(text, len, key, &span, err);
+    if (status != LLMQ_OK)
+        return status;
+    size_t end = span.end;
+    if (span.found && span.first) { /* its comma is the one behind it, if there is one */
+        const size_t blank = end + strspn(text + end, " \t\r\n");
+        end = text[blank] == ',' ? blank + 1 : end;
+    }
+    struct strbuf b = {0};
+    strbuf_append(&b, text, span.found ? span.after : len);
+    if (span.found)
+        strbuf_append(&b, text + end, len - end);
     *out = strbuf_take(&b);
     return *out ? LLMQ_OK : error_memory(err, "edited JSON");
 }

@@ -71,4 +71,9 @@ char *json_print(const struct json *v, bool pretty);
 LLMQ_NODISCARD enum llmq_status json_text_set(const char *text, size_t len, const char *key,
                                               const char *value, char **out, llmq_error *err);
 
+/* Remove a top-level member, keeping every other byte; a text without it is copied. `text` is
+ * NUL-terminated. The result is a fresh string the caller frees. */
+LLMQ_NODISCARD enum llmq_status json_text_remove(const char *text, size_t len, const char *key,
+                                                 char **out, llmq_error *err);
+
 #endif

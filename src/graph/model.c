@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "formats/layout_load.h"
+#include "formats/quant_config.h"
 
 /* --- names
  * -------------------------------------------------------------------------------------------------
@@ -73,21 +75,22 @@ static enum llmq_status load_f32(const struct model *m, const char *name, int64_
  */
 
 static enum llmq_status read_layout(struct model *m, llmq_error *err) {
-    const struct json *quant = json_get(m->config_json, "quantization_config");
-    if (json_type(quant) == JSON_NULL)
-        return LLMQ_OK;
-    enum llmq_status status = layout_of_config(quant, &m->layout, err);
-    if (status == LLMQ_OK)
-        status = m->layout->config_read(quant, &m->layout_config, err);
-    return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s/config.json", m->dir);
+    struct quant_config quant = {0};
+    enum llmq_status status = quant_config_find(m->dir, m->config_json, &quant, err);
+    if (status == LLMQ_OK && quant.object) {
+        status = layout_of_config(quant.object, &m->layout, err);
+        if (status == LLMQ_OK)
+            status = m->layout->config_read(quant.object, &m->layout_config, err);
+        if (status != LLMQ_OK)
+            error_prefix(err, status, "%s/%s", m->dir, quant.file);
+    }
+    quant_config_free(&quant);
+    return status;
 }
 
 bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role) {
-    char name[MODEL_NAME_MAX], suffix[64];
-    if (!m->layout)
-        return false;
-    snprintf(suffix, sizeof suffix, ".%s", m->layout->suffixes[0]);
-    return st_find(m->tensors, model_linear_name(m, block, role, suffix, name)) != NULL;
+    char name[MODEL_NAME_MAX];
+    return layout_has_module(m->tensors, m->layout, model_linear_name(m, block, role, "", name));
 }
 
 static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
@@ -118,10 +121,24 @@ cleanup:
     return status;
 }
 
+/* An output head that is packed like the linears. */
+static enum llmq_status refuse_packed_head(const struct model *m, llmq_error *err) {
+    const char *head = m->config.family->head, *dot = strrchr(head, '.');
+    char name[MODEL_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%.*s", dot ? (int)(dot - head) : 0, head);
+    if (m->config.tied || !layout_has_module(m->tensors, m->layout, name))
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_UNSUPPORTED,
+                     "%s: %s is quantized; llmq reads quantized linears of the blocks only", m->dir,
+                     name);
+}
+
 static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
     const struct model_config *c = &m->config;
     const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
+    enum llmq_status status = refuse_packed_head(m, err);
+    if (status != LLMQ_OK)
+        return status;
     LLMQ_TRY(require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
     LLMQ_TRY(require(m, c->family->final_norm, 0, c->hidden, &t, err));
     if (!c->tied)
@@ -166,63 +183,22 @@ void model_close(struct model *m) {
 
 /* --- packed linears --------------------------------------------------------------------------- */
 
-/* Read the tensors of a packed module; data[i].data is malloc'ed, the caller frees. */
-static enum llmq_status read_packed(const struct model *m, int64_t block, enum linear_role role,
-                                    struct layout_data data[LAYOUT_MAX_TENSORS], llmq_error *err) {
-    char name[MODEL_NAME_MAX], suffix[64];
-    for (int i = 0; m->layout->suffixes[i]; i++) {
-        snprintf(suffix, sizeof suffix, ".%s", m->layout->suffixes[i]);
-        const struct st_tensor *t =
-            st_find(m->tensors, model_linear_name(m, block, role, suffix, name));
-        data[i].info.suffix = m->layout->suffixes[i];
-        if (!t)
-            continue;
-        if (t->rank > 2)
-            return error_set(err, LLMQ_E_INPUT, "%s: tensor '%s' has rank %d", m->dir, name,
-                             t->rank);
-        data[i].info = (struct layout_tensor){m->layout->suffixes[i],
-                                              t->dtype,
-                                              t->rank,
-                                              {t->shape[0], t->rank > 1 ? t->shape[1] : 0}};
-        data[i].nbytes = t->nbytes;
-        void *bytes = malloc(t->nbytes ? t->nbytes : 1);
-        data[i].data = bytes;
-        if (!bytes)
-            return error_set(err, LLMQ_E_MEMORY, "out of memory for tensor '%s'", name);
-        enum llmq_status status = st_read(m->tensors, t, 0, t->nbytes, bytes, err);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    return LLMQ_OK;
-}
-
-static void free_packed(struct layout_data data[LAYOUT_MAX_TENSORS]) {
-    for (int i = 0; i < LAYOUT_MAX_TENSORS; i++)
-        free((void *)(uintptr_t)data[i].data);
-}
-
 enum llmq_status model_load_qlinear(const struct model *m, int64_t block, enum linear_role role,
                                     struct qlinear *q, llmq_error *err) {
-    struct layout_data data[LAYOUT_MAX_TENSORS] = {0};
     char name[MODEL_NAME_MAX];
     int64_t n = 0, k = 0;
-    *q = (struct qlinear){0};
     config_linear_shape(&m->config, role, &n, &k);
     model_linear_name(m, block, role, "", name);
-    enum llmq_status status = read_packed(m, block, role, data, err);
-    if (status == LLMQ_OK) {
-        status = m->layout->decode(&m->layout_config, data, q, err);
-        if (status == LLMQ_OK && (q->n != n || q->k != k))
-            status = error_set(err, LLMQ_E_INPUT,
-                               "packed as [%" PRId64 ", %" PRId64 "]; config.json implies [%" PRId64
-                               ", %" PRId64 "]",
-                               q->n, q->k, n, k);
-        if (status != LLMQ_OK)
-            error_prefix(err, status, "%s: %s", m->dir, name);
-    }
-    free_packed(data);
-    if (status != LLMQ_OK)
+    enum llmq_status status = layout_load(m->tensors, m->layout, &m->layout_config, name, q, err);
+    if (status == LLMQ_OK && (q->n != n || q->k != k))
+        status = error_set(err, LLMQ_E_INPUT,
+                           "packed as [%" PRId64 ", %" PRId64 "]; config.json implies [%" PRId64
+                           ", %" PRId64 "]",
+                           q->n, q->k, n, k);
+    if (status != LLMQ_OK) {
+        error_prefix(err, status, "%s: %s", m->dir, name);
         qlinear_free(q);
+    }
     return status;
 }
 

@@ -15,6 +15,7 @@
 #include "base/strbuf.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
+#include "pipeline/store.h"
 #include "quant/correct.h"
 #include "quant/quant.h"
 
@@ -31,35 +32,6 @@ static struct quant_grid grid_of(const struct run *run, const struct quant_shape
     if (!shape->sym)
         run->plan.layout->zero_range(shape->bits, &grid.zmin, &grid.zmax);
     return grid;
-}
-
-/* Encode into the layout's tensors and put them into the file. */
-static enum llmq_status store_module(struct run *run, const struct plan_module *module,
-                                     const struct qlinear *q, llmq_error *err) {
-    struct layout_tensor tensors[LAYOUT_MAX_TENSORS];
-    void *data[LAYOUT_MAX_TENSORS] = {0};
-    uint64_t sizes[LAYOUT_MAX_TENSORS] = {0};
-    enum llmq_status status = LLMQ_OK;
-    int count = run->plan.layout->tensors(&module->shape, tensors);
-    for (int i = 0; i < count; i++) {
-        uint64_t elements = tensors[i].shape[0] * (tensors[i].rank > 1 ? tensors[i].shape[1] : 1);
-        bool whole = dtype_bytes(tensors[i].dtype, elements, &sizes[i]);
-        data[i] = whole ? malloc(sizes[i]) : NULL;
-        if (!data[i]) {
-            status = error_memory(err, module->name);
-            goto cleanup;
-        }
-    }
-    LLMQ_TRY(run->plan.layout->encode(q, data, err));
-    for (int i = 0; i < count; i++) {
-        char name[MODEL_NAME_MAX];
-        snprintf(name, sizeof name, "%s.%s", module->name, tensors[i].suffix);
-        LLMQ_TRY(st_writer_put(run->writer, name, data[i], sizes[i], err));
-    }
-cleanup:
-    for (int i = 0; i < LAYOUT_MAX_TENSORS; i++)
-        free(data[i]);
-    return status;
 }
 
 static void add_event(struct strbuf *b, const char *text) {
@@ -178,7 +150,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
         LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
-    LLMQ_TRY(store_module(run, module, &q, err));
+    LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(report_module(run, module, &outcome, strength, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     qlinear_dequantize(&q, 0, q.n, l->w);

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json.h"
-#include "formats/layout.h"
-#include "formats/safetensors.h"
+#include "formats/layout_load.h"
+#include "formats/quant_config.h"
 #include "llmq/model.h"
 #include "models/family.h"
 
@@ -27,18 +27,10 @@ static uint64_t element_count(const struct st_tensor *t) {
     return t->nbytes * 8 / dtype_bits(t->dtype);
 }
 
-/* Is `name` "<module>.<suffix>" with a suffix of the layout? Returns its index, or -1. */
-static int layout_suffix(const struct layout *layout, const char *name) {
-    const char *dot = strrchr(name, '.');
-    for (int i = 0; dot && layout && layout->suffixes[i]; i++)
-        if (strcmp(dot + 1, layout->suffixes[i]) == 0)
-            return i;
-    return -1;
-}
-
 static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_inspect_report *r,
                        uint64_t *quantized_bytes) {
-    int suffix = layout_suffix(s->layout, t->name);
+    size_t module_len = 0;
+    int suffix = layout_suffix(s->layout, t->name, &module_len);
     uint64_t elements = element_count(t);
     r->bytes += t->nbytes;
     if (suffix < 0) {
@@ -86,6 +78,7 @@ static enum llmq_status list_tensors(const struct subject *s, llmq_inspect_repor
 static enum llmq_status read_config(const char *dir, struct subject *s, llmq_inspect_report *r,
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    struct quant_config quant = {0};
     char *path = path_join(dir, "config.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
@@ -94,7 +87,6 @@ static enum llmq_status read_config(const char *dir, struct subject *s, llmq_ins
         goto cleanup;
     LLMQ_TRY(json_read(path, &s->config, err));
     const char *type = json_string(json_get(s->config, "model_type"));
-    const struct json *quant = json_get(s->config, "quantization_config");
     r->model_type = strdup(type ? type : "");
     if (!r->model_type) {
         status = error_memory(err, "the report");
@@ -103,15 +95,17 @@ static enum llmq_status read_config(const char *dir, struct subject *s, llmq_ins
     const struct family *family = family_find(r->model_type);
     r->family = family ? family->name : NULL;
     json_as_int64(json_get(s->config, "num_hidden_layers"), &r->blocks);
-    if (json_type(quant) == JSON_NULL)
+    LLMQ_TRY(quant_config_find(dir, s->config, &quant, err));
+    if (!quant.object)
         goto cleanup;
-    LLMQ_TRY(layout_of_config(quant, &s->layout, err));
-    LLMQ_TRY(s->layout->config_read(quant, &s->layout_config, err));
+    LLMQ_TRY(layout_of_config(quant.object, &s->layout, err));
+    LLMQ_TRY(s->layout->config_read(quant.object, &s->layout_config, err));
     r->layout = s->layout->name;
     r->bits = s->layout_config.bits;
     r->group = s->layout_config.group;
     r->sym = s->layout_config.sym;
 cleanup:
+    quant_config_free(&quant);
     free(path);
     return status;
 }

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "pipeline/verify.h"
 
 #define CONFIG_MAX_BYTES ((size_t)16 << 20)
 
@@ -70,31 +71,56 @@ static char *default_name(const llmq_quantize_options *o, const char *model_dir)
     return strbuf_take(&b);
 }
 
-enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,
-                               struct output *out, llmq_error *err) {
+/* What stands in the way of a result at out->final_dir. */
+static enum llmq_status check_free(const struct output *out, bool force, bool resume,
+                                   llmq_error *err) {
+    if ((path_is_dir(out->final_dir) || path_is_file(out->final_dir)) && !force) {
+        error_set(err, LLMQ_E_USAGE, "%s exists", out->final_dir);
+        error_hint(err, "choose another --out, or give --force to replace it");
+        return LLMQ_E_USAGE;
+    }
+    if (path_is_dir(out->partial_dir) && !force && !resume) {
+        error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
+        error_hint(err, "give --resume to continue it, or --force to start over");
+        return LLMQ_E_USAGE;
+    }
+    if (resume && !path_is_dir(out->partial_dir))
+        return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
+    return LLMQ_OK;
+}
+
+/* Takes `final_dir`, which may be NULL when memory is short. */
+static enum llmq_status name_folders(char *final_dir, struct output *out, llmq_error *err) {
     struct strbuf partial = {0};
-    *out = (struct output){0};
-    out->final_dir = options->out ? strdup(options->out) : default_name(options, model_dir);
-    if (out->final_dir) {
-        size_t len = strlen(out->final_dir);
-        while (len > 1 && out->final_dir[len - 1] == '/')
-            out->final_dir[--len] = '\0';
-        strbuf_printf(&partial, "%s.partial", out->final_dir);
+    *out = (struct output){.final_dir = final_dir};
+    if (final_dir) {
+        size_t len = strlen(final_dir);
+        while (len > 1 && final_dir[len - 1] == '/')
+            final_dir[--len] = '\0';
+        strbuf_printf(&partial, "%s.partial", final_dir);
         out->partial_dir = strbuf_take(&partial);
     }
-    enum llmq_status status = LLMQ_OK;
-    if (!out->final_dir || !out->partial_dir) {
-        status = error_memory(err, "a path");
-    } else if ((path_is_dir(out->final_dir) || path_is_file(out->final_dir)) && !options->force) {
-        status = error_set(err, LLMQ_E_USAGE, "%s exists", out->final_dir);
-        error_hint(err, "choose another --out, or give --force to replace it");
-    } else if (path_is_dir(out->partial_dir) && !options->force && !options->resume) {
-        status = error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
-        error_hint(err, "give --resume to continue it, or --force to start over");
-    } else if (options->resume && !path_is_dir(out->partial_dir)) {
-        status =
-            error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
-    }
+    return out->partial_dir ? LLMQ_OK : error_memory(err, "a path");
+}
+
+enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,
+                               struct output *out, llmq_error *err) {
+    char *dir = options->out ? strdup(options->out) : default_name(options, model_dir);
+    enum llmq_status status = name_folders(dir, out, err);
+    if (status == LLMQ_OK)
+        status = check_free(out, options->force, options->resume, err);
+    if (status != LLMQ_OK)
+        output_free(out);
+    return status;
+}
+
+enum llmq_status output_choose_at(const char *dir, bool force, struct output *out,
+                                  llmq_error *err) {
+    enum llmq_status status = name_folders(strdup(dir), out, err);
+    if (status == LLMQ_OK)
+        status = check_free(out, force, false, err);
+    if (status == LLMQ_E_USAGE && !path_is_dir(out->final_dir) && !path_is_file(out->final_dir))
+        error_hint(err, "give --force to start over");
     if (status != LLMQ_OK)
         output_free(out);
     return status;
@@ -192,20 +218,46 @@ static enum llmq_status write_in(const char *dir, const char *name, const char *
     return status;
 }
 
-/* Let config.json name `dtype`, under the key it has: transformers 4 says torch_dtype, 5 dtype.
- * *text is replaced. */
+/* Replace *text by an edit of it. */
+static enum llmq_status set_member(const char *key, const char *value, char **text,
+                                   llmq_error *err) {
+    char *edited = NULL;
+    enum llmq_status status = value ? json_text_set(*text, strlen(*text), key, value, &edited, err)
+                                    : json_text_remove(*text, strlen(*text), key, &edited, err);
+    if (status == LLMQ_OK) {
+        free(*text);
+        *text = edited;
+    }
+    return status;
+}
+
+/* Let config.json name `dtype`, under the key it has: transformers 4 says torch_dtype, 5 dtype. */
 static enum llmq_status set_dtype(const char *dtype, char **text, llmq_error *err) {
-    char value[32], *edited = NULL;
+    char value[32];
     struct json *root = NULL;
-    enum llmq_status status = LLMQ_OK;
     (void)snprintf(value, sizeof value, "\"%s\"", dtype);
-    LLMQ_TRY(json_parse(*text, strlen(*text), "config.json", &root, err));
-    const char *key = json_get(root, "dtype") ? "dtype" : "torch_dtype";
-    LLMQ_TRY(json_text_set(*text, strlen(*text), key, value, &edited, err));
-    free(*text);
-    *text = edited;
-cleanup:
+    enum llmq_status status = json_parse(*text, strlen(*text), "config.json", &root, err);
+    if (status == LLMQ_OK)
+        status = set_member(json_get(root, "dtype") ? "dtype" : "torch_dtype", value, text, err);
     json_free(&root);
+    return status;
+}
+
+/* The name config.json has for a dtype that plain weights are written in. */
+static const char *dtype_key(enum dtype t) {
+    return t == DTYPE_F16 ? "float16" : t == DTYPE_BF16 ? "bfloat16" : "float32";
+}
+
+/* `quant` is the text of quantization_config, NULL when there is none. */
+static enum llmq_status edit_config(const struct plan *plan, const char *quant, char **text,
+                                    llmq_error *err) {
+    const char *dtype = plan->layout ? plan->layout->model_dtype : dtype_key(plan->plain_dtype);
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(set_member("compression_config", NULL, text, err)); /* an old name of the same */
+    LLMQ_TRY(set_member("quantization_config", quant, text, err));
+    if (dtype)
+        LLMQ_TRY(set_dtype(dtype, text, err));
+cleanup:
     return status;
 }
 
@@ -213,25 +265,22 @@ enum llmq_status output_write_config(const struct output *out, const char *model
                                      const struct plan *plan, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char *path = path_join(model_dir, "config.json", err);
-    char *source = NULL, *edited = NULL, *config = quantization_config(plan);
+    char *text = NULL, *quant = plan->layout ? quantization_config(plan) : NULL;
     size_t len = 0;
-    if (!path || !config) {
+    if (!path || (plan->layout && !quant)) {
         status = error_memory(err, "the config");
         goto cleanup;
     }
-    LLMQ_TRY(file_read(path, CONFIG_MAX_BYTES, &source, &len, err));
-    if (plan->layout->config_file)
-        LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, config, err));
-    LLMQ_TRY(json_text_set(source, len, "quantization_config", config, &edited, err));
-    if (plan->layout->model_dtype)
-        LLMQ_TRY(set_dtype(plan->layout->model_dtype, &edited, err));
-    LLMQ_TRY(write_in(out->partial_dir, "config.json", edited, err));
+    LLMQ_TRY(file_read(path, CONFIG_MAX_BYTES, &text, &len, err));
+    if (plan->layout && plan->layout->config_file)
+        LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, quant, err));
+    LLMQ_TRY(edit_config(plan, quant, &text, err));
+    LLMQ_TRY(write_in(out->partial_dir, "config.json", text, err));
     LLMQ_TRY(copy_companions(model_dir, out->partial_dir, err));
 cleanup:
     free(path);
-    free(source);
-    free(edited);
-    free(config);
+    free(text);
+    free(quant);
     return status;
 }
 
@@ -262,6 +311,7 @@ enum llmq_status output_verify(const struct output *out, const struct plan *plan
                                const uint64_t *hashes, const llmq_context *ctx, llmq_error *err) {
     struct model m = {0};
     enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(verify_written(out->partial_dir, err));
     LLMQ_TRY(model_open(out->partial_dir, &m, err));
     for (int64_t i = 0; i < plan->module_count; i++) {
         LLMQ_TRY(interrupt_check(ctx, err));

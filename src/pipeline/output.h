@@ -22,16 +22,20 @@ struct output {
 LLMQ_NODISCARD enum llmq_status output_choose(const llmq_quantize_options *options,
                                               const char *model_dir, struct output *out,
                                               llmq_error *err);
+
+/* The same for a result with a name whose run cannot be resumed. */
+LLMQ_NODISCARD enum llmq_status output_choose_at(const char *dir, bool force, struct output *out,
+                                                 llmq_error *err);
 void output_free(struct output *out);
 
 /* Make <out>.partial: kept when resuming, otherwise emptied. */
 LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool resume,
                                                llmq_error *err);
 
-/* Write config.json (the source's text with quantization_config set, and the dtype if the layout
- * wants one), the layout's own config
- * file, and copy what belongs to the model beside its weights: tokenizer, templates, generation
- * settings, code, licence. */
+/* Write config.json (the source's text with quantization_config set, or removed where the plan has
+ * no layout, and the dtype if the result wants one), the layout's own config file, and copy what
+ * belongs to the model beside its weights: tokenizer, templates, generation settings, code,
+ * licence. */
 LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,
                                                     const struct plan *plan, llmq_error *err);
 
@@ -41,8 +45,9 @@ LLMQ_NODISCARD enum llmq_status output_verify_module(const struct model *stored,
                                                      const struct plan_module *module,
                                                      uint64_t expected, llmq_error *err);
 
-/* Open <out>.partial as a loader would, decode every module and compare with the hashes of what
- * was to be stored. LLMQ_E_CHECK names the first module that differs. */
+/* Check <out>.partial against the rules for headers and configs (verify.h), open it as a loader
+ * would, decode every module and compare with the hashes of what was to be stored. LLMQ_E_CHECK
+ * names the first module that differs, or the first rule that does not hold. */
 LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const struct plan *plan,
                                               const uint64_t *hashes, const llmq_context *ctx,
                                               llmq_error *err);

@@ -33,9 +33,8 @@ static enum llmq_status list_add(char ***list, size_t *count, size_t *cap, const
     return LLMQ_OK;
 }
 
-/* A tensor of the result; the plan owns a copy of the name. */
-static enum llmq_status add_spec(struct plan *p, const char *name, const struct st_spec *spec,
-                                 llmq_error *err) {
+enum llmq_status plan_add_spec(struct plan *p, const char *name, const struct st_spec *spec,
+                               llmq_error *err) {
     if (p->spec_count == p->spec_cap) {
         size_t cap = p->spec_cap ? 2 * p->spec_cap : 64;
         struct st_spec *specs = realloc(p->specs, cap * sizeof *specs);
@@ -55,6 +54,24 @@ static enum llmq_status add_spec(struct plan *p, const char *name, const struct 
     if (dtype_bytes(spec->dtype, elements, &bytes))
         p->disk_bytes += bytes;
     return LLMQ_OK;
+}
+
+enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error *err) {
+    struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
+    memcpy(spec.shape, t->shape, sizeof spec.shape);
+    enum llmq_status status = list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err);
+    return status == LLMQ_OK ? plan_add_spec(p, t->name, &spec, err) : status;
+}
+
+enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t, llmq_error *err) {
+    return list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
+}
+
+enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
+    enum llmq_status status = list_add(&p->plain, &p->plain_count, &p->plain_cap, name, err);
+    p->layout_config.plain = (const char *const *)p->plain;
+    p->layout_config.plain_count = (int64_t)p->plain_count;
+    return status;
 }
 
 /* --- modules
@@ -145,9 +162,8 @@ static enum llmq_status check_uniform(const struct plan *p, const struct quant_s
     return LLMQ_E_UNSUPPORTED;
 }
 
-static enum llmq_status check_modules(const struct model *m, const llmq_quantize_options *o,
-                                      const struct plan *p, llmq_error *err) {
-    enum llmq_status status = check_groups(m, p, o->group, err);
+enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
     for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++) {
         status = p->layout->accepts(&p->modules[i].shape, err);
         if (status == LLMQ_OK)
@@ -160,8 +176,8 @@ static enum llmq_status check_modules(const struct model *m, const llmq_quantize
 
 /* --- tensors of the result -------------------------------------------------------------------- */
 
-static enum llmq_status add_module_tensors(struct plan *p, const struct plan_module *module,
-                                           llmq_error *err) {
+enum llmq_status plan_add_packed(struct plan *p, const struct plan_module *module,
+                                 llmq_error *err) {
     struct layout_tensor tensors[LAYOUT_MAX_TENSORS];
     int count = p->layout->tensors(&module->shape, tensors);
     for (int i = 0; i < count; i++) {
@@ -169,7 +185,7 @@ static enum llmq_status add_module_tensors(struct plan *p, const struct plan_mod
         snprintf(name, sizeof name, "%s.%s", module->name, tensors[i].suffix);
         struct st_spec spec = {.dtype = tensors[i].dtype, .rank = tensors[i].rank};
         memcpy(spec.shape, tensors[i].shape, sizeof tensors[i].shape);
-        enum llmq_status status = add_spec(p, name, &spec, err);
+        enum llmq_status status = plan_add_spec(p, name, &spec, err);
         if (status != LLMQ_OK)
             return status;
     }
@@ -194,14 +210,11 @@ static enum llmq_status add_tensors(const struct model *m, struct plan *p, llmq_
         const struct st_tensor *t = st_at(m->tensors, i);
         const struct plan_module *module = module_of_weight(p, t->name);
         if (module) {
-            LLMQ_TRY(add_module_tensors(p, module, err));
+            LLMQ_TRY(plan_add_packed(p, module, err));
         } else if (!dtype_is_float(t->dtype)) {
-            LLMQ_TRY(list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err));
+            LLMQ_TRY(plan_drop(p, t, err));
         } else {
-            struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
-            memcpy(spec.shape, t->shape, sizeof spec.shape);
-            LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
-            LLMQ_TRY(add_spec(p, t->name, &spec, err));
+            LLMQ_TRY(plan_keep(p, t, err));
         }
     }
 cleanup:
@@ -308,7 +321,8 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(add_modules(m, options, out, err));
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
         out->layout_config.group = out->modules[0].shape.group;
-    LLMQ_TRY(check_modules(m, options, out, err));
+    LLMQ_TRY(check_groups(m, out, options->group, err));
+    LLMQ_TRY(plan_check_modules(out, err));
     LLMQ_TRY(add_tensors(m, out, err));
     out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
@@ -334,5 +348,6 @@ void plan_free(struct plan *p) {
     free(p->specs);
     free_names(p->kept, p->kept_count);
     free_names(p->dropped, p->dropped_count);
+    free_names(p->plain, p->plain_count);
     *p = (struct plan){0};
 }

@@ -20,7 +20,8 @@ struct plan_module {
 };
 
 struct plan {
-    const struct layout *layout;
+    const struct layout *layout; /* NULL: linears become plain tensors of plain_dtype */
+    enum dtype plain_dtype;
     struct layout_config layout_config;
     struct plan_module *modules; /* in the order of the data flow */
     int64_t module_count;
@@ -30,6 +31,8 @@ struct plan {
     size_t kept_count, kept_cap;
     char **dropped; /* stray non-floating buffers that loaders would misread */
     size_t dropped_count, dropped_cap;
+    char **plain; /* linears that are among the kept ones; layout_config points at them */
+    size_t plain_count, plain_cap;
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
     bool paired; /* the original model's activations run beside the quantized model's */
@@ -46,7 +49,25 @@ LLMQ_NODISCARD enum llmq_status plan_create(const struct model *m,
                                             llmq_error *err);
 void plan_free(struct plan *p); /* accepts a zeroed struct */
 
-/* The module of a linear. */
+/* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */
+LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err);
+
+/* The steps of listing a result's tensors, in file order: a tensor (the plan owns a copy of the
+ * name), the packed tensors of a module, a tensor of the source that is copied, one that is left
+ * out. */
+LLMQ_NODISCARD enum llmq_status plan_add_spec(struct plan *p, const char *name,
+                                              const struct st_spec *spec, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status plan_add_packed(struct plan *p, const struct plan_module *module,
+                                                llmq_error *err);
+LLMQ_NODISCARD enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t,
+                                          llmq_error *err);
+LLMQ_NODISCARD enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t,
+                                          llmq_error *err);
+
+/* Note a linear that stays plain, for the config writer. */
+LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);
+
+/* The module of a linear; only in plans that plan_create made. */
 const struct plan_module *plan_module_of(const struct plan *p, int64_t block,
                                          enum linear_role role);
 

@@ -18,9 +18,8 @@
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 #include "pipeline/setup.h"
+#include "pipeline/store.h"
 #include "quant/quant.h"
-
-#define COPY_BYTES ((size_t)16 << 20)
 
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method) {
     *options = (llmq_quantize_options){
@@ -291,35 +290,6 @@ cleanup:
     return status;
 }
 
-/* Copy a tensor through a buffer of COPY_BYTES: embeddings may be larger than a block. */
-static enum llmq_status copy_tensor(struct run *run, const struct st_tensor *t, void *buffer,
-                                    llmq_error *err) {
-    uint64_t at = 0;
-    do {
-        size_t part = t->nbytes - at < COPY_BYTES ? (size_t)(t->nbytes - at) : COPY_BYTES;
-        enum llmq_status status = interrupt_check(run->ctx, err);
-        if (status == LLMQ_OK)
-            status = st_read(run->model.tensors, t, at, part, buffer, err);
-        if (status == LLMQ_OK)
-            status = st_writer_put_part(run->writer, t->name, at, buffer, part, err);
-        if (status != LLMQ_OK)
-            return status;
-        at += part;
-    } while (at < t->nbytes);
-    return LLMQ_OK;
-}
-
-static enum llmq_status copy_kept(struct run *run, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    void *buffer = malloc(COPY_BYTES);
-    if (!buffer)
-        return error_memory(err, "a copy buffer");
-    for (size_t i = 0; status == LLMQ_OK && i < run->plan.kept_count; i++)
-        status = copy_tensor(run, st_find(run->model.tensors, run->plan.kept[i]), buffer, err);
-    free(buffer);
-    return status;
-}
-
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
@@ -333,7 +303,7 @@ cleanup:
 static enum llmq_status execute(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(open_outputs(run, err));
-    LLMQ_TRY(copy_kept(run, err));
+    LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, run->ctx, err));
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
     const struct calib_options calib = {
         .paired = run->plan.paired,

@@ -205,6 +205,28 @@ START_TEST(edits_keep_every_other_byte) {
 }
 END_TEST
 
+START_TEST(removals_keep_every_other_byte) {
+    static const struct {
+        const char *text, *expected;
+    } rows[] = {
+        {"{}", "{}"},
+        {"{\"a\": 1e-05,\n  \"q\": [1, {}],\n  \"z\":2 }\n", "{\"a\": 1e-05,\n  \"z\":2 }\n"},
+        {"{\n  \"q\": \"x\" ,\n  \"z\": 2\n}", "{\n  \"z\": 2\n}"},
+        {"{\"a\": 1, \"q\": {\"b\": 2}\n}", "{\"a\": 1\n}"},
+        {"{ \"q\": null }", "{ }"},
+        {"{\"a\": {\"q\": 1}}", "{\"a\": {\"q\": 1}}"},
+    };
+    llmq_error err = {0};
+    char *out = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ck_assert_ok(json_text_remove(rows[i].text, strlen(rows[i].text), "q", &out, &err), &err);
+        ck_assert_str_eq(out, rows[i].expected);
+        free(out);
+    }
+    ck_assert_int_eq(json_text_remove("[]", 2, "q", &out, &err), LLMQ_E_INPUT);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("json");
     TCase *t = tcase_create("json");
@@ -216,6 +238,7 @@ int main(void) {
     tcase_add_test(t, trees_read_by_type);
     tcase_add_test(t, trees_print);
     tcase_add_test(t, edits_keep_every_other_byte);
+    tcase_add_test(t, removals_keep_every_other_byte);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

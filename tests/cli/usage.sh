@@ -95,6 +95,10 @@ wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
 wrong "score needs --ids 1,2,3" "'llmq score --help' explains it" score --model m
 wrong "compare needs --reference R" "'llmq compare --help' explains it" compare --model m
 wrong "inspect needs M" "'llmq inspect --help' explains it" inspect --json
+wrong "convert needs --format gptq|gptq_v2|awq|compressed-tensors|f16|bf16|f32" "" convert --model m
+wrong "convert needs --out DIR" "" convert --model m --format awq
+wrong "--format: 'bf17' is none of" "did you mean --format bf16?" convert --format bf17
+wrong "verify needs M" "'llmq verify --help' explains it" verify --json
 wrong "gptq does not expect the argument 'm'" "the model is given as --model m" gptq m
 wrong "inspect does not expect the argument 'n'" "" inspect m n
 wrong "inspect does not expect the argument '--json'" "" inspect m -- --json

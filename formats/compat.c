@@ -1,0 +1,196 @@
+/* See compat.h. The rows follow the loaders' sources and issue threads as of autumn 2026. The first
+ * row that fits a case counts; every layout ends in a row that fits everything. */
+#include "formats/compat.h"
+
+#include <string.h>
+
+enum stack {
+    VLLM,
+    VLLM_OLD,
+    SGLANG,
+    TRANSFORMERS,
+    TGI,
+    TENSORRT,
+    LLAMA_CPP,
+    ONNX_RUNTIME,
+    STACKS,
+};
+
+static const char *const stack_names[STACKS] = {
+    [VLLM] = "vLLM",
+    [VLLM_OLD] = "vLLM (before mid-2026)",
+    [SGLANG] = "SGLang",
+    [TRANSFORMERS] = "transformers",
+    [TGI] = "TGI",
+    [TENSORRT] = "TensorRT-LLM",
+    [LLAMA_CPP] = "llama.cpp",
+    [ONNX_RUNTIME] = "ONNX Runtime",
+};
+
+/* Sets that a row names; 0 fits everything. */
+enum {
+    B2 = 1 << 0,
+    B3 = 1 << 1,
+    B4 = 1 << 2,
+    B8 = 1 << 3,
+    G32 = 1 << 0,
+    G64 = 1 << 1,
+    G128 = 1 << 2,
+    ROW = 1 << 3,
+    OTHER = 1 << 4,
+    FAST = G32 | G64 | G128 | ROW,
+    SYM = 1 << 0,
+    ASYM = 1 << 1,
+    SEQ = 1 << 0,
+    MAPPED = 1 << 1,
+};
+
+struct row {
+    enum stack stack;
+    const char *layout; /* "": any */
+    unsigned bits, groups, symmetry, order;
+    struct compat_answer answer;
+};
+
+/* clang-format off */
+#define LOADS(kernel)        {COMPAT_LOADS, kernel, ""}
+#define CAVEAT(kernel, note) {COMPAT_CAVEAT, kernel, note}
+#define REFUSES(note)        {COMPAT_REFUSES, "", note}
+
+static const struct row rows[] = {
+    {VLLM, "gptq",    0, 0, 0, MAPPED, REFUSES("ignores g_idx: it loads and computes garbage")},
+    {VLLM, "gptq_v2", 0, 0, 0, MAPPED, REFUSES("ignores g_idx: it loads and computes garbage")},
+    {VLLM, "gptq",    B4, G64 | G128 | ROW, SYM, SEQ, LOADS("Machete (sm90), Marlin (sm75)")},
+    {VLLM, "gptq_v2", B4, G64 | G128 | ROW, SYM, SEQ, LOADS("Machete (sm90), Marlin (sm75)")},
+    {VLLM, "gptq",    B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
+    {VLLM, "gptq_v2", B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
+    {VLLM, "gptq",    B4 | B8, OTHER, SYM, SEQ, CAVEAT("Exllama, Triton", "no Marlin for this group size: slow, float16 only")},
+    {VLLM, "gptq_v2", B4 | B8, OTHER, SYM, SEQ, CAVEAT("Exllama, Triton", "no Marlin for this group size: slow, float16 only")},
+    {VLLM, "gptq",    0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits only; asymmetric 4 bits load as awq")},
+    {VLLM, "gptq_v2", 0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits only; asymmetric 4 bits load as awq")},
+    {VLLM, "awq", 0, FAST, 0, 0, LOADS("Marlin (sm75)")},
+    {VLLM, "awq", 0, 0, 0, 0, CAVEAT("AWQ, Triton", "no Marlin for this group size: slow, float16 only")},
+    {VLLM, "compressed-tensors", 0, 0, 0, MAPPED, REFUSES("refuses groups that are not in column order")},
+    {VLLM, "compressed-tensors", B4, G64 | G128 | ROW, SYM, 0, LOADS("Machete (sm90), Marlin (sm75)")},
+    {VLLM, "compressed-tensors", B4, FAST, 0, 0, LOADS("Marlin (sm75)")},
+    {VLLM, "compressed-tensors", B8, FAST, SYM, 0, LOADS("Marlin (sm75)")},
+    {VLLM, "compressed-tensors", B8, FAST, ASYM, 0, CAVEAT("Machete (sm90)", "compute capability 9.0 only")},
+    {VLLM, "compressed-tensors", B4 | B8, 0, 0, 0, CAVEAT("Exllama, Triton", "no Marlin for this group size")},
+    {VLLM, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes 4 and 8 bits only")},
+    {VLLM, "gguf", 0, 0, 0, 0, CAVEAT("GGUF plug-in", "slow")},
+
+    {VLLM_OLD, "gptq",    B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
+    {VLLM_OLD, "gptq_v2", B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
+    {VLLM_OLD, "gptq",    B4 | B8, FAST, SYM, MAPPED, CAVEAT("gptq_marlin", "limits tensor parallelism")},
+    {VLLM_OLD, "gptq_v2", B4 | B8, FAST, SYM, MAPPED, CAVEAT("gptq_marlin", "limits tensor parallelism")},
+    {VLLM_OLD, "gptq",    0, 0, 0, 0, CAVEAT("gptq (Exllama)", "float16 only")},
+    {VLLM_OLD, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptq (Exllama)", "float16 only")},
+    {VLLM_OLD, "awq", 0, FAST, 0, 0, LOADS("awq_marlin")},
+    {VLLM_OLD, "awq", 0, 0, 0, 0, CAVEAT("awq", "slow, float16 only")},
+    {VLLM_OLD, "compressed-tensors", B4, FAST, 0, 0, LOADS("Machete (sm90), Marlin (sm80)")},
+    {VLLM_OLD, "compressed-tensors", B8, FAST, SYM, 0, LOADS("Marlin (sm80)")},
+    {VLLM_OLD, "compressed-tensors", B8, 0, ASYM, 0, CAVEAT("Machete (sm90)", "compute capability 9.0 only")},
+    {VLLM_OLD, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes 4 and 8 bits in groups of 32, 64, 128 or whole rows only")},
+    {VLLM_OLD, "gguf", 0, 0, 0, 0, CAVEAT("gguf", "slow")},
+
+    {SGLANG, "gptq",    B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
+    {SGLANG, "gptq_v2", B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
+    {SGLANG, "gptq",    0, 0, 0, 0, CAVEAT("gptq", "float16 only, no mixture of experts")},
+    {SGLANG, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptq", "float16 only, no mixture of experts")},
+    {SGLANG, "awq", 0, FAST, 0, 0, LOADS("awq_marlin (sm80)")},
+    {SGLANG, "awq", 0, 0, 0, 0, CAVEAT("awq", "slow, float16 only")},
+    {SGLANG, "compressed-tensors", B4 | B8, 0, SYM, 0, LOADS("WNA16 (Marlin)")},
+    {SGLANG, "compressed-tensors", B4, 0, ASYM, 0, CAVEAT("WNA16 (Marlin)", "since mid-2026 only")},
+    {SGLANG, "compressed-tensors", 0, 0, 0, 0, REFUSES("not known to load")},
+    {SGLANG, "gguf", 0, 0, 0, 0, CAVEAT("gguf", "slow")},
+
+    {TRANSFORMERS, "gptq",    0, 0, 0, 0, LOADS("gptqmodel, optimum")},
+    {TRANSFORMERS, "gptq_v2", 0, 0, 0, 0, LOADS("gptqmodel, optimum")},
+    {TRANSFORMERS, "awq", 0, 0, 0, 0, LOADS("gptqmodel (version 5), autoawq (4), in float16")},
+    {TRANSFORMERS, "compressed-tensors", 0, 0, 0, SEQ, LOADS("compressed-tensors")},
+    {TRANSFORMERS, "compressed-tensors", 0, 0, 0, 0, CAVEAT("compressed-tensors", "not with versions since mid-2026")},
+    {TRANSFORMERS, "gguf", 0, 0, 0, 0, CAVEAT("dequantizes", "the weights take their full size in memory")},
+
+    {TGI, "gptq",    B4 | B8, 0, SYM, 0, LOADS("gptq-marlin (sm80), Exllama")},
+    {TGI, "gptq_v2", B4 | B8, 0, SYM, 0, CAVEAT("gptq-marlin (sm80)", "reads zero points as version 1: wrong with kernels that use them")},
+    {TGI, "gptq",    B4, 0, ASYM, 0, CAVEAT("Exllama", "slower")},
+    {TGI, "gptq",    0, 0, 0, 0, REFUSES("no kernel")},
+    {TGI, "gptq_v2", 0, 0, 0, 0, REFUSES("reads zero points as version 1: wrong results")},
+    {TGI, "awq", 0, 0, 0, 0, LOADS("Marlin (sm80), AWQ")},
+    {TGI, "compressed-tensors", B4 | B8, 0, SYM, SEQ, CAVEAT("Marlin (sm80)", "its reader of unsharded weights is broken: tensor parallelism only")},
+    {TGI, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes symmetric codes only")},
+    {TGI, "gguf", 0, 0, 0, 0, CAVEAT("llama.cpp", "with the llama.cpp back end")},
+
+    {TENSORRT, "", 0, 0, 0, 0, REFUSES("reads ModelOpt checkpoints")},
+
+    {LLAMA_CPP, "gguf", 0, 0, 0, 0, LOADS("Q4_0, Q4_1, Q8_0")},
+    {LLAMA_CPP, "", 0, 0, 0, 0, REFUSES("reads GGUF files")},
+
+    {ONNX_RUNTIME, "onnx", 0, 0, 0, 0, LOADS("MatMulNBits")},
+    {ONNX_RUNTIME, "", 0, 0, 0, 0, REFUSES("reads ONNX models")},
+
+    {VLLM, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {VLLM_OLD, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {SGLANG, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {TRANSFORMERS, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {TGI, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+};
+/* clang-format on */
+
+const char *compat_stack_at(int index) {
+    return index >= 0 && index < STACKS ? stack_names[index] : NULL;
+}
+
+bool compat_stack_is_common(int index) {
+    return index == VLLM || index == SGLANG || index == TRANSFORMERS || index == TGI;
+}
+
+static unsigned bits_of(int bits) {
+    return bits == 2 ? B2 : bits == 3 ? B3 : bits == 4 ? B4 : B8;
+}
+
+static unsigned group_of(int64_t group) {
+    return group == 32 ? G32 : group == 64 ? G64 : group == 128 ? G128 : group == -1 ? ROW : OTHER;
+}
+
+static bool fits(unsigned set, unsigned member) {
+    return set == 0 || (set & member);
+}
+
+struct compat_answer compat_find(int stack, const struct compat_case *c) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct row *r = &rows[i];
+        if ((int)r->stack == stack && (!*r->layout || strcmp(r->layout, c->layout) == 0) &&
+            fits(r->bits, bits_of(c->bits)) && fits(r->groups, group_of(c->group)) &&
+            fits(r->symmetry, c->sym ? SYM : ASYM) && fits(r->order, c->sequential ? SEQ : MAPPED))
+            return r->answer;
+    }
+    return (struct compat_answer){COMPAT_REFUSES, "", "not known"};
+}
+
+bool compat_group_is_common(int64_t group) {
+    return group_of(group) != OTHER;
+}
+
+bool compat_splits_input(const char *module) {
+    static const char *const names[] = {"o_proj", "down_proj", "out_proj", "c_proj",
+                                        "fc2",    "dense",     "w2",       "dense_4h_to_h"};
+    const char *dot = strrchr(module, '.');
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(dot ? dot + 1 : module, names[i]) == 0)
+            return true;
+    return false;
+}
+
+int64_t compat_tensor_parallel(const char *module, int64_t n, int64_t k, int64_t group) {
+    enum { MOST = 64 };
+    const bool input = compat_splits_input(module);
+    const int64_t size = input ? k : n;
+    const int64_t unit = !input ? COMPAT_N_UNIT : group == -1 || group > k ? k : group;
+    int64_t parts = 1;
+    /* One scale for a whole row goes with each part of it. */
+    const int64_t step = input && unit == k ? COMPAT_K_UNIT : unit;
+    while (parts < MOST && size % (2 * parts) == 0 && size / (2 * parts) % step == 0)
+        parts *= 2;
+    return parts;
+}

@@ -1,0 +1,247 @@
+/* Planning a conversion: what each tensor becomes, and whether it can.
+ *
+ * Whether a layout can hold a module depends on its shape and on its contents: zero points, scales,
+ * the order of groups. The layout's own encoder is the judge: every module is decoded and encoded
+ * once into memory before the first file is made. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "formats/layout_load.h"
+#include "pipeline/convert.h"
+#include "pipeline/store.h"
+
+/* --- target ----------------------------------------------------------------------------------- */
+
+static const struct convert_target dtypes[] = {
+    {"f16", NULL, DTYPE_F16}, {"bf16", NULL, DTYPE_BF16}, {"f32", NULL, DTYPE_F32}};
+
+enum llmq_status convert_target_find(const char *format, struct convert_target *out,
+                                     llmq_error *err) {
+    const struct layout *layout = layout_find(format);
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (strcmp(dtypes[i].name, format) == 0) {
+            *out = dtypes[i];
+            return LLMQ_OK;
+        }
+    if (!layout)
+        return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", format);
+    *out = (struct convert_target){layout->name, layout, DTYPE_F32};
+    return LLMQ_OK;
+}
+
+/* --- modules ---------------------------------------------------------------------------------- */
+
+static enum llmq_status add_module(struct convert *c, int64_t block, enum linear_role role,
+                                   llmq_error *err) {
+    struct plan *p = &c->plan;
+    char name[MODEL_NAME_MAX];
+    struct plan_module *module = &p->modules[p->module_count];
+    *module = (struct plan_module){.block = block, .role = role};
+    module->name = strdup(model_linear_name(&c->model, block, role, "", name));
+    if (!module->name)
+        return error_memory(err, "the plan");
+    p->module_count++;
+    config_linear_shape(&c->model.config, role, &module->shape.n, &module->shape.k);
+    return LLMQ_OK;
+}
+
+/* Every linear of the blocks: a module to convert, or one that stays plain. */
+static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
+    const int64_t count = c->model.config.blocks * LINEAR_COUNT;
+    enum llmq_status status = LLMQ_OK;
+    char name[MODEL_NAME_MAX];
+    c->plan.modules = calloc((size_t)count, sizeof *c->plan.modules);
+    if (!c->plan.modules)
+        return error_memory(err, "the plan");
+    for (int64_t i = 0; status == LLMQ_OK && i < count; i++) {
+        const int64_t block = i / LINEAR_COUNT;
+        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
+        status = model_linear_packed(&c->model, block, role)
+                     ? add_module(c, block, role, err)
+                     : plan_add_plain(&c->plan, model_linear_name(&c->model, block, role, "", name),
+                                      err);
+    }
+    if (status == LLMQ_OK && c->plan.module_count == 0)
+        status =
+            error_set(err, LLMQ_E_INPUT, "%s: no linear is packed as %s, which its config names",
+                      c->model.dir, c->model.layout->name);
+    return status;
+}
+
+/* The other layouts that can hold a module, and what is always possible. */
+static void hint_layouts(const struct convert *c, const struct plan_module *module,
+                         const struct qlinear *q, llmq_error *err) {
+    struct strbuf fits = {0};
+    const struct layout *layout;
+    for (int i = 0; (layout = layout_at(i)); i++)
+        if (layout != c->plan.layout && layout != c->model.layout &&
+            layout->accepts(&module->shape, NULL) == LLMQ_OK &&
+            store_module(layout, module, q, NULL, NULL) == LLMQ_OK)
+            strbuf_printf(&fits, "%s%s", fits.len ? ", " : "", layout->name);
+    if (fits.len > 0 && strbuf_ok(&fits))
+        error_hint(err, "can hold this module: %s; --format bf16 dequantizes", fits.data);
+    else
+        error_hint(err, "--format bf16 dequantizes, and quantizing the original again is better");
+    strbuf_free(&fits);
+}
+
+/* Decode a module, note its shape, and try the target layout on it. */
+static enum llmq_status try_module(struct convert *c, struct plan_module *module, llmq_error *err) {
+    struct qlinear q = {0};
+    enum llmq_status status = model_load_qlinear(&c->model, module->block, module->role, &q, err);
+    if (status != LLMQ_OK)
+        return status;
+    struct quant_shape *s = &module->shape;
+    const bool whole = c->model.layout_config.group == -1 && q.group == q.k;
+    *s = (struct quant_shape){q.n, q.k, q.bits, whole ? -1 : q.group, q.sym};
+    status = c->plan.layout->accepts(s, err);
+    if (status == LLMQ_OK)
+        status = store_module(c->plan.layout, module, &q, NULL, err);
+    if (status != LLMQ_OK && status != LLMQ_E_MEMORY) {
+        error_prefix(err, status, "%s", module->name);
+        hint_layouts(c, module, &q, err);
+    }
+    qlinear_free(&q);
+    return status;
+}
+
+static enum llmq_status try_modules(struct convert *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; i < c->plan.module_count; i++) {
+        struct plan_module *module = &c->plan.modules[i];
+        log_progress(c->ctx, i, 3 * c->plan.module_count, "checking block %" PRId64 "/%" PRId64,
+                     module->block + 1, c->model.config.blocks);
+        LLMQ_TRY(interrupt_check(c->ctx, err));
+        LLMQ_TRY(try_module(c, module, err));
+    }
+cleanup:
+    return status;
+}
+
+/* --- settings --------------------------------------------------------------------------------- */
+
+static bool same_grid(const struct quant_shape *a, const struct quant_shape *b) {
+    return a->bits == b->bits && a->group == b->group;
+}
+
+/* A module of an asymmetric checkpoint may happen to have all its zero points in the middle.
+ * Loaders want fused modules alike, so those of one bit width and group size are symmetric together
+ * or not at all. */
+static void settle_symmetry(struct plan *p) {
+    for (int64_t i = 0; i < p->module_count; i++)
+        for (int64_t j = 0; p->modules[i].shape.sym && j < p->module_count; j++)
+            if (same_grid(&p->modules[i].shape, &p->modules[j].shape))
+                p->modules[i].shape.sym = p->modules[i].shape.sym && p->modules[j].shape.sym;
+}
+
+static bool fits_settings(const struct quant_shape *s, const struct layout_config *config) {
+    const int64_t group = config->group == -1 ? s->k : config->group;
+    return s->bits == config->bits && group == (s->group == -1 ? s->k : s->group);
+}
+
+/* The settings of the result are those of the source where any module has them, else those of the
+ * first module; the others deviate. */
+static void settle_config(struct convert *c) {
+    const struct layout_config *source = &c->model.layout_config;
+    struct plan *p = &c->plan;
+    const struct quant_shape *base = NULL;
+    for (int64_t i = 0; !base && i < p->module_count; i++)
+        if (fits_settings(&p->modules[i].shape, source))
+            base = &p->modules[i].shape;
+    p->layout_config.group = base ? source->group : p->modules[0].shape.group;
+    base = base ? base : &p->modules[0].shape;
+    p->layout_config.bits = base->bits;
+    p->layout_config.sym = base->sym;
+    p->layout_config.damp = source->damp;
+    p->layout_config.llmq_version = LLMQ_VERSION;
+}
+
+/* --- tensors ---------------------------------------------------------------------------------- */
+
+static const struct plan_module *find_module(const struct plan *p, const char *name, size_t len) {
+    for (int64_t i = 0; i < p->module_count; i++)
+        if (strncmp(p->modules[i].name, name, len) == 0 && p->modules[i].name[len] == '\0')
+            return &p->modules[i];
+    return NULL;
+}
+
+static enum llmq_status add_plain_weight(struct plan *p, const struct plan_module *module,
+                                         llmq_error *err) {
+    struct st_spec spec = {.dtype = p->plain_dtype,
+                           .rank = 2,
+                           .shape = {(uint64_t)module->shape.n, (uint64_t)module->shape.k}};
+    struct strbuf name = {0};
+    strbuf_printf(&name, "%s.weight", module->name);
+    enum llmq_status status =
+        strbuf_ok(&name) ? plan_add_spec(p, name.data, &spec, err) : error_memory(err, "the plan");
+    strbuf_free(&name);
+    return status;
+}
+
+/* AutoGPTQ gives every linear a bias, zeros where the family has none. */
+static enum llmq_status is_idle_bias(const struct convert *c, const struct st_tensor *t, bool *idle,
+                                     llmq_error *err) {
+    const char *dot = strrchr(t->name, '.');
+    const struct plan_module *module = dot && strcmp(dot, ".bias") == 0
+                                           ? find_module(&c->plan, t->name, (size_t)(dot - t->name))
+                                           : NULL;
+    *idle = false;
+    if (!module || config_linear_bias(&c->model.config, module->role) ||
+        t->nbytes > (uint64_t)module->shape.n * sizeof(double))
+        return LLMQ_OK;
+    unsigned char *bytes = calloc(t->nbytes ? (size_t)t->nbytes : 1, 1);
+    if (!bytes)
+        return error_memory(err, "a bias");
+    enum llmq_status status = st_read(c->model.tensors, t, 0, (size_t)t->nbytes, bytes, err);
+    *idle = true;
+    for (uint64_t i = 0; i < t->nbytes; i++)
+        *idle = *idle && bytes[i] == 0;
+    if (status == LLMQ_OK && !*idle)
+        log_message(c->ctx, LLMQ_LOG_WARNING,
+                    "%s: a bias that is not zero where the family has none: kept", t->name);
+    free(bytes);
+    return status;
+}
+
+static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t, llmq_error *err) {
+    struct plan *p = &c->plan;
+    size_t len = 0;
+    const int suffix = layout_suffix(c->model.layout, t->name, &len);
+    bool idle = false;
+    if (suffix >= 0) {
+        const struct plan_module *module = find_module(p, t->name, len);
+        if (!module)
+            return error_set(err, LLMQ_E_UNSUPPORTED,
+                             "tensor '%s' is packed, and belongs to no linear of the blocks that "
+                             "llmq knows",
+                             t->name);
+        if (suffix > 0)
+            return LLMQ_OK; /* the module's tensors are listed where its first one stands */
+        return p->layout ? plan_add_packed(p, module, err) : add_plain_weight(p, module, err);
+    }
+    enum llmq_status status = is_idle_bias(c, t, &idle, err);
+    if (status != LLMQ_OK)
+        return status;
+    return idle || !dtype_is_float(t->dtype) ? plan_drop(p, t, err) : plan_keep(p, t, err);
+}
+
+enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    c->plan.layout = c->target.layout;
+    c->plan.plain_dtype = c->target.dtype;
+    LLMQ_TRY(list_modules(c, err));
+    if (c->plan.layout) {
+        LLMQ_TRY(try_modules(c, err));
+        settle_symmetry(&c->plan);
+        settle_config(c);
+        LLMQ_TRY(plan_check_modules(&c->plan, err));
+    }
+    for (size_t i = 0; i < st_count(c->model.tensors); i++)
+        LLMQ_TRY(add_tensor(c, st_at(c->model.tensors, i), err));
+cleanup:
+    return status;
+}

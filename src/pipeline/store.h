@@ -1,0 +1,21 @@
+/* Putting a result's tensors into its files: packed modules, and copies of what stays as it is. */
+#ifndef LLMQ_PIPELINE_STORE_H
+#define LLMQ_PIPELINE_STORE_H
+
+#include "formats/safetensors.h"
+#include "llmq/context.h"
+#include "pipeline/plan.h"
+
+/* Encode a module into the tensors its layout gives it and put them. With a NULL `writer` it is
+ * only tried whether the layout can hold the module's contents. */
+LLMQ_NODISCARD enum llmq_status store_module(const struct layout *layout,
+                                             const struct plan_module *module,
+                                             const struct qlinear *q, struct st_writer *writer,
+                                             llmq_error *err);
+
+/* Copy the tensors the plan keeps through a buffer: embeddings may be larger than a block. */
+LLMQ_NODISCARD enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
+                                           struct st_writer *writer, const llmq_context *ctx,
+                                           llmq_error *err);
+
+#endif

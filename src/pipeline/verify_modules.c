@@ -1,0 +1,181 @@
+/* Rules for packed modules, each decoded: see verify.h. */
+#include <float.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/compat.h"
+#include "pipeline/verify.h"
+
+/* Smallest and largest normal numbers of F16, in which kernels keep scales. */
+#define F16_LEAST 0x1p-14f
+#define F16_MOST  65504.0f
+
+static const char *file_of(const struct verify *v, const char *module) {
+    const struct st_tensor *t = layout_tensor_of(v->tensors, v->layout, module, 0);
+    return t ? verify_file_of(v, t) : NULL;
+}
+
+/* How many scales lie outside of [least, most], and one of them. */
+static int64_t scales_outside(const struct qlinear *q, float least, float most, float *one) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < q->n * q->groups; i++)
+        if (!(q->scales[i] >= least && q->scales[i] <= most)) {
+            *one = q->scales[i];
+            count++;
+        }
+    return count;
+}
+
+static void scale_range(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    float one = 0;
+    const int64_t bad = scales_outside(q, 0x1p-149f, F16_MOST, &one);
+    if (bad > 0)
+        verify_found(v, file_of(v, m->name), m->name,
+                     "kernels multiply with the scale even where all codes equal the zero point",
+                     "%" PRId64 " scales are zero or beyond the range of F16, one is %g", bad,
+                     (double)one);
+}
+
+static void scale_normal(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    float one = 0, tiny = 0;
+    const int64_t low = scales_outside(q, F16_LEAST, FLT_MAX, &one);
+    const int64_t zero = scales_outside(q, 0x1p-149f, FLT_MAX, &tiny);
+    if (low > zero)
+        verify_found(v, file_of(v, m->name), m->name, NULL,
+                     "%" PRId64 " scales are below the normal numbers of F16, one is %g: kernels "
+                     "that flush these take them for zero",
+                     low - zero, (double)one);
+}
+
+/* What llmq writes is what every loader expects; files by others may have a wider type, lack the
+ * zero points of symmetric codes or the map of groups. */
+static void packed_form(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    const struct quant_shape shape = {q->n, q->k, q->bits, q->group,
+                                      q->sym && v->layout_config.sym};
+    struct layout_tensor wanted[LAYOUT_MAX_TENSORS];
+    const int count = v->layout->tensors(&shape, wanted);
+    for (int i = 0; i < count; i++) {
+        char name[LAYOUT_NAME_MAX];
+        (void)snprintf(name, sizeof name, "%s.%s", m->name, wanted[i].suffix);
+        const struct st_tensor *t = st_find(v->tensors, name);
+        if (!t)
+            verify_found(v, NULL, name, "llmq convert to the same format writes it",
+                         "the tensor is missing: some loaders ask for it");
+        else if (t->dtype != wanted[i].dtype && t->dtype != DTYPE_BF16)
+            verify_found(v, verify_file_of(v, t), name,
+                         "llmq convert to the same format writes the usual type",
+                         "expected %s, found %s: some loaders refuse it",
+                         dtype_name(wanted[i].dtype), dtype_name(t->dtype));
+    }
+}
+
+static void zero_range(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    int least = 0, most = 0;
+    int64_t bad = 0;
+    v->layout->zero_range(q->bits, &least, &most);
+    for (int64_t i = 0; i < q->n * q->groups; i++)
+        bad += q->zeros[i] < least || q->zeros[i] > most;
+    if (bad > 0)
+        verify_found(v, file_of(v, m->name), m->name,
+                     "llmq convert --format awq or gptq_v2 stores them without doubt",
+                     "%" PRId64 " zero points lie outside of %d to %d, where readers of this "
+                     "format disagree",
+                     bad, least, most);
+}
+
+/* Do all modules have the config's settings, as far as the config has no place for others? */
+static bool config_is_uniform(const struct verify *v) {
+    return json_type(json_get(v->quant.object, "dynamic")) == JSON_NULL &&
+           json_type(json_get(v->quant.object, "extra_config")) == JSON_NULL &&
+           json_count(json_get(v->quant.object, "config_groups")) <= 1;
+}
+
+static void zeros_symmetric(struct verify *v, const llmq_verify_module *m,
+                            const struct qlinear *q) {
+    if (v->layout_config.sym && !q->sym && config_is_uniform(v))
+        verify_found(v, file_of(v, m->name), m->name,
+                     "the config or the zero points are wrong: kernels for symmetric codes do not "
+                     "look at zero points",
+                     "zero points that are not %d although the config says symmetric",
+                     1 << (q->bits - 1));
+}
+
+static void groups_in_order(struct verify *v, const llmq_verify_module *m,
+                            const struct qlinear *q) {
+    for (int64_t k = 0; q->group_of && k < q->k; k++)
+        if (q->group_of[k] != k / q->group) {
+            verify_found(v, file_of(v, m->name), m->name,
+                         "quantize the original with --act-order static or group-aware, or "
+                         "dequantize with llmq convert --format bf16",
+                         "column %" PRId64 " is in group %d: vLLM ignores the map of groups and "
+                         "computes garbage",
+                         k, q->group_of[k]);
+            return;
+        }
+}
+
+static void module_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    char name[LAYOUT_NAME_MAX];
+    for (int64_t i = 0; v->known && i < v->model.blocks * LINEAR_COUNT; i++) {
+        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
+        int64_t n = 0, k = 0;
+        verify_linear_name(v, i / LINEAR_COUNT, role, name, sizeof name);
+        if (strcmp(name, m->name) != 0)
+            continue;
+        config_linear_shape(&v->model, role, &n, &k);
+        if (n != q->n || k != q->k)
+            verify_found(v, file_of(v, m->name), m->name, NULL,
+                         "expected [%" PRId64 ", %" PRId64 "] by config.json, found [%" PRId64
+                         ", %" PRId64 "]",
+                         n, k, q->n, q->k);
+        return;
+    }
+}
+
+static void grid_of_config(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    const struct layout_config *c = &v->layout_config;
+    const int64_t group = c->group == -1 || c->group > q->k ? q->k : c->group;
+    if (config_is_uniform(v) && (q->bits != c->bits || q->group != group))
+        verify_found(v, file_of(v, m->name), m->name, "correct the config: loaders believe it",
+                     "%d bits in groups of %" PRId64 ", the config says %d in groups of %" PRId64,
+                     q->bits, q->group, c->bits, c->group);
+}
+
+/* Marlin pads such shapes in current vLLM; older versions fall back to slow kernels. Told once for
+ * each shape. */
+static void kernel_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    bool fits = q->n % COMPAT_N_UNIT == 0 && q->k % COMPAT_K_UNIT == 0;
+    for (const llmq_verify_module *e = v->report->modules; !fits && e < m; e++)
+        fits = e->n == q->n && e->k == q->k;
+    if (!fits)
+        verify_found(v, file_of(v, m->name), m->name, NULL,
+                     "[%" PRId64 ", %" PRId64 "]: fast kernels want out_features in %ds and "
+                     "in_features in %ds; current vLLM pads, older servers use slow kernels",
+                     q->n, q->k, COMPAT_N_UNIT, COMPAT_K_UNIT);
+}
+
+const struct verify_rule verify_module_rules[] = {
+    /* Found while decoding. */
+    {"decode", VERIFY_VIOLATION, VERIFY_MODULE,
+     "every packed module decodes: dtypes, shapes, ranges and sizes agree", NULL, NULL},
+    {"module-shape", VERIFY_VIOLATION, VERIFY_MODULE,
+     "packed modules have the shape that config.json implies", NULL, module_shape},
+    {"grid-config", VERIFY_VIOLATION, VERIFY_MODULE,
+     "packed modules have the bits and group size that the config states", NULL, grid_of_config},
+    {"scale-range", VERIFY_VIOLATION, VERIFY_MODULE, "scales are positive and within F16", NULL,
+     scale_range},
+    {"scale-normal", VERIFY_WARNING, VERIFY_MODULE, "scales are normal numbers of F16", NULL,
+     scale_normal},
+    {"zero-range", VERIFY_VIOLATION, VERIFY_MODULE,
+     "zero points are ones that all readers of the format understand alike", NULL, zero_range},
+    {"zeros-symmetric", VERIFY_VIOLATION, VERIFY_MODULE,
+     "zero points lie in the middle where the config says symmetric", NULL, zeros_symmetric},
+    {"groups-in-order", VERIFY_VIOLATION, VERIFY_MODULE, "groups follow the order of columns", NULL,
+     groups_in_order},
+    {"packed-form", VERIFY_WARNING, VERIFY_MODULE,
+     "packed modules have the tensors and types that every loader expects", NULL, packed_form},
+    {"kernel-shape", VERIFY_WARNING, VERIFY_MODULE,
+     "modules have shapes that the fast kernels take as they are", NULL, kernel_shape},
+    {.id = NULL},
+};

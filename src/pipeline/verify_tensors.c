@@ -1,0 +1,348 @@
+/* Rules for the tensors of a checkpoint, by their headers and, where it takes more, by their
+ * contents: see verify.h. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "pipeline/verify.h"
+
+/* Elements read at a time. */
+#define CHUNK ((uint64_t)1 << 20)
+
+/* --- what the family asks for ----------------------------------------------------------------- */
+
+static void shape_text(const uint64_t *shape, int rank, char *out, size_t size) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int d = 0; d < rank && d < 4 && used < size; d++) {
+        const int n = snprintf(out + used, size - used, "%s%" PRIu64, d ? ", " : "", shape[d]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* A floating tensor [rows, columns], or [columns] when rows is 0. */
+static void want(struct verify *v, const char *name, int64_t rows, int64_t columns) {
+    const struct st_tensor *t = st_find(v->tensors, name);
+    const uint64_t shape[2] = {(uint64_t)(rows ? rows : columns), (uint64_t)columns};
+    const int rank = rows ? 2 : 1;
+    char found[96], expected[96];
+    if (!t) {
+        verify_found(v, NULL, name, "complete the checkpoint", "the tensor is missing");
+        return;
+    }
+    shape_text(shape, rank, expected, sizeof expected);
+    shape_text(t->shape, t->rank, found, sizeof found);
+    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
+        verify_found(v, verify_file_of(v, t), name, NULL,
+                     "expected [%s] by config.json, found [%s]", expected, found);
+    else if (!dtype_is_float(t->dtype))
+        verify_found(v, verify_file_of(v, t), name, NULL, "expected a floating type, found %s",
+                     dtype_name(t->dtype));
+}
+
+static void want_in_block(struct verify *v, int64_t block, const char *name, int64_t size) {
+    char linear[LAYOUT_NAME_MAX], full[LAYOUT_NAME_MAX];
+    if (!name)
+        return;
+    verify_linear_name(v, block, LINEAR_Q, linear, sizeof linear);
+    const size_t prefix = strlen(linear) - strlen(v->model.family->linears[LINEAR_Q].name);
+    (void)snprintf(full, sizeof full, "%.*s%s", (int)prefix, linear, name);
+    want(v, full, 0, size);
+}
+
+static void want_linear(struct verify *v, int64_t block, enum linear_role role) {
+    char linear[LAYOUT_NAME_MAX - 8], full[LAYOUT_NAME_MAX];
+    int64_t n = 0, k = 0;
+    config_linear_shape(&v->model, role, &n, &k);
+    verify_linear_name(v, block, role, linear, sizeof linear);
+    (void)snprintf(full, sizeof full, "%s.weight", linear);
+    if (!layout_has_module(v->tensors, v->layout, linear))
+        want(v, full, n, k);
+    (void)snprintf(full, sizeof full, "%s.bias", linear);
+    if (config_linear_bias(&v->model, role))
+        want(v, full, 0, n);
+}
+
+static bool head_packed(const struct verify *v) {
+    char name[LAYOUT_NAME_MAX];
+    const size_t len = strlen(v->model.family->head) - strlen(".weight");
+    (void)snprintf(name, sizeof name, "%.*s", (int)len, v->model.family->head);
+    return layout_has_module(v->tensors, v->layout, name);
+}
+
+static enum llmq_status model_tensors(struct verify *v, llmq_error *err) {
+    const struct model_config *c = &v->model;
+    (void)err;
+    if (!v->known)
+        return LLMQ_OK;
+    want(v, c->family->embedding, c->vocab, c->hidden);
+    want(v, c->family->final_norm, 0, c->hidden);
+    if (!c->tied && !head_packed(v))
+        want(v, c->family->head, c->vocab, c->hidden);
+    for (int64_t b = 0; b < c->blocks; b++) {
+        want_in_block(v, b, c->family->attention_norm, c->hidden);
+        want_in_block(v, b, c->family->mlp_norm, c->hidden);
+        want_in_block(v, b, c->family->q_norm, c->head_dim);
+        want_in_block(v, b, c->family->k_norm, c->head_dim);
+        for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
+            want_linear(v, b, role);
+    }
+    return LLMQ_OK;
+}
+
+/* --- packed tensors by name ------------------------------------------------------------------- */
+
+static enum llmq_status packed_orphans(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; v->layout && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        char module[LAYOUT_NAME_MAX];
+        size_t len = 0;
+        if (layout_suffix(v->layout, t->name, &len) < 1 || len >= sizeof module)
+            continue;
+        (void)snprintf(module, sizeof module, "%.*s", (int)len, t->name);
+        if (!layout_has_module(v->tensors, v->layout, module))
+            verify_found(v, verify_file_of(v, t), t->name, NULL,
+                         "a part of a packed module that has no %s", v->layout->suffixes[0]);
+    }
+    return LLMQ_OK;
+}
+
+/* A module that has both forms of its weight: which one is used depends on the loader. */
+static enum llmq_status packed_and_plain(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; i < v->report->module_count; i++) {
+        char name[LAYOUT_NAME_MAX];
+        (void)snprintf(name, sizeof name, "%s.weight", v->report->modules[i].name);
+        const struct st_tensor *t = st_find(v->tensors, name);
+        if (t)
+            verify_found(v, verify_file_of(v, t), name, "leave one of them out",
+                         "a plain weight beside the packed one");
+    }
+    return LLMQ_OK;
+}
+
+/* Without a list of modules vLLM takes every module that owns a tensor of such a type for
+ * quantized. */
+static enum llmq_status stray_buffers(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; v->layout && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        size_t len = 0;
+        if (!dtype_is_float(t->dtype) && layout_suffix(v->layout, t->name, &len) < 0)
+            verify_found(v, verify_file_of(v, t), t->name, "llmq convert leaves such tensors out",
+                         "a %s tensor that is no part of a packed module: loaders take its module "
+                         "for quantized",
+                         dtype_name(t->dtype));
+    }
+    return LLMQ_OK;
+}
+
+/* --- fused modules ---------------------------------------------------------------------------- */
+
+static bool role_packed(const struct verify *v, int64_t block, enum linear_role role) {
+    char name[LAYOUT_NAME_MAX];
+    verify_linear_name(v, block, role, name, sizeof name);
+    return layout_has_module(v->tensors, v->layout, name);
+}
+
+/* Linears that read one input are the ones loaders fuse: q, k and v; gate and up. */
+static bool fused_with_next(const struct verify *v, enum linear_role role) {
+    const struct family_linear *l = v->model.family->linears;
+    return role + 1 < LINEAR_COUNT && l[role].stage == l[role + 1].stage;
+}
+
+static enum llmq_status fused_status(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (int64_t b = 0; v->known && v->layout && b < v->model.blocks; b++)
+        for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+            char name[LAYOUT_NAME_MAX];
+            if (!fused_with_next(v, role) || role_packed(v, b, role) == role_packed(v, b, role + 1))
+                continue;
+            verify_linear_name(v, b, role + 1, name, sizeof name);
+            verify_found(v, NULL, name, "quantize all of a fused layer's parts, or none",
+                         "loaders fuse it with %s: one is packed, the other is not",
+                         v->model.family->linears[role].name);
+        }
+    return LLMQ_OK;
+}
+
+static const llmq_verify_module *module_named(const struct verify *v, const char *name) {
+    for (size_t i = 0; i < v->report->module_count; i++)
+        if (strcmp(v->report->modules[i].name, name) == 0)
+            return &v->report->modules[i];
+    return NULL;
+}
+
+static enum llmq_status fused_grid(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (int64_t b = 0; v->known && v->layout && b < v->model.blocks; b++)
+        for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+            char name[LAYOUT_NAME_MAX];
+            if (!fused_with_next(v, role))
+                continue;
+            verify_linear_name(v, b, role, name, sizeof name);
+            const llmq_verify_module *a = module_named(v, name);
+            verify_linear_name(v, b, role + 1, name, sizeof name);
+            const llmq_verify_module *next = module_named(v, name);
+            if (a && next && a->bits && next->bits &&
+                (a->bits != next->bits || a->group != next->group))
+                verify_found(v, NULL, name, "give the parts of a fused layer one grid",
+                             "%d bits in groups of %" PRId64
+                             ", but loaders fuse it with %s, which has %d in groups of %" PRId64,
+                             next->bits, next->group, v->model.family->linears[role].name, a->bits,
+                             a->group);
+        }
+    return LLMQ_OK;
+}
+
+/* --- head ------------------------------------------------------------------------------------- */
+
+static enum llmq_status tied_head_packed(struct verify *v, llmq_error *err) {
+    (void)err;
+    if (v->known && v->model.tied && v->layout && head_packed(v))
+        verify_found(v, NULL, v->model.family->head,
+                     "leave the head out: the embedding stands for it",
+                     "a packed output head where tie_word_embeddings is true");
+    return LLMQ_OK;
+}
+
+/* Do two tensors have the same bytes? */
+static enum llmq_status same_bytes(const struct verify *v, const struct st_tensor *a,
+                                   const struct st_tensor *b, bool *same, llmq_error *err) {
+    unsigned char *buffer = malloc(2 * CHUNK);
+    enum llmq_status status = buffer ? LLMQ_OK : error_memory(err, "a buffer");
+    *same = a->dtype == b->dtype && a->nbytes == b->nbytes;
+    for (uint64_t at = 0; status == LLMQ_OK && *same && at < a->nbytes; at += CHUNK) {
+        const size_t part = (size_t)(a->nbytes - at < CHUNK ? a->nbytes - at : CHUNK);
+        status = st_read(v->tensors, a, at, part, buffer, err);
+        if (status == LLMQ_OK)
+            status = st_read(v->tensors, b, at, part, buffer + CHUNK, err);
+        if (status == LLMQ_OK)
+            *same = memcmp(buffer, buffer + CHUNK, part) == 0;
+    }
+    free(buffer);
+    return status;
+}
+
+static enum llmq_status tied_head(struct verify *v, llmq_error *err) {
+    if (!v->known || !v->model.tied)
+        return LLMQ_OK;
+    const struct st_tensor *head = st_find(v->tensors, v->model.family->head);
+    const struct st_tensor *embedding = st_find(v->tensors, v->model.family->embedding);
+    bool same = true;
+    if (!head || !embedding)
+        return LLMQ_OK;
+    enum llmq_status status = same_bytes(v, head, embedding, &same, err);
+    if (status == LLMQ_OK && !same)
+        verify_found(
+            v, verify_file_of(v, head), head->name,
+            "loaders use the embedding; set tie_word_embeddings to false if they should not",
+            "it differs from the embedding although tie_word_embeddings is true");
+    return status;
+}
+
+/* --- contents --------------------------------------------------------------------------------- */
+
+/* Call for each chunk of a floating tensor. */
+static enum llmq_status count_values(const struct verify *v, const struct st_tensor *t,
+                                     uint64_t *not_finite, uint64_t *not_zero, llmq_error *err) {
+    const uint64_t element = dtype_bits(t->dtype) / 8, count = t->nbytes / element;
+    void *raw = malloc((size_t)(CHUNK * element));
+    float *values = malloc((size_t)CHUNK * sizeof *values);
+    enum llmq_status status = raw && values ? LLMQ_OK : error_memory(err, "a buffer");
+    for (uint64_t at = 0; status == LLMQ_OK && at < count; at += CHUNK) {
+        const size_t part = (size_t)(count - at < CHUNK ? count - at : CHUNK);
+        status = st_read(v->tensors, t, at * element, part * (size_t)element, raw, err);
+        if (status != LLMQ_OK)
+            break;
+        dtype_to_f32(t->dtype, raw, part, values);
+        for (size_t i = 0; i < part; i++) {
+            *not_finite += isfinite(values[i]) ? 0 : 1;
+            *not_zero += values[i] > 0.0f || values[i] < 0.0f ? 1 : 0;
+        }
+    }
+    free(raw);
+    free(values);
+    return status;
+}
+
+static enum llmq_status finite(struct verify *v, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        uint64_t bad = 0, used = 0;
+        if (!dtype_is_float(t->dtype))
+            continue;
+        LLMQ_TRY(interrupt_check(v->ctx, err));
+        LLMQ_TRY(count_values(v, t, &bad, &used, err));
+        if (bad > 0)
+            verify_found(v, verify_file_of(v, t), t->name, NULL,
+                         "%" PRIu64 " values are not finite", bad);
+    }
+cleanup:
+    return status;
+}
+
+/* Biases of linears that the family has none for; those that are zero when `zero`. */
+static enum llmq_status unknown_biases(struct verify *v, bool zero, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; v->known && i < v->model.blocks * LINEAR_COUNT; i++) {
+        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
+        char linear[LAYOUT_NAME_MAX - 8], name[LAYOUT_NAME_MAX];
+        uint64_t bad = 0, used = 0;
+        verify_linear_name(v, i / LINEAR_COUNT, role, linear, sizeof linear);
+        (void)snprintf(name, sizeof name, "%s.bias", linear);
+        const struct st_tensor *t = st_find(v->tensors, name);
+        if (!t || config_linear_bias(&v->model, role) || !dtype_is_float(t->dtype))
+            continue;
+        LLMQ_TRY(count_values(v, t, &bad, &used, err));
+        if (zero && used == 0)
+            verify_found(v, verify_file_of(v, t), name, "llmq convert leaves it out",
+                         "a bias of zeros where the family has none");
+        else if (!zero && used > 0)
+            verify_found(v, verify_file_of(v, t), name, NULL,
+                         "a bias that is not zero where the family has none: loaders ignore it");
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status bias_zero(struct verify *v, llmq_error *err) {
+    return unknown_biases(v, true, err);
+}
+
+static enum llmq_status bias_unknown(struct verify *v, llmq_error *err) {
+    return unknown_biases(v, false, err);
+}
+
+const struct verify_rule verify_tensor_rules[] = {
+    {"model-tensors", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "every tensor the family asks for is there, floating and of the config's shape", model_tensors,
+     NULL},
+    {"packed-orphans", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "parts of packed modules belong to a packed module", packed_orphans, NULL},
+    {"packed-and-plain", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "no module has a packed and a plain weight", packed_and_plain, NULL},
+    {"stray-buffers", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "a quantized checkpoint has no other integer, boolean or 8-bit tensors", stray_buffers, NULL},
+    {"fused-status", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "of the linears that loaders fuse all are packed or none", fused_status, NULL},
+    {"fused-grid", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "the linears that loaders fuse have the same bits and group size", fused_grid, NULL},
+    {"tied-head-packed", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "an output head tied to the embedding is not packed", tied_head_packed, NULL},
+    {"tied-head", VERIFY_WARNING, VERIFY_CONTENTS,
+     "an output head beside tie_word_embeddings is the embedding", tied_head, NULL},
+    {"finite", VERIFY_VIOLATION, VERIFY_CONTENTS, "no floating tensor holds NaN or infinity",
+     finite, NULL},
+    {"bias-zero", VERIFY_WARNING, VERIFY_CONTENTS,
+     "linears have no bias of zeros that the family does not know", bias_zero, NULL},
+    {"bias-unknown", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "linears have no bias with contents that the family does not know", bias_unknown, NULL},
+    {.id = NULL},
+};

@@ -1,0 +1,97 @@
+/* The table of stacks: every layout has an answer from each, and the answers that users rely on. */
+#include "support.h"
+
+#include <string.h>
+
+#include "formats/compat.h"
+#include "formats/layout.h"
+
+static int stack_of(const char *name) {
+    for (int i = 0; compat_stack_at(i); i++)
+        if (strcmp(compat_stack_at(i), name) == 0)
+            return i;
+    ck_abort_msg("no stack %s", name);
+    return -1;
+}
+
+START_TEST(every_case_has_an_answer) {
+    static const int bits[] = {2, 3, 4, 8};
+    static const int64_t groups[] = {-1, 16, 32, 48, 64, 128, 256};
+    for (int l = 0; layout_at(l); l++)
+        for (int s = 0; compat_stack_at(s); s++)
+            for (size_t i = 0; i < 4 * 7 * 4; i++) {
+                const struct compat_case c = {layout_at(l)->name, bits[i % 4], groups[i / 4 % 7],
+                                              i / 28 % 2 == 0, i / 56 == 0};
+                const struct compat_answer a = compat_find(s, &c);
+                ck_assert(a.kernel && a.note);
+                ck_assert((a.verdict == COMPAT_REFUSES) == (*a.kernel == '\0'));
+                ck_assert((a.verdict == COMPAT_LOADS) == (*a.note == '\0'));
+                ck_assert_str_ne(a.note, "not known");
+            }
+}
+END_TEST
+
+START_TEST(answers_that_matter) {
+    static const struct {
+        const char *stack;
+        struct compat_case c;
+        enum compat_verdict verdict;
+        const char *part;
+    } rows[] = {
+        {"vLLM", {"gptq", 4, 128, true, true}, COMPAT_LOADS, "Machete"},
+        {"vLLM", {"gptq", 4, 32, true, true}, COMPAT_LOADS, "Marlin"},
+        {"vLLM", {"gptq", 4, 48, true, true}, COMPAT_CAVEAT, "no Marlin"},
+        {"vLLM", {"gptq", 4, 128, false, true}, COMPAT_REFUSES, "awq"},
+        {"vLLM", {"gptq", 3, 128, true, true}, COMPAT_REFUSES, "4 and 8 bits"},
+        {"vLLM", {"gptq", 4, 128, true, false}, COMPAT_REFUSES, "garbage"},
+        {"vLLM", {"awq", 4, 128, false, true}, COMPAT_LOADS, "Marlin"},
+        {"vLLM", {"compressed-tensors", 8, 128, false, true}, COMPAT_CAVEAT, "9.0"},
+        {"vLLM", {"compressed-tensors", 4, 128, true, false}, COMPAT_REFUSES, "column order"},
+        {"SGLang", {"gptq", 4, 128, false, true}, COMPAT_CAVEAT, "float16"},
+        {"SGLang", {"compressed-tensors", 4, 128, false, true}, COMPAT_CAVEAT, "mid-2026"},
+        {"TGI", {"gptq", 4, 128, true, true}, COMPAT_LOADS, "gptq-marlin"},
+        {"TGI", {"gptq_v2", 4, 128, true, true}, COMPAT_CAVEAT, "version 1"},
+        {"TGI", {"gptq", 2, 128, true, true}, COMPAT_REFUSES, "no kernel"},
+        {"transformers", {"gptq", 2, 64, false, false}, COMPAT_LOADS, "gptqmodel"},
+        {"TensorRT-LLM", {"awq", 4, 128, true, true}, COMPAT_REFUSES, "ModelOpt"},
+        {"llama.cpp", {"gptq", 4, 32, true, true}, COMPAT_REFUSES, "GGUF"},
+        {"llama.cpp", {"gguf", 4, 32, true, true}, COMPAT_LOADS, "Q4_0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct compat_answer a = compat_find(stack_of(rows[i].stack), &rows[i].c);
+        ck_assert_msg(a.verdict == rows[i].verdict, "row %zu", i);
+        ck_assert_msg(strstr(a.kernel, rows[i].part) || strstr(a.note, rows[i].part), "row %zu", i);
+    }
+}
+END_TEST
+
+/* The examples of the loaders' rules: groups may not straddle the parts of a split input. */
+START_TEST(splits_keep_groups_whole) {
+    static const struct {
+        const char *module;
+        int64_t n, k, group, parts;
+    } rows[] = {
+        {"model.layers.0.mlp.down_proj", 4096, 14336, 128, 16},  /* 112 groups */
+        {"model.layers.0.mlp.down_proj", 3584, 18944, 128, 4},   /* 148 groups */
+        {"model.layers.0.mlp.down_proj", 3584, 18944, 64, 8},    /* 296 groups */
+        {"model.layers.0.self_attn.o_proj", 4096, 4096, -1, 32}, /* parts of 128 */
+        {"model.layers.0.self_attn.q_proj", 4096, 4096, 128, 64},
+        {"model.layers.0.self_attn.k_proj", 1024, 4096, 128, 16},
+        {"model.layers.0.self_attn.k_proj", 96, 4096, 128, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_msg(compat_tensor_parallel(rows[i].module, rows[i].n, rows[i].k, rows[i].group) ==
+                          rows[i].parts,
+                      "row %zu", i);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("compat");
+    TCase *tests = tcase_create("stacks");
+    tcase_add_test(tests, every_case_has_an_answer);
+    tcase_add_test(tests, answers_that_matter);
+    tcase_add_test(tests, splits_keep_groups_whole);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
