@@ -45,7 +45,7 @@ wrong "--force takes no value" "" gptq --force=1
 # Words out of a list.
 wrong "--act-order: 'stattic' is none of none|static|group-aware" "did you mean --act-order static?" \
     gptq --act-order stattic
-wrong "--format: 'gptq-v2' is none of gptq|gptq_v2|awq|compressed-tensors" "did you mean --format gptq_v2?" \
+wrong "--format: 'gptq-v2' is none of gptq|gptq_v2|awq|compressed-tensors|onnx" "did you mean --format gptq_v2?" \
     rtn --format gptq-v2
 wrong "--convention: 'llama.cpp' is none of gptq|llamacpp" "did you mean --convention llamacpp?" \
     eval --convention llama.cpp
