@@ -150,7 +150,8 @@ END_TEST
 
 /* Their encoders allocate nothing, and their configs only what the JSON library does. */
 START_TEST(other_layouts_report_every_failed_allocation) {
-    static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors};
+    static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors,
+                                                  &layout_onnx};
     uint64_t seed = 20260828;
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         layout = others[i];
