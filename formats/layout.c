@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
 #include "formats/auto_round.h"
 
 static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2, &layout_awq,
-                                               &layout_compressed_tensors};
+                                               &layout_compressed_tensors, &layout_onnx};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
 const struct layout *layout_at(int index) {
@@ -33,6 +34,14 @@ static const char *shown(const struct json *config, const char *key, const char 
     return text ? text : "(none)";
 }
 
+static void hint_layouts(llmq_error *err) {
+    struct strbuf names = {0};
+    for (int i = 0; i < LAYOUTS; i++)
+        strbuf_printf(&names, "%s%s", i == 0 ? "" : ", ", layouts[i]->name);
+    error_hint(err, "llmq reads %s", names.data ? names.data : layouts[0]->name);
+    strbuf_free(&names);
+}
+
 enum llmq_status layout_of_config(const struct json *quantization_config, const struct layout **out,
                                   llmq_error *err) {
     for (int i = 0; i < LAYOUTS; i++)
@@ -48,7 +57,6 @@ enum llmq_status layout_of_config(const struct json *quantization_config, const 
                   shown(quantization_config, "quant_method", "method"),
                   shown(quantization_config, "checkpoint_format",
                         auto_round_config(quantization_config) ? "packing_format" : "format"));
-    error_hint(err, "llmq reads %s, %s, %s and %s", layout_gptq.name, layout_gptq_v2.name,
-               layout_awq.name, layout_compressed_tensors.name);
+    hint_layouts(err);
     return status;
 }

@@ -56,6 +56,8 @@ struct layout_config {
     int64_t plain_count;
 };
 
+struct st_set; /* formats/safetensors.h */
+
 struct layout {
     const char *name;        /* as --format spells it */
     const char *description; /* one line for --help */
@@ -108,6 +110,12 @@ struct layout {
     enum llmq_status (*decode)(const struct layout_config *config,
                                const struct layout_data data[LAYOUT_MAX_TENSORS], struct qlinear *q,
                                llmq_error *err);
+
+    /* Optional, NULL for most: write what belongs beside the tensors into their folder `dir`, once
+     * all of them are in place there; `tensors` is that folder, opened. */
+    enum llmq_status (*write_beside)(const char *dir, const struct st_set *tensors,
+                                     const struct layout_module *modules, int64_t count,
+                                     llmq_error *err);
 };
 
 /* By the name of --format, or NULL. layout_at iterates: NULL past the end. */
@@ -123,6 +131,7 @@ extern const struct layout layout_gptq;               /* v1: stored zeros are z 
 extern const struct layout layout_gptq_v2;            /* stored zeros are z */
 extern const struct layout layout_awq;                /* AutoAWQ GEMM: 4 bits */
 extern const struct layout layout_compressed_tensors; /* pack-quantized: 4 and 8 bits */
+extern const struct layout layout_onnx;               /* MatMulNBits: 2, 4 and 8 bits */
 
 /* The layout for whoever names none: the one that loads most widely. `uniform`: all modules have
  * the same settings. */

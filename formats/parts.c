@@ -141,6 +141,7 @@ static const struct {
     uint64_t dtypes;
 } kinds[] = {
     [PARTS_WORDS] = {"I32", DTYPE_BIT(DTYPE_I32)},
+    [PARTS_BYTES] = {"U8", DTYPE_BIT(DTYPE_U8)},
     [PARTS_SCALES] = {"F16, BF16 or F32",
                       DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16) | DTYPE_BIT(DTYPE_F32)},
     [PARTS_INDEX] = {"I32 or I64", DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I64)},

@@ -36,6 +36,7 @@ enum llmq_status parts_decode_scales(const struct layout_data *d, enum parts_ord
 
 enum parts_kind {
     PARTS_WORDS,  /* I32 */
+    PARTS_BYTES,  /* U8 */
     PARTS_SCALES, /* F16, BF16 or F32 */
     PARTS_INDEX,  /* I32 or I64 */
 };

@@ -24,7 +24,14 @@ struct quantize_args {
 };
 
 /* Indices of `formats`. */
-enum format { FORMAT_DEFAULT = -1, FORMAT_GPTQ, FORMAT_GPTQ_V2, FORMAT_AWQ, FORMAT_CT };
+enum format {
+    FORMAT_DEFAULT = -1,
+    FORMAT_GPTQ,
+    FORMAT_GPTQ_V2,
+    FORMAT_AWQ,
+    FORMAT_CT,
+    FORMAT_ONNX
+};
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
 
@@ -61,11 +68,9 @@ static const struct choice scale_kinds[] = {
 };
 
 static const struct choice formats[] = {
-    {"gptq", FORMAT_GPTQ},
-    {"gptq_v2", FORMAT_GPTQ_V2},
-    {"awq", FORMAT_AWQ},
-    {"compressed-tensors", FORMAT_CT},
-    {NULL, 0},
+    {"gptq", FORMAT_GPTQ}, {"gptq_v2", FORMAT_GPTQ_V2},
+    {"awq", FORMAT_AWQ},   {"compressed-tensors", FORMAT_CT},
+    {"onnx", FORMAT_ONNX}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
@@ -88,9 +93,9 @@ static const struct option grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value = "gptq|gptq_v2|awq|compressed-tensors",
+     .value = "gptq|gptq_v2|awq|compressed-tensors|onnx",
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
-             "awq holds 4 bits, compressed-tensors 4 and 8",
+             "awq holds 4 bits, compressed-tensors 4 and 8, onnx 2, 4 and 8",
      .absent = "gptq; with --asym and 4 bits awq",
      .choices = formats},
     {.name = "bits",

@@ -107,6 +107,8 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     LLMQ_TRY(write_modules(c, err));
     LLMQ_TRY(st_writer_finish(&c->writer, err));
     if (p->layout)
+        LLMQ_TRY(output_write_beside(&c->output, p, err));
+    if (p->layout)
         LLMQ_TRY(output_verify(&c->output, p, c->hashes, c->ctx, err));
     else
         LLMQ_TRY(dequantize_verify(c, err));

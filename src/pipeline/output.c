@@ -194,12 +194,18 @@ static enum llmq_status copy_companions(const char *from, const char *to, llmq_e
  * ------------------------------------------------------------------------------------------------------
  */
 
-static char *quantization_config(const struct plan *plan) {
+/* What a layout gets to know of the modules; NULL when memory is short. The caller frees. */
+static struct layout_module *layout_modules(const struct plan *plan) {
     struct layout_module *modules = calloc((size_t)plan->module_count, sizeof *modules);
+    for (int64_t i = 0; modules && i < plan->module_count; i++)
+        modules[i] = (struct layout_module){plan->modules[i].name, plan->modules[i].shape};
+    return modules;
+}
+
+static char *quantization_config(const struct plan *plan) {
+    struct layout_module *modules = layout_modules(plan);
     if (!modules)
         return NULL;
-    for (int64_t i = 0; i < plan->module_count; i++)
-        modules[i] = (struct layout_module){plan->modules[i].name, plan->modules[i].shape};
     struct json *object =
         plan->layout->config_write(&plan->layout_config, modules, plan->module_count);
     char *text = json_print(object, true);
@@ -281,6 +287,26 @@ cleanup:
     free(path);
     free(text);
     free(quant);
+    return status;
+}
+
+enum llmq_status output_write_beside(const struct output *out, const struct plan *plan,
+                                     llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct layout_module *modules = NULL;
+    struct st_set *tensors = NULL;
+    if (!plan->layout->write_beside)
+        return LLMQ_OK;
+    modules = layout_modules(plan);
+    if (!modules)
+        LLMQ_TRY(error_memory(err, "the modules"));
+    LLMQ_TRY(st_open_dir(out->partial_dir, &tensors, err));
+    LLMQ_TRY(
+        plan->layout->write_beside(out->partial_dir, tensors, modules, plan->module_count, err));
+
+cleanup:
+    st_close(&tensors);
+    free(modules);
     return status;
 }
 

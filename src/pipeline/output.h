@@ -39,6 +39,10 @@ LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool re
 LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,
                                                     const struct plan *plan, llmq_error *err);
 
+/* Write what the layout wants beside the tensors, if anything; all of them are in place. */
+LLMQ_NODISCARD enum llmq_status output_write_beside(const struct output *out,
+                                                    const struct plan *plan, llmq_error *err);
+
 /* Decode one stored module and compare with the hash of what was to be stored. LLMQ_E_CHECK when
  * it differs. */
 LLMQ_NODISCARD enum llmq_status output_verify_module(const struct model *stored,

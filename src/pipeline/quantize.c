@@ -293,6 +293,7 @@ cleanup:
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
+    LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, run->blocks.hashes, run->ctx, err));
     LLMQ_TRY(output_commit(&run->output, err));
     LLMQ_TRY(journal_remove(run->output.final_dir, err));

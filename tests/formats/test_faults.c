@@ -125,6 +125,17 @@ static enum llmq_status write_config(llmq_error *err) {
     return status;
 }
 
+/* The models beside the tensors of one linear, which are in the scratch folder. */
+static enum llmq_status write_models(llmq_error *err) {
+    static const struct layout_module modules[] = {{"m", {64, 64, 4, 32, false}}};
+    struct st_set *tensors = NULL;
+    enum llmq_status status = st_open_dir(scratch, &tensors, err);
+    if (status == LLMQ_OK)
+        status = layout_onnx.write_beside(scratch, tensors, modules, 1, err);
+    st_close(&tensors);
+    return status;
+}
+
 /* --- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(the_container_reports_every_failed_allocation) {
@@ -150,7 +161,8 @@ END_TEST
 
 /* Their encoders allocate nothing, and their configs only what the JSON library does. */
 START_TEST(other_layouts_report_every_failed_allocation) {
-    static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors};
+    static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors,
+                                                  &layout_onnx};
     uint64_t seed = 20260828;
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         layout = others[i];
@@ -163,6 +175,24 @@ START_TEST(other_layouts_report_every_failed_allocation) {
 }
 END_TEST
 
+START_TEST(the_onnx_models_report_every_failed_allocation) {
+    static const struct st_spec parts[] = {
+        {.name = "m.B", .dtype = DTYPE_U8, .rank = 2, .shape = {64, 32}},
+        {.name = "m.scales", .dtype = DTYPE_F32, .rank = 2, .shape = {64, 2}},
+        {.name = "m.zero_points", .dtype = DTYPE_U8, .rank = 2, .shape = {64, 1}},
+    };
+    static const char zeros[64 * 32];
+    const size_t sizes[] = {2048, 512, 64};
+    struct st_writer *w = NULL;
+    llmq_error err = {0};
+    ck_assert_ok(st_writer_create(scratch, parts, 3, UINT64_MAX, &w, &err), &err);
+    for (int i = 0; i < 3; i++)
+        ck_assert_ok(st_writer_put(w, parts[i].name, zeros, sizes[i], &err), &err);
+    ck_assert_ok(st_writer_finish(&w, &err), &err);
+    fail_each(write_models);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("format faults");
     TCase *tests = tcase_create("memory");
@@ -170,6 +200,7 @@ int main(void) {
     tcase_add_test(tests, the_container_reports_every_failed_allocation);
     tcase_add_test(tests, the_gptq_layout_reports_every_failed_allocation);
     tcase_add_test(tests, other_layouts_report_every_failed_allocation);
+    tcase_add_test(tests, the_onnx_models_report_every_failed_allocation);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

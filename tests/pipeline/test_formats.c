@@ -85,7 +85,10 @@ START_TEST(every_format_loads_and_packed_equals_dequantized) {
                  {"gptq_v2", 4},
                  {"awq", 4},
                  {"compressed-tensors", 4},
-                 {"compressed-tensors", 8}};
+                 {"compressed-tensors", 8},
+                 {"onnx", 2},
+                 {"onnx", 4},
+                 {"onnx", 8}};
     llmq_error err = {0};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (int sym = 0; sym < 2; sym++) {
@@ -106,7 +109,7 @@ END_TEST
 
 /* The same codes in every format, as long as it has the same zero points to choose from. */
 START_TEST(formats_hold_the_same_model) {
-    static const char *const formats[] = {"gptq", "gptq_v2", "awq", "compressed-tensors"};
+    static const char *const formats[] = {"gptq", "gptq_v2", "awq", "compressed-tensors", "onnx"};
     double first = 0;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         llmq_quantize_options o = options(LLMQ_METHOD_RTN);
@@ -138,6 +141,26 @@ START_TEST(asymmetric_codes_of_4_bits_become_awq) {
 }
 END_TEST
 
+/* One model for each linear beside the weights, also where these are in several files. */
+START_TEST(onnx_models_lie_beside_the_weights) {
+    const uint64_t limits[] = {UINT64_C(1) << 40, 20000};
+    for (int i = 0; i < 2; i++) {
+        llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+        o.format = "onnx";
+        o.shard_limit = limits[i];
+        struct dir_list list = {0};
+        int models = 0;
+        quantize(&o);
+        ck_assert_ok(dir_list_read(out, &list, NULL), &(llmq_error){0});
+        for (size_t j = 0; j < list.count; j++)
+            models += strstr(list.names[j], ".onnx") != NULL;
+        ck_assert_int_eq(models, 14);
+        ck_assert(path_is_file(scratch_path("out/model.layers.1.mlp.down_proj.onnx")));
+        dir_list_free(&list);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("pipeline formats");
     TCase *t = tcase_create("formats");
@@ -145,6 +168,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, every_format_loads_and_packed_equals_dequantized);
     tcase_add_test(t, formats_hold_the_same_model);
+    tcase_add_test(t, onnx_models_lie_beside_the_weights);
     tcase_add_test(t, asymmetric_codes_of_4_bits_become_awq);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -1,0 +1,509 @@
+/* The ONNX layout: golden vectors of the format description, round trips, what is refused, and the
+ * models beside the tensors, read back with a reader of their own. */
+#include "layout_modules.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fileio.h"
+#include "formats/safetensors.h"
+
+static llmq_error err;
+static uint64_t seed = 20261124; /* printed by main */
+
+/* Positions of a module's tensors. */
+enum { B, ONNX_SCALES, ATTRIBUTES, ZERO_POINTS, ONNX_TENSORS };
+
+/* --- golden vectors --------------------------------------------------------------------------- */
+
+static const struct {
+    int bits;
+    const char *codes, *zeros;
+} golden[] = {
+    {4, "a708c8df09cfcb7f662d700a6952692b673a446b42473e108f08afd81cd1d652",
+     "4e324e6b8afa3e9ebfe23387ee82d13793408e64f5bf5c526136baaab239151a"},
+    {8, "61c412f87c03b2526161ac0af4e631e0b679f39afece493358274bdd67968eb8",
+     "96f4217022e2064310435e3cf507ff6bbb4517fd13a897b18b5729bd3d71600f"},
+    {2, "8142b59a1861f9d7b2b5909f49aabcb73ce3029c4d1e3c807a728884d260de9d",
+     "55d24d1e5bb5c78ff659439718f787646160ce78ff2f48952745723fe61d06e6"},
+};
+
+START_TEST(golden_vectors_are_reproduced) {
+    for (size_t i = 0; i < sizeof golden / sizeof golden[0]; i++)
+        for (int sym = 0; sym < 2; sym++) {
+            const int64_t attributes[4] = {64, 256, golden[i].bits, 64};
+            struct qlinear q;
+            struct encoded e;
+            golden_module(golden[i].bits, sym, &q);
+            encode(&layout_onnx, &q, &e);
+            check_hash(&e, B, golden[i].codes);
+            ck_assert_mem_eq(e.bytes[ONNX_SCALES], q.scales, 64 * 4 * sizeof(float));
+            ck_assert_mem_eq(e.bytes[ATTRIBUTES], attributes, sizeof attributes);
+            if (sym)
+                ck_assert_ptr_null(e.bytes[ZERO_POINTS]);
+            else
+                check_hash(&e, ZERO_POINTS, golden[i].zeros);
+            qlinear_free(&q);
+            encoded_free(&e);
+        }
+}
+END_TEST
+
+/* One row of 3 blocks: codes q[i] = i / 2 repeated, zero points 5, 6, 7. */
+START_TEST(the_examples_of_the_description_have_their_bytes) {
+    struct qlinear q;
+    struct encoded e;
+    ck_assert_ok(qlinear_alloc(1, 96, 4, 32, &q, &err), &err);
+    q.sym = false;
+    for (int k = 0; k < 96; k++)
+        q.codes[k] = (uint8_t)(k % 32 / 2);
+    for (int g = 0; g < 3; g++) {
+        q.scales[g] = 1.0f;
+        q.zeros[g] = (uint8_t)(5 + g);
+    }
+    encode(&layout_onnx, &q, &e);
+    for (int i = 0; i < 48; i++)
+        ck_assert_uint_eq(((const uint8_t *)e.bytes[B])[i], (unsigned)(i % 16) * 0x11);
+    ck_assert_uint_eq(e.data[ZERO_POINTS].nbytes, 2);
+    ck_assert_mem_eq(e.bytes[ZERO_POINTS], "\x65\x07", 2);
+    qlinear_free(&q);
+    encoded_free(&e);
+}
+END_TEST
+
+/* Groups of sizes the operator lacks are several blocks with one scale and one zero point. */
+START_TEST(wide_and_odd_groups_become_equal_blocks) {
+    static const struct {
+        int64_t k, group, block;
+    } cases[] = {{192, 96, 32}, {1024, 512, 256}, {512, -1, 256},
+                 {288, -1, 32}, {48, 48, 16},     {256, 128, 128}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct module_shape shape = {8, cases[i].k, cases[i].group, 4, false, 0};
+        const int64_t blocks = cases[i].k / cases[i].block;
+        struct qlinear q;
+        struct encoded e;
+        random_module(&shape, &seed, &q);
+        encode(&layout_onnx, &q, &e);
+        ck_assert_uint_eq(e.tensors[ONNX_SCALES].shape[1], (uint64_t)blocks);
+        for (int64_t j = 0; j < 8 * blocks; j++) {
+            const int64_t g = j / blocks * q.groups + j % blocks * cases[i].block / q.group;
+            const uint8_t *row = e.bytes[ZERO_POINTS];
+            row += j / blocks * ((blocks + 1) / 2);
+            ck_assert_mem_eq((const float *)e.bytes[ONNX_SCALES] + j, &q.scales[g], sizeof(float));
+            ck_assert_int_eq(row[j % blocks / 2] >> (4 * (j % blocks % 2)) & 15, q.zeros[g]);
+        }
+        qlinear_free(&q);
+        encoded_free(&e);
+    }
+}
+END_TEST
+
+/* --- round trips ------------------------------------------------------------------------------ */
+
+START_TEST(random_modules_survive) {
+    static const struct {
+        int64_t n, k, group;
+    } shapes[] = {{1, 16, 16},   {7, 96, 32},    {64, 288, 96},  {33, 288, -1},
+                  {160, 80, 16}, {5, 1536, 768}, {31, 1024, 256}};
+    static const int widths[] = {2, 4, 8};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (int v = 0; v < 6; v++) {
+            const struct module_shape shape = {shapes[i].n,   shapes[i].k, shapes[i].group,
+                                               widths[v / 2], v % 2,       0};
+            struct qlinear q, back;
+            struct encoded e;
+            random_module(&shape, &seed, &q);
+            encode(&layout_onnx, &q, &e);
+            const struct layout_config config = config_of(&layout_onnx, &q);
+            ck_assert_ok(layout_onnx.decode(&config, e.data, &back, &err), &err);
+            check_equal(&q, &back);
+            qlinear_free(&q);
+            qlinear_free(&back);
+            encoded_free(&e);
+        }
+}
+END_TEST
+
+/* --- what is refused -------------------------------------------------------------------------- */
+
+static void refuse_shape(int64_t k, int bits, int64_t group, const char *part, const char *hint) {
+    const struct quant_shape shape = {.n = 64, .k = k, .bits = bits, .group = group};
+    ck_assert_fails(layout_onnx.accepts(&shape, &err), LLMQ_E_UNSUPPORTED, part, &err);
+    ck_assert_msg(strstr(err.hint, hint) != NULL, "hint lacks '%s': %s", hint, err.hint);
+}
+
+START_TEST(shapes_that_the_operator_lacks_are_refused_with_what_would_do) {
+    refuse_shape(128, 3, 128, "expected 2, 4 or 8 bits for the onnx format, found 3", "gptq");
+    refuse_shape(288, 4, 24, "group size 24 is not a multiple of 16", "16, 32, 64, 128, 256");
+    refuse_shape(288, 4, 128, "group size 128 does not divide in_features 288", "a group size");
+    refuse_shape(40, 4, -1, "in_features 40 is not a multiple of 16", "16 values");
+}
+END_TEST
+
+/* A sound asymmetric module and its tensors, for tests that change one thing. */
+static struct qlinear sound;
+static struct encoded file;
+static struct layout_config config;
+
+static void sound_setup(void) {
+    scratch_setup();
+    random_module(&(struct module_shape){8, 192, 96, 4, false, 0}, &seed, &sound);
+    encode(&layout_onnx, &sound, &file);
+    config = config_of(&layout_onnx, &sound);
+}
+
+static void sound_teardown(void) {
+    qlinear_free(&sound);
+    encoded_free(&file);
+    scratch_teardown();
+}
+
+START_TEST(modules_that_a_file_cannot_hold_are_refused) {
+    void *const without_zeros[] = {file.bytes[B], file.bytes[ONNX_SCALES], file.bytes[ATTRIBUTES],
+                                   NULL};
+    ck_assert_fails(layout_onnx.encode(&sound, without_zeros, &err), LLMQ_E_INPUT,
+                    "expected a symmetric module as planned", &err);
+    sound.zeros[3] = 16;
+    ck_assert_fails(layout_onnx.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+                    "row 1, group 1: expected a zero point from 0 to 15, found 16", &err);
+    sound.zeros[3] = 0;
+    for (int i = 0; i < 3; i++) {
+        const float wrong[] = {0.0f, INFINITY, NAN};
+        sound.scales[3] = wrong[i];
+        ck_assert_fails(layout_onnx.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+                        "row 1, group 1: expected a positive finite scale", &err);
+    }
+    sound.scales[3] = 1.0f;
+    sound.group_of = calloc(192, sizeof *sound.group_of);
+    ck_assert_fails(layout_onnx.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+                    "column 96: expected group 1, found 0", &err);
+}
+END_TEST
+
+static void decode_refused(const char *part) {
+    struct qlinear back;
+    ck_assert_fails(layout_onnx.decode(&config, file.data, &back, &err), LLMQ_E_INPUT, part, &err);
+    ck_assert_ptr_null(back.codes);
+}
+
+START_TEST(tensors_that_disagree_are_refused) {
+    static const struct {
+        int tensor;
+        enum dtype dtype;
+        uint64_t rows, columns;
+        const char *part;
+    } cases[] = {
+        {B, DTYPE_I32, 8, 24, "B: expected U8, found I32"},
+        {B, DTYPE_U8, 8, 97, "B: expected 776 bytes by its shape, found 768"},
+        {B, DTYPE_U8, 16, 48, "B: expected [8, 96], found [16, 48]"},
+        {B, DTYPE_U8, UINT64_MAX, 8, "B: expected dimensions from 1"},
+        {ONNX_SCALES, DTYPE_U8, 8, 24, "scales: expected F16, BF16 or F32, found U8"},
+        {ONNX_SCALES, DTYPE_F32, 12, 4, "scales: expected [8, 6], found [12, 4]"},
+        {ZERO_POINTS, DTYPE_U8, 4, 6, "zero_points: expected [8, 3], found [4, 6]"},
+        {ATTRIBUTES, DTYPE_I32, 8, 0, "attributes: expected 4 numbers, found 8"},
+        {ATTRIBUTES, DTYPE_F32, 8, 0, "attributes: expected I32 or I64"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct layout_data *d = &file.data[cases[i].tensor];
+        const struct layout_data kept = *d;
+        d->info.dtype = cases[i].dtype;
+        d->info.shape[0] = cases[i].rows;
+        d->info.shape[1] = cases[i].columns;
+        decode_refused(cases[i].part);
+        *d = kept;
+    }
+    for (int i = 0; i < ZERO_POINTS; i++) {
+        const struct layout_data kept = file.data[i];
+        file.data[i].data = NULL;
+        decode_refused("expected it, found no such tensor");
+        file.data[i] = kept;
+    }
+}
+END_TEST
+
+START_TEST(contents_that_make_no_sense_are_refused) {
+    static const int64_t wrong[][4] = {{0, 192, 4, 96},  {8, 0, 4, 96},          {8, 192, 3, 96},
+                                       {8, 192, 4, 0},   {8, 192, 4, 80},        {8, 192, 4, -96},
+                                       {8, 192, 4, 24},  {8, INT64_MAX, 4, 96},  {8, 192, 4, 384},
+                                       {-8, 192, 4, 96}, {INT64_MIN, 192, 4, 96}};
+    float *scales = file.bytes[ONNX_SCALES];
+    uint8_t *zeros = file.bytes[ZERO_POINTS];
+    int64_t kept[4];
+    memcpy(kept, file.bytes[ATTRIBUTES], sizeof kept);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        memcpy(file.bytes[ATTRIBUTES], wrong[i], sizeof wrong[i]);
+        decode_refused("attributes: expected outputs, inputs");
+    }
+    memcpy(file.bytes[ATTRIBUTES], (const int64_t[]){8, 192, 8, 96}, sizeof kept);
+    decode_refused("B: expected [8, 192], found [8, 96]");
+    memcpy(file.bytes[ATTRIBUTES], kept, sizeof kept);
+    zeros[4] ^= 0x10; /* row 1, block 3 */
+    decode_refused("output 1, group 1: expected blocks of one scale and zero point");
+    zeros[4] ^= 0x10;
+    scales[8] *= 2; /* row 1, block 2 */
+    decode_refused("output 1, group 0: expected blocks of one scale and zero point");
+    scales[8] = NAN;
+    decode_refused("scales: output 1, group 2: expected a finite scale");
+}
+END_TEST
+
+START_TEST(random_descriptions_never_crash) {
+    for (int round = 0; round < 20000; round++) {
+        struct layout_data data[LAYOUT_MAX_TENSORS];
+        struct qlinear back;
+        int64_t attributes[4];
+        memcpy(data, file.data, sizeof data);
+        memcpy(attributes, file.bytes[ATTRIBUTES], sizeof attributes);
+        struct layout_data *d = &data[random_next(&seed) % ONNX_TENSORS];
+        const uint64_t what = random_next(&seed) % 4;
+        if (what == 0)
+            d->info.shape[random_next(&seed) % 2] = random_next(&seed) >> (random_next(&seed) % 64);
+        else if (what == 1)
+            d->info.dtype = (enum dtype)(random_next(&seed) % DTYPE_COUNT);
+        else if (what == 2)
+            d->data = NULL;
+        else
+            attributes[random_next(&seed) % 4] =
+                (int64_t)(random_next(&seed) >> (random_next(&seed) % 64));
+        if (data[ATTRIBUTES].data)
+            data[ATTRIBUTES].data = attributes;
+        if (layout_onnx.decode(&config, data, &back, &err) == LLMQ_OK) {
+            ck_assert_ok(qlinear_check(&back, &err), &err);
+            qlinear_free(&back);
+        }
+    }
+}
+END_TEST
+
+/* --- config ----------------------------------------------------------------------------------- */
+
+START_TEST(the_config_is_written_and_read) {
+    const struct layout *found = NULL;
+    struct layout_config back;
+    struct json *root = layout_onnx.config_write(&config, NULL, 0);
+    char *text = json_print(root, false);
+    ck_assert_str_eq(text, "{\"quant_method\":\"onnx\",\"format\":\"MatMulNBits\",\"bits\":4,"
+                           "\"group_size\":96,\"sym\":false}");
+    ck_assert_ok(layout_of_config(root, &found, &err), &err);
+    ck_assert_ptr_eq(found, &layout_onnx);
+    ck_assert_ok(layout_onnx.config_read(root, &back, &err), &err);
+    ck_assert_int_eq(back.bits, 4);
+    ck_assert_int_eq(back.group, 96);
+    ck_assert(!back.sym);
+    free(text);
+    json_free(&root);
+}
+END_TEST
+
+START_TEST(other_configs_are_refused_by_key) {
+    static const char *const cases[][2] = {
+        {"{}", "bits"},
+        {"{\"bits\":3,\"group_size\":128,\"sym\":true}", "bits: expected 2, 4 or 8"},
+        {"{\"bits\":4,\"sym\":true}", "group_size"},
+        {"{\"bits\":4,\"group_size\":0,\"sym\":true}", "group_size"},
+        {"{\"bits\":4,\"group_size\":128}", "sym"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct layout_config out;
+        struct json *root = NULL;
+        ck_assert_ok(json_parse(cases[i][0], strlen(cases[i][0]), "test", &root, &err), &err);
+        ck_assert_fails(layout_onnx.config_read(root, &out, &err), LLMQ_E_INPUT, cases[i][1], &err);
+        json_free(&root);
+    }
+}
+END_TEST
+
+/* --- the models beside the tensors ------------------------------------------------------------ */
+
+/* A message's bytes, or the value of an integer field. */
+struct value {
+    const uint8_t *bytes;
+    size_t len;
+    uint64_t number;
+};
+
+static uint64_t read_varint(const uint8_t **at, const uint8_t *end) {
+    uint64_t value = 0;
+    for (int shift = 0;; shift += 7) {
+        ck_assert(*at < end);
+        ck_assert_int_lt(shift, 64);
+        const uint8_t byte = *(*at)++;
+        value |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80)
+            return value;
+    }
+}
+
+/* The `index`-th value of a field; the test fails unless the message has it and is well formed. */
+static struct value get(struct value message, unsigned field, int index) {
+    const uint8_t *at = message.bytes, *end = at + message.len;
+    while (at < end) {
+        const uint64_t key = read_varint(&at, end);
+        struct value v = {.number = read_varint(&at, end)};
+        ck_assert(key % 8 == 0 || key % 8 == 2);
+        if (key % 8 == 2) {
+            ck_assert_uint_le(v.number, (uint64_t)(end - at));
+            v.bytes = at;
+            v.len = (size_t)v.number;
+            at += v.len;
+        }
+        if (key / 8 == field && index-- == 0)
+            return v;
+    }
+    ck_abort_msg("field %u is absent", field);
+    return (struct value){0};
+}
+
+static void assert_text(struct value v, const char *expected) {
+    ck_assert_uint_eq(v.len, strlen(expected));
+    ck_assert_mem_eq(v.bytes, expected, v.len);
+}
+
+/* external_data: keys and values in order. */
+static void assert_entry(struct value tensor, int index, const char *key, const char *expected) {
+    const struct value entry = get(tensor, 13, index);
+    assert_text(get(entry, 1, 0), key);
+    assert_text(get(entry, 2, 0), expected);
+}
+
+/* Initializer `index` of a graph names the bytes that the safetensors header gives `name`. */
+static void assert_initializer(struct value graph, int index, const struct st_tensor *t,
+                               const char *location, const int64_t *dims, int rank) {
+    const struct value tensor = get(graph, 5, index);
+    char number[32];
+    for (int i = 0; i < rank; i++)
+        ck_assert_uint_eq(get(tensor, 1, i).number, (uint64_t)dims[i]);
+    ck_assert_uint_eq(get(tensor, 2, 0).number, t->dtype == DTYPE_F32 ? 1 : 2);
+    assert_text(get(tensor, 8, 0), t->name);
+    assert_entry(tensor, 0, "location", location);
+    snprintf(number, sizeof number, "%" PRIu64, t->begin);
+    assert_entry(tensor, 1, "offset", number);
+    snprintf(number, sizeof number, "%" PRIu64, t->nbytes);
+    assert_entry(tensor, 2, "length", number);
+    ck_assert_uint_eq(get(tensor, 14, 0).number, 1);
+    assert_text(get(get(graph, 1, 0), 1, 1 + index), t->name); /* input of the node */
+}
+
+static void assert_attribute(struct value node, int index, const char *name, uint64_t expected) {
+    const struct value attribute = get(node, 5, index);
+    assert_text(get(attribute, 1, 0), name);
+    ck_assert_uint_eq(get(attribute, 3, 0).number, expected);
+    ck_assert_uint_eq(get(attribute, 20, 0).number, 2);
+}
+
+/* float32 [rows, columns]. */
+static void assert_value(struct value graph, unsigned field, const char *name, uint64_t columns) {
+    const struct value v = get(graph, field, 0), tensor = get(get(v, 2, 0), 1, 0);
+    assert_text(get(v, 1, 0), name);
+    ck_assert_uint_eq(get(tensor, 1, 0).number, 1);
+    assert_text(get(get(get(tensor, 2, 0), 1, 0), 2, 0), "rows");
+    ck_assert_uint_eq(get(get(get(tensor, 2, 0), 1, 1), 1, 0).number, columns);
+}
+
+static const char *const module_names[] = {"a.q_proj", "a.k_proj"};
+
+/* Both modules are `sound`, in files of at most `limit` bytes. */
+static struct st_set *write_checkpoint(uint64_t limit) {
+    struct st_spec specs[8];
+    char names[8][32];
+    struct st_writer *w = NULL;
+    struct st_set *tensors = NULL;
+    for (int i = 0; i < 8; i++) {
+        const struct layout_tensor *t = &file.tensors[i % 4];
+        snprintf(names[i], sizeof names[i], "%s.%s", module_names[i / 4], t->suffix);
+        specs[i] = (struct st_spec){names[i], t->dtype, t->rank, {t->shape[0], t->shape[1]}};
+    }
+    ck_assert_ok(st_writer_create(scratch, specs, 8, limit, &w, &err), &err);
+    for (int i = 0; i < 8; i++)
+        ck_assert_ok(
+            st_writer_put(w, names[i], file.bytes[i % 4], (size_t)file.data[i % 4].nbytes, &err),
+            &err);
+    ck_assert_ok(st_writer_finish(&w, &err), &err);
+    ck_assert_ok(st_open_dir(scratch, &tensors, &err), &err);
+    return tensors;
+}
+
+static const struct st_tensor *find(const struct st_set *tensors, const char *module,
+                                    const char *suffix) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", module, suffix);
+    return st_find(tensors, name);
+}
+
+static void check_model(const struct st_set *tensors, const char *module) {
+    char name[64], *data = NULL;
+    size_t len = 0;
+    snprintf(name, sizeof name, "%s.onnx", module);
+    ck_assert_ok(file_read(scratch_path(name), 1 << 20, &data, &len, &err), &err);
+    const struct value model = {.bytes = (const uint8_t *)data, .len = len};
+    const struct value graph = get(model, 7, 0), node = get(graph, 1, 0);
+    const char *const suffixes[] = {"B", "scales", "zero_points"};
+    const int64_t dims[3][3] = {{8, 6, 16}, {8, 6, 0}, {8, 3, 0}};
+    for (int i = 0; i < 3; i++) {
+        const struct st_tensor *t = find(tensors, module, suffixes[i]);
+        assert_initializer(graph, i, t, path_base(st_shard_path(tensors, t->shard)), dims[i],
+                           i == 0 ? 3 : 2);
+    }
+    assert_text(get(graph, 2, 0), module);
+    assert_text(get(node, 4, 0), "MatMulNBits");
+    assert_text(get(node, 7, 0), "com.microsoft");
+    assert_attribute(node, 0, "K", 192);
+    assert_attribute(node, 1, "N", 8);
+    assert_attribute(node, 2, "bits", 4);
+    assert_attribute(node, 3, "block_size", 32);
+    assert_attribute(node, 4, "accuracy_level", 1);
+    assert_value(graph, 11, "A", 192);
+    assert_value(graph, 12, "Y", 8);
+    assert_text(get(get(model, 8, 1), 1, 0), "com.microsoft");
+    ck_assert_uint_eq(get(get(model, 8, 1), 2, 0).number, 1);
+    free(data);
+}
+
+START_TEST(models_point_at_the_bytes_of_their_tensors) {
+    const uint64_t limits[] = {UINT64_MAX, 900}; /* one file, then several */
+    for (int i = 0; i < 2; i++) {
+        struct st_set *tensors = write_checkpoint(limits[i]);
+        struct layout_module modules[2];
+        for (int m = 0; m < 2; m++)
+            modules[m] = (struct layout_module){
+                module_names[m], {.n = 8, .k = 192, .bits = 4, .group = 96, .sym = false}};
+        ck_assert_ok(layout_onnx.write_beside(scratch, tensors, modules, 2, &err), &err);
+        for (int m = 0; m < 2; m++)
+            check_model(tensors, module_names[m]);
+        ck_assert_int_eq(st_shard_count(tensors) > 1, i);
+        modules[1].name = "a.v_proj";
+        ck_assert_fails(layout_onnx.write_beside(scratch, tensors, modules, 2, &err), LLMQ_E_INPUT,
+                        "a.v_proj: expected its tensors", &err);
+        st_close(&tensors);
+        if (i == 0)
+            ck_assert_int_eq(remove(scratch_path("model.safetensors")), 0);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("onnx");
+    TCase *writing = tcase_create("writing"), *reading = tcase_create("one module");
+    tcase_set_timeout(writing, 60);
+    tcase_add_test(writing, golden_vectors_are_reproduced);
+    tcase_add_test(writing, the_examples_of_the_description_have_their_bytes);
+    tcase_add_test(writing, wide_and_odd_groups_become_equal_blocks);
+    tcase_add_test(writing, random_modules_survive);
+    tcase_add_test(writing, shapes_that_the_operator_lacks_are_refused_with_what_would_do);
+    tcase_add_test(writing, other_configs_are_refused_by_key);
+    suite_add_tcase(suite, writing);
+    tcase_set_timeout(reading, 60);
+    tcase_add_checked_fixture(reading, sound_setup, sound_teardown);
+    tcase_add_test(reading, modules_that_a_file_cannot_hold_are_refused);
+    tcase_add_test(reading, tensors_that_disagree_are_refused);
+    tcase_add_test(reading, contents_that_make_no_sense_are_refused);
+    tcase_add_test(reading, random_descriptions_never_crash);
+    tcase_add_test(reading, the_config_is_written_and_read);
+    tcase_add_test(reading, models_point_at_the_bytes_of_their_tensors);
+    suite_add_tcase(suite, reading);
+    printf("seed %" PRIu64 "\n", seed);
+    return run_suite(suite);
+}
