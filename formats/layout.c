@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2, &layout_awq,
-                                               &layout_compressed_tensors};
+                                               &layout_compressed_tensors, &layout_gguf};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
 const struct layout *layout_at(int index) {
@@ -46,7 +46,7 @@ enum llmq_status layout_of_config(const struct json *quantization_config, const 
                   "'%.60s' with format '%.60s'",
                   shown(quantization_config, "quant_method", "method"),
                   shown(quantization_config, "checkpoint_format", "format"));
-    error_hint(err, "llmq reads %s, %s, %s and %s", layout_gptq.name, layout_gptq_v2.name,
-               layout_awq.name, layout_compressed_tensors.name);
+    error_hint(err, "llmq reads %s, %s, %s, %s and %s", layout_gptq.name, layout_gptq_v2.name,
+               layout_awq.name, layout_compressed_tensors.name, layout_gguf.name);
     return status;
 }
