@@ -56,7 +56,8 @@ void gguf_metadata_free(struct gguf_metadata *m);
 /* Has the container a place for a tensor of this name? */
 bool gguf_has_name(const char *name);
 
-/* The name of a tensor of rotary frequency divisors, which Hugging Face checkpoints lack. */
+/* A tensor that Hugging Face checkpoints lack: divisors of the rotary frequencies, F32
+ * [head_dim / 2]. It can be written; sets leave it out. */
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
 
 /* Create model.gguf in `dir`, tensors in the order of `specs`; use the writer as one of

@@ -421,6 +421,8 @@ static enum llmq_status parse_tensor(struct parser *p, struct st_table *table, u
         LLMQ_TRY(error_memory(err, "tensor names"));
     t.name = back;
     LLMQ_TRY(set_heads(p, name, &t, err));
+    if (strcmp(name, GGUF_ROPE_FREQS) == 0) /* says again what config.json says */
+        goto cleanup;
     status = st_table_add(table, &t, back, err);
     back = NULL; /* the table's, also on failure */
 

@@ -21,7 +21,14 @@ struct quantize_args {
 };
 
 /* Indices of `formats`. */
-enum format { FORMAT_DEFAULT = -1, FORMAT_GPTQ, FORMAT_GPTQ_V2, FORMAT_AWQ, FORMAT_CT };
+enum format {
+    FORMAT_DEFAULT = -1,
+    FORMAT_GPTQ,
+    FORMAT_GPTQ_V2,
+    FORMAT_AWQ,
+    FORMAT_CT,
+    FORMAT_GGUF
+};
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
 
@@ -39,11 +46,9 @@ static const struct choice scale_kinds[] = {
 };
 
 static const struct choice formats[] = {
-    {"gptq", FORMAT_GPTQ},
-    {"gptq_v2", FORMAT_GPTQ_V2},
-    {"awq", FORMAT_AWQ},
-    {"compressed-tensors", FORMAT_CT},
-    {NULL, 0},
+    {"gptq", FORMAT_GPTQ}, {"gptq_v2", FORMAT_GPTQ_V2},
+    {"awq", FORMAT_AWQ},   {"compressed-tensors", FORMAT_CT},
+    {"gguf", FORMAT_GGUF}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
@@ -66,9 +71,10 @@ static const struct option grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value = "gptq|gptq_v2|awq|compressed-tensors",
+     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf",
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
-             "awq holds 4 bits, compressed-tensors 4 and 8",
+             "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
+             "and 8, symmetric, in groups of multiples of 32",
      .absent = "gptq; with --asym and 4 bits awq",
      .choices = formats},
     {.name = "bits",

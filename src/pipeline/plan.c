@@ -187,6 +187,23 @@ static const struct plan_module *module_of_weight(const struct plan *p, const ch
     return NULL;
 }
 
+/* A tensor that is not quantized: copied, or left out where the container has no use for it. */
+static enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error *err) {
+    struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
+    memcpy(spec.shape, t->shape, sizeof spec.shape);
+    if (p->gguf && gguf_export_drops(p->gguf, t))
+        return list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
+    enum llmq_status status = LLMQ_OK;
+    if (p->gguf) {
+        LLMQ_TRY(gguf_export_check(t, err));
+        spec.dtype = gguf_export_dtype(t);
+    }
+    LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
+    LLMQ_TRY(add_spec(p, t->name, &spec, err));
+cleanup:
+    return status;
+}
+
 /* Each tensor of the source, in its order, becomes packed tensors, a copy, or nothing. */
 static enum llmq_status add_tensors(const struct model *m, struct plan *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -198,10 +215,7 @@ static enum llmq_status add_tensors(const struct model *m, struct plan *p, llmq_
         } else if (!dtype_is_float(t->dtype)) {
             LLMQ_TRY(list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err));
         } else {
-            struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
-            memcpy(spec.shape, t->shape, sizeof spec.shape);
-            LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
-            LLMQ_TRY(add_spec(p, t->name, &spec, err));
+            LLMQ_TRY(plan_keep(p, t, err));
         }
     }
 cleanup:
@@ -281,6 +295,13 @@ static enum llmq_status choose_layout(const llmq_quantize_options *o, struct pla
         o->format ? layout_find(o->format) : layout_default(o->bits, o->sym, !o->group_auto_fit);
     if (!p->layout)
         return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", o->format);
+    if (!o->sym && p->layout->asym_if_exact) {
+        error_set(err, LLMQ_E_UNSUPPORTED,
+                  "--asym: %s files hold asymmetric codes only where they happen to be exact",
+                  p->layout->name);
+        error_hint(err, "quantize with --sym, or choose --format %s", layout_awq.name);
+        return LLMQ_E_UNSUPPORTED;
+    }
     p->layout_config = (struct layout_config){
         .bits = o->bits,
         .group = o->group,
@@ -303,6 +324,8 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
         out->layout_config.group = out->modules[0].shape.group;
     LLMQ_TRY(check_modules(m, options, out, err));
+    if (out->layout->container == LAYOUT_GGUF)
+        LLMQ_TRY(gguf_export_create(m, &out->layout_config, &out->gguf, err));
     LLMQ_TRY(add_tensors(m, out, err));
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
     out->flops = (double)m->config.blocks * block_flops(m, out, tokens);
@@ -327,5 +350,6 @@ void plan_free(struct plan *p) {
     free(p->specs);
     free_names(p->kept, p->kept_count);
     free_names(p->dropped, p->dropped_count);
+    gguf_export_free(&p->gguf);
     *p = (struct plan){0};
 }

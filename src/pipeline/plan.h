@@ -11,6 +11,7 @@
 #include "formats/safetensors.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
+#include "pipeline/gguf_export.h"
 
 struct plan_module {
     int64_t block;
@@ -22,6 +23,7 @@ struct plan_module {
 struct plan {
     const struct layout *layout;
     struct layout_config layout_config;
+    struct gguf_export *gguf;    /* NULL unless the layout lies in a GGUF file */
     struct plan_module *modules; /* in the order of the data flow */
     int64_t module_count;
     struct st_spec *specs; /* tensors of the result, in file order */

@@ -216,6 +216,8 @@ static void log_plan(const struct run *run) {
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
+    if (run->plan.gguf && gguf_export_caveat(run->plan.gguf))
+        log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
 }
 
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
@@ -256,11 +258,11 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     if (resume) {
         LLMQ_TRY(
             journal_resume(dir, fingerprint(run), &run->blocks, run->report, &run->journal, err));
-        LLMQ_TRY(st_writer_reopen(dir, p->specs, p->spec_count, run->options->shard_limit,
-                                  &run->writer, err));
+        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, true, &run->writer,
+                                    err));
     } else {
-        LLMQ_TRY(st_writer_create(dir, p->specs, p->spec_count, run->options->shard_limit,
-                                  &run->writer, err));
+        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, false, &run->writer,
+                                    err));
         LLMQ_TRY(output_write_config(&run->output, run->model.dir, p, err));
         LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
     }
@@ -269,10 +271,25 @@ cleanup:
     return status;
 }
 
+/* Store a tensor, a vector, as float32. */
+static enum llmq_status widen_tensor(struct run *run, const struct st_tensor *t, llmq_error *err) {
+    const size_t bytes = (size_t)t->shape[0] * sizeof(float);
+    float *values = malloc(bytes ? bytes : 1);
+    if (!values)
+        return error_memory(err, t->name);
+    enum llmq_status status = st_read_f32(run->model.tensors, t, values, err);
+    if (status == LLMQ_OK)
+        status = st_writer_put(run->writer, t->name, values, bytes, err);
+    free(values);
+    return status;
+}
+
 /* Copy a tensor through a buffer of COPY_BYTES: embeddings may be larger than a block. */
 static enum llmq_status copy_tensor(struct run *run, const struct st_tensor *t, void *buffer,
                                     llmq_error *err) {
     uint64_t at = 0;
+    if (run->plan.gguf && gguf_export_dtype(t) != t->dtype)
+        return widen_tensor(run, t, err);
     do {
         size_t part = t->nbytes - at < COPY_BYTES ? (size_t)(t->nbytes - at) : COPY_BYTES;
         enum llmq_status status = interrupt_check(run->ctx, err);
