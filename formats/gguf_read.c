@@ -1,17 +1,14 @@
-/* Reading GGUF files: the head is parsed from front to back through a small buffer, with every
- * length checked against what is left of the file before anything is allocated or skipped. Of the
- * metadata only what places tensors is kept: alignment, architecture and numbers of heads. */
+/* Reading GGUF files. Of the metadata only what places tensors is kept: alignment, architecture and
+ * numbers of heads; the rest is checked and skipped. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "base/json_scan.h"
+#include "formats/gguf_cursor.h"
 #include "formats/gguf_private.h"
 #include "formats/safetensors_set.h"
-
-#define BUFFER_BYTES ((size_t)1 << 16)
 
 /* Bytes that the shortest pair and the shortest tensor info take. */
 #define MIN_PAIR_BYTES 14
@@ -25,11 +22,7 @@ struct pair {
 };
 
 struct parser {
-    const struct file *f;
-    uint64_t at; /* of the next byte to take */
-    unsigned char *buffer;
-    uint64_t buffer_at; /* [buffer_at, buffer_at + buffer_len) of the file */
-    size_t buffer_len;
+    struct gguf_cursor c;
     uint64_t tensors, pairs; /* as the file counts them */
     struct pair *pair;       /* pair_count so far, sorted by key at the end */
     size_t pair_count;
@@ -37,100 +30,6 @@ struct parser {
     char *arch;               /* owned; NULL: unknown */
     uint64_t heads, kv_heads; /* 0: unknown */
 };
-
-/* --- bytes ------------------------------------------------------------------------------------ */
-
-static uint64_t left(const struct parser *p) {
-    return p->f->size - p->at;
-}
-
-static enum llmq_status too_short(const struct parser *p, const char *what, uint64_t need,
-                                  llmq_error *err) {
-    return error_set(err, LLMQ_E_INPUT,
-                     "%s: %s at byte %" PRIu64 ": expected %" PRIu64 " bytes, found the end of the "
-                     "file after %" PRIu64,
-                     p->f->path, what, p->at, need, left(p));
-}
-
-/* The next `len` bytes. `what` names them in messages. */
-static enum llmq_status take(struct parser *p, const char *what, void *out, size_t len,
-                             llmq_error *err) {
-    unsigned char *to = out;
-    if (len > left(p))
-        return too_short(p, what, len, err);
-    while (len > 0) {
-        if (p->at < p->buffer_at || p->at >= p->buffer_at + p->buffer_len) {
-            p->buffer_at = p->at;
-            p->buffer_len = left(p) < BUFFER_BYTES ? (size_t)left(p) : BUFFER_BYTES;
-            const enum llmq_status status =
-                file_pread(p->f, p->buffer, p->buffer_len, p->buffer_at, err);
-            if (status != LLMQ_OK)
-                return status;
-        }
-        const size_t begin = (size_t)(p->at - p->buffer_at);
-        const size_t part = len < p->buffer_len - begin ? len : p->buffer_len - begin;
-        memcpy(to, p->buffer + begin, part);
-        p->at += part;
-        to += part;
-        len -= part;
-    }
-    return LLMQ_OK;
-}
-
-static enum llmq_status take_u32(struct parser *p, const char *what, uint32_t *out,
-                                 llmq_error *err) {
-    return take(p, what, out, sizeof *out, err);
-}
-
-static enum llmq_status take_u64(struct parser *p, const char *what, uint64_t *out,
-                                 llmq_error *err) {
-    return take(p, what, out, sizeof *out, err);
-}
-
-/* A string's length, which has to lie in the file. */
-static enum llmq_status take_length(struct parser *p, const char *what, uint64_t *len,
-                                    llmq_error *err) {
-    enum llmq_status status = take_u64(p, what, len, err);
-    if (status == LLMQ_OK && *len > GGUF_MAX_ELEMENTS)
-        status = error_set(err, LLMQ_E_INPUT,
-                           "%s: %s at byte %" PRIu64
-                           ": expected a string of at most 2^30 bytes, found a length of %" PRIu64,
-                           p->f->path, what, p->at, *len);
-    else if (status == LLMQ_OK && *len > left(p))
-        status = too_short(p, what, *len, err);
-    return status;
-}
-
-/* A string of 1 to `most` bytes of UTF-8, NUL-terminated; the caller frees it. */
-static enum llmq_status take_text(struct parser *p, const char *what, uint64_t most, char **out,
-                                  llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    uint64_t len = 0;
-    *out = NULL;
-    LLMQ_TRY(take_length(p, what, &len, err));
-    if (len == 0 || len > most)
-        LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
-                           "%s: %s at byte %" PRIu64 ": expected 1 to %" PRIu64
-                           " bytes, found %" PRIu64,
-                           p->f->path, what, p->at, most, len));
-    *out = malloc((size_t)len + 1);
-    if (!*out)
-        LLMQ_TRY(error_memory(err, what));
-    LLMQ_TRY(take(p, what, *out, (size_t)len, err));
-    (*out)[len] = '\0';
-    if (strlen(*out) != len || !utf8_valid(*out, (size_t)len))
-        LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
-                           "%s: %s at byte %" PRIu64 ": expected UTF-8 without NUL, found other "
-                           "bytes",
-                           p->f->path, what, p->at - len));
-
-cleanup:
-    if (status != LLMQ_OK) {
-        free(*out);
-        *out = NULL;
-    }
-    return status;
-}
 
 /* --- metadata --------------------------------------------------------------------------------- */
 
@@ -143,9 +42,9 @@ static const unsigned char value_bytes[GGUF_TYPES] = {
 
 static enum llmq_status skip_string(struct parser *p, const char *key, llmq_error *err) {
     uint64_t len = 0;
-    const enum llmq_status status = take_length(p, key, &len, err);
+    const enum llmq_status status = gguf_take_length(&p->c, key, &len, err);
     if (status == LLMQ_OK)
-        p->at += len;
+        p->c.at += len;
     return status;
 }
 
@@ -153,14 +52,14 @@ static enum llmq_status skip_bools(struct parser *p, const char *key, uint64_t c
                                    llmq_error *err) {
     unsigned char byte = 0;
     for (uint64_t i = 0; i < count; i++) {
-        const enum llmq_status status = take(p, key, &byte, 1, err);
+        const enum llmq_status status = gguf_take(&p->c, key, &byte, 1, err);
         if (status != LLMQ_OK)
             return status;
         if (byte > 1)
             return error_set(err, LLMQ_E_INPUT,
                              "%s: key '%.200s': expected a BOOL of 0 or 1, "
                              "found %d",
-                             p->f->path, key, byte);
+                             p->c.f->path, key, byte);
     }
     return LLMQ_OK;
 }
@@ -172,7 +71,7 @@ static enum llmq_status check_type(const struct parser *p, const char *key, uint
     return error_set(err, LLMQ_E_INPUT,
                      "%s: key '%.200s': expected a value type below %d, found "
                      "%" PRIu32,
-                     p->f->path, key, GGUF_TYPES, type);
+                     p->c.f->path, key, GGUF_TYPES, type);
 }
 
 /* `count` values of one type other than arrays. */
@@ -184,9 +83,9 @@ static enum llmq_status skip_values(struct parser *p, const char *key, uint32_t 
     for (uint64_t i = 0; type == GGUF_STRING && i < count && status == LLMQ_OK; i++)
         status = skip_string(p, key, err);
     const uint64_t bytes = count * value_bytes[type]; /* count is at most 2^30 */
-    if (bytes > left(p))
-        return too_short(p, key, bytes, err);
-    p->at += bytes;
+    if (bytes > gguf_left(&p->c))
+        return gguf_too_short(&p->c, key, bytes, err);
+    p->c.at += bytes;
     return status;
 }
 
@@ -194,18 +93,18 @@ static enum llmq_status skip_array(struct parser *p, const char *key, llmq_error
     enum llmq_status status = LLMQ_OK;
     uint32_t type = 0;
     uint64_t count = 0;
-    LLMQ_TRY(take_u32(p, key, &type, err));
+    LLMQ_TRY(gguf_take_u32(&p->c, key, &type, err));
     LLMQ_TRY(check_type(p, key, type, err));
-    LLMQ_TRY(take_u64(p, key, &count, err));
+    LLMQ_TRY(gguf_take_u64(&p->c, key, &count, err));
     if (type == GGUF_ARRAY)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: key '%.200s': expected no array within an array, found one",
-                           p->f->path, key));
+                           p->c.f->path, key));
     if (count > GGUF_MAX_ELEMENTS)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: key '%.200s': expected an array of at most 2^30 elements, "
                            "found %" PRIu64,
-                           p->f->path, key, count));
+                           p->c.f->path, key, count));
     LLMQ_TRY(skip_values(p, key, type, count, err));
 
 cleanup:
@@ -215,11 +114,11 @@ cleanup:
 static enum llmq_status parse_pair(struct parser *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct pair *pair = &p->pair[p->pair_count];
-    LLMQ_TRY(take_text(p, "a metadata key", GGUF_MAX_KEY, &pair->key, err));
+    LLMQ_TRY(gguf_take_text(&p->c, "a metadata key", GGUF_MAX_KEY, &pair->key, err));
     p->pair_count++;
-    LLMQ_TRY(take_u32(p, pair->key, &pair->type, err));
+    LLMQ_TRY(gguf_take_u32(&p->c, pair->key, &pair->type, err));
     LLMQ_TRY(check_type(p, pair->key, pair->type, err));
-    pair->at = p->at;
+    pair->at = p->c.at;
     if (pair->type == GGUF_ARRAY)
         LLMQ_TRY(skip_array(p, pair->key, err));
     else
@@ -247,7 +146,7 @@ static enum llmq_status parse_pairs(struct parser *p, llmq_error *err) {
             LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                                "%s: key '%.200s': expected it once, found it "
                                "twice",
-                               p->f->path, p->pair[i].key));
+                               p->c.f->path, p->pair[i].key));
 
 cleanup:
     return status;
@@ -262,7 +161,7 @@ static enum llmq_status find_pair(const struct parser *p, const char *key, uint3
         return error_set(err, LLMQ_E_INPUT,
                          "%s: key '%.200s': expected a value of type %" PRIu32
                          ", found type %" PRIu32,
-                         p->f->path, key, type, (*out)->type);
+                         p->c.f->path, key, type, (*out)->type);
     return LLMQ_OK;
 }
 
@@ -274,7 +173,7 @@ static enum llmq_status find_u32(struct parser *p, const char *key, uint64_t *va
     enum llmq_status status = find_pair(p, key, GGUF_UINT32, &pair, err);
     if (status != LLMQ_OK || !pair)
         return status;
-    status = file_pread(p->f, &found, sizeof found, pair->at, err);
+    status = file_pread(p->c.f, &found, sizeof found, pair->at, err);
     *value = found;
     return status;
 }
@@ -294,19 +193,19 @@ static enum llmq_status read_settings(struct parser *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const struct pair *arch = NULL;
     char *text = NULL;
-    const uint64_t end = p->at;
+    const uint64_t end = p->c.at;
     LLMQ_TRY(find_u32(p, GGUF_KEY_ALIGNMENT, &p->alignment, err));
     if (p->alignment == 0 || (p->alignment & (p->alignment - 1)) != 0)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: key '" GGUF_KEY_ALIGNMENT "': expected a power "
                            "of two, found %" PRIu64,
-                           p->f->path, p->alignment));
+                           p->c.f->path, p->alignment));
     LLMQ_TRY(find_pair(p, GGUF_KEY_ARCH, GGUF_STRING, &arch, err));
     if (!arch)
         goto cleanup;
-    p->at = arch->at;
-    LLMQ_TRY(take_text(p, GGUF_KEY_ARCH, GGUF_MAX_KEY, &text, err));
-    p->at = end;
+    p->c.at = arch->at;
+    LLMQ_TRY(gguf_take_text(&p->c, GGUF_KEY_ARCH, GGUF_MAX_KEY, &text, err));
+    p->c.at = end;
     p->arch = text;
     LLMQ_TRY(find_heads(p, GGUF_KEY_HEADS, &p->heads, err));
     p->kv_heads = p->heads;
@@ -323,21 +222,21 @@ static enum llmq_status parse_shape(struct parser *p, const char *name, struct s
     enum llmq_status status = LLMQ_OK;
     uint32_t rank = 0;
     uint64_t ne[GGUF_MAX_RANK] = {0}, elements = 1;
-    LLMQ_TRY(take_u32(p, "a number of dimensions", &rank, err));
+    LLMQ_TRY(gguf_take_u32(&p->c, "a number of dimensions", &rank, err));
     if (rank < 1 || rank > GGUF_MAX_RANK)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: tensor '%s': expected 1 to %d dimensions, found %" PRIu32,
-                           p->f->path, name, GGUF_MAX_RANK, rank));
+                           p->c.f->path, name, GGUF_MAX_RANK, rank));
     for (uint32_t d = 0; d < rank; d++) {
-        LLMQ_TRY(take_u64(p, "a dimension", &ne[d], err));
+        LLMQ_TRY(gguf_take_u64(&p->c, "a dimension", &ne[d], err));
         if (ne[d] == 0 || ne[d] > INT64_MAX)
             LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                                "%s: tensor '%s': expected positive dimensions, found %" PRId64,
-                               p->f->path, name, (int64_t)ne[d]));
+                               p->c.f->path, name, (int64_t)ne[d]));
         if (!checked_mul_u64(elements, ne[d], &elements) || elements > INT64_MAX)
             LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                                "%s: tensor '%s': expected fewer than 2^63 elements, found more",
-                               p->f->path, name));
+                               p->c.f->path, name));
     }
     t->rank = (int)rank;
     for (uint32_t d = 0; d < rank; d++)
@@ -352,24 +251,24 @@ static enum llmq_status parse_dtype(struct parser *p, const char *name, struct s
     enum llmq_status status = LLMQ_OK;
     uint32_t type = 0;
     uint64_t elements = 1;
-    LLMQ_TRY(take_u32(p, "a tensor type", &type, err));
+    LLMQ_TRY(gguf_take_u32(&p->c, "a tensor type", &type, err));
     if (!gguf_dtype_of(type, &t->dtype))
         LLMQ_TRY(error_set(err, LLMQ_E_UNSUPPORTED,
                            "%s: tensor '%s': expected F32, F16, BF16, Q4_0, Q4_1 or Q8_0, found "
                            "type number %" PRIu32,
-                           p->f->path, name, type));
+                           p->c.f->path, name, type));
     for (int d = 0; d < t->rank; d++)
         elements *= t->shape[d];
     if (t->shape[t->rank - 1] % dtype_block(t->dtype) != 0)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: tensor '%s': expected rows of whole blocks of %u elements for %s, "
                            "found %" PRIu64,
-                           p->f->path, name, dtype_block(t->dtype), dtype_name(t->dtype),
+                           p->c.f->path, name, dtype_block(t->dtype), dtype_name(t->dtype),
                            t->shape[t->rank - 1]));
     if (!dtype_bytes(t->dtype, elements, &t->nbytes))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: tensor '%s': expected a size below 2^64 bits, found a larger one",
-                           p->f->path, name));
+                           p->c.f->path, name));
 
 cleanup:
     return status;
@@ -387,12 +286,12 @@ static enum llmq_status set_heads(const struct parser *p, const char *name, stru
         return error_set(err, LLMQ_E_INPUT,
                          "%s: tensor '%s': expected the key '%s" GGUF_KEY_HEADS
                          "' to say how many heads it has, found none",
-                         p->f->path, name, p->arch);
+                         p->c.f->path, name, p->arch);
     if (t->shape[0] % t->heads != 0 || t->shape[0] / t->heads % 2 != 0)
         return error_set(err, LLMQ_E_INPUT,
                          "%s: tensor '%s': expected %" PRIu64
                          " heads of an even width, found %" PRIu64 " rows",
-                         p->f->path, name, t->heads, t->shape[0]);
+                         p->c.f->path, name, t->heads, t->shape[0]);
     return LLMQ_OK;
 }
 
@@ -402,19 +301,19 @@ static enum llmq_status parse_tensor(struct parser *p, struct st_table *table, u
     enum llmq_status status = LLMQ_OK;
     struct st_tensor t = {0};
     char *name = NULL, *back = NULL;
-    LLMQ_TRY(take_text(p, "a tensor's name", GGUF_MAX_NAME, &name, err));
+    LLMQ_TRY(gguf_take_text(&p->c, "a tensor's name", GGUF_MAX_NAME, &name, err));
     LLMQ_TRY(parse_shape(p, name, &t, err));
     LLMQ_TRY(parse_dtype(p, name, &t, err));
-    LLMQ_TRY(take_u64(p, "a tensor's offset", &t.begin, err));
+    LLMQ_TRY(gguf_take_u64(&p->c, "a tensor's offset", &t.begin, err));
     if (t.begin != *end)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: tensor '%s': expected its data at offset %" PRIu64
                            ", after the tensor before it, found %" PRIu64,
-                           p->f->path, name, *end, t.begin));
+                           p->c.f->path, name, *end, t.begin));
     if (!checked_add_u64(*end, t.nbytes, end) || !checked_add_u64(*end, p->alignment - 1, end))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: tensor '%s': expected an end below 2^64, found a later one",
-                           p->f->path, name));
+                           p->c.f->path, name));
     *end &= ~(p->alignment - 1);
     back = gguf_name_back(name, t.dtype);
     if (!back)
@@ -438,14 +337,14 @@ static enum llmq_status parse_tensors(struct parser *p, struct st_table *table, 
     uint64_t end = 0, data = 0;
     for (uint64_t i = 0; i < p->tensors; i++)
         LLMQ_TRY(parse_tensor(p, table, &end, err));
-    if (!checked_add_u64(p->at, p->alignment - 1, &data))
-        LLMQ_TRY(error_set(err, LLMQ_E_INPUT, "%s: expected data below byte 2^64", p->f->path));
+    if (!checked_add_u64(p->c.at, p->alignment - 1, &data))
+        LLMQ_TRY(error_set(err, LLMQ_E_INPUT, "%s: expected data below byte 2^64", p->c.f->path));
     data &= ~(p->alignment - 1);
-    if (p->tensors > 0 && (data > p->f->size || end != p->f->size - data))
+    if (p->tensors > 0 && (data > p->c.f->size || end != p->c.f->size - data))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: expected %" PRIu64 " bytes of data from byte %" PRIu64
                            " to the end, found a file of %" PRIu64 " bytes",
-                           p->f->path, end, data, p->f->size));
+                           p->c.f->path, end, data, p->c.f->size));
     for (size_t i = 0; i < table->count; i++)
         table->tensors[i].begin += data;
 
@@ -459,28 +358,28 @@ static enum llmq_status parse_counts(struct parser *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char magic[4] = "";
     uint32_t version = 0;
-    LLMQ_TRY(take(p, "the magic", magic, sizeof magic, err));
+    LLMQ_TRY(gguf_take(&p->c, "the magic", magic, sizeof magic, err));
     if (memcmp(magic, GGUF_MAGIC, sizeof magic) != 0)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: expected a file that begins with " GGUF_MAGIC ", found another",
-                           p->f->path));
-    LLMQ_TRY(take_u32(p, "the version", &version, err));
+                           p->c.f->path));
+    LLMQ_TRY(gguf_take_u32(&p->c, "the version", &version, err));
     if (version != 2 && version != GGUF_VERSION)
         LLMQ_TRY(error_set(err, LLMQ_E_UNSUPPORTED,
-                           "%s: expected version 2 or %d of GGUF, found %" PRIu32, p->f->path,
+                           "%s: expected version 2 or %d of GGUF, found %" PRIu32, p->c.f->path,
                            GGUF_VERSION, version));
-    LLMQ_TRY(take_u64(p, "the number of tensors", &p->tensors, err));
-    LLMQ_TRY(take_u64(p, "the number of metadata pairs", &p->pairs, err));
-    if (p->tensors > left(p) / MIN_INFO_BYTES || p->tensors > GGUF_MAX_TENSORS)
+    LLMQ_TRY(gguf_take_u64(&p->c, "the number of tensors", &p->tensors, err));
+    LLMQ_TRY(gguf_take_u64(&p->c, "the number of metadata pairs", &p->pairs, err));
+    if (p->tensors > gguf_left(&p->c) / MIN_INFO_BYTES || p->tensors > GGUF_MAX_TENSORS)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: expected fewer tensors in %" PRIu64 " bytes, found a count of "
                            "%" PRId64,
-                           p->f->path, p->f->size, (int64_t)p->tensors));
-    if (p->pairs > left(p) / MIN_PAIR_BYTES || p->pairs > GGUF_MAX_PAIRS)
+                           p->c.f->path, p->c.f->size, (int64_t)p->tensors));
+    if (p->pairs > gguf_left(&p->c) / MIN_PAIR_BYTES || p->pairs > GGUF_MAX_PAIRS)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: expected fewer metadata pairs in %" PRIu64 " bytes, found a count "
                            "of %" PRId64,
-                           p->f->path, p->f->size, (int64_t)p->pairs));
+                           p->c.f->path, p->c.f->size, (int64_t)p->pairs));
 
 cleanup:
     return status;
@@ -488,9 +387,9 @@ cleanup:
 
 static enum llmq_status parse(const struct file *f, struct st_table *table, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct parser p = {.f = f, .alignment = GGUF_ALIGNMENT};
-    p.buffer = malloc(BUFFER_BYTES);
-    if (!p.buffer)
+    struct parser p = {.c = {.f = f}, .alignment = GGUF_ALIGNMENT};
+    p.c.buffer = malloc(GGUF_BUFFER_BYTES);
+    if (!p.c.buffer)
         return error_memory(err, "a GGUF file's head");
     LLMQ_TRY(parse_counts(&p, err));
     LLMQ_TRY(parse_pairs(&p, err));
@@ -502,7 +401,7 @@ cleanup:
         free(p.pair[i].key);
     free(p.pair);
     free(p.arch);
-    free(p.buffer);
+    free(p.c.buffer);
     return status;
 }
 

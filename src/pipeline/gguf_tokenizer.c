@@ -2,9 +2,7 @@
  *
  * llama.cpp knows two tokenizers that Llama-shaped models use. "gpt2" is byte-level BPE: tokens,
  * merges, and an id of the pattern that cuts text into words, found here by the pattern itself.
- * "llama" is SentencePiece's BPE, which merges the neighbours whose token has the highest score:
- * the order of the merges becomes the scores, which says the same only if each token's merges stand
- * together and none is missing. What neither can express is refused.
+ * "llama" is SentencePiece's BPE, see gguf_sentencepiece.c. What neither can express is refused.
  * Source: src/llama-vocab.cpp of ggml-org/llama.cpp, commit eb6a99c6. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,39 +13,13 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "pipeline/gguf_export.h"
-#include "text/tokenizer.h"
+#include "pipeline/gguf_tokenizer.h"
 
 #define TEMPLATE_MAX_BYTES ((size_t)1 << 20)
-#define SPACE_MARK         "\xe2\x96\x81" /* U+2581, a space in SentencePiece's tokens */
-
-/* Kinds of tokens, by llama.cpp's numbers. */
-enum token_kind {
-    TOKEN_NORMAL = 1,
-    TOKEN_UNKNOWN = 2,
-    TOKEN_CONTROL = 3,
-    TOKEN_USER_DEFINED = 4,
-    TOKEN_UNUSED = 5,
-    TOKEN_BYTE = 6,
-};
-
-struct export {
-    struct tokenizer *tokenizer;
-    struct json *json;         /* tokenizer.json */
-    struct json *settings;     /* tokenizer_config.json, or NULL */
-    const struct json *config; /* config.json */
-    int64_t count;             /* tokens of the model */
-    const char **texts;        /* [count] */
-    char(*unused)[24];         /* [count] names of ids that the tokenizer has no token for */
-    int32_t *kinds;            /* [count] */
-    float *scores;             /* [count], of a SentencePiece tokenizer */
-    int32_t *by_text;          /* [count] ids sorted by text */
-    struct gguf_metadata *out;
-};
 
 /* --- tokens ----------------------------------------------------------------------------------- */
 
-/* Id of a token's text [len], or -1. */
-static int32_t find_token(const struct export *e, const char *text, size_t len) {
+int32_t gguf_token_find(const struct gguf_tokenizer *e, const char *text, size_t len) {
     int64_t low = 0, high = e->count;
     while (low < high) {
         const int64_t mid = low + (high - low) / 2;
@@ -65,11 +37,11 @@ static int32_t find_token(const struct export *e, const char *text, size_t len) 
     return -1;
 }
 
-static int32_t find_string(const struct export *e, const struct json *text) {
+int32_t gguf_token_named(const struct gguf_tokenizer *e, const struct json *text) {
     const char *string = json_string(text);
     if (!string)
         string = json_string(json_get(text, "content"));
-    return string ? find_token(e, string, strlen(string)) : -1;
+    return string ? gguf_token_find(e, string, strlen(string)) : -1;
 }
 
 /* By text, then id; merge sort, since qsort lends its comparison no context. */
@@ -87,7 +59,7 @@ static void sort_by_text(const char *const *texts, int32_t *ids, int32_t *scratc
     memcpy(ids, scratch, (size_t)count * sizeof *ids);
 }
 
-static enum llmq_status make_index(struct export *e, size_t count, llmq_error *err) {
+static enum llmq_status make_index(struct gguf_tokenizer *e, size_t count, llmq_error *err) {
     int32_t *scratch = calloc(count, sizeof *scratch);
     e->by_text = calloc(count, sizeof *e->by_text);
     if (!scratch || !e->by_text) {
@@ -108,7 +80,7 @@ static enum llmq_status make_index(struct export *e, size_t count, llmq_error *e
 }
 
 /* Text of every id of the model: padding beyond the tokenizer's gets names of its own. */
-static enum llmq_status list_tokens(struct export *e, llmq_error *err) {
+static enum llmq_status list_tokens(struct gguf_tokenizer *e, llmq_error *err) {
     if (tokenizer_vocab_size(e->tokenizer) > e->count || e->count > INT32_MAX)
         return error_set(err, LLMQ_E_UNSUPPORTED,
                          "the tokenizer has %d tokens, the model %" PRId64
@@ -131,10 +103,10 @@ static enum llmq_status list_tokens(struct export *e, llmq_error *err) {
     return make_index(e, count, err);
 }
 
-static void mark_added(struct export *e) {
+static void mark_added(struct gguf_tokenizer *e) {
     const struct json *list = json_get(e->json, "added_tokens");
     for (const struct json *t = json_first(list); t; t = json_next(t)) {
-        const int32_t id = find_string(e, t);
+        const int32_t id = gguf_token_named(e, t);
         bool special = false;
         json_as_bool(json_get(t, "special"), &special);
         if (id >= 0)
@@ -170,7 +142,7 @@ struct words {
     bool digits, byte_level, other;
 };
 
-static bool flag(const struct json *object, const char *key, bool absent) {
+bool gguf_flag(const struct json *object, const char *key, bool absent) {
     json_as_bool(json_get(object, key), &absent);
     return absent;
 }
@@ -182,16 +154,16 @@ static void read_step(const struct json *step, struct words *w) {
     type = type ? type : "";
     if (w->byte_level) {
         w->other = true; /* nothing may follow */
-    } else if (strcmp(type, "ByteLevel") == 0 && !flag(step, "add_prefix_space", true)) {
+    } else if (strcmp(type, "ByteLevel") == 0 && !gguf_flag(step, "add_prefix_space", true)) {
         w->byte_level = true;
-        if (flag(step, "use_regex", true)) {
+        if (gguf_flag(step, "use_regex", true)) {
             w->other = w->other || w->pattern;
             w->pattern = "";
         }
-    } else if (strcmp(type, "Digits") == 0 && flag(step, "individual_digits", false)) {
+    } else if (strcmp(type, "Digits") == 0 && gguf_flag(step, "individual_digits", false)) {
         w->digits = true;
-    } else if (strcmp(type, "Split") == 0 && regex && !w->pattern && !flag(step, "invert", false) &&
-               behavior && strcmp(behavior, "Isolated") == 0) {
+    } else if (strcmp(type, "Split") == 0 && regex && !w->pattern &&
+               !gguf_flag(step, "invert", false) && behavior && strcmp(behavior, "Isolated") == 0) {
         w->pattern = regex;
     } else {
         w->other = true;
@@ -199,10 +171,10 @@ static void read_step(const struct json *step, struct words *w) {
 }
 
 /* The id of a byte-level pre-tokenizer, or NULL. */
-static const char *find_pre(const struct export *e) {
+static const char *find_pre(const struct gguf_tokenizer *e) {
     const struct json *pre = json_get(e->json, "pre_tokenizer");
     const struct json *steps = json_get(pre, "pretokenizers");
-    const bool ignore = flag(json_get(e->json, "model"), "ignore_merges", false);
+    const bool ignore = gguf_flag(json_get(e->json, "model"), "ignore_merges", false);
     struct words w = {0};
     if (!steps)
         read_step(pre, &w);
@@ -219,9 +191,7 @@ static const char *find_pre(const struct export *e) {
 
 /* --- byte-level BPE --------------------------------------------------------------------------- */
 
-/* The two halves of an entry of "merges": ["a", "b"] or "a b". *joined, if not NULL, has to be
- * freed. False: of neither form, which the tokenizer would have refused. */
-static bool read_merge(const struct json *merge, char **joined, size_t *left) {
+bool gguf_merge_read(const struct json *merge, char **joined, size_t *left) {
     struct strbuf b = {0};
     const char *text = json_string(merge), *a = json_string(json_first(merge));
     const char *space = text && *text ? strchr(text + 1, ' ') : NULL;
@@ -239,7 +209,7 @@ static bool read_merge(const struct json *merge, char **joined, size_t *left) {
     return *joined != NULL;
 }
 
-static enum llmq_status put_merges(struct export *e, llmq_error *err) {
+static enum llmq_status put_merges(struct gguf_tokenizer *e, llmq_error *err) {
     const struct json *merges = json_get(json_get(e->json, "model"), "merges");
     const size_t count = json_count(merges);
     enum llmq_status status = LLMQ_OK;
@@ -248,7 +218,7 @@ static enum llmq_status put_merges(struct export *e, llmq_error *err) {
     if (!texts)
         return error_memory(err, "merges");
     for (const struct json *m = json_first(merges); m; m = json_next(m))
-        if (!read_merge(m, &texts[done++], &left))
+        if (!gguf_merge_read(m, &texts[done++], &left))
             LLMQ_TRY(error_memory(err, "merges"));
     gguf_put_strings(e->out, "tokenizer.ggml.merges", (const char *const *)texts, count);
 
@@ -259,7 +229,7 @@ cleanup:
     return status;
 }
 
-static enum llmq_status put_byte_level(struct export *e, llmq_error *err) {
+static enum llmq_status put_byte_level(struct gguf_tokenizer *e, llmq_error *err) {
     const struct json *normalizer = json_get(e->json, "normalizer");
     const char *type = json_string(json_get(normalizer, "type"));
     const char *pre = find_pre(e);
@@ -277,177 +247,15 @@ static enum llmq_status put_byte_level(struct export *e, llmq_error *err) {
     return put_merges(e, err);
 }
 
-/* --- SentencePiece ---------------------------------------------------------------------------- */
-
-/* Does a step of a normalizer put a mark in front, or replace spaces by marks? */
-static bool read_normalizer(const struct json *step, bool *prefix, bool *marks) {
-    const char *type = json_string(json_get(step, "type"));
-    const char *pattern = json_string(json_get(json_get(step, "pattern"), "String"));
-    const char *prepend = json_string(json_get(step, "prepend"));
-    const char *content = json_string(json_get(step, "content"));
-    if (type && strcmp(type, "Prepend") == 0 && prepend && strcmp(prepend, SPACE_MARK) == 0)
-        *prefix = true;
-    else if (type && strcmp(type, "Replace") == 0 && pattern && strcmp(pattern, " ") == 0 &&
-             content && strcmp(content, SPACE_MARK) == 0)
-        *marks = true;
-    else
-        return false;
-    return true;
-}
-
-/* Is the text cut and marked as SentencePiece does? *prefix: with a space in front. */
-static bool is_sentencepiece(const struct export *e, bool *prefix) {
-    const struct json *normalizer = json_get(e->json, "normalizer");
-    const struct json *pre = json_get(e->json, "pre_tokenizer");
-    const struct json *steps = json_get(normalizer, "normalizers");
-    bool marks = false, known = true;
-    *prefix = false;
-    if (json_type(pre) == JSON_NULL) {
-        if (!steps)
-            return read_normalizer(normalizer, prefix, &marks) && marks;
-        for (const struct json *s = json_first(steps); s; s = json_next(s))
-            known = known && read_normalizer(s, prefix, &marks);
-        return known && marks;
-    }
-    const char *type = json_string(json_get(pre, "type"));
-    const char *scheme = json_string(json_get(pre, "prepend_scheme"));
-    const char *mark = json_string(json_get(pre, "replacement"));
-    *prefix = scheme ? strcmp(scheme, "never") != 0 : flag(pre, "add_prefix_space", true);
-    return json_type(normalizer) == JSON_NULL && type && strcmp(type, "Metaspace") == 0 && mark &&
-           strcmp(mark, SPACE_MARK) == 0 && !flag(pre, "split", true);
-}
-
-static uint64_t pair_key(int32_t left, int32_t right) {
-    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-}
-
-static int compare_keys(const void *a, const void *b) {
-    const uint64_t *x = a, *y = b;
-    return *x < *y ? -1 : *x > *y;
-}
-
-/* Is the text a run of spaces? */
-static bool is_spaces(const char *text) {
-    while (strncmp(text, SPACE_MARK, strlen(SPACE_MARK)) == 0)
-        text += strlen(SPACE_MARK);
-    return *text == '\0';
-}
-
-/* Give the token of each merge its place, the first one, as the score. Runs of spaces may have
- * several: longer ones come first, so that either way a run grows from the left. */
-static enum llmq_status score_merges(struct export *e, uint64_t *pairs, int64_t *places,
-                                     llmq_error *err) {
-    const struct json *merges = json_get(json_get(e->json, "model"), "merges");
-    int32_t last = -1;
-    size_t left = 0, i = 0;
-    char *text = NULL;
-    *places = 0;
-    for (const struct json *m = json_first(merges); m; m = json_next(m)) {
-        if (!read_merge(m, &text, &left))
-            return error_memory(err, "merges");
-        const size_t len = strlen(text) - 1; /* without the space between */
-        const int32_t a = find_token(e, text, left);
-        const int32_t b = find_token(e, text + left + 1, len - left);
-        memmove(text + left, text + left + 1, len - left + 1);
-        const int32_t id = find_token(e, text, len);
-        free(text);
-        const bool again = id >= 0 && id != last && e->scores[id] < 0.0f;
-        if (a < 0 || b < 0 || id < 0 || (again && !is_spaces(e->texts[id])))
-            return error_set(err, LLMQ_E_UNSUPPORTED,
-                             "tokenizer.json: merge %zu: scores cannot express this order of "
-                             "merges",
-                             i);
-        if (id != last && !again)
-            e->scores[id] = -(float)++*places;
-        last = id;
-        pairs[i++] = pair_key(a, b);
-    }
-    return LLMQ_OK;
-}
-
-/* A token may come from any two tokens that make it, so each such pair has to be a merge. */
-static enum llmq_status check_merges(const struct export *e, const uint64_t *pairs, size_t count,
-                                     llmq_error *err) {
-    for (int64_t id = 0; id < e->count; id++) {
-        const char *text = e->texts[id];
-        const size_t len = strlen(text);
-        for (size_t cut = 1; e->kinds[id] == TOKEN_NORMAL && cut < len; cut++) {
-            if (((unsigned char)text[cut] & 0xC0) == 0x80) /* within a character */
-                continue;
-            const int32_t a = find_token(e, text, cut), b = find_token(e, text + cut, len - cut);
-            const uint64_t key = pair_key(a, b);
-            if (a < 0 || b < 0 || bsearch(&key, pairs, count, sizeof *pairs, compare_keys))
-                continue;
-            return error_set(err, LLMQ_E_UNSUPPORTED,
-                             "tokenizer.json: '%.60s' and '%.60s' make a token but are no merge, "
-                             "which GGUF files cannot express",
-                             e->texts[a], e->texts[b]);
-        }
-    }
-    return LLMQ_OK;
-}
-
-static enum llmq_status make_scores(struct export *e, llmq_error *err) {
-    const size_t count = json_count(json_get(json_get(e->json, "model"), "merges"));
-    enum llmq_status status = LLMQ_OK;
-    int64_t places = 0;
-    uint64_t *pairs = calloc(count ? count : 1, sizeof *pairs);
-    e->scores = calloc((size_t)e->count, sizeof *e->scores);
-    if (!pairs || !e->scores)
-        LLMQ_TRY(error_memory(err, "merges"));
-    LLMQ_TRY(score_merges(e, pairs, &places, err));
-    if (count > 0)
-        qsort(pairs, count, sizeof *pairs, compare_keys);
-    LLMQ_TRY(check_merges(e, pairs, count, err));
-    for (int64_t i = 0; i < e->count; i++) /* characters, which no merge makes, come last */
-        if (e->kinds[i] == TOKEN_NORMAL && e->scores[i] >= 0.0f)
-            e->scores[i] = -(float)(places + 1);
-
-cleanup:
-    free(pairs);
-    return status;
-}
-
-/* <0x41> */
-static bool is_byte_token(const char *text) {
-    return strlen(text) == 6 && memcmp(text, "<0x", 3) == 0 &&
-           strspn(text + 3, "0123456789ABCDEF") == 2 && text[5] == '>';
-}
-
-static enum llmq_status put_sentencepiece(struct export *e, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    bool prefix = false;
-    const int32_t unknown = find_string(e, json_get(json_get(e->json, "model"), "unk_token"));
-    if (!is_sentencepiece(e, &prefix))
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "tokenizer.json: expected spaces marked as SentencePiece does, found "
-                         "another normalizer or pre-tokenizer");
-    for (int64_t i = 0; i < e->count; i++)
-        if (is_byte_token(e->texts[i]))
-            e->kinds[i] = TOKEN_BYTE;
-    if (unknown >= 0)
-        e->kinds[unknown] = TOKEN_UNKNOWN;
-    LLMQ_TRY(make_scores(e, err));
-    gguf_put_string(e->out, "tokenizer.ggml.model", "llama");
-    gguf_put_string(e->out, "tokenizer.ggml.pre", "default");
-    gguf_put_f32s(e->out, "tokenizer.ggml.scores", e->scores, (size_t)e->count);
-    gguf_put_bool(e->out, "tokenizer.ggml.add_space_prefix", prefix);
-    if (unknown >= 0)
-        gguf_put_u32(e->out, "tokenizer.ggml.unknown_token_id", (uint32_t)unknown);
-
-cleanup:
-    return status;
-}
-
 /* --- special tokens --------------------------------------------------------------------------- */
 
 /* Under "<name>_token" of tokenizer_config.json, else "<name>_token_id" of config.json (the first
  * of a list); -1: there is none. */
-static int32_t special_token(const struct export *e, const char *name) {
+static int32_t special_token(const struct gguf_tokenizer *e, const char *name) {
     char key[32];
     int64_t id = -1;
     (void)snprintf(key, sizeof key, "%s_token", name);
-    const int32_t named = find_string(e, json_get(e->settings, key));
+    const int32_t named = gguf_token_named(e, json_get(e->settings, key));
     if (named >= 0)
         return named;
     (void)snprintf(key, sizeof key, "%s_token_id", name);
@@ -464,7 +272,7 @@ static void put_token(struct gguf_metadata *out, const char *key, int32_t id) {
 
 /* What the post-processor puts around a text: at most one token on either side, else
  * LLMQ_E_UNSUPPORTED. -1: none. */
-static enum llmq_status find_frame(const struct export *e, int32_t *first, int32_t *last,
+static enum llmq_status find_frame(const struct gguf_tokenizer *e, int32_t *first, int32_t *last,
                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct id_list plain = {0}, framed = {0};
@@ -489,7 +297,7 @@ cleanup:
     return status;
 }
 
-static enum llmq_status put_special(struct export *e, llmq_error *err) {
+static enum llmq_status put_special(struct gguf_tokenizer *e, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     int32_t first = -1, last = -1, eos = special_token(e, "eos");
     LLMQ_TRY(find_frame(e, &first, &last, err));
@@ -520,7 +328,8 @@ static const char *find_template(const struct json *value) {
 }
 
 /* chat_template.jinja comes before what tokenizer_config.json says. */
-static enum llmq_status put_template(const struct export *e, const char *dir, llmq_error *err) {
+static enum llmq_status put_template(const struct gguf_tokenizer *e, const char *dir,
+                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char *text = NULL, *path = path_join(dir, "chat_template.jinja", err);
     size_t len = 0;
@@ -540,12 +349,12 @@ cleanup:
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-static enum llmq_status put_tokenizer(struct export *e, llmq_error *err) {
+static enum llmq_status put_tokenizer(struct gguf_tokenizer *e, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const bool fallback = flag(json_get(e->json, "model"), "byte_fallback", false);
+    const bool fallback = gguf_flag(json_get(e->json, "model"), "byte_fallback", false);
     LLMQ_TRY(list_tokens(e, err));
     mark_added(e);
-    LLMQ_TRY((fallback ? put_sentencepiece : put_byte_level)(e, err));
+    LLMQ_TRY((fallback ? gguf_sentencepiece_put : put_byte_level)(e, err));
     gguf_put_strings(e->out, "tokenizer.ggml.tokens", e->texts, (size_t)e->count);
     gguf_put_i32s(e->out, "tokenizer.ggml.token_type", e->kinds, (size_t)e->count);
     LLMQ_TRY(put_special(e, err));
@@ -554,7 +363,7 @@ cleanup:
     return status;
 }
 
-static enum llmq_status open_files(struct export *e, const char *dir, const char *path,
+static enum llmq_status open_files(struct gguf_tokenizer *e, const char *dir, const char *path,
                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char *settings = path_join(dir, "tokenizer_config.json", err);
@@ -570,7 +379,7 @@ cleanup:
     return status;
 }
 
-static void export_free(struct export *e) {
+static void export_free(struct gguf_tokenizer *e) {
     tokenizer_free(&e->tokenizer);
     json_free(&e->json);
     json_free(&e->settings);
@@ -584,7 +393,7 @@ static void export_free(struct export *e) {
 enum llmq_status gguf_tokenizer_put(const char *dir, int64_t vocab, const struct json *config,
                                     struct gguf_metadata *metadata, bool *found, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct export e = {.config = config, .count = vocab, .out = metadata};
+    struct gguf_tokenizer e = {.config = config, .count = vocab, .out = metadata};
     char *path = path_join(dir, "tokenizer.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
