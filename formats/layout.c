@@ -7,8 +7,9 @@
 #include "base/strbuf.h"
 #include "formats/auto_round.h"
 
-static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2, &layout_awq,
-                                               &layout_compressed_tensors, &layout_onnx};
+static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2,
+                                               &layout_awq,  &layout_compressed_tensors,
+                                               &layout_gguf, &layout_onnx};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
 const struct layout *layout_at(int index) {

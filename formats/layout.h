@@ -58,15 +58,23 @@ struct layout_config {
 
 struct st_set; /* formats/safetensors.h */
 
+/* The files that a layout's tensors lie in: model.safetensors or shards, or model.gguf. */
+enum layout_container { LAYOUT_SAFETENSORS, LAYOUT_GGUF };
+
 struct layout {
     const char *name;        /* as --format spells it */
     const char *description; /* one line for --help */
+    enum layout_container container;
 
     /* Can a module of this shape be stored? LLMQ_E_UNSUPPORTED says why not and what would do. */
     enum llmq_status (*accepts)(const struct quant_shape *shape, llmq_error *err);
 
     /* May modules deviate from the config in bits, group size or symmetry? */
     bool overrides;
+
+    /* Do asymmetric modules fit only if their numbers happen to? encode() says so, which is too
+     * late for a run that makes them. */
+    bool asym_if_exact;
 
     /* The dtype that config.json has to name for the widest loading, or NULL: as it was. */
     const char *model_dtype;
@@ -131,6 +139,7 @@ extern const struct layout layout_gptq;               /* v1: stored zeros are z 
 extern const struct layout layout_gptq_v2;            /* stored zeros are z */
 extern const struct layout layout_awq;                /* AutoAWQ GEMM: 4 bits */
 extern const struct layout layout_compressed_tensors; /* pack-quantized: 4 and 8 bits */
+extern const struct layout layout_gguf;               /* blocks of 32: 4 and 8 bits */
 extern const struct layout layout_onnx;               /* MatMulNBits: 2, 4 and 8 bits */
 
 /* The layout for whoever names none: the one that loads most widely. `uniform`: all modules have

@@ -1,5 +1,6 @@
 /* The safetensors container: reading one file or the shards of a model folder, and writing a
- * planned set of shards tensor by tensor.
+ * planned set of shards tensor by tensor. Sets and writers serve the GGUF container too, which
+ * gguf_file.h opens and creates.
  *
  * Strict reading: see the error codes LLMQ_E_ST_* of llmq/error.h, one per rule of the container.
  * Tensors are read with positioned reads into the caller's buffers, so that resident memory is the
@@ -24,7 +25,9 @@ struct st_tensor {
     uint64_t shape[ST_MAX_RANK];
     uint64_t begin; /* absolute offset in its file */
     uint64_t nbytes;
-    int shard; /* index of its file */
+    int shard;      /* index of its file */
+    uint64_t heads; /* 0: rows lie in order. GGUF: the rows of each of so many heads lie with their
+                       halves interleaved; st_read puts them back */
 };
 
 /* The tensors of one file or of a folder of shards. */
@@ -35,8 +38,9 @@ LLMQ_NODISCARD enum llmq_status st_open_file(const char *path, struct st_set **o
                                              llmq_error *err);
 
 /* Open a model folder: model.safetensors, or model.safetensors.index.json and the shards it names
- * (plain names, each present, each tensor exactly where the map says; total_size is not checked).
- * LLMQ_E_NOT_FOUND when the folder holds neither; the message says what it holds instead. */
+ * (plain names, each present, each tensor exactly where the map says; total_size is not checked),
+ * or model.gguf. LLMQ_E_NOT_FOUND when the folder holds none; the message says what it holds
+ * instead. */
 LLMQ_NODISCARD enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err);
 
 /* Open every *.safetensors file of a folder, whatever its index says: for a folder that st_open_dir

@@ -1,4 +1,4 @@
-/* Reading the shards of a model folder: model.safetensors, or the index and what it names.
+/* Reading a model folder: model.safetensors, or the index and the shards it names, or model.gguf.
  *
  * The index is a claim, the shards' headers are the fact. Both are brought into name order and
  * walked together; every difference is refused, because a loader that trusts the index would see
@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json.h"
+#include "formats/gguf_file.h"
 
 struct claim {
     const char *tensor; /* both owned by the index document */
@@ -223,8 +224,8 @@ static enum llmq_status nothing_found(const char *dir, llmq_error *err) {
         if (broken)
             hint = "complete the download of the model";
         else if (!hint)
-            hint =
-                "llmq reads " ST_SINGLE_FILE " and indexed shards: convert or rename the weights";
+            hint = "llmq reads " ST_SINGLE_FILE ", indexed shards, and " GGUF_FILE_NAME
+                   ": convert or rename the weights";
     }
     if (shown > SHOWN_NAMES)
         strbuf_printf(&found, " and %zu more", shown - SHOWN_NAMES);
@@ -247,16 +248,20 @@ enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *e
     *out = NULL;
     char *single = path_join(dir, ST_SINGLE_FILE, err);
     char *index = single ? path_join(dir, ST_INDEX_FILE, err) : NULL;
-    if (!index)
+    char *gguf = index ? path_join(dir, GGUF_FILE_NAME, err) : NULL;
+    if (!gguf)
         status = LLMQ_E_MEMORY;
     else if (path_is_file(single))
         status = st_open_file(single, out, err);
     else if (path_is_file(index))
         status = open_indexed(dir, index, out, err);
+    else if (path_is_file(gguf))
+        status = gguf_open_file(gguf, out, err);
     else
         status = nothing_found(dir, err);
     free(single);
     free(index);
+    free(gguf);
     return status;
 }
 

@@ -55,6 +55,9 @@ const struct st_tensor *st_table_find(const struct st_table *t, const char *name
 
 void st_table_free(struct st_table *t);
 
+/* Where byte `offset` of a tensor lies in its file; *nbytes shrinks to what lies together there. */
+uint64_t st_locate(const struct st_tensor *t, uint64_t offset, size_t *nbytes);
+
 /* Bytes of a tensor from its dtype and shape: LLMQ_E_ST_OVERFLOW or LLMQ_E_ST_MISALIGNED. The
  * message names neither file nor tensor. */
 LLMQ_NODISCARD enum llmq_status st_tensor_bytes(enum dtype dtype, const uint64_t *shape, int rank,

@@ -75,14 +75,23 @@ enum llmq_status st_set_create(int shards, struct st_set **out, llmq_error *err)
     return LLMQ_OK;
 }
 
+enum llmq_status st_set_open_file(struct st_set *set, const char *path, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(check_regular(path, err));
+    LLMQ_TRY(file_open_read(path, &set->files[set->file_count], err));
+    set->file_count++;
+
+cleanup:
+    return status;
+}
+
 enum llmq_status st_set_add_file(struct st_set *set, const char *path, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct file *f = &set->files[set->file_count];
     char *text = NULL;
     size_t len = 0;
-    LLMQ_TRY(check_regular(path, err));
-    LLMQ_TRY(file_open_read(path, f, err));
-    struct st_header_source source = {.path = f->path, .shard = set->file_count++};
+    LLMQ_TRY(st_set_open_file(set, path, err));
+    struct st_header_source source = {.path = f->path, .shard = set->file_count - 1};
     LLMQ_TRY(read_header(f, &text, &len, err));
     source.text = text;
     source.len = len;
@@ -161,10 +170,18 @@ const char *st_metadata(const struct st_set *set, const char *key) {
 enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, uint64_t offset,
                          size_t nbytes, void *buf, llmq_error *err) {
     assert(offset <= t->nbytes && nbytes <= t->nbytes - offset);
-    enum llmq_status status =
-        file_pread(&set->files[t->shard], buf, nbytes, t->begin + offset, err);
-    if (status != LLMQ_OK)
-        return error_prefix(err, status, "tensor '%.200s'", t->name);
+    unsigned char *to = buf;
+    size_t part = 0;
+    do {
+        part = nbytes;
+        const uint64_t from = st_locate(t, offset, &part);
+        enum llmq_status status = file_pread(&set->files[t->shard], to, part, from, err);
+        if (status != LLMQ_OK)
+            return error_prefix(err, status, "tensor '%.200s'", t->name);
+        offset += part;
+        to += part;
+        nbytes -= part;
+    } while (nbytes > 0);
     return LLMQ_OK;
 }
 

@@ -99,6 +99,19 @@ const struct st_tensor *st_table_find(const struct st_table *t, const char *name
     return found ? *found : NULL;
 }
 
+/* Within a head of d rows, row h d/2 + i (h 0 or 1) lies as row 2i + h. */
+uint64_t st_locate(const struct st_tensor *t, uint64_t offset, size_t *nbytes) {
+    if (t->heads == 0)
+        return t->begin + offset;
+    const uint64_t row_bytes = t->nbytes / t->shape[0], head_rows = t->shape[0] / t->heads;
+    const uint64_t row = offset / row_bytes, at = offset % row_bytes;
+    const uint64_t in_head = row % head_rows, half = head_rows / 2;
+    const uint64_t stored = row - in_head + 2 * (in_head % half) + in_head / half;
+    if (*nbytes > row_bytes - at)
+        *nbytes = (size_t)(row_bytes - at);
+    return t->begin + stored * row_bytes + at;
+}
+
 void st_table_free(struct st_table *t) {
     for (size_t i = 0; i < t->string_count; i++)
         free(t->strings[i]);

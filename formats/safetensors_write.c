@@ -15,17 +15,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/json_scan.h"
-#include "formats/safetensors_private.h"
-
-struct st_writer {
-    char *dir;
-    struct st_table table; /* by shard, then offset */
-    struct file *files;    /* file_count are open */
-    int shard_count, file_count;
-    bool *put; /* per tensor of the table */
-    bool reopened;
-    uint64_t data_bytes;
-};
+#include "formats/safetensors_set.h"
 
 void st_shard_name(int index, int total, char out[ST_MAX_SHARD_NAME]) {
     if (total == 1)
@@ -120,10 +110,7 @@ static enum llmq_status plan(struct st_writer *w, const struct st_spec *specs, s
         LLMQ_TRY(error_set(err, LLMQ_E_ST_DUPLICATE_TENSOR,
                            "tensor '%.200s': expected it once in the plan, found it twice",
                            duplicate->name));
-    w->put = calloc(count ? count : 1, sizeof *w->put);
-    w->files = calloc((size_t)w->shard_count, sizeof *w->files);
-    if (!w->put || !w->files)
-        LLMQ_TRY(error_memory(err, "a safetensors writer"));
+    LLMQ_TRY(st_writer_make_room(w, err));
 
 cleanup:
     return status;
@@ -131,35 +118,31 @@ cleanup:
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-static enum llmq_status create_shard(struct file *f, const char *path, const struct strbuf *header,
-                                     uint64_t data_bytes, llmq_error *err) {
-    const uint64_t length = header->len;
+static enum llmq_status create_file(struct file *f, const char *path, const struct strbuf *head,
+                                    uint64_t data_bytes, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(file_create(path, ST_LENGTH_BYTES + length + data_bytes, f, err));
-    LLMQ_TRY(file_pwrite(f, &length, sizeof length, 0, err));
-    LLMQ_TRY(file_pwrite(f, header->data, header->len, ST_LENGTH_BYTES, err));
+    LLMQ_TRY(file_create(path, head->len + data_bytes, f, err));
+    LLMQ_TRY(file_pwrite(f, head->data, head->len, 0, err));
 
 cleanup:
     return status;
 }
 
-static enum llmq_status reopen_shard(struct file *f, const char *path, const struct strbuf *header,
-                                     uint64_t data_bytes, llmq_error *err) {
+static enum llmq_status reopen_file(struct file *f, const char *path, const struct strbuf *head,
+                                    uint64_t data_bytes, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const uint64_t length = header->len, size = ST_LENGTH_BYTES + length + data_bytes;
-    uint64_t found_length = 0;
+    const uint64_t size = head->len + data_bytes;
     char *found = NULL;
     LLMQ_TRY(file_open_update(path, f, err));
     if (f->size != size)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: expected a file of %" PRIu64 " bytes, found %" PRIu64, path, size,
                            f->size));
-    found = malloc(header->len);
+    found = malloc(head->len);
     if (!found)
-        LLMQ_TRY(error_memory(err, "a safetensors header"));
-    LLMQ_TRY(file_pread(f, &found_length, sizeof found_length, 0, err));
-    LLMQ_TRY(file_pread(f, found, header->len, ST_LENGTH_BYTES, err));
-    if (found_length != length || memcmp(found, header->data, header->len) != 0)
+        LLMQ_TRY(error_memory(err, "a file's header"));
+    LLMQ_TRY(file_pread(f, found, head->len, 0, err));
+    if (memcmp(found, head->data, head->len) != 0)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "%s: expected the header of this plan, found another one", path));
 
@@ -168,39 +151,51 @@ cleanup:
     return status;
 }
 
+enum llmq_status st_writer_add_file(struct st_writer *w, const char *name,
+                                    const struct strbuf *head, uint64_t data_bytes,
+                                    llmq_error *err) {
+    if (!strbuf_ok(head))
+        return error_memory(err, "a file's header");
+    char *path = path_join(w->dir, name, err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    struct file *f = &w->files[w->file_count++]; /* counted also when opening fails half-way */
+    enum llmq_status status =
+        (w->reopened ? reopen_file : create_file)(f, path, head, data_bytes, err);
+    free(path);
+    return status;
+}
+
 /* Open the shard that starts at tensor `first`; *next is the first tensor of the following one.
  * Offsets become absolute. */
 static enum llmq_status open_shard(struct st_writer *w, int shard, size_t first, size_t *next,
                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct strbuf header = {0};
+    struct strbuf head = {0};
     struct st_tensor *tensors = w->table.tensors + first;
     size_t count = 0;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, length = 0;
     char name[ST_MAX_SHARD_NAME];
     st_shard_name(shard, w->shard_count, name);
-    char *path = path_join(w->dir, name, err);
-    if (!path)
-        LLMQ_TRY(LLMQ_E_MEMORY);
     while (first + count < w->table.count && tensors[count].shard == shard)
         bytes += tensors[count++].nbytes;
-    st_header_format(tensors, count, &header);
-    if (!strbuf_ok(&header))
+    strbuf_append(&head, (const char *)&length, sizeof length);
+    st_header_format(tensors, count, &head);
+    if (!strbuf_ok(&head))
         LLMQ_TRY(error_memory(err, "a safetensors header"));
-    if (header.len > ST_MAX_HEADER)
+    length = head.len - sizeof length;
+    memcpy(head.data, &length, sizeof length);
+    if (length > ST_MAX_HEADER)
         LLMQ_TRY(error_set(err, LLMQ_E_UNSUPPORTED,
-                           "%s: expected a header of at most %u bytes, planned %zu", path,
-                           ST_MAX_HEADER, header.len));
-    w->file_count++; /* also when opening fails half-way: closing is safe in any state */
-    LLMQ_TRY(
-        (w->reopened ? reopen_shard : create_shard)(&w->files[shard], path, &header, bytes, err));
+                           "%s/%s: expected a header of at most %u bytes, planned %" PRIu64, w->dir,
+                           name, ST_MAX_HEADER, length));
+    LLMQ_TRY(st_writer_add_file(w, name, &head, bytes, err));
     for (size_t i = 0; i < count; i++)
-        tensors[i].begin += ST_LENGTH_BYTES + header.len;
+        tensors[i].begin += head.len;
     *next = first + count;
 
 cleanup:
-    strbuf_free(&header);
-    free(path);
+    strbuf_free(&head);
     return status;
 }
 
@@ -234,6 +229,25 @@ cleanup:
 
 /* --- the interface ---------------------------------------------------------------------------- */
 
+enum llmq_status st_writer_alloc(const char *dir, bool reopen, struct st_writer **out,
+                                 llmq_error *err) {
+    struct st_writer *w = calloc(1, sizeof *w);
+    *out = w;
+    if (w)
+        w->dir = strdup(dir);
+    if (!w || !w->dir)
+        return error_memory(err, "a writer");
+    w->reopened = reopen;
+    w->shard_count = 1;
+    return LLMQ_OK;
+}
+
+enum llmq_status st_writer_make_room(struct st_writer *w, llmq_error *err) {
+    w->put = calloc(w->table.count ? w->table.count : 1, sizeof *w->put);
+    w->files = calloc((size_t)w->shard_count, sizeof *w->files);
+    return w->put && w->files ? LLMQ_OK : error_memory(err, "a writer");
+}
+
 /* What create and reopen share. */
 struct request {
     const char *dir;
@@ -246,15 +260,10 @@ struct request {
 static enum llmq_status open_writer(const struct request *r, struct st_writer **out,
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    struct st_writer *w = NULL;
     size_t next = 0;
     *out = NULL;
-    struct st_writer *w = calloc(1, sizeof *w);
-    if (!w)
-        return error_memory(err, "a safetensors writer");
-    w->reopened = r->reopen;
-    w->dir = strdup(r->dir);
-    if (!w->dir)
-        LLMQ_TRY(error_memory(err, "a safetensors writer"));
+    LLMQ_TRY(st_writer_alloc(r->dir, r->reopen, &w, err));
     LLMQ_TRY(plan(w, r->specs, r->count, r->limit, err));
     for (int shard = 0; shard < w->shard_count; shard++)
         LLMQ_TRY(open_shard(w, shard, next, &next, err));
@@ -292,10 +301,22 @@ enum llmq_status st_writer_put_part(struct st_writer *w, const char *name, uint6
                          "%s: tensor '%.200s': expected at most %" PRIu64
                          " bytes from byte %" PRIu64 " on, found %zu",
                          file->path, name, t->nbytes, offset, nbytes);
-    enum llmq_status status = file_pwrite(file, data, nbytes, t->begin + offset, err);
-    if (status == LLMQ_OK && offset + nbytes == t->nbytes)
+    const bool last = offset + nbytes == t->nbytes;
+    const unsigned char *from = data;
+    size_t part = 0;
+    do {
+        part = nbytes;
+        const uint64_t to = st_locate(t, offset, &part);
+        enum llmq_status status = file_pwrite(file, from, part, to, err);
+        if (status != LLMQ_OK)
+            return status;
+        offset += part;
+        from += part;
+        nbytes -= part;
+    } while (nbytes > 0);
+    if (last)
         w->put[t - w->table.tensors] = true;
-    return status;
+    return LLMQ_OK;
 }
 
 enum llmq_status st_writer_put(struct st_writer *w, const char *name, const void *data,

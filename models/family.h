@@ -73,6 +73,9 @@ struct family {
 
     enum window_rule window;
     struct family_defaults defaults;
+
+    /* What GGUF files call the architecture (formats/gguf_file.h), NULL: no such files. */
+    const char *gguf;
 };
 
 /* The family of a model_type, or NULL. family_at iterates: NULL past the end. */

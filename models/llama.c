@@ -7,6 +7,7 @@ const struct family family_llama = {
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_IF_MLP),
     .window = WINDOW_NEVER,
+    .gguf = "llama",
     .defaults =
         {
             .vocab_size = 32000,

@@ -8,6 +8,7 @@ const struct family family_mistral = {
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_NEVER, BIAS_NEVER, BIAS_NEVER),
     .window = WINDOW_VALUE,
+    .gguf = "llama",
     .defaults =
         {
             .vocab_size = 32000,

@@ -22,6 +22,7 @@ const struct family family_qwen2 = {
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_ALWAYS, BIAS_NEVER, BIAS_NEVER),
     .window = WINDOW_SWITCHED,
+    .gguf = "qwen2",
     .defaults = {QWEN_DEFAULTS},
 };
 
@@ -33,5 +34,6 @@ const struct family family_qwen3 = {
     .k_norm = "self_attn.k_norm.weight",
     LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_NEVER),
     .window = WINDOW_SWITCHED,
+    .gguf = "qwen3",
     .defaults = {QWEN_DEFAULTS, .head_dim = 128},
 };

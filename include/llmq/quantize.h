@@ -41,10 +41,11 @@ typedef struct llmq_correct {
 
 typedef struct llmq_quantize_options {
     enum llmq_method method;
-    const char *model;   /* folder or name, see llmq_model_resolve */
-    const char *out;     /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
-    const char *format;  /* "gptq", "gptq_v2", "awq", "compressed-tensors", "onnx". NULL: "awq"
-                            for asymmetric codes of 4 bits in groups of one size, else "gptq" */
+    const char *model; /* folder or name, see llmq_model_resolve */
+    const char *out;   /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
+    const char
+        *format;         /* "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", "onnx". NULL:
+                            "awq" for asymmetric codes of 4 bits in groups of one size, else "gptq" */
     int bits;            /* 2, 3, 4, 8 */
     int64_t group;       /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */

@@ -14,8 +14,9 @@ struct convert_args {
 };
 
 static const struct choice formats[] = {
-    {"gptq", 0}, {"gptq_v2", 1}, {"awq", 2}, {"compressed-tensors", 3}, {"onnx", 4}, {"f16", 5},
-    {"bf16", 6}, {"f32", 7},     {NULL, 0},
+    {"gptq", 0}, {"gptq_v2", 1}, {"awq", 2}, {"compressed-tensors", 3},
+    {"gguf", 4}, {"onnx", 5},    {"f16", 6}, {"bf16", 7},
+    {"f32", 8},  {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct convert_args, options.name)
@@ -31,7 +32,7 @@ static const struct option convert_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct convert_args, format),
-     .value = "gptq|gptq_v2|awq|compressed-tensors|onnx|f16|bf16|f32",
+     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|f16|bf16|f32",
      .help = "layout to convert to, without loss or not at all; f16, bf16 and f32 dequantize",
      .choices = formats,
      .required = true},

@@ -30,6 +30,7 @@ enum format {
     FORMAT_GPTQ_V2,
     FORMAT_AWQ,
     FORMAT_CT,
+    FORMAT_GGUF,
     FORMAT_ONNX
 };
 
@@ -70,7 +71,7 @@ static const struct choice scale_kinds[] = {
 static const struct choice formats[] = {
     {"gptq", FORMAT_GPTQ}, {"gptq_v2", FORMAT_GPTQ_V2},
     {"awq", FORMAT_AWQ},   {"compressed-tensors", FORMAT_CT},
-    {"onnx", FORMAT_ONNX}, {NULL, 0},
+    {"gguf", FORMAT_GGUF}, {"onnx", FORMAT_ONNX}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
@@ -93,9 +94,10 @@ static const struct option grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value = "gptq|gptq_v2|awq|compressed-tensors|onnx",
+     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx",
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
-             "awq holds 4 bits, compressed-tensors 4 and 8, onnx 2, 4 and 8",
+             "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
+             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8",
      .absent = "gptq; with --asym and 4 bits awq",
      .choices = formats},
     {.name = "bits",

@@ -27,6 +27,11 @@ static float llama3_frequency(const struct rope_config *r, float frequency) {
     return (float)((1.0 - smooth) * (double)frequency / r->factor + smooth * (double)frequency);
 }
 
+float rope_llama3_divisor(const struct model_config *c, int64_t i) {
+    const float frequency = base_frequency(c->rope.theta, i, c->head_dim);
+    return frequency / llama3_frequency(&c->rope, frequency);
+}
+
 /* YaRN: the dimension that turns `rotations` times within the original context (Peng et al.,
  * arXiv:2309.00071, section 3.2). */
 static double yarn_dimension(const struct rope_config *r, int64_t head_dim, double rotations) {

@@ -21,6 +21,9 @@ LLMQ_NODISCARD enum llmq_status rope_table_prepare(const struct model_config *c,
                                                    struct rope_table *table, llmq_error *err);
 void rope_table_free(struct rope_table *table);
 
+/* What Llama 3 scaling divides frequency i by (config's rope type ROPE_LLAMA3). */
+float rope_llama3_divisor(const struct model_config *c, int64_t i);
+
 /* Rotate one head vector x [head_dim] at `position`: the halves form the pairs (x[i],
  * x[i + head_dim/2]), the layout of Hugging Face checkpoints. */
 void rope_rotate(const struct rope_table *table, int64_t position, int64_t head_dim, float *x);

@@ -239,6 +239,7 @@ enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
         settle_symmetry(&c->plan);
         settle_config(c);
         LLMQ_TRY(plan_check_modules(&c->plan, err));
+        LLMQ_TRY(plan_container(&c->model, &c->plan, err));
     }
     for (size_t i = 0; i < st_count(c->model.tensors); i++)
         LLMQ_TRY(add_tensor(c, st_at(c->model.tensors, i), err));

@@ -24,7 +24,7 @@ struct subject {
 };
 
 static uint64_t element_count(const struct st_tensor *t) {
-    return t->nbytes * 8 / dtype_bits(t->dtype);
+    return t->nbytes * 8 / dtype_bits(t->dtype) * dtype_block(t->dtype);
 }
 
 static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_inspect_report *r,
@@ -39,7 +39,9 @@ static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_
     }
     *quantized_bytes += t->nbytes;
     if (suffix == 0) { /* the packed codes: 32 / bits weights to a word */
-        int64_t weights = (int64_t)(t->nbytes * 8) / s->layout_config.bits;
+        int64_t weights = dtype_block(t->dtype) > 1
+                              ? (int64_t)elements
+                              : (int64_t)(t->nbytes * 8) / s->layout_config.bits;
         r->quantized_modules++;
         r->quantized_parameters += weights;
         r->parameters += weights;

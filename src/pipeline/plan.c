@@ -59,12 +59,27 @@ enum llmq_status plan_add_spec(struct plan *p, const char *name, const struct st
 enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error *err) {
     struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
     memcpy(spec.shape, t->shape, sizeof spec.shape);
-    enum llmq_status status = list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err);
-    return status == LLMQ_OK ? plan_add_spec(p, t->name, &spec, err) : status;
+    if (p->gguf && gguf_export_drops(p->gguf, t))
+        return plan_drop(p, t, err);
+    enum llmq_status status = LLMQ_OK;
+    if (p->gguf) {
+        LLMQ_TRY(gguf_export_check(t, err));
+        spec.dtype = gguf_export_dtype(t);
+    }
+    LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
+    LLMQ_TRY(plan_add_spec(p, t->name, &spec, err));
+cleanup:
+    return status;
 }
 
 enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t, llmq_error *err) {
     return list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
+}
+
+enum llmq_status plan_container(const struct model *m, struct plan *p, llmq_error *err) {
+    if (!p->layout || p->layout->container != LAYOUT_GGUF)
+        return LLMQ_OK;
+    return gguf_export_create(m, &p->layout_config, &p->gguf, err);
 }
 
 enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
@@ -300,6 +315,13 @@ static enum llmq_status choose_layout(const llmq_quantize_options *o, struct pla
         o->format ? layout_find(o->format) : layout_default(o->bits, o->sym, !o->group_auto_fit);
     if (!p->layout)
         return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", o->format);
+    if (!o->sym && p->layout->asym_if_exact) {
+        error_set(err, LLMQ_E_UNSUPPORTED,
+                  "--asym: %s files hold asymmetric codes only where they happen to be exact",
+                  p->layout->name);
+        error_hint(err, "quantize with --sym, or choose --format %s", layout_awq.name);
+        return LLMQ_E_UNSUPPORTED;
+    }
     p->layout_config = (struct layout_config){
         .bits = o->bits,
         .group = o->group,
@@ -323,6 +345,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
         out->layout_config.group = out->modules[0].shape.group;
     LLMQ_TRY(check_groups(m, out, options->group, err));
     LLMQ_TRY(plan_check_modules(out, err));
+    LLMQ_TRY(plan_container(m, out, err));
     LLMQ_TRY(add_tensors(m, out, err));
     out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
@@ -349,5 +372,6 @@ void plan_free(struct plan *p) {
     free_names(p->kept, p->kept_count);
     free_names(p->dropped, p->dropped_count);
     free_names(p->plain, p->plain_count);
+    gguf_export_free(&p->gguf);
     *p = (struct plan){0};
 }

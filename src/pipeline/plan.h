@@ -11,6 +11,7 @@
 #include "formats/safetensors.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
+#include "pipeline/gguf_export.h"
 
 struct plan_module {
     int64_t block;
@@ -23,6 +24,7 @@ struct plan {
     const struct layout *layout; /* NULL: linears become plain tensors of plain_dtype */
     enum dtype plain_dtype;
     struct layout_config layout_config;
+    struct gguf_export *gguf;    /* NULL unless the layout lies in a GGUF file */
     struct plan_module *modules; /* in the order of the data flow */
     int64_t module_count;
     struct st_spec *specs; /* tensors of the result, in file order */
@@ -49,12 +51,17 @@ LLMQ_NODISCARD enum llmq_status plan_create(const struct model *m,
                                             llmq_error *err);
 void plan_free(struct plan *p); /* accepts a zeroed struct */
 
+/* Describe the model for the container of the layout, if it wants that; before the first plan_keep.
+ * LLMQ_E_UNSUPPORTED: it has no equal there. */
+LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, struct plan *p,
+                                               llmq_error *err);
+
 /* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */
 LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err);
 
 /* The steps of listing a result's tensors, in file order: a tensor (the plan owns a copy of the
- * name), the packed tensors of a module, a tensor of the source that is copied, one that is left
- * out. */
+ * name), the packed tensors of a module, a tensor of the source that is copied (or left out where
+ * the container has no use for it), one that is left out. */
 LLMQ_NODISCARD enum llmq_status plan_add_spec(struct plan *p, const char *name,
                                               const struct st_spec *spec, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status plan_add_packed(struct plan *p, const struct plan_module *module,

@@ -237,6 +237,8 @@ static void log_plan(const struct run *run) {
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
+    if (run->plan.gguf && gguf_export_caveat(run->plan.gguf))
+        log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
 }
 
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
@@ -277,11 +279,11 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     if (resume) {
         LLMQ_TRY(
             journal_resume(dir, fingerprint(run), &run->blocks, run->report, &run->journal, err));
-        LLMQ_TRY(st_writer_reopen(dir, p->specs, p->spec_count, run->options->shard_limit,
-                                  &run->writer, err));
+        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, true, &run->writer,
+                                    err));
     } else {
-        LLMQ_TRY(st_writer_create(dir, p->specs, p->spec_count, run->options->shard_limit,
-                                  &run->writer, err));
+        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, false, &run->writer,
+                                    err));
         LLMQ_TRY(output_write_config(&run->output, run->model.dir, p, err));
         LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
     }

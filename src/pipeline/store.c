@@ -38,6 +38,20 @@ cleanup:
     return status;
 }
 
+/* Store a tensor, a vector, as float32. */
+static enum llmq_status widen_tensor(const struct st_set *from, const struct st_tensor *t,
+                                     struct st_writer *writer, llmq_error *err) {
+    const size_t bytes = (size_t)t->shape[0] * sizeof(float);
+    float *values = malloc(bytes ? bytes : 1);
+    if (!values)
+        return error_memory(err, t->name);
+    enum llmq_status status = st_read_f32(from, t, values, err);
+    if (status == LLMQ_OK)
+        status = st_writer_put(writer, t->name, values, bytes, err);
+    free(values);
+    return status;
+}
+
 static enum llmq_status copy_tensor(const struct st_set *from, const struct st_tensor *t,
                                     struct st_writer *writer, void *buffer, const llmq_context *ctx,
                                     llmq_error *err) {
@@ -62,8 +76,12 @@ enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
     void *buffer = malloc(COPY_BYTES);
     if (!buffer)
         return error_memory(err, "a copy buffer");
-    for (size_t i = 0; status == LLMQ_OK && i < plan->kept_count; i++)
-        status = copy_tensor(from, st_find(from, plan->kept[i]), writer, buffer, ctx, err);
+    for (size_t i = 0; status == LLMQ_OK && i < plan->kept_count; i++) {
+        const struct st_tensor *t = st_find(from, plan->kept[i]);
+        bool widen = plan->gguf && gguf_export_dtype(t) != t->dtype;
+        status = widen ? widen_tensor(from, t, writer, err)
+                       : copy_tensor(from, t, writer, buffer, ctx, err);
+    }
     free(buffer);
     return status;
 }

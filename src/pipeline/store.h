@@ -13,7 +13,8 @@ LLMQ_NODISCARD enum llmq_status store_module(const struct layout *layout,
                                              const struct qlinear *q, struct st_writer *writer,
                                              llmq_error *err);
 
-/* Copy the tensors the plan keeps through a buffer: embeddings may be larger than a block. */
+/* Copy the tensors the plan keeps through a buffer: embeddings may be larger than a block. Vectors
+ * become float32 where the container wants that. */
 LLMQ_NODISCARD enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
                                            struct st_writer *writer, const llmq_context *ctx,
                                            llmq_error *err);

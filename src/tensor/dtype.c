@@ -9,35 +9,43 @@
 static const struct {
     const char *name;
     unsigned bits;
-} dtypes[DTYPE_COUNT] = {
+    unsigned block;
+} dtypes[DTYPE_ALL_COUNT] = {
     /* clang-format off */
-    [DTYPE_U64]         = {"U64", 64},
-    [DTYPE_I64]         = {"I64", 64},
-    [DTYPE_F64]         = {"F64", 64},
-    [DTYPE_C64]         = {"C64", 64},
-    [DTYPE_F32]         = {"F32", 32},
-    [DTYPE_U32]         = {"U32", 32},
-    [DTYPE_I32]         = {"I32", 32},
-    [DTYPE_BF16]        = {"BF16", 16},
-    [DTYPE_F16]         = {"F16", 16},
-    [DTYPE_U16]         = {"U16", 16},
-    [DTYPE_I16]         = {"I16", 16},
-    [DTYPE_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8},
-    [DTYPE_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
-    [DTYPE_F8_E8M0]     = {"F8_E8M0", 8},
-    [DTYPE_F8_E4M3]     = {"F8_E4M3", 8},
-    [DTYPE_F8_E5M2]     = {"F8_E5M2", 8},
-    [DTYPE_I8]          = {"I8", 8},
-    [DTYPE_U8]          = {"U8", 8},
-    [DTYPE_F6_E3M2]     = {"F6_E3M2", 6},
-    [DTYPE_F6_E2M3]     = {"F6_E2M3", 6},
-    [DTYPE_F4]          = {"F4", 4},
-    [DTYPE_BOOL]        = {"BOOL", 8},
+    [DTYPE_U64]         = {"U64", 64, 1},
+    [DTYPE_I64]         = {"I64", 64, 1},
+    [DTYPE_F64]         = {"F64", 64, 1},
+    [DTYPE_C64]         = {"C64", 64, 1},
+    [DTYPE_F32]         = {"F32", 32, 1},
+    [DTYPE_U32]         = {"U32", 32, 1},
+    [DTYPE_I32]         = {"I32", 32, 1},
+    [DTYPE_BF16]        = {"BF16", 16, 1},
+    [DTYPE_F16]         = {"F16", 16, 1},
+    [DTYPE_U16]         = {"U16", 16, 1},
+    [DTYPE_I16]         = {"I16", 16, 1},
+    [DTYPE_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8, 1},
+    [DTYPE_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8, 1},
+    [DTYPE_F8_E8M0]     = {"F8_E8M0", 8, 1},
+    [DTYPE_F8_E4M3]     = {"F8_E4M3", 8, 1},
+    [DTYPE_F8_E5M2]     = {"F8_E5M2", 8, 1},
+    [DTYPE_I8]          = {"I8", 8, 1},
+    [DTYPE_U8]          = {"U8", 8, 1},
+    [DTYPE_F6_E3M2]     = {"F6_E3M2", 6, 1},
+    [DTYPE_F6_E2M3]     = {"F6_E2M3", 6, 1},
+    [DTYPE_F4]          = {"F4", 4, 1},
+    [DTYPE_BOOL]        = {"BOOL", 8, 1},
+    [DTYPE_Q4_0]        = {"Q4_0", 144, 32},
+    [DTYPE_Q4_1]        = {"Q4_1", 160, 32},
+    [DTYPE_Q8_0]        = {"Q8_0", 272, 32},
     /* clang-format on */
 };
 
 const char *dtype_name(enum dtype t) {
     return dtypes[t].name;
+}
+
+unsigned dtype_block(enum dtype t) {
+    return dtypes[t].block;
 }
 
 unsigned dtype_bits(enum dtype t) {
@@ -60,7 +68,8 @@ bool dtype_is_float(enum dtype t) {
 
 bool dtype_bytes(enum dtype t, uint64_t count, uint64_t *out) {
     uint64_t bits = 0;
-    if (!checked_mul_u64(count, dtypes[t].bits, &bits) || bits % 8 != 0)
+    if (count % dtypes[t].block != 0 ||
+        !checked_mul_u64(count / dtypes[t].block, dtypes[t].bits, &bits) || bits % 8 != 0)
         return false;
     *out = bits / 8;
     return true;

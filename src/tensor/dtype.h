@@ -1,4 +1,4 @@
-/* Element types of safetensors files and conversion between the floating ones. */
+/* Element types of tensor files and conversion between the floating ones. */
 #ifndef LLMQ_TENSOR_DTYPE_H
 #define LLMQ_TENSOR_DTYPE_H
 
@@ -8,7 +8,8 @@
 
 #include "llmq/error.h"
 
-/* In the order in which the reference writer sorts tensors within a file. */
+/* Those of safetensors files in the order in which the reference writer sorts tensors within a file;
+ * then the block types of GGUF files: 32 elements of a row with what they share. */
 enum dtype {
     DTYPE_U64,
     DTYPE_I64,
@@ -32,18 +33,25 @@ enum dtype {
     DTYPE_F6_E2M3,
     DTYPE_F4,
     DTYPE_BOOL,
-    DTYPE_COUNT
+    DTYPE_COUNT, /* of safetensors files */
+    DTYPE_Q4_0 = DTYPE_COUNT,
+    DTYPE_Q4_1,
+    DTYPE_Q8_0,
+    DTYPE_ALL_COUNT
 };
 
-/* Name as written in files, e.g. "BF16". */
+/* Name as written in files, e.g. "BF16". From a name only to a type of safetensors files. */
 const char *dtype_name(enum dtype t);
 bool dtype_from_name(const char *name, size_t len, enum dtype *out);
+
+/* Elements that are stored together (1 unless `t` is a block type), and the bits these take. */
+unsigned dtype_block(enum dtype t);
 unsigned dtype_bits(enum dtype t);
 
 /* F16, BF16, F32 or F64: what a weight may be stored as. */
 bool dtype_is_float(enum dtype t);
 
-/* Bytes of `count` elements; false on overflow or when sub-byte elements do not end on a byte. */
+/* Bytes of `count` elements; false on overflow or when they do not end on a byte or a block. */
 bool dtype_bytes(enum dtype t, uint64_t count, uint64_t *out);
 
 /* --- scalar conversion (round to nearest, ties to even) --------------------------------------- */

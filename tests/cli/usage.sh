@@ -45,7 +45,7 @@ wrong "--force takes no value" "" gptq --force=1
 # Words out of a list.
 wrong "--act-order: 'stattic' is none of none|static|group-aware" "did you mean --act-order static?" \
     gptq --act-order stattic
-wrong "--format: 'gptq-v2' is none of gptq|gptq_v2|awq|compressed-tensors|onnx" "did you mean --format gptq_v2?" \
+wrong "--format: 'gptq-v2' is none of gptq|gptq_v2|awq|compressed-tensors|gguf|onnx" "did you mean --format gptq_v2?" \
     rtn --format gptq-v2
 wrong "--convention: 'llama.cpp' is none of gptq|llamacpp" "did you mean --convention llamacpp?" \
     eval --convention llama.cpp
@@ -95,7 +95,7 @@ wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
 wrong "score needs --ids 1,2,3" "'llmq score --help' explains it" score --model m
 wrong "compare needs --reference R" "'llmq compare --help' explains it" compare --model m
 wrong "inspect needs M" "'llmq inspect --help' explains it" inspect --json
-wrong "convert needs --format gptq|gptq_v2|awq|compressed-tensors|onnx|f16|bf16|f32" "" convert --model m
+wrong "convert needs --format gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|f16|bf16|f32" "" convert --model m
 wrong "convert needs --out DIR" "" convert --model m --format awq
 wrong "--format: 'bf17' is none of" "did you mean --format bf16?" convert --format bf17
 wrong "verify needs M" "'llmq verify --help' explains it" verify --json
