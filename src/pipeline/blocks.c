@@ -157,7 +157,8 @@ cleanup:
 static enum llmq_status quantize_stage(struct run *run, struct block *block, enum block_stage stage,
                                        llmq_error *err) {
     const struct family *family = run->model.config.family;
-    struct quant_options quant = {(enum act_order)run->options->act_order, run->options->damp};
+    struct quant_options quant = {.act_order = (enum act_order)run->options->act_order,
+                                  .damp = run->options->damp};
     struct gptq_factor *factor = NULL;
     const float *H = NULL;
     int64_t k = 0;
