@@ -58,6 +58,8 @@ typedef struct llmq_quantize_options {
     enum llmq_act_order act_order;
     enum llmq_range_search search;
     llmq_correct correct;
+    int descent;   /* passes of coordinate descent over the codes that GPTQ chose */
+    int rounds;    /* of GPTQ and descent again, on the scales found */
     double damp;   /* lambda / mean(diag H) */
     uint64_t seed; /* chooses the windows */
     uint64_t
@@ -73,10 +75,10 @@ typedef struct llmq_quantize_options {
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
 
 /* Set the ingredients of a GPTQ run:
- *                act_order  search    correct
- *     FAST       none       minmax    off      the published method
- *     BALANCED   static     weighted  auto
- *     BEST       static     weighted  auto     */
+ *                act_order  search    correct  descent  rounds
+ *     FAST       none       minmax    off      0        0       the published method
+ *     BALANCED   static     weighted  auto     1        0
+ *     BEST       static     weighted  auto     3        2 */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 
 /* What became of one module. */

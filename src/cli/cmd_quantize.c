@@ -19,6 +19,7 @@ struct quantize_args {
     int act_order; /* BY_QUALITY, or as the user says */
     int search;    /* likewise */
     struct correct_strength correct;
+    int64_t descent, rounds; /* likewise */
     int scales;
     int format;
 };
@@ -36,7 +37,7 @@ enum format {
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
 
-/* What the words of --act-order and --search leave to --quality. */
+/* An ingredient that is left to --quality. */
 enum { BY_QUALITY = -1 };
 
 static const struct choice qualities[] = {
@@ -69,9 +70,13 @@ static const struct choice scale_kinds[] = {
 };
 
 static const struct choice formats[] = {
-    {"gptq", FORMAT_GPTQ}, {"gptq_v2", FORMAT_GPTQ_V2},
-    {"awq", FORMAT_AWQ},   {"compressed-tensors", FORMAT_CT},
-    {"gguf", FORMAT_GGUF}, {"onnx", FORMAT_ONNX}, {NULL, 0},
+    {"gptq", FORMAT_GPTQ},
+    {"gptq_v2", FORMAT_GPTQ_V2},
+    {"awq", FORMAT_AWQ},
+    {"compressed-tensors", FORMAT_CT},
+    {"gguf", FORMAT_GGUF},
+    {"onnx", FORMAT_ONNX},
+    {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
@@ -199,6 +204,23 @@ static const struct option method_options[] = {
              "each input weighted by its second moment, which takes calibration",
      .absent = "gptq: by --quality; rtn: minmax",
      .choices = searches},
+    {.name = "descent",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, descent),
+     .value = "N",
+     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others",
+     .absent = "by --quality",
+     .min = 0,
+     .max = 100},
+    {.name = "rounds",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, rounds),
+     .value = "N",
+     .help = "gptq: times that GPTQ and descent start again from the scales found; each row keeps "
+             "its best",
+     .absent = "by --quality",
+     .min = 0,
+     .max = 100},
     {.name = "act-order",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, act_order),
@@ -258,6 +280,8 @@ static void quantize_init(struct quantize_args *a, enum llmq_method method) {
     a->quality = LLMQ_QUALITY_BALANCED;
     a->act_order = BY_QUALITY;
     a->search = BY_QUALITY;
+    a->descent = BY_QUALITY;
+    a->rounds = BY_QUALITY;
     a->scales = (int)a->options.scales;
     a->seed = (int64_t)a->options.seed;
 }
@@ -281,6 +305,10 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
         options->act_order = (enum llmq_act_order)a->act_order;
     if (a->search != BY_QUALITY)
         options->search = (enum llmq_range_search)a->search;
+    if (a->descent != BY_QUALITY)
+        options->descent = (int)a->descent;
+    if (a->rounds != BY_QUALITY)
+        options->rounds = (int)a->rounds;
     if (a->correct.mode != CORRECT_BY_QUALITY)
         options->correct =
             (llmq_correct){modes[a->correct.mode], a->correct.alpha, a->correct.beta};

@@ -166,7 +166,10 @@ cleanup:
 static enum llmq_status quantize_stage(struct run *run, struct block *block, enum block_stage stage,
                                        llmq_error *err) {
     const struct family *family = run->model.config.family;
-    struct quant_options quant = {(enum act_order)run->options->act_order, run->options->damp};
+    const struct quant_options quant = {.act_order = (enum act_order)run->options->act_order,
+                                        .damp = run->options->damp,
+                                        .descent_passes = run->options->descent,
+                                        .rounds = run->options->rounds};
     bool factored = run->options->method == LLMQ_METHOD_GPTQ || run->plan.paired;
     struct stage_task task = {0};
     enum llmq_status status = LLMQ_OK;

@@ -40,6 +40,8 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
     options->act_order = fast ? LLMQ_ACT_ORDER_NONE : LLMQ_ACT_ORDER_STATIC;
     options->search = fast ? LLMQ_RANGE_MINMAX : LLMQ_RANGE_WEIGHTED;
     options->correct.mode = fast ? LLMQ_CORRECT_OFF : LLMQ_CORRECT_AUTO;
+    options->descent = fast ? 0 : quality == LLMQ_QUALITY_BEST ? 3 : 1;
+    options->rounds = quality == LLMQ_QUALITY_BEST ? 2 : 0;
 }
 
 /* --- before anything is written --------------------------------------------------------------- */
@@ -58,6 +60,11 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
                                                    o->correct.beta >= 0 && o->correct.beta <= 1))
         return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",
                          o->correct.alpha, o->correct.beta);
+    if (o->descent < 0 || o->rounds < 0 || (o->rounds > 0 && o->descent == 0))
+        return error_set(err, LLMQ_E_USAGE,
+                         "--descent %d, --rounds %d: expected numbers from 0, and rounds only with "
+                         "descent",
+                         o->descent, o->rounds);
     if (o->method == LLMQ_METHOD_RTN && !o->calib &&
         (o->correct.mode != LLMQ_CORRECT_OFF || o->search == LLMQ_RANGE_WEIGHTED)) {
         error_set(err, LLMQ_E_USAGE, "rtn with %s needs calibration",
@@ -116,6 +123,8 @@ static uint64_t fingerprint(const struct run *run) {
                                (int64_t)o->act_order,
                                (int64_t)o->search,
                                (int64_t)o->correct.mode,
+                               o->descent,
+                               o->rounds,
                                (int64_t)o->shard_limit,
                                (int64_t)o->scales,
                                run->corpus.count};

@@ -46,7 +46,7 @@ struct scratch {
 /* Columns of M [rows, k] into the factor's order of processing, or back. */
 static void permute(const struct gptq_factor *f, int64_t rows, bool back, float *M, float *row) {
     const int64_t *column = f->column;
-    for (int64_t r = 0; f->order != ACT_ORDER_NONE && r < rows; r++) {
+    for (int64_t r = 0; f->options.act_order != ACT_ORDER_NONE && r < rows; r++) {
         float *at = M + r * f->k;
         memcpy(row, at, (size_t)f->k * sizeof *row);
         for (int64_t i = 0; i < f->k; i++)

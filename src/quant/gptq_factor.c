@@ -72,7 +72,7 @@ static enum llmq_status order_columns(struct gptq_factor *f, const float *H, llm
     struct ranked *ranked = malloc((size_t)f->k * 2 * sizeof *ranked);
     if (!ranked)
         return error_memory(err, "the order of columns");
-    switch (f->order) {
+    switch (f->options.act_order) {
     case ACT_ORDER_NONE:
         for (int64_t i = 0; i < f->k; i++)
             f->column[i] = i;
@@ -181,6 +181,7 @@ static enum llmq_status factorise(struct gptq_factor *f, const float *H, double 
         f->U = NULL;
         f->damp = 0;
     } else {
+        f->damping = f->damp * mean_diagonal(f, H);
         set_loss(f);
     }
 cleanup:
@@ -217,12 +218,15 @@ enum llmq_status gptq_factor_create(const float *H, int64_t k, int64_t group,
                          (long long)group, (long long)k);
     if (!isfinite(options->damp) || options->damp < 0)
         return error_set(err, LLMQ_E_USAGE, "damping %g: expected a number from 0", options->damp);
+    if (options->descent_passes < 0 || options->rounds < 0)
+        return error_set(err, LLMQ_E_USAGE, "%d descent passes, %d rounds: expected counts from 0",
+                         options->descent_passes, options->rounds);
     f = calloc(1, sizeof *f);
     if (!f)
         return error_memory(err, "the factor of a Hessian");
     f->k = k;
     f->group = group;
-    f->order = options->act_order;
+    f->options = *options;
     LLMQ_TRY(factor_alloc(f, err));
     for (int64_t i = 0; i < k; i++) {
         f->dead[i] = H[i * k + i] == 0;

@@ -7,24 +7,29 @@
 struct gptq_factor {
     int64_t k;
     int64_t group; /* columns per group that the order keeps together (group-aware) */
-    enum act_order order;
-    int64_t *column;      /* [k] input column processed at each position */
-    int64_t *position;    /* [k] position of each input column */
-    float *importance;    /* [k] by input column, quant_importance of H: 0 for dead ones */
+    struct quant_options options; /* as given */
+    int64_t *column;              /* [k] input column processed at each position */
+    int64_t *position;            /* [k] position of each input column */
+    float *importance;            /* [k] by input column, quant_importance of H: 0 for dead ones */
     float *loss;          /* [k] by input column, 1 / U_ii^2: what an error in it costs once the
                              columns after it have made up for what they can */
     uint8_t *dead;        /* [k] by input column: 1 when it was never active */
     int64_t dead_columns; /* how many */
     double damp;          /* lambda that led to U */
+    double damping;       /* what it added to the diagonal: lambda * mean(diag H) */
     int damp_retries;
     float *U; /* [k, k] upper triangle, in processing order, U^T U = H^-1; the strict lower
                  triangle is undefined; NULL when no damping led to a factor */
 };
 
+/* Where scales and zero points come from: the weights, or q, which has them already. */
+enum gptq_params { PARAMS_FITTED, PARAMS_GIVEN };
+
 /* All rows of W [n, k] by GPTQ into q, whose arrays are allocated for the grid. The factor must be
  * usable. LLMQ_E_MEMORY. */
 LLMQ_NODISCARD enum llmq_status gptq_solve(const struct quant_grid *grid,
                                            const struct gptq_factor *factor, const float *W,
-                                           const struct qlinear *q, llmq_error *err);
+                                           enum gptq_params params, const struct qlinear *q,
+                                           llmq_error *err);
 
 #endif

@@ -1,22 +1,36 @@
-/* GPTQ for a module, judged: round-to-nearest on the same grid stands beside it, errors are
- * measured with the Hessian itself, and each row keeps the better candidate. */
+/* GPTQ for a module, refined and judged. Candidates are made one after the other:
+ *
+ *     round-to-nearest
+ *     GPTQ
+ *     its coordinate descent, which also refits the scales
+ *     then in each round GPTQ once more, on the scales and zero points the last descent ended with,
+ *     and its descent
+ *
+ * Errors are measured with the Hessian itself, and each row keeps its best candidate: the result is
+ * never worse than round-to-nearest's or plain GPTQ's. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "quant/descent.h"
 #include "quant/gptq_private.h"
 #include "quant/grid.h"
 
-/* Both candidates and their row errors. */
-struct candidates {
-    struct qlinear gptq, rtn;
-    double *gptq_errors, *rtn_errors, *norms; /* [n], one allocation that gptq_errors owns */
+/* A module on its way. */
+struct contest {
+    const struct quant_grid *grid;
+    const struct gptq_factor *factor;
+    const float *W, *H;
+    struct qlinear best, current;
+    double *best_errors, *errors, *norms; /* [n] by row, one allocation that best_errors owns */
+    uint8_t *refined;                     /* [n] 1 where the best is not round-to-nearest's */
 };
 
-static void candidates_free(struct candidates *c) {
-    qlinear_free(&c->gptq);
-    qlinear_free(&c->rtn);
-    free(c->gptq_errors);
+static void contest_free(struct contest *c) {
+    qlinear_free(&c->best);
+    qlinear_free(&c->current);
+    free(c->best_errors);
+    free(c->refined);
 }
 
 /* Weights that no input ever reaches become 0 exactly; errors do not change. */
@@ -26,27 +40,14 @@ static void zero_dead_columns(const struct gptq_factor *factor, const struct qli
             q->codes[row * q->k + c] = q->zeros[row * q->groups + c / q->group];
 }
 
-static enum llmq_status candidates_fill(struct candidates *c, const struct quant_grid *grid,
-                                        const struct gptq_factor *factor, const float *W,
-                                        const float *H, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    int64_t n = c->rtn.n;
-    c->gptq_errors = calloc((size_t)n, 3 * sizeof *c->gptq_errors);
-    if (!c->gptq_errors)
-        return error_memory(err, "the errors of a module");
-    c->rtn_errors = c->gptq_errors + n;
-    c->norms = c->rtn_errors + n;
-    zero_dead_columns(factor, &c->rtn);
-    LLMQ_TRY(quant_row_errors(W, &c->rtn, H, c->rtn_errors, c->norms, err));
-    if (!gptq_factor_usable(factor))
-        return LLMQ_OK;
-    LLMQ_TRY(qlinear_alloc(n, factor->k, grid->bits, grid->group, &c->gptq, err));
-    c->gptq.sym = grid->sym;
-    LLMQ_TRY(gptq_solve(grid, factor, W, &c->gptq, err));
-    LLMQ_TRY(quant_row_errors(W, &c->gptq, H, c->gptq_errors, NULL, err));
-cleanup:
-    return status;
+static double sum_of(const double *values, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += values[i];
+    return sum;
 }
+
+/* --- candidates ------------------------------------------------------------------------------- */
 
 static void copy_row(const struct qlinear *from, const struct qlinear *to, int64_t row) {
     size_t k = (size_t)to->k, groups = (size_t)to->groups, at = (size_t)row;
@@ -55,67 +56,117 @@ static void copy_row(const struct qlinear *from, const struct qlinear *to, int64
     memcpy(to->zeros + at * groups, from->zeros + at * groups, groups);
 }
 
-/* The better of the two for each row, in c->gptq; returns how many are RTN's. An error that is not
- * a number never wins. */
-static int64_t choose_rows(const struct candidates *c, double *error) {
-    int64_t kept = 0;
-    for (int64_t row = 0; row < c->gptq.n; row++) {
-        if (c->gptq_errors[row] <= c->rtn_errors[row]) {
-            *error += c->gptq_errors[row];
-            continue;
-        }
-        copy_row(&c->rtn, &c->gptq, row);
-        *error += c->rtn_errors[row];
-        kept++;
-    }
-    return kept;
+/* Round-to-nearest, the first candidate. */
+static enum llmq_status begin(struct contest *c, int64_t n, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(rtn_quantize(c->grid, c->W, c->factor->importance, n, c->factor->k, &c->best, err));
+    c->best_errors = calloc((size_t)n, 3 * sizeof *c->best_errors);
+    c->refined = calloc((size_t)n, 1);
+    if (!c->best_errors || !c->refined)
+        return error_memory(err, "the errors of a module");
+    c->errors = c->best_errors + n;
+    c->norms = c->errors + n;
+    zero_dead_columns(c->factor, &c->best);
+    LLMQ_TRY(quant_row_errors(c->W, &c->best, c->H, c->best_errors, c->norms, err));
+cleanup:
+    return status;
 }
+
+/* Judge the current candidate: its rows replace the best where they are at least as good. An error
+ * that is not a number never wins. */
+static enum llmq_status judge(const struct contest *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(quant_row_errors(c->W, &c->current, c->H, c->errors, NULL, err));
+    for (int64_t row = 0; row < c->best.n; row++) {
+        if (!(c->errors[row] <= c->best_errors[row]))
+            continue;
+        copy_row(&c->current, &c->best, row);
+        c->best_errors[row] = c->errors[row];
+        c->refined[row] = 1;
+    }
+cleanup:
+    return status;
+}
+
+/* The descent goes down in the damped metric that GPTQ worked in. Either metric leads to the same
+ * errors within 0.1 % on the inputs seen; for those not seen the damping is what it was for GPTQ:
+ * a guard against fitting their noise. */
+static enum llmq_status descend(const struct contest *c, llmq_error *err) {
+    const struct metric metric = {c->H, c->factor->damping};
+    const struct descent descent = {c->factor->options.descent_passes, true, true};
+    return descent_run(c->grid, &metric, &descent, c->W, &c->current, err);
+}
+
+static enum llmq_status run_gptq(struct contest *c, double *gptq_error, llmq_error *err) {
+    const struct quant_options *o = &c->factor->options;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->grid->group, &c->current, err));
+    LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_FITTED, &c->current, err));
+    LLMQ_TRY(judge(c, err));
+    *gptq_error = sum_of(c->best_errors, c->best.n);
+    for (int round = 0; round <= o->rounds; round++) {
+        if (round > 0)
+            LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_GIVEN, &c->current, err));
+        if (o->descent_passes > 0)
+            LLMQ_TRY(descend(c, err));
+        if (round > 0 || o->descent_passes > 0)
+            LLMQ_TRY(judge(c, err));
+    }
+cleanup:
+    return status;
+}
+
+/* --- the outcome ------------------------------------------------------------------------------ */
 
 /* error / norm, where a module without weights has no error. */
 static double relative(double error, double norm) {
     return error == 0 ? 0 : error / norm;
 }
 
-/* Fill the outcome and hand over the result. */
-static void conclude(struct candidates *c, const struct gptq_factor *factor, struct qlinear *q,
-                     struct quant_outcome *outcome) {
-    int64_t n = c->rtn.n, kept = n;
-    bool usable = gptq_factor_usable(factor);
-    double norm = 0, rtn = 0, error = 0;
-    for (int64_t row = 0; row < n; row++) {
-        norm += c->norms[row];
-        rtn += c->rtn_errors[row];
-    }
-    if (usable)
-        kept = choose_rows(c, &error);
-    *outcome = (struct quant_outcome){
-        .method = kept < n ? "gptq" : "rtn",
-        .error = relative(usable ? error : rtn, norm),
-        .rtn_error = relative(rtn, norm),
-        .damp = kept < n ? factor->damp : 0,
-        .damp_retries = factor->damp_retries,
-        .dead_columns = factor->dead_columns,
-        .rows_kept_rtn = kept,
+static struct quant_outcome outcome_of(const struct contest *c, double rtn_error,
+                                       double gptq_error) {
+    double norm = sum_of(c->norms, c->best.n);
+    bool usable = gptq_factor_usable(c->factor);
+    int64_t refined = 0;
+    for (int64_t row = 0; row < c->best.n; row++)
+        refined += c->refined[row];
+    return (struct quant_outcome){
+        .method = refined > 0 ? "gptq" : "rtn",
+        .error = relative(sum_of(c->best_errors, c->best.n), norm),
+        .gptq_error = relative(gptq_error, norm),
+        .rtn_error = relative(rtn_error, norm),
+        .damp = refined > 0 ? c->factor->damp : 0,
+        .damp_retries = c->factor->damp_retries,
+        .dead_columns = c->factor->dead_columns,
+        .rows_kept_rtn = c->best.n - refined,
         .fell_back = !usable,
     };
-    struct qlinear *best = usable ? &c->gptq : &c->rtn;
-    *q = *best;
-    *best = (struct qlinear){0};
+}
+
+static enum llmq_status check_order(const struct quant_grid *grid, const struct gptq_factor *factor,
+                                    llmq_error *err) {
+    if (factor->options.act_order != ACT_ORDER_GROUP_AWARE ||
+        grid_group(grid, factor->k) == factor->group)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_USAGE, "groups of %lld with a factor ordered for %lld",
+                     (long long)grid_group(grid, factor->k), (long long)factor->group);
 }
 
 enum llmq_status gptq_quantize(const struct quant_grid *grid, const struct gptq_factor *factor,
                                const float *W, const float *H, int64_t n, struct qlinear *q,
                                struct quant_outcome *outcome, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct candidates c = {0};
+    struct contest c = {.grid = grid, .factor = factor, .W = W, .H = H};
     *q = (struct qlinear){0};
-    if (factor->order == ACT_ORDER_GROUP_AWARE && grid_group(grid, factor->k) != factor->group)
-        LLMQ_TRY(error_set(err, LLMQ_E_USAGE, "groups of %lld with a factor ordered for %lld",
-                           (long long)grid_group(grid, factor->k), (long long)factor->group));
-    LLMQ_TRY(rtn_quantize(grid, W, factor->importance, n, factor->k, &c.rtn, err));
-    LLMQ_TRY(candidates_fill(&c, grid, factor, W, H, err));
-    conclude(&c, factor, q, outcome);
+    LLMQ_TRY(check_order(grid, factor, err));
+    LLMQ_TRY(begin(&c, n, err));
+    double rtn_error = sum_of(c.best_errors, n), gptq_error = rtn_error;
+    if (gptq_factor_usable(factor))
+        LLMQ_TRY(run_gptq(&c, &gptq_error, err));
+    *outcome = outcome_of(&c, rtn_error, gptq_error);
+    *q = c.best;
+    c.best = (struct qlinear){0};
 cleanup:
-    candidates_free(&c);
+    contest_free(&c);
     return status;
 }

@@ -40,7 +40,8 @@ struct panel {
     const struct quant_grid *grid;
     const struct gptq_factor *factor;
     int64_t group; /* columns per group */
-    bool fixed;    /* parameters come from the original weights, before the loop */
+    enum gptq_params params;
+    bool fixed; /* parameters are known before the loop: given, or of the original weights */
     int64_t rows;
     float *w;       /* [k, rows] in processing order: weights, then errors */
     uint8_t *codes; /* [k, rows] in processing order */
@@ -171,6 +172,16 @@ static void panel_load(const struct panel *p, const float *W) {
     }
 }
 
+/* Parameters from the rows of q that begin at `at`. */
+static void load_params(const struct panel *p, int64_t at, const struct qlinear *q) {
+    int64_t rows = p->rows, groups = q->groups;
+    for (int64_t g = 0; g < groups; g++)
+        for (int64_t r = 0; r < rows; r++) {
+            p->scales[g * rows + r] = q->scales[(at + r) * groups + g];
+            p->zeros[g * rows + r] = q->zeros[(at + r) * groups + g];
+        }
+}
+
 /* Codes and parameters to the rows of q that begin at `at`. */
 static void panel_store(const struct panel *p, int64_t at, const struct qlinear *q) {
     int64_t rows = p->rows, k = q->k, groups = q->groups;
@@ -190,7 +201,9 @@ static void panel_store(const struct panel *p, int64_t at, const struct qlinear 
 
 static void panel_run(const struct panel *p, const float *W, int64_t at, const struct qlinear *q) {
     panel_load(p, W + at * q->k);
-    if (p->fixed)
+    if (p->params == PARAMS_GIVEN)
+        load_params(p, at, q);
+    else if (p->fixed)
         fit_params(p, 0, q->k, 0, q->groups);
     solve_range(p, 0, q->k);
     panel_store(p, at, q);
@@ -221,15 +234,18 @@ static void panel_free(struct panel *p) {
 
 /* Each thread has a panel of its own. */
 enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_factor *factor,
-                            const float *W, const struct qlinear *q, llmq_error *err) {
+                            const float *W, enum gptq_params params, const struct qlinear *q,
+                            llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX), n = q->n;
     int failed = 0; /* threads that found no memory for a panel */
-#pragma omp parallel default(none) shared(grid, factor, W, q, rows, n) reduction(+ : failed)
+#pragma omp parallel default(none) shared(grid, factor, W, params, q, rows, n) reduction(+ : failed)
     {
         struct panel p = {.grid = grid,
                           .factor = factor,
                           .group = q->group,
-                          .fixed = factor->order == ACT_ORDER_STATIC};
+                          .params = params,
+                          .fixed = params == PARAMS_GIVEN ||
+                                   factor->options.act_order == ACT_ORDER_STATIC};
         failed = !panel_alloc(&p, q->k, rows);
 #pragma omp for schedule(dynamic)
         for (int64_t at = 0; at < n; at += rows) {

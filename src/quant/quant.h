@@ -36,12 +36,16 @@ struct quant_grid {
 struct quant_options {
     enum act_order act_order;
     double damp; /* lambda: fraction of mean(diag H) added to the diagonal, e.g. 0.01 */
+    /* What follows GPTQ; 0 and 0: nothing. */
+    int descent_passes; /* over all columns, each code and scale re-chosen given all others */
+    int rounds;         /* of GPTQ again on the scales found, and its descent */
 };
 
 /* What became of one module; counts that are zero mean nothing happened. */
 struct quant_outcome {
     const char *method;    /* "gptq", or "rtn" when that was the better or only candidate */
     double error;          /* tr(dW H dW^T) / tr(W H W^T) of what is kept */
+    double gptq_error;     /* the same before descent and rounds */
     double rtn_error;      /* the same for round-to-nearest on the same grid */
     double damp;           /* lambda that led to a factor; 0 for RTN */
     int damp_retries;      /* rungs of the damping ladder climbed */
@@ -80,8 +84,8 @@ bool gptq_factor_usable(const struct gptq_factor *factor);
 /* Bytes gptq_factor_create holds at its peak for in_features k. */
 uint64_t gptq_factor_bytes(int64_t k);
 
-/* Quantize one module by GPTQ with RTN beside it; each row keeps the better of the two, so the
- * result is never worse than RTN.
+/* Quantize one module by GPTQ with RTN beside it, then refine it as the factor's options say; each
+ * row keeps the best it had at any step, so that the result is never worse than RTN.
  * W  [n, k]; read only
  * H  [k, k], as given to gptq_factor_create (for the errors)
  * q  out: codes, scales, zeros; the caller frees

@@ -141,6 +141,45 @@ START_TEST(search_reaches_the_grid_of_every_method) {
 }
 END_TEST
 
+/* Each ingredient lowers the error that it sees; the preset is the sum of them. */
+START_TEST(descent_and_rounds_reach_the_solver) {
+    llmq_quantize_options o = options(), best = options();
+    o.correct.mode = LLMQ_CORRECT_OFF;
+    o.descent = o.rounds = 0;
+    double gptq = quantize(&o, NULL);
+    o.descent = 3;
+    double descent = quantize(&o, NULL);
+    o.rounds = 2;
+    double rounds = quantize(&o, NULL);
+    ck_assert(descent < gptq && rounds < descent);
+    llmq_quantize_options_quality(&best, LLMQ_QUALITY_BEST);
+    best.correct.mode = LLMQ_CORRECT_OFF;
+    ck_assert_double_eq(quantize(&best, NULL), rounds);
+}
+END_TEST
+
+START_TEST(fast_is_the_published_method) {
+    llmq_quantize_options o = options(), fast = options();
+    o.act_order = LLMQ_ACT_ORDER_NONE;
+    o.search = LLMQ_RANGE_MINMAX;
+    o.correct.mode = LLMQ_CORRECT_OFF;
+    o.descent = o.rounds = 0;
+    llmq_quantize_options_quality(&fast, LLMQ_QUALITY_FAST);
+    ck_assert_double_eq(quantize(&o, NULL), quantize(&fast, NULL));
+}
+END_TEST
+
+START_TEST(rounds_need_descent) {
+    llmq_error err = {0};
+    llmq_quantize_options o = options();
+    llmq_quantize_report r;
+    o.descent = 0;
+    o.rounds = 1;
+    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "only with descent", &err);
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
 START_TEST(what_rtn_cannot_do_without_calibration_is_refused) {
     llmq_error err = {0};
     llmq_quantize_options o = options();
@@ -203,6 +242,9 @@ int main(void) {
     tcase_add_test(t, correction_reaches_the_targets);
     tcase_add_test(t, search_reaches_the_grid_of_every_method);
     tcase_add_test(t, what_rtn_cannot_do_without_calibration_is_refused);
+    tcase_add_test(t, descent_and_rounds_reach_the_solver);
+    tcase_add_test(t, fast_is_the_published_method);
+    tcase_add_test(t, rounds_need_descent);
     tcase_add_test(t, samples_limit_the_windows);
     tcase_add_test(t, shards_hold_the_same_model);
     suite_add_tcase(s, t);

@@ -1,5 +1,6 @@
-/* What each step of the recipe gains and costs on the first layer of a real model: errors relative
- * to round-to-nearest's, seconds of one thread. The data is not part of the project.
+/* What each step of the recipe gains and costs on modules of a real model: relative errors of
+ * round-to-nearest and GPTQ, then for P/R, P descent passes and R rounds, the error as a part of
+ * GPTQ's; seconds of gptq_quantize. The data is not part of the project.
  *
  *     bench_recipe FILE [MODULE...]     FILE holds W.<module> and H.<input>; default: all modules
  */
@@ -10,7 +11,6 @@
 
 #include "formats/safetensors.h"
 #include "linalg/linalg.h"
-#include "quant/gptq_private.h"
 #include "quant/quant.h"
 
 static const struct {
@@ -51,32 +51,34 @@ static struct layer read_layer(const struct st_set *set, int i) {
 static const char *const searches[] = {"minmax", "plain", "weighted"};
 static const char *const orders[] = {"none", "static", "group"};
 
-static void bench(const struct layer *l, bool sym, enum range_search search, enum act_order order) {
-    struct quant_grid grid = {4, 128, sym, 0, 15, SCALE_DUAL, search};
-    struct quant_options options = {order, 0.01};
-    struct gptq_factor *factor = NULL;
-    struct quant_outcome outcome;
-    struct qlinear q;
-    if (gptq_factor_create(l->H, l->k, 128, &options, &factor, NULL) != LLMQ_OK ||
-        qlinear_alloc(l->n, l->k, 4, 128, &q, NULL) != LLMQ_OK)
-        abort();
-    double start = omp_get_wtime();
-    if (gptq_solve(&grid, factor, l->W, &q, NULL) != LLMQ_OK)
-        abort();
-    double solved = omp_get_wtime();
-    double gptq = 0;
-    if (quant_error(l->W, &q, l->H, &gptq, NULL) != LLMQ_OK)
-        abort();
-    qlinear_free(&q);
-    double begin = omp_get_wtime();
-    if (gptq_quantize(&grid, factor, l->W, l->H, l->n, &q, &outcome, NULL) != LLMQ_OK)
-        abort();
-    double done = omp_get_wtime();
-    printf("%-4s %-8s %-6s rtn %.5e gptq %.5e (%.3f s) quantize %.5e (%.3f s)\n",
-           sym ? "sym" : "asym", searches[search], orders[order], outcome.rtn_error, gptq,
-           solved - start, outcome.error, done - begin);
-    qlinear_free(&q);
-    gptq_factor_free(&factor);
+/* Steps added one after the other. */
+static const struct {
+    int passes, rounds;
+} steps[] = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {5, 0}, {2, 1}, {3, 1}, {3, 2}, {3, 3}};
+#define STEPS ((int)(sizeof steps / sizeof *steps))
+
+static void bench(const struct layer *l, const struct quant_grid *grid, enum act_order order) {
+    printf("%-4s %-8s %-6s", grid->sym ? "sym" : "asym", searches[grid->search], orders[order]);
+    for (int i = 0; i < STEPS; i++) {
+        struct quant_options options = {order, 0.01, steps[i].passes, steps[i].rounds};
+        struct gptq_factor *factor = NULL;
+        struct quant_outcome outcome;
+        struct qlinear q;
+        if (gptq_factor_create(l->H, l->k, 128, &options, &factor, NULL) != LLMQ_OK)
+            abort();
+        double start = omp_get_wtime();
+        if (gptq_quantize(grid, factor, l->W, l->H, l->n, &q, &outcome, NULL) != LLMQ_OK)
+            abort();
+        double seconds = omp_get_wtime() - start;
+        if (i == 0)
+            printf(" rtn %.3e gptq %.3e (%.3f s)", outcome.rtn_error, outcome.error, seconds);
+        else
+            printf(" %d/%d %.4f (%.3f)", steps[i].passes, steps[i].rounds,
+                   outcome.error / outcome.gptq_error, seconds);
+        qlinear_free(&q);
+        gptq_factor_free(&factor);
+    }
+    printf("\n");
 }
 
 int main(int argc, char **argv) {
@@ -96,7 +98,8 @@ int main(int argc, char **argv) {
         struct layer l = read_layer(set, i);
         printf("%s [%lld, %lld]\n", modules[i].module, (long long)l.n, (long long)l.k);
         for (int s = 0; s < 3 * 2 * 3; s++)
-            bench(&l, s / 9, (enum range_search)(s % 3), (enum act_order)(s / 3 % 3));
+            bench(&l, &(struct quant_grid){4, 128, s / 9, 0, 15, SCALE_DUAL, s % 3},
+                  (enum act_order)(s / 3 % 3));
         free(l.W);
         free(l.H);
     }

@@ -62,7 +62,7 @@ static float *make_hessian(int64_t k) {
 
 static void bench(char name, int64_t n, int64_t k, double rate) {
     struct quant_grid grid = {4, 128, true, 0, 15, SCALE_DUAL, RANGE_MINMAX};
-    struct quant_options options = {ACT_ORDER_NONE, 0.01};
+    struct quant_options options = {.act_order = ACT_ORDER_NONE, .damp = 0.01};
     struct gptq_factor *factor = NULL;
     struct quant_outcome outcome;
     struct qlinear q;
@@ -72,7 +72,7 @@ static void bench(char name, int64_t n, int64_t k, double rate) {
         abort();
     double factored = omp_get_wtime();
     if (qlinear_alloc(n, k, 4, 128, &q, NULL) != LLMQ_OK ||
-        gptq_solve(&grid, factor, W, &q, NULL) != LLMQ_OK)
+        gptq_solve(&grid, factor, W, PARAMS_FITTED, &q, NULL) != LLMQ_OK)
         abort();
     double solved = omp_get_wtime();
     qlinear_free(&q);

@@ -60,7 +60,7 @@ struct quant_grid grid_of(int bits, int64_t group, bool sym, enum scale_storage 
 
 struct qlinear quantize(const struct problem *p, const struct quant_grid *grid,
                         enum act_order order, struct quant_outcome *outcome) {
-    struct quant_options options = {order, 0.01};
+    struct quant_options options = {.act_order = order, .damp = 0.01};
     struct gptq_factor *factor = NULL;
     struct qlinear q = {0};
     llmq_error err = {0};

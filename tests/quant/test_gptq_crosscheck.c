@@ -104,7 +104,7 @@ static double differing_codes(const struct qlinear *a, const struct qlinear *b) 
 static void check_module(const char *module, const char *hessian, bool sym) {
     const char *kind = sym ? "sym." : "asym.";
     struct quant_grid grid = {4, GROUP, sym, 0, 15, SCALE_F32, RANGE_MINMAX};
-    struct quant_options options = {ACT_ORDER_NONE, 0.01};
+    struct quant_options options = {.act_order = ACT_ORDER_NONE, .damp = 0.01};
     struct qlinear reference = read_reference(kind, module, sym), q = {0};
     int64_t n = reference.n, k = reference.k;
     float *W = read_tensor(find("W.", module, ""));

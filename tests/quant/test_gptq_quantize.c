@@ -60,7 +60,7 @@ START_TEST(test_damping_climbs_until_a_factor_exists) {
     static const int retries[] = {4, 3, 2, 0, 0};
     struct quant_grid grid = grid_of(4, 16, true, SCALE_DUAL);
     for (int i = 0; i < 5; i++) {
-        struct quant_options options = {ACT_ORDER_NONE, start[i]};
+        struct quant_options options = {.act_order = ACT_ORDER_NONE, .damp = start[i]};
         struct quant_outcome outcome = {0};
         struct gptq_factor *f = NULL;
         struct qlinear q = {0};
@@ -84,7 +84,7 @@ START_TEST(test_falls_back_to_rtn_when_no_damping_helps) {
     for (int i = 0; i < 3; i++) {
         set_identity(&p);
         p.H[5 * p.k + 5] = diagonal[i] * (float)p.k;
-        struct quant_options options = {ACT_ORDER_STATIC, 0.01};
+        struct quant_options options = {.act_order = ACT_ORDER_STATIC, .damp = 0.01};
         struct quant_outcome outcome = {0};
         struct gptq_factor *f = NULL;
         struct qlinear q = {0}, rtn = {0};
@@ -180,7 +180,7 @@ START_TEST(test_extreme_weights_give_finite_results) {
             for (int64_t j = 0; j < p.n * p.k; j++)
                 p.W[j] = j / p.k == 1 ? sizes[i] : sizes[i] * uniform();
             struct quant_grid grid = grid_of(4, 32, config & 1, (enum scale_storage)(config / 2));
-            struct quant_options options = {ACT_ORDER_NONE, 0.01};
+            struct quant_options options = {.act_order = ACT_ORDER_NONE, .damp = 0.01};
             struct quant_outcome outcome = {0};
             struct gptq_factor *f = NULL;
             struct qlinear q = {0};
@@ -201,7 +201,7 @@ START_TEST(test_weights_that_are_not_finite_are_named) {
     p.W[3 * p.k + 41] = NAN;
     p.W[5 * p.k + 2] = INFINITY;
     struct quant_grid grid = grid_of(4, 32, true, SCALE_DUAL);
-    struct quant_options options = {ACT_ORDER_NONE, 0.01};
+    struct quant_options options = {.act_order = ACT_ORDER_NONE, .damp = 0.01};
     struct quant_outcome outcome = {0};
     struct gptq_factor *f = NULL;
     struct qlinear q = {0};
@@ -372,7 +372,8 @@ END_TEST
 
 START_TEST(test_grids_that_do_not_fit_are_usage_errors) {
     struct problem p = problem_create(2, 96);
-    struct quant_options options = {ACT_ORDER_GROUP_AWARE, 0.01}, negative = {ACT_ORDER_NONE, -1};
+    struct quant_options options = {.act_order = ACT_ORDER_GROUP_AWARE, .damp = 0.01},
+                         negative = {.act_order = ACT_ORDER_NONE, .damp = -1};
     struct gptq_factor *f = NULL;
     struct qlinear q = {0};
     struct quant_outcome outcome = {0};
