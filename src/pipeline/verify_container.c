@@ -42,6 +42,16 @@ static enum llmq_status two_containers(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
+static enum llmq_status file_name(struct verify *v, llmq_error *err) {
+    const char *name = path_base(st_shard_path(v->tensors, 0));
+    (void)err;
+    if (st_shard_count(v->tensors) == 1 && strcmp(name, "model.safetensors") != 0 &&
+        !has_file(v, "model.safetensors.index.json"))
+        verify_found(v, name, NULL, "name it model.safetensors",
+                     "transformers looks for model.safetensors or an index");
+    return LLMQ_OK;
+}
+
 static enum llmq_status other_weights(struct verify *v, llmq_error *err) {
     static const char *const patterns[] = {"*.bin", "*.pt",      "*.pth",      "*.gguf",
                                            "*.h5",  "*.msgpack", "params.json"};
@@ -91,6 +101,8 @@ const struct verify_rule verify_container_rules[] = {
      "every .safetensors file of the folder is part of the checkpoint", stale_shards, NULL},
     {"two-containers", VERIFY_WARNING, VERIFY_HEADERS,
      "a folder has model.safetensors or an index of shards, not both", two_containers, NULL},
+    {"file-name", VERIFY_WARNING, VERIFY_HEADERS, "a single file is called model.safetensors",
+     file_name, NULL},
     {"other-weights", VERIFY_WARNING, VERIFY_HEADERS, "no weights in other formats lie beside",
      other_weights, NULL},
     {"metadata-format", VERIFY_WARNING, VERIFY_HEADERS,
