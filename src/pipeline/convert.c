@@ -100,8 +100,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     if (!c->hashes)
         return error_memory(err, "the conversion");
     LLMQ_TRY(output_prepare(&c->output, false, err));
-    LLMQ_TRY(st_writer_create(c->output.partial_dir, p->specs, p->spec_count,
-                              c->options->shard_limit, &c->writer, err));
+    LLMQ_TRY(output_open_writer(&c->output, p, c->options->shard_limit, false, &c->writer, err));
     LLMQ_TRY(output_write_config(&c->output, c->model.dir, p, err));
     LLMQ_TRY(store_kept(p, c->model.tensors, c->writer, c->ctx, err));
     LLMQ_TRY(write_modules(c, err));

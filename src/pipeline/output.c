@@ -142,6 +142,14 @@ cleanup:
     return status;
 }
 
+enum llmq_status output_open_writer(const struct output *out, const struct plan *plan,
+                                    uint64_t shard_limit, bool resume, struct st_writer **writer,
+                                    llmq_error *err) {
+    const char *dir = out->partial_dir;
+    return (resume ? st_writer_reopen : st_writer_create)(dir, plan->specs, plan->spec_count,
+                                                          shard_limit, writer, err);
+}
+
 /* --- files beside the weights ----------------------------------------------------------------- */
 
 static bool is_companion(const char *name) {

@@ -32,6 +32,12 @@ void output_free(struct output *out);
 LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool resume,
                                                llmq_error *err);
 
+/* Create the files of the plan's tensors in <out>.partial, or reopen them to resume. */
+LLMQ_NODISCARD enum llmq_status output_open_writer(const struct output *out,
+                                                   const struct plan *plan, uint64_t shard_limit,
+                                                   bool resume, struct st_writer **writer,
+                                                   llmq_error *err);
+
 /* Write config.json (the source's text with quantization_config set, or removed where the plan has
  * no layout, and the dtype if the result wants one), the layout's own config file, and copy what
  * belongs to the model beside its weights: tokenizer, templates, generation settings, code,

@@ -255,11 +255,11 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     if (resume) {
         LLMQ_TRY(
             journal_resume(dir, fingerprint(run), &run->blocks, run->report, &run->journal, err));
-        LLMQ_TRY(st_writer_reopen(dir, p->specs, p->spec_count, run->options->shard_limit,
-                                  &run->writer, err));
+        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, true, &run->writer,
+                                    err));
     } else {
-        LLMQ_TRY(st_writer_create(dir, p->specs, p->spec_count, run->options->shard_limit,
-                                  &run->writer, err));
+        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, false, &run->writer,
+                                    err));
         LLMQ_TRY(output_write_config(&run->output, run->model.dir, p, err));
         LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
     }
