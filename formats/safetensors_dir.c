@@ -243,6 +243,39 @@ cleanup:
     return status;
 }
 
+/* AutoGPTQ names its file after bits and group size: the only file of weights is the checkpoint,
+ * unless it is an adapter. *path is the caller's to free, NULL when there is no such file. */
+static enum llmq_status lone_file(const char *dir, char **path, llmq_error *err) {
+    struct dir_list list = {0};
+    size_t found = 0;
+    enum llmq_status status = path_is_dir(dir) ? dir_list_read(dir, &list, err) : LLMQ_OK;
+    *path = NULL;
+    for (size_t i = 0; status == LLMQ_OK && i < list.count; i++) {
+        if (!ends_with(list.names[i], ".safetensors") || strncmp(list.names[i], "adapter_", 8) == 0)
+            continue;
+        free(*path);
+        *path = path_join(dir, list.names[i], err);
+        status = *path ? LLMQ_OK : LLMQ_E_MEMORY;
+        found++;
+    }
+    if (status == LLMQ_OK && (found != 1 || !path_is_file(*path))) {
+        free(*path);
+        *path = NULL;
+    }
+    dir_list_free(&list);
+    return status;
+}
+
+/* Neither file is there. */
+static enum llmq_status open_otherwise(const char *dir, struct st_set **out, llmq_error *err) {
+    char *lone = NULL;
+    enum llmq_status status = lone_file(dir, &lone, err);
+    if (status == LLMQ_OK)
+        status = lone ? st_open_file(lone, out, err) : nothing_found(dir, err);
+    free(lone);
+    return status;
+}
+
 enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = NULL;
@@ -258,7 +291,7 @@ enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *e
     else if (path_is_file(gguf))
         status = gguf_open_file(gguf, out, err);
     else
-        status = nothing_found(dir, err);
+        status = open_otherwise(dir, out, err);
     free(single);
     free(index);
     free(gguf);

@@ -14,30 +14,36 @@
 /* Elements expanded or read back at a time. */
 #define SLICE ((int64_t)1 << 20)
 
-/* Two float32 copies of a slice, before and after rounding, and its stored bytes. */
-struct slice {
+/* One module on its way: two float32 copies of a slice of rows, before and after rounding, and the
+ * slice as it is stored. */
+struct expansion {
+    char name[MODEL_NAME_MAX];
+    struct qlinear q;
     float *exact, *rounded;
     void *stored;
+    uint64_t hash; /* of what was stored so far */
 };
 
-static enum llmq_status slice_alloc(int64_t elements, struct slice *s, llmq_error *err) {
-    s->exact = malloc((size_t)elements * sizeof *s->exact);
-    s->rounded = malloc((size_t)elements * sizeof *s->rounded);
-    s->stored = malloc((size_t)elements * sizeof(float));
-    return s->exact && s->rounded && s->stored ? LLMQ_OK : error_memory(err, "a slice of weights");
+static enum llmq_status expansion_alloc(struct expansion *x, int64_t rows, llmq_error *err) {
+    const size_t elements = (size_t)(rows * x->q.k);
+    x->exact = malloc(elements * sizeof *x->exact);
+    x->rounded = malloc(elements * sizeof *x->rounded);
+    x->stored = malloc(elements * sizeof(float));
+    return x->exact && x->rounded && x->stored ? LLMQ_OK : error_memory(err, "a slice of weights");
 }
 
-static void slice_free(struct slice *s) {
-    free(s->exact);
-    free(s->rounded);
-    free(s->stored);
+static void expansion_free(struct expansion *x) {
+    qlinear_free(&x->q);
+    free(x->exact);
+    free(x->rounded);
+    free(x->stored);
 }
 
-static enum llmq_status note_rounding(const struct slice *s, int64_t count, llmq_convert_report *r,
-                                      llmq_error *err) {
+static enum llmq_status note_rounding(const struct expansion *x, int64_t count,
+                                      llmq_convert_report *r, llmq_error *err) {
     for (int64_t i = 0; i < count; i++) {
-        const double w = (double)s->exact[i], error = fabs((double)s->rounded[i] - w);
-        if (!isfinite(s->rounded[i])) {
+        const double w = (double)x->exact[i], error = fabs((double)x->rounded[i] - w);
+        if (!isfinite(x->rounded[i])) {
             error_set(err, LLMQ_E_NUMERIC, "a weight of %g is beyond the range of %s", w, r->to);
             error_hint(err, "choose --format bf16 or f32");
             return LLMQ_E_NUMERIC;
@@ -50,42 +56,38 @@ static enum llmq_status note_rounding(const struct slice *s, int64_t count, llmq
     return LLMQ_OK;
 }
 
-/* Rows [begin, end) of module i. */
-static enum llmq_status write_rows(struct convert *c, const char *name, const struct qlinear *q,
-                                   int64_t begin, int64_t end, struct slice *s, uint64_t *hash,
-                                   llmq_error *err) {
-    const int64_t count = (end - begin) * q->k;
-    const size_t element = dtype_bits(c->plan.plain_dtype) / 8;
-    enum llmq_status status = LLMQ_OK;
-    qlinear_dequantize(q, begin, end, s->exact);
-    dtype_from_f32(c->plan.plain_dtype, s->exact, (size_t)count, s->stored);
-    dtype_to_f32(c->plan.plain_dtype, s->stored, (size_t)count, s->rounded);
-    LLMQ_TRY(note_rounding(s, count, c->report, err));
-    *hash = hash_bytes(*hash, s->stored, (size_t)count * element);
-    LLMQ_TRY(st_writer_put_part(c->writer, name, (uint64_t)(begin * q->k) * element, s->stored,
-                                (size_t)count * element, err));
-cleanup:
-    return status;
+/* Rows [begin, end). */
+static enum llmq_status write_rows(struct convert *c, struct expansion *x, int64_t begin,
+                                   int64_t end, llmq_error *err) {
+    const enum dtype dtype = c->plan.plain_dtype;
+    const int64_t count = (end - begin) * x->q.k;
+    const size_t element = dtype_bits(dtype) / 8, bytes = (size_t)count * element;
+    qlinear_dequantize(&x->q, begin, end, x->exact);
+    dtype_from_f32(dtype, x->exact, (size_t)count, x->stored);
+    dtype_to_f32(dtype, x->stored, (size_t)count, x->rounded);
+    enum llmq_status status = note_rounding(x, count, c->report, err);
+    if (status != LLMQ_OK)
+        return status;
+    x->hash = hash_bytes(x->hash, x->stored, bytes);
+    return st_writer_put_part(c->writer, x->name, (uint64_t)(begin * x->q.k) * element, x->stored,
+                              bytes, err);
 }
 
 enum llmq_status dequantize_module(struct convert *c, int64_t i, llmq_error *err) {
     const struct plan_module *module = &c->plan.modules[i];
     const int64_t rows = module->shape.k < SLICE ? SLICE / module->shape.k : 1;
-    char name[MODEL_NAME_MAX];
-    struct qlinear q = {0};
-    struct slice slice = {0};
+    struct expansion x = {.hash = HASH_INIT};
     enum llmq_status status = LLMQ_OK;
-    (void)snprintf(name, sizeof name, "%s.weight", module->name);
-    LLMQ_TRY(model_load_qlinear(&c->model, module->block, module->role, &q, err));
-    LLMQ_TRY(slice_alloc(rows * q.k, &slice, err));
-    c->hashes[i] = HASH_INIT;
-    for (int64_t begin = 0; begin < q.n; begin += rows) {
-        const int64_t end = begin + rows < q.n ? begin + rows : q.n;
-        LLMQ_TRY(write_rows(c, name, &q, begin, end, &slice, &c->hashes[i], err));
+    (void)snprintf(x.name, sizeof x.name, "%s.weight", module->name);
+    LLMQ_TRY(model_load_qlinear(&c->model, module->block, module->role, &x.q, err));
+    LLMQ_TRY(expansion_alloc(&x, rows, err));
+    for (int64_t begin = 0; begin < x.q.n; begin += rows) {
+        const int64_t end = begin + rows < x.q.n ? begin + rows : x.q.n;
+        LLMQ_TRY(write_rows(c, &x, begin, end, err));
     }
+    c->hashes[i] = x.hash;
 cleanup:
-    slice_free(&slice);
-    qlinear_free(&q);
+    expansion_free(&x);
     return status;
 }
 

@@ -35,6 +35,7 @@ struct reference {
     const struct verify *original;
     const struct st_tensor *plain;
     struct qlinear packed;
+    void *raw; /* rows of the plain tensor as stored */
 };
 
 static enum llmq_status reference_open(const struct verify *original, const char *module,
@@ -56,31 +57,34 @@ static bool reference_fits(const struct reference *r, const struct qlinear *q) {
     return r->packed.n == q->n && r->packed.k == q->k;
 }
 
-static enum llmq_status reference_rows(const struct reference *r, int64_t begin, int64_t end,
-                                       int64_t k, void *raw, float *out, llmq_error *err) {
+/* Rows [begin, end) of k columns. */
+static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64_t end, float *out,
+                                       llmq_error *err) {
     if (!r->plain) {
         qlinear_dequantize(&r->packed, begin, end, out);
         return LLMQ_OK;
     }
-    const size_t element = dtype_bits(r->plain->dtype) / 8, count = (size_t)((end - begin) * k);
-    enum llmq_status status = st_read(r->original->tensors, r->plain,
-                                      (uint64_t)(begin * k) * element, count * element, raw, err);
+    const uint64_t k = r->plain->shape[1];
+    const size_t element = dtype_bits(r->plain->dtype) / 8;
+    const size_t count = (size_t)(end - begin) * (size_t)k;
+    enum llmq_status status = st_read(r->original->tensors, r->plain, (uint64_t)begin * k * element,
+                                      count * element, r->raw, err);
     if (status == LLMQ_OK)
-        dtype_to_f32(r->plain->dtype, raw, count, out);
+        dtype_to_f32(r->plain->dtype, r->raw, count, out);
     return status;
 }
 
-static enum llmq_status sum_errors(const struct reference *r, const struct qlinear *q,
-                                   struct sums *sums, llmq_error *err) {
+static enum llmq_status sum_errors(struct reference *r, const struct qlinear *q, struct sums *sums,
+                                   llmq_error *err) {
     const int64_t rows = q->k < CHUNK ? CHUNK / q->k : 1;
     float *ours = malloc((size_t)(rows * q->k) * sizeof *ours);
     float *theirs = malloc((size_t)(rows * q->k) * sizeof *theirs);
-    void *raw = malloc((size_t)(rows * q->k) * sizeof(double));
-    enum llmq_status status = ours && theirs && raw ? LLMQ_OK : error_memory(err, "rows");
+    r->raw = malloc((size_t)(rows * q->k) * sizeof(double));
+    enum llmq_status status = ours && theirs && r->raw ? LLMQ_OK : error_memory(err, "rows");
     *sums = (struct sums){0};
     for (int64_t begin = 0; status == LLMQ_OK && begin < q->n; begin += rows) {
         const int64_t end = begin + rows < q->n ? begin + rows : q->n;
-        status = reference_rows(r, begin, end, q->k, raw, theirs, err);
+        status = reference_rows(r, begin, end, theirs, err);
         if (status != LLMQ_OK)
             break;
         qlinear_dequantize(q, begin, end, ours);
@@ -92,7 +96,8 @@ static enum llmq_status sum_errors(const struct reference *r, const struct qline
     }
     free(ours);
     free(theirs);
-    free(raw);
+    free(r->raw);
+    r->raw = NULL;
     return status;
 }
 
@@ -113,6 +118,11 @@ static enum llmq_status compare_module(struct verify *v, const struct verify *or
     }
     LLMQ_TRY(sum_errors(&r, &q, &sums, err));
     m->error = sums.reference > 0 ? sums.difference / sums.reference : sums.difference;
+    if (!isfinite(m->error)) {
+        found(v, "against-error");
+        verify_found(v, NULL, m->name, NULL, "the original's weight holds NaN or infinity");
+        goto cleanup;
+    }
     total->difference += sums.difference;
     total->reference += sums.reference;
 cleanup:

@@ -42,13 +42,27 @@ static enum llmq_status two_containers(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
+static bool is_safetensors(const char *path) {
+    return fnmatch("*.safetensors", path_base(path), 0) == 0;
+}
+
+static enum llmq_status file_name(struct verify *v, llmq_error *err) {
+    const char *name = path_base(st_shard_path(v->tensors, 0));
+    (void)err;
+    if (st_shard_count(v->tensors) == 1 && is_safetensors(name) &&
+        strcmp(name, "model.safetensors") != 0 && !has_file(v, "model.safetensors.index.json"))
+        verify_found(v, name, NULL, "name it model.safetensors",
+                     "transformers looks for model.safetensors or an index");
+    return LLMQ_OK;
+}
+
 static enum llmq_status other_weights(struct verify *v, llmq_error *err) {
     static const char *const patterns[] = {"*.bin", "*.pt",      "*.pth",      "*.gguf",
                                            "*.h5",  "*.msgpack", "params.json"};
     (void)err;
     for (size_t i = 0; i < v->files.count; i++)
         for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p++)
-            if (fnmatch(patterns[p], v->files.names[i], 0) == 0)
+            if (fnmatch(patterns[p], v->files.names[i], 0) == 0 && !is_shard(v, v->files.names[i]))
                 verify_found(v, v->files.names[i], NULL, "remove the file",
                              "weights of another format that a loader may pick instead");
     return LLMQ_OK;
@@ -58,6 +72,8 @@ static enum llmq_status metadata_format(struct verify *v, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct st_set *shard = NULL;
     for (int s = 0; s < st_shard_count(v->tensors); s++) {
+        if (!is_safetensors(st_shard_path(v->tensors, s)))
+            continue;
         LLMQ_TRY(st_open_file(st_shard_path(v->tensors, s), &shard, err));
         const char *format = st_metadata(shard, "format");
         if (!format || strcmp(format, "pt") != 0)
@@ -91,6 +107,8 @@ const struct verify_rule verify_container_rules[] = {
      "every .safetensors file of the folder is part of the checkpoint", stale_shards, NULL},
     {"two-containers", VERIFY_WARNING, VERIFY_HEADERS,
      "a folder has model.safetensors or an index of shards, not both", two_containers, NULL},
+    {"file-name", VERIFY_WARNING, VERIFY_HEADERS, "a single file is called model.safetensors",
+     file_name, NULL},
     {"other-weights", VERIFY_WARNING, VERIFY_HEADERS, "no weights in other formats lie beside",
      other_weights, NULL},
     {"metadata-format", VERIFY_WARNING, VERIFY_HEADERS,

@@ -39,16 +39,33 @@ void qlinear_free(struct qlinear *q) {
     *q = (struct qlinear){0};
 }
 
+/* A row whose groups follow the columns: no lookup for each of them. */
+static void dequantize_in_order(const struct qlinear *q, int64_t n, float *row) {
+    const uint8_t *codes = q->codes + n * q->k;
+    for (int64_t g = 0, begin = 0; g < q->groups; g++, begin += q->group) {
+        const int64_t end = begin + q->group < q->k ? begin + q->group : q->k;
+        const float scale = q->scales[n * q->groups + g];
+        const int zero = q->zeros[n * q->groups + g];
+        for (int64_t k = begin; k < end; k++)
+            row[k] = (float)((int)codes[k] - zero) * scale;
+    }
+}
+
+static void dequantize_mapped(const struct qlinear *q, int64_t n, float *row) {
+    const uint8_t *codes = q->codes + n * q->k;
+    for (int64_t k = 0; k < q->k; k++) {
+        const int64_t at = n * q->groups + q->group_of[k];
+        row[k] = (float)((int)codes[k] - (int)q->zeros[at]) * q->scales[at];
+    }
+}
+
 void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w) {
     for (int64_t n = row_begin; n < row_end; n++) {
-        const uint8_t *codes = q->codes + n * q->k;
-        const float *scales = q->scales + n * q->groups;
-        const uint8_t *zeros = q->zeros + n * q->groups;
         float *row = w + (n - row_begin) * q->k;
-        for (int64_t k = 0; k < q->k; k++) {
-            int64_t g = q->group_of ? q->group_of[k] : k / q->group;
-            row[k] = (float)((int)codes[k] - (int)zeros[g]) * scales[g];
-        }
+        if (q->group_of)
+            dequantize_mapped(q, n, row);
+        else
+            dequantize_in_order(q, n, row);
     }
 }
 

@@ -431,6 +431,20 @@ START_TEST(a_folder_without_safetensors_says_what_it_holds) {
 }
 END_TEST
 
+START_TEST(the_only_file_of_weights_is_the_checkpoint) {
+    struct st_set *set = NULL;
+    put_safetensors("adapter_model.safetensors", "{}", NULL, 0);
+    ck_assert_fails(st_open_dir(scratch, &set, &err), LLMQ_E_NOT_FOUND, "adapter_model", &err);
+    put_safetensors("gptq_model-4bit-128g.safetensors", "{" ENTRY("a", "U8", "[1]", 0, 1) "}", NULL,
+                    1);
+    ck_assert_ok(st_open_dir(scratch, &set, &err), &err);
+    ck_assert_uint_eq(st_count(set), 1);
+    st_close(&set);
+    put_safetensors("other.safetensors", "{}", NULL, 0);
+    ck_assert_fails(st_open_dir(scratch, &set, &err), LLMQ_E_NOT_FOUND, "gptq_model-4bit", &err);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("safetensors reader");
     TCase *rows = tcase_create("refused"), *good = tcase_create("accepted"),
@@ -464,6 +478,7 @@ int main(void) {
     tcase_add_test(folders, an_index_that_lies_is_refused);
     tcase_add_test(folders, a_tensor_in_two_shards_is_refused);
     tcase_add_test(folders, a_folder_without_safetensors_says_what_it_holds);
+    tcase_add_test(folders, the_only_file_of_weights_is_the_checkpoint);
     suite_add_tcase(suite, rows);
     suite_add_tcase(suite, good);
     suite_add_tcase(suite, folders);

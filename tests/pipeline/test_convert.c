@@ -303,6 +303,32 @@ START_TEST(a_damaged_source_leaves_nothing_behind) {
 }
 END_TEST
 
+START_TEST(leftovers_and_interruption) {
+    static const volatile sig_atomic_t stop = 1;
+    const llmq_context ctx = {.interrupt = &stop};
+    llmq_convert_report r;
+    llmq_convert_options o;
+    quantize("g", "gptq", 4, true);
+    ck_assert_ok(dir_make(scratch_path("out.partial"), false, &err), &err);
+    ck_assert_fails(try_convert("g", "awq", "out", &r), LLMQ_E_USAGE, "holds an interrupted run",
+                    &err);
+    ck_assert_str_eq(err.hint, "give --force to start over");
+    llmq_convert_report_free(&r);
+    char *model = strdup(scratch_path("g")), *out = strdup(scratch_path("out"));
+    llmq_convert_options_init(&o);
+    o.model = model;
+    o.out = out;
+    o.format = "bf16";
+    o.force = true;
+    ck_assert_int_eq(llmq_convert(&o, &ctx, &r, &err), LLMQ_E_INTERRUPTED);
+    llmq_convert_report_free(&r);
+    ck_assert(!path_is_dir(scratch_path("out.partial")));
+    ck_assert(!path_is_dir(scratch_path("out")));
+    free(model);
+    free(out);
+}
+END_TEST
+
 /* --- plain weights ---------------------------------------------------------------------------- */
 
 START_TEST(dequantized_weights_evaluate_alike) {
@@ -372,8 +398,8 @@ END_TEST
 
 /* --- what other tools write ------------------------------------------------------------------- */
 
-/* AutoGPTQ: I64 g_idx, a bias of zeros for every linear, the config in a file of its own without
- * quant_method. */
+/* AutoGPTQ: a file name of its own, I64 g_idx, a bias of zeros for every linear, the config in a
+ * file without quant_method. */
 START_TEST(auto_gptq_becomes_what_llmq_writes) {
     static const uint16_t zeros[64];
     llmq_convert_report r;
@@ -387,6 +413,9 @@ START_TEST(auto_gptq_becomes_what_llmq_writes) {
     edit_put(&e, DOWN1 ".bias", DTYPE_F16, 0, 64, zeros);
     edit_put(&e, "model.layers.0.self_attn.rotary_emb.ids", DTYPE_I64, 0, 2, zeros);
     edit_write(scratch_path("foreign"), &e, 1u << 30);
+    ck_assert_int_eq(rename(scratch_path("foreign/model.safetensors"),
+                            scratch_path("foreign/gptq_model-4bit-32g.safetensors")),
+                     0);
     edit_move_config(scratch_path("foreign"), NULL);
     edit_text(scratch_path("foreign"), "quantize_config.json", "\"quant_method\": \"gptq\",", "");
     ck_assert_double_eq_tol(loss("foreign", true), loss("g", true), 1e-12);
@@ -535,6 +564,7 @@ int main(void) {
     tcase_add_test(t, scales_beyond_f16_are_refused);
     tcase_add_test(t, a_map_of_groups_is_refused_but_dequantizes);
     tcase_add_test(t, a_damaged_source_leaves_nothing_behind);
+    tcase_add_test(t, leftovers_and_interruption);
     tcase_add_test(t, dequantized_weights_evaluate_alike);
     tcase_add_test(t, dequantized_config_names_the_dtype_and_nothing_else_changes);
     tcase_add_test(t, weights_beyond_f16_are_refused);

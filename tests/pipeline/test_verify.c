@@ -99,6 +99,14 @@ static void seed_two_containers(const char *dir) {
     write_file(dir, "model.safetensors.index.json", "{}");
 }
 
+static void seed_file_name(const char *dir) {
+    char *from = path_join(dir, "model.safetensors", &err);
+    char *to = path_join(dir, "gptq_model-4bit-32g.safetensors", &err);
+    ck_assert_int_eq(rename(from, to), 0);
+    free(from);
+    free(to);
+}
+
 static void seed_other_weights(const char *dir) {
     write_file(dir, "pytorch_model.bin", "x");
 }
@@ -410,6 +418,7 @@ static const struct seeded {
     {"stale-weights", "g", seed_stale, "old.safetensors", false},
     {"stale-weights", "source", seed_stale, "old.safetensors", false},
     {"two-containers", "g", seed_two_containers, "index.json", false},
+    {"file-name", "g", seed_file_name, "gptq_model-4bit-32g", false},
     {"other-weights", "g", seed_other_weights, "pytorch_model.bin", false},
     {"metadata-format", "g", seed_metadata, "found tf", false},
     {"tokenizer", "g", nothing, "no tokenizer", false},
@@ -599,6 +608,22 @@ START_TEST(error_against_the_original_is_the_quantizers) {
 }
 END_TEST
 
+/* Infinity in the original: its error is no number, which is not the same as none. */
+START_TEST(an_original_that_is_not_finite_is_told) {
+    char *original = strdup(scratch_path("original")), *model = strdup(scratch_path("g"));
+    const llmq_verify_options o = {.model = model, .against = original};
+    llmq_verify_report r;
+    copy_folder(scratch_path("source"), original);
+    poke16(original, Q0 ".weight", 0x7f80);
+    ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
+    ck_assert(lists(&r.violations, "against-error", Q0));
+    ck_assert(isfinite(r.error));
+    llmq_verify_report_free(&r);
+    free(original);
+    free(model);
+}
+END_TEST
+
 /* A conversion, judged by the checkpoint it was made from, which is packed itself. */
 START_TEST(conversions_have_no_error) {
     char *from = strdup(scratch_path("g")), *to = strdup(scratch_path("converted"));
@@ -687,6 +712,7 @@ int main(void) {
     tcase_add_test(t, every_rule_has_a_case);
     tcase_add_test(t, good_checkpoints_pass);
     tcase_add_test(t, error_against_the_original_is_the_quantizers);
+    tcase_add_test(t, an_original_that_is_not_finite_is_told);
     tcase_add_test(t, conversions_have_no_error);
     tcase_add_test(t, folded_norms_are_changed_not_wrong);
     tcase_add_test(t, folders_that_are_no_checkpoint);
