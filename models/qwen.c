@@ -21,6 +21,7 @@ const struct family family_qwen2 = {
     .model_types = {"qwen2"},
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_ALWAYS, BIAS_NEVER, BIAS_NEVER),
+    LLAMA_FOLDS,
     .window = WINDOW_SWITCHED,
     .defaults = {QWEN_DEFAULTS},
 };
@@ -32,6 +33,7 @@ const struct family family_qwen3 = {
     .q_norm = "self_attn.q_norm.weight",
     .k_norm = "self_attn.k_norm.weight",
     LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_NEVER),
+    LLAMA_FOLDS,
     .window = WINDOW_SWITCHED,
     .defaults = {QWEN_DEFAULTS, .head_dim = 128},
 };
