@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ };
+enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ, LLMQ_METHOD_AWQ };
 
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
@@ -26,15 +26,16 @@ typedef struct llmq_quantize_options {
     enum llmq_method method;
     const char *model;   /* folder or name, see llmq_model_resolve */
     const char *out;     /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
-    const char *format;  /* "gptq", "gptq_v2", "awq", "compressed-tensors". NULL: "awq" for
-                            asymmetric codes of 4 bits in groups of one size, else "gptq" */
+    const char *format;  /* "gptq", "gptq_v2", "awq", "compressed-tensors". NULL: for 4 bits
+                            in groups of one size "awq" when asymmetric or by AWQ, else "gptq" */
     int bits;            /* 2, 3, 4, 8 */
     int64_t group;       /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */
     bool sym;
+    bool awq; /* scale activations by AWQ first; implied by LLMQ_METHOD_AWQ, for GPTQ a choice */
     enum llmq_scales scales;
-    const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ takes the text bundled with
-                          llmq, RTN weighs its reported errors with no inputs */
+    const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ and AWQ take the text bundled
+                          with llmq, RTN weighs its reported errors with no inputs */
     int64_t samples;   /* calibration windows */
     int64_t seqlen;    /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
@@ -48,21 +49,23 @@ typedef struct llmq_quantize_options {
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
-/* Defaults of the command line: 4 bits, group 128, symmetric, 128 windows, damp 0.01, no
- * act-order, shards of 5 GB. */
+/* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows, damp
+ * 0.01, no act-order, shards of 5 GB. */
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
 
 /* What became of one module. */
 typedef struct llmq_module_report {
     char *name;
-    const char *method; /* static: "gptq", "rtn" */
+    const char *method; /* static: "gptq", "rtn"; "awq", "awq+gptq" when its inputs were scaled */
     int64_t n, k;
     int bits;
     int64_t group;
     double error;     /* tr(dW H dW^T) / tr(W H W^T); H = identity when there is no calibration */
     double rtn_error; /* the same for round-to-nearest on the same grid */
     double damp;
-    char *events; /* "; "-separated, "" when nothing happened */
+    double fold_error; /* AWQ: what scaling changed of the block's output before anything was
+                          rounded, relative to what the block adds to its input */
+    char *events;      /* "; "-separated, "" when nothing happened */
 } llmq_module_report;
 
 typedef struct llmq_quantize_report {
@@ -73,6 +76,8 @@ typedef struct llmq_quantize_report {
     size_t module_count;
     char **kept; /* names of tensors copied through in their own precision */
     size_t kept_count;
+    char **folded; /* names of norms and biases that AWQ scaled, in their own precision */
+    size_t folded_count;
     char **dropped; /* stray integer or boolean buffers left out: loaders misread them */
     size_t dropped_count;
     int64_t blocks;

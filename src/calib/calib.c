@@ -17,8 +17,9 @@ struct calib {
     const struct model *m;
     const struct calib_tokens *tokens;
     const llmq_context *ctx;
-    struct acts x;   /* residual stream [T, hidden] */
-    struct acts mid; /* input of o, then of down */
+    struct acts x;     /* residual stream [T, hidden] */
+    struct acts mid;   /* input of o, then of down */
+    struct acts start; /* copy of x for calib_rewind; of no rows unless asked for */
     struct forward forward;
     struct arena *scratch;
     float *x_buf, *mid_buf; /* one batch, when the stores are files */
@@ -121,6 +122,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->ctx = ctx;
     c->max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
     c->max_width = widest_stage(config);
+    c->start.file.fd = -1;
     LLMQ_TRY(acts_create(total, config->hidden, spill_dir, &c->x, err));
     LLMQ_TRY(acts_create(total, forward_mid_width(config), spill_dir, &c->mid, err));
     LLMQ_TRY(forward_create(config, c->max_rows, longest_window(tokens), &c->forward, err));
@@ -138,6 +140,7 @@ void calib_free(struct calib **c) {
         return;
     acts_free(&(*c)->x);
     acts_free(&(*c)->mid);
+    acts_free(&(*c)->start);
     forward_free(&(*c)->forward);
     arena_free(&(*c)->scratch);
     free(*c);
@@ -321,6 +324,63 @@ enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {
             return status;
     }
     return LLMQ_OK;
+}
+
+/* --- doing a block twice -----------------------------------------------------------------------
+ */
+
+enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
+    return acts_create(c->x.rows, c->x.width, spill_dir, &c->start, err);
+}
+
+/* One batch at a time, through the batch buffer when the stores are files. */
+static enum llmq_status copy_acts(struct calib *c, const struct acts *from, const struct acts *to,
+                                  llmq_error *err) {
+    const struct calib_tokens *t = c->tokens;
+    enum llmq_status status = LLMQ_OK;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+        int64_t begin = b.offsets[0], rows = batch_rows(&b);
+        float *x = NULL, *target = acts_target(to, begin, c->x_buf);
+        LLMQ_TRY(acts_load(from, begin, rows, c->x_buf, &x, err));
+        if (x != target)
+            memcpy(target, x, (size_t)(rows * from->width) * sizeof *x);
+        LLMQ_TRY(acts_store(to, begin, rows, target, err));
+    }
+cleanup:
+    return status;
+}
+
+enum llmq_status calib_mark_start(struct calib *c, llmq_error *err) {
+    return copy_acts(c, &c->x, &c->start, err);
+}
+
+enum llmq_status calib_rewind(struct calib *c, llmq_error *err) {
+    c->next = STAGE_ATTENTION_IN;
+    return copy_acts(c, &c->start, &c->x, err);
+}
+
+int64_t calib_probe_rows(const struct calib *c) {
+    struct batch b = {0};
+    return batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b) ? batch_rows(&b) : 0;
+}
+
+enum llmq_status calib_probe(struct calib *c, float *in, float *out, llmq_error *err) {
+    struct batch b = {0};
+    float *x = NULL;
+    (void)batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);
+    int64_t rows = batch_rows(&b);
+    enum llmq_status status = acts_load(&c->start, 0, rows, c->x_buf, &x, err);
+    if (status != LLMQ_OK)
+        return status;
+    memmove(in, x, (size_t)(rows * c->x.width) * sizeof *x);
+    memmove(out, x, (size_t)(rows * c->x.width) * sizeof *x);
+    acts_set_width(&c->mid, c->mid.max_width); /* its rows are not in use: see calib.h */
+    return forward_block(&c->forward, c->block, &b, out, c->normed,
+                         acts_target(&c->mid, 0, c->mid_buf), err);
+}
+
+uint64_t calib_start_bytes(const struct model_config *c, const struct calib_tokens *tokens) {
+    return (uint64_t)total_tokens(tokens) * (uint64_t)c->hidden * sizeof(float);
 }
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {

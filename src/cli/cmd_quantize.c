@@ -1,5 +1,5 @@
-/* llmq gptq and llmq rtn: a checkpoint in, a quantized checkpoint out. Both take the same options,
- * so that a script changes the method by changing one word. */
+/* llmq gptq, llmq awq and llmq rtn: a checkpoint in, a quantized checkpoint out. All take the same
+ * options, so that a script changes the method by changing one word. */
 #include <stdio.h>
 
 #include "cli/command.h"
@@ -69,7 +69,7 @@ static const struct option grid_options[] = {
      .value = "gptq|gptq_v2|awq|compressed-tensors",
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
              "awq holds 4 bits, compressed-tensors 4 and 8",
-     .absent = "gptq; with --asym and 4 bits awq",
+     .absent = "4 bits: awq for awq and with --asym; otherwise gptq",
      .choices = formats},
     {.name = "bits",
      .kind = OPTION_CHOICE,
@@ -88,11 +88,11 @@ static const struct option grid_options[] = {
     {.name = "sym",
      .kind = OPTION_ON,
      .offset = FIELD(sym),
-     .help = "symmetric grid: the zero point is the middle code (the default)"},
+     .help = "symmetric grid: the zero point is the middle code (the default of gptq and rtn)"},
     {.name = "asym",
      .kind = OPTION_OFF,
      .offset = FIELD(sym),
-     .help = "asymmetric grid: a zero point for each group"},
+     .help = "asymmetric grid: a zero point for each group (the default of awq)"},
     {.name = "scales",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, scales),
@@ -110,7 +110,7 @@ static const struct option calibration_options[] = {
      .value = "FILE",
      .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...}, or .json windows of "
              "token ids; rtn only weighs the errors it reports with it",
-     .absent = "gptq: the English text bundled with llmq; rtn: none",
+     .absent = "gptq, awq: the English text bundled with llmq; rtn: none",
      .source = VALUE_FILE},
     {.name = "samples",
      .kind = OPTION_INT,
@@ -134,6 +134,10 @@ static const struct option calibration_options[] = {
      .help = "chooses the windows",
      .min = 0,
      .max = 9e18},
+    {.name = "awq",
+     .kind = OPTION_ON,
+     .offset = FIELD(awq),
+     .help = "let gptq scale activations by AWQ before it rounds weights; awq always does"},
     {.name = "act-order",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, act_order),
@@ -200,6 +204,10 @@ static void gptq_init(void *args) {
     quantize_init(args, LLMQ_METHOD_GPTQ);
 }
 
+static void awq_init(void *args) {
+    quantize_init(args, LLMQ_METHOD_AWQ);
+}
+
 static void rtn_init(void *args) {
     quantize_init(args, LLMQ_METHOD_RTN);
 }
@@ -260,6 +268,27 @@ const struct command command_gptq = {
     .groups = groups,
     .args_size = sizeof(struct quantize_args),
     .init = gptq_init,
+    .run = quantize_run,
+    .resumable = quantize_resumable,
+};
+
+const struct command command_awq = {
+    .name = "awq",
+    .summary = "quantize with AWQ: activations scaled so that rounding to nearest costs least",
+    .synopsis = "awq --model M [--calib FILE] [--out DIR] [options]",
+    .description =
+        "Like gptq, in the same formats and with the same options, but the weights are rounded to "
+        "the nearest grid point after each input channel was given the scale with which that "
+        "costs least, found with the calibration inputs. The scales go into the norms and the "
+        "linear layers before, so the model computes the same; that is checked in every block. Of "
+        "the calibration options, --act-order and --damp have no effect.",
+    .examples = {{"llmq awq --model models/demo --calib models/demo/calibration.txt",
+                  "4 bits, groups of 128, asymmetric"},
+                 {"llmq awq --model org/name --calib text.jsonl --sym --group 64",
+                  "symmetric, groups of 64"}},
+    .groups = groups,
+    .args_size = sizeof(struct quantize_args),
+    .init = awq_init,
     .run = quantize_run,
     .resumable = quantize_resumable,
 };

@@ -7,7 +7,7 @@
 #include "llmq/evaluate.h"
 
 const struct command *const commands[] = {
-    &command_gptq,  &command_rtn,      &command_eval,    &command_compare,
+    &command_gptq,  &command_awq,      &command_rtn,     &command_eval, &command_compare,
     &command_score, &command_tokenize, &command_inspect, NULL,
 };
 

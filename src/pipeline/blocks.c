@@ -19,7 +19,7 @@
 
 /* --- one module ------------------------------------------------------------------------------- */
 
-static struct quant_grid grid_of(const struct run *run, const struct quant_shape *shape) {
+struct quant_grid run_grid(const struct run *run, const struct quant_shape *shape) {
     struct quant_grid grid = {.bits = shape->bits,
                               .group = shape->group,
                               .sym = shape->sym,
@@ -83,6 +83,8 @@ static char *describe_events(const struct quant_outcome *o, int64_t n) {
                  o->rows_kept_rtn, n);
         add_event(&b, text);
     }
+    if (o->error > o->rtn_error)
+        add_event(&b, "rounding the unscaled weights would have been better on these inputs");
     return strbuf_take(&b);
 }
 
@@ -98,6 +100,7 @@ static enum llmq_status report_module(struct run *run, const struct plan_module 
         .error = outcome->error,
         .rtn_error = outcome->rtn_error,
         .damp = outcome->damp,
+        .fold_error = run->fold.difference,
         .events = describe_events(outcome, module->shape.n),
     };
     if (!r.name || !r.events) {
@@ -133,7 +136,7 @@ cleanup:
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
                                         struct linear *l, const struct gptq_factor *factor,
                                         const float *H, llmq_error *err) {
-    struct quant_grid grid = grid_of(run, &module->shape);
+    struct quant_grid grid = run_grid(run, &module->shape);
     struct quant_outcome outcome;
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
@@ -141,6 +144,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
         LLMQ_TRY(gptq_quantize(&grid, factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
+    LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
     LLMQ_TRY(store_module(run, module, &q, err));
     LLMQ_TRY(report_module(run, module, &outcome, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
@@ -185,6 +189,10 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     LLMQ_TRY(model_load_block(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
     if (run->calib)
         calib_begin_block(run->calib, &block);
+    if (plan_folds(run->options)) {
+        LLMQ_TRY(block_fold_make(run, &block, &run->fold, err));
+        LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
+    }
     for (enum block_stage stage = 0; run->calib && stage < STAGE_COUNT; stage++) {
         log_progress(run->ctx, index * STAGE_COUNT + (int64_t)stage, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, index + 1, blocks);
@@ -217,6 +225,8 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
         LLMQ_TRY(output_verify_module(stored, module,
                                       run->blocks.hashes[module - run->plan.modules], err));
     }
+    if (plan_folds(run->options))
+        LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
         LLMQ_TRY(model_load_block(stored, index, LOAD_PLAIN, run->weights, &block, err));
         calib_begin_block(run->calib, &block);
@@ -258,9 +268,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
         LLMQ_TRY(interrupt_check(run->ctx, err));
         LLMQ_TRY(quantize_block(run, i, err));
         LLMQ_TRY(st_writer_sync(run->writer, err));
-        LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before,
-                             run->blocks.hashes + (size_t)i * run->blocks.modules,
-                             run->blocks.modules, err));
+        LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before, &run->blocks, err));
         log_progress(run->ctx, (i + 1) * STAGE_COUNT, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, i + 1, blocks);
     }

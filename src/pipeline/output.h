@@ -8,6 +8,7 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "pipeline/journal.h"
 #include "pipeline/plan.h"
 
 /* Where a result goes. */
@@ -41,11 +42,12 @@ LLMQ_NODISCARD enum llmq_status output_verify_module(const struct model *stored,
                                                      const struct plan_module *module,
                                                      uint64_t expected, llmq_error *err);
 
-/* Open <out>.partial as a loader would, decode every module and compare with the hashes of what
- * was to be stored. LLMQ_E_CHECK names the first module that differs. */
+/* Open <out>.partial as a loader would, decode every module, read the norms and biases that folds
+ * changed, and compare with the hashes of what was to be stored. LLMQ_E_CHECK names the first that
+ * differs. */
 LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const struct plan *plan,
-                                              const uint64_t *hashes, const llmq_context *ctx,
-                                              llmq_error *err);
+                                              const struct journal_blocks *blocks,
+                                              const llmq_context *ctx, llmq_error *err);
 
 /* Rename to <out>; a folder already there (force) is replaced. */
 LLMQ_NODISCARD enum llmq_status output_commit(const struct output *out, llmq_error *err);

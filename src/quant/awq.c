@@ -296,3 +296,9 @@ cleanup:
     search_free(&s);
     return status;
 }
+
+uint64_t awq_search_bytes(int64_t k) {
+    /* D and P, a panel's codes, and at most six vectors (the sums in double). */
+    uint64_t n = (uint64_t)k;
+    return PANEL_ROWS * ((n + QUANT_FORM_COLUMNS) * sizeof(float) + n) + 7 * n * sizeof(float);
+}

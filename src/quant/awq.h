@@ -59,6 +59,9 @@ void awq_magnitude(const float *H, int64_t k, float *magnitude);
 LLMQ_NODISCARD enum llmq_status awq_search(const struct awq_problem *p, float *scales,
                                            struct awq_outcome *outcome, llmq_error *err);
 
+/* Bytes awq_search allocates for in_features k. */
+uint64_t awq_search_bytes(int64_t k);
+
 /* Largest scale to divide the rows of W [n, k] by so that no group's step falls below what the
  * grid's scales can store: limit [n], at least 1. */
 void awq_row_limits(const struct quant_grid *grid, const float *W, int64_t n, int64_t k,
