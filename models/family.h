@@ -40,6 +40,27 @@ enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_IF_ATTENTION, BIAS_IF_MLP };
  * SWITCHED  only when `use_sliding_window` is true, from layer `max_window_layers` on */
 enum window_rule { WINDOW_NEVER, WINDOW_VALUE, WINDOW_SWITCHED };
 
+/* What a scale per channel can be divided out of. */
+enum fold_producer { FOLD_NONE, FOLD_ATTENTION_NORM, FOLD_MLP_NORM, FOLD_LINEAR };
+
+/* Which channel of the producer an input column of its consumers reads. */
+enum fold_map {
+    FOLD_SAME,    /* column i reads channel i */
+    FOLD_BY_HEAD, /* the channels of a key-value head feed all query heads that share it */
+};
+
+#define FOLD_ROLE(role) (1u << (role))
+
+/* A scale per channel of what the linears of a stage read can be divided out of its producer and
+ * multiplied into the linears' columns, and the block computes the same (Lin et al.,
+ * arXiv:2306.00978). The consumers must be all that read the producer: see fold_check. */
+struct family_fold {
+    enum fold_producer producer;
+    enum linear_role linear; /* FOLD_LINEAR: the one whose output rows and bias are divided */
+    enum fold_map map;
+    unsigned consumers; /* set of FOLD_ROLE */
+};
+
 struct family_linear {
     const char *name; /* within the block, e.g. "self_attn.q_proj" */
     enum block_stage stage;
@@ -70,6 +91,7 @@ struct family {
     const char *attention_norm, *mlp_norm; /* RMSNorm weights [hidden] */
     const char *q_norm, *k_norm;           /* RMSNorm per head [head_dim], NULL: none */
     struct family_linear linears[LINEAR_COUNT];
+    struct family_fold folds[STAGE_COUNT]; /* by the stage of the consumers */
 
     enum window_rule window;
     struct family_defaults defaults;

@@ -6,6 +6,7 @@ const struct family family_llama = {
     .model_types = {"llama"},
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_IF_MLP),
+    LLAMA_FOLDS,
     .window = WINDOW_NEVER,
     .gguf = "llama",
     .defaults =

@@ -7,6 +7,7 @@ const struct family family_mistral = {
     .model_types = {"mistral"},
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_NEVER, BIAS_NEVER, BIAS_NEVER),
+    LLAMA_FOLDS,
     .window = WINDOW_VALUE,
     .gguf = "llama",
     .defaults =

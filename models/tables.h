@@ -30,6 +30,21 @@ extern const struct family family_qwen3;
         [LINEAR_UP]   = {"mlp.up_proj",      STAGE_MLP_IN,        mlp_bias},   \
         [LINEAR_DOWN] = {"mlp.down_proj",    STAGE_MLP_OUT,       mlp_bias},   \
     }
+
+/* What feeds what in Llama's block: the norms, and the two linears whose output reaches the next
+ * one by sums and products alone, v through attention's weighted means and up through the gate. */
+#define LLAMA_FOLDS                                                                                \
+    .folds = {                                                                                     \
+        [STAGE_ATTENTION_IN]  = {.producer = FOLD_ATTENTION_NORM,                                  \
+                                 .consumers = FOLD_ROLE(LINEAR_Q) | FOLD_ROLE(LINEAR_K) |          \
+                                              FOLD_ROLE(LINEAR_V)},                                \
+        [STAGE_ATTENTION_OUT] = {.producer = FOLD_LINEAR, .linear = LINEAR_V, .map = FOLD_BY_HEAD, \
+                                 .consumers = FOLD_ROLE(LINEAR_O)},                                \
+        [STAGE_MLP_IN]        = {.producer = FOLD_MLP_NORM,                                        \
+                                 .consumers = FOLD_ROLE(LINEAR_GATE) | FOLD_ROLE(LINEAR_UP)},      \
+        [STAGE_MLP_OUT]       = {.producer = FOLD_LINEAR, .linear = LINEAR_UP,                     \
+                                 .consumers = FOLD_ROLE(LINEAR_DOWN)},                             \
+    }
 /* clang-format on */
 
 #endif

@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ };
+enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ, LLMQ_METHOD_AWQ };
 
 /* What a GPTQ run is willing to spend: see llmq_quantize_options_quality. */
 enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST };
@@ -41,18 +41,19 @@ typedef struct llmq_correct {
 
 typedef struct llmq_quantize_options {
     enum llmq_method method;
-    const char *model; /* folder or name, see llmq_model_resolve */
-    const char *out;   /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
-    const char
-        *format;         /* "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", "onnx". NULL:
-                            "awq" for asymmetric codes of 4 bits in groups of one size, else "gptq" */
-    int bits;            /* 2, 3, 4, 8 */
-    int64_t group;       /* columns per group, -1: one group per row */
+    const char *model;  /* folder or name, see llmq_model_resolve */
+    const char *out;    /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
+    const char *format; /* "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", "onnx". NULL: for
+                           4 bits in groups of one size "awq" when asymmetric or by AWQ, else
+                           "gptq" */
+    int bits;           /* 2, 3, 4, 8 */
+    int64_t group;      /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */
     bool sym;
+    bool awq; /* scale activations by AWQ first; implied by LLMQ_METHOD_AWQ, for GPTQ a choice */
     enum llmq_scales scales;
-    const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ takes the text bundled with
-                          llmq, RTN weighs its reported errors with no inputs */
+    const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ and AWQ take the text bundled
+                          with llmq, RTN weighs its reported errors with no inputs */
     int64_t samples;   /* calibration windows */
     int64_t seqlen;    /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
@@ -70,8 +71,9 @@ typedef struct llmq_quantize_options {
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
-/* Defaults of the command line: 4 bits, group 128, symmetric, 128 windows, damp 0.01, shards of
- * 5 GB; GPTQ of balanced quality, RTN without search or correction. */
+/* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows, damp
+ * 0.01, shards of 5 GB; GPTQ of balanced quality, AWQ with weighted search, RTN without search;
+ * correction in GPTQ only. */
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
 
 /* Set the ingredients of a GPTQ run:
@@ -84,7 +86,7 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
 /* What became of one module. */
 typedef struct llmq_module_report {
     char *name;
-    const char *method; /* static: "gptq", "rtn" */
+    const char *method; /* static: "gptq", "rtn"; "awq", "awq+gptq" when its inputs were scaled */
     int64_t n, k;
     int bits;
     int64_t group;
@@ -92,6 +94,8 @@ typedef struct llmq_module_report {
     double rtn_error; /* the same for round-to-nearest on the same grid */
     double damp;
     double alpha, beta; /* strengths of the correction, 0: none */
+    double fold_error;  /* AWQ: what scaling changed of the block's output before anything was
+                           rounded, relative to what the block adds to its input */
     char *events;       /* "; "-separated, "" when nothing happened */
 } llmq_module_report;
 
@@ -103,6 +107,8 @@ typedef struct llmq_quantize_report {
     size_t module_count;
     char **kept; /* names of tensors copied through in their own precision */
     size_t kept_count;
+    char **folded; /* names of norms and biases that AWQ scaled, in their own precision */
+    size_t folded_count;
     char **dropped; /* stray integer or boolean buffers left out: loaders misread them */
     size_t dropped_count;
     int64_t blocks;

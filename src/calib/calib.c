@@ -28,7 +28,10 @@ struct calib {
     const llmq_context *ctx;
     struct stream quantized; /* as the model quantized so far has it */
     struct stream original;  /* as the original model has it; unused unless paired */
+    struct acts start;       /* copy of the quantized stream for calib_rewind */
     bool paired;
+    bool looking;                     /* a pass that only looks: one stream, no cross moments */
+    const float *scales[STAGE_COUNT]; /* of the original's inputs, see calib_scale_original */
     struct forward forward;
     struct arena *scratch;
     struct moment H;    /* [k, k] X^T X, the upper triangle */
@@ -165,6 +168,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->paired = options->paired;
     c->max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
     c->max_width = widest_stage(config);
+    c->start.file.fd = -1;
     count_batches(c);
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
     LLMQ_TRY(forward_create(config, c->max_rows, longest_window(tokens), &c->forward, err));
@@ -184,6 +188,7 @@ void calib_free(struct calib **c) {
         return;
     stream_free(&(*c)->quantized);
     stream_free(&(*c)->original);
+    acts_free(&(*c)->start);
     forward_free(&(*c)->forward);
     arena_free(&(*c)->scratch);
     free(*c);
@@ -216,11 +221,13 @@ static enum llmq_status check_finite(const struct calib *c, const struct batch *
                      begin + row - c->tokens->offsets[window]);
 }
 
-/* diff = a - b, `count` elements. */
-static void difference(const float *a, const float *b, int64_t count, float *diff) {
-#pragma omp parallel for schedule(static) default(none) shared(a, b, count, diff)
-    for (int64_t i = 0; i < count; i++)
-        diff[i] = a[i] - b[i];
+/* diff = a / scale - b, [rows, width], scale [width] or NULL for 1. */
+static void difference(const float *a, const float *b, const float *scale, int64_t rows,
+                       int64_t width, float *diff) {
+#pragma omp parallel for schedule(static) default(none) shared(a, b, scale, rows, width, diff)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = r * width; i < (r + 1) * width; i++)
+            diff[i] = (scale ? a[i] / scale[i - r * width] : a[i]) - b[i];
 }
 
 /* m += A^T X over the rows of a batch, A [rows, width], X [rows, k]. */
@@ -243,11 +250,11 @@ static void add_square(const struct moment *m, bool held, int64_t rows, const fl
 static void add_cross(struct calib *c, enum block_stage stage, bool held, int64_t rows, int64_t k,
                       const struct stage_rows *q, const struct stage_rows *o) {
     int64_t hidden = c->m->config.hidden;
-    difference(o->X, q->X, rows * k, c->diff);
+    difference(o->X, q->X, c->scales[stage], rows, k, c->diff);
     add_product(&c->D, held, rows, c->diff, k, q->X, k);
     if (!stage_is_output(stage))
         return;
-    difference(o->S, q->S, rows * hidden, c->diff);
+    difference(o->S, q->S, NULL, rows, hidden, c->diff);
     add_product(&c->R, held, rows, c->diff, hidden, q->X, k);
 }
 
@@ -280,11 +287,16 @@ static void finish_moment(const struct calib *c, const struct moment *m, int64_t
     }
 }
 
+/* Do both streams run? */
+static bool pairing(const struct calib *c) {
+    return c->paired && !c->looking;
+}
+
 static struct calib_moments finish_moments(struct calib *c, enum block_stage stage, int64_t k) {
     mirror_upper(k, c->H.sum);
     finish_moment(c, &c->H, k * k);
     struct calib_moments out = {.k = k, .H = c->H.mean};
-    if (!c->paired)
+    if (!pairing(c))
         return out;
     out.held_share = (double)c->held_tokens / (double)total_tokens(c->tokens);
     finish_moment(c, &c->D, k * k);
@@ -307,7 +319,12 @@ void calib_begin_block(struct calib *c, const struct block *block, const struct 
     assert(c->paired == (original != NULL));
     c->quantized.block = block;
     c->original.block = original;
+    memset(c->scales, 0, sizeof c->scales);
     c->next = STAGE_ATTENTION_IN;
+}
+
+void calib_scale_original(struct calib *c, enum block_stage stage, const float *scales) {
+    c->scales[stage] = scales;
 }
 
 /* One batch of a stage, both streams. k = 0: no moments are wanted. */
@@ -317,13 +334,13 @@ static enum llmq_status run_batch(struct calib *c, enum block_stage stage, int64
     int64_t rows = batch_rows(batch);
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(stream_step(&c->quantized, &c->forward, stage, batch, &q, err));
-    if (c->paired)
+    if (pairing(c))
         LLMQ_TRY(stream_step(&c->original, &c->forward, stage, batch, &o, err));
     if (k == 0)
         return LLMQ_OK;
     add_square(&c->H, held, rows, q.X, k);
     LLMQ_TRY(check_finite(c, batch, q.X, k, held, err));
-    if (c->paired)
+    if (pairing(c))
         add_cross(c, stage, held, rows, k, &q, &o);
 cleanup:
     return status;
@@ -336,7 +353,7 @@ static enum llmq_status run_stage(struct calib *c, enum block_stage stage, int64
     enum llmq_status status = LLMQ_OK;
     int64_t width = stage < STAGE_COUNT ? calib_stage_width(&c->m->config, stage) : 0;
     stream_begin_stage(&c->quantized, stage, width);
-    if (c->paired)
+    if (pairing(c))
         stream_begin_stage(&c->original, stage, width);
     clear_moment(&c->H, k * k);
     clear_moment(&c->D, k * k);
@@ -344,7 +361,7 @@ static enum llmq_status run_stage(struct calib *c, enum block_stage stage, int64
     int64_t index = 0;
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++) {
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(run_batch(c, stage, k, &b, is_held(c, index), err));
+        LLMQ_TRY(run_batch(c, stage, k, &b, pairing(c) && is_held(c, index), err));
     }
 cleanup:
     return status;
@@ -371,6 +388,66 @@ enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {
             return status;
     }
     return LLMQ_OK;
+}
+
+/* --- doing a block twice -----------------------------------------------------------------------
+ */
+
+enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
+    return acts_create(c->quantized.x.rows, c->quantized.x.width, spill_dir, &c->start, err);
+}
+
+/* One batch at a time, through the batch buffer when the stores are files. */
+static enum llmq_status copy_acts(struct calib *c, const struct acts *from, const struct acts *to,
+                                  llmq_error *err) {
+    const struct calib_tokens *t = c->tokens;
+    enum llmq_status status = LLMQ_OK;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+        int64_t begin = b.offsets[0], rows = batch_rows(&b);
+        float *x = NULL, *buffer = c->quantized.x_buf, *target = acts_target(to, begin, buffer);
+        LLMQ_TRY(acts_load(from, begin, rows, buffer, &x, err));
+        if (x != target)
+            memcpy(target, x, (size_t)(rows * from->width) * sizeof *x);
+        LLMQ_TRY(acts_store(to, begin, rows, target, err));
+    }
+cleanup:
+    return status;
+}
+
+enum llmq_status calib_mark_start(struct calib *c, llmq_error *err) {
+    c->looking = true;
+    return copy_acts(c, &c->quantized.x, &c->start, err);
+}
+
+enum llmq_status calib_rewind(struct calib *c, llmq_error *err) {
+    c->looking = false;
+    c->next = STAGE_ATTENTION_IN;
+    return copy_acts(c, &c->start, &c->quantized.x, err);
+}
+
+int64_t calib_probe_rows(const struct calib *c) {
+    struct batch b = {0};
+    return batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b) ? batch_rows(&b) : 0;
+}
+
+enum llmq_status calib_probe(struct calib *c, float *in, float *out, llmq_error *err) {
+    struct stream *s = &c->quantized;
+    struct batch b = {0};
+    float *x = NULL;
+    (void)batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);
+    int64_t rows = batch_rows(&b);
+    enum llmq_status status = acts_load(&c->start, 0, rows, s->x_buf, &x, err);
+    if (status != LLMQ_OK)
+        return status;
+    memmove(in, x, (size_t)(rows * s->x.width) * sizeof *x);
+    memmove(out, x, (size_t)(rows * s->x.width) * sizeof *x);
+    acts_set_width(&s->mid, s->mid.max_width); /* its rows are not in use: see calib.h */
+    return forward_block(&c->forward, s->block, &b, out, s->normed,
+                         acts_target(&s->mid, 0, s->mid_buf), err);
+}
+
+uint64_t calib_start_bytes(const struct model_config *c, const struct calib_tokens *tokens) {
+    return (uint64_t)total_tokens(tokens) * (uint64_t)c->hidden * sizeof(float);
 }
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {

@@ -77,6 +77,35 @@ LLMQ_NODISCARD enum llmq_status calib_stage(struct calib *c, enum block_stage st
  * Also the way to replay blocks that were quantized before (no calib_stage in between). */
 LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
 
+/* --- doing a block twice: a pass that only looks, then the one that changes it
+ *
+ *     calib_keep_start(c)                                       once
+ *     calib_begin_block(c, &block, original); calib_mark_start(c)
+ *     for each stage s: calib_stage(c, s, &moments)             the first stream only
+ *     calib_rewind(c)                                           the stages start over
+ */
+
+/* Make room for a copy of the residual stream, in a file with `spill_dir`. */
+LLMQ_NODISCARD enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir,
+                                                 llmq_error *err);
+/* What was folded into the block and not into its original: the original's inputs of a stage are
+ * divided by scales [k] before they are compared. They must live until calib_end_block. */
+void calib_scale_original(struct calib *c, enum block_stage stage, const float *scales);
+
+/* Bytes of that copy; activations, as in calib_memory. */
+uint64_t calib_start_bytes(const struct model_config *config, const struct calib_tokens *tokens);
+
+/* Copy the residual stream at the start of a block, and go back to the copy. */
+LLMQ_NODISCARD enum llmq_status calib_mark_start(struct calib *c, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status calib_rewind(struct calib *c, llmq_error *err);
+
+/* Input and output [calib_probe_rows, hidden] of the block as it is now, on the first batch of the
+ * marked stream, in float32. Between calib_mark_start and the first stage or after calib_rewind;
+ * nothing changes. */
+LLMQ_NODISCARD enum llmq_status calib_probe(struct calib *c, float *in, float *out,
+                                            llmq_error *err);
+int64_t calib_probe_rows(const struct calib *c);
+
 /* The residual stream of the last finished block, for tests: [T, hidden] in `out`. */
 LLMQ_NODISCARD enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err);
 

@@ -1,5 +1,5 @@
-/* llmq gptq and llmq rtn: a checkpoint in, a quantized checkpoint out. Both take the same options,
- * so that a script changes the method by changing one word. */
+/* llmq gptq, llmq awq and llmq rtn: a checkpoint in, a quantized checkpoint out. All take the same
+ * options, so that a script changes the method by changing one word. */
 #include <stdio.h>
 
 #include "cli/command.h"
@@ -103,7 +103,7 @@ static const struct option grid_options[] = {
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
              "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
              "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8",
-     .absent = "gptq; with --asym and 4 bits awq",
+     .absent = "4 bits: awq for awq and with --asym; otherwise gptq",
      .choices = formats},
     {.name = "bits",
      .kind = OPTION_CHOICE,
@@ -122,11 +122,11 @@ static const struct option grid_options[] = {
     {.name = "sym",
      .kind = OPTION_ON,
      .offset = FIELD(sym),
-     .help = "symmetric grid: the zero point is the middle code (the default)"},
+     .help = "symmetric grid: the zero point is the middle code (the default of gptq and rtn)"},
     {.name = "asym",
      .kind = OPTION_OFF,
      .offset = FIELD(sym),
-     .help = "asymmetric grid: a zero point for each group"},
+     .help = "asymmetric grid: a zero point for each group (the default of awq)"},
     {.name = "scales",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, scales),
@@ -144,7 +144,7 @@ static const struct option calibration_options[] = {
      .value = "FILE",
      .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...}, or .json windows of "
              "token ids; rtn only weighs the errors it reports with it",
-     .absent = "gptq: the English text bundled with llmq; rtn: none",
+     .absent = "gptq, awq: the English text bundled with llmq; rtn: none",
      .source = VALUE_FILE},
     {.name = "samples",
      .kind = OPTION_INT,
@@ -187,6 +187,10 @@ static const struct option method_options[] = {
              "method; balanced adds static act-order, weighted search and correction and takes "
              "about twice as long",
      .choices = qualities},
+    {.name = "awq",
+     .kind = OPTION_ON,
+     .offset = FIELD(awq),
+     .help = "let gptq scale activations by AWQ before it rounds weights; awq always does"},
     {.name = "correct",
      .kind = OPTION_CORRECT,
      .offset = offsetof(struct quantize_args, correct),
@@ -194,7 +198,7 @@ static const struct option method_options[] = {
      .help = "before rounding, move each module's weights so that they make up for the errors "
              "already made upstream: A of the error of their input, B of that of the residual "
              "stream; auto chooses both for each module on windows held back",
-     .absent = "gptq: by --quality; rtn: off",
+     .absent = "gptq: by --quality; awq and rtn: off",
      .choices = correct_words},
     {.name = "search",
      .kind = OPTION_CHOICE,
@@ -202,7 +206,7 @@ static const struct option method_options[] = {
      .value = "minmax|plain|weighted",
      .help = "range of a group: its extremes; the range of least squared error; or the same with "
              "each input weighted by its second moment, which takes calibration",
-     .absent = "gptq: by --quality; rtn: minmax",
+     .absent = "gptq: by --quality; awq: weighted; rtn: minmax",
      .choices = searches},
     {.name = "descent",
      .kind = OPTION_INT,
@@ -290,6 +294,10 @@ static void gptq_init(void *args) {
     quantize_init(args, LLMQ_METHOD_GPTQ);
 }
 
+static void awq_init(void *args) {
+    quantize_init(args, LLMQ_METHOD_AWQ);
+}
+
 static void rtn_init(void *args) {
     quantize_init(args, LLMQ_METHOD_RTN);
 }
@@ -370,6 +378,27 @@ const struct command command_gptq = {
     .groups = groups,
     .args_size = sizeof(struct quantize_args),
     .init = gptq_init,
+    .run = quantize_run,
+    .resumable = quantize_resumable,
+};
+
+const struct command command_awq = {
+    .name = "awq",
+    .summary = "quantize with AWQ: activations scaled so that rounding to nearest costs least",
+    .synopsis = "awq --model M [--calib FILE] [--out DIR] [options]",
+    .description =
+        "Like gptq, in the same formats and with the same options, but the weights are rounded to "
+        "the nearest grid point after each input channel was given the scale with which that "
+        "costs least, found with the calibration inputs. The scales go into the norms and the "
+        "linear layers before, so the model computes the same; that is checked in every block. Of "
+        "the calibration options, --act-order and --damp have no effect.",
+    .examples = {{"llmq awq --model models/demo --calib models/demo/calibration.txt",
+                  "4 bits, groups of 128, asymmetric"},
+                 {"llmq awq --model org/name --calib text.jsonl --sym --group 64",
+                  "symmetric, groups of 64"}},
+    .groups = groups,
+    .args_size = sizeof(struct quantize_args),
+    .init = awq_init,
     .run = quantize_run,
     .resumable = quantize_resumable,
 };

@@ -44,8 +44,8 @@ struct command {
     bool (*resumable)(const void *args);
 };
 
-extern const struct command command_gptq, command_rtn, command_eval, command_compare, command_score,
-    command_tokenize, command_inspect, command_convert, command_verify;
+extern const struct command command_gptq, command_awq, command_rtn, command_eval, command_compare,
+    command_score, command_tokenize, command_inspect, command_convert, command_verify;
 
 /* All subcommands in the order of the help text, then NULL. */
 extern const struct command *const commands[];

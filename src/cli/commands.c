@@ -7,8 +7,9 @@
 #include "llmq/evaluate.h"
 
 const struct command *const commands[] = {
-    &command_gptq,     &command_rtn,     &command_eval,    &command_compare, &command_score,
-    &command_tokenize, &command_inspect, &command_convert, &command_verify,  NULL,
+    &command_gptq,  &command_awq,      &command_rtn,     &command_eval,    &command_compare,
+    &command_score, &command_tokenize, &command_inspect, &command_convert, &command_verify,
+    NULL,
 };
 
 const struct choice convention_choices[] = {

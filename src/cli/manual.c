@@ -104,7 +104,7 @@ static bool print_command(const struct command *command) {
 
 static void print_shared_options(void) {
     struct common_args none = {0};
-    fputs(".SS Running: gptq, rtn, eval, score\n", stdout);
+    fputs(".SS Running: gptq, awq, rtn, eval, score\n", stdout);
     for (const struct option *option = run_options; option->name; option++)
         print_option(option, &none);
     fputs(".SS Output: every command\n", stdout);

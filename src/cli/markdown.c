@@ -1,5 +1,5 @@
 /* The README's command-line reference, written from the option tables. Options that several
- * commands share are listed once, after the commands; gptq and rtn share all of theirs and one
+ * commands share are listed once, after the commands; gptq, awq and rtn share all of theirs and one
  * table. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +86,8 @@ bool generate_markdown(void) {
     for (const struct command *const *c = commands; *c; c++)
         if (!print_command(c))
             return false;
-    fputs("\n### Running `gptq`, `rtn`, `eval`, `compare` and `score`\n\n" TABLE_HEAD, stdout);
+    fputs("\n### Running `gptq`, `awq`, `rtn`, `eval`, `compare` and `score`\n\n" TABLE_HEAD,
+          stdout);
     print_options(run_options, &none);
     fputs("\n### Output of every command\n\n" TABLE_HEAD, stdout);
     print_options(output_options, &none);

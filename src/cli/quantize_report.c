@@ -11,8 +11,16 @@
 /* Rows shown of a list that -v shows whole. */
 enum { WORST_SHOWN = 5, EVENTS_SHOWN = 10 };
 
-static const char *method_name(enum llmq_method method) {
-    return method == LLMQ_METHOD_GPTQ ? "gptq" : "rtn";
+static const char *method_name(const llmq_quantize_options *o) {
+    switch (o->method) {
+    case LLMQ_METHOD_GPTQ:
+        return o->awq ? "awq and gptq" : "gptq";
+    case LLMQ_METHOD_AWQ:
+        return "awq";
+    case LLMQ_METHOD_RTN:
+    default:
+        return "rtn";
+    }
 }
 
 static int name_width(const llmq_quantize_report *r) {
@@ -32,7 +40,7 @@ static void print_group(int64_t group) {
 }
 
 static void print_settings(const llmq_quantize_options *o, const llmq_quantize_report *r) {
-    printf("%s, %d bits, ", method_name(o->method), o->bits);
+    printf("%s, %d bits, ", method_name(o), o->bits);
     if (o->group_auto_fit)
         printf("groups of up to %" PRId64, o->group);
     else if (o->group == -1)
@@ -88,17 +96,19 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
     }
     for (size_t i = 0; i < r->kept_count; i++)
         printf("%-*s kept as is\n", width, r->kept[i]);
+    for (size_t i = 0; i < r->folded_count; i++)
+        printf("%-*s scaled by AWQ\n", width, r->folded[i]);
     for (size_t i = 0; i < r->dropped_count; i++)
         printf("%-*s left out\n", width, r->dropped[i]);
 }
 
 static void print_module_header(int width) {
-    printf("\n%-*s %7s %7s %6s %4s %6s %10s %10s %7s %5s %5s\n", width, "module", "out", "in",
+    printf("\n%-*s %7s %7s %8s %4s %6s %10s %10s %7s %5s %5s\n", width, "module", "out", "in",
            "method", "bits", "group", "error", "rtn error", "damp", "alpha", "beta");
 }
 
 static void print_module(const llmq_module_report *m, int width) {
-    printf("%-*s %7" PRId64 " %7" PRId64 " %6s %4d ", width, m->name, m->n, m->k, m->method,
+    printf("%-*s %7" PRId64 " %7" PRId64 " %8s %4d ", width, m->name, m->n, m->k, m->method,
            m->bits);
     print_group(m->group);
     printf(" %10.3e %10.3e %7.4g %5.2f %5.2f\n", m->error, m->rtn_error, m->damp, m->alpha,
@@ -148,6 +158,16 @@ static void print_events(const llmq_quantize_report *r, bool verbose) {
         printf("  ... and %zu more; -v shows all\n", events - EVENTS_SHOWN);
 }
 
+static void print_fold(const llmq_quantize_report *r) {
+    double most = 0;
+    for (size_t i = 0; i < r->module_count; i++)
+        most = r->modules[i].fold_error > most ? r->modules[i].fold_error : most;
+    if (r->folded_count > 0)
+        printf("  scaled       %zu tensors by AWQ; before rounding that changed the blocks' output "
+               "by %.1e at most\n",
+               r->folded_count, most);
+}
+
 static void print_errors(const llmq_quantize_report *r) {
     double error = 0, rtn = 0;
     for (size_t i = 0; i < r->module_count; i++) {
@@ -167,6 +187,7 @@ void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_
     printf("  wrote        %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, bytes));
     print_modules(r);
     print_kept(r);
+    print_fold(r);
     print_calibration(r);
     print_errors(r);
     if (r->spill_bytes > 0)

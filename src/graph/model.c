@@ -23,8 +23,8 @@ static void block_prefix(const struct model *m, int64_t block, char buf[MODEL_NA
 #pragma GCC diagnostic pop
 }
 
-static const char *block_tensor_name(const struct model *m, int64_t block, const char *name,
-                                     const char *suffix, char buf[MODEL_NAME_MAX]) {
+const char *model_block_tensor_name(const struct model *m, int64_t block, const char *name,
+                                    const char *suffix, char buf[MODEL_NAME_MAX]) {
     block_prefix(m, block, buf);
     size_t used = strlen(buf);
     snprintf(buf + used, MODEL_NAME_MAX - used, "%s%s", name, suffix);
@@ -33,7 +33,7 @@ static const char *block_tensor_name(const struct model *m, int64_t block, const
 
 const char *model_linear_name(const struct model *m, int64_t block, enum linear_role role,
                               const char *suffix, char buf[MODEL_NAME_MAX]) {
-    return block_tensor_name(m, block, m->config.family->linears[role].name, suffix, buf);
+    return model_block_tensor_name(m, block, m->config.family->linears[role].name, suffix, buf);
 }
 
 /* --- checked access to plain tensors ---------------------------------------------------------- */
@@ -107,7 +107,7 @@ static enum llmq_status check_block(const struct model *m, int64_t block, llmq_e
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; i < sizeof norms / sizeof norms[0]; i++)
         if (norms[i].name)
-            LLMQ_TRY(require(m, block_tensor_name(m, block, norms[i].name, "", name), 0,
+            LLMQ_TRY(require(m, model_block_tensor_name(m, block, norms[i].name, "", name), 0,
                              norms[i].size, &t, err));
     for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
         int64_t n = 0, k = 0;
@@ -231,13 +231,10 @@ static enum llmq_status load_linear(const struct model *m, int64_t block, enum l
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char name[MODEL_NAME_MAX];
-    float *bias = NULL;
     config_linear_shape(&m->config, role, &l->n, &l->k);
-    if (config_linear_bias(&m->config, role)) {
+    if (config_linear_bias(&m->config, role))
         LLMQ_TRY(load_f32(m, model_linear_name(m, block, role, ".bias", name), 0, l->n, arena,
-                          &bias, err));
-        l->bias = bias;
-    }
+                          &l->bias, err));
     if (model_linear_packed(m, block, role))
         LLMQ_TRY(load_packed_linear(m, block, role, mode, arena, l, err));
     else
@@ -248,16 +245,12 @@ cleanup:
 }
 
 static enum llmq_status load_norm(const struct model *m, int64_t block, const char *which,
-                                  int64_t size, struct arena *arena, const float **out,
-                                  llmq_error *err) {
+                                  int64_t size, struct arena *arena, float **out, llmq_error *err) {
     char name[MODEL_NAME_MAX];
-    float *w = NULL;
     if (!which)
         return LLMQ_OK;
-    enum llmq_status status =
-        load_f32(m, block_tensor_name(m, block, which, "", name), 0, size, arena, &w, err);
-    *out = w;
-    return status;
+    return load_f32(m, model_block_tensor_name(m, block, which, "", name), 0, size, arena, out,
+                    err);
 }
 
 enum llmq_status model_load_block(const struct model *m, int64_t index, enum load_mode mode,
@@ -276,6 +269,17 @@ cleanup:
     if (status != LLMQ_OK)
         block_release(out);
     return status;
+}
+
+enum llmq_status model_load_weight(const struct model *m, int64_t block, enum linear_role role,
+                                   float *out, llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    int64_t n = 0, k = 0;
+    const struct st_tensor *t = NULL;
+    config_linear_shape(&m->config, role, &n, &k);
+    enum llmq_status status =
+        require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err);
+    return status == LLMQ_OK ? st_read_f32(m->tensors, t, out, err) : status;
 }
 
 void block_release(struct block *b) {

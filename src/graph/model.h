@@ -28,15 +28,15 @@ struct linear {
     int64_t n, k;
     float *w;          /* [n, k]; in the block's arena */
     llmq_qmat *packed; /* owned by the block */
-    const float *bias; /* [n] or NULL */
+    float *bias;       /* [n] or NULL; in the block's arena */
 };
 
 /* One decoder block's weights. */
 struct block {
     int64_t index;
-    bool slides;                            /* attention limited to the config's window */
-    const float *attention_norm, *mlp_norm; /* [hidden] */
-    const float *q_norm, *k_norm;           /* [head_dim] or NULL */
+    bool slides;                      /* attention limited to the config's window */
+    float *attention_norm, *mlp_norm; /* [hidden]; in the block's arena, like all below */
+    float *q_norm, *k_norm;           /* [head_dim] or NULL */
     struct linear linears[LINEAR_COUNT];
 };
 
@@ -53,6 +53,15 @@ void model_close(struct model *m); /* accepts a zeroed struct */
 #define MODEL_NAME_MAX 256
 const char *model_linear_name(const struct model *m, int64_t block, enum linear_role role,
                               const char *suffix, char buf[MODEL_NAME_MAX]);
+
+/* The same for any tensor of a block under the family's name, e.g. family->mlp_norm. */
+const char *model_block_tensor_name(const struct model *m, int64_t block, const char *name,
+                                    const char *suffix, char buf[MODEL_NAME_MAX]);
+
+/* The plain weight [n, k] of one linear, as model_load_block gives it with LOAD_PLAIN. */
+LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, int64_t block,
+                                                  enum linear_role role, float *out,
+                                                  llmq_error *err);
 
 /* Load block `index` into `arena` (which the caller resets between blocks). Call block_release
  * before the arena is reset. */

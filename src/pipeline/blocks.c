@@ -21,7 +21,7 @@
 
 /* --- one module ------------------------------------------------------------------------------- */
 
-static struct quant_grid grid_of(const struct run *run, const struct quant_shape *shape) {
+struct quant_grid run_grid(const struct run *run, const struct quant_shape *shape) {
     struct quant_grid grid = {.bits = shape->bits,
                               .group = shape->group,
                               .sym = shape->sym,
@@ -57,6 +57,8 @@ static char *describe_events(const struct quant_outcome *o, int64_t n) {
                  o->rows_kept_rtn, n);
         add_event(&b, text);
     }
+    if (o->error > o->rtn_error)
+        add_event(&b, "rounding the unscaled weights would have been better on these inputs");
     return strbuf_take(&b);
 }
 
@@ -75,6 +77,7 @@ static enum llmq_status report_module(struct run *run, const struct plan_module 
         .damp = outcome->damp,
         .alpha = strength.alpha,
         .beta = strength.beta,
+        .fold_error = run->fold.difference,
         .events = describe_events(outcome, module->shape.n),
     };
     if (!r.name || !r.events) {
@@ -138,7 +141,7 @@ static enum llmq_status correct_weights(const struct run *run, const struct stag
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
                                         struct linear *l, const struct stage_task *task,
                                         llmq_error *err) {
-    struct quant_grid grid = grid_of(run, &module->shape);
+    struct quant_grid grid = run_grid(run, &module->shape);
     struct quant_outcome outcome;
     struct correction strength = {0};
     struct qlinear q = {0};
@@ -150,6 +153,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
         LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
+    LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(report_module(run, module, &outcome, strength, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
@@ -205,6 +209,10 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     LLMQ_TRY(load_original(run, index, &original, err));
     if (run->calib)
         calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
+    if (plan_folds(run->options)) {
+        LLMQ_TRY(block_fold_make(run, &block, &run->fold, err));
+        LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
+    }
     for (enum block_stage stage = 0; run->calib && stage < STAGE_COUNT; stage++) {
         log_progress(run->ctx, index * STAGE_COUNT + (int64_t)stage, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, index + 1, blocks);
@@ -238,6 +246,8 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
         LLMQ_TRY(output_verify_module(stored, module,
                                       run->blocks.hashes[module - run->plan.modules], err));
     }
+    if (plan_folds(run->options))
+        LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
         LLMQ_TRY(model_load_block(stored, index, LOAD_PLAIN, run->weights, &block, err));
         LLMQ_TRY(load_original(run, index, &original, err));
@@ -281,9 +291,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
         LLMQ_TRY(interrupt_check(run->ctx, err));
         LLMQ_TRY(quantize_block(run, i, err));
         LLMQ_TRY(st_writer_sync(run->writer, err));
-        LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before,
-                             run->blocks.hashes + (size_t)i * run->blocks.modules,
-                             run->blocks.modules, err));
+        LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before, &run->blocks, err));
         log_progress(run->ctx, (i + 1) * STAGE_COUNT, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, i + 1, blocks);
     }

@@ -105,12 +105,13 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     LLMQ_TRY(store_kept(p, c->model.tensors, c->writer, c->ctx, err));
     LLMQ_TRY(write_modules(c, err));
     LLMQ_TRY(st_writer_finish(&c->writer, err));
-    if (p->layout)
+    if (p->layout) {
+        const struct journal_blocks stored = {.hashes = c->hashes};
         LLMQ_TRY(output_write_beside(&c->output, p, err));
-    if (p->layout)
-        LLMQ_TRY(output_verify(&c->output, p, c->hashes, c->ctx, err));
-    else
+        LLMQ_TRY(output_verify(&c->output, p, &stored, c->ctx, err));
+    } else {
         LLMQ_TRY(dequantize_verify(c, err));
+    }
     log_progress(c->ctx, 3 * p->module_count, 3 * p->module_count, "verifying");
     LLMQ_TRY(output_commit(&c->output, err));
 cleanup:

@@ -118,6 +118,11 @@ static enum llmq_status read_fingerprint(const struct json *line, uint64_t expec
     return LLMQ_E_INPUT;
 }
 
+static uint64_t read_hash(const struct json *value) {
+    const char *text = json_string(value);
+    return text ? strtoull(text, NULL, 16) : 0;
+}
+
 static enum llmq_status read_block(const struct json *line, struct reader *r, llmq_error *err) {
     int64_t block = -1;
     const struct json *modules = json_get(line, "modules");
@@ -127,15 +132,15 @@ static enum llmq_status read_block(const struct json *line, struct reader *r, ll
         return error_set(err, LLMQ_E_INPUT, "the record of block %" PRId64 " is malformed",
                          b->done);
     uint64_t *hash = b->hashes + (size_t)block * b->modules;
+    b->folded[block] = read_hash(json_get(line, "folded"));
     for (const struct json *m = json_first(modules); m; m = json_next(m)) {
         llmq_module_report module;
-        const char *text = json_string(json_get(m, "hash"));
         enum llmq_status status = report_module_parse(m, &module, err);
         if (status == LLMQ_OK)
             status = report_add_module(r->report, &module, err);
         if (status != LLMQ_OK)
             return status;
-        *hash++ = text ? strtoull(text, NULL, 16) : 0;
+        *hash++ = read_hash(json_get(m, "hash"));
     }
     b->done++;
     return LLMQ_OK;
@@ -195,18 +200,23 @@ cleanup:
  * ------------------------------------------------------------------------------------------------
  */
 
+static void add_hash(struct json *object, const char *key, uint64_t hash) {
+    char text[17];
+    snprintf(text, sizeof text, "%016" PRIx64, hash);
+    json_add_string(object, key, text);
+}
+
 enum llmq_status journal_add(struct journal *j, int64_t block, const llmq_module_report *modules,
-                             const uint64_t *hashes, size_t count, llmq_error *err) {
+                             const struct journal_blocks *blocks, llmq_error *err) {
     struct json *o = json_new_object(), *array = json_new_array();
     struct strbuf line = {0};
-    for (size_t i = 0; i < count; i++) {
-        char hash[17];
+    for (size_t i = 0; i < blocks->modules; i++) {
         struct json *m = report_module_json(&modules[i]);
-        snprintf(hash, sizeof hash, "%016" PRIx64, hashes[i]);
-        json_add_string(m, "hash", hash);
+        add_hash(m, "hash", blocks->hashes[(size_t)block * blocks->modules + i]);
         json_add(array, NULL, m);
     }
     json_add_int64(o, "block", block);
+    add_hash(o, "folded", blocks->folded[block]);
     json_add(o, "modules", array);
     char *text = json_print(o, false);
     strbuf_puts(&line, text ? text : "");

@@ -20,6 +20,7 @@ struct journal_blocks {
     int64_t count;    /* blocks of the model */
     size_t modules;   /* of a block */
     uint64_t *hashes; /* [count * modules], filled for the blocks done */
+    uint64_t *folded; /* [count] of the norms and biases stored with a block; 0: none are */
     int64_t done;
 };
 
@@ -34,10 +35,10 @@ LLMQ_NODISCARD enum llmq_status journal_resume(const char *dir, uint64_t fingerp
                                                llmq_quantize_report *report, struct journal **out,
                                                llmq_error *err);
 
-/* Record a finished block durably: `count` module reports and hashes. */
+/* Record a finished block durably: blocks->modules reports, and its hashes in `blocks`. */
 LLMQ_NODISCARD enum llmq_status journal_add(struct journal *j, int64_t block,
                                             const llmq_module_report *modules,
-                                            const uint64_t *hashes, size_t count, llmq_error *err);
+                                            const struct journal_blocks *blocks, llmq_error *err);
 
 /* Close; accepts a pointer to NULL. */
 void journal_close(struct journal **j);

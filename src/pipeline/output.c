@@ -13,6 +13,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "pipeline/block_fold.h"
+#include "pipeline/report.h"
 #include "pipeline/verify.h"
 
 #define CONFIG_MAX_BYTES ((size_t)16 << 20)
@@ -62,8 +64,9 @@ static char *default_name(const llmq_quantize_options *o, const char *model_dir)
     const char *name = path_is_dir(o->model) ? model_dir + begin : path_base(o->model);
     int name_len = path_is_dir(o->model) ? (int)(len - begin) : (int)strlen(name);
     struct strbuf b = {0};
-    strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, o->method == LLMQ_METHOD_RTN ? "rtn" : "gptq",
-                  o->bits);
+    strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, report_method(o), o->bits);
+    for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
+        b.data[i] = b.data[i] == '+' ? '-' : b.data[i];
     if (o->group == -1)
         strbuf_puts(&b, "row");
     else
@@ -345,15 +348,18 @@ cleanup:
 }
 
 enum llmq_status output_verify(const struct output *out, const struct plan *plan,
-                               const uint64_t *hashes, const llmq_context *ctx, llmq_error *err) {
+                               const struct journal_blocks *blocks, const llmq_context *ctx,
+                               llmq_error *err) {
     struct model m = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(verify_written(out->partial_dir, err));
     LLMQ_TRY(model_open(out->partial_dir, &m, err));
     for (int64_t i = 0; i < plan->module_count; i++) {
         LLMQ_TRY(interrupt_check(ctx, err));
-        LLMQ_TRY(output_verify_module(&m, &plan->modules[i], hashes[i], err));
+        LLMQ_TRY(output_verify_module(&m, &plan->modules[i], blocks->hashes[i], err));
     }
+    for (int64_t b = 0; plan->folded_count > 0 && b < blocks->count; b++)
+        LLMQ_TRY(block_fold_verify(&m, b, blocks->folded[b], err));
 cleanup:
     model_close(&m);
     return status;

@@ -8,6 +8,7 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "pipeline/journal.h"
 #include "pipeline/plan.h"
 
 /* Where a result goes. */
@@ -57,11 +58,12 @@ LLMQ_NODISCARD enum llmq_status output_verify_module(const struct model *stored,
                                                      uint64_t expected, llmq_error *err);
 
 /* Check <out>.partial against the rules for headers and configs (verify.h), open it as a loader
- * would, decode every module and compare with the hashes of what was to be stored. LLMQ_E_CHECK
- * names the first module that differs, or the first rule that does not hold. */
+ * would, decode every module, read the norms and biases that folds changed, and compare with the
+ * hashes of what was to be stored. LLMQ_E_CHECK names the first that differs, or the first rule
+ * that does not hold. */
 LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const struct plan *plan,
-                                              const uint64_t *hashes, const llmq_context *ctx,
-                                              llmq_error *err);
+                                              const struct journal_blocks *blocks,
+                                              const llmq_context *ctx, llmq_error *err);
 
 /* Rename to <out>; a folder already there (force) is replaced. */
 LLMQ_NODISCARD enum llmq_status output_commit(const struct output *out, llmq_error *err);

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "pipeline/block_fold.h"
 #include "quant/quant.h"
 
 /* Share of the memory available at the start that a run may take when --max-mem is not given. */
@@ -72,6 +73,14 @@ cleanup:
     return status;
 }
 
+/* A tensor that folds change, stored with its block. */
+static enum llmq_status plan_fold(struct plan *p, const struct st_tensor *t, llmq_error *err) {
+    struct st_spec spec = {.dtype = p->gguf ? gguf_export_dtype(t) : t->dtype, .rank = t->rank};
+    memcpy(spec.shape, t->shape, sizeof spec.shape);
+    enum llmq_status status = list_add(&p->folded, &p->folded_count, &p->folded_cap, t->name, err);
+    return status == LLMQ_OK ? plan_add_spec(p, t->name, &spec, err) : status;
+}
+
 enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t, llmq_error *err) {
     return list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
 }
@@ -115,6 +124,10 @@ static enum llmq_status add_modules(const struct model *m, const llmq_quantize_o
             s->group = quant_fit_group(s->k, o->group);
     }
     return LLMQ_OK;
+}
+
+bool plan_folds(const llmq_quantize_options *options) {
+    return options->awq || options->method == LLMQ_METHOD_AWQ;
 }
 
 const struct plan_module *plan_module_of(const struct plan *p, int64_t block,
@@ -219,7 +232,8 @@ static const struct plan_module *module_of_weight(const struct plan *p, const ch
 }
 
 /* Each tensor of the source, in its order, becomes packed tensors, a copy, or nothing. */
-static enum llmq_status add_tensors(const struct model *m, struct plan *p, llmq_error *err) {
+static enum llmq_status add_tensors(const struct model *m, const llmq_quantize_options *o,
+                                    struct plan *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; i < st_count(m->tensors); i++) {
         const struct st_tensor *t = st_at(m->tensors, i);
@@ -229,7 +243,8 @@ static enum llmq_status add_tensors(const struct model *m, struct plan *p, llmq_
         } else if (!dtype_is_float(t->dtype)) {
             LLMQ_TRY(plan_drop(p, t, err));
         } else {
-            LLMQ_TRY(plan_keep(p, t, err));
+            LLMQ_TRY(plan_folds(o) && block_fold_changes(m, t->name) ? plan_fold(p, t, err)
+                                                                     : plan_keep(p, t, err));
         }
     }
 cleanup:
@@ -253,21 +268,27 @@ static uint64_t module_workspace(const struct plan *p) {
     return most;
 }
 
+/* Candidates whose loss AWQ's search computes in full, n k^2 each: of 39 about half are given up
+ * early. */
+#define FOLD_LOSSES 20.0
+
 /* Arithmetic of one block: the forward products, the triangles of X^T X, the factorisations
  * (potrf and trtri, k^3/3 each) and the column updates (n k^2). A pair of streams doubles the
- * forward products and adds the cross moments and the corrected targets. */
-static double block_flops(const struct model *m, const struct plan *p,
-                          const struct calib_tokens *tokens) {
+ * forward products and adds the cross moments and the corrected targets; AWQ takes a pass of its
+ * own with triangles, and its search. */
+static double block_flops(const struct model *m, const llmq_quantize_options *o,
+                          const struct plan *p, const struct calib_tokens *tokens) {
     double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
+    double folds = plan_folds(o) && tokens ? 1 : 0, pairs = p->paired ? 1 : 0;
     for (int64_t i = 0; i < LINEAR_COUNT; i++) {
         double n = (double)p->modules[i].shape.n, k = (double)p->modules[i].shape.k;
-        flops += (p->paired ? 4 : 2) * n * k * T + (tokens ? n * k * k : 0);
-        flops += p->paired ? 10 * n * k * k : 0;
+        flops += 2 * n * k * T * (1 + pairs + folds) + (tokens ? n * k * k : 0);
+        flops += (10 * pairs + FOLD_LOSSES * folds) * n * k * k;
     }
     for (enum block_stage s = 0; tokens && s < STAGE_COUNT; s++) {
         double k = (double)calib_stage_width(&m->config, s), h = (double)m->config.hidden;
-        flops += k * k * T + 2.0 / 3.0 * k * k * k;
-        flops += p->paired ? 2 * (k + h / 2) * k * T : 0; /* every second stage has R */
+        flops += k * k * T * (1 + folds) + 2.0 / 3.0 * k * k * k;
+        flops += pairs * 2 * (k + h / 2) * k * T; /* every second stage has R */
     }
     return flops;
 }
@@ -291,6 +312,10 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
         fixed += memory.fixed + gptq_factor_bytes(widest);
         activations = memory.activations;
     }
+    if (tokens && plan_folds(o)) {
+        fixed += block_fold_bytes(&m->config, tokens);
+        activations += calib_start_bytes(&m->config, tokens);
+    }
     p->spill = fixed + activations > limit;
     p->spill_bytes = p->spill ? activations : 0;
     p->ram_bytes = fixed + activations - p->spill_bytes;
@@ -311,8 +336,10 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
 
 static enum llmq_status choose_layout(const llmq_quantize_options *o, struct plan *p,
                                       llmq_error *err) {
+    /* AWQ's own format takes symmetric codes too. */
+    bool sym = o->sym && o->method != LLMQ_METHOD_AWQ;
     p->layout =
-        o->format ? layout_find(o->format) : layout_default(o->bits, o->sym, !o->group_auto_fit);
+        o->format ? layout_find(o->format) : layout_default(o->bits, sym, !o->group_auto_fit);
     if (!p->layout)
         return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", o->format);
     if (!o->sym && p->layout->asym_if_exact) {
@@ -346,10 +373,10 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(check_groups(m, out, options->group, err));
     LLMQ_TRY(plan_check_modules(out, err));
     LLMQ_TRY(plan_container(m, out, err));
-    LLMQ_TRY(add_tensors(m, out, err));
+    LLMQ_TRY(add_tensors(m, options, out, err));
     out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
-    out->flops = (double)m->config.blocks * block_flops(m, out, tokens);
+    out->flops = (double)m->config.blocks * block_flops(m, options, out, tokens);
 cleanup:
     if (status != LLMQ_OK)
         plan_free(out);
@@ -370,6 +397,7 @@ void plan_free(struct plan *p) {
         free((char *)(uintptr_t)p->specs[i].name);
     free(p->specs);
     free_names(p->kept, p->kept_count);
+    free_names(p->folded, p->folded_count);
     free_names(p->dropped, p->dropped_count);
     free_names(p->plain, p->plain_count);
     gguf_export_free(&p->gguf);

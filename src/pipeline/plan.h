@@ -31,6 +31,9 @@ struct plan {
     size_t spec_count, spec_cap;
     char **kept; /* tensors copied in their own precision */
     size_t kept_count, kept_cap;
+    char **folded; /* norms and biases that folds change, stored with their block in their own
+                      precision */
+    size_t folded_count, folded_cap;
     char **dropped; /* stray non-floating buffers that loaders would misread */
     size_t dropped_count, dropped_cap;
     char **plain; /* linears that are among the kept ones; layout_config points at them */
@@ -50,6 +53,9 @@ LLMQ_NODISCARD enum llmq_status plan_create(const struct model *m,
                                             const struct calib_tokens *tokens, struct plan *out,
                                             llmq_error *err);
 void plan_free(struct plan *p); /* accepts a zeroed struct */
+
+/* Does a run with these options scale activations by AWQ? */
+bool plan_folds(const llmq_quantize_options *options);
 
 /* Describe the model for the container of the layout, if it wants that; before the first plan_keep.
  * LLMQ_E_UNSUPPORTED: it has no equal there. */

@@ -26,13 +26,16 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .method = method,
         .bits = 4,
         .group = 128,
-        .sym = true,
+        .sym = method != LLMQ_METHOD_AWQ,
+        .awq = method == LLMQ_METHOD_AWQ,
         .samples = 128,
         .damp = 0.01,
         .shard_limit = UINT64_C(5000000000),
     };
     if (method == LLMQ_METHOD_GPTQ)
         llmq_quantize_options_quality(options, LLMQ_QUALITY_BALANCED);
+    if (method == LLMQ_METHOD_AWQ)
+        options->search = LLMQ_RANGE_WEIGHTED;
 }
 
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality) {
@@ -56,6 +59,11 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
         return error_set(err, LLMQ_E_USAGE, "--group auto-fit needs a positive size");
     if (!(o->damp > 0 && o->damp < 1))
         return error_set(err, LLMQ_E_USAGE, "--damp %g: it must lie between 0 and 1", o->damp);
+    if (o->awq && o->method == LLMQ_METHOD_RTN) {
+        error_set(err, LLMQ_E_USAGE, "--awq goes with gptq");
+        error_hint(err, "rounding to nearest after AWQ's scaling is llmq awq");
+        return LLMQ_E_USAGE;
+    }
     if (o->correct.mode == LLMQ_CORRECT_FIXED && !(o->correct.alpha >= 0 && o->correct.alpha <= 1 &&
                                                    o->correct.beta >= 0 && o->correct.beta <= 1))
         return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",
@@ -120,6 +128,7 @@ static uint64_t fingerprint(const struct run *run) {
                                o->group,
                                o->group_auto_fit,
                                o->sym,
+                               plan_folds(o),
                                (int64_t)o->act_order,
                                (int64_t)o->search,
                                (int64_t)o->correct.mode,
@@ -185,8 +194,7 @@ static enum llmq_status report_planned_modules(struct run *run, llmq_error *err)
     for (int64_t i = 0; i < run->plan.module_count; i++) {
         const struct plan_module *m = &run->plan.modules[i];
         llmq_module_report planned = {.name = strdup(m->name),
-                                      .method =
-                                          run->options->method == LLMQ_METHOD_RTN ? "rtn" : "gptq",
+                                      .method = report_method(run->options),
                                       .n = m->shape.n,
                                       .k = m->shape.k,
                                       .bits = m->shape.bits,
@@ -213,6 +221,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     if (!r->model || !r->out || !r->format)
         return error_memory(err, "the report");
     LLMQ_TRY(copy_names(p->kept, p->kept_count, &r->kept, &r->kept_count, err));
+    LLMQ_TRY(copy_names(p->folded, p->folded_count, &r->folded, &r->folded_count, err));
     LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));
     r->blocks = run->model.config.blocks;
     r->windows = run->corpus.count;
@@ -259,7 +268,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(model_open(dir, &run->model, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
     LLMQ_TRY(plan_create(&run->model, run->options, NULL, &run->plan, err));
-    if (run->options->calib || run->options->method == LLMQ_METHOD_GPTQ) {
+    if (run->options->calib || run->options->method != LLMQ_METHOD_RTN) {
         plan_free(&run->plan);
         LLMQ_TRY(load_calibration(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
@@ -281,8 +290,9 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     run->blocks = (struct journal_blocks){
         .count = run->model.config.blocks,
         .modules = LINEAR_COUNT,
-        .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes)};
-    if (!run->blocks.hashes)
+        .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes),
+        .folded = calloc((size_t)run->model.config.blocks, sizeof *run->blocks.folded)};
+    if (!run->blocks.hashes || !run->blocks.folded)
         return error_memory(err, "the run");
     LLMQ_TRY(output_prepare(&run->output, resume, err));
     if (resume) {
@@ -305,7 +315,7 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
-    LLMQ_TRY(output_verify(&run->output, &run->plan, run->blocks.hashes, run->ctx, err));
+    LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(output_commit(&run->output, err));
     LLMQ_TRY(journal_remove(run->output.final_dir, err));
 cleanup:
@@ -323,6 +333,8 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     };
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
+    if (plan_folds(run->options))
+        LLMQ_TRY(calib_keep_start(run->calib, calib.spill_dir, err));
     LLMQ_TRY(run_blocks(run, err));
     calib_free(&run->calib);
     LLMQ_TRY(finish_output(run, err));
@@ -336,6 +348,7 @@ static void run_free(struct run *run) {
     st_writer_abort(&run->writer);
     journal_close(&run->journal);
     free(run->blocks.hashes);
+    free(run->blocks.folded);
     plan_free(&run->plan);
     output_free(&run->output);
     corpus_free(&run->corpus);

@@ -7,7 +7,19 @@
 #include "base/error.h"
 
 /* Methods a module can end with; reports hold these static strings. */
-static const char *const methods[] = {"rtn", "gptq"};
+static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq"};
+
+const char *report_method(const llmq_quantize_options *options) {
+    switch (options->method) {
+    case LLMQ_METHOD_GPTQ:
+        return options->awq ? "awq+gptq" : "gptq";
+    case LLMQ_METHOD_AWQ:
+        return "awq";
+    case LLMQ_METHOD_RTN:
+    default:
+        return "rtn";
+    }
+}
 
 void report_module_free(llmq_module_report *module) {
     free(module->name);
@@ -42,6 +54,7 @@ struct json *report_module_json(const llmq_module_report *module) {
     json_add_double(o, "damp", module->damp);
     json_add_double(o, "alpha", module->alpha);
     json_add_double(o, "beta", module->beta);
+    json_add_double(o, "fold_error", module->fold_error);
     json_add_string(o, "events", module->events);
     return o;
 }
@@ -64,7 +77,8 @@ enum llmq_status report_module_parse(const struct json *json, llmq_module_report
                     json_as_double(json_get(json, "rtn_error"), &out->rtn_error) &&
                     json_as_double(json_get(json, "damp"), &out->damp) &&
                     json_as_double(json_get(json, "alpha"), &out->alpha) &&
-                    json_as_double(json_get(json, "beta"), &out->beta);
+                    json_as_double(json_get(json, "beta"), &out->beta) &&
+                    json_as_double(json_get(json, "fold_error"), &out->fold_error);
     if (!complete)
         return error_set(err, LLMQ_E_INPUT, "a module's record is incomplete");
     out->bits = (int)bits;
@@ -82,10 +96,13 @@ void llmq_quantize_report_free(llmq_quantize_report *report) {
         report_module_free(&report->modules[i]);
     for (size_t i = 0; i < report->kept_count; i++)
         free(report->kept[i]);
+    for (size_t i = 0; i < report->folded_count; i++)
+        free(report->folded[i]);
     for (size_t i = 0; i < report->dropped_count; i++)
         free(report->dropped[i]);
     free(report->modules);
     free(report->kept);
+    free(report->folded);
     free(report->dropped);
     free(report->model);
     free(report->out);
@@ -110,6 +127,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_string(o, "format", r->format);
     json_add(o, "modules", modules);
     add_names(o, "kept", r->kept, r->kept_count);
+    add_names(o, "folded", r->folded, r->folded_count);
     add_names(o, "dropped", r->dropped, r->dropped_count);
     json_add_int64(o, "blocks", r->blocks);
     json_add_int64(o, "blocks_resumed", r->blocks_resumed);

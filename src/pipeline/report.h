@@ -5,6 +5,9 @@
 #include "base/json.h"
 #include "llmq/quantize.h"
 
+/* The method a run with these options aims at: one of a module's. */
+const char *report_method(const llmq_quantize_options *options);
+
 /* Append a module, whose strings now belong to the report; they are freed when it fails. */
 LLMQ_NODISCARD enum llmq_status
 report_add_module(llmq_quantize_report *report, const llmq_module_report *module, llmq_error *err);

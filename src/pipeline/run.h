@@ -8,6 +8,7 @@
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/quantize.h"
+#include "pipeline/block_fold.h"
 #include "pipeline/journal.h"
 #include "pipeline/output.h"
 #include "pipeline/plan.h"
@@ -26,9 +27,13 @@ struct run {
     struct st_writer *writer;
     struct journal *journal;
     struct journal_blocks blocks;
-    struct calib *calib;   /* NULL without calibration */
-    struct arena *weights; /* of one block */
+    struct calib *calib;    /* NULL without calibration */
+    struct arena *weights;  /* of one block */
+    struct block_fold fold; /* of the block at hand; nothing without AWQ */
 };
+
+/* The grid of a module. */
+struct quant_grid run_grid(const struct run *run, const struct quant_shape *shape);
 
 /* Quantize every block that the journal does not have yet; replay those it has. */
 LLMQ_NODISCARD enum llmq_status run_blocks(struct run *run, llmq_error *err);

@@ -95,6 +95,11 @@ LLMQ_NODISCARD enum llmq_status gptq_quantize(const struct quant_grid *grid,
                                               const float *H, int64_t n, struct qlinear *q,
                                               struct quant_outcome *outcome, llmq_error *err);
 
+/* forms[r] = D[r] H D[r]^T for D [rows, k], H [k, k] symmetric; NULL is the identity. P is scratch
+ * of [rows, QUANT_FORM_COLUMNS]. */
+#define QUANT_FORM_COLUMNS 512
+void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P, double *forms);
+
 /* Per-row errors e[n] = dw H dw^T with dw = W[n] - dequantized q[n], and norms w H w^T when
  * `norms` is not NULL. H NULL means the identity. Accumulated in double. */
 LLMQ_NODISCARD enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,

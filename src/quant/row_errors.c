@@ -15,7 +15,6 @@
 
 /* Long products: BLAS copies both of its operands. */
 #define PANEL_ROWS_MAX 512
-#define BLOCK_COLUMNS  512
 
 /* d = w - dequantized row. */
 static void residual_row(const struct qlinear *q, int64_t row, const float *w, float *d) {
@@ -49,18 +48,15 @@ static double dot(const float *a, const float *b, int64_t count) {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/* forms[r] = D[r] H D[r]^T for D [rows, k]; P has room for [rows, BLOCK_COLUMNS]. H NULL is the
- * identity. */
-static void quadratic_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P,
-                            double *forms) {
+void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P, double *forms) {
     if (!H) {
         for (int64_t r = 0; r < rows; r++)
             forms[r] = dot(D + r * k, D + r * k, k);
         return;
     }
     memset(forms, 0, (size_t)rows * sizeof *forms);
-    for (int64_t j = 0; j < k; j += BLOCK_COLUMNS) {
-        int64_t wide = min_i64(BLOCK_COLUMNS, k - j);
+    for (int64_t j = 0; j < k; j += QUANT_FORM_COLUMNS) {
+        int64_t wide = min_i64(QUANT_FORM_COLUMNS, k - j);
         const float *Hj = H + j * k; /* rows of H are its columns */
         linalg_gemm_nt(rows, wide, wide, 1, D + j, k, Hj + j, k, 0, P, wide);
         if (j > 0)
@@ -74,7 +70,8 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const
                                   double *errors, double *norms, llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX);
     size_t count = 0;
-    if (!checked_mul_size((size_t)rows * sizeof(float), (size_t)(q->k + BLOCK_COLUMNS), &count))
+    if (!checked_mul_size((size_t)rows * sizeof(float), (size_t)(q->k + QUANT_FORM_COLUMNS),
+                          &count))
         return error_memory(err, "the errors of a module");
     int failed = 0; /* threads that found no memory for a panel */
 #pragma omp parallel default(none) shared(W, q, H, errors, norms, rows, count) reduction(+ : failed)
@@ -88,10 +85,10 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const
             if (failed)
                 continue;
             if (norms)
-                quadratic_forms(W + at * k, part, k, H, P, norms + at);
+                quant_forms(W + at * k, part, k, H, P, norms + at);
             for (int64_t r = 0; r < part; r++)
                 residual_row(q, at + r, W + (at + r) * k, D + r * k);
-            quadratic_forms(D, part, k, H, P, errors + at);
+            quant_forms(D, part, k, H, P, errors + at);
         }
         free(D);
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
+#include "base/json.h"
 #include "base/strbuf.h"
 #include "formats/safetensors.h"
 #include "support.h"
@@ -26,20 +27,31 @@ static const struct {
     const char *name;
     uint64_t rows, columns; /* rows 0: a norm's vector */
 } block_tensors[] = {
-    {"input_layernorm.weight", 0, HIDDEN},          {"self_attn.q_proj.weight", HIDDEN, HIDDEN},
-    {"self_attn.k_proj.weight", KV, HIDDEN},        {"self_attn.v_proj.weight", KV, HIDDEN},
-    {"self_attn.o_proj.weight", HIDDEN, HIDDEN},    {"post_attention_layernorm.weight", 0, HIDDEN},
-    {"mlp.gate_proj.weight", INTERMEDIATE, HIDDEN}, {"mlp.up_proj.weight", INTERMEDIATE, HIDDEN},
+    {"input_layernorm.weight", 0, HIDDEN},
+    {"self_attn.q_proj.weight", HIDDEN, HIDDEN},
+    {"self_attn.k_proj.weight", KV, HIDDEN},
+    {"self_attn.v_proj.weight", KV, HIDDEN},
+    {"self_attn.o_proj.weight", HIDDEN, HIDDEN},
+    {"post_attention_layernorm.weight", 0, HIDDEN},
+    {"mlp.gate_proj.weight", INTERMEDIATE, HIDDEN},
+    {"mlp.up_proj.weight", INTERMEDIATE, HIDDEN},
     {"mlp.down_proj.weight", HIDDEN, INTERMEDIATE},
+    /* only in the model with biases */
+    {"self_attn.q_proj.bias", 0, HIDDEN},
+    {"self_attn.k_proj.bias", 0, KV},
+    {"self_attn.v_proj.bias", 0, KV},
+    {"self_attn.o_proj.bias", 0, HIDDEN},
 };
 
+#define BIASES    4
 #define PER_BLOCK (sizeof block_tensors / sizeof block_tensors[0])
 #define MAX_SPECS (BLOCKS * PER_BLOCK + 4)
 
-static size_t list_specs(struct st_spec specs[MAX_SPECS], char names[MAX_SPECS][96], int stray) {
+static size_t list_specs(struct st_spec specs[MAX_SPECS], char names[MAX_SPECS][96], int stray,
+                         int biases) {
     size_t count = 0;
     for (size_t b = 0; b < BLOCKS; b++) {
-        for (size_t t = 0; t < PER_BLOCK; t++, count++) {
+        for (size_t t = 0; t < PER_BLOCK - (biases ? 0 : BIASES); t++, count++) {
             snprintf(names[count], sizeof names[count], "model.layers.%zu.%s", b,
                      block_tensors[t].name);
             bool vector = block_tensors[t].rows == 0;
@@ -74,21 +86,35 @@ static void put_random(struct st_writer *w, const struct st_spec *spec, uint64_t
     free(data);
 }
 
-void tiny_model_write(const char *dir, uint64_t seed, int stray) {
+static void write_model(const char *dir, uint64_t seed, int stray, int biases) {
     static char names[MAX_SPECS][96];
     static struct st_spec specs[MAX_SPECS];
     llmq_error err = {0};
     struct st_writer *w = NULL;
     uint64_t state = seed;
-    size_t count = list_specs(specs, names, stray);
+    size_t count = list_specs(specs, names, stray, biases);
     ck_assert_ok(dir_make(dir, true, &err), &err);
-    char *path = path_join(dir, "config.json", &err);
-    ck_assert_ok(file_write_atomic(path, config, sizeof config - 1, &err), &err);
+    char *path = path_join(dir, "config.json", &err), *text = strdup(config);
+    if (biases) {
+        free(text);
+        ck_assert_ok(
+            json_text_set(config, sizeof config - 1, "attention_bias", "true", &text, &err), &err);
+    }
+    ck_assert_ok(file_write_atomic(path, text, strlen(text), &err), &err);
+    free(text);
     free(path);
     ck_assert_ok(st_writer_create(dir, specs, count, 1u << 30, &w, &err), &err);
     for (size_t i = 0; i < count; i++)
         put_random(w, &specs[i], &state);
     ck_assert_ok(st_writer_finish(&w, &err), &err);
+}
+
+void tiny_model_write(const char *dir, uint64_t seed, int stray) {
+    write_model(dir, seed, stray, 0);
+}
+
+void tiny_model_write_biased(const char *dir, uint64_t seed) {
+    write_model(dir, seed, 0, 1);
 }
 
 void tiny_windows_write(const char *path, int windows, int length, uint64_t seed) {

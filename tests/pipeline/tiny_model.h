@@ -10,6 +10,9 @@
  * buffer when `stray`. */
 void tiny_model_write(const char *dir, uint64_t seed, int stray);
 
+/* The same with biases (about 1) on q, k, v and o. */
+void tiny_model_write_biased(const char *dir, uint64_t seed);
+
 /* Write `windows` windows of `length` random token ids as .json. */
 void tiny_windows_write(const char *path, int windows, int length, uint64_t seed);
 

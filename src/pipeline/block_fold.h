@@ -1,0 +1,72 @@
+/* AWQ's scales in a loaded block: found stage by stage with the calibration inputs of the block as
+ * it is, folded into its weights in place, and proven to leave its output alone.
+ *
+ * A fold divides what produces a stage's input (a norm's weight; the output rows and bias of a
+ * linear) by a scale per channel and multiplies the input columns of all linears of the stage by
+ * it. Norms and biases stay in the checkpoint's own type, so they are stored with their block. */
+#ifndef LLMQ_PIPELINE_BLOCK_FOLD_H
+#define LLMQ_PIPELINE_BLOCK_FOLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "calib/calib.h"
+#include "formats/safetensors.h"
+#include "graph/model.h"
+#include "llmq/error.h"
+#include "quant/quant.h"
+
+struct run;
+struct plan_module;
+
+/* What was folded into the block at hand. */
+struct block_fold {
+    const float *scales[STAGE_COUNT]; /* [fold_channels]; NULL: 1 throughout */
+    double difference;                /* of the block's output, see block_fold_compare */
+};
+
+/* Largest relative difference that float32 rounding explains: measured 1e-7 to 1e-6. */
+#define BLOCK_FOLD_LIMIT 1e-4
+
+/* Find scales for every stage and fold them into `block`, which is loaded PLAIN and at which
+ * run->calib begins; run->calib is at the start of the block again afterwards. Scales live in
+ * run->weights. LLMQ_E_UNSUPPORTED: the family's table is not complete; LLMQ_E_NUMERIC: the block's
+ * output changed. */
+LLMQ_NODISCARD enum llmq_status block_fold_make(struct run *run, struct block *block,
+                                                struct block_fold *out, llmq_error *err);
+
+/* Fold `scales` [fold_channels] into the block, in place. */
+LLMQ_NODISCARD enum llmq_status block_fold_apply(const struct model *m, enum block_stage stage,
+                                                 const float *scales, struct block *block,
+                                                 llmq_error *err);
+
+/* difference = ||after - before|| / ||before - in||, Frobenius norms over `count` elements: what a
+ * block's output changed by, relative to what the block adds to its input. LLMQ_E_NUMERIC beyond
+ * BLOCK_FOLD_LIMIT. */
+LLMQ_NODISCARD enum llmq_status block_fold_compare(const float *in, const float *before,
+                                                   const float *after, int64_t count,
+                                                   double *difference, llmq_error *err);
+
+/* Set the outcome's errors relative to the function the module had before the fold: `error` of q
+ * for the folded weights W [n, k] and inputs H, `rtn_error` of rounding the unfolded weights on the
+ * same grid; and its method. Does nothing for a module that no fold touched. */
+LLMQ_NODISCARD enum llmq_status block_fold_outcome(const struct run *run,
+                                                   const struct plan_module *module, const float *W,
+                                                   const float *H, const struct qlinear *q,
+                                                   struct quant_outcome *outcome, llmq_error *err);
+
+/* Does a fold change this tensor, which stays in its own type? */
+bool block_fold_changes(const struct model *m, const char *tensor);
+
+/* Store the block's norms and biases that folds may change, and their fingerprint in *hash. */
+LLMQ_NODISCARD enum llmq_status block_fold_store(const struct run *run, const struct block *block,
+                                                 uint64_t *hash, llmq_error *err);
+
+/* Compare what was stored for a block with its fingerprint. LLMQ_E_CHECK when it differs. */
+LLMQ_NODISCARD enum llmq_status block_fold_verify(const struct model *stored, int64_t block,
+                                                  uint64_t expected, llmq_error *err);
+
+/* Bytes block_fold_make needs beside the block and the calibration. */
+uint64_t block_fold_bytes(const struct model_config *c, const struct calib_tokens *tokens);
+
+#endif
