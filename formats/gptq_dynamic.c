@@ -225,13 +225,13 @@ static void add_override(struct json *overrides, const struct layout_config *con
 static struct layout_module *all_linears(const struct layout_config *config,
                                          const struct layout_module *modules, int64_t count) {
     const int64_t plain = config->plain_count;
-    struct layout_module *all = calloc((size_t)(plain + count), sizeof *all);
+    struct layout_module *all = calloc((size_t)(plain + count + 1), sizeof *all); /* never none */
     for (int64_t i = 0; all && i < plain; i++)
         all[i] = (struct layout_module){
             config->plain[i],
             {.k = 1, .bits = PLAIN_BITS, .group = config->group, .sym = config->sym}};
-    if (all)
-        memcpy(all + plain, modules, (size_t)count * sizeof *all);
+    for (int64_t i = 0; all && i < count; i++)
+        all[plain + i] = modules[i];
     return all;
 }
 
