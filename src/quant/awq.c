@@ -17,6 +17,9 @@
 #define PANEL_ROWS 512  /* rows of a consumer scaled and rounded at a time */
 #define MIN_GAIN   0.01 /* smaller gains do not outlast another input */
 
+#define F16_LEAST 0x1p-14F /* smaller ones lose bits */
+#define F16_MOST  65504.0F
+
 /* A search for ranges divides a step by at most this. */
 #define SMALLEST_RANGE 4.0F
 
@@ -97,7 +100,8 @@ static enum llmq_status prepare(struct search *s, llmq_error *err) {
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
-/* The scale that is left when anchor / scale has been rounded to the type it is stored in. */
+/* The scale that is left when anchor / scale has been rounded to the type it is stored in; 1 when
+ * that would leave the range of half precision, in which a server may run the model. */
 static float exact_scale(const struct awq_problem *p, int64_t channel, float scale) {
     float stored = 0, anchor = p->anchor ? p->anchor[channel] : 0;
     uint32_t bits = 0; /* room for any type below 64 bits */
@@ -107,8 +111,9 @@ static float exact_scale(const struct awq_problem *p, int64_t channel, float sca
     float divided = anchor / scale;
     dtype_from_f32(type, &divided, 1, &bits);
     dtype_to_f32(type, &bits, 1, &stored);
-    float exact = anchor / stored;
-    return stored != 0 && exact > 0 && isfinite(exact) ? exact : 1;
+    if (!(fabsf(stored) >= F16_LEAST && fabsf(stored) <= F16_MOST))
+        return 1;
+    return anchor / stored;
 }
 
 static void spread_to_columns(const struct search *s) {

@@ -53,7 +53,8 @@ void awq_magnitude(const float *H, int64_t k, float *magnitude);
  * mean of |weight| / largest of its group, divided by sqrt(max min); and 1. A candidate counts only
  * if no consumer is worse than with s = 1, and is taken only if it gains 1 % over that.
  * Scales are such that anchor / s is exact in the anchor's type: s = anchor / round(anchor / s).
- * scales  [channels], positive and finite; 1 for channels that are never active
+ * scales  [channels], positive and finite; 1 for channels that are never active, and where
+ *         anchor / s would leave the range of half precision
  * The result does not depend on the number of threads. LLMQ_E_MEMORY, LLMQ_E_USAGE (the grid does
  * not fit), LLMQ_E_NUMERIC (a weight is not finite). */
 LLMQ_NODISCARD enum llmq_status awq_search(const struct awq_problem *p, float *scales,

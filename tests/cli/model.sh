@@ -153,7 +153,7 @@ if [ -w /dev/full ]; then
     expect_stderr "standard output"
 fi
 
-# --- rtn and gptq ---
+# --- rtn, gptq and awq ---
 
 test_case "rtn --dry-run prints the plan and writes nothing"
 run rtn --model "$demo" --out plan-only --dry-run -q
@@ -234,11 +234,42 @@ run gptq --model "$demo" --calib "$demo/calibration.txt" $little --out gptq-1 --
 expect_code 0
 expect "same weights" cmp -s gptq/model.safetensors gptq-1/model.safetensors
 
+test_case "awq: asymmetric, in its own format, scaled norms proven not to change the model"
+# shellcheck disable=SC2086
+run awq --model "$demo" --calib "$demo/calibration.txt" $little --out awq --json -q
+expect_code 0
+expect_no_stderr
+expect_json format awq
+expect_json folded $((2 * blocks))
+expect_json modules $((7 * blocks))
+expect_json_paths modules.0.fold_error
+run inspect awq --json
+expect_json format awq
+expect_json group 128
+
+test_case "gptq --awq composes them, and the text result tells both"
+# shellcheck disable=SC2086
+run gptq --awq --model "$demo" --calib "$demo/calibration.txt" $little --out both -q
+expect_code 0
+expect_no_stderr
+expect_stdout "awq and gptq, 4 bits"
+expect_stdout "scaled       $((2 * blocks)) tensors by AWQ"
+expect "another result than without --awq" sh -c '! cmp -s gptq/model.safetensors both/model.safetensors'
+
+test_case "a plan says which norms would be scaled"
+# shellcheck disable=SC2086
+run awq --model "$demo" --calib "$demo/calibration.txt" $little --out plan-only --dry-run -q
+expect_code 0
+expect "norms listed as scaled" grep -q "input_layernorm.weight .*scaled by AWQ" stdout
+
 test_case "without --out the result is named after model, method and grid"
 # shellcheck disable=SC2086
 run rtn --model "$demo" --asym --group 64 -q
 expect_code 0
 expect "demo-rtn-w4g64" test -f demo-rtn-w4g64/config.json
+# shellcheck disable=SC2086
+run gptq --awq --model "$demo" --calib "$demo/calibration.txt" $little --dry-run -q
+expect_stdout "demo-awq-gptq-w4g128"
 
 test_case "Ctrl-C: exit code 130, nothing under the final name, and the command that continues"
 # Interrupted when the first block is reported.

@@ -103,6 +103,10 @@ wrong "gptq does not expect the argument 'm'" "the model is given as --model m" 
 wrong "inspect does not expect the argument 'n'" "" inspect m n
 wrong "inspect does not expect the argument '--json'" "" inspect m -- --json
 
+# Options that contradict the method.
+wrong "--awq goes with gptq" "rounding to nearest after AWQ's scaling is llmq awq" \
+    rtn --awq --model "$demo" -q
+
 # Lists of ids.
 wrong "--ids: not a list of token ids after 0 of them" "expected 1,2,3 or [1,2,3]" \
     score --model m --ids a,b
