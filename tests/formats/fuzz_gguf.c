@@ -18,7 +18,7 @@
         }                                                                                          \
     } while (0)
 
-enum { ROUNDS = 20000, MOST = 4096 };
+enum { ROUNDS = 50000, MOST = 4096 };
 
 /* Tensors lie in the file in order, can be read whole and are found by name. */
 static void check_set(const struct st_set *set, uint64_t size) {
@@ -123,15 +123,19 @@ static int mutate_rounds(const char *dir, uint64_t state) {
     const size_t seed_len = make_seed(dir, seed);
     char *path = path_join(dir, "mutated.gguf", NULL);
     int accepted = 0;
+    FILE *f = fopen(path, "wb");
+    MUST(f);
     for (int round = 0; round < ROUNDS; round++) {
         size_t len = seed_len;
         memcpy(bytes, seed, len);
         for (uint64_t n = next(&state) % 3 + 1; n > 0; n--)
             len = mutate(bytes, len, &state);
-        FILE *f = fopen(path, "wb");
-        MUST(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
+        rewind(f);
+        MUST(fwrite(bytes, 1, len, f) == len && fflush(f) == 0);
+        MUST(ftruncate(fileno(f), (off_t)len) == 0);
         accepted += try_file(path, len);
     }
+    MUST(fclose(f) == 0);
     free(path);
     return accepted;
 }
