@@ -137,6 +137,32 @@ START_TEST(what_is_not_quantized_keeps_its_values) {
 }
 END_TEST
 
+/* A tied head is not stored again, Llama 3's scaling becomes a tensor, and neither changes what is
+ * computed. */
+START_TEST(a_tied_head_and_scaled_rotations_are_expressed) {
+    static const char config[] =
+        "{\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":96,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"num_hidden_layers\":2,"
+        "\"vocab_size\":64,\"max_position_embeddings\":64,\"tie_word_embeddings\":true,"
+        "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,"
+        "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":16}}";
+    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    char *gptq = strdup(scratch_path("gptq"));
+    size_t len = 0;
+    put_file("source/config.json", config, sizeof config - 1);
+    quantize(&o);
+    char *data = read_file(scratch_path("out/model.gguf"), &len);
+    ck_assert_ptr_nonnull(memmem(data, len, "rope_freqs.weight", 17));
+    ck_assert_ptr_null(memmem(data, len, "\x0d\0\0\0\0\0\0\0output.weight", 21));
+    free(data);
+    o.format = "gptq";
+    o.out = gptq;
+    quantize(&o);
+    ck_assert_double_eq(loss(out, true), loss(gptq, true));
+    free(gptq);
+}
+END_TEST
+
 /* Interrupts once the second block has begun. */
 static void stop_in_block_two(void *user, const char *what, int64_t done, int64_t total) {
     (void)user;
@@ -354,6 +380,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, the_result_is_the_model_of_the_gptq_format);
     tcase_add_test(t, what_is_not_quantized_keeps_its_values);
+    tcase_add_test(t, a_tied_head_and_scaled_rotations_are_expressed);
     tcase_add_test(t, interrupted_and_resumed_equals_uninterrupted);
     tcase_add_test(t, the_metadata_describes_the_model);
     tcase_add_test(t, a_sentencepiece_tokenizer_becomes_scores);
