@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/gguf_file.h"
 #include "formats/safetensors.h"
 
 void *__real_malloc(size_t size);
@@ -94,6 +95,32 @@ static enum llmq_status read_shards(llmq_error *err) {
     return status;
 }
 
+static const struct st_spec gguf_specs[] = {
+    {.name = "model.norm.weight", .dtype = DTYPE_F32, .rank = 1, .shape = {2}},
+    {.name = "model.layers.0.self_attn.q_proj.bias", .dtype = DTYPE_F32, .rank = 1, .shape = {4}},
+};
+
+static enum llmq_status write_gguf(llmq_error *err) {
+    struct gguf_metadata m = {0};
+    struct st_writer *w = NULL;
+    gguf_metadata_begin(&m, "llama", 1, 1);
+    gguf_put_strings(&m, "tokens", (const char *const[]){"a", "b"}, 2);
+    enum llmq_status status = gguf_writer_create(scratch, gguf_specs, 2, &m, &w, err);
+    st_writer_abort(&w);
+    if (status == LLMQ_OK)
+        status = gguf_writer_reopen(scratch, gguf_specs, 2, &m, &w, err);
+    st_writer_abort(&w);
+    gguf_metadata_free(&m);
+    return status;
+}
+
+static enum llmq_status read_gguf(llmq_error *err) {
+    struct st_set *set = NULL;
+    const enum llmq_status status = gguf_open_file(scratch_path("model.gguf"), &set, err);
+    st_close(&set);
+    return status;
+}
+
 static struct qlinear module;
 static struct encoded file;
 
@@ -145,6 +172,12 @@ START_TEST(the_container_reports_every_failed_allocation) {
 }
 END_TEST
 
+START_TEST(gguf_files_report_every_failed_allocation) {
+    fail_each(write_gguf);
+    fail_each(read_gguf);
+}
+END_TEST
+
 START_TEST(the_gptq_layout_reports_every_failed_allocation) {
     uint64_t seed = 20260827;
     layout = &layout_gptq;
@@ -162,11 +195,12 @@ END_TEST
 /* Their encoders allocate nothing, and their configs only what the JSON library does. */
 START_TEST(other_layouts_report_every_failed_allocation) {
     static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors,
-                                                  &layout_onnx};
+                                                  &layout_gguf, &layout_onnx};
     uint64_t seed = 20260828;
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         layout = others[i];
-        random_module(&(struct module_shape){64, 64, 32, 4, false, 0}, &seed, &module);
+        random_module(&(struct module_shape){64, 64, 32, 4, layout->asym_if_exact, 0}, &seed,
+                      &module);
         encode(layout, &module, &file);
         fail_each(decode_module);
         qlinear_free(&module);
@@ -198,6 +232,7 @@ int main(void) {
     TCase *tests = tcase_create("memory");
     tcase_add_checked_fixture(tests, scratch_setup, scratch_teardown);
     tcase_add_test(tests, the_container_reports_every_failed_allocation);
+    tcase_add_test(tests, gguf_files_report_every_failed_allocation);
     tcase_add_test(tests, the_gptq_layout_reports_every_failed_allocation);
     tcase_add_test(tests, other_layouts_report_every_failed_allocation);
     tcase_add_test(tests, the_onnx_models_report_every_failed_allocation);

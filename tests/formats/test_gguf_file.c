@@ -1,0 +1,533 @@
+/* The GGUF container: the complete example of the format description, names, order of rows, a file
+ * that grows, and every rule that a reader has to insist on. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fileio.h"
+#include "formats/gguf_private.h"
+#include "support.h"
+
+static llmq_error err;
+
+/* --- bytes of a file -------------------------------------------------------------------------- */
+
+static unsigned char bytes[1024];
+static size_t length;
+
+static void add(const void *data, size_t len) {
+    ck_assert_uint_le(length + len, sizeof bytes);
+    memcpy(bytes + length, data, len);
+    length += len;
+}
+
+static void u32(uint32_t value) {
+    add(&value, sizeof value);
+}
+
+static void u64(uint64_t value) {
+    add(&value, sizeof value);
+}
+
+static void text(const char *value) {
+    u64(strlen(value));
+    add(value, strlen(value));
+}
+
+static void begin(uint64_t tensors, uint64_t pairs) {
+    length = 0;
+    add("GGUF", 4);
+    u32(3);
+    u64(tensors);
+    u64(pairs);
+}
+
+static void string_pair(const char *key, const char *value) {
+    text(key);
+    u32(GGUF_STRING);
+    text(value);
+}
+
+static void u32_pair(const char *key, uint32_t value) {
+    text(key);
+    u32(GGUF_UINT32);
+    u32(value);
+}
+
+/* A tensor's info with two dimensions, the fastest first. */
+static void info(const char *name, uint64_t ne0, uint64_t ne1, uint32_t type, uint64_t offset) {
+    text(name);
+    u32(2);
+    u64(ne0);
+    u64(ne1);
+    u32(type);
+    u64(offset);
+}
+
+static void pad(size_t alignment, size_t data) {
+    static const unsigned char zeros[512];
+    add(zeros, (alignment - length % alignment) % alignment);
+    add(zeros, data);
+}
+
+/* Open what was put together. */
+static enum llmq_status open_bytes(struct st_set **set) {
+    put_file("x.gguf", bytes, length);
+    return gguf_open_file(scratch_path("x.gguf"), set, &err);
+}
+
+static void refused(enum llmq_status status, const char *part) {
+    struct st_set *set = NULL;
+    ck_assert_fails(open_bytes(&set), status, part, &err);
+    ck_assert_ptr_null(set);
+}
+
+/* --- the example ------------------------------------------------------------------------------ */
+
+/* 160 bytes: general.architecture is llama, one tensor `a` of 32 elements in a block of Q4_0. */
+static void example(void) {
+    static const unsigned char block[18] = {0x00, 0x38, 0x80, 0x80, 0x91, 0x91, 0xa2, 0xa2, 0xb3,
+                                            0xb3, 0xc4, 0xc4, 0xd5, 0xd5, 0xe6, 0xe6, 0xf7, 0xf7};
+    begin(1, 1);
+    string_pair("general.architecture", "llama");
+    text("a");
+    u32(1);
+    u64(32);
+    u32(2);
+    u64(0);
+    pad(32, 0);
+    ck_assert_uint_eq(length, 0x80);
+    add(block, sizeof block);
+    pad(32, 0);
+}
+
+START_TEST(the_example_is_read) {
+    struct st_set *set = NULL;
+    unsigned char block[18];
+    example();
+    ck_assert_uint_eq(length, 160);
+    ck_assert_ok(open_bytes(&set), &err);
+    ck_assert_uint_eq(st_count(set), 1);
+    const struct st_tensor *t = st_find(set, "a");
+    ck_assert_ptr_nonnull(t);
+    ck_assert_int_eq(t->dtype, DTYPE_Q4_0);
+    ck_assert_int_eq(t->rank, 1);
+    ck_assert_uint_eq(t->shape[0], 32);
+    ck_assert_uint_eq(t->begin, 0x80);
+    ck_assert_ok(st_read(set, t, 0, sizeof block, block, &err), &err);
+    ck_assert_mem_eq(block, bytes + 0x80, sizeof block);
+    st_close(&set);
+}
+END_TEST
+
+/* Every beginning of the file is refused, with a message and without a crash. */
+START_TEST(cut_files_are_refused) {
+    struct st_set *set = NULL;
+    example();
+    for (size_t cut = 0; cut < 160; cut++) {
+        length = cut;
+        ck_assert_int_eq(open_bytes(&set), LLMQ_E_INPUT);
+    }
+}
+END_TEST
+
+/* --- rules ------------------------------------------------------------------------------------ */
+
+START_TEST(the_front_is_checked) {
+    struct st_set *set = NULL;
+    example();
+    bytes[0] = 'g';
+    refused(LLMQ_E_INPUT, "begins with GGUF");
+    example();
+    bytes[4] = 1;
+    refused(LLMQ_E_UNSUPPORTED, "version 2 or 3 of GGUF, found 1");
+    bytes[4] = 4;
+    refused(LLMQ_E_UNSUPPORTED, "version 2 or 3 of GGUF, found 4");
+    bytes[4] = 2;
+    ck_assert_ok(open_bytes(&set), &err);
+    st_close(&set);
+    example();
+    memset(bytes + 8, 0xff, 8);
+    refused(LLMQ_E_INPUT, "expected fewer tensors in 160 bytes, found a count of -1");
+    example();
+    bytes[18] = 1;
+    refused(LLMQ_E_INPUT, "expected fewer metadata pairs in 160 bytes, found a count of 65537");
+}
+END_TEST
+
+START_TEST(metadata_is_checked) {
+    begin(0, 1);
+    string_pair("", "x");
+    refused(LLMQ_E_INPUT, "a metadata key at byte 32: expected 1 to 65535 bytes, found 0");
+    begin(0, 1);
+    u64(UINT64_C(1) << 62);
+    pad(32, 32);
+    refused(LLMQ_E_INPUT, "expected a string of at most 2^30 bytes");
+    begin(0, 1);
+    u64(1000);
+    pad(32, 32);
+    refused(LLMQ_E_INPUT, "a metadata key at byte 32: expected 1000 bytes, found the end");
+    begin(0, 1);
+    string_pair("\xff\xfe", "x");
+    refused(LLMQ_E_INPUT, "expected UTF-8 without NUL");
+    begin(0, 1);
+    text("k");
+    u32(13);
+    pad(32, 32);
+    refused(LLMQ_E_INPUT, "key 'k': expected a value type below 13, found 13");
+    begin(0, 1);
+    text("k");
+    u32(GGUF_STRING);
+    u64(UINT64_C(1) << 40);
+    refused(LLMQ_E_INPUT, "k at byte 45: expected a string of at most 2^30");
+    begin(0, 2);
+    u32_pair("same", 1);
+    u32_pair("same", 2);
+    refused(LLMQ_E_INPUT, "key 'same': expected it once, found it twice");
+    begin(0, 1);
+    text("flag");
+    u32(GGUF_BOOL);
+    add("\x02", 1);
+    refused(LLMQ_E_INPUT, "key 'flag': expected a BOOL of 0 or 1, found 2");
+    begin(0, 1);
+    string_pair("general.architecture", "");
+    refused(LLMQ_E_INPUT, "general.architecture at byte");
+    begin(0, 1);
+    u32_pair("general.architecture", 1);
+    refused(LLMQ_E_INPUT, "key 'general.architecture': expected a value of type 8, found type 4");
+}
+END_TEST
+
+/* An array of `count` elements of a type under key "a". */
+static void array(uint32_t type, uint64_t count) {
+    begin(0, 1);
+    text("a");
+    u32(GGUF_ARRAY);
+    u32(type);
+    u64(count);
+}
+
+START_TEST(arrays_are_checked) {
+    struct st_set *set = NULL;
+    array(GGUF_ARRAY, 1);
+    refused(LLMQ_E_INPUT, "key 'a': expected no array within an array");
+    array(99, 1);
+    refused(LLMQ_E_INPUT, "key 'a': expected a value type below 13, found 99");
+    array(GGUF_UINT8, UINT64_C(1) << 31);
+    refused(LLMQ_E_INPUT, "key 'a': expected an array of at most 2^30 elements");
+    array(GGUF_FLOAT64, 3);
+    u64(0);
+    refused(LLMQ_E_INPUT, "expected 24 bytes, found the end of the file after 8");
+    array(GGUF_STRING, 2);
+    text("one");
+    refused(LLMQ_E_INPUT, "a at byte 60: expected 8 bytes");
+    array(GGUF_BOOL, 2);
+    add("\x01\x07", 2);
+    refused(LLMQ_E_INPUT, "expected a BOOL of 0 or 1, found 7");
+    array(GGUF_STRING, 2);
+    text("one");
+    text("");
+    ck_assert_ok(open_bytes(&set), &err);
+    st_close(&set);
+}
+END_TEST
+
+START_TEST(alignment_is_checked_and_obeyed) {
+    struct st_set *set = NULL;
+    static const uint32_t bad[] = {0, 3, 48};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        begin(0, 1);
+        u32_pair("general.alignment", bad[i]);
+        refused(LLMQ_E_INPUT, "key 'general.alignment': expected a power of two");
+    }
+    begin(0, 1);
+    text("general.alignment");
+    u32(GGUF_UINT64);
+    u64(32);
+    refused(LLMQ_E_INPUT, "key 'general.alignment': expected a value of type 4, found type 10");
+    begin(2, 1);
+    u32_pair("general.alignment", 8);
+    info("a", 1, 1, 0, 0);
+    info("b", 1, 1, 0, 8);
+    pad(8, 16);
+    ck_assert_ok(open_bytes(&set), &err);
+    ck_assert_uint_eq(st_find(set, "b")->begin, length - 8);
+    st_close(&set);
+}
+END_TEST
+
+/* A file whose only tensor has this info. */
+static void one_tensor(uint64_t ne0, uint64_t ne1, uint32_t type, uint64_t offset) {
+    begin(1, 0);
+    info("t", ne0, ne1, type, offset);
+    pad(32, 128);
+}
+
+START_TEST(tensors_are_checked) {
+    char name[80];
+    memset(name, 'n', sizeof name);
+    name[64] = '\0';
+    begin(1, 0);
+    info(name, 32, 1, 0, 0);
+    pad(32, 128);
+    refused(LLMQ_E_INPUT, "a tensor's name at byte 32: expected 1 to 63 bytes, found 64");
+    static const uint32_t ranks[] = {0, 5, UINT32_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        begin(1, 0);
+        text("t");
+        u32(ranks[i]);
+        pad(32, 64);
+        refused(LLMQ_E_INPUT, "tensor 't': expected 1 to 4 dimensions, found");
+    }
+    one_tensor(0, 1, 0, 0);
+    refused(LLMQ_E_INPUT, "tensor 't': expected positive dimensions, found 0");
+    one_tensor(32, UINT64_MAX, 0, 0);
+    refused(LLMQ_E_INPUT, "tensor 't': expected positive dimensions, found -1");
+    one_tensor(UINT64_C(1) << 32, UINT64_C(1) << 32, 0, 0);
+    refused(LLMQ_E_INPUT, "tensor 't': expected fewer than 2^63 elements");
+    one_tensor(UINT64_C(1) << 30, UINT64_C(1) << 30, 0, 0);
+    refused(LLMQ_E_INPUT, "tensor 't': expected a size below 2^64 bits");
+    one_tensor(32, 1, 4, 0);
+    refused(LLMQ_E_UNSUPPORTED, "tensor 't': expected F32, F16, BF16, Q4_0, Q4_1 or Q8_0");
+    one_tensor(48, 1, 2, 0);
+    refused(LLMQ_E_INPUT, "tensor 't': expected rows of whole blocks of 32 elements for Q4_0");
+    one_tensor(32, 1, 0, 32);
+    refused(LLMQ_E_INPUT, "tensor 't': expected its data at offset 0");
+    one_tensor(16, 1, 0, 0);
+    refused(LLMQ_E_INPUT, "expected 64 bytes of data from byte");
+    one_tensor(33, 1, 0, 0);
+    refused(LLMQ_E_INPUT, "expected 160 bytes of data from byte");
+}
+END_TEST
+
+START_TEST(tensors_lie_one_after_another_and_once) {
+    begin(2, 0);
+    info("a", 8, 1, 0, 0);
+    info("b", 8, 1, 0, 64);
+    pad(32, 96);
+    refused(LLMQ_E_INPUT, "tensor 'b': expected its data at offset 32, after the tensor before it");
+    begin(2, 0);
+    info("a", 8, 1, 0, 0);
+    info("a", 8, 1, 0, 32);
+    pad(32, 64);
+    refused(LLMQ_E_INPUT, "tensor 'a': expected it once, found it twice");
+    begin(2, 0); /* one of them by its name here */
+    info("output_norm.weight", 8, 1, 0, 0);
+    info("model.norm.weight", 8, 1, 0, 32);
+    pad(32, 64);
+    refused(LLMQ_E_INPUT, "tensor 'model.norm.weight': expected it once, found it twice");
+}
+END_TEST
+
+START_TEST(interleaved_rows_need_their_heads) {
+    begin(1, 1);
+    string_pair("general.architecture", "llama");
+    info("blk.0.attn_q.weight", 8, 8, 0, 0);
+    pad(32, 256);
+    refused(LLMQ_E_INPUT, "expected the key 'llama.attention.head_count' to say how many heads");
+    begin(1, 2);
+    string_pair("general.architecture", "llama");
+    u32_pair("llama.attention.head_count", 3);
+    info("blk.0.attn_k.weight", 8, 8, 0, 0);
+    pad(32, 256);
+    refused(LLMQ_E_INPUT, "expected 3 heads of an even width, found 8 rows");
+}
+END_TEST
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+START_TEST(names_correspond_one_to_one) {
+    static const char *const pairs[][2] = {
+        {"model.embed_tokens.weight", "token_embd.weight"},
+        {"model.norm.weight", "output_norm.weight"},
+        {"lm_head.weight", "output.weight"},
+        {"model.layers.0.input_layernorm.weight", "blk.0.attn_norm.weight"},
+        {"model.layers.31.self_attn.q_proj.bias", "blk.31.attn_q.bias"},
+        {"model.layers.7.self_attn.k_norm.weight", "blk.7.attn_k_norm.weight"},
+        {"model.layers.100.self_attn.o_proj.weight", "blk.100.attn_output.weight"},
+        {"model.layers.2.post_attention_layernorm.weight", "blk.2.ffn_norm.weight"},
+        {"model.layers.2.mlp.down_proj.weight", "blk.2.ffn_down.weight"},
+    };
+    char name[GGUF_MAX_NAME + 1];
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        ck_assert(gguf_name_of(pairs[i][0], name));
+        ck_assert_str_eq(name, pairs[i][1]);
+        char *back = gguf_name_back(name, DTYPE_F32);
+        ck_assert_str_eq(back, pairs[i][0]);
+        free(back);
+    }
+    ck_assert(gguf_name_of("model.layers.3.mlp.up_proj.blocks", name));
+    ck_assert_str_eq(name, "blk.3.ffn_up.weight");
+    char *back = gguf_name_back(name, DTYPE_Q8_0);
+    ck_assert_str_eq(back, "model.layers.3.mlp.up_proj.blocks");
+    free(back);
+}
+END_TEST
+
+START_TEST(other_names_have_no_place) {
+    static const char *const none[] = {"model.layers.0.self_attn.bias_mask.weight",
+                                       "model.layers.00.mlp.up_proj.weight",
+                                       "model.layers..mlp.up_proj.weight",
+                                       "model.layers.0",
+                                       "lm_head.qweight",
+                                       "weight",
+                                       ""};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        ck_assert_msg(!gguf_has_name(none[i]), "%s", none[i]);
+    char *back = gguf_name_back("blk.01.ffn_up.weight", DTYPE_F32);
+    ck_assert_str_eq(back, "blk.01.ffn_up.weight");
+    free(back);
+}
+END_TEST
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+/* Two heads of eight rows for q, one for k; the value of an element is its row here. */
+static const struct st_spec specs[] = {
+    {"model.layers.0.self_attn.q_proj.weight", DTYPE_F32, 2, {16, 3}},
+    {"model.layers.0.self_attn.k_proj.bias", DTYPE_F32, 1, {8}},
+    {"model.layers.0.self_attn.v_proj.weight", DTYPE_F16, 2, {8, 3}},
+    {"model.layers.0.mlp.up_proj.blocks", DTYPE_Q4_0, 2, {2, 32}},
+};
+enum { SPECS = sizeof specs / sizeof specs[0] };
+
+static void put_rows(struct st_writer *w, const struct st_spec *spec) {
+    float values[48];
+    const size_t width = spec->rank > 1 ? (size_t)spec->shape[1] : 1;
+    const size_t count = (size_t)spec->shape[0] * width;
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)(i / width);
+    /* In parts that end within rows. */
+    for (size_t at = 0; at < sizeof *values * count; at += 10) {
+        const size_t left = sizeof *values * count - at, part = left < 10 ? left : 10;
+        ck_assert_ok(st_writer_put_part(w, spec->name, at, (char *)values + at, part, &err), &err);
+    }
+}
+
+static struct gguf_metadata metadata_for(const char *arch) {
+    struct gguf_metadata m = {0};
+    gguf_metadata_begin(&m, arch, 2, 1);
+    gguf_put_u32(&m, ".block_count", 1);
+    gguf_put_f32(&m, ".rope.freq_base", 10000.0);
+    gguf_put_bool(&m, "a.flag", true);
+    gguf_put_strings(&m, "a.strings", (const char *const[]){"x", "", "yz"}, 3);
+    gguf_put_f32s(&m, "a.floats", (const float[]){1.0f, 2.0f}, 2);
+    gguf_put_i32s(&m, "a.ints", (const int32_t[]){-1}, 1);
+    return m;
+}
+
+/* Rows of the data section's first tensor, as the file has them. */
+static void stored_rows(const struct st_tensor *t, int rows[16]) {
+    char *data = NULL;
+    size_t len = 0;
+    ck_assert_ok(file_read(scratch_path("model.gguf"), 1 << 20, &data, &len, &err), &err);
+    for (int i = 0; i < 16; i++) {
+        float value;
+        memcpy(&value, data + t->begin + (size_t)i * 12, sizeof value);
+        rows[i] = (int)value;
+    }
+    free(data);
+}
+
+START_TEST(rows_of_heads_are_interleaved_where_the_architecture_says_so) {
+    static const int interleaved[16] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15};
+    for (int llama = 0; llama < 2; llama++) {
+        struct gguf_metadata m = metadata_for(llama ? "llama" : "qwen2");
+        struct st_writer *w = NULL;
+        struct st_set *set = NULL;
+        float back[48];
+        int rows[16];
+        ck_assert_ok(gguf_writer_create(scratch, specs, SPECS, &m, &w, &err), &err);
+        put_rows(w, &specs[0]);
+        put_rows(w, &specs[1]);
+        ck_assert_ok(st_open_dir(scratch, &set, &err), &err); /* while it grows */
+        const struct st_tensor *q = st_find(set, specs[0].name), *k = st_find(set, specs[1].name);
+        stored_rows(q, rows);
+        for (int i = 0; i < 16; i++)
+            ck_assert_int_eq(rows[i], llama ? interleaved[i] : i);
+        ck_assert_ok(st_read_f32(set, q, back, &err), &err);
+        for (int i = 0; i < 48; i++)
+            ck_assert_int_eq((int)back[i], i / 3);
+        ck_assert_ok(st_read_f32(set, k, back, &err), &err);
+        for (int i = 0; i < 8; i++)
+            ck_assert_int_eq((int)back[i], i);
+        unsigned char part[20];
+        ck_assert_ok(st_read(set, q, 30, sizeof part, part, &err), &err); /* rows 2 to 4 */
+        const float row = 3.0f;
+        ck_assert_mem_eq(part + 6, &row, sizeof row);
+        st_close(&set);
+        st_writer_abort(&w);
+        gguf_metadata_free(&m);
+    }
+}
+END_TEST
+
+START_TEST(a_file_is_finished_and_reopened) {
+    struct gguf_metadata m = metadata_for("llama"), other = metadata_for("llama");
+    struct st_writer *w = NULL;
+    char data[256] = {1};
+    ck_assert_ok(gguf_writer_create(scratch, specs, SPECS, &m, &w, &err), &err);
+    ck_assert_fails(st_writer_finish(&w, &err), LLMQ_E_CHECK, "was planned but never written",
+                    &err);
+    gguf_put_u32(&other, ".vocab_size", 5);
+    ck_assert_fails(gguf_writer_reopen(scratch, specs, SPECS, &other, &w, &err), LLMQ_E_INPUT,
+                    "model.gguf: expected", &err);
+    ck_assert_ok(gguf_writer_reopen(scratch, specs, SPECS, &m, &w, &err), &err);
+    ck_assert_ok(st_writer_put(w, specs[3].name, data, 36, &err), &err);
+    ck_assert_fails(st_writer_put(w, specs[3].name, data, 35, &err), LLMQ_E_USAGE,
+                    "expected 36 bytes", &err);
+    ck_assert_ok(st_writer_finish(&w, &err), &err);
+    gguf_metadata_free(&m);
+    gguf_metadata_free(&other);
+}
+END_TEST
+
+START_TEST(tensors_without_a_place_are_not_written) {
+    static const struct {
+        struct st_spec spec;
+        const char *part;
+    } cases[] = {
+        {{"model.layers.0.mask", DTYPE_F32, 1, {4}}, "have no place for it as F32"},
+        {{"model.norm.weight", DTYPE_I64, 1, {4}}, "have no place for it as I64"},
+        {{"model.norm.weight", DTYPE_F32, 0, {0}}, "expected 1 to 4 dimensions for GGUF, found 0"},
+        {{"model.norm.weight", DTYPE_F32, 5, {1, 1, 1, 1, 1}}, "expected 1 to 4 dimensions"},
+        {{"model.norm.weight", DTYPE_F32, 1, {0}}, "expected a size that GGUF can express"},
+        {{"lm_head.blocks", DTYPE_Q4_0, 2, {2, 48}}, "expected a size that GGUF can express"},
+        {{"lm_head.weight", DTYPE_F32, 2, {UINT64_C(1) << 40, UINT64_C(1) << 40}},
+         "expected a size that GGUF can express"},
+        {{"model.layers.0.self_attn.q_proj.weight", DTYPE_F32, 2, {6, 4}}, "2 heads of an even"},
+    };
+    struct gguf_metadata m = metadata_for("llama");
+    struct st_writer *w = NULL;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_fails(gguf_writer_create(scratch, &cases[i].spec, 1, &m, &w, &err),
+                        LLMQ_E_UNSUPPORTED, cases[i].part, &err);
+    const struct st_spec twice[2] = {specs[0], specs[0]};
+    ck_assert_fails(gguf_writer_create(scratch, twice, 2, &m, &w, &err), LLMQ_E_INPUT,
+                    "found it twice", &err);
+    ck_assert(!path_is_file(scratch_path("model.gguf")));
+    gguf_metadata_free(&m);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("gguf file");
+    TCase *t = tcase_create("container");
+    tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
+    tcase_add_test(t, the_example_is_read);
+    tcase_add_test(t, cut_files_are_refused);
+    tcase_add_test(t, the_front_is_checked);
+    tcase_add_test(t, metadata_is_checked);
+    tcase_add_test(t, arrays_are_checked);
+    tcase_add_test(t, alignment_is_checked_and_obeyed);
+    tcase_add_test(t, tensors_are_checked);
+    tcase_add_test(t, tensors_lie_one_after_another_and_once);
+    tcase_add_test(t, interleaved_rows_need_their_heads);
+    tcase_add_test(t, names_correspond_one_to_one);
+    tcase_add_test(t, other_names_have_no_place);
+    tcase_add_test(t, rows_of_heads_are_interleaved_where_the_architecture_says_so);
+    tcase_add_test(t, a_file_is_finished_and_reopened);
+    tcase_add_test(t, tensors_without_a_place_are_not_written);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
