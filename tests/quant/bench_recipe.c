@@ -54,7 +54,7 @@ static const char *const orders[] = {"none", "static", "group"};
 /* Steps added one after the other. */
 static const struct {
     int passes, rounds;
-} steps[] = {{0, 0}, {1, 0}, {2, 0}, {3, 0}, {5, 0}, {2, 1}, {3, 1}, {3, 2}, {3, 3}};
+} steps[] = {{0, 0}, {1, 0}, {3, 0}, {1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 2}, {3, 3}};
 #define STEPS ((int)(sizeof steps / sizeof *steps))
 
 static void bench(const struct layer *l, const struct quant_grid *grid, enum act_order order) {
@@ -98,8 +98,10 @@ int main(int argc, char **argv) {
         struct layer l = read_layer(set, i);
         printf("%s [%lld, %lld]\n", modules[i].module, (long long)l.n, (long long)l.k);
         for (int s = 0; s < 3 * 2 * 3; s++)
-            bench(&l, &(struct quant_grid){4, 128, s / 9, 0, 15, SCALE_DUAL, s % 3},
-                  (enum act_order)(s / 3 % 3));
+            bench(
+                &l,
+                &(struct quant_grid){4, 128, s / 9, 0, 15, SCALE_DUAL, (enum range_search)(s % 3)},
+                (enum act_order)(s / 3 % 3));
         free(l.W);
         free(l.H);
     }
