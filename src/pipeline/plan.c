@@ -255,7 +255,8 @@ cleanup:
  * ------------------------------------------------------------------------------------------------
  */
 
-/* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers. */
+/* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers.
+ * Panels of a thread's own are not counted: they are a small part of that. */
 static uint64_t module_workspace(const struct plan *p) {
     uint64_t most = 0;
     for (int64_t i = 0; i < LINEAR_COUNT; i++) {
@@ -273,16 +274,18 @@ static uint64_t module_workspace(const struct plan *p) {
 #define FOLD_LOSSES 20.0
 
 /* Arithmetic of one block: the forward products, the triangles of X^T X, the factorisations
- * (potrf and trtri, k^3/3 each) and the column updates (n k^2). A pair of streams doubles the
- * forward products and adds the cross moments and the corrected targets; AWQ takes a pass of its
- * own with triangles, and its search. */
+ * (potrf and trtri, k^3/3 each) and the column updates (n k^2), which come again in every round,
+ * with two errors judged and descent's passes (2 n k^2 each). A pair of streams doubles the forward
+ * products and adds the cross moments and the corrected targets; AWQ takes a pass of its own with
+ * triangles, and its search. */
 static double block_flops(const struct model *m, const llmq_quantize_options *o,
                           const struct plan *p, const struct calib_tokens *tokens) {
     double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
     double folds = plan_folds(o) && tokens ? 1 : 0, pairs = p->paired ? 1 : 0;
+    double descent = 2 * o->descent, solve = 4 + descent + o->rounds * (2 + descent);
     for (int64_t i = 0; i < LINEAR_COUNT; i++) {
         double n = (double)p->modules[i].shape.n, k = (double)p->modules[i].shape.k;
-        flops += 2 * n * k * T * (1 + pairs + folds) + (tokens ? n * k * k : 0);
+        flops += 2 * n * k * T * (1 + pairs + folds) + (tokens ? solve * n * k * k : 0);
         flops += (10 * pairs + FOLD_LOSSES * folds) * n * k * k;
     }
     for (enum block_stage s = 0; tokens && s < STAGE_COUNT; s++) {
