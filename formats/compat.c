@@ -145,6 +145,14 @@ bool compat_stack_is_common(int index) {
     return index == VLLM || index == SGLANG || index == TRANSFORMERS || index == TGI;
 }
 
+bool compat_has_fast_kernels(const char *layout) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (compat_stack_is_common((int)rows[i].stack) && strcmp(rows[i].layout, layout) == 0 &&
+            rows[i].answer.verdict == COMPAT_LOADS)
+            return true;
+    return false;
+}
+
 static unsigned bits_of(int bits) {
     return bits == 2 ? B2 : bits == 3 ? B3 : bits == 4 ? B4 : B8;
 }

@@ -31,6 +31,9 @@ bool compat_stack_is_common(int index);
 /* What the stack of that index does with such modules. */
 struct compat_answer compat_find(int stack, const struct compat_case *c);
 
+/* Has any of those servers fast kernels for the layout at all? */
+bool compat_has_fast_kernels(const char *layout);
+
 /* Shapes that the fast kernels (Marlin) take without padding: multiples of these. */
 enum { COMPAT_N_UNIT = 64, COMPAT_K_UNIT = 128 };
 

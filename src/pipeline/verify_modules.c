@@ -145,7 +145,8 @@ static void grid_of_config(struct verify *v, const llmq_verify_module *m, const 
 /* Marlin pads such shapes in current vLLM; older versions fall back to slow kernels. Told once for
  * each shape. */
 static void kernel_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
-    bool fits = q->n % COMPAT_N_UNIT == 0 && q->k % COMPAT_K_UNIT == 0;
+    bool fits = !compat_has_fast_kernels(v->layout->name) ||
+                (q->n % COMPAT_N_UNIT == 0 && q->k % COMPAT_K_UNIT == 0);
     for (const llmq_verify_module *e = v->report->modules; !fits && e < m; e++)
         fits = e->n == q->n && e->k == q->k;
     if (!fits)

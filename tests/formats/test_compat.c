@@ -86,10 +86,18 @@ START_TEST(splits_keep_groups_whole) {
 }
 END_TEST
 
+START_TEST(only_layouts_that_servers_run_fast_have_kernels) {
+    ck_assert(compat_has_fast_kernels("gptq") && compat_has_fast_kernels("awq"));
+    ck_assert(compat_has_fast_kernels("compressed-tensors"));
+    ck_assert(!compat_has_fast_kernels("gguf") && !compat_has_fast_kernels("onnx"));
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("compat");
     TCase *tests = tcase_create("stacks");
     tcase_add_test(tests, every_case_has_an_answer);
+    tcase_add_test(tests, only_layouts_that_servers_run_fast_have_kernels);
     tcase_add_test(tests, answers_that_matter);
     tcase_add_test(tests, splits_keep_groups_whole);
     suite_add_tcase(suite, tests);
