@@ -121,11 +121,10 @@ START_TEST(cross_moments_are_sums_over_both_streams) {
 }
 END_TEST
 
-/* The stream before o and after it, as the block leaves it when its MLP is silent. */
 START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
     llmq_error err = {0};
     struct fixture f;
-    struct calib *c = NULL, *quiet = NULL;
+    struct calib *c = NULL;
     struct calib_moments m = {0};
     fixture_open(&f);
     int64_t hidden = f.model.config.hidden, k = f.model.config.intermediate;
@@ -154,7 +153,6 @@ START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
     ck_assert_double_le(moment_error(m.R, So, S, hidden, X, k), GATE);
     forward_free(&forward);
     calib_free(&c);
-    calib_free(&quiet);
     fixture_close(&f);
     free(S);
     free(So);
@@ -199,6 +197,72 @@ START_TEST(windows_held_back_are_the_last_batch) {
 }
 END_TEST
 
+/* A scale per channel, folded into the quantized side only. */
+static void fold_mlp_input(struct fixture *f, const float *scales) {
+    for (int64_t i = 0; i < f->model.config.hidden; i++)
+        f->block.mlp_norm[i] /= scales[i];
+    for (enum linear_role role = LINEAR_GATE; role <= LINEAR_UP; role++)
+        for (int64_t i = 0; i < f->block.linears[role].n * f->block.linears[role].k; i++)
+            f->block.linears[role].w[i] *= scales[i % f->block.linears[role].k];
+}
+
+START_TEST(a_fold_divides_the_cross_moment_by_its_scales) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL, *folded = NULL;
+    struct calib_moments m = {0}, n = {0};
+    fixture_open(&f);
+    int64_t k = f.model.config.hidden;
+    float *scales = calloc((size_t)k, sizeof *scales), *expected = calloc((size_t)(k * k), 4);
+    for (int64_t i = 0; i < k; i++)
+        scales[i] = i % 3 ? 2.0F : 0.25F;
+    start(&f, NULL, &c);
+    for (enum block_stage s = 0; s <= STAGE_MLP_IN; s++)
+        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+    for (int64_t i = 0; i < k * k; i++)
+        expected[i] = m.D[i] / (scales[i / k] * scales[i % k]);
+    fold_mlp_input(&f, scales);
+    start(&f, NULL, &folded);
+    calib_scale_original(folded, STAGE_MLP_IN, scales);
+    for (enum block_stage s = 0; s <= STAGE_MLP_IN; s++)
+        ck_assert_ok(calib_stage(folded, s, &n, &err), &err);
+    ck_assert_double_le(distance(n.D, expected, k * k), 1e-5);
+    calib_free(&c);
+    calib_free(&folded);
+    fixture_close(&f);
+    free(scales);
+    free(expected);
+}
+END_TEST
+
+/* A pass that only looks forms the Hessian of one stream and leaves both where they were. */
+START_TEST(looking_ahead_leaves_the_pair_alone) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL, *looked = NULL;
+    struct calib_moments m = {0}, n = {0};
+    fixture_open(&f);
+    start(&f, NULL, &c);
+    start(&f, NULL, &looked);
+    ck_assert_ok(calib_keep_start(looked, NULL, &err), &err);
+    ck_assert_ok(calib_mark_start(looked, &err), &err);
+    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+        ck_assert_ok(calib_stage(looked, s, &n, &err), &err);
+        ck_assert(!n.D && !n.R && !n.H_held && n.held_share == 0);
+    }
+    ck_assert_ok(calib_rewind(looked, &err), &err);
+    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        ck_assert_ok(calib_stage(looked, s, &n, &err), &err);
+        size_t square = (size_t)(m.k * m.k) * sizeof *m.H;
+        ck_assert(memcmp(m.H, n.H, square) == 0 && memcmp(m.D, n.D, square) == 0);
+    }
+    calib_free(&c);
+    calib_free(&looked);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(spilling_changes_no_bit) {
     llmq_error err = {0};
     struct fixture f;
@@ -234,6 +298,8 @@ int main(void) {
     tcase_add_test(t, cross_moments_are_sums_over_both_streams);
     tcase_add_test(t, the_residual_stream_is_repaired_where_it_is_added_to);
     tcase_add_test(t, windows_held_back_are_the_last_batch);
+    tcase_add_test(t, a_fold_divides_the_cross_moment_by_its_scales);
+    tcase_add_test(t, looking_ahead_leaves_the_pair_alone);
     tcase_add_test(t, spilling_changes_no_bit);
     suite_add_tcase(s, t);
     return run_suite(s);
