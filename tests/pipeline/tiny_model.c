@@ -117,6 +117,28 @@ void tiny_model_write_biased(const char *dir, uint64_t seed) {
     write_model(dir, seed, 0, 1);
 }
 
+void tiny_model_add_salience(const char *dir) {
+    llmq_error err = {0};
+    struct st_set *set = NULL;
+    struct file f;
+    const uint16_t eight = f32_to_bf16(8);
+    char *path = path_join(dir, "model.safetensors", NULL), name[96];
+    ck_assert_ok(st_open_file(path, &set, &err), &err);
+    ck_assert_ok(file_open_update(path, &f, &err), &err);
+    for (int block = 0; block < 2; block++)
+        for (int norm = 0; norm < 2; norm++) {
+            snprintf(name, sizeof name, "model.layers.%d.%s_layernorm.weight", block,
+                     norm ? "input" : "post_attention");
+            const struct st_tensor *t = st_find(set, name);
+            ck_assert_ptr_nonnull(t);
+            for (uint64_t i = 0; i < t->shape[0]; i += 7)
+                ck_assert_ok(file_pwrite(&f, &eight, 2, t->begin + 2 * i, &err), &err);
+        }
+    file_close(&f, &err);
+    st_close(&set);
+    free(path);
+}
+
 void tiny_windows_write(const char *path, int windows, int length, uint64_t seed) {
     llmq_error err = {0};
     struct strbuf b = {0};

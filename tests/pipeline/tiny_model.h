@@ -13,6 +13,9 @@ void tiny_model_write(const char *dir, uint64_t seed, int stray);
 /* The same with biases (about 1) on q, k, v and o. */
 void tiny_model_write_biased(const char *dir, uint64_t seed);
 
+/* Give every seventh channel of the norms the weight 8: channels that are worth a scale. */
+void tiny_model_add_salience(const char *dir);
+
 /* Write `windows` windows of `length` random token ids as .json. */
 void tiny_windows_write(const char *path, int windows, int length, uint64_t seed);
 
