@@ -19,18 +19,6 @@ struct qmat_tile;
 struct llmq_kernels {
     const char *name; /* "ref", "avx2", "avx512" */
 
-    /* --- vectors ------------------------------------------------------------------------- */
-
-    /* y[i] += a * x[i], i < n. No overlap. */
-    void (*axpy)(int64_t n, float a, const float *x, float *y);
-
-    /* Sum of x[i] * y[i], i < n. Error below (n / 16 + 8) 2^-24 times the sum of |x[i] y[i]|. */
-    float (*dot)(int64_t n, const float *x, const float *y);
-
-    /* C[i][j] -= a[i] * b[j], i < m, j < n, ldc elements between the rows of C. No overlap. Each
-     * element is one fused or two separate roundings, the same for every m, n and position. */
-    void (*rank1_sub)(int64_t m, int64_t n, const float *a, const float *b, float *C, int64_t ldc);
-
     /* --- rows of activations ------------------------------------------------------------- */
 
     /* row[i] = exp(row[i]) / sum exp(row[j]) in place, without overflow. -inf gives 0; a row of

@@ -10,24 +10,6 @@
 
 enum { TILE_ROWS = 4, TILE_PANELS = 1 };
 
-static void axpy(int64_t n, float a, const float *x, float *y) {
-    for (int64_t i = 0; i < n; i++)
-        y[i] += a * x[i];
-}
-
-static float dot(int64_t n, const float *x, const float *y) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)x[i] * (double)y[i];
-    return (float)sum;
-}
-
-static void rank1_sub(int64_t m, int64_t n, const float *a, const float *b, float *C, int64_t ldc) {
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++)
-            C[i * ldc + j] -= a[i] * b[j];
-}
-
 static float row_max(const float *x, int64_t n) {
     assert(n >= 1);
     float max = x[0];

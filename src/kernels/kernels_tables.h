@@ -11,10 +11,10 @@ extern const struct llmq_kernels kernels_avx512;
 /* Every kernels_<level>.c names its functions alike. */
 #define KERNELS_TABLE(level, rows, panels)                                                         \
     {                                                                                              \
-        .name = (level), .axpy = axpy, .dot = dot, .rank1_sub = rank1_sub,                         \
-        .softmax_row = softmax_row, .logsumexp_row = logsumexp_row, .silu_mul = silu_mul,          \
-        .rmsnorm_row = rmsnorm_row, .qmat_dot = qmat_dot, .qmat_decode = qmat_decode,              \
-        .qmat_tile = qmat_tile, .tile_rows = (rows), .tile_panels = (panels)                       \
+        .name = (level), .softmax_row = softmax_row, .logsumexp_row = logsumexp_row,               \
+        .silu_mul = silu_mul, .rmsnorm_row = rmsnorm_row, .qmat_dot = qmat_dot,                    \
+        .qmat_decode = qmat_decode, .qmat_tile = qmat_tile, .tile_rows = (rows),                   \
+        .tile_panels = (panels)                                                                    \
     }
 
 #endif
