@@ -7,14 +7,16 @@
 extern const struct llmq_kernels kernels_ref;
 extern const struct llmq_kernels kernels_avx2;
 extern const struct llmq_kernels kernels_avx512;
+extern const struct llmq_kernels kernels_avx512vnni;
 
 /* Every kernels_<level>.c names its functions alike. */
-#define KERNELS_TABLE(level, rows, panels)                                                         \
+#define KERNELS_TABLE(level, rows, panels, int8)                                                   \
     {                                                                                              \
         .name = (level), .softmax_row = softmax_row, .logsumexp_row = logsumexp_row,               \
         .silu_mul = silu_mul, .rmsnorm_row = rmsnorm_row, .qmat_dot = qmat_dot,                    \
         .qmat_decode = qmat_decode, .qmat_tile = qmat_tile, .tile_rows = (rows),                   \
-        .tile_panels = (panels)                                                                    \
+        .tile_panels = (panels), .qmat_quantize = qmat_quantize, .qmat_int8_tile = qmat_int8_tile, \
+        .int8_rows = (int8)                                                                        \
     }
 
 #endif

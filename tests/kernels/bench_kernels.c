@@ -169,13 +169,14 @@ static double relative_error(const struct matrices *s, const float *x, int64_t m
     return worst;
 }
 
-static void bench_product(const struct matrices *s, int64_t m, double stream, double sgemm) {
+static void bench_product(const struct matrices *s, int64_t m, enum llmq_activations act,
+                          double stream, double sgemm) {
     uint64_t seed = 11;
     float *x = random_floats(m * s->k, &seed);
     float *y = must(calloc((size_t)(m * s->n), sizeof *y));
     struct timing t = {0};
     while (timing_next(&t))
-        if (llmq_qmat_matmul(s->q[t.count % s->copies], x, m, y, NULL) != LLMQ_OK)
+        if (llmq_qmat_matmul(s->q[t.count % s->copies], x, m, act, y, NULL) != LLMQ_OK)
             exit(1);
     double gbps = (double)llmq_qmat_bytes(s->q[0]) / t.best * 1e-9;
     double gflops = 2.0 * (double)(m * s->n * s->k) / t.best * 1e-9;
@@ -198,7 +199,8 @@ int main(void) {
             double stream = stream_rate(), sgemm = sgemm_rate();
             printf("%d bits; stream %.1f GB/s, sgemm %.1f GF/s\n", bits, stream, sgemm);
             for (size_t j = 0; j < sizeof rows / sizeof rows[0]; j++)
-                bench_product(&s, rows[j], stream, sgemm);
+                for (int a = 0; a < 2; a++)
+                    bench_product(&s, rows[j], (enum llmq_activations)a, stream, sgemm);
             matrices_free(&s);
         }
     return 0;
