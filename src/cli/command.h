@@ -55,8 +55,8 @@ extern const struct command *const commands[];
 extern const struct option output_options[];
 extern const struct option run_options[];
 
-/* Values of --convention: enum llmq_convention. */
-extern const struct choice convention_choices[];
+/* Values of --convention (enum llmq_convention) and --activations (enum llmq_activations). */
+extern const struct choice convention_choices[], activations_choices[];
 
 /* The command of that name, or NULL. */
 const struct command *command_find(const char *name);

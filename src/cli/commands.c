@@ -17,6 +17,12 @@ const struct choice convention_choices[] = {
     {NULL, 0},
 };
 
+const struct choice activations_choices[] = {
+    {"exact", LLMQ_ACTIVATIONS_EXACT},
+    {"int8", LLMQ_ACTIVATIONS_INT8},
+    {NULL, 0},
+};
+
 const struct option output_options[] = {
     {.name = "json",
      .kind = OPTION_ON,
