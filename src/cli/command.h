@@ -45,7 +45,7 @@ struct command {
 };
 
 extern const struct command command_gptq, command_rtn, command_eval, command_compare, command_score,
-    command_tokenize, command_inspect;
+    command_tokenize, command_inspect, command_bench;
 
 /* All subcommands in the order of the help text, then NULL. */
 extern const struct command *const commands[];

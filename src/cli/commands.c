@@ -7,8 +7,9 @@
 #include "llmq/evaluate.h"
 
 const struct command *const commands[] = {
-    &command_gptq,  &command_rtn,      &command_eval,    &command_compare,
-    &command_score, &command_tokenize, &command_inspect, NULL,
+    &command_gptq,    &command_rtn,   &command_eval,
+    &command_compare, &command_score, &command_tokenize,
+    &command_inspect, &command_bench, NULL,
 };
 
 const struct choice convention_choices[] = {

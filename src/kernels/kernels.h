@@ -75,6 +75,16 @@ struct llmq_kernels {
      * times tile_panels panels. */
     void (*qmat_int8_tile)(const struct qmat_shape *shape, const struct qmat_int8_tile *tile);
     int int8_rows;
+
+    /* --- limits: what limits.h measures ------------------------------------------------------ */
+
+    /* Multiplications with additions on registers alone, in float32 and of int8 with codes of 4
+     * bits; returns how many operations that was, two for each product. */
+    int64_t (*peak_fma)(int64_t rounds, float *sink);
+    int64_t (*peak_int8)(int64_t rounds, float *sink);
+
+    /* Read `count` bytes, a multiple of 512, in order. */
+    void (*peak_read)(const uint8_t *bytes, int64_t count, float *sink);
 };
 
 /* Choose the table for this machine and LLMQ_CPU; the program calls it first. Fails as

@@ -9,6 +9,7 @@
 
 #include "kernels/kernels_qmat.inc"
 #include "kernels/kernels_qmat_int8.inc"
+#include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
 const struct llmq_kernels kernels_avx512vnni =

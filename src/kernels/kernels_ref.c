@@ -189,4 +189,37 @@ static void qmat_int8_tile(const struct qmat_shape *shape, const struct qmat_int
             tile->y[r * tile->ldy + lane] = int8_dot(shape, tile, r, lane);
 }
 
+/* --- limits ----------------------------------------------------------------------------------- */
+
+enum { PEAK_CHAINS = 8 };
+
+static int64_t peak_fma(int64_t rounds, float *sink) {
+    float acc[PEAK_CHAINS] = {0, 1, 2, 3, 4, 5, 6, 7}, b = *sink;
+    for (int64_t round = 0; round < rounds; round++)
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            acc[i] = acc[i] * 0.5F + b;
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        *sink += acc[i];
+    return rounds * PEAK_CHAINS * 2;
+}
+
+static int64_t peak_int8(int64_t rounds, float *sink) {
+    uint32_t acc[PEAK_CHAINS] = {0, 1, 2, 3, 4, 5, 6, 7}, b = (uint32_t)*sink;
+    for (int64_t round = 0; round < rounds; round++)
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            acc[i] = acc[i] * 3 + b;
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        *sink += (float)acc[i];
+    return rounds * PEAK_CHAINS * 2;
+}
+
+static void peak_read(const uint8_t *bytes, int64_t count, float *sink) {
+    uint64_t sum = 0, word = 0;
+    for (int64_t i = 0; i + (int64_t)sizeof word <= count; i += (int64_t)sizeof word) {
+        memcpy(&word, bytes + i, sizeof word);
+        sum ^= word;
+    }
+    *sink = (float)sum;
+}
+
 const struct llmq_kernels kernels_ref = KERNELS_TABLE("ref", TILE_ROWS, TILE_PANELS, TILE_ROWS);

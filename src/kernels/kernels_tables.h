@@ -16,7 +16,7 @@ extern const struct llmq_kernels kernels_avx512vnni;
         .silu_mul = silu_mul, .rmsnorm_row = rmsnorm_row, .qmat_dot = qmat_dot,                    \
         .qmat_decode = qmat_decode, .qmat_tile = qmat_tile, .tile_rows = (rows),                   \
         .tile_panels = (panels), .qmat_quantize = qmat_quantize, .qmat_int8_tile = qmat_int8_tile, \
-        .int8_rows = (int8)                                                                        \
+        .int8_rows = (int8), .peak_fma = peak_fma, .peak_int8 = peak_int8, .peak_read = peak_read  \
     }
 
 #endif
