@@ -13,6 +13,7 @@
 
 enum {
     MEMORY_BYTES = 256 << 20,
+    SLICES = 16, /* of the memory, read in turn: one is half a millisecond or so */
     HUGE_PAGE = 2 << 20,
     ROUNDS = 400000, /* of arithmetic: about a millisecond */
     LINE = 512,      /* what peak_read takes at a time */
@@ -33,17 +34,18 @@ void limits_memory_free(struct limits_memory *m) {
     *m = (struct limits_memory){0};
 }
 
-double limits_read(const struct limits_memory *m, int threads) {
+double limits_read(const struct limits_memory *m, int turn, int threads) {
     const struct llmq_kernels *kernels = kernels_get();
-    const int64_t part = (int64_t)m->size / threads / LINE * LINE;
+    const int64_t slice = (int64_t)m->size / SLICES, part = slice / threads / LINE * LINE;
+    const uint8_t *bytes = m->bytes + turn % SLICES * slice;
     double start = 0;
-#pragma omp parallel num_threads(threads) default(none) shared(kernels, m, part, start)
+#pragma omp parallel num_threads(threads) default(none) shared(kernels, bytes, part, start)
     {
         float sink = 0;
 #pragma omp barrier
 #pragma omp master
         start = omp_get_wtime();
-        kernels->peak_read(m->bytes + part * omp_get_thread_num(), part, &sink);
+        kernels->peak_read(bytes + part * omp_get_thread_num(), part, &sink);
     }
     return (double)(part * threads) / (omp_get_wtime() - start);
 }

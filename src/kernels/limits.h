@@ -17,8 +17,9 @@ struct limits_memory {
 LLMQ_NODISCARD enum llmq_status limits_memory_create(struct limits_memory *m, llmq_error *err);
 void limits_memory_free(struct limits_memory *m); /* accepts a zeroed struct */
 
-/* Bytes a second of reading all of it once, each thread a part. */
-double limits_read(const struct limits_memory *m, int threads);
+/* Bytes a second of reading a sixteenth of it, each thread a part; in turn 0, 1, 2, ... another, so
+ * that what is read is in no cache. */
+double limits_read(const struct limits_memory *m, int turn, int threads);
 
 /* Operations a second, in float32 and with int8, by the chosen kernel table. */
 double limits_fma(int threads);

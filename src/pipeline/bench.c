@@ -73,7 +73,7 @@ static enum llmq_status measure_limits(int threads, const struct limits_memory *
         return error_memory(err, "matrices");
     bench_random(1, (int64_t)3 * SIZE * SIZE, matrix);
     for (; !bench_enough(&s); s.count++) {
-        read[s.count] = limits_read(memory, threads);
+        read[s.count] = limits_read(memory, s.count, threads);
         s.rate[s.count] = limits_fma(threads);
         s.limit[s.count] = limits_int8(threads);
         sgemm[s.count] = sgemm_rate(SIZE, matrix, threads);

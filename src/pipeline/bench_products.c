@@ -84,9 +84,9 @@ static double relative_error(const struct weights *w, int64_t m) {
     return sqrt(error / norm);
 }
 
-static double limit_now(const llmq_bench_product *p, const struct limits_memory *memory) {
+static double limit_now(const llmq_bench_product *p, int turn, const struct limits_memory *memory) {
     if (p->m == 1)
-        return limits_read(memory, p->threads);
+        return limits_read(memory, turn, p->threads);
     return p->activations == LLMQ_ACTIVATIONS_INT8 ? limits_int8(p->threads)
                                                    : limits_fma(p->threads);
 }
@@ -96,7 +96,7 @@ static enum llmq_status measure(const struct weights *w, const struct limits_mem
                                 llmq_bench_product *p, llmq_error *err) {
     struct bench_samples s = {.begin = setup_now()};
     for (; !bench_enough(&s); s.count++) {
-        s.limit[s.count] = limit_now(p, memory);
+        s.limit[s.count] = limit_now(p, s.count, memory);
         double start = setup_now();
         enum llmq_status status =
             llmq_qmat_matmul(w->packed[s.count % w->copies], w->x, p->m, p->activations, w->y, err);
