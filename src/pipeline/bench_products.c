@@ -8,6 +8,8 @@
 #include "pipeline/setup.h"
 #include "tensor/qlinear.h"
 
+#define SAMPLE_SECONDS 1e-4 /* at least */
+
 enum { COPIES_MAX = 64, ROWS_MAX = 512, CHECKED = 200 };
 
 static const int64_t row_counts[] = {1, 16, 128, ROWS_MAX};
@@ -91,18 +93,31 @@ static double limit_now(const llmq_bench_product *p, int turn, const struct limi
                                                    : limits_fma(p->threads);
 }
 
+/* Calls a second, from as many calls as a clock can time; `turn` says where to begin. */
+static enum llmq_status time_calls(const struct weights *w, const llmq_bench_product *p, int turn,
+                                   double *rate, llmq_error *err) {
+    const double start = setup_now();
+    double seconds = 0;
+    for (int calls = 0; seconds < SAMPLE_SECONDS; calls++) {
+        const llmq_qmat *q = w->packed[(turn + calls) % w->copies];
+        enum llmq_status status = llmq_qmat_matmul(q, w->x, p->m, p->activations, w->y, err);
+        if (status != LLMQ_OK)
+            return status;
+        seconds = setup_now() - start;
+        *rate = (calls + 1) / seconds;
+    }
+    return LLMQ_OK;
+}
+
 /* Fill in the rates of a product whose shape is set. */
 static enum llmq_status measure(const struct weights *w, const struct limits_memory *memory,
                                 llmq_bench_product *p, llmq_error *err) {
     struct bench_samples s = {.begin = setup_now()};
     for (; !bench_enough(&s); s.count++) {
         s.limit[s.count] = limit_now(p, s.count, memory);
-        double start = setup_now();
-        enum llmq_status status =
-            llmq_qmat_matmul(w->packed[s.count % w->copies], w->x, p->m, p->activations, w->y, err);
+        enum llmq_status status = time_calls(w, p, s.count, &s.rate[s.count], err);
         if (status != LLMQ_OK)
             return status;
-        s.rate[s.count] = 1 / (setup_now() - start);
     }
     const double calls = bench_median(s.rate, s.count); /* sorts: the last one is the best */
     const double bytes = (double)llmq_qmat_bytes(w->packed[0]);

@@ -16,7 +16,7 @@ static llmq_bench_report report;
 
 static void setup_report(void) {
     llmq_error err = {0};
-    memory = (struct limits_memory){calloc(1, 1 << 20), 1 << 20};
+    memory = (struct limits_memory){calloc(1, 64 << 20), 64 << 20};
     report = (llmq_bench_report){.limits = {{1, 2, 3, 4, 5}}, .limit_count = 1};
     ck_assert_ptr_nonnull(memory.bytes);
     ck_assert_ok(bench_products(N, K, 2, &memory, &report, &err), &err);
