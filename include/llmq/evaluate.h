@@ -9,6 +9,7 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "llmq/matmul.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,8 +26,10 @@ typedef struct llmq_eval_options {
     int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048 */
     int64_t max_tokens; /* 0: all */
     enum llmq_convention convention;
+    enum llmq_activations activations; /* INT8: to measure what rounding activations costs; the
+                                          model must be quantized */
     bool dequantize; /* expand packed weights to float32 instead of using the packed product:
-                        slower, for checking the packed kernels */
+                        slower, for checking the packed kernels; EXACT activations only */
 } llmq_eval_options;
 
 void llmq_eval_options_init(llmq_eval_options *options);
@@ -39,11 +42,13 @@ typedef struct llmq_eval_result {
     int64_t windows;
     int64_t ctx; /* longest window */
     enum llmq_convention convention;
+    enum llmq_activations activations;
     double seconds;
     uint64_t peak_rss_bytes;
 } llmq_eval_result;
 
-/* Layer-major: every weight is read once, one block is in memory at a time. */
+/* Layer-major: every weight is read once, one block is in memory at a time. LLMQ_E_USAGE for INT8
+ * activations with a model that is not quantized, or with `dequantize`. */
 LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                                           llmq_eval_result *result, llmq_error *err);
 
@@ -61,6 +66,8 @@ typedef struct llmq_compare_options {
     int64_t ctx;           /* tokens per window; 0: the shorter context of the two, at most 2048 */
     int64_t max_tokens;    /* 0: all */
     enum llmq_convention convention;
+    enum llmq_activations activations; /* of the model, which must be quantized for INT8; the
+                                          reference is always EXACT */
 } llmq_compare_options;
 
 void llmq_compare_options_init(llmq_compare_options *options);
@@ -88,6 +95,7 @@ typedef struct llmq_compare_result {
     int64_t windows;
     int64_t ctx; /* longest window */
     enum llmq_convention convention;
+    enum llmq_activations activations;
     llmq_divergent_token worst[LLMQ_COMPARE_WORST]; /* largest KL first */
     size_t worst_count;
     double seconds;
@@ -96,7 +104,8 @@ typedef struct llmq_compare_result {
 
 /* How far a model's predictions are from a reference's on the same text. The models, packed or
  * plain, run one after the other, one block in memory at a time. LLMQ_E_USAGE when their
- * vocabularies differ, or when the text needs a tokenizer that the reference does not have. */
+ * vocabularies differ, when the text needs a tokenizer that the reference does not have, or for
+ * INT8 activations with a model that is not quantized. */
 LLMQ_NODISCARD enum llmq_status llmq_compare(const llmq_compare_options *options,
                                              const llmq_context *ctx, llmq_compare_result *result,
                                              llmq_error *err);

@@ -14,6 +14,7 @@ struct compare_args {
     int64_t ctx;
     int64_t max_tokens;
     int convention;
+    int activations;
     double max_kl; /* below 0: no limit */
 };
 
@@ -62,6 +63,13 @@ static const struct option compare_options[] = {
      .help = "tokens that count: all but the first of each window, or the second half of each "
              "window",
      .choices = convention_choices},
+    {.name = "activations",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct compare_args, activations),
+     .value = "exact|int8",
+     .help = "activations in products with the packed weights of the checkpoint to judge: float32, "
+             "or rounded to 8 bits",
+     .choices = activations_choices},
     {.name = "max-kl",
      .kind = OPTION_REAL,
      .offset = offsetof(struct compare_args, max_kl),
@@ -87,6 +95,7 @@ static void compare_init(void *args) {
     a->ctx = defaults.ctx;
     a->max_tokens = defaults.max_tokens;
     a->convention = (int)defaults.convention;
+    a->activations = (int)defaults.activations;
     a->max_kl = -1;
 }
 
@@ -109,6 +118,8 @@ static void print_result(const llmq_compare_result *r) {
     printf("  perplexity  %.4f, reference %.4f\n", r->ppl, r->ppl_reference);
     print_worst(r);
     printf("  convention  %s\n", r->convention == LLMQ_CONVENTION_GPTQ ? "gptq" : "llamacpp");
+    if (r->activations == LLMQ_ACTIVATIONS_INT8)
+        printf("  activations int8\n");
     printf("  tokens      %lld in %lld windows of up to %lld\n", (long long)r->tokens,
            (long long)r->windows, (long long)r->ctx);
     printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),
@@ -135,6 +146,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     options.ctx = a->ctx;
     options.max_tokens = a->max_tokens;
     options.convention = (enum llmq_convention)a->convention;
+    options.activations = (enum llmq_activations)a->activations;
 
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);

@@ -13,6 +13,7 @@ struct eval_args {
     int64_t ctx;
     int64_t max_tokens;
     int convention;
+    int activations;
     bool dequantize;
     double max_ppl;
 };
@@ -55,6 +56,13 @@ static const struct option eval_options[] = {
      .help = "tokens that count: all but the first of each window, as in the GPTQ and AWQ papers, "
              "or the second half of each window, as in llama.cpp",
      .choices = convention_choices},
+    {.name = "activations",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct eval_args, activations),
+     .value = "exact|int8",
+     .help = "activations in products with packed weights: float32, or rounded to 8 bits, as fast "
+             "inference has them",
+     .choices = activations_choices},
     {.name = "dequantize",
      .kind = OPTION_ON,
      .offset = offsetof(struct eval_args, dequantize),
@@ -85,6 +93,7 @@ static void eval_init(void *args) {
     a->ctx = defaults.ctx;
     a->max_tokens = defaults.max_tokens;
     a->convention = (int)defaults.convention;
+    a->activations = (int)defaults.activations;
     a->dequantize = defaults.dequantize;
 }
 
@@ -96,6 +105,8 @@ static void print_result(const llmq_eval_result *r) {
     printf("  nll         %.6f ± %.6f nats per token\n", r->nll, r->nll_stderr);
     printf("  convention  %s: %s\n", gptq ? "gptq" : "llamacpp",
            gptq ? "every token of a window but the first" : "the second half of each window");
+    if (r->activations == LLMQ_ACTIVATIONS_INT8)
+        printf("  activations int8\n");
     printf("  tokens      %lld in %lld windows of up to %lld\n", (long long)r->tokens,
            (long long)r->windows, (long long)r->ctx);
     printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),
@@ -120,6 +131,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     options.ctx = a->ctx;
     options.max_tokens = a->max_tokens;
     options.convention = (enum llmq_convention)a->convention;
+    options.activations = (enum llmq_activations)a->activations;
     options.dequantize = a->dequantize;
 
     struct progress progress;

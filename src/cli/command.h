@@ -45,7 +45,8 @@ struct command {
 };
 
 extern const struct command command_gptq, command_awq, command_rtn, command_eval, command_compare,
-    command_score, command_tokenize, command_inspect, command_convert, command_verify;
+    command_score, command_tokenize, command_inspect, command_convert, command_verify,
+    command_bench;
 
 /* All subcommands in the order of the help text, then NULL. */
 extern const struct command *const commands[];
@@ -55,8 +56,8 @@ extern const struct command *const commands[];
 extern const struct option output_options[];
 extern const struct option run_options[];
 
-/* Values of --convention: enum llmq_convention. */
-extern const struct choice convention_choices[];
+/* Values of --convention (enum llmq_convention) and --activations (enum llmq_activations). */
+extern const struct choice convention_choices[], activations_choices[];
 
 /* The command of that name, or NULL. */
 const struct command *command_find(const char *name);

@@ -7,14 +7,20 @@
 #include "llmq/evaluate.h"
 
 const struct command *const commands[] = {
-    &command_gptq,  &command_awq,      &command_rtn,     &command_eval,    &command_compare,
-    &command_score, &command_tokenize, &command_inspect, &command_convert, &command_verify,
-    NULL,
+    &command_gptq,    &command_awq,    &command_rtn,      &command_eval,
+    &command_compare, &command_score,  &command_tokenize, &command_inspect,
+    &command_convert, &command_verify, &command_bench,    NULL,
 };
 
 const struct choice convention_choices[] = {
     {"gptq", LLMQ_CONVENTION_GPTQ},
     {"llamacpp", LLMQ_CONVENTION_LLAMACPP},
+    {NULL, 0},
+};
+
+const struct choice activations_choices[] = {
+    {"exact", LLMQ_ACTIVATIONS_EXACT},
+    {"int8", LLMQ_ACTIVATIONS_INT8},
     {NULL, 0},
 };
 

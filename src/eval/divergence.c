@@ -118,12 +118,11 @@ cleanup:
 static enum llmq_status run_models(const struct eval_pair *pair, struct run *r, llmq_error *err) {
     int64_t before = pair->reference->config.blocks;
     struct eval_job jobs[SIDES] = {
-        [REFERENCE] = {.m = pair->reference, .name = "reference: "},
-        [MODEL] = {.m = pair->model, .name = "model: ", .done = before},
+        [REFERENCE] = {.m = pair->reference, .mode = LOAD_PACKED, .name = "reference: "},
+        [MODEL] = {.m = pair->model, .mode = pair->mode, .name = "model: ", .done = before},
     };
     for (enum side side = REFERENCE; side < SIDES; side++) {
         jobs[side].corpus = pair->corpus;
-        jobs[side].mode = LOAD_PACKED;
         jobs[side].ctx = pair->ctx;
         jobs[side].total = before + pair->model->config.blocks + 1;
         enum llmq_status status = eval_hidden(&jobs[side], &r->hidden[side], err);

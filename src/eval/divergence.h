@@ -24,6 +24,7 @@ struct eval_pair {
     const struct model *model, *reference;
     const struct corpus *corpus;
     const llmq_context *ctx;
+    enum load_mode mode; /* of the model; the reference's packed weights meet float32 activations */
 };
 
 /* Entry t [tokens_used] is about the prediction of token t + 1; a window's last entry is 0. */

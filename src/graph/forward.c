@@ -100,7 +100,7 @@ static void add_bias(const float *bias, int64_t rows, int64_t n, float *y) {
 enum llmq_status forward_linear(const struct linear *l, const float *x, int64_t rows, float *y,
                                 llmq_error *err) {
     if (l->packed) {
-        enum llmq_status status = llmq_qmat_matmul(l->packed, x, rows, y, err);
+        enum llmq_status status = llmq_qmat_matmul(l->packed, x, rows, l->activations, y, err);
         if (status != LLMQ_OK)
             return status;
     } else {

@@ -208,9 +208,11 @@ static enum llmq_status load_packed_linear(const struct model *m, int64_t block,
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(model_load_qlinear(m, block, role, &q, err));
-    if (mode == LOAD_PACKED) {
+    if (mode != LOAD_PLAIN) {
         llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
         LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
+        if (mode == LOAD_PACKED_INT8)
+            l->activations = LLMQ_ACTIVATIONS_INT8;
     } else {
         l->w = arena_alloc(arena, (size_t)q.n * (size_t)q.k, sizeof *l->w, err);
         if (l->w)

@@ -26,9 +26,10 @@ struct model {
 /* y = x W^T + bias. Either `w` or `packed` is set, or neither when weights were not asked for. */
 struct linear {
     int64_t n, k;
-    float *w;          /* [n, k]; in the block's arena */
-    llmq_qmat *packed; /* owned by the block */
-    float *bias;       /* [n] or NULL; in the block's arena */
+    float *w;                          /* [n, k]; in the block's arena */
+    llmq_qmat *packed;                 /* owned by the block */
+    enum llmq_activations activations; /* in products with `packed` */
+    float *bias;                       /* [n] or NULL; in the block's arena */
 };
 
 /* One decoder block's weights. */
@@ -40,8 +41,9 @@ struct block {
     struct linear linears[LINEAR_COUNT];
 };
 
-/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul. */
-enum load_mode { LOAD_PLAIN, LOAD_PACKED };
+/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul; so does
+ * PACKED_INT8, which has them multiplied with activations rounded to 8 bits. */
+enum load_mode { LOAD_PLAIN, LOAD_PACKED, LOAD_PACKED_INT8 };
 
 /* Open a folder (already resolved): config.json, tensors, quantization layout. Every tensor that
  * the family's table asks for must be there with the shape the config implies: the first that is

@@ -15,21 +15,10 @@
 struct qmat_panel; /* qmat.h */
 struct qmat_shape;
 struct qmat_tile;
+struct qmat_int8_tile;
 
 struct llmq_kernels {
-    const char *name; /* "ref", "avx2", "avx512" */
-
-    /* --- vectors ------------------------------------------------------------------------- */
-
-    /* y[i] += a * x[i], i < n. No overlap. */
-    void (*axpy)(int64_t n, float a, const float *x, float *y);
-
-    /* Sum of x[i] * y[i], i < n. Error below (n / 16 + 8) 2^-24 times the sum of |x[i] y[i]|. */
-    float (*dot)(int64_t n, const float *x, const float *y);
-
-    /* C[i][j] -= a[i] * b[j], i < m, j < n, ldc elements between the rows of C. No overlap. Each
-     * element is one fused or two separate roundings, the same for every m, n and position. */
-    void (*rank1_sub)(int64_t m, int64_t n, const float *a, const float *b, float *C, int64_t ldc);
+    const char *name; /* "ref", "avx2", "avx512", "avx512vnni" */
 
     /* --- rows of activations ------------------------------------------------------------- */
 
@@ -68,6 +57,34 @@ struct llmq_kernels {
     void (*qmat_tile)(const struct qmat_shape *shape, int64_t block, const struct qmat_tile *tile);
     int tile_rows;
     int tile_panels;
+
+    /* --- the same with activations of 8 bits; every table gives the same bits -------------- */
+
+    /* One row of activations to signed bytes, segment by segment: x [shape->columns] in padded
+     * order. With a = max |x| of the segment and s = a / 127 in float32: code = x * (127 / a),
+     * rounded to nearest, ties to even; scale s. A segment below QMAT_INT8_MIN becomes zeros; one
+     * with a NaN or an infinity becomes zeros with the scale NaN. The word of four codes that
+     * qmat.h numbers w goes to codes + 4 * w * stride; the scale of segment i, and the sum of its
+     * codes, to scales[i * stride] and sums[i * stride]. */
+    void (*qmat_quantize)(const struct qmat_shape *shape, const float *x, int64_t stride,
+                          int8_t *codes, float *scales, int32_t *sums);
+
+    /* y[r][lane] = sum over the segments, in order, of (weight scale * activation scale) * I, the
+     * integer I = sum of (code - zero) * activation code being exact: one rounding for the product
+     * of the scales, one for each step of the sum (fused). At most int8_rows rows of activations
+     * times tile_panels panels. */
+    void (*qmat_int8_tile)(const struct qmat_shape *shape, const struct qmat_int8_tile *tile);
+    int int8_rows;
+
+    /* --- limits: what limits.h measures ------------------------------------------------------ */
+
+    /* Multiplications with additions on registers alone, in float32 and of int8 with codes of 4
+     * bits; returns how many operations that was, two for each product. */
+    int64_t (*peak_fma)(int64_t rounds, float *sink);
+    int64_t (*peak_int8)(int64_t rounds, float *sink);
+
+    /* Read `count` bytes, a multiple of 512, in order. */
+    void (*peak_read)(const uint8_t *bytes, int64_t count, float *sink);
 };
 
 /* Choose the table for this machine and LLMQ_CPU; the program calls it first. Fails as

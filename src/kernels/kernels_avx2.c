@@ -8,6 +8,8 @@
 #include "kernels/simd_avx2.h"
 
 #include "kernels/kernels_qmat.inc"
+#include "kernels/kernels_qmat_int8.inc"
+#include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
-const struct llmq_kernels kernels_avx2 = KERNELS_TABLE("avx2", TILE_ROWS, TILE_PANELS);
+const struct llmq_kernels kernels_avx2 = KERNELS_TABLE("avx2", TILE_ROWS, TILE_PANELS, INT8_ROWS);

@@ -8,6 +8,9 @@
 #include "kernels/simd_avx512.h"
 
 #include "kernels/kernels_qmat.inc"
+#include "kernels/kernels_qmat_int8.inc"
+#include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
-const struct llmq_kernels kernels_avx512 = KERNELS_TABLE("avx512", TILE_ROWS, TILE_PANELS);
+const struct llmq_kernels kernels_avx512 =
+    KERNELS_TABLE("avx512", TILE_ROWS, TILE_PANELS, INT8_ROWS);

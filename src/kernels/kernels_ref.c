@@ -2,6 +2,7 @@
  * sum in double; compiled without contraction, so that an expression means what it says. */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -9,24 +10,6 @@
 #include "kernels/qmat.h"
 
 enum { TILE_ROWS = 4, TILE_PANELS = 1 };
-
-static void axpy(int64_t n, float a, const float *x, float *y) {
-    for (int64_t i = 0; i < n; i++)
-        y[i] += a * x[i];
-}
-
-static float dot(int64_t n, const float *x, const float *y) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)x[i] * (double)y[i];
-    return (float)sum;
-}
-
-static void rank1_sub(int64_t m, int64_t n, const float *a, const float *b, float *C, int64_t ldc) {
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++)
-            C[i * ldc + j] -= a[i] * b[j];
-}
 
 static float row_max(const float *x, int64_t n) {
     assert(n >= 1);
@@ -73,13 +56,13 @@ static void rmsnorm_row(const float *x, const float *w, double eps, int64_t n, f
 }
 
 /* code - zero of one weight; `column` counts padded columns. */
-static float weight_at(const struct qmat_shape *shape, const struct qmat_panel *panel,
-                       int64_t column, int lane, int group) {
+static int weight_at(const struct qmat_shape *shape, const struct qmat_panel *panel, int64_t column,
+                     int lane, int group) {
     int per_word = 32 / shape->width;
     uint32_t word = 0;
     memcpy(&word, panel->codes + (column / per_word * QMAT_LANES + lane) * 4, sizeof word);
     uint32_t code = word >> (column % per_word * shape->width) & ((1U << shape->width) - 1);
-    return (float)((int)code - (int)panel->zeros[group * QMAT_LANES + lane]);
+    return (int)code - (int)panel->zeros[group * QMAT_LANES + lane];
 }
 
 /* One weight row times one row of activations. */
@@ -117,7 +100,7 @@ static void qmat_decode(const struct qmat_shape *shape, const struct qmat_panel 
         for (int c = 0; c < segment->columns; c++, column++)
             for (int lane = 0; lane < QMAT_LANES; lane++)
                 out[(column - block->column) * stride + lane] =
-                    weight_at(shape, panel, column, lane, segment->group);
+                    (float)weight_at(shape, panel, column, lane, segment->group);
     }
 }
 
@@ -145,4 +128,98 @@ static void qmat_tile(const struct qmat_shape *shape, int64_t b, const struct qm
         }
 }
 
-const struct llmq_kernels kernels_ref = KERNELS_TABLE("ref", TILE_ROWS, TILE_PANELS);
+/* --- activations of 8 bits -------------------------------------------------------------------- */
+
+/* Where the code of a padded column lies in a row of quantized activations (qmat.h). */
+static int64_t int8_index(const struct qmat_shape *shape, int64_t column, int64_t stride) {
+    int64_t word = column / 4, byte = column % 4;
+    if (shape->width == 4) {
+        word = column / 8 * 2 + column % 2;
+        byte = column % 8 / 2;
+    }
+    return word * stride * 4 + byte;
+}
+
+/* Largest magnitude, infinite when there is an infinity or a NaN. */
+static float magnitude_max(const float *x, int64_t n) {
+    float max = 0;
+    for (int64_t i = 0; i < n; i++)
+        max = !isfinite(x[i]) ? INFINITY : fmaxf(max, fabsf(x[i]));
+    return max;
+}
+
+static void qmat_quantize(const struct qmat_shape *shape, const float *x, int64_t stride,
+                          int8_t *codes, float *scales, int32_t *sums) {
+    int64_t column = 0;
+    for (int64_t s = 0; s < shape->segment_count; s++) {
+        const int64_t end = column + shape->segments[s].columns;
+        const float max = magnitude_max(x + column, end - column);
+        const bool zeros = max < QMAT_INT8_MIN || max == INFINITY;
+        int32_t sum = 0;
+        for (; column < end; column++) {
+            float code = zeros ? 0 : nearbyintf(x[column] * (127 / max));
+            codes[int8_index(shape, column, stride)] = (int8_t)code;
+            sum += (int32_t)code;
+        }
+        scales[s * stride] = max == INFINITY ? NAN : zeros ? 0 : max / 127;
+        sums[s * stride] = sum;
+    }
+}
+
+/* One output with activations of 8 bits. */
+static float int8_dot(const struct qmat_shape *shape, const struct qmat_int8_tile *t, int r,
+                      int lane) {
+    float total = 0;
+    int64_t column = 0;
+    for (int64_t s = 0; s < shape->segment_count; s++) {
+        const struct qmat_segment *segment = &shape->segments[s];
+        int32_t sum = 0;
+        for (int c = 0; c < segment->columns; c++, column++)
+            sum += weight_at(shape, t->panel, column, lane, segment->group) *
+                   t->codes[int8_index(shape, column, t->rows) + (int64_t)4 * r];
+        float scale = t->panel->scales[segment->group * QMAT_LANES + lane];
+        total = fmaf(scale * t->scales[s * t->rows + r], (float)sum, total);
+    }
+    return total;
+}
+
+static void qmat_int8_tile(const struct qmat_shape *shape, const struct qmat_int8_tile *tile) {
+    for (int r = 0; r < tile->rows; r++)
+        for (int lane = 0; lane < tile->outputs; lane++)
+            tile->y[r * tile->ldy + lane] = int8_dot(shape, tile, r, lane);
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+enum { PEAK_CHAINS = 8 };
+
+static int64_t peak_fma(int64_t rounds, float *sink) {
+    float acc[PEAK_CHAINS] = {0, 1, 2, 3, 4, 5, 6, 7}, b = *sink;
+    for (int64_t round = 0; round < rounds; round++)
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            acc[i] = acc[i] * 0.5F + b;
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        *sink += acc[i];
+    return rounds * PEAK_CHAINS * 2;
+}
+
+static int64_t peak_int8(int64_t rounds, float *sink) {
+    uint32_t acc[PEAK_CHAINS] = {0, 1, 2, 3, 4, 5, 6, 7}, b = (uint32_t)*sink;
+    for (int64_t round = 0; round < rounds; round++)
+        for (int i = 0; i < PEAK_CHAINS; i++)
+            acc[i] = acc[i] * 3 + b;
+    for (int i = 0; i < PEAK_CHAINS; i++)
+        *sink += (float)acc[i];
+    return rounds * PEAK_CHAINS * 2;
+}
+
+static void peak_read(const uint8_t *bytes, int64_t count, float *sink) {
+    uint64_t sum = 0, word = 0;
+    for (int64_t i = 0; i + (int64_t)sizeof word <= count; i += (int64_t)sizeof word) {
+        memcpy(&word, bytes + i, sizeof word);
+        sum ^= word;
+    }
+    *sink = (float)sum;
+}
+
+const struct llmq_kernels kernels_ref = KERNELS_TABLE("ref", TILE_ROWS, TILE_PANELS, TILE_ROWS);

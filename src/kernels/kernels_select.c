@@ -15,6 +15,10 @@ static struct {
 } choice = {.once = PTHREAD_ONCE_INIT};
 
 const struct llmq_kernels *kernels_for_level(enum cpu_level level) {
+#if KERNELS_HAVE_AVX512VNNI
+    if (level >= CPU_AVX512VNNI)
+        return &kernels_avx512vnni;
+#endif
 #if KERNELS_HAVE_AVX512
     if (level >= CPU_AVX512)
         return &kernels_avx512;

@@ -32,29 +32,25 @@ static int64_t min64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* count * each floats, 64-byte aligned; NULL on overflow or when memory is short. */
-static float *floats_alloc(int64_t count, int64_t each) {
+void *qmat_alloc(int64_t count, int64_t each, size_t size) {
     size_t bytes = 0;
-    if (!checked_mul_size((size_t)count, (size_t)each * sizeof(float), &bytes) ||
-        !checked_add_size(bytes, 63, &bytes))
+    if (!checked_mul_size((size_t)count, (size_t)each, &bytes) ||
+        !checked_mul_size(bytes, size, &bytes) || !checked_add_size(bytes, 63, &bytes))
         return NULL;
     return aligned_alloc(64, bytes - bytes % 64);
 }
 
-static bool worth_threads(const struct llmq_qmat *q, int64_t m) {
-    return q->n * q->k >= PARALLEL_MIN / m;
+int qmat_threads(const struct llmq_qmat *q, int64_t m) {
+    return q->n * q->k >= PARALLEL_MIN / m ? omp_get_max_threads() : 1;
+}
+
+const float *qmat_gather(const struct llmq_qmat *q, const float *x, float *out) {
+    for (int64_t c = 0; c < q->shape.columns; c++)
+        out[c] = q->source[c] < 0 ? 0 : x[q->source[c]];
+    return out;
 }
 
 /* --- few rows --------------------------------------------------------------------------------- */
-
-/* Bring x into the padded order of the columns. */
-static void gather_rows(const struct llmq_qmat *q, const float *x, int64_t m, float *out) {
-    for (int64_t r = 0; r < m; r++)
-        for (int64_t c = 0; c < q->shape.columns; c++) {
-            int64_t from = q->source[c];
-            out[r * q->shape.columns + c] = from < 0 ? 0 : x[r * q->k + from];
-        }
-}
 
 static void dot_one_panel(const struct llmq_kernels *kernels, const struct llmq_qmat *q,
                           int64_t index, const float *x, int64_t m, float *y) {
@@ -70,15 +66,16 @@ static enum llmq_status matmul_few(const struct llmq_kernels *kernels, const str
                                    const float *x, int64_t m, float *y, llmq_error *err) {
     float *gathered = NULL;
     if (q->source) {
-        gathered = floats_alloc(m, q->shape.columns);
+        gathered = qmat_alloc(m, q->shape.columns, sizeof *gathered);
         if (!gathered)
             return error_memory(err, "activations");
-        gather_rows(q, x, m, gathered);
+        for (int64_t r = 0; r < m; r++)
+            qmat_gather(q, x + r * q->k, gathered + r * q->shape.columns);
         x = gathered;
     }
     const int64_t panels = (q->n + QMAT_LANES - 1) / QMAT_LANES;
-#pragma omp parallel for schedule(static) default(none)                                            \
-    shared(kernels, q, x, m, y, panels) if (worth_threads(q, m))
+#pragma omp parallel for schedule(static) default(none) shared(kernels, q, x, m, y, panels)        \
+    num_threads(qmat_threads(q, m))
     for (int64_t p = 0; p < panels; p++)
         dot_one_panel(kernels, q, p, x, m, y);
     free(gathered);
@@ -186,12 +183,12 @@ static void run_batch(const struct batch *b, int threads, float *decoded) {
 static enum llmq_status matmul_many(const struct llmq_kernels *kernels, const struct llmq_qmat *q,
                                     const float *x, int64_t m, float *y, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const int threads = worth_threads(q, m) ? omp_get_max_threads() : 1;
+    const int threads = qmat_threads(q, m);
     const int64_t batches = (m - 1) / BATCH_ROWS + 1, most = (m - 1) / batches + 1;
     struct batch b = {.kernels = kernels, .q = q};
-    float *decoded =
-        floats_alloc((int64_t)threads * STRIP_PANELS, (int64_t)QMAT_LANES * QMAT_BLOCK);
-    b.packed = floats_alloc(most, q->shape.columns);
+    float *decoded = qmat_alloc((int64_t)threads * STRIP_PANELS, (int64_t)QMAT_LANES * QMAT_BLOCK,
+                                sizeof *decoded);
+    b.packed = qmat_alloc(most, q->shape.columns, sizeof *b.packed);
     if (!decoded || !b.packed) {
         status = error_memory(err, "activations");
         goto cleanup;
@@ -210,21 +207,24 @@ cleanup:
     return status;
 }
 
-enum llmq_status qmat_matmul_with(const struct llmq_kernels *kernels, const struct llmq_qmat *q,
-                                  const float *x, int64_t m, float *y, llmq_error *err) {
-    assert(kernels && q);
+enum llmq_status qmat_matmul_exact(const struct llmq_kernels *kernels, const struct llmq_qmat *q,
+                                   const float *x, int64_t m, float *y, llmq_error *err) {
+    assert(m > 0);
+    if (m <= QMAT_FEW)
+        return matmul_few(kernels, q, x, m, y, err);
+    return matmul_many(kernels, q, x, m, y, err);
+}
+
+enum llmq_status llmq_qmat_matmul(const llmq_qmat *q, const float *x, int64_t m,
+                                  enum llmq_activations activations, float *y, llmq_error *err) {
+    assert(q);
     if (m < 0 || m > ROWS_MAX)
         return error_set(err, LLMQ_E_USAGE, "a product with %lld rows of activations",
                          (long long)m);
     if (m == 0)
         return LLMQ_OK;
     assert(x && y);
-    if (m <= QMAT_FEW)
-        return matmul_few(kernels, q, x, m, y, err);
-    return matmul_many(kernels, q, x, m, y, err);
-}
-
-enum llmq_status llmq_qmat_matmul(const llmq_qmat *q, const float *x, int64_t m, float *y,
-                                  llmq_error *err) {
-    return qmat_matmul_with(kernels_get(), q, x, m, y, err);
+    if (activations == LLMQ_ACTIVATIONS_INT8)
+        return qmat_matmul_int8(kernels_get(), q, x, m, y, err);
+    return qmat_matmul_exact(kernels_get(), q, x, m, y, err);
 }

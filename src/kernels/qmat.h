@@ -15,7 +15,16 @@
  *
  * Decoding. With e = 23 - b, the bits of a code that sits at bit b of a word, OR-ed into the
  * float32 2^e, make 2^e + code exactly; subtracting 2^e + zero leaves code - zero, again exactly.
- * A word needs no shift for codes below bit 23: one shift a word serves the upper half. */
+ * A word needs no shift for codes below bit 23: one shift a word serves the upper half.
+ *
+ * Activations of 8 bits. Each row of activations is quantized segment by segment to signed bytes
+ * with one scale. Instructions multiply four unsigned codes with four signed bytes and add the
+ * products to one 32-bit lane; codes stay unsigned and the sum starts at -zero * sum of the bytes.
+ * Eight 4-bit codes of a word are two operands, word & 0x0f0f0f0f with the columns 0, 2, 4, 6 and
+ * word >> 4 & 0x0f0f0f0f with 1, 3, 5, 7: in that order the bytes are stored, so that word 2i of
+ * a row of activations has the even and word 2i + 1 the odd of columns 8i to 8i + 7. With codes of
+ * 8 bits, word i has the columns 4i to 4i + 3. |I| <= 128 * 255 * 127 < 2^24 is exact in float32.
+ */
 #ifndef LLMQ_KERNELS_QMAT_H
 #define LLMQ_KERNELS_QMAT_H
 
@@ -47,12 +56,17 @@ struct qmat_block {
     int64_t segment; /* its first */
 };
 
+/* Smallest magnitude of activations that survives their quantization to 8 bits: far below what
+ * matters beside others, far above where 127 / a would overflow. */
+#define QMAT_INT8_MIN 0x1p-96F
+
 /* How the columns are cut, the same for every panel. */
 struct qmat_shape {
     int width;       /* bits a code occupies: 4 or 8 */
     int64_t columns; /* padded */
     int64_t groups;
     int64_t block_count;
+    int64_t segment_count;
     const struct qmat_segment *segments;
     const struct qmat_block *blocks;
 };
@@ -73,6 +87,18 @@ struct qmat_tile {
     int outputs;    /* columns of y that exist, <= tile_panels * 16 */
     bool first;     /* store to y instead of adding */
     float *y;
+    int64_t ldy;
+};
+
+/* Arguments of one tile with activations of 8 bits; `panel` as above. */
+struct qmat_int8_tile {
+    const struct qmat_panel *panel;
+    const int8_t *codes; /* [columns / 4][rows][4] */
+    const float *scales; /* [segments][rows] */
+    const int32_t *sums; /* [segments][rows] sums of the codes */
+    int rows;            /* <= int8_rows */
+    int outputs;         /* columns of y that exist, <= tile_panels * 16 */
+    float *y;            /* stored, not added to */
     int64_t ldy;
 };
 
@@ -102,9 +128,24 @@ static inline struct qmat_panel qmat_panel_at(const struct llmq_qmat *q, int64_t
                                .zeros = q->zeros + params};
 }
 
-/* llmq_qmat_matmul with a given table instead of the chosen one. */
-LLMQ_NODISCARD enum llmq_status qmat_matmul_with(const struct llmq_kernels *kernels,
+/* llmq_qmat_matmul with a given table instead of the chosen one; m > 0. */
+LLMQ_NODISCARD enum llmq_status qmat_matmul_exact(const struct llmq_kernels *kernels,
+                                                  const struct llmq_qmat *q, const float *x,
+                                                  int64_t m, float *y, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status qmat_matmul_int8(const struct llmq_kernels *kernels,
                                                  const struct llmq_qmat *q, const float *x,
                                                  int64_t m, float *y, llmq_error *err);
+
+/* --- what the two share ----------------------------------------------------------------------- */
+
+/* count * each elements of `size` bytes, 64-byte aligned, to be freed; NULL on overflow or when
+ * memory is short. */
+void *qmat_alloc(int64_t count, int64_t each, size_t size);
+
+/* Threads for a product with m rows of activations. */
+int qmat_threads(const struct llmq_qmat *q, int64_t m);
+
+/* Bring one row x [k] into the padded order of the columns; q->source is not NULL. Returns out. */
+const float *qmat_gather(const struct llmq_qmat *q, const float *x, float *out);
 
 #endif

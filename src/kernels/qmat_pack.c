@@ -110,6 +110,7 @@ static void cut_columns(const struct grouping *g, struct llmq_qmat *q) {
             block->segments++;
             block->columns += columns;
             *segment++ = (struct qmat_segment){.group = (int32_t)i, .columns = columns};
+            q->shape.segment_count++;
             column += columns;
         }
 }

@@ -5,6 +5,9 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "kernels/simd_x86.h"
 
 enum {
     V_LANES = 8,
@@ -14,9 +17,11 @@ enum {
 /* 12 accumulators, 2 weights, 1 activation: 15 of 16 registers. */
 #define TILE_ROWS   6
 #define TILE_PANELS 1
+#define INT8_ROWS   4
 
 typedef __m256 vfloat;
 typedef uint32_t vword __attribute__((vector_size(32)));
+typedef __m256i vint;
 typedef struct {
     __m256d lo, hi;
 } vdouble;
@@ -114,6 +119,35 @@ static inline vfloat w_pick(vword a, vword mask, vword bits) {
 }
 static inline vfloat v_from_bytes(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)));
+}
+
+static inline vint i_zero(void) {
+    return _mm256_setzero_si256();
+}
+static inline vint i_from_bytes(const uint8_t *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+}
+static inline vint i_repeat(const int8_t *p) {
+    int32_t word = 0;
+    memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+static inline vint i_add(vint a, vint b) {
+    return _mm256_add_epi32(a, b);
+}
+static inline vint i_mul16(vint a, int32_t b) {
+    return _mm256_madd_epi16(a, _mm256_set1_epi32(b));
+}
+static inline vfloat i_to_float(vint a) {
+    return _mm256_cvtepi32_ps(a);
+}
+static inline vint i_dot4(const int width, vint sum, vword codes, vint bytes) {
+    const __m256i ones = _mm256_set1_epi16(1), low = (__m256i)(codes & 0x0f0f0f0fU);
+    if (width == 4)
+        return i_add(sum, _mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)codes, bytes), ones));
+    __m256i high = (__m256i)(codes >> 4 & 0x0f0f0f0fU);
+    sum = i_add(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low, bytes), ones));
+    return i_add(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, bytes), _mm256_set1_epi16(16)));
 }
 
 #endif

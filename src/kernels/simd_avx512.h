@@ -2,12 +2,15 @@
  *
  * A file that includes this is compiled for AVX-512 F, BW, DQ, VL and FMA; simd_avx2.h has the same
  * names for eight lanes. v_ works on float32 lanes, d_ on sums kept in double, w_ on 32-bit
- * words. */
+ * words, i_ on int32 lanes. */
 #ifndef LLMQ_KERNELS_SIMD_AVX512_H
 #define LLMQ_KERNELS_SIMD_AVX512_H
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "kernels/simd_x86.h"
 
 enum {
     V_LANES = 16,
@@ -17,9 +20,12 @@ enum {
 /* 28 accumulators, 2 weights, 1 activation: 31 of 32 registers. */
 #define TILE_ROWS   14
 #define TILE_PANELS 2
+/* The same with 8-bit activations: weights are unpacked besides. */
+#define INT8_ROWS 12
 
 typedef __m512 vfloat;
 typedef uint32_t vword __attribute__((vector_size(64)));
+typedef __m512i vint;
 typedef struct {
     __m512d lo, hi;
 } vdouble;
@@ -124,6 +130,47 @@ static inline vfloat w_pick(vword a, vword mask, vword bits) {
 /* V_LANES bytes as float32. */
 static inline vfloat v_from_bytes(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)));
+}
+
+static inline vint i_zero(void) {
+    return _mm512_setzero_si512();
+}
+/* V_LANES bytes, and four bytes repeated in every lane. */
+static inline vint i_from_bytes(const uint8_t *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+}
+static inline vint i_repeat(const int8_t *p) {
+    int32_t word = 0;
+    memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi32(word);
+}
+static inline vint i_add(vint a, vint b) {
+    return _mm512_add_epi32(a, b);
+}
+/* a * b for 0 <= a < 2^15 and |b| < 2^15. */
+static inline vint i_mul16(vint a, int32_t b) {
+    return _mm512_madd_epi16(a, _mm512_set1_epi32(b));
+}
+static inline vfloat i_to_float(vint a) {
+    return _mm512_cvtepi32_ps(a);
+}
+/* sum + the four products of unsigned codes below 2^width with signed bytes, lane by lane, exactly.
+ * Without VNNI pairs are added in 16 bits first: codes of 8 bits go in halves to fit. The VNNI
+ * instruction is spelled out because gcc 12 copies the sum of its intrinsic from register to
+ * register, which halves the speed of a tile. */
+static inline vint i_dot4(const int width, vint sum, vword codes, vint bytes) {
+#ifdef __AVX512VNNI__
+    (void)width; /* all fit 8 bits */
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(bytes));
+    return sum;
+#else
+    const __m512i ones = _mm512_set1_epi16(1), low = (__m512i)(codes & 0x0f0f0f0fU);
+    if (width == 4)
+        return i_add(sum, _mm512_madd_epi16(_mm512_maddubs_epi16((__m512i)codes, bytes), ones));
+    __m512i high = (__m512i)(codes >> 4 & 0x0f0f0f0fU);
+    sum = i_add(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(low, bytes), ones));
+    return i_add(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(high, bytes), _mm512_set1_epi16(16)));
+#endif
 }
 
 #endif

@@ -25,12 +25,19 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     struct corpus corpus = {0};
     double *logprobs = NULL;
     enum llmq_status status = LLMQ_OK;
-    *result = (llmq_eval_result){.convention = options->convention};
+    enum load_mode mode = LOAD_PLAIN;
+    *result =
+        (llmq_eval_result){.convention = options->convention, .activations = options->activations};
+    if (options->dequantize && options->activations != LLMQ_ACTIVATIONS_EXACT)
+        return error_set(err, LLMQ_E_USAGE,
+                         "int8 activations are for packed weights, which 'dequantize' expands");
     const char *text = options->text ? options->text : setup_bundled_text(BUNDLED_EVALUATION, err);
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(setup_model(options->model, &m, err));
+    if (!options->dequantize)
+        LLMQ_TRY(setup_load_mode(&m, options->activations, &mode, err));
     struct corpus_options cut = {.window = options->ctx ? options->ctx : setup_context(&m.config),
                                  .max_tokens = options->max_tokens};
     LLMQ_TRY(setup_corpus(&m, text, &cut, &corpus, err));
@@ -42,8 +49,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
         status = error_memory(err, "log-probabilities");
         goto cleanup;
     }
-    LLMQ_TRY(eval_logprobs(&m, &corpus, options->dequantize ? LOAD_PLAIN : LOAD_PACKED, ctx,
-                           logprobs, NULL, err));
+    LLMQ_TRY(eval_logprobs(&m, &corpus, mode, ctx, logprobs, NULL, err));
     struct eval_mean mean = eval_mean_nll(&corpus, logprobs, setup_convention(options->convention));
     result->nll = mean.nll;
     result->ppl = exp(mean.nll);
@@ -193,6 +199,7 @@ char *llmq_eval_json(const llmq_eval_result *r) {
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "ctx", r->ctx);
     json_add_string(o, "convention", setup_convention_name(r->convention));
+    json_add_string(o, "activations", setup_activations_name(r->activations));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     return print_and_free(o);

@@ -25,6 +25,20 @@ const char *llmq_blas_name(void) {
     return linalg_backend();
 }
 
+enum llmq_status setup_load_mode(const struct model *m, enum llmq_activations activations,
+                                 enum load_mode *mode, llmq_error *err) {
+    *mode = activations == LLMQ_ACTIVATIONS_INT8 ? LOAD_PACKED_INT8 : LOAD_PACKED;
+    if (*mode == LOAD_PACKED || m->layout)
+        return LLMQ_OK;
+    return error_set(
+        err, LLMQ_E_USAGE,
+        "%s is not quantized: only packed weights are multiplied with int8 activations", m->dir);
+}
+
+const char *setup_activations_name(enum llmq_activations activations) {
+    return activations == LLMQ_ACTIVATIONS_INT8 ? "int8" : "exact";
+}
+
 const char *setup_convention_name(enum llmq_convention convention) {
     return convention == LLMQ_CONVENTION_LLAMACPP ? "llamacpp" : "gptq";
 }

@@ -45,6 +45,15 @@ enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };
  * and an error when it is in neither place. */
 const char *setup_bundled_text(enum bundled_text which, llmq_error *err);
 
+/* How to load a model for these activations. LLMQ_E_USAGE for INT8 with a model that is not
+ * quantized. */
+LLMQ_NODISCARD enum llmq_status setup_load_mode(const struct model *m,
+                                                enum llmq_activations activations,
+                                                enum load_mode *mode, llmq_error *err);
+
+/* Activations as JSON and the command line spell them. */
+const char *setup_activations_name(enum llmq_activations activations);
+
 /* A convention as JSON and the command line spell it, and as src/eval takes it. */
 const char *setup_convention_name(enum llmq_convention convention);
 enum eval_convention setup_convention(enum llmq_convention convention);

@@ -10,6 +10,7 @@
 
 #include "kernel_check.h"
 #include "kernels/qmat.h"
+#include "qmat_problem.h"
 #include "support.h"
 
 #define BOUND 2e-6
@@ -19,113 +20,12 @@ enum { M_MAX = 100, N_MAX = 100 };
 static const struct llmq_kernels *tables[LEVELS_MAX];
 static int table_count;
 
-/* A random matrix in the neutral form, activations, and their product in double. */
-struct problem {
-    llmq_qmat_desc desc;
-    uint8_t *codes, *zeros;
-    float *scales;
-    int32_t *group_of;
-    int64_t groups, m;
-    float *x;
-    double *want, *magnitude; /* [m, n] */
-};
-
-static int64_t group_of(const struct problem *p, int64_t column) {
-    if (p->group_of)
-        return p->group_of[column];
-    return p->desc.group < 0 ? 0 : column / p->desc.group;
-}
-
-static void *must(void *p) {
-    ck_assert_ptr_nonnull(p);
-    return p;
-}
-
-/* Codes and zeros of a kind of data: random, all smallest, all largest, zero weights. */
-static void fill_weights(struct problem *p, enum fill fill, bool sym, uint64_t *state) {
-    const unsigned top = (1U << p->desc.bits) - 1;
-    for (int64_t i = 0; i < p->desc.n * p->groups; i++) {
-        p->scales[i] = 0.01F * (1.5F + random_float(state));
-        p->zeros[i] = (uint8_t)(sym ? top / 2 + 1 : random_next(state) >> 32 & top);
-    }
-    for (int64_t r = 0; r < p->desc.n; r++)
-        for (int64_t c = 0; c < p->desc.k; c++) {
-            int64_t g = group_of(p, c);
-            unsigned code = (unsigned)(random_next(state) >> 32) & top;
-            if (fill == FILL_MIN || fill == FILL_MAX)
-                code = fill == FILL_MIN ? 0 : top;
-            if (fill == FILL_ZERO)
-                code = p->zeros[r * p->groups + g];
-            p->codes[r * p->desc.k + c] = (uint8_t)code;
-        }
-}
-
-static void solve_in_double(struct problem *p) {
-    const int64_t n = p->desc.n, k = p->desc.k;
-    double *w = must(malloc((size_t)k * sizeof *w));
-    for (int64_t r = 0; r < n; r++) {
-        for (int64_t c = 0; c < k; c++) {
-            int64_t g = group_of(p, c);
-            g += r * p->groups;
-            w[c] = (p->codes[r * k + c] - p->zeros[g]) * (double)p->scales[g];
-        }
-        for (int64_t i = 0; i < p->m; i++) {
-            double sum = 0, magnitude = 0;
-            for (int64_t c = 0; c < k; c++) {
-                double product = w[c] * (double)p->x[i * k + c];
-                sum += product;
-                magnitude += fabs(product);
-            }
-            p->want[i * n + r] = sum;
-            p->magnitude[i * n + r] = magnitude;
-        }
-    }
-    free(w);
-}
-
-struct problem_size {
-    int bits;
-    int64_t group, n, k, m;
-    bool sym, mapped; /* mapped: columns belong to groups in random order */
-};
-
-static struct problem problem_create(struct problem_size s, enum fill fill, uint64_t *state) {
-    struct problem p = {.m = s.m};
-    p.groups = s.group < 0 ? 1 : (s.k + s.group - 1) / s.group;
-    p.codes = must(malloc((size_t)(s.n * s.k)));
-    p.zeros = must(malloc((size_t)(s.n * p.groups)));
-    p.scales = must(malloc((size_t)(s.n * p.groups) * sizeof *p.scales));
-    p.x = must(malloc((size_t)(s.m * s.k) * sizeof *p.x));
-    p.want = must(malloc((size_t)(s.m * s.n) * sizeof *p.want));
-    p.magnitude = must(malloc((size_t)(s.m * s.n) * sizeof *p.magnitude));
-    if (s.mapped) {
-        p.group_of = must(malloc((size_t)s.k * sizeof *p.group_of));
-        for (int64_t c = 0; c < s.k; c++)
-            p.group_of[c] = (int32_t)(random_next(state) % (uint64_t)p.groups);
-    }
-    p.desc = (llmq_qmat_desc){s.n, s.k, s.bits, s.group, p.codes, p.scales, p.zeros, p.group_of};
-    fill_weights(&p, fill, s.sym, state);
-    fill_floats(fill, 1.1F, state, p.x, s.m * s.k);
-    solve_in_double(&p);
-    return p;
-}
-
-static void problem_free(struct problem *p) {
-    free(p->codes);
-    free(p->zeros);
-    free(p->scales);
-    free(p->group_of);
-    free(p->x);
-    free(p->want);
-    free(p->magnitude);
-}
-
 /* The first m activations times q, which holds the first n rows of the problem's matrix. */
 static void check_product(const struct problem *p, const struct llmq_kernels *table,
                           const llmq_qmat *q, int64_t n, int64_t m) {
     struct guarded x = guarded_create(m * p->desc.k, 1), y = guarded_create(m * n, 3);
     memcpy(x.data, p->x, (size_t)(m * p->desc.k) * sizeof(float));
-    ck_assert_int_eq(qmat_matmul_with(table, q, x.data, m, y.data, NULL), LLMQ_OK);
+    ck_assert_int_eq(qmat_matmul_exact(table, q, x.data, m, y.data, NULL), LLMQ_OK);
     for (int64_t i = 0; i < m; i++)
         for (int64_t r = 0; r < n; r++) {
             double want = p->want[i * p->desc.n + r], got = (double)y.data[i * n + r];
@@ -219,7 +119,7 @@ static bool block_is_exact(const struct problem *p, const struct llmq_kernels *t
         int64_t from = q->source ? q->source[block->column + c] : block->column + c;
         for (int64_t lane = 0; lane < QMAT_LANES && from >= 0; lane++) {
             int want = p->codes[lane * p->desc.k + from];
-            want -= p->zeros[lane * p->groups + group_of(p, from)];
+            want -= p->zeros[lane * p->groups + problem_group(p, from)];
             exact = exact && out.data[c * stride + lane] == (float)want;
         }
         exact = exact && out.data[c * stride + QMAT_LANES] == 0;
@@ -253,7 +153,7 @@ static float *product_with_threads(const struct problem *p, const struct llmq_ke
     const int before = omp_get_max_threads();
     float *y = must(malloc((size_t)(m * p->desc.n) * sizeof *y));
     omp_set_num_threads(threads);
-    ck_assert_int_eq(qmat_matmul_with(table, q, p->x, m, y, NULL), LLMQ_OK);
+    ck_assert_int_eq(qmat_matmul_exact(table, q, p->x, m, y, NULL), LLMQ_OK);
     omp_set_num_threads(before);
     return y;
 }
@@ -367,8 +267,8 @@ START_TEST(no_rows_is_no_work_and_a_negative_count_is_refused) {
     llmq_qmat *q = NULL;
     llmq_error err = {0};
     ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, &err), LLMQ_OK);
-    ck_assert_int_eq(llmq_qmat_matmul(q, NULL, 0, NULL, &err), LLMQ_OK);
-    ck_assert_int_eq(llmq_qmat_matmul(q, p.x, -1, p.x, &err), LLMQ_E_USAGE);
+    ck_assert_int_eq(llmq_qmat_matmul(q, NULL, 0, LLMQ_ACTIVATIONS_EXACT, NULL, &err), LLMQ_OK);
+    ck_assert_int_eq(llmq_qmat_matmul(q, p.x, -1, LLMQ_ACTIVATIONS_EXACT, p.x, &err), LLMQ_E_USAGE);
     llmq_qmat_free(&q);
     problem_free(&p);
 }

@@ -232,6 +232,57 @@ START_TEST(shards_hold_the_same_model) {
 }
 END_TEST
 
+/* Eval of `model` on the calibration windows; the status it ends with. */
+static enum llmq_status eval_with(const char *model, enum llmq_activations activations,
+                                  bool dequantize, double *value, llmq_error *err) {
+    llmq_eval_options o;
+    llmq_eval_result r = {0};
+    llmq_eval_options_init(&o);
+    o.model = model;
+    o.text = calib;
+    o.activations = activations;
+    o.dequantize = dequantize;
+    enum llmq_status status = llmq_eval(&o, NULL, &r, err);
+    ck_assert(status != LLMQ_OK || r.activations == activations);
+    *value = r.nll;
+    return status;
+}
+
+START_TEST(int8_activations_cost_a_little_and_are_refused_where_they_mean_nothing) {
+    llmq_quantize_options o = options();
+    llmq_error err = {0};
+    double rounded = 0;
+    quantize(&o, NULL);
+    double exact = nll();
+    ck_assert_ok(eval_with(out, LLMQ_ACTIVATIONS_INT8, false, &rounded, &err), &err);
+    ck_assert_double_ne(rounded, exact);
+    ck_assert_double_eq_tol(rounded, exact, 0.02);
+    ck_assert_fails(eval_with(out, LLMQ_ACTIVATIONS_INT8, true, &rounded, &err), LLMQ_E_USAGE,
+                    "int8 activations", &err);
+    ck_assert_fails(eval_with(source, LLMQ_ACTIVATIONS_INT8, false, &rounded, &err), LLMQ_E_USAGE,
+                    "not quantized", &err);
+}
+END_TEST
+
+START_TEST(compare_measures_int8_activations_against_exact_ones) {
+    llmq_quantize_options o = options();
+    llmq_error err = {0};
+    llmq_compare_options c;
+    llmq_compare_result r;
+    quantize(&o, NULL);
+    llmq_compare_options_init(&c);
+    c.model = c.reference = out;
+    c.text = calib;
+    ck_assert_ok(llmq_compare(&c, NULL, &r, &err), &err);
+    ck_assert_double_eq(r.kl_mean, 0);
+    c.activations = LLMQ_ACTIVATIONS_INT8;
+    ck_assert_ok(llmq_compare(&c, NULL, &r, &err), &err);
+    ck_assert(r.kl_mean > 0 && r.kl_mean < 0.01 && r.activations == LLMQ_ACTIVATIONS_INT8);
+    c.model = source;
+    ck_assert_fails(llmq_compare(&c, NULL, &r, &err), LLMQ_E_USAGE, "not quantized", &err);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("pipeline_options");
     TCase *t = tcase_create("options");
@@ -247,6 +298,8 @@ int main(void) {
     tcase_add_test(t, rounds_need_descent);
     tcase_add_test(t, samples_limit_the_windows);
     tcase_add_test(t, shards_hold_the_same_model);
+    tcase_add_test(t, int8_activations_cost_a_little_and_are_refused_where_they_mean_nothing);
+    tcase_add_test(t, compare_measures_int8_activations_against_exact_ones);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -1,0 +1,16 @@
+/* The kernel table for AVX-512 F, BW, DQ, VL and VNNI: the templates in this instruction set. */
+#include <assert.h>
+#include <math.h>
+#include <stdint.h>
+
+#include "kernels/kernels_tables.h"
+#include "kernels/qmat.h"
+#include "kernels/simd_avx512.h"
+
+#include "kernels/kernels_qmat.inc"
+#include "kernels/kernels_qmat_int8.inc"
+#include "kernels/kernels_qmat_peak.inc"
+#include "kernels/kernels_vec.inc"
+
+const struct llmq_kernels kernels_avx512vnni =
+    KERNELS_TABLE("avx512vnni", TILE_ROWS, TILE_PANELS, INT8_ROWS);
