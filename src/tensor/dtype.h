@@ -8,8 +8,8 @@
 
 #include "llmq/error.h"
 
-/* Those of safetensors files in the order in which the reference writer sorts tensors within a file;
- * then the block types of GGUF files: 32 elements of a row with what they share. */
+/* Those of safetensors files in the order in which the reference writer sorts tensors within a
+ * file; then the block types of GGUF files: 32 elements of a row with what they share. */
 enum dtype {
     DTYPE_U64,
     DTYPE_I64,
