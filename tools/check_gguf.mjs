@@ -167,8 +167,9 @@ async function compareLogprobs({sequence}, ids, expected, limit, what) {
         most = Math.max(most, difference);
         sum += difference;
     }
-    check(sum / (ids.length - 1) <= limit, `${what}: log-probabilities of ${ids.length - 1} tokens differ by ` +
-        `${most.toExponential(1)} at most, ${(sum / (ids.length - 1)).toExponential(1)} on average`);
+    const count = ids.length - 1, mean = sum / count;
+    check(mean <= limit, `${what}: log-probabilities of ${count} tokens differ by ` +
+        `${most.toExponential(1)} at most, ${mean.toExponential(1)} on average`);
 }
 
 async function compareGreedy({sequence}, prompt, what) {
@@ -192,7 +193,8 @@ try {
     const asIs = await open(packed), plain = await open(expanded);
     for (const name of textFiles) {
         const ids = compareIds(asIs, readFileSync(name, "utf8").slice(0, TEXT_BYTES), name);
-        const window = ids.slice(0, Math.min(SCORED, asIs.model.trainContextSize)), {logprobs} = score(window);
+        const window = ids.slice(0, Math.min(SCORED, asIs.model.trainContextSize));
+        const {logprobs} = score(window);
         await compareLogprobs(plain, window, logprobs, TIGHT, `${name}, expanded`);
         await compareLogprobs(asIs, window, logprobs, LOOSE, `${name}, as it is`);
         await compareGreedy(plain, ids.slice(0, PROMPT), `${name}, expanded`);
