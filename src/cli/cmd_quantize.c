@@ -183,9 +183,10 @@ static const struct option method_options[] = {
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, quality),
      .value = "fast|balanced|best",
-     .help = "gptq: what the options below are when they are not given. fast is the published "
-             "method; balanced adds static act-order, weighted search and correction and takes "
-             "about twice as long",
+     .help = "gptq: what the options below are when they are not given. fast: the published "
+             "method. balanced: static act-order, weighted search, correction, one pass of "
+             "descent; about twice the time. best: three passes and two rounds; several times "
+             "the time where there are few calibration tokens for the size of a layer",
      .choices = qualities},
     {.name = "awq",
      .kind = OPTION_ON,

@@ -50,6 +50,23 @@ static void print_settings(const llmq_quantize_options *o, const llmq_quantize_r
     printf(", %s, format %s\n", o->sym ? "symmetric" : "asymmetric", r->format);
 }
 
+/* The ingredients of a GPTQ run, as the options spell them. */
+static void print_ingredients(const llmq_quantize_options *o) {
+    static const char *const orders[] = {"none", "static", "group-aware"};
+    static const char *const searches[] = {"minmax", "plain", "weighted"};
+    static const char *const corrections[] = {"off", "auto", "fixed"};
+    if (o->method == LLMQ_METHOD_RTN)
+        return;
+    printf("  method       ");
+    if (o->method == LLMQ_METHOD_GPTQ)
+        printf("act-order %s, descent %d, rounds %d, ", orders[o->act_order], o->descent,
+               o->rounds);
+    printf("search %s, correct %s", searches[o->search], corrections[o->correct.mode]);
+    if (o->correct.mode == LLMQ_CORRECT_FIXED)
+        printf(" %g,%g", o->correct.alpha, o->correct.beta);
+    printf("\n");
+}
+
 static void print_calibration(const llmq_quantize_report *r) {
     if (r->windows > 0)
         printf("  calibration  %" PRId64 " windows, %" PRId64 " tokens used, %" PRId64 " dropped\n",
@@ -75,6 +92,7 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
     char text[CONSOLE_TEXT];
     int width = name_width(r);
     print_settings(o, r);
+    print_ingredients(o);
     printf("  model        %s\n", r->model);
     printf("  would write  %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, text));
     print_modules(r);
@@ -183,6 +201,7 @@ void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_
                             bool verbose) {
     char time[CONSOLE_TEXT], bytes[CONSOLE_TEXT];
     print_settings(o, r);
+    print_ingredients(o);
     printf("  model        %s\n", r->model);
     printf("  wrote        %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, bytes));
     print_modules(r);
