@@ -62,17 +62,6 @@ static void times_inverse(const struct gptq_factor *f, int64_t rows, float *M, f
     permute(f, rows, true, M, row);
 }
 
-static double dot(const float *a, const float *b, int64_t count) {
-    double sum[4] = {0};
-    int64_t i = 0;
-    for (; i + 4 <= count; i += 4)
-        for (int l = 0; l < 4; l++)
-            sum[l] += (double)a[i + l] * (double)b[i + l];
-    for (; i < count; i++)
-        sum[0] += (double)a[i] * (double)b[i];
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
 /* part = (all - share held) / (1 - share): a mean without the tokens held back. */
 static void without_held(const float *all, double share, int64_t count, float *held) {
     float a = (float)(1 / (1 - share)), h = (float)(share / (1 - share));
@@ -97,13 +86,13 @@ static struct quadratic judge_panel(const struct task *t, struct scratch *s, int
         times_inverse(t->factor, rows, s->B, s->row);
         without_held(t->B + at * k, m->held_share, count, s->B);
         linalg_gemm_nn(rows, k, k, 1, s->B, k, m->H_held, k, 0, s->product, k);
-        q.bb = dot(s->B, s->product, count);
-        q.ab = dot(s->A, s->product, count);
-        q.b = dot(s->B, s->error, count);
+        q.bb = quant_dot(s->B, s->product, count);
+        q.ab = quant_dot(s->A, s->product, count);
+        q.b = quant_dot(s->B, s->error, count);
     }
     linalg_gemm_nn(rows, k, k, 1, s->A, k, m->H_held, k, 0, s->product, k);
-    q.aa = dot(s->A, s->product, count);
-    q.a = dot(s->A, s->error, count);
+    q.aa = quant_dot(s->A, s->product, count);
+    q.a = quant_dot(s->A, s->error, count);
     return q;
 }
 

@@ -106,6 +106,9 @@ LLMQ_NODISCARD enum llmq_status quant_row_errors(const float *W, const struct ql
                                                  const float *H, double *errors, double *norms,
                                                  llmq_error *err);
 
+/* Product of two float vectors summed in double; four sums hide the latency of the addition. */
+double quant_dot(const float *a, const float *b, int64_t count);
+
 /* Relative error tr(dW H dW^T) / tr(W H W^T) of a whole module, 0 when both are 0. H NULL means
  * the identity. */
 LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear *q, const float *H,

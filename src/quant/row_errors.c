@@ -36,8 +36,7 @@ static void residual_row(const struct qlinear *q, int64_t row, const float *w, f
     }
 }
 
-/* Double sum of a product of float rows; four sums hide the latency of the addition. */
-static double dot(const float *a, const float *b, int64_t count) {
+double quant_dot(const float *a, const float *b, int64_t count) {
     double sum[4] = {0};
     int64_t i = 0;
     for (; i + 4 <= count; i += 4)
@@ -51,7 +50,7 @@ static double dot(const float *a, const float *b, int64_t count) {
 void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P, double *forms) {
     if (!H) {
         for (int64_t r = 0; r < rows; r++)
-            forms[r] = dot(D + r * k, D + r * k, k);
+            forms[r] = quant_dot(D + r * k, D + r * k, k);
         return;
     }
     memset(forms, 0, (size_t)rows * sizeof *forms);
@@ -62,7 +61,7 @@ void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float 
         if (j > 0)
             linalg_gemm_nt(rows, wide, j, 2, D, k, Hj, k, 1, P, wide);
         for (int64_t r = 0; r < rows; r++)
-            forms[r] += dot(D + r * k + j, P + r * wide, wide);
+            forms[r] += quant_dot(D + r * k + j, P + r * wide, wide);
     }
 }
 
