@@ -143,7 +143,8 @@ static const struct option calibration_options[] = {
      .offset = FIELD(calib),
      .value = "FILE",
      .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...}, or .json windows of "
-             "token ids; rtn only weighs the errors it reports with it",
+             "token ids; rtn weighs the errors it reports with it, and takes it for --search "
+             "weighted and --correct",
      .absent = "gptq, awq: the English text bundled with llmq; rtn: none",
      .source = VALUE_FILE},
     {.name = "samples",
@@ -392,7 +393,7 @@ const struct command command_awq = {
         "the nearest grid point after each input channel was given the scale with which that "
         "costs least, found with the calibration inputs. The scales go into the norms and the "
         "linear layers before, so the model computes the same; that is checked in every block. Of "
-        "the calibration options, --act-order and --damp have no effect.",
+        "the method's options, those marked gptq have no effect.",
     .examples = {{"llmq awq --model models/demo --calib models/demo/calibration.txt",
                   "4 bits, groups of 128, asymmetric"},
                  {"llmq awq --model org/name --calib text.jsonl --sym --group 64",
@@ -411,7 +412,8 @@ const struct command command_rtn = {
     .description =
         "Like gptq, in the same formats and with the same options, but every weight is rounded to "
         "the nearest point of its group's grid. Needs no calibration and takes seconds; it is what "
-        "gptq is compared with. Of the calibration options it uses none to choose a code.",
+        "gptq is compared with. It uses calibration to choose a code only with --search weighted "
+        "or --correct.",
     .examples = {{"llmq rtn --model models/demo", "4 bits, groups of 128"},
                  {"llmq rtn --model models/demo --bits 8 --group -1 --out demo-w8",
                   "8 bits, one scale per row"}},

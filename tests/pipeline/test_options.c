@@ -125,6 +125,22 @@ START_TEST(correction_reaches_the_targets) {
 }
 END_TEST
 
+START_TEST(every_method_takes_corrected_targets) {
+    for (int method = LLMQ_METHOD_RTN; method <= LLMQ_METHOD_AWQ; method++) {
+        llmq_quantize_options o = options();
+        llmq_quantize_report r;
+        o.method = (enum llmq_method)method;
+        o.awq = method == LLMQ_METHOD_AWQ;
+        o.correct.mode = LLMQ_CORRECT_OFF;
+        double off = quantize(&o, NULL);
+        o.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 0.5, 0.25};
+        ck_assert_double_ne(quantize(&o, &r), off);
+        ck_assert(o_proj(&r)->alpha == 0.5 && o_proj(&r)->beta == 0.25);
+        llmq_quantize_report_free(&r);
+    }
+}
+END_TEST
+
 START_TEST(search_reaches_the_grid_of_every_method) {
     for (int method = LLMQ_METHOD_RTN; method <= LLMQ_METHOD_GPTQ; method++) {
         llmq_quantize_options o = options();
@@ -291,6 +307,7 @@ int main(void) {
     tcase_add_test(t, scales_are_exact_in_both_types_or_only_in_float16);
     tcase_add_test(t, act_order_and_damping_reach_the_solver);
     tcase_add_test(t, correction_reaches_the_targets);
+    tcase_add_test(t, every_method_takes_corrected_targets);
     tcase_add_test(t, search_reaches_the_grid_of_every_method);
     tcase_add_test(t, what_rtn_cannot_do_without_calibration_is_refused);
     tcase_add_test(t, descent_and_rounds_reach_the_solver);
