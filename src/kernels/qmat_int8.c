@@ -14,7 +14,7 @@
 
 enum {
     BATCH_ROWS = 512,       /* activation rows quantized at a time */
-    STRIP_BYTES = 256 << 10 /* codes of a strip, where one tile is not more */
+    STRIP_BYTES = 512 << 10 /* codes of a strip, where one tile is not more */
 };
 
 /* One call's division into tiles of activations; tile t has rows [begin(t), begin(t + 1)). */

@@ -135,6 +135,9 @@ static inline vint i_repeat(const int8_t *p) {
 static inline vint i_add(vint a, vint b) {
     return _mm256_add_epi32(a, b);
 }
+static inline vint i_negate16(vint a) {
+    return _mm256_sub_epi16(_mm256_setzero_si256(), a);
+}
 static inline vint i_mul16(vint a, int32_t b) {
     return _mm256_madd_epi16(a, _mm256_set1_epi32(b));
 }

@@ -147,7 +147,11 @@ static inline vint i_repeat(const int8_t *p) {
 static inline vint i_add(vint a, vint b) {
     return _mm512_add_epi32(a, b);
 }
-/* a * b for 0 <= a < 2^15 and |b| < 2^15. */
+/* -a for 0 <= a < 2^15, in the form i_mul16 takes: 16 bits, zeros above. */
+static inline vint i_negate16(vint a) {
+    return _mm512_sub_epi16(_mm512_setzero_si512(), a);
+}
+/* a * b for |b| < 2^15; a is from i_from_bytes or i_negate16. */
 static inline vint i_mul16(vint a, int32_t b) {
     return _mm512_madd_epi16(a, _mm512_set1_epi32(b));
 }
