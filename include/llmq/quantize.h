@@ -99,6 +99,15 @@ typedef struct llmq_module_report {
     char *events;       /* "; "-separated, "" when nothing happened */
 } llmq_module_report;
 
+/* Time that one kind of work took. */
+typedef struct llmq_work {
+    const char *name; /* static: "linears", "moments", ... */
+    double seconds;
+    double flops; /* float32 operations in it, 0 where counting them says nothing */
+} llmq_work;
+
+#define LLMQ_WORK_MAX 16
+
 typedef struct llmq_quantize_report {
     char *model; /* resolved folder */
     char *out;   /* folder written, or that would be */
@@ -115,14 +124,17 @@ typedef struct llmq_quantize_report {
     int64_t windows;
     int64_t tokens_used;
     int64_t tokens_dropped;
-    uint64_t plan_ram_bytes;  /* what the plan expects the peak to be */
-    uint64_t plan_disk_bytes; /* size of the result */
-    double plan_flops;        /* forward, Hessians and solve */
-    double plan_seconds;      /* plan_flops at the rate of a short product measured now */
-    uint64_t spill_bytes;     /* activations kept in a file, 0: all in memory */
-    double seconds;           /* wall time, 0 for a dry run */
-    uint64_t peak_rss_bytes;  /* of this process, as the kernel counts it */
-    int64_t blocks_resumed;   /* taken over from an interrupted run */
+    uint64_t plan_ram_bytes;       /* what the plan expects the peak to be */
+    uint64_t plan_disk_bytes;      /* size of the result */
+    double plan_flops;             /* forward, Hessians and solve */
+    double sgemm_gflops;           /* rate of a short product, measured before the run */
+    double plan_seconds;           /* plan_flops at that rate */
+    uint64_t spill_bytes;          /* activations kept in a file, 0: all in memory */
+    double seconds;                /* wall time, 0 for a dry run */
+    uint64_t peak_rss_bytes;       /* of this process, as the kernel counts it */
+    int64_t blocks_resumed;        /* taken over from an interrupted run */
+    llmq_work work[LLMQ_WORK_MAX]; /* what the time went to; it adds up to `seconds` */
+    size_t work_count;             /* 0 for a dry run */
 } llmq_quantize_report;
 
 /* Quantize. Nothing appears at `out` unless everything succeeded; an interrupted or failed run

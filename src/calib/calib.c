@@ -172,6 +172,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     count_batches(c);
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
     LLMQ_TRY(forward_create(config, c->max_rows, longest_window(tokens), &c->forward, err));
+    c->forward.tally = options->tally;
     LLMQ_TRY(alloc_moment(c, c->max_width, &c->H, err));
     LLMQ_TRY(create_stream(c, options->spill_dir, &c->quantized, err));
     if (c->paired)
@@ -246,6 +247,11 @@ static void add_square(const struct moment *m, bool held, int64_t rows, const fl
         linalg_syrk_accumulate(rows, k, X, k, m->sum, m->mean);
 }
 
+/* Do both streams run? */
+static bool pairing(const struct calib *c) {
+    return c->paired && !c->looking;
+}
+
 /* D += (X_o - X)^T X and, where the stage adds to the residual stream, R += (S_o - S)^T X. */
 static void add_cross(struct calib *c, enum block_stage stage, bool held, int64_t rows, int64_t k,
                       const struct stage_rows *q, const struct stage_rows *o) {
@@ -256,6 +262,11 @@ static void add_cross(struct calib *c, enum block_stage stage, bool held, int64_
         return;
     difference(o->S, q->S, NULL, rows, hidden, c->diff);
     add_product(&c->R, held, rows, c->diff, hidden, q->X, k);
+}
+
+static double cross_flops(const struct calib *c, enum block_stage stage, int64_t rows, int64_t k) {
+    int64_t width = stage_is_output(stage) ? k + c->m->config.hidden : k;
+    return pairing(c) ? 2 * (double)rows * (double)width * (double)k : 0;
 }
 
 static void clear_moment(const struct moment *m, int64_t count) {
@@ -285,11 +296,6 @@ static void finish_moment(const struct calib *c, const struct moment *m, int64_t
         if (held)
             held[i] *= part;
     }
-}
-
-/* Do both streams run? */
-static bool pairing(const struct calib *c) {
-    return c->paired && !c->looking;
 }
 
 static struct calib_moments finish_moments(struct calib *c, enum block_stage stage, int64_t k) {
@@ -339,9 +345,11 @@ static enum llmq_status run_batch(struct calib *c, enum block_stage stage, int64
     if (k == 0)
         return LLMQ_OK;
     add_square(&c->H, held, rows, q.X, k);
+    tally_read(c->forward.tally, TALLY_MOMENTS, (double)rows * (double)k * (double)k);
     LLMQ_TRY(check_finite(c, batch, q.X, k, held, err));
     if (pairing(c))
         add_cross(c, stage, held, rows, k, &q, &o);
+    tally_read(c->forward.tally, TALLY_MOMENTS, cross_flops(c, stage, rows, k));
 cleanup:
     return status;
 }
@@ -375,6 +383,7 @@ enum llmq_status calib_stage(struct calib *c, enum block_stage stage, struct cal
     if (status != LLMQ_OK)
         return status;
     *out = finish_moments(c, stage, k);
+    tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     c->next++;
     return LLMQ_OK;
 }

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/tally.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -38,6 +39,7 @@ struct calib_tokens {
 struct calib_options {
     bool paired;           /* run the original model's stream beside the quantized one's */
     const char *spill_dir; /* keep activations in unlinked files there; NULL: in memory */
+    struct tally *tally;   /* the caller's, to put times down, or NULL */
 };
 
 /* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. Release with calib_free. */

@@ -59,8 +59,23 @@ struct step {
     float *x; /* the batch's residual stream */
 };
 
+/* Rows of the batch from and to a store, the time put down. */
+static enum llmq_status load_rows(struct step *p, const struct acts *a, float *buf, float **rows,
+                                  llmq_error *err) {
+    enum llmq_status status = acts_load(a, p->begin, p->rows, buf, rows, err);
+    tally_read(p->forward->tally, TALLY_SPILL, 0);
+    return status;
+}
+
+static enum llmq_status store_rows(struct step *p, const struct acts *a, const float *rows,
+                                   llmq_error *err) {
+    enum llmq_status status = acts_store(a, p->begin, p->rows, rows, err);
+    tally_read(p->forward->tally, TALLY_SPILL, 0);
+    return status;
+}
+
 static enum llmq_status load_x(struct step *p, llmq_error *err) {
-    return acts_load(&p->s->x, p->begin, p->rows, p->s->x_buf, &p->x, err);
+    return load_rows(p, &p->s->x, p->s->x_buf, &p->x, err);
 }
 
 static float *normed(struct step *p, const float *weight) {
@@ -82,7 +97,7 @@ static enum llmq_status step_attention_out(struct step *p, float **X, llmq_error
     LLMQ_TRY(step_attention_in(p, &in, err));
     *X = acts_target(&s->mid, p->begin, s->mid_buf);
     LLMQ_TRY(forward_attention(p->forward, s->block, p->batch, in, *X, err));
-    LLMQ_TRY(acts_store(&s->mid, p->begin, p->rows, *X, err));
+    LLMQ_TRY(store_rows(p, &s->mid, *X, err));
 cleanup:
     return status;
 }
@@ -93,9 +108,9 @@ static enum llmq_status add_branch(struct step *p, enum linear_role role, llmq_e
     float *mid = NULL;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(load_x(p, err));
-    LLMQ_TRY(acts_load(&s->mid, p->begin, p->rows, s->mid_buf, &mid, err));
+    LLMQ_TRY(load_rows(p, &s->mid, s->mid_buf, &mid, err));
     LLMQ_TRY(forward_residual(p->forward, &s->block->linears[role], mid, p->rows, p->x, err));
-    LLMQ_TRY(acts_store(&s->x, p->begin, p->rows, p->x, err));
+    LLMQ_TRY(store_rows(p, &s->x, p->x, err));
 cleanup:
     return status;
 }
@@ -113,7 +128,7 @@ static enum llmq_status step_mlp_out(struct step *p, float **X, llmq_error *err)
     LLMQ_TRY(load_x(p, err));
     *X = acts_target(&s->mid, p->begin, s->mid_buf);
     LLMQ_TRY(forward_gated(p->forward, s->block, normed(p, s->block->mlp_norm), p->rows, *X, err));
-    LLMQ_TRY(acts_store(&s->mid, p->begin, p->rows, *X, err));
+    LLMQ_TRY(store_rows(p, &s->mid, *X, err));
 cleanup:
     return status;
 }

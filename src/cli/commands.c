@@ -59,7 +59,8 @@ const struct option run_options[] = {
      .letter = 'v',
      .kind = OPTION_ON,
      .offset = offsetof(struct common_args, verbose),
-     .help = "details: every module in the result, more messages on the way"},
+     .help =
+         "details: every module and where the time went in the result, more messages on the way"},
     {.name = "no-progress",
      .kind = OPTION_ON,
      .offset = offsetof(struct common_args, no_progress),

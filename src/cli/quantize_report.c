@@ -197,6 +197,26 @@ static void print_errors(const llmq_quantize_report *r) {
            rtn / count);
 }
 
+/* What the time went to, and how near each kind of work came to BLAS. */
+static void print_work(const llmq_quantize_report *r) {
+    const double peak = r->sgemm_gflops * 1e9;
+    double flops = 0;
+    printf("\n%-17s %9s %6s %10s %9s\n", "work", "seconds", "share", "GF/s", "of sgemm");
+    for (size_t i = 0; i < r->work_count; i++) {
+        const llmq_work *w = &r->work[i];
+        printf("%-17s %9.2f %5.1f%%", w->name, w->seconds, 100 * w->seconds / r->seconds);
+        if (w->flops > 0 && peak > 0)
+            printf(" %10.1f %8.0f%%", w->flops * 1e-9 / w->seconds,
+                   100 * w->flops / w->seconds / peak);
+        printf("\n");
+        flops += w->flops;
+    }
+    if (flops > 0 && peak > 0)
+        printf("%.3g operations take %.2f s at the %.0f GF/s of sgemm here: the run took %.2f "
+               "times that\n",
+               flops, flops / peak, r->sgemm_gflops, r->seconds * peak / flops);
+}
+
 void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_report *r,
                             bool verbose) {
     char time[CONSOLE_TEXT], bytes[CONSOLE_TEXT];
@@ -219,6 +239,7 @@ void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_
         print_module_header(width);
         for (size_t i = 0; i < r->module_count; i++)
             print_module(&r->modules[i], width);
+        print_work(r);
     } else {
         print_worst(r);
     }

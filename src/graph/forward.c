@@ -88,6 +88,7 @@ void forward_norm(const struct forward *f, const float *weight, const float *x, 
     shared(kernels, weight, x, rows, out, width, eps)
     for (int64_t r = 0; r < rows; r++)
         kernels->rmsnorm_row(x + r * width, weight, eps, width, out + r * width);
+    tally_read(f->tally, TALLY_ELEMENTWISE, 0);
 }
 
 static void add_bias(const float *bias, int64_t rows, int64_t n, float *y) {
@@ -111,6 +112,20 @@ enum llmq_status forward_linear(const struct linear *l, const float *x, int64_t 
     return LLMQ_OK;
 }
 
+/* Operations of the products in linears `first` to `last`. */
+static double linear_flops(const struct block *b, enum linear_role first, enum linear_role last,
+                           int64_t rows) {
+    double weights = 0;
+    for (enum linear_role role = first; role <= last; role++)
+        weights += (double)b->linears[role].n * (double)b->linears[role].k;
+    return 2 * weights * (double)rows;
+}
+
+/* Of causal attention over a whole sequence: half of two products with [length, length]. */
+static double attention_flops(const struct model_config *c, int64_t length) {
+    return 2 * (double)length * (double)length * (double)(c->heads * c->head_dim);
+}
+
 enum llmq_status forward_attention(struct forward *f, const struct block *block,
                                    const struct batch *batch, const float *in, float *out,
                                    llmq_error *err) {
@@ -120,6 +135,7 @@ enum llmq_status forward_attention(struct forward *f, const struct block *block,
     LLMQ_TRY(forward_linear(&block->linears[LINEAR_Q], in, rows, f->q, err));
     LLMQ_TRY(forward_linear(&block->linears[LINEAR_K], in, rows, f->k, err));
     LLMQ_TRY(forward_linear(&block->linears[LINEAR_V], in, rows, f->v, err));
+    tally_read(f->tally, TALLY_LINEAR, linear_flops(block, LINEAR_Q, LINEAR_V, rows));
     for (int64_t s = 0; s < batch->sequences; s++) {
         int64_t begin = batch->offsets[s] - first;
         int64_t length = batch->offsets[s + 1] - batch->offsets[s];
@@ -129,8 +145,10 @@ enum llmq_status forward_attention(struct forward *f, const struct block *block,
         const float *v = f->v + begin * c->kv_heads * c->head_dim;
         attention_rotate(c, &f->rope, block->q_norm, length, c->heads, q);
         attention_rotate(c, &f->rope, block->k_norm, length, c->kv_heads, k);
+        tally_read(f->tally, TALLY_ELEMENTWISE, 0);
         attention_sequence(c, block->slides ? c->window : 0, length, q, k, v, f->scores,
                            f->max_length, out + begin * c->heads * c->head_dim);
+        tally_read(f->tally, TALLY_ATTENTION, attention_flops(c, length));
     }
 cleanup:
     return status;
@@ -144,9 +162,11 @@ enum llmq_status forward_gated(struct forward *f, const struct block *block, con
     const float *up = f->up;
     LLMQ_TRY(forward_linear(&block->linears[LINEAR_GATE], in, rows, out, err));
     LLMQ_TRY(forward_linear(&block->linears[LINEAR_UP], in, rows, f->up, err));
+    tally_read(f->tally, TALLY_LINEAR, linear_flops(block, LINEAR_GATE, LINEAR_UP, rows));
 #pragma omp parallel for schedule(static) default(none) shared(kernels, rows, width, out, up)
     for (int64_t r = 0; r < rows; r++)
         kernels->silu_mul(out + r * width, up + r * width, out + r * width, width);
+    tally_read(f->tally, TALLY_ELEMENTWISE, 0);
 cleanup:
     return status;
 }
@@ -156,11 +176,13 @@ enum llmq_status forward_residual(struct forward *f, const struct linear *l, con
     enum llmq_status status = forward_linear(l, in, rows, f->branch, err);
     if (status != LLMQ_OK)
         return status;
+    tally_read(f->tally, TALLY_LINEAR, 2 * (double)rows * (double)l->n * (double)l->k);
     int64_t count = rows * l->n;
     const float *branch = f->branch;
 #pragma omp parallel for schedule(static) default(none) shared(count, x, branch)
     for (int64_t i = 0; i < count; i++)
         x[i] += branch[i];
+    tally_read(f->tally, TALLY_ELEMENTWISE, 0);
     return LLMQ_OK;
 }
 

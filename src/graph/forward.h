@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/tally.h"
 #include "graph/model.h"
 #include "graph/rope.h"
 #include "llmq/error.h"
@@ -41,10 +42,11 @@ struct forward {
     int64_t max_rows, max_length;
     struct arena *arena;
     struct rope_table rope;
-    float *q, *k, *v; /* [max_rows, heads or kv_heads x head_dim] */
-    float *up;        /* [max_rows, intermediate] */
-    float *branch;    /* [max_rows, hidden]: what is added to the residual stream */
-    float *scores;    /* [threads, ATTENTION_TILE, max_length] */
+    float *q, *k, *v;    /* [max_rows, heads or kv_heads x head_dim] */
+    float *up;           /* [max_rows, intermediate] */
+    float *branch;       /* [max_rows, hidden]: what is added to the residual stream */
+    float *scores;       /* [threads, ATTENTION_TILE, max_length] */
+    struct tally *tally; /* the caller's, to put times down; NULL: nobody asks */
 };
 
 /* Prepare for batches of at most max_rows rows and sequences of at most max_length tokens.

@@ -299,6 +299,7 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
         LLMQ_TRY(calib_stage(run->calib, stage, &moments, err));
         if (run->model.config.family->folds[stage].producer != FOLD_NONE)
             LLMQ_TRY(fold_stage(run, block, stage, moments.H, out, err));
+        tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(calib_rewind(run->calib, err));
     LLMQ_TRY(calib_probe(run->calib, in, after, err));

@@ -150,17 +150,21 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     struct qlinear q = {0};
     const float *H = task ? task->moments.H : NULL;
     enum llmq_status status = LLMQ_OK;
-    if (run->plan.paired && gptq_factor_usable(task->factor))
+    if (run->plan.paired && gptq_factor_usable(task->factor)) {
         LLMQ_TRY(correct_weights(run, task, l, &strength, err));
+        tally_read(&run->tally, TALLY_CORRECT, plan_correction_flops(l->n, l->k));
+    }
     if (run->options->method == LLMQ_METHOD_GPTQ)
         LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
     LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
+    tally_read(&run->tally, TALLY_SOLVE, task ? plan_rounding_flops(run->options, l->n, l->k) : 0);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(report_module(run, module, &outcome, strength, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     qlinear_dequantize(&q, 0, q.n, l->w);
+    tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
     qlinear_free(&q);
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
@@ -186,9 +190,11 @@ static enum llmq_status quantize_stage(struct run *run, struct block *block, enu
         if (family->linears[role].stage != stage)
             continue;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        if (factored && !task.factor)
+        if (factored && !task.factor) {
             LLMQ_TRY(gptq_factor_create(task.moments.H, task.moments.k, module->shape.group, &quant,
                                         &task.factor, err));
+            tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task.moments.k));
+        }
         LLMQ_TRY(quantize_linear(run, module, &block->linears[role], &task, err));
     }
 cleanup:
@@ -210,11 +216,13 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(model_load_block(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
     LLMQ_TRY(load_original(run, index, &original, err));
+    tally_read(&run->tally, TALLY_READ, 0);
     if (run->calib)
         calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
     if (plan_folds(run->options)) {
         LLMQ_TRY(block_fold_make(run, &block, &run->fold, err));
         LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
+        tally_read(&run->tally, TALLY_FOLD, 0);
     }
     for (enum block_stage stage = 0; run->calib && stage < STAGE_COUNT; stage++) {
         log_progress(run->ctx, index * STAGE_COUNT + (int64_t)stage, blocks * STAGE_COUNT,
@@ -254,6 +262,7 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     if (run->calib) {
         LLMQ_TRY(model_load_block(stored, index, LOAD_PLAIN, run->weights, &block, err));
         LLMQ_TRY(load_original(run, index, &original, err));
+        tally_read(&run->tally, TALLY_READ, 0);
         calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
         LLMQ_TRY(calib_end_block(run->calib, err));
     }
@@ -295,6 +304,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
         LLMQ_TRY(quantize_block(run, i, err));
         LLMQ_TRY(st_writer_sync(run->writer, err));
         LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before, &run->blocks, err));
+        tally_read(&run->tally, TALLY_WRITE, 0);
         log_progress(run->ctx, (i + 1) * STAGE_COUNT, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, i + 1, blocks);
     }

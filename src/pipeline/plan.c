@@ -273,24 +273,36 @@ static uint64_t module_workspace(const struct plan *p) {
  * early. */
 #define FOLD_LOSSES 20.0
 
-/* Arithmetic of one block: the forward products, the triangles of X^T X, the factorisations
- * (potrf and trtri, k^3/3 each) and the column updates (n k^2), which come again in every round,
- * with two errors judged and descent's passes (2 n k^2 each). A pair of streams doubles the forward
- * products and adds the cross moments and the corrected targets; AWQ takes a pass of its own with
- * triangles, and its search. */
+double plan_factor_flops(int64_t k) {
+    return 2.0 / 3.0 * (double)k * (double)k * (double)k;
+}
+
+double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k) {
+    double descent = 2 * o->descent, products = 4 + descent + o->rounds * (2 + descent);
+    return products * (double)n * (double)k * (double)k;
+}
+
+double plan_correction_flops(int64_t n, int64_t k) {
+    return 10 * (double)n * (double)k * (double)k;
+}
+
+/* Arithmetic of one block: the forward products, the triangles of X^T X and what is made of them. A
+ * pair of streams doubles the forward products and adds the cross moments and the corrected
+ * targets; AWQ takes a pass of its own with triangles, and its search. */
 static double block_flops(const struct model *m, const llmq_quantize_options *o,
                           const struct plan *p, const struct calib_tokens *tokens) {
     double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
     double folds = plan_folds(o) && tokens ? 1 : 0, pairs = p->paired ? 1 : 0;
-    double descent = 2 * o->descent, solve = 4 + descent + o->rounds * (2 + descent);
     for (int64_t i = 0; i < LINEAR_COUNT; i++) {
-        double n = (double)p->modules[i].shape.n, k = (double)p->modules[i].shape.k;
-        flops += 2 * n * k * T * (1 + pairs + folds) + (tokens ? solve * n * k * k : 0);
-        flops += (10 * pairs + FOLD_LOSSES * folds) * n * k * k;
+        int64_t n = p->modules[i].shape.n, k = p->modules[i].shape.k;
+        double weights = (double)n * (double)k;
+        flops += 2 * weights * T * (1 + pairs + folds);
+        flops += tokens ? plan_rounding_flops(o, n, k) : 0;
+        flops += pairs * plan_correction_flops(n, k) + folds * FOLD_LOSSES * weights * (double)k;
     }
     for (enum block_stage s = 0; tokens && s < STAGE_COUNT; s++) {
         double k = (double)calib_stage_width(&m->config, s), h = (double)m->config.hidden;
-        flops += k * k * T * (1 + folds) + 2.0 / 3.0 * k * k * k;
+        flops += k * k * T * (1 + folds) + plan_factor_flops((int64_t)k);
         flops += pairs * 2 * (k + h / 2) * k * T; /* every second stage has R */
     }
     return flops;

@@ -62,6 +62,13 @@ bool plan_folds(const llmq_quantize_options *options);
 LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, struct plan *p,
                                                llmq_error *err);
 
+/* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each; of a module [n, k] the
+ * column updates (n k^2), which come again in every round, two errors judged and descent's passes
+ * (2 n k^2 each); the target that makes up for errors upstream. */
+double plan_factor_flops(int64_t k);
+double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k);
+double plan_correction_flops(int64_t n, int64_t k);
+
 /* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */
 LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err);
 

@@ -158,9 +158,9 @@ static uint64_t fingerprint(const struct run *run) {
     return h;
 }
 
-/* Seconds the plan's arithmetic takes at the rate of a short product. */
-static double estimate_seconds(double flops) {
-    enum { SIZE = 1024, DEPTH = 128, REPEATS = 3 };
+/* Operations a second of a short product. */
+static double sgemm_rate(void) {
+    enum { SIZE = 1024, DEPTH = 512, REPEATS = 5 };
     float *data = calloc((size_t)SIZE * (SIZE + 2 * DEPTH), sizeof *data);
     double best = 0;
     if (!data)
@@ -174,7 +174,7 @@ static double estimate_seconds(double flops) {
         best = rate > best ? rate : best;
     }
     free(data);
-    return flops / best;
+    return best;
 }
 
 static enum llmq_status copy_names(char **names, size_t count, char ***out, size_t *out_count,
@@ -230,7 +230,8 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->plan_ram_bytes = p->ram_bytes;
     r->plan_disk_bytes = p->disk_bytes;
     r->plan_flops = p->flops;
-    r->plan_seconds = estimate_seconds(p->flops);
+    r->sgemm_gflops = sgemm_rate() * 1e-9;
+    r->plan_seconds = r->sgemm_gflops > 0 ? p->flops / r->sgemm_gflops * 1e-9 : 0;
     r->spill_bytes = p->spill_bytes;
 cleanup:
     return status;
@@ -325,19 +326,25 @@ cleanup:
 static enum llmq_status execute(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(open_outputs(run, err));
+    tally_read(&run->tally, TALLY_PREPARE, 0);
     LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, run->ctx, err));
+    tally_read(&run->tally, TALLY_WRITE, 0);
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
     const struct calib_options calib = {
         .paired = run->plan.paired,
         .spill_dir = run->plan.spill ? run->output.partial_dir : NULL,
+        .tally = &run->tally,
     };
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
     if (plan_folds(run->options))
         LLMQ_TRY(calib_keep_start(run->calib, calib.spill_dir, err));
+    tally_read(&run->tally, TALLY_PREPARE, 0);
     LLMQ_TRY(run_blocks(run, err));
     calib_free(&run->calib);
     LLMQ_TRY(finish_output(run, err));
+    tally_read(&run->tally, TALLY_WRITE, 0);
+    report_work(run->report, &run->tally);
 cleanup:
     return status;
 }
@@ -361,6 +368,7 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
     double start = setup_now();
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_quantize_report){0};
+    tally_start(&run.tally);
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(make_plan(&run, err));
     if (options->dry_run) {

@@ -41,6 +41,24 @@ enum llmq_status report_add_module(llmq_quantize_report *report, const llmq_modu
     return LLMQ_OK;
 }
 
+_Static_assert(TALLY_KINDS <= LLMQ_WORK_MAX, "every kind of work has its place in the report");
+
+void report_work(llmq_quantize_report *report, const struct tally *tally) {
+    report->work_count = 0;
+    for (enum tally_kind kind = 0; kind < TALLY_KINDS; kind++)
+        if (tally->seconds[kind] > 0)
+            report->work[report->work_count++] =
+                (llmq_work){tally_name(kind), tally->seconds[kind], tally->flops[kind]};
+}
+
+static struct json *work_json(const llmq_work *work) {
+    struct json *o = json_new_object();
+    json_add_string(o, "name", work->name);
+    json_add_double(o, "seconds", work->seconds);
+    json_add_double(o, "flops", work->flops);
+    return o;
+}
+
 struct json *report_module_json(const llmq_module_report *module) {
     struct json *o = json_new_object();
     json_add_string(o, "name", module->name);
@@ -118,9 +136,11 @@ static void add_names(struct json *object, const char *key, char *const *names, 
 }
 
 char *llmq_quantize_json(const llmq_quantize_report *r) {
-    struct json *o = json_new_object(), *modules = json_new_array();
+    struct json *o = json_new_object(), *modules = json_new_array(), *work = json_new_array();
     for (size_t i = 0; i < r->module_count; i++)
         json_add(modules, NULL, report_module_json(&r->modules[i]));
+    for (size_t i = 0; i < r->work_count; i++)
+        json_add(work, NULL, work_json(&r->work[i]));
     json_add_int64(o, "schema", 1);
     json_add_string(o, "model", r->model);
     json_add_string(o, "out", r->out);
@@ -138,8 +158,10 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_int64(o, "plan_disk_bytes", (int64_t)r->plan_disk_bytes);
     json_add_double(o, "plan_flops", r->plan_flops);
     json_add_double(o, "plan_seconds", r->plan_seconds);
+    json_add_double(o, "sgemm_gflops", r->sgemm_gflops);
     json_add_int64(o, "spill_bytes", (int64_t)r->spill_bytes);
     json_add_double(o, "seconds", r->seconds);
+    json_add(o, "work", work);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     char *text = json_print(o, true);
     json_free(&o);

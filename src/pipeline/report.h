@@ -3,6 +3,7 @@
 #define LLMQ_PIPELINE_REPORT_H
 
 #include "base/json.h"
+#include "base/tally.h"
 #include "llmq/quantize.h"
 
 /* The method a run with these options aims at: one of a module's. */
@@ -11,6 +12,9 @@ const char *report_method(const llmq_quantize_options *options);
 /* Append a module, whose strings now belong to the report; they are freed when it fails. */
 LLMQ_NODISCARD enum llmq_status
 report_add_module(llmq_quantize_report *report, const llmq_module_report *module, llmq_error *err);
+
+/* Fill in what the time went to: the kinds that took any. */
+void report_work(llmq_quantize_report *report, const struct tally *tally);
 
 /* One module as a JSON object, as reports and the journal write it. */
 struct json *report_module_json(const llmq_module_report *module);

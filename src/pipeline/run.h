@@ -3,6 +3,7 @@
 #define LLMQ_PIPELINE_RUN_H
 
 #include "base/arena.h"
+#include "base/tally.h"
 #include "calib/calib.h"
 #include "formats/safetensors.h"
 #include "graph/model.h"
@@ -30,6 +31,7 @@ struct run {
     struct calib *calib;    /* NULL without calibration */
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
+    struct tally tally;
 };
 
 /* The grid of a module. */

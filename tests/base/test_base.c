@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/strbuf.h"
+#include "base/tally.h"
 #include "support.h"
 
 /* --- errors
@@ -237,6 +238,24 @@ START_TEST(cpu_and_memory_are_sane) {
 }
 END_TEST
 
+START_TEST(a_tally_puts_all_time_down) {
+    struct tally t;
+    tally_start(&t);
+    const double start = t.last;
+    tally_read(&t, TALLY_LINEAR, 10);
+    tally_read(&t, TALLY_READ, 0);
+    tally_read(&t, TALLY_LINEAR, 5);
+    double sum = 0;
+    for (enum tally_kind kind = 0; kind < TALLY_KINDS; kind++) {
+        sum += t.seconds[kind];
+        ck_assert_ptr_nonnull(tally_name(kind));
+    }
+    ck_assert_double_eq_tol(sum, t.last - start, 1e-9);
+    ck_assert(t.flops[TALLY_LINEAR] == 15 && t.flops[TALLY_READ] == 0);
+    tally_read(NULL, TALLY_READ, 0); /* nobody asks */
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("base");
     TCase *plain = tcase_create("plain"), *files = tcase_create("files");
@@ -248,6 +267,7 @@ int main(void) {
     tcase_add_test(plain, arena_refuses_sizes_that_overflow);
     tcase_add_test(plain, strbuf_grows);
     tcase_add_test(plain, paths_join);
+    tcase_add_test(plain, a_tally_puts_all_time_down);
     tcase_add_test(plain, cpu_and_memory_are_sane);
     suite_add_tcase(s, plain);
     tcase_add_checked_fixture(files, scratch_setup, scratch_teardown);

@@ -147,6 +147,36 @@ START_TEST(report_tells_of_every_module) {
 }
 END_TEST
 
+static double flops_of(const llmq_quantize_report *r, const char *name) {
+    for (size_t i = 0; i < r->work_count; i++)
+        if (strcmp(r->work[i].name, name) == 0)
+            return r->work[i].flops;
+    ck_abort_msg("no work of the name %s", name);
+    return 0;
+}
+
+START_TEST(work_adds_up_to_the_run) {
+    llmq_error err = {0};
+    llmq_quantize_report r;
+    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options_quality(&o, LLMQ_QUALITY_FAST);
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    double seconds = 0;
+    for (size_t i = 0; i < r.work_count; i++) {
+        ck_assert(r.work[i].seconds > 0);
+        seconds += r.work[i].seconds;
+    }
+    ck_assert(seconds > 0 && seconds <= r.seconds);
+    ck_assert(r.sgemm_gflops > 0);
+    /* 12 windows of 24 tokens; in the last block nothing needs the output of down. */
+    const double tokens = 12 * 24, attention = 2 * 64 * 64 + 2 * 32 * 64, mlp = 3 * 64 * 96;
+    ck_assert(flops_of(&r, "linears") == 2 * tokens * (2 * (attention + mlp) - 64 * 96));
+    ck_assert(flops_of(&r, "moments") == 2 * tokens * (3 * 64 * 64 + 96 * 96));
+    ck_assert(flops_of(&r, "attention") == 2 * 12 * 2 * 24 * 24 * 64);
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
 START_TEST(config_keeps_its_text_and_gains_one_key) {
     llmq_error err = {0};
     llmq_quantize_options o = options(LLMQ_METHOD_RTN);
@@ -447,6 +477,7 @@ int main(void) {
     tcase_add_test(t, results_load_and_packed_equals_dequantized);
     tcase_add_test(t, eight_bits_cost_almost_nothing);
     tcase_add_test(t, report_tells_of_every_module);
+    tcase_add_test(t, work_adds_up_to_the_run);
     tcase_add_test(t, config_keeps_its_text_and_gains_one_key);
     tcase_add_test(t, stray_buffers_are_left_out_and_reported);
     tcase_add_test(t, inspect_counts_weights_not_words);

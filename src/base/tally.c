@@ -1,0 +1,37 @@
+/* The clock of a run: see tally.h. */
+#include "base/tally.h"
+
+#include <stddef.h>
+#include <time.h>
+
+static const char *const names[TALLY_KINDS] = {
+    [TALLY_PREPARE] = "prepare",         [TALLY_READ] = "read weights",
+    [TALLY_LINEAR] = "linears",          [TALLY_ATTENTION] = "attention",
+    [TALLY_ELEMENTWISE] = "elementwise", [TALLY_SPILL] = "activation files",
+    [TALLY_MOMENTS] = "moments",         [TALLY_FACTOR] = "factors",
+    [TALLY_FOLD] = "AWQ search",         [TALLY_CORRECT] = "correction",
+    [TALLY_SOLVE] = "rounding",          [TALLY_WRITE] = "write and verify",
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void tally_start(struct tally *t) {
+    *t = (struct tally){.last = now()};
+}
+
+void tally_read(struct tally *t, enum tally_kind kind, double flops) {
+    if (!t)
+        return;
+    double time = now();
+    t->seconds[kind] += time - t->last;
+    t->flops[kind] += flops;
+    t->last = time;
+}
+
+const char *tally_name(enum tally_kind kind) {
+    return names[kind];
+}
