@@ -67,6 +67,11 @@ LLMQ_NODISCARD enum llmq_status llmq_bench(const llmq_bench_options *options,
                                            const llmq_context *ctx, llmq_bench_report *report,
                                            llmq_error *err);
 
+/* *out = the best rate of a float32 product of BLAS on one core over that of multiply-adds on
+ * registers; 0 when BLAS' products or factors are wrong, which kernels chosen for another processor
+ * may be. Takes some 10 ms. LLMQ_E_MEMORY. */
+LLMQ_NODISCARD enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err);
+
 /* The report as a JSON object; the caller frees the text, NULL when memory is short. */
 char *llmq_bench_json(const llmq_bench_report *report);
 

@@ -366,6 +366,7 @@ static enum llmq_status run_stage(struct calib *c, enum block_stage stage, int64
     clear_moment(&c->H, k * k);
     clear_moment(&c->D, k * k);
     clear_moment(&c->R, k * c->m->config.hidden);
+    tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     int64_t index = 0;
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++) {
         LLMQ_TRY(interrupt_check(c->ctx, err));

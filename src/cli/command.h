@@ -34,6 +34,7 @@ struct command {
     const char *description; /* paragraphs separated by an empty line */
     struct example examples[2];
     const struct option_group *groups; /* ends with a NULL title */
+    bool computes;                     /* on BLAS, whose kernels are chosen before it runs */
     size_t args_size;
     void (*init)(void *args); /* defaults; the struct is all zero before */
     /* Results go to stdout, progress and messages to stderr. *interrupt is not zero once the user

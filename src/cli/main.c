@@ -1,12 +1,14 @@
 /* llmq: the command line of libllmq.
  *
  * Finds the subcommand, parses its options, lends it a context, and turns its status into an exit
- * code. The only file that installs a signal handler or ends the process. */
+ * code. The only file that installs a signal handler or ends the process; blas_core.c may start it
+ * anew. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/blas_core.h"
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/generate.h"
@@ -62,6 +64,11 @@ static enum llmq_status run_command(const struct command *command, int argc, cha
     if (status != LLMQ_OK)
         return status;
 
+    if (command->computes)
+        status = blas_core_choose(argv, args->verbose, err);
+    if (status != LLMQ_OK)
+        return status;
+
     catch_interrupts();
     return command->run(args, &interrupted, err);
 }
@@ -91,6 +98,8 @@ static enum llmq_status run_program_option(const char *option, const char *value
     }
     if (strcmp(option, "--generate") == 0) /* for the build; not in the help texts */
         return generate(value ? value : "", err);
+    if (strcmp(option, BLAS_CORE_OPTION) == 0) /* for blas_core.c */
+        return blas_core_print(err);
     suggestion_offer(&near, "--help");
     suggestion_offer(&near, "--version");
     cli_fail(err, LLMQ_E_USAGE, "llmq has no option %s before a command", option);

@@ -19,6 +19,10 @@ static const struct variable environment[] = {
     {"LLMQ_MODELS", "folder in which model names are looked up first"},
     {"HF_HUB_CACHE, HF_HOME", "where the Hugging Face cache is, instead of ~/.cache/huggingface"},
     {"LLMQ_CPU", "highest instruction set to use: ref, avx2, avx512 or avx512vnni"},
+    {"OPENBLAS_CORETYPE", "the kernels OpenBLAS is to use, such as SkylakeX or Haswell; when it is "
+                          "not set and OpenBLAS' own choice is slow or wrong here, llmq measures "
+                          "the others and starts again on the best"},
+    {"LLMQ_BLAS_CORE", "measure: do so in any case"},
     {"NO_COLOR", "when not empty, messages have no colours"},
 };
 

@@ -136,6 +136,19 @@ test_case "perplexity below --max-ppl: exit code 0"
 run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 100000
 expect_code 0
 
+test_case "LLMQ_BLAS_CORE=measure tries other kernels, unless the user chose some"
+LLMQ_BLAS_CORE=measure
+export LLMQ_BLAS_CORE
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --verbose
+unset LLMQ_BLAS_CORE
+expect_code 0
+if [ -z "${OPENBLAS_CORETYPE:-}" ] && [ "$(uname -m)" = x86_64 ]; then
+    expect_stderr "llmq: BLAS on Haswell kernels reaches"
+else
+    expect "no other kernels are tried" test "$(grep -c "^llmq: BLAS on" stderr)" -eq 0
+fi
+
 test_case "progress without a terminal is one line per block, and none with --no-progress or -q"
 run eval --model "$demo" --text "$demo/eval.txt" --ctx 128 --max-tokens 256
 expect_code 0

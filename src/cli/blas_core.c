@@ -1,0 +1,131 @@
+/* The kernels BLAS runs on: see blas_core.h. */
+#include "cli/blas_core.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/console.h"
+#include "llmq/bench.h"
+#include "llmq/model.h"
+
+/* OpenBLAS' kernels reach 70 to 95 % of the multiply-add rate on processors they were written for;
+ * half of it is what kernels with half as wide registers reach. */
+#define GOOD 0.55
+
+/* Worth starting again for. */
+#define BETTER 1.1
+
+#define CORE      "OPENBLAS_CORETYPE"
+#define SELF      "/proc/self/exe"
+#define MOST_TEXT 64
+
+/* Kernels to try, by the registers they need. One that this processor cannot run ends its process,
+ * which then measures nothing. */
+#if defined(__x86_64__)
+static const char *const cores[] = {"SkylakeX", "Haswell", "Nehalem", NULL};
+#elif defined(__aarch64__)
+static const char *const cores[] = {"NEOVERSEN1", "ARMV8", NULL};
+#else
+static const char *const cores[] = {NULL};
+#endif
+
+extern char **environ;
+
+enum llmq_status blas_core_print(llmq_error *err) {
+    double efficiency = 0;
+    enum llmq_status status = llmq_blas_efficiency(&efficiency, err);
+    if (status == LLMQ_OK)
+        printf("%.4f\n", efficiency);
+    return status;
+}
+
+/* Start this program with its output going to `fd`; its process, or -1. */
+static pid_t spawn_measurement(int fd) {
+    char *argv[] = {(char[]){"llmq"}, (char[]){BLAS_CORE_OPTION}, NULL};
+    posix_spawn_file_actions_t files;
+    pid_t child = -1;
+    if (posix_spawn_file_actions_init(&files) != 0)
+        return -1;
+    if (posix_spawn_file_actions_adddup2(&files, fd, STDOUT_FILENO) != 0 ||
+        posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0) != 0 ||
+        posix_spawn(&child, SELF, &files, NULL, argv, environ) != 0)
+        child = -1;
+    posix_spawn_file_actions_destroy(&files);
+    return child;
+}
+
+/* Efficiency in a process that starts with the environment as it is now; 0: none was measured. */
+static double measure_elsewhere(void) {
+    char text[MOST_TEXT] = "";
+    int ends[2], state = 0;
+    if (pipe(ends) != 0)
+        return 0;
+    pid_t child = spawn_measurement(ends[1]);
+    close(ends[1]);
+    ssize_t got = child > 0 ? read(ends[0], text, sizeof text - 1) : 0;
+    close(ends[0]);
+    if (child > 0 && (waitpid(child, &state, 0) != child || state != 0))
+        got = 0;
+    return got > 0 ? strtod(text, NULL) : 0;
+}
+
+static void tell(const char *core, double efficiency) {
+    fprintf(stderr, "llmq: BLAS on %s kernels reaches %.0f %% of this processor\n", core,
+            100 * efficiency);
+}
+
+/* The best of the other kernels, by efficiency; NULL: none gives right results. Leaves
+ * OPENBLAS_CORETYPE as it found it: unset. */
+static const char *best_core(bool verbose, double *efficiency) {
+    const char *best = NULL;
+    *efficiency = 0;
+    for (const char *const *core = cores; *core; core++) {
+        if (setenv(CORE, *core, 1) != 0)
+            break;
+        double found = measure_elsewhere();
+        if (verbose)
+            tell(*core, found);
+        if (found > *efficiency) {
+            *efficiency = found;
+            best = *core;
+        }
+    }
+    unsetenv(CORE);
+    return best;
+}
+
+static bool always_measure(void) {
+    const char *wish = getenv("LLMQ_BLAS_CORE");
+    return wish && strcmp(wish, "measure") == 0;
+}
+
+static enum llmq_status wrong_blas(llmq_error *err) {
+    cli_fail(err, LLMQ_E_UNSUPPORTED, "BLAS computes wrong products on this processor (%s)",
+             llmq_blas_name());
+    cli_hint(err, "set OPENBLAS_CORETYPE to kernels it can run, such as Haswell or Nehalem");
+    return LLMQ_E_UNSUPPORTED;
+}
+
+enum llmq_status blas_core_choose(char **argv, bool verbose, llmq_error *err) {
+    double now = 0, found = 0;
+    enum llmq_status status = llmq_blas_efficiency(&now, err);
+    if (status != LLMQ_OK)
+        return status;
+    if (!getenv(CORE) && (now < GOOD || always_measure())) {
+        if (verbose)
+            tell("OpenBLAS' choice of", now);
+        const char *core = best_core(verbose, &found);
+        if (core && found > BETTER * now && setenv(CORE, core, 1) == 0) {
+            if (verbose)
+                fprintf(stderr, "llmq: starting again with " CORE "=%s\n", core);
+            execv(SELF, argv);
+            unsetenv(CORE); /* could not: go on with what there is */
+        }
+    }
+    return now > 0 ? LLMQ_OK : wrong_blas(err);
+}

@@ -1,0 +1,132 @@
+/* Is BLAS right, and how fast is it beside what the processor can do? See llmq/bench.h.
+ *
+ * A product C = A B is checked as C v = A (B v) in double precision for a random v, which costs
+ * nothing beside the product and misses a wrong entry with probability 0 (Freivalds, 1977). */
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "kernels/limits.h"
+#include "linalg/linalg.h"
+#include "llmq/bench.h"
+#include "pipeline/bench.h"
+#include "pipeline/setup.h"
+
+enum {
+    ODD = 301,    /* more than one block of everything, and no multiple of anything */
+    SQUARE = 256, /* of the product that is timed */
+    REPEATS = 8,
+};
+
+/* Relative to the largest magnitude: far above rounding, far below a wrong kernel's results. */
+#define TOLERANCE 1e-4
+
+struct check {
+    float *A, *B, *C;      /* [ODD, ODD] each */
+    double *v, *w, *x, *y; /* [ODD] each */
+};
+
+/* out = M v or, transposed, M^T v; of a lower triangle when `lower`. */
+static void apply(const float *M, bool transposed, bool lower, const double *v, double *out) {
+    for (int i = 0; i < ODD; i++)
+        out[i] = 0;
+    for (int i = 0; i < ODD; i++)
+        for (int j = 0; j < (lower ? i + 1 : ODD); j++) {
+            double entry = (double)M[i * ODD + j];
+            if (transposed)
+                out[j] += entry * v[i];
+            else
+                out[i] += entry * v[j];
+        }
+}
+
+static bool same(const double *a, const double *b) {
+    double largest = 0, off = 0;
+    for (int i = 0; i < ODD; i++) {
+        largest = fmax(largest, fabs(b[i]));
+        off = fmax(off, fabs(a[i] - b[i]));
+        if (!isfinite(a[i]))
+            return false;
+    }
+    return off <= TOLERANCE * largest;
+}
+
+/* C = op(A) op(B), as it should be? */
+static bool product_right(const struct check *c, bool transA, bool transB) {
+    if (transA)
+        linalg_gemm_tn(ODD, ODD, ODD, 1, c->A, ODD, c->B, ODD, 0, c->C, ODD);
+    else if (transB)
+        linalg_gemm_nt(ODD, ODD, ODD, 1, c->A, ODD, c->B, ODD, 0, c->C, ODD);
+    else
+        linalg_gemm_nn(ODD, ODD, ODD, 1, c->A, ODD, c->B, ODD, 0, c->C, ODD);
+    apply(c->B, transB, false, c->v, c->w);
+    apply(c->A, transA, false, c->w, c->x);
+    apply(c->C, false, false, c->v, c->y);
+    return same(c->y, c->x);
+}
+
+/* C = A A^T + ODD I, its factor L and the inverse of that: L L^T v = C v, L^-1 L v = v? */
+static bool factor_right(const struct check *c) {
+    linalg_gemm_nt(ODD, ODD, ODD, 1, c->A, ODD, c->A, ODD, 0, c->C, ODD);
+    for (int i = 0; i < ODD; i++)
+        c->C[i * ODD + i] += ODD;
+    apply(c->C, false, false, c->v, c->x);
+    if (linalg_potrf_lower(ODD, c->C, ODD, NULL) != LLMQ_OK)
+        return false;
+    apply(c->C, true, true, c->v, c->w);
+    apply(c->C, false, true, c->w, c->y);
+    if (!same(c->y, c->x))
+        return false;
+    apply(c->C, false, true, c->v, c->w);
+    if (linalg_trtri_lower(ODD, c->C, ODD, NULL) != LLMQ_OK)
+        return false;
+    apply(c->C, false, true, c->w, c->y);
+    return same(c->y, c->v);
+}
+
+/* Operations a second of a product, on this thread. */
+static double product_rate(const struct check *c) {
+    double best = 0;
+    for (int i = 0; i < REPEATS; i++) {
+        double start = setup_now();
+        linalg_gemm_nt(SQUARE, SQUARE, SQUARE, 1, c->A, SQUARE, c->B, SQUARE, 0, c->C, SQUARE);
+        best = fmax(best, 2.0 * SQUARE * SQUARE * SQUARE / (setup_now() - start));
+    }
+    return best;
+}
+
+static double efficiency(const struct check *c) {
+    double fma = 0;
+    bench_random(1, (int64_t)ODD * ODD, c->A);
+    bench_random(2, (int64_t)ODD * ODD, c->B);
+    for (int i = 0; i < ODD; i++)
+        c->v[i] = (double)c->A[i] + 0.5;
+    double rate = product_rate(c);
+    for (int i = 0; i < 3; i++)
+        fma = fmax(fma, limits_fma(1));
+    bool right = product_right(c, false, false) && product_right(c, false, true) &&
+                 product_right(c, true, false) && factor_right(c);
+    return right ? rate / fma : 0;
+}
+
+enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
+    const size_t square = (size_t)ODD * ODD;
+    const int threads = omp_get_max_threads();
+    float *matrices = malloc(3 * square * sizeof *matrices);
+    double *vectors = malloc((size_t)4 * ODD * sizeof *vectors);
+    enum llmq_status status = LLMQ_OK;
+    if (!matrices || !vectors)
+        status = error_memory(err, "a check of BLAS");
+    else {
+        const struct check c = {matrices,      matrices + square, matrices + 2 * square, vectors,
+                                vectors + ODD, vectors + 2 * ODD, vectors + 3 * ODD};
+        linalg_init();
+        omp_set_num_threads(1);
+        *out = efficiency(&c);
+        omp_set_num_threads(threads);
+    }
+    free(matrices);
+    free(vectors);
+    return status;
+}
