@@ -15,7 +15,7 @@ static const int64_t sizes[] = {0,  1,  2,  3,   5,   7,   8,   15,  16,  17,  3
                                 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 513, 1000, 1023};
 enum { SIZES = sizeof sizes / sizeof sizes[0], SIZE_MAX_TESTED = 1023 };
 
-static const struct llmq_kernels *tables[LEVELS_MAX];
+static const struct llmq_kernels *tables[CPU_LEVELS];
 static int table_count;
 
 /* One case: a table, a size, a kind of data, and how far arrays are off alignment. */

@@ -16,7 +16,7 @@
 
 enum { M_MAX = 17, N_MAX = 67 };
 
-static const struct llmq_kernels *tables[LEVELS_MAX];
+static const struct llmq_kernels *tables[CPU_LEVELS];
 static int table_count;
 
 /* Data beyond what kernel_check.h fills in. */
@@ -213,7 +213,7 @@ START_TEST(quantized_activations_are_the_same_from_every_table) {
             ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
             const int64_t stride = strides[i], words = (q->shape.columns / 4 - 1) * stride + 1;
             const int64_t params = (q->shape.segment_count - 1) * stride + 1;
-            struct guarded out[LEVELS_MAX][3];
+            struct guarded out[CPU_LEVELS][3];
             for (int t = 0; t < table_count; t++) {
                 for (int j = 0; j < 3; j++)
                     out[t][j] = guarded_create(j ? params : words, j + 1);
