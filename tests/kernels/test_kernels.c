@@ -53,7 +53,7 @@ static struct run run_at(int index) {
 static double row_max(const float *x, int64_t n) {
     double max = -(double)INFINITY;
     for (int64_t i = 0; i < n; i++)
-        max = fmax(max, (double)x[i]);
+        max = (double)x[i] > max ? (double)x[i] : max;
     return max;
 }
 
@@ -115,6 +115,19 @@ START_TEST(softmax_gives_masked_scores_zero_and_passes_nan_on) {
                 ck_assert_msg(isnan(nan_row[i]), "%s, n %lld", tables[t]->name, (long long)n);
             }
             ck_assert_double_eq_tol(sum, 1, 1e-6);
+        }
+}
+END_TEST
+
+START_TEST(softmax_of_nothing_but_masked_scores_is_nan) {
+    for (int t = 0; t < table_count; t++)
+        for (int64_t n = 1; n < 40; n++) {
+            float row[40];
+            for (int64_t i = 0; i < n; i++)
+                row[i] = -INFINITY;
+            tables[t]->softmax_row(row, n);
+            for (int64_t i = 0; i < n; i++)
+                ck_assert_msg(isnan(row[i]), "%s, n %lld", tables[t]->name, (long long)n);
         }
 }
 END_TEST
@@ -239,6 +252,24 @@ START_TEST(nan_in_any_place_comes_out) {
 }
 END_TEST
 
+/* What a limit measures is told by the count: it follows the rounds, and the work ends. */
+START_TEST(limits_count_what_they_do) {
+    enum { BYTES = 4096 };
+    unsigned char bytes[BYTES];
+    memset(bytes, 1, sizeof bytes);
+    for (int t = 0; t < table_count; t++) {
+        const struct llmq_kernels *k = tables[t];
+        float sink = 0.25F;
+        const int64_t fma = k->peak_fma(1, &sink), int8 = k->peak_int8(1, &sink);
+        ck_assert_msg(fma > 0 && k->peak_fma(10, &sink) == 10 * fma, "%s", k->name);
+        ck_assert_msg(int8 > 0 && k->peak_int8(10, &sink) == 10 * int8, "%s", k->name);
+        sink = NAN;
+        k->peak_read(bytes, BYTES, &sink);
+        ck_assert_msg(!isnan(sink), "%s", k->name);
+    }
+}
+END_TEST
+
 int main(void) {
     table_count = check_tables(tables);
     for (int t = 0; t < table_count; t++)
@@ -250,12 +281,14 @@ int main(void) {
     tcase_add_test(rows, softmax_is_within_its_bound_for_any_range_of_scores);
     tcase_add_test(rows, exponential_is_accurate_over_its_whole_range);
     tcase_add_test(rows, softmax_gives_masked_scores_zero_and_passes_nan_on);
+    tcase_add_test(rows, softmax_of_nothing_but_masked_scores_is_nan);
     tcase_add_test(rows, logsumexp_is_accurate_enough_for_likelihoods);
     tcase_add_test(rows, logsumexp_of_a_large_vocabulary_is_accurate_to_1e_7);
     tcase_add_test(rows, silu_mul_is_within_its_bound_also_in_place);
     tcase_add_test(rows, rmsnorm_is_within_its_bound_also_in_place);
     tcase_add_test(rows, rmsnorm_does_not_overflow_on_large_activations);
     tcase_add_test(rows, nan_in_any_place_comes_out);
+    tcase_add_test(rows, limits_count_what_they_do);
     suite_add_tcase(suite, rows);
     return run_suite(suite);
 }
