@@ -95,9 +95,13 @@ suites() {
 
 # Levels of LLMQ_CPU below the one this machine runs at; each has a meson test setup.
 lower_levels() {
-    if grep -qw avx512bw /proc/cpuinfo; then
+    if grep -qw avx512_vnni /proc/cpuinfo; then
+        echo ref avx2 avx512
+    elif grep -qw avx512bw /proc/cpuinfo; then
         echo ref avx2
-    elif grep -qw avx2 /proc/cpuinfo; then
+    elif grep -qw asimddp /proc/cpuinfo; then
+        echo ref neon
+    elif grep -qwE 'avx2|asimd' /proc/cpuinfo; then
         echo ref
     fi
 }
