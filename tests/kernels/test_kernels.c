@@ -150,6 +150,21 @@ START_TEST(logsumexp_is_accurate_enough_for_likelihoods) {
 }
 END_TEST
 
+START_TEST(logsumexp_passes_over_masked_scores) {
+    for (int t = 0; t < table_count; t++)
+        for (int64_t n = 1; n < 70; n++) {
+            float x[70];
+            for (int64_t i = 0; i < n; i++)
+                x[i] = i % 3 ? -INFINITY : (float)i / 16;
+            double want = log((double)row_sum_exp(x, n, 0));
+            double got = tables[t]->logsumexp_row(x, n);
+            ck_assert_msg(fabs(got - want) <= 1.5e-7 + 1e-15 * fabs(want),
+                          "%s, n %lld: %.9g, expected %.9g", tables[t]->name, (long long)n, got,
+                          want);
+        }
+}
+END_TEST
+
 START_TEST(logsumexp_of_a_large_vocabulary_is_accurate_to_1e_7) {
     enum { N = 151936 };
     uint64_t state = check_seed();
@@ -283,6 +298,7 @@ int main(void) {
     tcase_add_test(rows, softmax_gives_masked_scores_zero_and_passes_nan_on);
     tcase_add_test(rows, softmax_of_nothing_but_masked_scores_is_nan);
     tcase_add_test(rows, logsumexp_is_accurate_enough_for_likelihoods);
+    tcase_add_test(rows, logsumexp_passes_over_masked_scores);
     tcase_add_test(rows, logsumexp_of_a_large_vocabulary_is_accurate_to_1e_7);
     tcase_add_test(rows, silu_mul_is_within_its_bound_also_in_place);
     tcase_add_test(rows, rmsnorm_is_within_its_bound_also_in_place);
