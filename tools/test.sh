@@ -6,6 +6,8 @@
 #        documentation agrees with the program
 #     3  gcc with ASan and UBSan: every suite
 #     4  clang, warnings as errors: builds
+#     5  gcc for aarch64, warnings as errors: the program, and the suites of the kernels under an
+#        emulator (from x86-64 only)
 #
 # Each step runs even when an earlier one failed. The last line is "N passed, N failed": checks of
 # all suites, a step that is not a suite counting as one. Exits with 1 when anything failed.
@@ -40,7 +42,7 @@ step() {
     fi
 }
 
-# compile FOLDER COMPILER MESON-OPTIONS...
+# compile FOLDER COMPILER MESON-OPTIONS...: build $targets, by default everything.
 compile() {
     folder=$build/$1
     compiler=$2
@@ -51,7 +53,8 @@ compile() {
             return 1
         }
     fi
-    ninja -C "$folder" -j "$jobs" -k 0 --quiet
+    # shellcheck disable=SC2086 # a list of targets
+    ninja -C "$folder" -j "$jobs" -k 0 --quiet ${targets:-all}
 }
 
 # Add up the summary lines of a test log ("100%: Checks: 12, Failures: 0, Errors: 0"). A suite that
@@ -73,18 +76,17 @@ count() {
     printf '%s checks, %s failed, %s suites without a summary\n' "$1" "$2" "$3"
 }
 
-# suites FOLDER [SETUP MESON-OPTIONS...]: run every suite, or those chosen, and count its checks.
+# suites FOLDER [SETUP [MESON-OPTIONS...]]: run every suite, or those chosen, and count its checks.
 suites() {
     folder=$build/$1
     setup=${2:-}
     log=$folder/meson-logs/testlog${setup:+-$setup}.txt
     heading "suites: $1${setup:+, LLMQ_CPU=$setup}"
-    shift
+    shift $(($# > 1 ? 2 : 1))
     rm -f "$log"
     before=$failed
-    # shellcheck disable=SC2086 # an option, or nothing
     meson test -C "$folder" --no-rebuild --num-processes "$jobs" --print-errorlogs \
-        ${setup:+--setup} "$@"
+        ${setup:+--setup "$setup"} "$@"
     code=$?
     [ -f "$log" ] && count "$log"
     if [ "$code" -ne 0 ] && [ "$failed" -eq "$before" ]; then
@@ -95,11 +97,44 @@ suites() {
 
 # Levels of LLMQ_CPU below the one this machine runs at; each has a meson test setup.
 lower_levels() {
-    if grep -qw avx512bw /proc/cpuinfo; then
+    if grep -qw avx512_vnni /proc/cpuinfo; then
+        echo ref avx2 avx512
+    elif grep -qw avx512bw /proc/cpuinfo; then
         echo ref avx2
-    elif grep -qw avx2 /proc/cpuinfo; then
+    elif grep -qw asimddp /proc/cpuinfo; then
+        echo ref neon
+    elif grep -qwE 'avx2|asimd' /proc/cpuinfo; then
         echo ref
     fi
+}
+
+# The suites that check kernels against plain C, built for aarch64.
+aarch64_suites='kernels kernels_select qmat qmat_int8'
+
+aarch64_possible() {
+    [ "$(uname -m)" = x86_64 ] || {
+        echo 'SKIP: only from x86-64; on aarch64 itself the other steps check its kernels'
+        return 1
+    }
+    for tool in aarch64-linux-gnu-gcc qemu-aarch64 apt-get dpkg-deb; do
+        command -v "$tool" >/dev/null || {
+            echo "SKIP: there is no $tool"
+            return 1
+        }
+    done
+}
+
+compile_aarch64() {
+    tools/cross/sysroot.sh "$build/sysroot" >"$build/sysroot.log" 2>&1 || {
+        cat "$build/sysroot.log"
+        return 1
+    }
+    targets=src/cli/llmq
+    for suite in $aarch64_suites; do
+        targets="$targets tests/test_$suite"
+    done
+    compile aarch64 aarch64-linux-gnu-gcc --cross-file "$build/sysroot/constants.ini" \
+        --cross-file tools/cross/aarch64-linux-gnu.ini
 }
 
 formatted() {
@@ -128,6 +163,12 @@ if step 'build: gcc, ASan, UBSan' compile sanitized gcc --buildtype=debugoptimiz
 fi
 
 step 'build: clang' compile clang clang
+
+heading 'aarch64'
+if aarch64_possible && step 'build: gcc for aarch64' compile_aarch64; then
+    # shellcheck disable=SC2086 # a list of suites
+    suites aarch64 '' $aarch64_suites
+fi
 
 echo
 echo "$passed passed, $failed failed"

@@ -9,13 +9,29 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include "base/error.h"
 
-static const char *const level_names[] = {"ref", "avx2", "avx512", "avx512vnni"};
+enum { LEVELS_MAX = 4 };
 
-static enum cpu_level detect(void) {
+static const struct architecture {
+    const char *name;
+    const char *levels[LEVELS_MAX + 1]; /* as in enum cpu_level there; NULL ends them */
+    const char *choice;                 /* the same in words */
+} architectures[] = {
+    {"x86-64", {"ref", "avx2", "avx512", "avx512vnni"}, "ref, avx2, avx512 or avx512vnni"},
+    {"aarch64", {"ref", "neon", "neondot"}, "ref, neon or neondot"},
+    {"this architecture", {"ref"}, "ref"},
+};
+enum { X86_64, AARCH64, ANY_OTHER, ARCHITECTURES };
+
 #if defined(__x86_64__)
+enum { HERE = X86_64 };
+static enum cpu_level detect(void) {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return CPU_REF;
@@ -23,29 +39,55 @@ static enum cpu_level detect(void) {
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return CPU_AVX2;
     return __builtin_cpu_supports("avx512vnni") ? CPU_AVX512VNNI : CPU_AVX512;
+}
+#elif defined(__aarch64__)
+enum { HERE = AARCH64 };
+static enum cpu_level detect(void) {
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? CPU_NEONDOT : CPU_NEON;
+}
 #else
+enum { HERE = ANY_OTHER };
+static enum cpu_level detect(void) {
     return CPU_REF;
+}
 #endif
+
+/* The level of that name on an architecture, -1 where it has none. */
+static int level_named(const struct architecture *a, const char *name) {
+    for (int l = 0; a->levels[l]; l++)
+        if (strcmp(a->levels[l], name) == 0)
+            return l;
+    return -1;
+}
+
+/* Say why `cap`, which names no level of this architecture, cannot be had. */
+static enum llmq_status refuse_level(const char *cap, llmq_error *err) {
+    const struct architecture *here = &architectures[HERE];
+    enum llmq_status status = LLMQ_OK;
+    for (int a = 0; a < ARCHITECTURES && status == LLMQ_OK; a++)
+        if (level_named(&architectures[a], cap) >= 0)
+            status = error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: a level of %s, not of %s",
+                               cap, architectures[a].name, here->name);
+    if (status == LLMQ_OK)
+        status = error_set(err, LLMQ_E_USAGE, "LLMQ_CPU=%s: unknown CPU level", cap);
+    error_hint(err, "use %s", here->choice);
+    return status;
 }
 
 enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err) {
-    enum cpu_level best = detect();
+    const enum cpu_level best = detect();
     const char *cap = getenv("LLMQ_CPU");
     *level = best;
     if (!cap || !*cap)
         return LLMQ_OK;
-    for (enum cpu_level l = CPU_REF; l <= CPU_AVX512VNNI; l++) {
-        if (strcmp(cap, level_names[l]) != 0)
-            continue;
-        if (l > best)
-            return error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: this CPU offers %s at most",
-                             cap, level_names[best]);
-        *level = l;
-        return LLMQ_OK;
-    }
-    error_set(err, LLMQ_E_USAGE, "LLMQ_CPU=%s: unknown CPU level", cap);
-    error_hint(err, "use ref, avx2, avx512 or avx512vnni");
-    return LLMQ_E_USAGE;
+    const int named = level_named(&architectures[HERE], cap);
+    if (named < 0)
+        return refuse_level(cap, err);
+    if (named > (int)best)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: this CPU offers %s at most", cap,
+                         architectures[HERE].levels[best]);
+    *level = (enum cpu_level)named;
+    return LLMQ_OK;
 }
 
 /* Two integers from a one-line file such as cpu.max ("200000 100000", "max 100000"). */

@@ -6,16 +6,23 @@
 
 #include "llmq/error.h"
 
-/* Levels are cumulative on their architecture: each implies those listed before it. */
+/* The levels of the architecture this is compiled for. They are cumulative: each implies those
+ * listed before it. Their names are these in lower case, without CPU_. */
 enum cpu_level {
-    CPU_REF,        /* plain C */
+    CPU_REF, /* plain C */
+#if defined(__x86_64__)
     CPU_AVX2,       /* AVX2, FMA, F16C */
     CPU_AVX512,     /* AVX-512 F, BW, DQ, VL */
     CPU_AVX512VNNI, /* AVX-512 VNNI on top */
+#elif defined(__aarch64__)
+    CPU_NEON,    /* Advanced SIMD, which every such machine has */
+    CPU_NEONDOT, /* dot products of bytes on top */
+#endif
+    CPU_LEVELS, /* how many */
 };
 
-/* The best level this machine has, capped by the environment variable LLMQ_CPU
- * (ref|avx2|avx512|avx512vnni). An unknown value is LLMQ_E_USAGE; a level the machine lacks is
+/* The best level this machine has, capped by the environment variable LLMQ_CPU, which names one.
+ * An unknown name is LLMQ_E_USAGE; a level the machine lacks, or one of another architecture, is
  * LLMQ_E_UNSUPPORTED. */
 LLMQ_NODISCARD enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err);
 

@@ -18,7 +18,7 @@ struct qmat_tile;
 struct qmat_int8_tile;
 
 struct llmq_kernels {
-    const char *name; /* "ref", "avx2", "avx512", "avx512vnni" */
+    const char *name; /* of its level, see base/cpu.h */
 
     /* --- rows of activations ------------------------------------------------------------- */
 

@@ -27,6 +27,14 @@ const struct llmq_kernels *kernels_for_level(enum cpu_level level) {
     if (level >= CPU_AVX2)
         return &kernels_avx2;
 #endif
+#if KERNELS_HAVE_NEONDOT
+    if (level >= CPU_NEONDOT)
+        return &kernels_neondot;
+#endif
+#if KERNELS_HAVE_NEON
+    if (level >= CPU_NEON)
+        return &kernels_neon;
+#endif
     (void)level;
     return &kernels_ref;
 }

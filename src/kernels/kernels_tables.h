@@ -8,6 +8,8 @@ extern const struct llmq_kernels kernels_ref;
 extern const struct llmq_kernels kernels_avx2;
 extern const struct llmq_kernels kernels_avx512;
 extern const struct llmq_kernels kernels_avx512vnni;
+extern const struct llmq_kernels kernels_neon;
+extern const struct llmq_kernels kernels_neondot;
 
 /* Every kernels_<level>.c names its functions alike. */
 #define KERNELS_TABLE(level, rows, panels, int8)                                                   \

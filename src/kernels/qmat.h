@@ -20,10 +20,12 @@
  * Activations of 8 bits. Each row of activations is quantized segment by segment to signed bytes
  * with one scale. Instructions multiply four unsigned codes with four signed bytes and add the
  * products to one 32-bit lane; codes stay unsigned and the sum starts at -zero * sum of the bytes.
- * Eight 4-bit codes of a word are two operands, word & 0x0f0f0f0f with the columns 0, 2, 4, 6 and
- * word >> 4 & 0x0f0f0f0f with 1, 3, 5, 7: in that order the bytes are stored, so that word 2i of
- * a row of activations has the even and word 2i + 1 the odd of columns 8i to 8i + 7. With codes of
- * 8 bits, word i has the columns 4i to 4i + 3. |I| <= 128 * 255 * 127 < 2^24 is exact in float32.
+ * (Where instructions multiply signed bytes only, 128 is taken from codes of 8 bits and their
+ * zeros.) Eight 4-bit codes of a word are two operands, word & 0x0f0f0f0f with the columns 0, 2, 4,
+ * 6 and word >> 4 & 0x0f0f0f0f with 1, 3, 5, 7: in that order the bytes are stored, so that word 2i
+ * of a row of activations has the even and word 2i + 1 the odd of columns 8i to 8i + 7. With codes
+ * of 8 bits, word i has the columns 4i to 4i + 3. |I| <= 128 * 255 * 127 < 2^24 is exact in
+ * float32.
  */
 #ifndef LLMQ_KERNELS_QMAT_H
 #define LLMQ_KERNELS_QMAT_H

@@ -124,6 +124,9 @@ static inline vfloat v_from_bytes(const uint8_t *p) {
 static inline vint i_zero(void) {
     return _mm256_setzero_si256();
 }
+static inline vint i_set1(int32_t a) {
+    return _mm256_set1_epi32(a);
+}
 static inline vint i_from_bytes(const uint8_t *p) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
 }

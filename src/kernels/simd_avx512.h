@@ -1,8 +1,8 @@
 /* The vocabulary of the kernel templates in AVX-512: sixteen float lanes.
  *
  * A file that includes this is compiled for AVX-512 F, BW, DQ, VL and FMA; simd_avx2.h has the same
- * names for eight lanes. v_ works on float32 lanes, d_ on sums kept in double, w_ on 32-bit
- * words, i_ on int32 lanes. */
+ * names for eight lanes, simd_neon.h for four. v_ works on float32 lanes, d_ on sums kept in
+ * double, w_ on 32-bit words, i_ on int32 lanes. */
 #ifndef LLMQ_KERNELS_SIMD_AVX512_H
 #define LLMQ_KERNELS_SIMD_AVX512_H
 
@@ -135,6 +135,9 @@ static inline vfloat v_from_bytes(const uint8_t *p) {
 static inline vint i_zero(void) {
     return _mm512_setzero_si512();
 }
+static inline vint i_set1(int32_t a) {
+    return _mm512_set1_epi32(a);
+}
 /* V_LANES bytes, and four bytes repeated in every lane. */
 static inline vint i_from_bytes(const uint8_t *p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
@@ -151,17 +154,18 @@ static inline vint i_add(vint a, vint b) {
 static inline vint i_negate16(vint a) {
     return _mm512_sub_epi16(_mm512_setzero_si512(), a);
 }
-/* a * b for |b| < 2^15; a is from i_from_bytes or i_negate16. */
+/* a * b for |b| < 2^15; a is i_negate16 of a code or a zero point, less I_OFFSET_8BIT. */
 static inline vint i_mul16(vint a, int32_t b) {
     return _mm512_madd_epi16(a, _mm512_set1_epi32(b));
 }
 static inline vfloat i_to_float(vint a) {
     return _mm512_cvtepi32_ps(a);
 }
-/* sum + the four products of unsigned codes below 2^width with signed bytes, lane by lane, exactly.
- * Without VNNI pairs are added in 16 bits first: codes of 8 bits go in halves to fit. The VNNI
- * instruction is spelled out because gcc 12 copies the sum of its intrinsic from register to
- * register, which halves the speed of a tile. */
+/* sum + the four products of codes with signed bytes above -128, lane by lane, exactly. Codes are
+ * unsigned and below 2^width, but those of 8 bits come less I_OFFSET_8BIT. Without VNNI pairs are
+ * added in 16 bits first: codes of 8 bits go in halves to fit. The VNNI instruction is spelled out
+ * because gcc 12 copies the sum of its intrinsic from register to register, which halves the speed
+ * of a tile. */
 static inline vint i_dot4(const int width, vint sum, vword codes, vint bytes) {
 #ifdef __AVX512VNNI__
     (void)width; /* all fit 8 bits */

@@ -1,10 +1,16 @@
-/* Vocabulary of the kernel templates that is one for AVX2 and AVX-512: eight activations to eight
- * signed bytes. */
+/* Vocabulary of the kernel templates that is one for AVX2 and AVX-512: constants, and eight
+ * activations to eight signed bytes. */
 #ifndef LLMQ_KERNELS_SIMD_X86_H
 #define LLMQ_KERNELS_SIMD_X86_H
 
 #include <immintrin.h>
 #include <stdint.h>
+
+enum {
+    I_OFFSET_8BIT = 0, /* what codes of 8 bits are lowered by, 0 or 128, to be operands of i_dot4 */
+    PEAK_CHAINS = 12,  /* four or five cycles, two a cycle; and there are sixteen registers */
+};
+#define V_REGISTER "x" /* where inline assembly finds a vector */
 
 typedef __m256i eight; /* int32 lanes */
 

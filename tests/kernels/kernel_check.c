@@ -10,7 +10,7 @@
 
 enum { GUARD_BYTES = 256, GUARD_FILL = 0xff /* a float of these is NaN */ };
 
-int check_tables(const struct llmq_kernels *tables[LEVELS_MAX]) {
+int check_tables(const struct llmq_kernels *tables[CPU_LEVELS]) {
     char *cap = getenv("LLMQ_CPU");
     char *saved = cap ? strdup(cap) : NULL;
     enum cpu_level best = CPU_REF;

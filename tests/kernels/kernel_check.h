@@ -8,10 +8,8 @@
 
 #include "kernels/kernels.h"
 
-enum { LEVELS_MAX = 4 };
-
 /* The distinct tables of this machine, plain C first, whatever LLMQ_CPU says. Returns how many. */
-int check_tables(const struct llmq_kernels *tables[LEVELS_MAX]);
+int check_tables(const struct llmq_kernels *tables[CPU_LEVELS]);
 
 /* Seed of this run: LLMQ_TEST_SEED or the clock; printed the first time. */
 uint64_t check_seed(void);

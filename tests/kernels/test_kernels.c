@@ -15,7 +15,7 @@ static const int64_t sizes[] = {0,  1,  2,  3,   5,   7,   8,   15,  16,  17,  3
                                 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 513, 1000, 1023};
 enum { SIZES = sizeof sizes / sizeof sizes[0], SIZE_MAX_TESTED = 1023 };
 
-static const struct llmq_kernels *tables[LEVELS_MAX];
+static const struct llmq_kernels *tables[CPU_LEVELS];
 static int table_count;
 
 /* One case: a table, a size, a kind of data, and how far arrays are off alignment. */
@@ -53,7 +53,7 @@ static struct run run_at(int index) {
 static double row_max(const float *x, int64_t n) {
     double max = -(double)INFINITY;
     for (int64_t i = 0; i < n; i++)
-        max = fmax(max, (double)x[i]);
+        max = (double)x[i] > max ? (double)x[i] : max;
     return max;
 }
 
@@ -119,6 +119,19 @@ START_TEST(softmax_gives_masked_scores_zero_and_passes_nan_on) {
 }
 END_TEST
 
+START_TEST(softmax_of_nothing_but_masked_scores_is_nan) {
+    for (int t = 0; t < table_count; t++)
+        for (int64_t n = 1; n < 40; n++) {
+            float row[40];
+            for (int64_t i = 0; i < n; i++)
+                row[i] = -INFINITY;
+            tables[t]->softmax_row(row, n);
+            for (int64_t i = 0; i < n; i++)
+                ck_assert_msg(isnan(row[i]), "%s, n %lld", tables[t]->name, (long long)n);
+        }
+}
+END_TEST
+
 START_TEST(logsumexp_is_accurate_enough_for_likelihoods) {
     uint64_t state = check_seed();
     static const float limits[] = {1e-3F, 1, 12, 60, 1e4F};
@@ -134,6 +147,21 @@ START_TEST(logsumexp_is_accurate_enough_for_likelihoods) {
         RUN_OK(r, guarded_intact(&x));
         guarded_free(&x);
     }
+}
+END_TEST
+
+START_TEST(logsumexp_passes_over_masked_scores) {
+    for (int t = 0; t < table_count; t++)
+        for (int64_t n = 1; n < 70; n++) {
+            float x[70];
+            for (int64_t i = 0; i < n; i++)
+                x[i] = i % 3 ? -INFINITY : (float)i / 16;
+            double want = log((double)row_sum_exp(x, n, 0));
+            double got = tables[t]->logsumexp_row(x, n);
+            ck_assert_msg(fabs(got - want) <= 1.5e-7 + 1e-15 * fabs(want),
+                          "%s, n %lld: %.9g, expected %.9g", tables[t]->name, (long long)n, got,
+                          want);
+        }
 }
 END_TEST
 
@@ -239,6 +267,24 @@ START_TEST(nan_in_any_place_comes_out) {
 }
 END_TEST
 
+/* What a limit measures is told by the count: it follows the rounds, and the work ends. */
+START_TEST(limits_count_what_they_do) {
+    enum { BYTES = 4096 };
+    unsigned char bytes[BYTES];
+    memset(bytes, 1, sizeof bytes);
+    for (int t = 0; t < table_count; t++) {
+        const struct llmq_kernels *k = tables[t];
+        float sink = 0.25F;
+        const int64_t fma = k->peak_fma(1, &sink), int8 = k->peak_int8(1, &sink);
+        ck_assert_msg(fma > 0 && k->peak_fma(10, &sink) == 10 * fma, "%s", k->name);
+        ck_assert_msg(int8 > 0 && k->peak_int8(10, &sink) == 10 * int8, "%s", k->name);
+        sink = NAN;
+        k->peak_read(bytes, BYTES, &sink);
+        ck_assert_msg(!isnan(sink), "%s", k->name);
+    }
+}
+END_TEST
+
 int main(void) {
     table_count = check_tables(tables);
     for (int t = 0; t < table_count; t++)
@@ -250,12 +296,15 @@ int main(void) {
     tcase_add_test(rows, softmax_is_within_its_bound_for_any_range_of_scores);
     tcase_add_test(rows, exponential_is_accurate_over_its_whole_range);
     tcase_add_test(rows, softmax_gives_masked_scores_zero_and_passes_nan_on);
+    tcase_add_test(rows, softmax_of_nothing_but_masked_scores_is_nan);
     tcase_add_test(rows, logsumexp_is_accurate_enough_for_likelihoods);
+    tcase_add_test(rows, logsumexp_passes_over_masked_scores);
     tcase_add_test(rows, logsumexp_of_a_large_vocabulary_is_accurate_to_1e_7);
     tcase_add_test(rows, silu_mul_is_within_its_bound_also_in_place);
     tcase_add_test(rows, rmsnorm_is_within_its_bound_also_in_place);
     tcase_add_test(rows, rmsnorm_does_not_overflow_on_large_activations);
     tcase_add_test(rows, nan_in_any_place_comes_out);
+    tcase_add_test(rows, limits_count_what_they_do);
     suite_add_tcase(suite, rows);
     return run_suite(suite);
 }

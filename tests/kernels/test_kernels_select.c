@@ -18,6 +18,26 @@ START_TEST(an_unknown_level_is_an_error_and_leaves_plain_c) {
 }
 END_TEST
 
+#ifdef __aarch64__
+#define FOREIGN_LEVEL        "avx2"
+#define FOREIGN_ARCHITECTURE "x86-64"
+#else
+#define FOREIGN_LEVEL        "neon"
+#define FOREIGN_ARCHITECTURE "aarch64"
+#endif
+
+START_TEST(a_level_of_another_architecture_is_refused_and_named_as_such) {
+    llmq_error err = {0};
+    setenv("LLMQ_CPU", FOREIGN_LEVEL, 1);
+    ck_assert_int_eq(kernels_init(&err), LLMQ_E_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, FOREIGN_LEVEL));
+    ck_assert_ptr_nonnull(strstr(err.message, FOREIGN_ARCHITECTURE));
+    ck_assert_ptr_nonnull(strstr(err.hint, "ref"));
+    ck_assert_ptr_null(strstr(err.hint, FOREIGN_LEVEL));
+    ck_assert_str_eq(kernels_get()->name, "ref");
+}
+END_TEST
+
 START_TEST(the_environment_caps_the_level) {
     setenv("LLMQ_CPU", "ref", 1);
     ck_assert_int_eq(kernels_init(NULL), LLMQ_OK);
@@ -45,7 +65,7 @@ START_TEST(without_a_cap_the_best_table_of_this_machine_is_used) {
 END_TEST
 
 START_TEST(every_level_has_a_complete_table) {
-    for (int level = CPU_REF; level <= CPU_AVX512VNNI; level++) {
+    for (int level = CPU_REF; level < CPU_LEVELS; level++) {
         const struct llmq_kernels *t = kernels_for_level((enum cpu_level)level);
         ck_assert(t && t->name && t->softmax_row);
         ck_assert(t->logsumexp_row && t->silu_mul && t->rmsnorm_row && t->qmat_dot);
@@ -61,6 +81,7 @@ int main(void) {
     Suite *suite = suite_create("kernels_select");
     TCase *tc = tcase_create("select");
     tcase_add_test(tc, an_unknown_level_is_an_error_and_leaves_plain_c);
+    tcase_add_test(tc, a_level_of_another_architecture_is_refused_and_named_as_such);
     tcase_add_test(tc, the_environment_caps_the_level);
     tcase_add_test(tc, the_choice_is_made_once);
     tcase_add_test(tc, without_a_cap_the_best_table_of_this_machine_is_used);

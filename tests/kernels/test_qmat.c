@@ -17,7 +17,7 @@
 
 enum { M_MAX = 100, N_MAX = 100 };
 
-static const struct llmq_kernels *tables[LEVELS_MAX];
+static const struct llmq_kernels *tables[CPU_LEVELS];
 static int table_count;
 
 /* The first m activations times q, which holds the first n rows of the problem's matrix. */

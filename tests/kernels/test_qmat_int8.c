@@ -3,6 +3,7 @@
  * itself is held against double precision, within the bound that rounding the activations implies.
  */
 #include <check.h>
+#include <float.h>
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 
 enum { M_MAX = 17, N_MAX = 67 };
 
-static const struct llmq_kernels *tables[LEVELS_MAX];
+static const struct llmq_kernels *tables[CPU_LEVELS];
 static int table_count;
 
 /* Data beyond what kernel_check.h fills in. */
@@ -201,37 +202,103 @@ START_TEST(whole_steps_give_the_exact_product) {
 }
 END_TEST
 
-/* Codes, scales and sums of one row, between guards, from every table. */
+/* Rows of activations that rounding could get wrong. */
+enum rounded_row { WIDE, TIES, SMALLEST, LARGEST, NOT_FINITE, ROW_COUNT };
+enum { ROW_GROUP = 40, ROW_COLUMNS = 10 * ROW_GROUP };
+
+static void fill_row(enum rounded_row kind, uint64_t *state, float *x) {
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    fill_floats(FILL_WIDE, 1, state, x, ROW_COLUMNS);
+    for (int i = 0; i < ROW_COLUMNS; i++) {
+        const int group = i / ROW_GROUP, at = i % ROW_GROUP;
+        if (kind == TIES) /* the step is 1 */
+            x[i] = at == 7 * group % 8 ? 127 : (float)(int)(random_next(state) % 253) - 126.5F;
+        if (kind == SMALLEST) /* just above and below what survives */
+            x[i] = copysignf(group % 2 ? QMAT_INT8_MIN : nextafterf(QMAT_INT8_MIN, 0), x[i]);
+        if (kind == LARGEST)
+            x[i] = copysignf(FLT_MAX, x[i]);
+        if (kind == NOT_FINITE && group % 2 && at == group * 4 + group % 3)
+            x[i] = bad[group / 2 % 4];
+    }
+}
+
+/* Codes, scales and sums of one row, between guards. */
+struct rounded {
+    struct guarded array[3];
+};
+
+static struct rounded round_row(const struct llmq_kernels *table, const struct qmat_shape *shape,
+                                const float *x, int64_t stride) {
+    const int64_t words = (shape->columns / 4 - 1) * stride + 1;
+    const int64_t params = (shape->segment_count - 1) * stride + 1;
+    struct rounded r;
+    for (int i = 0; i < 3; i++)
+        r.array[i] = guarded_create(i ? params : words, i + 1);
+    table->qmat_quantize(shape, x, stride, (int8_t *)(void *)r.array[0].data, r.array[1].data,
+                         (int32_t *)(void *)r.array[2].data);
+    return r;
+}
+
+static void rounded_free(struct rounded *r) {
+    for (int i = 0; i < 3; i++)
+        guarded_free(&r->array[i]);
+}
+
+static void check_rounded(const llmq_qmat *q, const float *x, int kind, int64_t stride) {
+    struct rounded want = round_row(tables[0], &q->shape, x, stride);
+    for (int t = 1; t < table_count; t++) {
+        struct rounded got = round_row(tables[t], &q->shape, x, stride);
+        for (int i = 0; i < 3; i++)
+            ck_assert_msg(guarded_intact(&got.array[i]) &&
+                              memcmp(got.array[i].data, want.array[i].data,
+                                     (size_t)want.array[i].n * sizeof(float)) == 0,
+                          "%s, %d bits, stride %lld, row %d: array %d", tables[t]->name,
+                          q->shape.width, (long long)stride, kind, i);
+        rounded_free(&got);
+    }
+    rounded_free(&want);
+}
+
+/* A matrix of one row, which says how a row of activations is cut. The caller frees. */
+static llmq_qmat *row_shape(int bits, uint64_t *state) {
+    struct problem_size size = {.bits = bits, .group = ROW_GROUP, .n = 1, .k = ROW_COLUMNS, .m = 1};
+    struct problem p = problem_create(size, FILL_RANDOM, state);
+    llmq_qmat *q = NULL;
+    ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
+    problem_free(&p);
+    return q;
+}
+
 START_TEST(quantized_activations_are_the_same_from_every_table) {
     static const int64_t strides[] = {1, 3, 12};
     uint64_t state = check_seed();
-    for (int bits = 4; bits <= 8; bits += 4)
-        for (int i = 0; i < 3; i++) {
-            struct problem_size size = {.bits = bits, .group = 40, .n = 1, .k = 400, .m = 1};
-            struct problem p = problem_create(size, FILL_WIDE, &state);
-            llmq_qmat *q = NULL;
-            ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
-            const int64_t stride = strides[i], words = (q->shape.columns / 4 - 1) * stride + 1;
-            const int64_t params = (q->shape.segment_count - 1) * stride + 1;
-            struct guarded out[LEVELS_MAX][3];
-            for (int t = 0; t < table_count; t++) {
-                for (int j = 0; j < 3; j++)
-                    out[t][j] = guarded_create(j ? params : words, j + 1);
-                tables[t]->qmat_quantize(&q->shape, p.x, stride, (int8_t *)(void *)out[t][0].data,
-                                         out[t][1].data, (int32_t *)(void *)out[t][2].data);
-                for (int j = 0; j < 3; j++)
-                    ck_assert_msg(guarded_intact(&out[t][j]) &&
-                                      memcmp(out[t][j].data, out[0][j].data,
-                                             (size_t)out[0][j].n * sizeof(float)) == 0,
-                                  "%s, %d bits, stride %lld: array %d", tables[t]->name, bits,
-                                  (long long)stride, j);
-            }
-            for (int t = 0; t < table_count; t++)
-                for (int j = 0; j < 3; j++)
-                    guarded_free(&out[t][j]);
-            llmq_qmat_free(&q);
-            problem_free(&p);
+    float x[ROW_COLUMNS];
+    for (int bits = 4; bits <= 8; bits += 4) {
+        llmq_qmat *q = row_shape(bits, &state);
+        for (int kind = 0; kind < ROW_COUNT; kind++) {
+            fill_row((enum rounded_row)kind, &state, x);
+            for (int i = 0; i < 3; i++)
+                check_rounded(q, x, kind, strides[i]);
         }
+        llmq_qmat_free(&q);
+    }
+}
+END_TEST
+
+START_TEST(ties_go_to_the_even_code) {
+    uint64_t state = check_seed();
+    float x[ROW_COLUMNS];
+    llmq_qmat *q = row_shape(8, &state);
+    fill_row(TIES, &state, x);
+    for (int t = 0; t < table_count; t++) {
+        struct rounded r = round_row(tables[t], &q->shape, x, 1);
+        const int8_t *codes = (const int8_t *)(void *)r.array[0].data;
+        for (int i = 0; i < ROW_COLUMNS; i++)
+            ck_assert_msg(codes[i] == (x[i] == 127 ? 127 : 2 * lrintf(x[i] / 2)), "%s: %g -> %d",
+                          tables[t]->name, (double)x[i], codes[i]);
+        rounded_free(&r);
+    }
+    llmq_qmat_free(&q);
 }
 END_TEST
 
@@ -313,6 +380,7 @@ int main(void) {
     tcase_add_test(tc, a_batch_over_many_tiles_gives_the_bits_of_plain_c);
     tcase_add_test(tc, whole_steps_give_the_exact_product);
     tcase_add_test(tc, quantized_activations_are_the_same_from_every_table);
+    tcase_add_test(tc, ties_go_to_the_even_code);
     tcase_add_test(tc, what_is_not_finite_makes_its_row_nan_and_no_other);
     tcase_add_test(tc, threads_do_not_show_in_the_result);
     tcase_add_test(tc, the_call_says_what_becomes_of_the_activations);
