@@ -185,31 +185,46 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
     return LLMQ_OK;
 }
 
+/* Read the chunk at byte `at` into its place in dst; `buffer` holds CONVERT_CHUNK bytes. */
+static enum llmq_status read_chunk(const struct st_set *set, const struct st_tensor *t, uint64_t at,
+                                   void *buffer, float *dst, llmq_error *err) {
+    const size_t width = dtype_bits(t->dtype) / 8;
+    const uint64_t left = t->nbytes - at;
+    const size_t bytes = left < CONVERT_CHUNK ? (size_t)left : CONVERT_CHUNK;
+    float *to = dst + at / width;
+    if (t->dtype == DTYPE_F32)
+        return st_read(set, t, at, bytes, to, err);
+    enum llmq_status status = st_read(set, t, at, bytes, buffer, err);
+    if (status == LLMQ_OK)
+        dtype_to_f32(t->dtype, buffer, bytes / width, to);
+    return status;
+}
+
+/* Threads take chunks in turn: while one waits for the disk, others convert. */
 enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t, float *dst,
                              llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    void *chunk = NULL;
     if (!dtype_is_float(t->dtype))
-        LLMQ_TRY(error_set(err, LLMQ_E_UNSUPPORTED,
-                           "%s: tensor '%.200s': expected F16, BF16, F32 or F64, found %s",
-                           set->files[t->shard].path, t->name, dtype_name(t->dtype)));
-    if (t->dtype == DTYPE_F32) {
-        LLMQ_TRY(st_read(set, t, 0, (size_t)t->nbytes, dst, err));
-        goto cleanup;
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "%s: tensor '%.200s': expected F16, BF16, F32 or F64, found %s",
+                         set->files[t->shard].path, t->name, dtype_name(t->dtype));
+    const uint64_t chunks = (t->nbytes + CONVERT_CHUNK - 1) / CONVERT_CHUNK;
+#pragma omp parallel default(none) shared(set, t, dst, err, status, chunks) if (chunks > 1)
+    {
+        void *buffer = malloc(CONVERT_CHUNK);
+        llmq_error mine = {0};
+        enum llmq_status first = buffer ? LLMQ_OK : error_memory(&mine, "converting a tensor");
+#pragma omp for schedule(dynamic)
+        for (uint64_t i = 0; i < chunks; i++)
+            if (first == LLMQ_OK)
+                first = read_chunk(set, t, i * CONVERT_CHUNK, buffer, dst, &mine);
+#pragma omp critical(st_read_f32_failed)
+        if (first != LLMQ_OK && status == LLMQ_OK) {
+            status = first;
+            if (err)
+                *err = mine;
+        }
+        free(buffer);
     }
-    const size_t width = dtype_bits(t->dtype) / 8;
-    chunk = malloc(t->nbytes < CONVERT_CHUNK ? (size_t)t->nbytes + 1 : CONVERT_CHUNK);
-    if (!chunk)
-        LLMQ_TRY(error_memory(err, "converting a tensor"));
-    for (uint64_t done = 0; done < t->nbytes;) {
-        const uint64_t left = t->nbytes - done;
-        const size_t bytes = left < CONVERT_CHUNK ? (size_t)left : CONVERT_CHUNK;
-        LLMQ_TRY(st_read(set, t, done, bytes, chunk, err));
-        dtype_to_f32(t->dtype, chunk, bytes / width, dst + done / width);
-        done += bytes;
-    }
-
-cleanup:
-    free(chunk);
     return status;
 }

@@ -149,25 +149,19 @@ char *arena_strdup(struct arena *a, const char *text, llmq_error *err) {
 }
 
 void arena_reset(struct arena *a) {
-    /* Blocks have the same shape: one chunk of the size used makes the next block allocation-free.
-     * Chunks that together served this block are replaced by the largest alone; it grows again. */
-    struct chunk *largest = NULL;
-    for (struct chunk *c = a->chunks, *next; c; c = next) {
-        next = c->next;
-        if (!largest || c->capacity > largest->capacity) {
-            if (largest)
-                chunk_free(largest);
-            largest = c;
-        } else {
-            chunk_free(c);
-        }
+    /* Blocks have the same shape: chunks that together served this one are replaced by a single
+     * one of their size, which the next blocks find ready. Without memory for it, it grows again.
+     */
+    struct chunk *c = a->chunks;
+    if (c && c->next) {
+        free_chunks(c);
+        c = chunk_create(a->used);
     }
-    if (largest) {
-        largest->next = NULL;
-        largest->used = 0;
-        ASAN_POISON_MEMORY_REGION(chunk_data(largest), largest->capacity);
+    if (c) {
+        c->used = 0;
+        ASAN_POISON_MEMORY_REGION(chunk_data(c), c->capacity);
     }
-    a->chunks = largest;
+    a->chunks = c;
     a->used = 0;
 }
 

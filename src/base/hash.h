@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define HASH_INIT UINT64_C(0xcbf29ce484222325)
 
@@ -12,6 +13,20 @@ static inline uint64_t hash_bytes(uint64_t hash, const void *data, size_t len) {
     for (size_t i = 0; i < len; i++)
         hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
     return hash;
+}
+
+/* For large arrays: the same step over eight bytes at a time, as many times as fast. Each step is a
+ * bijection, so that a single change never goes unnoticed. An array must be hashed in one call:
+ * in parts, the tails would be taken by bytes. */
+static inline uint64_t hash_array(uint64_t hash, const void *data, size_t len) {
+    const unsigned char *p = data;
+    const size_t words = len / sizeof(uint64_t);
+    for (size_t i = 0; i < words; i++, p += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, p, sizeof word);
+        hash = (hash ^ word) * UINT64_C(0x100000001b3);
+    }
+    return hash_bytes(hash, p, len % sizeof(uint64_t));
 }
 
 #endif

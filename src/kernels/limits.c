@@ -1,30 +1,26 @@
 /* See limits.h. */
-#define _DEFAULT_SOURCE /* madvise and MADV_HUGEPAGE are not in POSIX */
-
 #include "kernels/limits.h"
 
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "kernels/kernels.h"
 
 enum {
     MEMORY_BYTES = 256 << 20,
-    SLICES = 16, /* of the memory, read in turn: one is half a millisecond or so */
-    HUGE_PAGE = 2 << 20,
+    SLICES = 16,     /* of the memory, read in turn: one is half a millisecond or so */
     ROUNDS = 400000, /* of arithmetic: about a millisecond */
     LINE = 512,      /* what peak_read takes at a time */
 };
 
 enum llmq_status limits_memory_create(struct limits_memory *m, llmq_error *err) {
     *m = (struct limits_memory){.size = MEMORY_BYTES};
-    m->bytes = aligned_alloc(HUGE_PAGE, m->size);
+    m->bytes = huge_malloc(m->size); /* as weights are */
     if (!m->bytes)
         return error_memory(err, "the memory to read");
-    (void)madvise(m->bytes, m->size, MADV_HUGEPAGE); /* a wish, as for weights */
     memset(m->bytes, 1, m->size);
     return LLMQ_OK;
 }

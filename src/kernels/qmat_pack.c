@@ -1,19 +1,13 @@
 /* Building the packed form of a quantized matrix (qmat.h): check, cut the columns, pack the codes.
  */
-#define _DEFAULT_SOURCE /* madvise and MADV_HUGEPAGE are not in POSIX */
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "kernels/qmat.h"
-
-/* Weights are streamed: on huge pages the hardware prefetcher runs on where 4 KiB pages stop it,
- * and most misses of the address cache are gone. */
-#define HUGE_PAGE ((size_t)2 << 20)
 
 /* Groups of one description, column by column. */
 struct grouping {
@@ -134,18 +128,10 @@ static enum llmq_status shape_init(const struct grouping *g, struct llmq_qmat *q
 
 /* --- panels ----------------------------------------------------------------------------------- */
 
-/* count * size bytes, aligned to a cache line or, when large, to a huge page. */
+/* count * size bytes. */
 static void *panel_alloc(size_t count, size_t size, size_t *total) {
-    size_t bytes = 0, padded = 0;
-    if (!checked_mul_size(count, size, &bytes))
-        return NULL;
-    size_t unit = bytes < HUGE_PAGE ? 64 : HUGE_PAGE;
-    if (!checked_add_size(bytes, unit - 1, &padded))
-        return NULL;
-    padded -= padded % unit;
-    void *p = aligned_alloc(unit, padded);
-    if (p && unit == HUGE_PAGE)
-        (void)madvise(p, padded, MADV_HUGEPAGE); /* a wish: without it only speed is lost */
+    size_t bytes = 0;
+    void *p = checked_mul_size(count, size, &bytes) ? huge_malloc(bytes) : NULL;
     if (p)
         *total += bytes;
     return p;

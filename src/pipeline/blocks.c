@@ -210,6 +210,27 @@ static enum llmq_status load_original(struct run *run, int64_t index, struct blo
     return model_load_block(&run->model, index, LOAD_PLAIN, run->weights, original, err);
 }
 
+/* Without calibration: one linear after the other, each in the memory of the one before. */
+static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    log_progress(run->ctx, index * STAGE_COUNT, run->model.config.blocks * STAGE_COUNT,
+                 "block %" PRId64 "/%" PRId64, index + 1, run->model.config.blocks);
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        const struct plan_module *module = plan_module_of(&run->plan, index, role);
+        struct linear l = {.n = module->shape.n, .k = module->shape.k};
+        l.w = arena_alloc(run->weights, (size_t)l.n * (size_t)l.k, sizeof *l.w, err);
+        if (!l.w)
+            return LLMQ_E_MEMORY;
+        LLMQ_TRY(interrupt_check(run->ctx, err));
+        LLMQ_TRY(model_load_weight(&run->model, index, role, l.w, err));
+        tally_read(&run->tally, TALLY_READ, 0);
+        LLMQ_TRY(quantize_linear(run, module, &l, NULL, err));
+        arena_reset(run->weights);
+    }
+cleanup:
+    return status;
+}
+
 static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_error *err) {
     struct block block = {0}, original = {0};
     int64_t blocks = run->model.config.blocks;
@@ -217,23 +238,19 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     LLMQ_TRY(model_load_block(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
     LLMQ_TRY(load_original(run, index, &original, err));
     tally_read(&run->tally, TALLY_READ, 0);
-    if (run->calib)
-        calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
+    calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
     if (plan_folds(run->options)) {
         LLMQ_TRY(block_fold_make(run, &block, &run->fold, err));
         LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
-    for (enum block_stage stage = 0; run->calib && stage < STAGE_COUNT; stage++) {
+    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++) {
         log_progress(run->ctx, index * STAGE_COUNT + (int64_t)stage, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, index + 1, blocks);
         LLMQ_TRY(quantize_stage(run, &block, stage, err));
     }
-    for (enum linear_role role = 0; !run->calib && role < LINEAR_COUNT; role++)
-        LLMQ_TRY(quantize_linear(run, plan_module_of(&run->plan, index, role), &block.linears[role],
-                                 NULL, err));
     bool last = index + 1 == blocks;
-    if (run->calib && !last) /* nothing is calibrated on the last block's output */
+    if (!last) /* nothing is calibrated on the last block's output */
         LLMQ_TRY(calib_end_block(run->calib, err));
 cleanup:
     block_release(&block);
@@ -301,7 +318,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
     for (int64_t i = run->blocks.done; i < blocks; i++) {
         size_t before = run->report->module_count;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        LLMQ_TRY(quantize_block(run, i, err));
+        LLMQ_TRY(run->calib ? quantize_block(run, i, err) : round_block(run, i, err));
         LLMQ_TRY(st_writer_sync(run->writer, err));
         LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before, &run->blocks, err));
         tally_read(&run->tally, TALLY_WRITE, 0);

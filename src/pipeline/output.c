@@ -328,9 +328,9 @@ cleanup:
 
 uint64_t output_hash(const struct qlinear *q) {
     size_t params = (size_t)(q->n * q->groups);
-    uint64_t hash = hash_bytes(HASH_INIT, q->codes, (size_t)(q->n * q->k));
-    hash = hash_bytes(hash, q->scales, params * sizeof *q->scales);
-    return hash_bytes(hash, q->zeros, params);
+    uint64_t hash = hash_array(HASH_INIT, q->codes, (size_t)(q->n * q->k));
+    hash = hash_array(hash, q->scales, params * sizeof *q->scales);
+    return hash_array(hash, q->zeros, params);
 }
 
 enum llmq_status output_verify_module(const struct model *stored, const struct plan_module *module,
@@ -347,6 +347,28 @@ cleanup:
     return status;
 }
 
+/* Every module, some at a time: what takes long, hashing and taking codes apart, is serial. */
+static enum llmq_status verify_modules(const struct model *stored, const struct plan *plan,
+                                       const struct journal_blocks *blocks, const llmq_context *ctx,
+                                       llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+#pragma omp parallel for schedule(dynamic) default(none)                                           \
+    shared(stored, plan, blocks, ctx, err, status)
+    for (int64_t i = 0; i < plan->module_count; i++) {
+        llmq_error mine = {0};
+        enum llmq_status found = interrupt_check(ctx, &mine);
+        if (found == LLMQ_OK)
+            found = output_verify_module(stored, &plan->modules[i], blocks->hashes[i], &mine);
+#pragma omp critical(output_verify_failed)
+        if (found != LLMQ_OK && status == LLMQ_OK) {
+            status = found;
+            if (err)
+                *err = mine;
+        }
+    }
+    return status;
+}
+
 enum llmq_status output_verify(const struct output *out, const struct plan *plan,
                                const struct journal_blocks *blocks, const llmq_context *ctx,
                                llmq_error *err) {
@@ -354,10 +376,7 @@ enum llmq_status output_verify(const struct output *out, const struct plan *plan
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(verify_written(out->partial_dir, err));
     LLMQ_TRY(model_open(out->partial_dir, &m, err));
-    for (int64_t i = 0; i < plan->module_count; i++) {
-        LLMQ_TRY(interrupt_check(ctx, err));
-        LLMQ_TRY(output_verify_module(&m, &plan->modules[i], blocks->hashes[i], err));
-    }
+    LLMQ_TRY(verify_modules(&m, plan, blocks, ctx, err));
     for (int64_t b = 0; plan->folded_count > 0 && b < blocks->count; b++)
         LLMQ_TRY(block_fold_verify(&m, b, blocks->folded[b], err));
 cleanup:

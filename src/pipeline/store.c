@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "base/log.h"
 #include "graph/model.h"
 
@@ -20,7 +21,7 @@ enum llmq_status store_module(const struct layout *layout, const struct plan_mod
     for (int i = 0; i < count; i++) {
         uint64_t elements = tensors[i].shape[0] * (tensors[i].rank > 1 ? tensors[i].shape[1] : 1);
         bool whole = dtype_bytes(tensors[i].dtype, elements, &sizes[i]);
-        data[i] = whole ? malloc(sizes[i]) : NULL;
+        data[i] = whole ? huge_malloc(sizes[i]) : NULL;
         if (!data[i]) {
             status = error_memory(err, module->name);
             goto cleanup;
@@ -73,7 +74,7 @@ static enum llmq_status copy_tensor(const struct st_set *from, const struct st_t
 enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
                             struct st_writer *writer, const llmq_context *ctx, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    void *buffer = malloc(COPY_BYTES);
+    void *buffer = huge_malloc(COPY_BYTES);
     if (!buffer)
         return error_memory(err, "a copy buffer");
     for (size_t i = 0; status == LLMQ_OK && i < plan->kept_count; i++) {

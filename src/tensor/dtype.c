@@ -98,16 +98,17 @@ uint16_t f32_to_bf16(float f) {
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+/* Without a branch, for loops that become vector instructions. Exponent and fraction in float32's
+ * places read as 2^-112 times the value, subnormal or not, so that one exact product is left; an
+ * exponent of ones stays one of ones, for infinity and NaN. */
+static inline float widen_f16(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, special = (h & 0x7c00u) == 0x7c00u;
+    float magnitude = float_from_bits((uint32_t)(h & 0x7fffu) << 13) * 0x1p112f;
+    return float_from_bits(bits_of_float(magnitude) | sign | special * 0x7f800000u);
+}
+
 float f16_to_f32(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
-    uint32_t exponent = h >> 10 & 0x1fu, fraction = h & 0x3ffu;
-    if (exponent == 31) /* infinity or NaN */
-        return float_from_bits(sign | 0x7f800000u | fraction << 13);
-    if (exponent == 0) { /* zero or subnormal: fraction * 2^-24 is exact in float32 */
-        float magnitude = (float)fraction * 0x1p-24f;
-        return sign ? -magnitude : magnitude;
-    }
-    return float_from_bits(sign | (exponent + 112u) << 23 | fraction << 13);
+    return widen_f16(h);
 }
 
 uint16_t f32_to_f16(float f) {
@@ -144,7 +145,7 @@ void dtype_to_f32(enum dtype t, const void *src, size_t count, float *dst) {
             dst[i] = bf16_to_f32(load_u16(bytes + 2 * i));
     } else if (t == DTYPE_F16) {
         for (size_t i = 0; i < count; i++)
-            dst[i] = f16_to_f32(load_u16(bytes + 2 * i));
+            dst[i] = widen_f16(load_u16(bytes + 2 * i));
     } else {
         for (size_t i = 0; i < count; i++) {
             double d;

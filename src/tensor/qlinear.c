@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/hugemem.h"
 
 enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group, struct qlinear *q,
                                llmq_error *err) {
@@ -21,7 +22,7 @@ enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group, st
         !checked_mul_size(params, sizeof *q->scales, &scale_bytes))
         return error_set(err, LLMQ_E_MEMORY, "[%lld, %lld] does not fit the address space",
                          (long long)n, (long long)k);
-    q->codes = malloc(codes);
+    q->codes = huge_malloc(codes);
     q->scales = malloc(scale_bytes);
     q->zeros = malloc(params);
     if (!q->codes || !q->scales || !q->zeros) {

@@ -9,6 +9,8 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/hash.h"
+#include "base/hugemem.h"
 #include "base/strbuf.h"
 #include "base/tally.h"
 #include "support.h"
@@ -95,6 +97,53 @@ START_TEST(arena_aligns_counts_and_reuses) {
     arena_free(&a);
     ck_assert_ptr_null(a);
     arena_free(&a);
+}
+END_TEST
+
+START_TEST(arena_serves_the_next_block_from_one_chunk) {
+    enum { PARTS = 3, BYTES = 3 << 20 };
+    llmq_error err = {0};
+    struct arena *a = NULL;
+    char *parts[PARTS];
+    ck_assert_ok(arena_create("test", &a, &err), &err);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < PARTS; i++) {
+            parts[i] = arena_alloc(a, BYTES, 1, &err);
+            ck_assert_ptr_nonnull(parts[i]);
+            memset(parts[i], i, BYTES);
+        }
+        for (int i = 1; round > 0 && i < PARTS; i++)
+            ck_assert(parts[i] > parts[i - 1] && parts[i] - parts[i - 1] < BYTES + (1 << 16));
+        arena_reset(a);
+    }
+    arena_free(&a);
+}
+END_TEST
+
+START_TEST(huge_memory_is_aligned_and_all_there) {
+    const size_t sizes[] = {0, 1, 4096, (2 << 20) - 1, (2 << 20) + 1, 5 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        unsigned char *p = huge_malloc(sizes[i]);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % 64, 0);
+        memset(p, 1, sizes[i]);
+        free(p);
+    }
+    ck_assert_ptr_null(huge_malloc(SIZE_MAX));
+}
+END_TEST
+
+START_TEST(hashes_of_arrays_see_every_byte) {
+    unsigned char data[37] = {0};
+    for (size_t len = 0; len <= sizeof data; len++) {
+        const uint64_t before = hash_array(HASH_INIT, data, len);
+        ck_assert_uint_eq(before, hash_array(HASH_INIT, data, len));
+        for (size_t i = 0; i < len; i++) {
+            data[i] = 0x80;
+            ck_assert_uint_ne(before, hash_array(HASH_INIT, data, len));
+            data[i] = 0;
+        }
+    }
 }
 END_TEST
 
@@ -264,6 +313,9 @@ int main(void) {
     tcase_add_test(plain, errno_decides_the_code);
     tcase_add_test(plain, exit_codes_are_the_contract);
     tcase_add_test(plain, arena_aligns_counts_and_reuses);
+    tcase_add_test(plain, arena_serves_the_next_block_from_one_chunk);
+    tcase_add_test(plain, huge_memory_is_aligned_and_all_there);
+    tcase_add_test(plain, hashes_of_arrays_see_every_byte);
     tcase_add_test(plain, arena_refuses_sizes_that_overflow);
     tcase_add_test(plain, strbuf_grows);
     tcase_add_test(plain, paths_join);
