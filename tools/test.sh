@@ -6,8 +6,8 @@
 #        documentation agrees with the program
 #     3  gcc with ASan and UBSan: every suite
 #     4  clang, warnings as errors: builds
-#     5  gcc for aarch64, warnings as errors: the program, and the suites of the kernels under an
-#        emulator (from x86-64 only)
+#     5  gcc for aarch64, warnings as errors: the program, and the suites that its kernels show in,
+#        under an emulator (from x86-64 only)
 #
 # Each step runs even when an earlier one failed. The last line is "N passed, N failed": checks of
 # all suites, a step that is not a suite counting as one. Exits with 1 when anything failed.
@@ -108,8 +108,8 @@ lower_levels() {
     fi
 }
 
-# The suites that check kernels against plain C, built for aarch64.
-aarch64_suites='kernels kernels_select qmat qmat_int8'
+# Kernels against plain C, and whole forward passes with them.
+aarch64_suites='kernels kernels_select qmat qmat_int8 golden'
 
 aarch64_possible() {
     [ "$(uname -m)" = x86_64 ] || {

@@ -85,7 +85,7 @@ static void golden_close(struct golden *g) {
     corpus_free(&g->corpus);
 }
 
-/* Largest |x - expected tensor|. */
+/* Largest |x - expected tensor|, NaN where one of them is. */
 static double deviation(const struct golden *g, const char *name, const float *x) {
     llmq_error err = {0};
     const struct st_tensor *t = st_find(g->expected, name);
@@ -94,8 +94,10 @@ static double deviation(const struct golden *g, const char *name, const float *x
     float *expected = malloc(count * sizeof *expected);
     ck_assert_ok(st_read_f32(g->expected, t, expected, &err), &err);
     double worst = 0;
-    for (size_t i = 0; i < count; i++)
-        worst = fmax(worst, fabs((double)x[i] - (double)expected[i]));
+    for (size_t i = 0; i < count; i++) {
+        const double off = fabs((double)x[i] - (double)expected[i]);
+        worst = off > worst || isnan(off) ? off : worst;
+    }
     free(expected);
     return worst;
 }
