@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-static const char *const level_names[] = {"ref", "avx2", "avx512", "avx512vnni"};
+static const char *const level_names[] = {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16"};
 
 static enum cpu_level detect(void) {
 #if defined(__x86_64__)
@@ -22,7 +22,9 @@ static enum cpu_level detect(void) {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return CPU_AVX2;
-    return __builtin_cpu_supports("avx512vnni") ? CPU_AVX512VNNI : CPU_AVX512;
+    if (!__builtin_cpu_supports("avx512vnni"))
+        return CPU_AVX512;
+    return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512BF16 : CPU_AVX512VNNI;
 #else
     return CPU_REF;
 #endif
@@ -34,7 +36,7 @@ enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err) {
     *level = best;
     if (!cap || !*cap)
         return LLMQ_OK;
-    for (enum cpu_level l = CPU_REF; l <= CPU_AVX512VNNI; l++) {
+    for (enum cpu_level l = CPU_REF; l <= CPU_AVX512BF16; l++) {
         if (strcmp(cap, level_names[l]) != 0)
             continue;
         if (l > best)
@@ -44,7 +46,7 @@ enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err) {
         return LLMQ_OK;
     }
     error_set(err, LLMQ_E_USAGE, "LLMQ_CPU=%s: unknown CPU level", cap);
-    error_hint(err, "use ref, avx2, avx512 or avx512vnni");
+    error_hint(err, "use ref, avx2, avx512, avx512vnni or avx512bf16");
     return LLMQ_E_USAGE;
 }
 

@@ -18,7 +18,7 @@ struct variable {
 static const struct variable environment[] = {
     {"LLMQ_MODELS", "folder in which model names are looked up first"},
     {"HF_HUB_CACHE, HF_HOME", "where the Hugging Face cache is, instead of ~/.cache/huggingface"},
-    {"LLMQ_CPU", "highest instruction set to use: ref, avx2, avx512 or avx512vnni"},
+    {"LLMQ_CPU", "highest instruction set to use: ref, avx2, avx512, avx512vnni or avx512bf16"},
     {"NO_COLOR", "when not empty, messages have no colours"},
 };
 

@@ -8,7 +8,7 @@
 
 #include "kernels/kernels.h"
 
-enum { LEVELS_MAX = 4 };
+enum { LEVELS_MAX = 5 };
 
 /* The distinct tables of this machine, plain C first, whatever LLMQ_CPU says. Returns how many. */
 int check_tables(const struct llmq_kernels *tables[LEVELS_MAX]);
