@@ -27,7 +27,7 @@ static float *random_matrix(int64_t count) {
     return x;
 }
 
-/* Operations a second of one product of `depth` in a row. */
+/* Operations a second of products repeated for a fifth of a second or more. */
 static double product(int64_t n, int64_t k, const float *x, const float *w, float *y,
                       void *scratch) {
     const int64_t repeats = 1 + 100000000000 / (2 * M * n * k);
