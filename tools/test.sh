@@ -97,7 +97,9 @@ suites() {
 
 # Levels of LLMQ_CPU below the one this machine runs at; each has a meson test setup.
 lower_levels() {
-    if grep -qw avx512_vnni /proc/cpuinfo; then
+    if grep -qw avx512_bf16 /proc/cpuinfo; then
+        echo ref avx2 avx512 avx512vnni
+    elif grep -qw avx512_vnni /proc/cpuinfo; then
         echo ref avx2 avx512
     elif grep -qw avx512bw /proc/cpuinfo; then
         echo ref avx2

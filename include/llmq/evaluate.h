@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "llmq/matmul.h"
@@ -28,6 +29,7 @@ typedef struct llmq_eval_options {
     enum llmq_convention convention;
     enum llmq_activations activations; /* INT8: to measure what rounding activations costs; the
                                           model must be quantized */
+    enum llmq_compute compute; /* BF16: for a model that is not quantized, or with `dequantize` */
     bool dequantize; /* expand packed weights to float32 instead of using the packed product:
                         slower, for checking the packed kernels; EXACT activations only */
 } llmq_eval_options;
@@ -43,12 +45,14 @@ typedef struct llmq_eval_result {
     int64_t ctx; /* longest window */
     enum llmq_convention convention;
     enum llmq_activations activations;
+    enum llmq_compute compute;
     double seconds;
     uint64_t peak_rss_bytes;
 } llmq_eval_result;
 
 /* Layer-major: every weight is read once, one block is in memory at a time. LLMQ_E_USAGE for INT8
- * activations with a model that is not quantized, or with `dequantize`. */
+ * activations with a model that is not quantized, or with `dequantize`; for BF16 with packed
+ * weights. LLMQ_E_UNSUPPORTED for BF16 where the CPU lacks it. */
 LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                                           llmq_eval_result *result, llmq_error *err);
 
@@ -68,6 +72,8 @@ typedef struct llmq_compare_options {
     enum llmq_convention convention;
     enum llmq_activations activations; /* of the model, which must be quantized for INT8; the
                                           reference is always EXACT */
+    enum llmq_compute compute; /* of the model, which must not be quantized for BF16; the reference
+                                  is always F32 */
 } llmq_compare_options;
 
 void llmq_compare_options_init(llmq_compare_options *options);
@@ -96,6 +102,7 @@ typedef struct llmq_compare_result {
     int64_t ctx; /* longest window */
     enum llmq_convention convention;
     enum llmq_activations activations;
+    enum llmq_compute compute;
     llmq_divergent_token worst[LLMQ_COMPARE_WORST]; /* largest KL first */
     size_t worst_count;
     double seconds;
@@ -104,8 +111,9 @@ typedef struct llmq_compare_result {
 
 /* How far a model's predictions are from a reference's on the same text. The models, packed or
  * plain, run one after the other, one block in memory at a time. LLMQ_E_USAGE when their
- * vocabularies differ, when the text needs a tokenizer that the reference does not have, or for
- * INT8 activations with a model that is not quantized. */
+ * vocabularies differ, when the text needs a tokenizer that the reference does not have, for
+ * INT8 activations with a model that is not quantized, or for BF16 with one that is;
+ * LLMQ_E_UNSUPPORTED for BF16 where the CPU lacks it. */
 LLMQ_NODISCARD enum llmq_status llmq_compare(const llmq_compare_options *options,
                                              const llmq_context *ctx, llmq_compare_result *result,
                                              llmq_error *err);

@@ -55,7 +55,8 @@ LLMQ_NODISCARD enum llmq_status llmq_qmat_matmul(const llmq_qmat *q, const float
                                                  enum llmq_activations activations, float *y,
                                                  llmq_error *err);
 
-/* Instruction set the kernels use: "ref", "avx2", "avx512", "avx512vnni", "neon", "neondot". */
+/* Instruction set the kernels use: "ref", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon",
+ * "neondot". */
 const char *llmq_cpu_name(void);
 
 #ifdef __cplusplus

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 
@@ -59,10 +60,11 @@ typedef struct llmq_quantize_options {
     enum llmq_act_order act_order;
     enum llmq_range_search search;
     llmq_correct correct;
-    int descent;   /* passes of coordinate descent over the codes that GPTQ chose */
-    int rounds;    /* of GPTQ and descent again, on the scales found */
-    double damp;   /* lambda / mean(diag H) */
-    uint64_t seed; /* chooses the windows */
+    int descent;               /* passes of coordinate descent over the codes that GPTQ chose */
+    int rounds;                /* of GPTQ and descent again, on the scales found */
+    double damp;               /* lambda / mean(diag H) */
+    uint64_t seed;             /* chooses the windows */
+    enum llmq_compute compute; /* of the forward passes of calibration; solving is float32 always */
     uint64_t
         max_mem; /* bytes; 0: 80 % of what is available. Activations go to a file when they must */
     uint64_t shard_limit; /* bytes of tensor data per file */
@@ -120,6 +122,7 @@ typedef struct llmq_quantize_report {
     size_t folded_count;
     char **dropped; /* stray integer or boolean buffers left out: loaders misread them */
     size_t dropped_count;
+    enum llmq_compute compute;
     int64_t blocks;
     int64_t windows;
     int64_t tokens_used;

@@ -16,14 +16,16 @@
 
 #include "base/error.h"
 
-enum { LEVELS_MAX = 4 };
+enum { LEVELS_MAX = 5 };
 
 static const struct architecture {
     const char *name;
     const char *levels[LEVELS_MAX + 1]; /* as in enum cpu_level there; NULL ends them */
     const char *choice;                 /* the same in words */
 } architectures[] = {
-    {"x86-64", {"ref", "avx2", "avx512", "avx512vnni"}, "ref, avx2, avx512 or avx512vnni"},
+    {"x86-64",
+     {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16"},
+     "ref, avx2, avx512, avx512vnni or avx512bf16"},
     {"aarch64", {"ref", "neon", "neondot"}, "ref, neon or neondot"},
     {"this architecture", {"ref"}, "ref"},
 };
@@ -38,7 +40,9 @@ static enum cpu_level detect(void) {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return CPU_AVX2;
-    return __builtin_cpu_supports("avx512vnni") ? CPU_AVX512VNNI : CPU_AVX512;
+    if (!__builtin_cpu_supports("avx512vnni"))
+        return CPU_AVX512;
+    return __builtin_cpu_supports("avx512bf16") ? CPU_AVX512BF16 : CPU_AVX512VNNI;
 }
 #elif defined(__aarch64__)
 enum { HERE = AARCH64 };

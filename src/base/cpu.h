@@ -14,6 +14,7 @@ enum cpu_level {
     CPU_AVX2,       /* AVX2, FMA, F16C */
     CPU_AVX512,     /* AVX-512 F, BW, DQ, VL */
     CPU_AVX512VNNI, /* AVX-512 VNNI on top */
+    CPU_AVX512BF16, /* AVX-512 BF16 on top */
 #elif defined(__aarch64__)
     CPU_NEON,    /* Advanced SIMD, which every such machine has */
     CPU_NEONDOT, /* dot products of bytes on top */

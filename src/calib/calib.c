@@ -78,7 +78,7 @@ static int64_t longest_window(const struct calib_tokens *t) {
 }
 
 struct calib_memory calib_memory(const struct model_config *c, const struct calib_tokens *tokens,
-                                 bool paired) {
+                                 bool paired, enum llmq_compute compute) {
     uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
     uint64_t k = (uint64_t)widest_stage(c), mid = (uint64_t)forward_mid_width(c);
     uint64_t hidden = (uint64_t)c->hidden, total = (uint64_t)total_tokens(tokens);
@@ -86,7 +86,7 @@ struct calib_memory calib_memory(const struct model_config *c, const struct cali
     uint64_t pair = (k + hidden) * k * moment + rows * (k > hidden ? k : hidden) * sizeof(float);
     return (struct calib_memory){
         .fixed = k * k * moment + streams * rows * hidden * sizeof(float) + (paired ? pair : 0) +
-                 forward_bytes(c, (int64_t)rows, longest_window(tokens)),
+                 forward_bytes(c, (int64_t)rows, longest_window(tokens), compute),
         .activations = streams * total * (hidden + mid) * sizeof(float),
     };
 }
@@ -171,7 +171,8 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->start.file.fd = -1;
     count_batches(c);
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
-    LLMQ_TRY(forward_create(config, c->max_rows, longest_window(tokens), &c->forward, err));
+    LLMQ_TRY(forward_create(config, c->max_rows, longest_window(tokens), options->compute,
+                            &c->forward, err));
     c->forward.tally = options->tally;
     LLMQ_TRY(alloc_moment(c, c->max_width, &c->H, err));
     LLMQ_TRY(create_stream(c, options->spill_dir, &c->quantized, err));
@@ -452,8 +453,13 @@ enum llmq_status calib_probe(struct calib *c, float *in, float *out, llmq_error 
     memmove(in, x, (size_t)(rows * s->x.width) * sizeof *x);
     memmove(out, x, (size_t)(rows * s->x.width) * sizeof *x);
     acts_set_width(&s->mid, s->mid.max_width); /* its rows are not in use: see calib.h */
-    return forward_block(&c->forward, s->block, &b, out, s->normed,
-                         acts_target(&s->mid, 0, s->mid_buf), err);
+    const enum llmq_compute compute = c->forward.compute;
+    c->forward.compute =
+        LLMQ_COMPUTE_F32; /* what is compared differs by less than bfloat16 rounds */
+    status = forward_block(&c->forward, s->block, &b, out, s->normed,
+                           acts_target(&s->mid, 0, s->mid_buf), err);
+    c->forward.compute = compute;
+    return status;
 }
 
 uint64_t calib_start_bytes(const struct model_config *c, const struct calib_tokens *tokens) {

@@ -24,6 +24,7 @@
 
 #include "base/tally.h"
 #include "graph/model.h"
+#include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 
@@ -37,9 +38,10 @@ struct calib_tokens {
 };
 
 struct calib_options {
-    bool paired;           /* run the original model's stream beside the quantized one's */
-    const char *spill_dir; /* keep activations in unlinked files there; NULL: in memory */
-    struct tally *tally;   /* the caller's, to put times down, or NULL */
+    bool paired;               /* run the original model's stream beside the quantized one's */
+    const char *spill_dir;     /* keep activations in unlinked files there; NULL: in memory */
+    enum llmq_compute compute; /* of the forward pass; moments are float32 always */
+    struct tally *tally;       /* the caller's, to put times down, or NULL */
 };
 
 /* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. Release with calib_free. */
@@ -102,8 +104,8 @@ LLMQ_NODISCARD enum llmq_status calib_mark_start(struct calib *c, llmq_error *er
 LLMQ_NODISCARD enum llmq_status calib_rewind(struct calib *c, llmq_error *err);
 
 /* Input and output [calib_probe_rows, hidden] of the block as it is now, on the first batch of the
- * marked stream, in float32. Between calib_mark_start and the first stage or after calib_rewind;
- * nothing changes. */
+ * marked stream, in float32 whatever the options say. Between calib_mark_start and the first stage
+ * or after calib_rewind; nothing changes. */
 LLMQ_NODISCARD enum llmq_status calib_probe(struct calib *c, float *in, float *out,
                                             llmq_error *err);
 int64_t calib_probe_rows(const struct calib *c);
@@ -117,7 +119,8 @@ struct calib_memory {
     uint64_t fixed, activations;
 };
 struct calib_memory calib_memory(const struct model_config *config,
-                                 const struct calib_tokens *tokens, bool paired);
+                                 const struct calib_tokens *tokens, bool paired,
+                                 enum llmq_compute compute);
 
 /* In_features of the linears of a stage. */
 int64_t calib_stage_width(const struct model_config *config, enum block_stage stage);

@@ -15,6 +15,7 @@ struct compare_args {
     int64_t max_tokens;
     int convention;
     int activations;
+    int compute;
     double max_kl; /* below 0: no limit */
 };
 
@@ -70,6 +71,13 @@ static const struct option compare_options[] = {
      .help = "activations in products with the packed weights of the checkpoint to judge: float32, "
              "or rounded to 8 bits",
      .choices = activations_choices},
+    {.name = "compute",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct compare_args, compute),
+     .value = "f32|bf16",
+     .help = "products with the plain weights of the checkpoint to judge: float32, or both factors "
+             "rounded to bfloat16 (on CPUs with AVX512_BF16); the reference is float32 always",
+     .choices = compute_choices},
     {.name = "max-kl",
      .kind = OPTION_REAL,
      .offset = offsetof(struct compare_args, max_kl),
@@ -96,6 +104,7 @@ static void compare_init(void *args) {
     a->max_tokens = defaults.max_tokens;
     a->convention = (int)defaults.convention;
     a->activations = (int)defaults.activations;
+    a->compute = (int)defaults.compute;
     a->max_kl = -1;
 }
 
@@ -120,6 +129,8 @@ static void print_result(const llmq_compare_result *r) {
     printf("  convention  %s\n", r->convention == LLMQ_CONVENTION_GPTQ ? "gptq" : "llamacpp");
     if (r->activations == LLMQ_ACTIVATIONS_INT8)
         printf("  activations int8\n");
+    if (r->compute == LLMQ_COMPUTE_BF16)
+        printf("  compute     bf16\n");
     printf("  tokens      %lld in %lld windows of up to %lld\n", (long long)r->tokens,
            (long long)r->windows, (long long)r->ctx);
     printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),
@@ -147,6 +158,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     options.max_tokens = a->max_tokens;
     options.convention = (enum llmq_convention)a->convention;
     options.activations = (enum llmq_activations)a->activations;
+    options.compute = (enum llmq_compute)a->compute;
 
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);

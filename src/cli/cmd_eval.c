@@ -14,6 +14,7 @@ struct eval_args {
     int64_t max_tokens;
     int convention;
     int activations;
+    int compute;
     bool dequantize;
     double max_ppl;
 };
@@ -63,6 +64,13 @@ static const struct option eval_options[] = {
      .help = "activations in products with packed weights: float32, or rounded to 8 bits, as fast "
              "inference has them",
      .choices = activations_choices},
+    {.name = "compute",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct eval_args, compute),
+     .value = "f32|bf16",
+     .help = "products with plain weights: float32, or both factors rounded to bfloat16, faster on "
+             "CPUs with AVX512_BF16; for a checkpoint that is not quantized, or with --dequantize",
+     .choices = compute_choices},
     {.name = "dequantize",
      .kind = OPTION_ON,
      .offset = offsetof(struct eval_args, dequantize),
@@ -94,6 +102,7 @@ static void eval_init(void *args) {
     a->max_tokens = defaults.max_tokens;
     a->convention = (int)defaults.convention;
     a->activations = (int)defaults.activations;
+    a->compute = (int)defaults.compute;
     a->dequantize = defaults.dequantize;
 }
 
@@ -107,6 +116,8 @@ static void print_result(const llmq_eval_result *r) {
            gptq ? "every token of a window but the first" : "the second half of each window");
     if (r->activations == LLMQ_ACTIVATIONS_INT8)
         printf("  activations int8\n");
+    if (r->compute == LLMQ_COMPUTE_BF16)
+        printf("  compute     bf16\n");
     printf("  tokens      %lld in %lld windows of up to %lld\n", (long long)r->tokens,
            (long long)r->windows, (long long)r->ctx);
     printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),
@@ -132,6 +143,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     options.max_tokens = a->max_tokens;
     options.convention = (enum llmq_convention)a->convention;
     options.activations = (enum llmq_activations)a->activations;
+    options.compute = (enum llmq_compute)a->compute;
     options.dequantize = a->dequantize;
 
     struct progress progress;

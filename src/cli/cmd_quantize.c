@@ -22,6 +22,7 @@ struct quantize_args {
     int64_t descent, rounds; /* likewise */
     int scales;
     int format;
+    int compute;
 };
 
 /* Indices of `formats`. */
@@ -169,6 +170,13 @@ static const struct option calibration_options[] = {
      .help = "chooses the windows",
      .min = 0,
      .max = 9e18},
+    {.name = "compute",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, compute),
+     .value = "f32|bf16",
+     .help = "products with plain weights while calibrating: float32, or both factors rounded to "
+             "bfloat16, faster on CPUs with AVX512_BF16; quantizing itself is float32 always",
+     .choices = compute_choices},
     {.name = "damp",
      .kind = OPTION_REAL,
      .offset = FIELD(damp),
@@ -289,6 +297,7 @@ static void quantize_init(struct quantize_args *a, enum llmq_method method) {
     a->descent = BY_QUALITY;
     a->rounds = BY_QUALITY;
     a->scales = (int)a->options.scales;
+    a->compute = (int)a->options.compute;
     a->seed = (int64_t)a->options.seed;
 }
 
@@ -333,6 +342,7 @@ static llmq_quantize_options make_options(const struct quantize_args *a) {
     options.group_auto_fit = a->group.auto_fit;
     options.scales = (enum llmq_scales)a->scales;
     options.seed = (uint64_t)a->seed;
+    options.compute = (enum llmq_compute)a->compute;
     return options;
 }
 

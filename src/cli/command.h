@@ -57,8 +57,9 @@ extern const struct command *const commands[];
 extern const struct option output_options[];
 extern const struct option run_options[];
 
-/* Values of --convention (enum llmq_convention) and --activations (enum llmq_activations). */
-extern const struct choice convention_choices[], activations_choices[];
+/* Values of --convention (enum llmq_convention), --activations (enum llmq_activations) and
+ * --compute (enum llmq_compute). */
+extern const struct choice convention_choices[], activations_choices[], compute_choices[];
 
 /* The command of that name, or NULL. */
 const struct command *command_find(const char *name);

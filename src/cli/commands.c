@@ -24,6 +24,12 @@ const struct choice activations_choices[] = {
     {NULL, 0},
 };
 
+const struct choice compute_choices[] = {
+    {"f32", LLMQ_COMPUTE_F32},
+    {"bf16", LLMQ_COMPUTE_BF16},
+    {NULL, 0},
+};
+
 const struct option output_options[] = {
     {.name = "json",
      .kind = OPTION_ON,

@@ -18,8 +18,8 @@ struct variable {
 static const struct variable environment[] = {
     {"LLMQ_MODELS", "folder in which model names are looked up first"},
     {"HF_HUB_CACHE, HF_HOME", "where the Hugging Face cache is, instead of ~/.cache/huggingface"},
-    {"LLMQ_CPU", "highest instruction set to use: ref, avx2, avx512 or avx512vnni on x86-64; ref, "
-                 "neon or neondot on aarch64"},
+    {"LLMQ_CPU", "highest instruction set to use: ref, avx2, avx512, avx512vnni or avx512bf16 on "
+                 "x86-64; ref, neon or neondot on aarch64"},
     {"OPENBLAS_CORETYPE", "the kernels OpenBLAS is to use, such as SkylakeX or Haswell; when it is "
                           "not set and OpenBLAS' own choice is slow or wrong here, llmq measures "
                           "the others and starts again on the best"},

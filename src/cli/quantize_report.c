@@ -69,8 +69,10 @@ static void print_ingredients(const llmq_quantize_options *o) {
 
 static void print_calibration(const llmq_quantize_report *r) {
     if (r->windows > 0)
-        printf("  calibration  %" PRId64 " windows, %" PRId64 " tokens used, %" PRId64 " dropped\n",
-               r->windows, r->tokens_used, r->tokens_dropped);
+        printf("  calibration  %" PRId64 " windows, %" PRId64 " tokens used, %" PRId64
+               " dropped%s\n",
+               r->windows, r->tokens_used, r->tokens_dropped,
+               r->compute == LLMQ_COMPUTE_BF16 ? ", computed in bf16" : "");
 }
 
 static void print_modules(const llmq_quantize_report *r) {

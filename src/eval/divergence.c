@@ -118,8 +118,10 @@ cleanup:
 static enum llmq_status run_models(const struct eval_pair *pair, struct run *r, llmq_error *err) {
     int64_t before = pair->reference->config.blocks;
     struct eval_job jobs[SIDES] = {
-        [REFERENCE] = {.m = pair->reference, .mode = LOAD_PACKED, .name = "reference: "},
-        [MODEL] = {.m = pair->model, .mode = pair->mode, .name = "model: ", .done = before},
+        [REFERENCE] = {.m = pair->reference,
+                       .numbers = {.mode = LOAD_PACKED},
+                       .name = "reference: "},
+        [MODEL] = {.m = pair->model, .numbers = pair->numbers, .name = "model: ", .done = before},
     };
     for (enum side side = REFERENCE; side < SIDES; side++) {
         jobs[side].corpus = pair->corpus;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "eval/hidden.h"
 #include "eval/logprobs.h"
 #include "graph/model.h"
 #include "llmq/context.h"
@@ -24,7 +25,7 @@ struct eval_pair {
     const struct model *model, *reference;
     const struct corpus *corpus;
     const llmq_context *ctx;
-    enum load_mode mode; /* of the model; the reference's packed weights meet float32 activations */
+    struct eval_numbers numbers; /* of the model; the reference computes in float32 */
 };
 
 /* Entry t [tokens_used] is about the prediction of token t + 1; a window's last entry is 0. */

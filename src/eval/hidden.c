@@ -22,7 +22,7 @@ static enum llmq_status workspace_create(const struct eval_job *job, struct work
     int64_t rows = batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS);
     enum llmq_status status = LLMQ_OK;
     *ws = (struct workspace){0};
-    LLMQ_TRY(forward_create(c, rows, corpus->max_len, &ws->forward, err));
+    LLMQ_TRY(forward_create(c, rows, corpus->max_len, job->numbers.compute, &ws->forward, err));
     LLMQ_TRY(arena_create("evaluation", &ws->scratch, err));
     LLMQ_TRY(arena_create("a block's weights", &ws->weights, err));
     ws->normed = arena_alloc(ws->scratch, (size_t)(rows * c->hidden), sizeof(float), err);
@@ -44,7 +44,7 @@ static enum llmq_status run_block(const struct eval_job *job, int64_t index, str
     const struct corpus *corpus = job->corpus;
     enum llmq_status status = LLMQ_OK;
     struct block block = {0};
-    LLMQ_TRY(model_load_block(job->m, index, job->mode, ws->weights, &block, err));
+    LLMQ_TRY(model_load_block(job->m, index, job->numbers.mode, ws->weights, &block, err));
     for (struct batch b = {0}; batch_next(corpus->offsets, corpus->count, BATCH_ROWS, &b);) {
         LLMQ_TRY(interrupt_check(job->ctx, err));
         float *rows = NULL;

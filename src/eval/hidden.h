@@ -7,15 +7,22 @@
 
 #include "graph/acts.h"
 #include "graph/model.h"
+#include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "text/corpus.h"
+
+/* With which numbers a model computes. */
+struct eval_numbers {
+    enum load_mode mode;
+    enum llmq_compute compute;
+};
 
 /* A model to run over a corpus. */
 struct eval_job {
     const struct model *m;
     const struct corpus *corpus;
-    enum load_mode mode;
+    struct eval_numbers numbers;
     const llmq_context *ctx;
     const char *name;    /* before "block 3/32" in the progress; "" for a model on its own */
     int64_t done, total; /* steps of the whole run before this model's blocks, and all of them */

@@ -16,11 +16,11 @@ static void copy_tile(const struct head *h, const struct head_tile *t, float *ou
 }
 
 enum llmq_status eval_logprobs(const struct model *m, const struct corpus *corpus,
-                               enum load_mode mode, const llmq_context *ctx, double *logprobs,
-                               float *logits, llmq_error *err) {
+                               struct eval_numbers numbers, const llmq_context *ctx,
+                               double *logprobs, float *logits, llmq_error *err) {
     int64_t steps = m->config.blocks + 1;
     struct eval_job job = {
-        .m = m, .corpus = corpus, .mode = mode, .ctx = ctx, .name = "", .total = steps};
+        .m = m, .corpus = corpus, .numbers = numbers, .ctx = ctx, .name = "", .total = steps};
     struct acts hidden = {0};
     struct head head = {0};
     enum llmq_status status = LLMQ_OK;

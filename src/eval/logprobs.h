@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "eval/hidden.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -13,7 +14,7 @@
  * last token is 0. When `logits` is not NULL it receives [tokens_used, vocab] float32.
  * LLMQ_E_NUMERIC when an activation overflowed. */
 LLMQ_NODISCARD enum llmq_status eval_logprobs(const struct model *m, const struct corpus *corpus,
-                                              enum load_mode mode, const llmq_context *ctx,
+                                              struct eval_numbers numbers, const llmq_context *ctx,
                                               double *logprobs, float *logits, llmq_error *err);
 
 /* Mean NLL over the tokens that count (nats per token), its standard error (0 for one window), and

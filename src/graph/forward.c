@@ -1,10 +1,11 @@
-/* The float32 forward pass: see forward.h. */
+/* The forward pass: see forward.h. */
 #include "graph/forward.h"
 
 #include <omp.h>
 
 #include "base/error.h"
 #include "graph/attention.h"
+#include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
@@ -35,6 +36,12 @@ int64_t forward_mid_width(const struct model_config *c) {
     return attention > c->intermediate ? attention : c->intermediate;
 }
 
+/* Columns of the widest linear. */
+static int64_t widest_input(const struct model_config *c) {
+    int64_t mid = forward_mid_width(c);
+    return mid > c->hidden ? mid : c->hidden;
+}
+
 /* --- scratch ---------------------------------------------------------------------------------- */
 
 static float *alloc_rows(struct forward *f, int64_t rows, int64_t width, llmq_error *err) {
@@ -42,10 +49,12 @@ static float *alloc_rows(struct forward *f, int64_t rows, int64_t width, llmq_er
 }
 
 enum llmq_status forward_create(const struct model_config *config, int64_t max_rows,
-                                int64_t max_length, struct forward *out, llmq_error *err) {
+                                int64_t max_length, enum llmq_compute compute, struct forward *out,
+                                llmq_error *err) {
     const struct model_config *c = config;
     enum llmq_status status = LLMQ_OK;
-    *out = (struct forward){.config = c, .max_rows = max_rows, .max_length = max_length};
+    *out = (struct forward){
+        .config = c, .compute = compute, .max_rows = max_rows, .max_length = max_length};
     LLMQ_TRY(arena_create("forward pass", &out->arena, err));
     out->q = alloc_rows(out, max_rows, c->heads * c->head_dim, err);
     out->k = alloc_rows(out, max_rows, c->kv_heads * c->head_dim, err);
@@ -56,6 +65,14 @@ enum llmq_status forward_create(const struct model_config *config, int64_t max_r
     if (!out->q || !out->k || !out->v || !out->up || !out->branch || !out->scores) {
         status = LLMQ_E_MEMORY;
         goto cleanup;
+    }
+    if (compute == LLMQ_COMPUTE_BF16) {
+        out->packed =
+            arena_alloc(out->arena, bf16_scratch_bytes(max_rows, widest_input(c)), 1, err);
+        if (!out->packed) {
+            status = LLMQ_E_MEMORY;
+            goto cleanup;
+        }
     }
     LLMQ_TRY(rope_table_prepare(c, max_length, &out->rope, err));
 cleanup:
@@ -70,11 +87,14 @@ void forward_free(struct forward *f) {
     *f = (struct forward){0};
 }
 
-uint64_t forward_bytes(const struct model_config *c, int64_t max_rows, int64_t max_length) {
+uint64_t forward_bytes(const struct model_config *c, int64_t max_rows, int64_t max_length,
+                       enum llmq_compute compute) {
     int64_t per_row = (c->heads + 2 * c->kv_heads) * c->head_dim + c->intermediate + c->hidden;
     int64_t scores = (int64_t)omp_get_max_threads() * ATTENTION_TILE * max_length;
     int64_t rope = max_length * c->head_dim;
-    return (uint64_t)(max_rows * per_row + scores + rope) * sizeof(float);
+    uint64_t packed =
+        compute == LLMQ_COMPUTE_BF16 ? bf16_scratch_bytes(max_rows, widest_input(c)) : 0;
+    return (uint64_t)(max_rows * per_row + scores + rope) * sizeof(float) + packed;
 }
 
 /* --- operations ------------------------------------------------------------------------------- */
@@ -98,12 +118,14 @@ static void add_bias(const float *bias, int64_t rows, int64_t n, float *y) {
             y[r * n + i] += bias[i];
 }
 
-enum llmq_status forward_linear(const struct linear *l, const float *x, int64_t rows, float *y,
-                                llmq_error *err) {
+enum llmq_status forward_linear(const struct forward *f, const struct linear *l, const float *x,
+                                int64_t rows, float *y, llmq_error *err) {
     if (l->packed) {
         enum llmq_status status = llmq_qmat_matmul(l->packed, x, rows, l->activations, y, err);
         if (status != LLMQ_OK)
             return status;
+    } else if (f->compute == LLMQ_COMPUTE_BF16) {
+        bf16_matmul(kernels_get(), rows, l->n, l->k, x, l->w, y, f->packed);
     } else {
         linalg_gemm_nt(rows, l->n, l->k, 1.0f, x, l->k, l->w, l->k, 0.0f, y, l->n);
     }
@@ -132,9 +154,9 @@ enum llmq_status forward_attention(struct forward *f, const struct block *block,
     enum llmq_status status = LLMQ_OK;
     const struct model_config *c = f->config;
     int64_t rows = batch_rows(batch), first = batch->offsets[0];
-    LLMQ_TRY(forward_linear(&block->linears[LINEAR_Q], in, rows, f->q, err));
-    LLMQ_TRY(forward_linear(&block->linears[LINEAR_K], in, rows, f->k, err));
-    LLMQ_TRY(forward_linear(&block->linears[LINEAR_V], in, rows, f->v, err));
+    LLMQ_TRY(forward_linear(f, &block->linears[LINEAR_Q], in, rows, f->q, err));
+    LLMQ_TRY(forward_linear(f, &block->linears[LINEAR_K], in, rows, f->k, err));
+    LLMQ_TRY(forward_linear(f, &block->linears[LINEAR_V], in, rows, f->v, err));
     tally_read(f->tally, TALLY_LINEAR, linear_flops(block, LINEAR_Q, LINEAR_V, rows));
     for (int64_t s = 0; s < batch->sequences; s++) {
         int64_t begin = batch->offsets[s] - first;
@@ -160,8 +182,8 @@ enum llmq_status forward_gated(struct forward *f, const struct block *block, con
     const struct llmq_kernels *kernels = kernels_get();
     int64_t width = f->config->intermediate;
     const float *up = f->up;
-    LLMQ_TRY(forward_linear(&block->linears[LINEAR_GATE], in, rows, out, err));
-    LLMQ_TRY(forward_linear(&block->linears[LINEAR_UP], in, rows, f->up, err));
+    LLMQ_TRY(forward_linear(f, &block->linears[LINEAR_GATE], in, rows, out, err));
+    LLMQ_TRY(forward_linear(f, &block->linears[LINEAR_UP], in, rows, f->up, err));
     tally_read(f->tally, TALLY_LINEAR, linear_flops(block, LINEAR_GATE, LINEAR_UP, rows));
 #pragma omp parallel for schedule(static) default(none) shared(kernels, rows, width, out, up)
     for (int64_t r = 0; r < rows; r++)
@@ -173,7 +195,7 @@ cleanup:
 
 enum llmq_status forward_residual(struct forward *f, const struct linear *l, const float *in,
                                   int64_t rows, float *x, llmq_error *err) {
-    enum llmq_status status = forward_linear(l, in, rows, f->branch, err);
+    enum llmq_status status = forward_linear(f, l, in, rows, f->branch, err);
     if (status != LLMQ_OK)
         return status;
     tally_read(f->tally, TALLY_LINEAR, 2 * (double)rows * (double)l->n * (double)l->k);

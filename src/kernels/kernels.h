@@ -16,6 +16,7 @@ struct qmat_panel; /* qmat.h */
 struct qmat_shape;
 struct qmat_tile;
 struct qmat_int8_tile;
+struct bf16_tile; /* bf16.h */
 
 struct llmq_kernels {
     const char *name; /* of its level, see base/cpu.h */
@@ -76,12 +77,28 @@ struct llmq_kernels {
     void (*qmat_int8_tile)(const struct qmat_shape *shape, const struct qmat_int8_tile *tile);
     int int8_rows;
 
+    /* --- products in bfloat16, see bf16.h: plain C and instruction sets that have them, else NULL
+     */
+
+    /* Round and pack `rows` rows of `columns` columns for `lanes` >= rows rows: out
+     * [ceil(columns / 2)][lanes] words. ldx elements between rows. The same bits from every table.
+     */
+    void (*bf16_pack)(const float *x, int64_t ldx, int rows, int64_t columns, int lanes,
+                      uint32_t *out);
+
+    /* y = or += x * W^T over one block of columns: bf16_rows rows of activations times BF16_LANES
+     * rows of weights. */
+    void (*bf16_tile)(const struct bf16_tile *tile);
+    int bf16_rows;
+
     /* --- limits: what limits.h measures ------------------------------------------------------ */
 
-    /* Multiplications with additions on registers alone, in float32 and of int8 with codes of 4
-     * bits; returns how many operations that was, two for each product. */
+    /* Multiplications with additions on registers alone, in float32, of int8 with codes of 4 bits,
+     * and in bfloat16 (where bf16_tile is not NULL); returns how many operations that was, two for
+     * each product. */
     int64_t (*peak_fma)(int64_t rounds, float *sink);
     int64_t (*peak_int8)(int64_t rounds, float *sink);
+    int64_t (*peak_bf16)(int64_t rounds, float *sink);
 
     /* Read `count` bytes, a multiple of 512, in order. */
     void (*peak_read)(const uint8_t *bytes, int64_t count, float *sink);

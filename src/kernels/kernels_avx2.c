@@ -12,4 +12,5 @@
 #include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
-const struct llmq_kernels kernels_avx2 = KERNELS_TABLE("avx2", TILE_ROWS, TILE_PANELS, INT8_ROWS);
+const struct llmq_kernels kernels_avx2 = {
+    KERNELS_SHARED("avx2", TILE_ROWS, TILE_PANELS, INT8_ROWS)};

@@ -12,5 +12,5 @@
 #include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
-const struct llmq_kernels kernels_avx512vnni =
-    KERNELS_TABLE("avx512vnni", TILE_ROWS, TILE_PANELS, INT8_ROWS);
+const struct llmq_kernels kernels_avx512vnni = {
+    KERNELS_SHARED("avx512vnni", TILE_ROWS, TILE_PANELS, INT8_ROWS)};

@@ -13,4 +13,5 @@
 #include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
-const struct llmq_kernels kernels_neon = KERNELS_TABLE("neon", TILE_ROWS, TILE_PANELS, INT8_ROWS);
+const struct llmq_kernels kernels_neon = {
+    KERNELS_SHARED("neon", TILE_ROWS, TILE_PANELS, INT8_ROWS)};

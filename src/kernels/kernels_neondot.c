@@ -12,5 +12,5 @@
 #include "kernels/kernels_qmat_peak.inc"
 #include "kernels/kernels_vec.inc"
 
-const struct llmq_kernels kernels_neondot =
-    KERNELS_TABLE("neondot", TILE_ROWS, TILE_PANELS, INT8_ROWS);
+const struct llmq_kernels kernels_neondot = {
+    KERNELS_SHARED("neondot", TILE_ROWS, TILE_PANELS, INT8_ROWS)};

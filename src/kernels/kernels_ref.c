@@ -1,13 +1,16 @@
 /* The kernel table in plain C: the truth the others are checked against. Written for clarity, every
  * sum in double; compiled without contraction, so that an expression means what it says. */
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/kernels_tables.h"
 #include "kernels/qmat.h"
+#include "tensor/dtype.h"
 
 enum { TILE_ROWS = 4, TILE_PANELS = 1 };
 
@@ -189,6 +192,40 @@ static void qmat_int8_tile(const struct qmat_shape *shape, const struct qmat_int
             tile->y[r * tile->ldy + lane] = int8_dot(shape, tile, r, lane);
 }
 
+/* --- products in bfloat16 --------------------------------------------------------------------- */
+
+/* One operand; what is not a normal number keeps its sign only. */
+static uint32_t bf16_bits(float x) {
+    return f32_to_bf16(fabsf(x) < FLT_MIN ? copysignf(0, x) : x);
+}
+
+static void bf16_pack(const float *x, int64_t ldx, int rows, int64_t columns, int lanes,
+                      uint32_t *out) {
+    for (int64_t c = 0; c < columns; c += 2)
+        for (int r = 0; r < lanes; r++) {
+            const float *row = x + r * ldx;
+            uint32_t even = r < rows ? bf16_bits(row[c]) : 0;
+            uint32_t odd = r < rows && c + 1 < columns ? bf16_bits(row[c + 1]) : 0;
+            out[c / 2 * lanes + r] = odd << 16 | even;
+        }
+}
+
+/* sum + the products of two pairs, the odd one first; a product is exact. */
+static float bf16_dot2(float sum, uint32_t a, uint32_t b) {
+    sum += bf16_to_f32((uint16_t)(a >> 16)) * bf16_to_f32((uint16_t)(b >> 16));
+    return sum + bf16_to_f32((uint16_t)a) * bf16_to_f32((uint16_t)b);
+}
+
+static void bf16_tile(const struct bf16_tile *t) {
+    for (int r = 0; r < t->rows; r++)
+        for (int lane = 0; lane < t->outputs; lane++) {
+            float sum = 0, *y = t->y + r * t->ldy + lane;
+            for (int64_t p = 0; p < t->pairs; p++)
+                sum = bf16_dot2(sum, t->x[p * TILE_ROWS + r], t->w[p * BF16_LANES + lane]);
+            *y = t->first ? sum : *y + sum;
+        }
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 enum { PEAK_CHAINS = 8 };
@@ -222,4 +259,10 @@ static void peak_read(const uint8_t *bytes, int64_t count, float *sink) {
     *sink = (float)sum;
 }
 
-const struct llmq_kernels kernels_ref = KERNELS_TABLE("ref", TILE_ROWS, TILE_PANELS, TILE_ROWS);
+const struct llmq_kernels kernels_ref = {
+    KERNELS_SHARED("ref", TILE_ROWS, TILE_PANELS, TILE_ROWS),
+    .bf16_pack = bf16_pack,
+    .bf16_tile = bf16_tile,
+    .bf16_rows = TILE_ROWS,
+    .peak_bf16 = peak_fma,
+};

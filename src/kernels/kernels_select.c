@@ -15,6 +15,10 @@ static struct {
 } choice = {.once = PTHREAD_ONCE_INIT};
 
 const struct llmq_kernels *kernels_for_level(enum cpu_level level) {
+#if KERNELS_HAVE_AVX512BF16
+    if (level >= CPU_AVX512BF16)
+        return &kernels_avx512bf16;
+#endif
 #if KERNELS_HAVE_AVX512VNNI
     if (level >= CPU_AVX512VNNI)
         return &kernels_avx512vnni;

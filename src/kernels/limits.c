@@ -68,3 +68,7 @@ double limits_fma(int threads) {
 double limits_int8(int threads) {
     return rate(kernels_get()->peak_int8, threads);
 }
+
+double limits_bf16(int threads) {
+    return rate(kernels_get()->peak_bf16, threads);
+}

@@ -21,8 +21,10 @@ void limits_memory_free(struct limits_memory *m); /* accepts a zeroed struct */
  * that what is read is in no cache. */
 double limits_read(const struct limits_memory *m, int turn, int threads);
 
-/* Operations a second, in float32 and with int8, by the chosen kernel table. */
+/* Operations a second, in float32, with int8 and (where the table has it) in bfloat16, by the
+ * chosen kernel table. */
 double limits_fma(int threads);
 double limits_int8(int threads);
+double limits_bf16(int threads);
 
 #endif

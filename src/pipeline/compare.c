@@ -121,16 +121,18 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     struct corpus corpus = {0};
     struct divergence divergence = {0};
     struct divergence_summary summary;
-    struct eval_pair pair = {&model, &reference, &corpus, ctx, LOAD_PACKED};
+    struct eval_pair pair = {
+        .model = &model, .reference = &reference, .corpus = &corpus, .ctx = ctx};
     enum llmq_status status = LLMQ_OK;
     *result = (llmq_compare_result){.convention = options->convention,
-                                    .activations = options->activations};
+                                    .activations = options->activations,
+                                    .compute = options->compute};
     const char *text = options->text ? options->text : setup_bundled_text(BUNDLED_EVALUATION, err);
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(open_models(options, &model, &reference, err));
-    LLMQ_TRY(setup_load_mode(&model, options->activations, &pair.mode, err));
+    LLMQ_TRY(setup_numbers(&model, options->activations, options->compute, &pair.numbers, err));
     LLMQ_TRY(load_corpus(options, text, &pair, &corpus, err));
     LLMQ_TRY(eval_divergence(&pair, &divergence, err));
     LLMQ_TRY(divergence_summarize(&corpus, &divergence, setup_convention(options->convention),
@@ -180,6 +182,7 @@ char *llmq_compare_json(const llmq_compare_result *r) {
     json_add_int64(o, "ctx", r->ctx);
     json_add_string(o, "convention", setup_convention_name(r->convention));
     json_add_string(o, "activations", setup_activations_name(r->activations));
+    json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add(o, "worst", worst_array(r));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);

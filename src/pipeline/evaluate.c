@@ -25,9 +25,10 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     struct corpus corpus = {0};
     double *logprobs = NULL;
     enum llmq_status status = LLMQ_OK;
-    enum load_mode mode = LOAD_PLAIN;
-    *result =
-        (llmq_eval_result){.convention = options->convention, .activations = options->activations};
+    struct eval_numbers numbers = {.mode = LOAD_PLAIN, .compute = options->compute};
+    *result = (llmq_eval_result){.convention = options->convention,
+                                 .activations = options->activations,
+                                 .compute = options->compute};
     if (options->dequantize && options->activations != LLMQ_ACTIVATIONS_EXACT)
         return error_set(err, LLMQ_E_USAGE,
                          "int8 activations are for packed weights, which 'dequantize' expands");
@@ -36,8 +37,10 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(setup_model(options->model, &m, err));
-    if (!options->dequantize)
-        LLMQ_TRY(setup_load_mode(&m, options->activations, &mode, err));
+    if (options->dequantize)
+        LLMQ_TRY(setup_check_compute(options->compute, err));
+    else
+        LLMQ_TRY(setup_numbers(&m, options->activations, options->compute, &numbers, err));
     struct corpus_options cut = {.window = options->ctx ? options->ctx : setup_context(&m.config),
                                  .max_tokens = options->max_tokens};
     LLMQ_TRY(setup_corpus(&m, text, &cut, &corpus, err));
@@ -49,7 +52,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
         status = error_memory(err, "log-probabilities");
         goto cleanup;
     }
-    LLMQ_TRY(eval_logprobs(&m, &corpus, mode, ctx, logprobs, NULL, err));
+    LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, logprobs, NULL, err));
     struct eval_mean mean = eval_mean_nll(&corpus, logprobs, setup_convention(options->convention));
     result->nll = mean.nll;
     result->ppl = exp(mean.nll);
@@ -133,6 +136,7 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     int64_t offsets[2];
     double *scores = NULL;
     float *logits = NULL;
+    const struct eval_numbers numbers = {.mode = LOAD_PACKED};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(setup_model(model, &m, err));
@@ -144,7 +148,7 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
         status = error_memory(err, "scores");
         goto cleanup;
     }
-    LLMQ_TRY(eval_logprobs(&m, &corpus, LOAD_PACKED, ctx, scores, logits, err));
+    LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, scores, logits, err));
     memcpy(logprobs, scores, (count - 1) * sizeof *scores);
     if (logits_path)
         LLMQ_TRY(write_logits(logits_path, logits, (int64_t)count, m.config.vocab, err));
@@ -200,6 +204,7 @@ char *llmq_eval_json(const llmq_eval_result *r) {
     json_add_int64(o, "ctx", r->ctx);
     json_add_string(o, "convention", setup_convention_name(r->convention));
     json_add_string(o, "activations", setup_activations_name(r->activations));
+    json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     return print_and_free(o);

@@ -319,7 +319,7 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
     else if (limit == 0)
         limit = UINT64_MAX;
     if (tokens) {
-        struct calib_memory memory = calib_memory(&m->config, tokens, p->paired);
+        struct calib_memory memory = calib_memory(&m->config, tokens, p->paired, o->compute);
         int64_t widest = 0;
         for (enum block_stage s = 0; s < STAGE_COUNT; s++)
             if (calib_stage_width(&m->config, s) > widest)

@@ -136,6 +136,7 @@ static uint64_t fingerprint(const struct run *run) {
                                o->rounds,
                                (int64_t)o->shard_limit,
                                (int64_t)o->scales,
+                               (int64_t)o->compute,
                                run->corpus.count};
     h = hash_bytes(h, numbers, sizeof numbers);
     const double reals[] = {o->damp, o->correct.alpha, o->correct.beta};
@@ -223,6 +224,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(copy_names(p->kept, p->kept_count, &r->kept, &r->kept_count, err));
     LLMQ_TRY(copy_names(p->folded, p->folded_count, &r->folded, &r->folded_count, err));
     LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));
+    r->compute = run->options->compute;
     r->blocks = run->model.config.blocks;
     r->windows = run->corpus.count;
     r->tokens_used = run->corpus.tokens_used;
@@ -334,6 +336,7 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
         .paired = run->plan.paired,
         .spill_dir = run->plan.spill ? run->output.partial_dir : NULL,
         .tally = &run->tally,
+        .compute = run->options->compute,
     };
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
@@ -370,6 +373,7 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
     *report = (llmq_quantize_report){0};
     tally_start(&run.tally);
     LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(setup_check_compute(options->compute, err));
     LLMQ_TRY(make_plan(&run, err));
     if (options->dry_run) {
         LLMQ_TRY(report_planned_modules(&run, err));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "pipeline/setup.h"
 
 /* Methods a module can end with; reports hold these static strings. */
 static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq"};
@@ -145,6 +146,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_string(o, "model", r->model);
     json_add_string(o, "out", r->out);
     json_add_string(o, "format", r->format);
+    json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add(o, "modules", modules);
     add_names(o, "kept", r->kept, r->kept_count);
     add_names(o, "folded", r->folded, r->folded_count);

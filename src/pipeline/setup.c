@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "llmq/model.h"
@@ -25,18 +26,40 @@ const char *llmq_blas_name(void) {
     return linalg_backend();
 }
 
-enum llmq_status setup_load_mode(const struct model *m, enum llmq_activations activations,
-                                 enum load_mode *mode, llmq_error *err) {
-    *mode = activations == LLMQ_ACTIVATIONS_INT8 ? LOAD_PACKED_INT8 : LOAD_PACKED;
-    if (*mode == LOAD_PACKED || m->layout)
+enum llmq_status setup_check_compute(enum llmq_compute compute, llmq_error *err) {
+    const struct llmq_kernels *kernels = kernels_get();
+    if (compute == LLMQ_COMPUTE_F32 || bf16_supported(kernels))
         return LLMQ_OK;
-    return error_set(
-        err, LLMQ_E_USAGE,
-        "%s is not quantized: only packed weights are multiplied with int8 activations", m->dir);
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "bf16 products take a CPU with AVX512_BF16; the instruction set in use is %s",
+              kernels->name);
+    error_hint(err, "--compute f32 runs everywhere");
+    return LLMQ_E_UNSUPPORTED;
+}
+
+enum llmq_status setup_numbers(const struct model *m, enum llmq_activations activations,
+                               enum llmq_compute compute, struct eval_numbers *out,
+                               llmq_error *err) {
+    bool int8 = activations == LLMQ_ACTIVATIONS_INT8;
+    *out = (struct eval_numbers){.mode = int8 ? LOAD_PACKED_INT8 : LOAD_PACKED, .compute = compute};
+    if (int8 && !m->layout)
+        return error_set(
+            err, LLMQ_E_USAGE,
+            "%s is not quantized: only packed weights are multiplied with int8 activations",
+            m->dir);
+    if (compute == LLMQ_COMPUTE_BF16 && m->layout)
+        return error_set(err, LLMQ_E_USAGE,
+                         "%s is quantized: packed weights are multiplied as they are, not in bf16",
+                         m->dir);
+    return setup_check_compute(compute, err);
 }
 
 const char *setup_activations_name(enum llmq_activations activations) {
     return activations == LLMQ_ACTIVATIONS_INT8 ? "int8" : "exact";
+}
+
+const char *setup_compute_name(enum llmq_compute compute) {
+    return compute == LLMQ_COMPUTE_BF16 ? "bf16" : "f32";
 }
 
 const char *setup_convention_name(enum llmq_convention convention) {

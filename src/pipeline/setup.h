@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "eval/hidden.h"
 #include "eval/logprobs.h"
 #include "graph/model.h"
 #include "llmq/context.h"
@@ -45,14 +46,19 @@ enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };
  * and an error when it is in neither place. */
 const char *setup_bundled_text(enum bundled_text which, llmq_error *err);
 
-/* How to load a model for these activations. LLMQ_E_USAGE for INT8 with a model that is not
- * quantized. */
-LLMQ_NODISCARD enum llmq_status setup_load_mode(const struct model *m,
-                                                enum llmq_activations activations,
-                                                enum load_mode *mode, llmq_error *err);
+/* LLMQ_E_UNSUPPORTED when the kernels in use cannot compute so. */
+LLMQ_NODISCARD enum llmq_status setup_check_compute(enum llmq_compute compute, llmq_error *err);
 
-/* Activations as JSON and the command line spell them. */
+/* With which numbers a model computes, packed weights as they are. LLMQ_E_USAGE for INT8 with a
+ * model that is not quantized and for BF16 with one that is; else as setup_check_compute. */
+LLMQ_NODISCARD enum llmq_status setup_numbers(const struct model *m,
+                                              enum llmq_activations activations,
+                                              enum llmq_compute compute, struct eval_numbers *out,
+                                              llmq_error *err);
+
+/* Activations and compute as JSON and the command line spell them. */
 const char *setup_activations_name(enum llmq_activations activations);
+const char *setup_compute_name(enum llmq_compute compute);
 
 /* A convention as JSON and the command line spell it, and as src/eval takes it. */
 const char *setup_convention_name(enum llmq_convention convention);

@@ -66,7 +66,8 @@ static void attention_out(struct fixture *f, const struct block *block, float *X
     int64_t hidden = f->model.config.hidden;
     float *normed = calloc((size_t)(TOKENS * hidden), sizeof *normed);
     const struct batch all = {f->offsets, WINDOWS};
-    ck_assert_ok(forward_create(&f->model.config, TOKENS, LENGTH, &forward, &err), &err);
+    ck_assert_ok(forward_create(&f->model.config, TOKENS, LENGTH, LLMQ_COMPUTE_F32, &forward, &err),
+                 &err);
     ck_assert_ok(model_embed(&f->model, f->ids, TOKENS, S, &err), &err);
     forward_norm(&forward, block->attention_norm, S, TOKENS, normed);
     ck_assert_ok(forward_attention(&forward, block, &all, normed, X, &err), &err);
@@ -138,7 +139,8 @@ START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
         ck_assert_ok(calib_stage(c, s, &m, &err), &err);
     ck_assert_int_eq(m.k, k);
     /* The same by hand. */
-    ck_assert_ok(forward_create(&f.model.config, TOKENS, LENGTH, &forward, &err), &err);
+    ck_assert_ok(forward_create(&f.model.config, TOKENS, LENGTH, LLMQ_COMPUTE_F32, &forward, &err),
+                 &err);
     const struct block *blocks[] = {&f.original, &f.block};
     float *streams[] = {So, S};
     for (int i = 0; i < 2; i++) {

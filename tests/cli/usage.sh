@@ -51,6 +51,11 @@ wrong "--convention: 'llama.cpp' is none of gptq|llamacpp" "did you mean --conve
     eval --convention llama.cpp
 wrong "--bits: '5' is none of 2|3|4|8" "" rtn --bits 5
 
+for command in gptq awq rtn eval compare; do
+    wrong "--compute: 'bf17' is none of f32|bf16" "did you mean --compute bf16?" "$command" --compute bf17
+done
+wrong "score has no option --compute" "" score --compute bf16
+
 wrong "--quality: 'good' is none of fast|balanced|best" "" gptq --quality good
 wrong "--search: 'weight' is none of minmax|plain|weighted" "" rtn --search weight
 
@@ -106,6 +111,22 @@ wrong "inspect does not expect the argument '--json'" "" inspect m -- --json
 # Options that contradict the method.
 wrong "--awq goes with gptq" "rounding to nearest after AWQ's scaling is llmq awq" \
     rtn --awq --model "$demo" -q
+
+# What the instruction set does not have.
+if grep -qw avx2 /proc/cpuinfo; then
+    for command in "eval" "gptq --out none" "compare --reference $demo"; do
+        test_case "$command --compute bf16 without AVX512_BF16"
+        cap=${LLMQ_CPU-}
+        export LLMQ_CPU=avx2
+        # shellcheck disable=SC2086 # a command and its options
+        run $command --compute bf16 --model "$demo" -q
+        LLMQ_CPU=$cap
+        expect_code 3
+        expect_no_stdout
+        expect_stderr "bf16 products take a CPU with AVX512_BF16; the instruction set in use is avx2"
+        expect_stderr "hint: --compute f32 runs everywhere"
+    done
+fi
 
 # Lists of ids.
 wrong "--ids: not a list of token ids after 0 of them" "expected 1,2,3 or [1,2,3]" \

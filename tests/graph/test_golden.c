@@ -19,6 +19,8 @@
 #define HIDDEN_GATE 2e-4
 #define LOSS_GATE   2e-5
 
+static const struct eval_numbers plain = {.mode = LOAD_PLAIN};
+
 static const char *const shared_cases[] = {
     "llama-base",           "llama-bf16",        "llama-f16",       "llama-sharded",
     "llama-rope-linear",    "llama-rope-llama3", "llama-rope-yarn", "llama-rope-dynamic-short",
@@ -107,8 +109,7 @@ static void check_logits(const struct golden *g) {
     int64_t T = g->corpus.tokens_used;
     double *logprobs = calloc((size_t)T, sizeof *logprobs), loss = 0, got = 0;
     float *logits = calloc((size_t)(T * g->model.config.vocab), sizeof *logits);
-    ck_assert_ok(eval_logprobs(&g->model, &g->corpus, LOAD_PLAIN, NULL, logprobs, logits, &err),
-                 &err);
+    ck_assert_ok(eval_logprobs(&g->model, &g->corpus, plain, NULL, logprobs, logits, &err), &err);
     ck_assert_double_le(deviation(g, "logits", logits), LOGIT_GATE);
     for (int64_t t = 0; t + 1 < T; t++)
         got -= logprobs[t] / (double)(T - 1);
@@ -127,7 +128,7 @@ static void check_hidden(const struct golden *g) {
     size_t mid = (size_t)(T * forward_mid_width(c));
     float *x = calloc((size_t)(T * c->hidden), sizeof *x);
     float *normed = calloc((size_t)(T * c->hidden), sizeof *x), *m = calloc(mid, sizeof *x);
-    ck_assert_ok(forward_create(c, T, T, &f, &err), &err);
+    ck_assert_ok(forward_create(c, T, T, LLMQ_COMPUTE_F32, &f, &err), &err);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
     ck_assert_ok(model_embed(&g->model, g->corpus.ids, T, x, &err), &err);
     ck_assert_double_le(deviation(g, "hidden.embed", x), HIDDEN_GATE);
@@ -194,8 +195,7 @@ START_TEST(sliding_window_matters) {
     double *logprobs = calloc((size_t)g.corpus.tokens_used, sizeof *logprobs);
     float *logits = calloc(count, sizeof *logits);
     g.model.config.window++;
-    ck_assert_ok(eval_logprobs(&g.model, &g.corpus, LOAD_PLAIN, NULL, logprobs, logits, &err),
-                 &err);
+    ck_assert_ok(eval_logprobs(&g.model, &g.corpus, plain, NULL, logprobs, logits, &err), &err);
     ck_assert_double_ge(deviation(&g, "logits", logits), 1.0);
     free(logprobs);
     free(logits);
@@ -233,9 +233,9 @@ START_TEST(logits_do_not_depend_on_threads) {
     float *one = calloc(count, sizeof *one), *many = calloc(count, sizeof *many);
     int before = omp_get_max_threads();
     omp_set_num_threads(1);
-    ck_assert_ok(eval_logprobs(&g.model, &g.corpus, LOAD_PLAIN, NULL, logprobs, one, &err), &err);
+    ck_assert_ok(eval_logprobs(&g.model, &g.corpus, plain, NULL, logprobs, one, &err), &err);
     omp_set_num_threads(3);
-    ck_assert_ok(eval_logprobs(&g.model, &g.corpus, LOAD_PLAIN, NULL, logprobs, many, &err), &err);
+    ck_assert_ok(eval_logprobs(&g.model, &g.corpus, plain, NULL, logprobs, many, &err), &err);
     omp_set_num_threads(before);
     ck_assert_int_eq(memcmp(one, many, count * sizeof *one), 0);
     free(logprobs);

@@ -1,5 +1,6 @@
 /* Choosing the kernel table happens once a process, so each case runs in a child of its own. */
 #include <check.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,8 +73,11 @@ START_TEST(every_level_has_a_complete_table) {
         ck_assert(t->qmat_decode && t->qmat_tile && t->tile_rows > 0 && t->tile_panels > 0);
         ck_assert(t->qmat_quantize && t->qmat_int8_tile && t->int8_rows > 0);
         ck_assert(t->peak_fma && t->peak_int8 && t->peak_read);
+        bool bf16 = t->bf16_tile != NULL;
+        ck_assert(bf16 == (t->bf16_pack && t->bf16_rows > 0 && t->peak_bf16));
     }
     ck_assert_str_eq(kernels_for_level(CPU_REF)->name, "ref");
+    ck_assert(kernels_for_level(CPU_REF)->bf16_tile != NULL);
 }
 END_TEST
 
