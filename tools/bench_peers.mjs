@@ -449,6 +449,8 @@ function presentColumns({folder}) {
         throw new Error('npm package koffi not found from the current folder');
     const present = {llmq: true, onnxruntime: installed('onnxruntime-node'),
         llamacpp: fs.existsSync(folder)};
+    for (const engine of Object.keys(present).filter(name => !present[name]))
+        console.error(`bench_peers: ${engine} is not installed, and left out`);
     return COLUMNS.filter(column => present[column.engine]);
 }
 
