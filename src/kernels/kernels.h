@@ -73,9 +73,11 @@ struct llmq_kernels {
     /* y[r][lane] = sum over the segments, in order, of (weight scale * activation scale) * I, the
      * integer I = sum of (code - zero) * activation code being exact: one rounding for the product
      * of the scales, one for each step of the sum (fused). At most int8_rows rows of activations
-     * times tile_panels panels. */
+     * times tile_panels panels, or one row times int8_streams, a multiple: as many streams of
+     * weights as memory is busy with. */
     void (*qmat_int8_tile)(const struct qmat_shape *shape, const struct qmat_int8_tile *tile);
     int int8_rows;
+    int int8_streams;
 
     /* --- products in bfloat16, see bf16.h: plain C and instruction sets that have them, else NULL
      */

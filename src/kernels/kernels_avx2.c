@@ -13,4 +13,4 @@
 #include "kernels/kernels_vec.inc"
 
 const struct llmq_kernels kernels_avx2 = {
-    KERNELS_SHARED("avx2", TILE_ROWS, TILE_PANELS, INT8_ROWS)};
+    KERNELS_SHARED("avx2", TILE_ROWS, TILE_PANELS, INT8_ROWS, INT8_STREAMS)};

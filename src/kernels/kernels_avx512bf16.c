@@ -142,7 +142,7 @@ static int64_t peak_bf16(int64_t rounds, float *sink) {
 }
 
 const struct llmq_kernels kernels_avx512bf16 = {
-    KERNELS_SHARED("avx512bf16", TILE_ROWS, TILE_PANELS, INT8_ROWS),
+    KERNELS_SHARED("avx512bf16", TILE_ROWS, TILE_PANELS, INT8_ROWS, INT8_STREAMS),
     .bf16_pack = bf16_pack,
     .bf16_tile = bf16_tile,
     .bf16_rows = BF16_ROWS,

@@ -13,4 +13,4 @@
 #include "kernels/kernels_vec.inc"
 
 const struct llmq_kernels kernels_avx512vnni = {
-    KERNELS_SHARED("avx512vnni", TILE_ROWS, TILE_PANELS, INT8_ROWS)};
+    KERNELS_SHARED("avx512vnni", TILE_ROWS, TILE_PANELS, INT8_ROWS, INT8_STREAMS)};

@@ -14,4 +14,4 @@
 #include "kernels/kernels_vec.inc"
 
 const struct llmq_kernels kernels_neon = {
-    KERNELS_SHARED("neon", TILE_ROWS, TILE_PANELS, INT8_ROWS)};
+    KERNELS_SHARED("neon", TILE_ROWS, TILE_PANELS, INT8_ROWS, INT8_STREAMS)};

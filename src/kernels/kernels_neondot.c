@@ -13,4 +13,4 @@
 #include "kernels/kernels_vec.inc"
 
 const struct llmq_kernels kernels_neondot = {
-    KERNELS_SHARED("neondot", TILE_ROWS, TILE_PANELS, INT8_ROWS)};
+    KERNELS_SHARED("neondot", TILE_ROWS, TILE_PANELS, INT8_ROWS, INT8_STREAMS)};

@@ -260,7 +260,7 @@ static void peak_read(const uint8_t *bytes, int64_t count, float *sink) {
 }
 
 const struct llmq_kernels kernels_ref = {
-    KERNELS_SHARED("ref", TILE_ROWS, TILE_PANELS, TILE_ROWS),
+    KERNELS_SHARED("ref", TILE_ROWS, TILE_PANELS, TILE_ROWS, TILE_PANELS),
     .bf16_pack = bf16_pack,
     .bf16_tile = bf16_tile,
     .bf16_rows = TILE_ROWS,

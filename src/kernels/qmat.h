@@ -99,7 +99,8 @@ struct qmat_int8_tile {
     const float *scales; /* [segments][rows] */
     const int32_t *sums; /* [segments][rows] sums of the codes */
     int rows;            /* <= int8_rows */
-    int outputs;         /* columns of y that exist, <= tile_panels * 16 */
+    int panels;          /* tile_panels, or int8_streams where there is one row */
+    int outputs;         /* columns of y that exist, <= panels * 16 */
     float *y;            /* stored, not added to */
     int64_t ldy;
 };

@@ -51,10 +51,13 @@ static void quantize_tile(const struct int8_batch *b, int64_t tile, float *gathe
 /* Every tile of activations times `panels` panels from `panel`. */
 static void run_strip(const struct int8_batch *b, int64_t panel, int64_t panels) {
     const struct llmq_qmat *q = b->q;
-    const int step = b->kernels->tile_panels;
+    const struct llmq_kernels *kernels = b->kernels;
     for (int64_t t = 0; t < b->tiles; t++) {
         int64_t begin = tile_begin(b, t), rows = tile_begin(b, t + 1) - begin;
+        int step = kernels->tile_panels;
         for (int64_t p = panel; p < panel + panels && p * QMAT_LANES < q->n; p += step) {
+            bool streams = rows == 1 && p + kernels->int8_streams <= panel + panels;
+            step = streams ? kernels->int8_streams : kernels->tile_panels;
             struct qmat_panel first = qmat_panel_at(q, p);
             int64_t left = q->n - p * QMAT_LANES, lanes = (int64_t)step * QMAT_LANES;
             struct qmat_int8_tile tile = {
@@ -63,6 +66,7 @@ static void run_strip(const struct int8_batch *b, int64_t panel, int64_t panels)
                 .scales = b->scales + begin * q->shape.segment_count,
                 .sums = b->sums + begin * q->shape.segment_count,
                 .rows = (int)rows,
+                .panels = step,
                 .outputs = (int)(left < lanes ? left : lanes),
                 .y = b->y + begin * q->n + p * QMAT_LANES,
                 .ldy = q->n,

@@ -15,9 +15,10 @@ enum {
 };
 
 /* 12 accumulators, 2 weights, 1 activation: 15 of 16 registers. */
-#define TILE_ROWS   6
-#define TILE_PANELS 1
-#define INT8_ROWS   4
+#define TILE_ROWS    6
+#define TILE_PANELS  1
+#define INT8_ROWS    4
+#define INT8_STREAMS 4
 
 typedef __m256 vfloat;
 typedef uint32_t vword __attribute__((vector_size(32)));

@@ -21,7 +21,8 @@ enum {
 #define TILE_ROWS   14
 #define TILE_PANELS 2
 /* The same with 8-bit activations: weights are unpacked besides. */
-#define INT8_ROWS 12
+#define INT8_ROWS    12
+#define INT8_STREAMS 4
 
 typedef __m512 vfloat;
 typedef uint32_t vword __attribute__((vector_size(64)));

@@ -21,7 +21,8 @@ enum {
 #define TILE_PANELS 1
 /* 16 accumulators, 4 weights packed and 4 unpacked, 1 activation; besides, without dot products,
  * what is on its way to 32 bits. */
-#define INT8_ROWS 4
+#define INT8_ROWS    4
+#define INT8_STREAMS 2
 
 typedef float32x4_t vfloat;
 typedef uint32_t vword __attribute__((vector_size(16)));
