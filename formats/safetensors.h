@@ -68,6 +68,9 @@ const char *st_metadata(const struct st_set *set, const char *key);
 LLMQ_NODISCARD enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t,
                                         uint64_t offset, size_t nbytes, void *buf, llmq_error *err);
 
+/* Let the system begin to read a tensor that will be wanted soon. */
+void st_read_ahead(const struct st_set *set, const struct st_tensor *t);
+
 /* All elements as float32 (t->dtype must be floating: LLMQ_E_UNSUPPORTED names the tensor). */
 LLMQ_NODISCARD enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t,
                                             float *dst, llmq_error *err);

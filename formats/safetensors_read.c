@@ -185,6 +185,10 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
     return LLMQ_OK;
 }
 
+void st_read_ahead(const struct st_set *set, const struct st_tensor *t) {
+    file_read_ahead(&set->files[t->shard], t->begin, t->nbytes);
+}
+
 /* Read the chunk at byte `at` into its place in dst; `buffer` holds CONVERT_CHUNK bytes. */
 static enum llmq_status read_chunk(const struct st_set *set, const struct st_tensor *t, uint64_t at,
                                    void *buffer, float *dst, llmq_error *err) {

@@ -310,6 +310,7 @@ enum llmq_status st_writer_put_part(struct st_writer *w, const char *name, uint6
         enum llmq_status status = file_pwrite(file, from, part, to, err);
         if (status != LLMQ_OK)
             return status;
+        file_write_out(file, to, part);
         offset += part;
         from += part;
         nbytes -= part;

@@ -1,4 +1,5 @@
 /* Files and folders: see fileio.h. */
+#define _GNU_SOURCE /* sync_file_range */
 #include "base/fileio.h"
 
 #include <dirent.h>
@@ -127,6 +128,18 @@ enum llmq_status file_pwrite(const struct file *f, const void *buf, size_t len, 
         offset += (uint64_t)n;
     }
     return LLMQ_OK;
+}
+
+void file_read_ahead(const struct file *f, uint64_t offset, uint64_t len) {
+    (void)posix_fadvise(f->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
+void file_write_out(const struct file *f, uint64_t offset, uint64_t len) {
+#ifdef SYNC_FILE_RANGE_WRITE
+    (void)sync_file_range(f->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)f, (void)offset, (void)len;
+#endif
 }
 
 enum llmq_status file_sync(const struct file *f, llmq_error *err) {

@@ -45,6 +45,12 @@ LLMQ_NODISCARD enum llmq_status file_pread(const struct file *f, void *buf, size
                                            uint64_t offset, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status file_pwrite(const struct file *f, const void *buf, size_t len,
                                             uint64_t offset, llmq_error *err);
+
+/* Let the system begin to read what will be wanted soon, or to write what was just given to it, and
+ * return at once: the disk then works while the processor does. Wishes: failing changes nothing. */
+void file_read_ahead(const struct file *f, uint64_t offset, uint64_t len);
+void file_write_out(const struct file *f, uint64_t offset, uint64_t len);
+
 LLMQ_NODISCARD enum llmq_status file_sync(const struct file *f, llmq_error *err);
 
 /* Close and report what the system says. The file is closed either way; closing twice is fine. */

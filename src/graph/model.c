@@ -255,6 +255,15 @@ static enum llmq_status load_norm(const struct model *m, int64_t block, const ch
                     err);
 }
 
+/* Blocks are loaded in order: while one is computed with, the disk can look for the next. */
+static void read_ahead(const struct model *m, int64_t index) {
+    char prefix[MODEL_NAME_MAX];
+    const size_t len = strlen(model_block_tensor_name(m, index, "", "", prefix));
+    for (size_t i = 0; i < st_count(m->tensors); i++)
+        if (strncmp(st_at(m->tensors, i)->name, prefix, len) == 0)
+            st_read_ahead(m->tensors, st_at(m->tensors, i));
+}
+
 enum llmq_status model_load_block(const struct model *m, int64_t index, enum load_mode mode,
                                   struct arena *arena, struct block *out, llmq_error *err) {
     const struct model_config *c = &m->config;
@@ -267,6 +276,7 @@ enum llmq_status model_load_block(const struct model *m, int64_t index, enum loa
     LLMQ_TRY(load_norm(m, index, c->family->k_norm, c->head_dim, arena, &out->k_norm, err));
     for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
         LLMQ_TRY(load_linear(m, index, role, mode, arena, &out->linears[role], err));
+    read_ahead(m, index + 1);
 cleanup:
     if (status != LLMQ_OK)
         block_release(out);

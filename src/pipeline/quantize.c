@@ -232,7 +232,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->plan_ram_bytes = p->ram_bytes;
     r->plan_disk_bytes = p->disk_bytes;
     r->plan_flops = p->flops;
-    r->sgemm_gflops = sgemm_rate() * 1e-9;
+    r->sgemm_gflops = p->flops > 0 ? sgemm_rate() * 1e-9 : 0;
     r->plan_seconds = r->sgemm_gflops > 0 ? p->flops / r->sgemm_gflops * 1e-9 : 0;
     r->spill_bytes = p->spill_bytes;
 cleanup:
