@@ -373,8 +373,8 @@ static void want_residual(const float *w, const struct code_row *row, double *er
         const int64_t g = j / row->group;
         const float stored = (float)(row->codes[j] - row->zeros[g]) * row->scales[g];
         const float d = w[j] - stored;
-        errors += (long double)d * d;
-        norms += (long double)w[j] * w[j];
+        errors += (long double)d * (long double)d;
+        norms += (long double)w[j] * (long double)w[j];
     }
     *error = (double)errors;
     *norm = (double)norms;
@@ -396,7 +396,7 @@ START_TEST(residuals_are_those_of_the_codes_for_any_group) {
             zeros[j] = (uint8_t)random_next(&state);
         }
         const struct code_row row = {r.n, groups[i % 7], codes + 1, scales.data, zeros};
-        double error = NAN, norm = NAN, want_error = 0, want_norm = 0;
+        double error = -1, norm = -1, want_error = 0, want_norm = 0;
         want_residual(w.data, &row, &want_error, &want_norm);
         r.table->residual(w.data, &row, &error, &norm);
         RUN_NEAR(r, error, want_error, 1e-15 * (double)r.n * want_error);
