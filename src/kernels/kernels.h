@@ -7,6 +7,7 @@
 #ifndef LLMQ_KERNELS_KERNELS_H
 #define LLMQ_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cpu.h"
@@ -17,6 +18,15 @@ struct qmat_shape;
 struct qmat_tile;
 struct qmat_int8_tile;
 struct bf16_tile; /* bf16.h */
+
+/* A row of codes, a scale and a zero point for every `group` of them; the last group may be short.
+ */
+struct code_row {
+    int64_t count, group;
+    const uint8_t *codes;
+    const float *scales;
+    const uint8_t *zeros;
+};
 
 struct llmq_kernels {
     const char *name; /* of its level, see base/cpu.h */
@@ -39,6 +49,23 @@ struct llmq_kernels {
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n >= 1, the mean in double. `out` may be `x`.
      * Relative error below 4e-7. */
     void (*rmsnorm_row)(const float *x, const float *w, double eps, int64_t n, float *out);
+
+    /* --- rows of weights: rounding without calibration ------------------------------------ */
+
+    /* Smallest and largest of w[i], i < n, and 0; NaN counts as 0. Returns whether all are finite.
+     * Every table gives the same bits. */
+    bool (*range)(const float *w, int64_t n, float *lo, float *hi);
+
+    /* codes[i] = w[i] / scale rounded half to even, plus zero, clamped to 0 ... max_code; NaN gives
+     * code 0. scale > 0; zero and max_code are integers, 0 <= zero <= max_code <= 255. Every table
+     * gives the same bits. */
+    void (*round_codes)(const float *w, int64_t n, float scale, float zero, float max_code,
+                        uint8_t *codes);
+
+    /* error = sum of (w - (code - zero) * scale)^2 and norm = sum of w^2 over the row: each
+     * difference in float32, squares and sums in double, so that tables differ by less than
+     * 1e-15 * count relative. */
+    void (*residual)(const float *w, const struct code_row *row, double *error, double *norm);
 
     /* --- products with quantized weights: the parts of llmq_qmat_matmul, see qmat.h ------ */
 

@@ -2,7 +2,9 @@
  * and the products of bfloat16 (bf16.h), which only it has. */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/bf16.h"
 #include "kernels/kernels_tables.h"

@@ -1,7 +1,9 @@
 /* The kernel table for AVX-512 F, BW, DQ, VL and VNNI: the templates in this instruction set. */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/kernels_tables.h"
 #include "kernels/qmat.h"

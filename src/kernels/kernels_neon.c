@@ -2,7 +2,9 @@
  */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/kernels_tables.h"
 #include "kernels/qmat.h"

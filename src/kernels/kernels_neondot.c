@@ -1,7 +1,9 @@
 /* The kernel table for Advanced SIMD with dot products of bytes: the templates in it. */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/kernels_tables.h"
 #include "kernels/qmat.h"

@@ -58,6 +58,40 @@ static void rmsnorm_row(const float *x, const float *w, double eps, int64_t n, f
         out[i] = (float)((double)x[i] * scale) * w[i];
 }
 
+static bool range(const float *w, int64_t n, float *lo, float *hi) {
+    bool finite = true;
+    *lo = *hi = 0;
+    for (int64_t i = 0; i < n; i++) {
+        *lo = w[i] < *lo ? w[i] : *lo;
+        *hi = w[i] > *hi ? w[i] : *hi;
+        finite = finite && isfinite(w[i]);
+    }
+    return finite;
+}
+
+static void round_codes(const float *w, int64_t n, float scale, float zero, float max_code,
+                        uint8_t *codes) {
+    const float magic = 12582912.0F; /* adding 1.5 * 2^23 rounds: nearbyintf, but vectorised */
+    for (int64_t i = 0; i < n; i++) {
+        float level = w[i] / scale;
+        level = level > -zero ? level : -zero;
+        level = level < max_code - zero ? level : max_code - zero;
+        codes[i] = (uint8_t)(int)((level + magic) - magic + zero);
+    }
+}
+
+static void residual(const float *w, const struct code_row *row, double *error, double *norm) {
+    *error = *norm = 0;
+    for (int64_t g = 0, i = 0; i < row->count; g++) {
+        const int64_t end = row->group < row->count - i ? i + row->group : row->count;
+        for (; i < end; i++) {
+            const float d = w[i] - (float)(row->codes[i] - row->zeros[g]) * row->scales[g];
+            *error += (double)d * (double)d;
+            *norm += (double)w[i] * (double)w[i];
+        }
+    }
+}
+
 /* code - zero of one weight; `column` counts padded columns. */
 static int weight_at(const struct qmat_shape *shape, const struct qmat_panel *panel, int64_t column,
                      int lane, int group) {

@@ -145,6 +145,12 @@ static inline vint i_negate16(vint a) {
 static inline vint i_mul16(vint a, int32_t b) {
     return _mm256_madd_epi16(a, _mm256_set1_epi32(b));
 }
+static inline vint i_round(vfloat a) {
+    return _mm256_cvtps_epi32(a);
+}
+static inline void i_store_bytes(uint8_t *p, vint a) {
+    e_store_bytes(a, 1, (int8_t *)p);
+}
 static inline vfloat i_to_float(vint a) {
     return _mm256_cvtepi32_ps(a);
 }

@@ -159,6 +159,14 @@ static inline vint i_negate16(vint a) {
 static inline vint i_mul16(vint a, int32_t b) {
     return _mm512_madd_epi16(a, _mm512_set1_epi32(b));
 }
+/* a to the nearest integer, ties to even; |a| < 2^31. */
+static inline vint i_round(vfloat a) {
+    return _mm512_cvtps_epi32(a);
+}
+/* Lanes below 256 to V_LANES bytes. */
+static inline void i_store_bytes(uint8_t *p, vint a) {
+    _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(a));
+}
 static inline vfloat i_to_float(vint a) {
     return _mm512_cvtepi32_ps(a);
 }

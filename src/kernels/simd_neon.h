@@ -161,6 +161,15 @@ static inline vint i_negate16(vint a) {
 static inline vint i_mul16(vint a, int32_t b) {
     return vmulq_n_s32(a, b);
 }
+static inline vint i_round(vfloat a) {
+    return vcvtnq_s32_f32(a);
+}
+static inline void i_store_bytes(uint8_t *p, vint a) {
+    const int16x4_t half = vmovn_s32(a);
+    const uint32_t word =
+        vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(half, half))), 0);
+    memcpy(p, &word, sizeof word);
+}
 static inline vfloat i_to_float(vint a) {
     return vcvtq_f32_s32(a);
 }

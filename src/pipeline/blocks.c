@@ -139,8 +139,8 @@ static enum llmq_status correct_weights(const struct run *run, const struct stag
     return status;
 }
 
-/* Quantize a linear, store and report it, and leave in l->w what was stored. `task` is NULL without
- * calibration. */
+/* Quantize a linear, store and report it. With calibration, leave in l->w what was stored; without,
+ * `task` is NULL and nothing reads l->w again. */
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
                                         struct linear *l, const struct stage_task *task,
                                         llmq_error *err) {
@@ -163,7 +163,8 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(report_module(run, module, &outcome, strength, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
-    qlinear_dequantize(&q, 0, q.n, l->w);
+    if (run->calib)
+        qlinear_dequantize(&q, 0, q.n, l->w);
     tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
     qlinear_free(&q);

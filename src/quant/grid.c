@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "tensor/dtype.h"
 
 /* Scales that F16 and BF16 both hold exactly: above F16's subnormals, up to its largest value that
@@ -116,25 +117,7 @@ void grid_params(const struct quant_grid *grid, float lo, float hi, float *scale
 }
 
 void grid_range(const float *w, int64_t count, float *lo, float *hi) {
-    /* Sixteen running extremes, so that the loop maps to vector instructions without leave to
-     * reorder comparisons. */
-    enum { LANES = 16 };
-    float low[LANES] = {0}, high[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            low[l] = w[i + l] < low[l] ? w[i + l] : low[l];
-            high[l] = w[i + l] > high[l] ? w[i + l] : high[l];
-        }
-    for (; i < count; i++) {
-        low[0] = w[i] < low[0] ? w[i] : low[0];
-        high[0] = w[i] > high[0] ? w[i] : high[0];
-    }
-    *lo = *hi = 0;
-    for (int l = 0; l < LANES; l++) {
-        *lo = low[l] < *lo ? low[l] : *lo;
-        *hi = high[l] > *hi ? high[l] : *hi;
-    }
+    kernels_get()->range(w, count, lo, hi);
 }
 
 void quant_importance(const float *H, int64_t k, float *importance) {

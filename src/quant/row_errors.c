@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "quant/panels.h"
 #include "quant/quant.h"
@@ -65,10 +66,29 @@ void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float 
     }
 }
 
+/* Every input counts alike: nothing but the rows themselves is needed. */
+static void rows_apart(const float *W, const struct qlinear *q, double *errors, double *norms) {
+    const struct llmq_kernels *kernels = kernels_get();
+#pragma omp parallel for default(none) shared(W, q, errors, norms, kernels) schedule(static)
+    for (int64_t r = 0; r < q->n; r++) {
+        const struct code_row row = {.count = q->k,
+                                     .group = q->group,
+                                     .codes = q->codes + r * q->k,
+                                     .scales = q->scales + r * q->groups,
+                                     .zeros = q->zeros + r * q->groups};
+        double norm = 0;
+        kernels->residual(W + r * q->k, &row, errors + r, norms ? norms + r : &norm);
+    }
+}
+
 enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const float *H,
                                   double *errors, double *norms, llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX);
     size_t count = 0;
+    if (!H && !q->group_of) {
+        rows_apart(W, q, errors, norms);
+        return LLMQ_OK;
+    }
     if (!checked_mul_size((size_t)rows * sizeof(float), (size_t)(q->k + QUANT_FORM_COLUMNS),
                           &count))
         return error_memory(err, "the errors of a module");

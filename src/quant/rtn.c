@@ -1,9 +1,11 @@
 /* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code. The
  * cheapest method, and the one every other is compared with. */
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
 #include "quant/quant.h"
@@ -12,6 +14,7 @@
 /* Rows whose ranges are searched together, and where. */
 struct strip {
     const struct quant_grid *grid;
+    const struct llmq_kernels *kernels;
     const float *importance; /* [k] or NULL */
     int64_t rows;            /* at most RANGE_ROWS */
     const float *W;          /* [rows, k] */
@@ -33,24 +36,48 @@ static void search_group(const struct strip *s, int64_t g, float *scale, float *
     range_search(s->grid, &searched, scale, zero);
 }
 
-static void quantize_group(const struct strip *s, int64_t g) {
-    int64_t group = s->q->group, k = s->q->k;
-    float scale[RANGE_ROWS], zero[RANGE_ROWS], top = grid_max_code(s->grid);
-    for (int64_t r = 0; r < RANGE_ROWS; r++) { /* rows beyond the last are copies of it */
-        float lo = 0, hi = 0;
-        grid_range(s->W + min_i64(r, s->rows - 1) * k + g * group, group, &lo, &hi);
-        grid_params(s->grid, lo, hi, scale + r, zero + r);
-    }
-    if (s->columns)
+/* Scale and zero point of the extremes of group g. False: there is a weight that is not finite. */
+static bool extremes_grid(const struct strip *s, int64_t r, int64_t g, float *scale, float *zero) {
+    float lo = 0, hi = 0;
+    bool finite = s->kernels->range(s->W + r * s->q->k + g * s->q->group, s->q->group, &lo, &hi);
+    grid_params(s->grid, lo, hi, scale, zero);
+    return finite;
+}
+
+static void round_group(const struct strip *s, int64_t r, int64_t g, float scale, float zero) {
+    int64_t begin = r * s->q->k + g * s->q->group, at = (s->at + r) * s->q->groups + g;
+    s->kernels->round_codes(s->W + begin, s->q->group, scale, zero, grid_max_code(s->grid),
+                            s->q->codes + s->at * s->q->k + begin);
+    s->q->scales[at] = scale;
+    s->q->zeros[at] = (uint8_t)(int)zero;
+}
+
+/* Without a search, in the order of memory. False: there is a weight that is not finite. */
+static bool quantize_rows(const struct strip *s) {
+    bool finite = true;
+    for (int64_t r = 0; r < s->rows; r++)
+        for (int64_t g = 0; g < s->q->groups; g++) {
+            float scale = 0, zero = 0;
+            finite &= extremes_grid(s, r, g, &scale, &zero);
+            round_group(s, r, g, scale, zero);
+        }
+    return finite;
+}
+
+/* With a search, group by group. False: there is a weight that is not finite. */
+static bool search_rows(const struct strip *s) {
+    for (int64_t g = 0; g < s->q->groups; g++) {
+        float scale[RANGE_ROWS], zero[RANGE_ROWS];
+        bool finite = true;
+        for (int64_t r = 0; r < RANGE_ROWS; r++) /* rows beyond the last are copies of it */
+            finite &= extremes_grid(s, min_i64(r, s->rows - 1), g, scale + r, zero + r);
+        if (!finite)
+            return false;
         search_group(s, g, scale, zero);
-    for (int64_t r = 0; r < s->rows; r++) {
-        const float *w = s->W + r * k + g * group;
-        uint8_t *codes = s->q->codes + (s->at + r) * k + g * group;
-        for (int64_t c = 0; c < group; c++)
-            codes[c] = (uint8_t)(int)(grid_level(w[c], scale[r], zero[r], top) + zero[r]);
-        s->q->scales[(s->at + r) * s->q->groups + g] = scale[r];
-        s->q->zeros[(s->at + r) * s->q->groups + g] = (uint8_t)(int)zero[r];
+        for (int64_t r = 0; r < s->rows; r++)
+            round_group(s, r, g, scale[r], zero[r]);
     }
+    return true;
 }
 
 /* Each thread has columns of its own. */
@@ -58,12 +85,13 @@ static enum llmq_status quantize_strips(const struct quant_grid *grid, const flo
                                         const float *importance, const struct qlinear *q,
                                         llmq_error *err) {
     size_t bytes = 0;
-    int failed = 0; /* threads that found no memory */
+    int failed = 0, unfit = 0; /* threads that found no memory; strips not all finite */
     if (!checked_mul_size((size_t)q->group, RANGE_ROWS * sizeof *W, &bytes))
         return error_memory(err, "the search for ranges");
-#pragma omp parallel default(none) shared(grid, W, importance, q, bytes) reduction(+ : failed)
+#pragma omp parallel default(none) shared(grid, W, importance, q, bytes)                           \
+    reduction(+ : failed, unfit)
     {
-        struct strip s = {.grid = grid, .importance = importance, .q = q};
+        struct strip s = {.grid = grid, .kernels = kernels_get(), .importance = importance, .q = q};
         if (grid->search != RANGE_MINMAX) {
             s.columns = malloc(bytes);
             failed = !s.columns;
@@ -73,12 +101,14 @@ static enum llmq_status quantize_strips(const struct quant_grid *grid, const flo
             s.rows = min_i64(RANGE_ROWS, q->n - at);
             s.W = W + at * q->k;
             s.at = at;
-            for (int64_t g = 0; !failed && g < q->groups; g++)
-                quantize_group(&s, g);
+            if (!failed)
+                unfit += !(s.columns ? search_rows(&s) : quantize_rows(&s));
         }
         free(s.columns);
     }
-    return failed ? error_memory(err, "the search for ranges") : LLMQ_OK;
+    if (failed)
+        return error_memory(err, "the search for ranges");
+    return unfit ? grid_check_weights(W, q->n, q->k, err) : LLMQ_OK;
 }
 
 enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
@@ -87,7 +117,6 @@ enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
     enum llmq_status status = LLMQ_OK;
     *q = (struct qlinear){0};
     LLMQ_TRY(grid_check(grid, k, err));
-    LLMQ_TRY(grid_check_weights(W, n, k, err));
     LLMQ_TRY(qlinear_alloc(n, k, grid->bits, grid->group, q, err));
     q->sym = grid->sym;
     LLMQ_TRY(quantize_strips(grid, W, grid->search == RANGE_WEIGHTED ? importance : NULL, q, err));

@@ -2,11 +2,13 @@
  * sizes, extreme data, unaligned arrays between guards. Error bounds are those kernels.h states. */
 #include <check.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernel_check.h"
+#include "quant/grid.h"
 #include "support.h"
 
 #define ULP 0x1p-24 /* largest relative error of one rounding */
@@ -267,6 +269,146 @@ START_TEST(nan_in_any_place_comes_out) {
 }
 END_TEST
 
+/* Same bits, the sign of zero included. */
+static bool same_float(float a, float b) {
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+START_TEST(ranges_are_the_extremes_and_tell_what_is_not_finite) {
+    uint64_t state = check_seed();
+    static const float limits[] = {1, 1e30F, 1e-40F}; /* the last are denormal */
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded w = guarded_create(r.n, r.shift);
+        float lo = NAN, hi = NAN, low = 0, high = 0;
+        fill_floats(r.fill, limits[i % 7 % 3], &state, w.data, r.n);
+        for (int64_t j = 0; j < r.n; j++) {
+            low = w.data[j] < low ? w.data[j] : low;
+            high = w.data[j] > high ? w.data[j] : high;
+        }
+        RUN_OK(r, r.table->range(w.data, r.n, &lo, &hi));
+        RUN_OK(r, same_float(lo, low) && same_float(hi, high));
+        for (int b = 0; r.n > 0 && b < 3; b++) {
+            float *at = w.data + random_next(&state) % (uint64_t)r.n, kept = *at;
+            *at = bad[b];
+            RUN_OK(r, !r.table->range(w.data, r.n, &lo, &hi));
+            RUN_OK(r, lo <= 0 && hi >= 0 && (lo == -INFINITY) == (b == 2) &&
+                          (hi == INFINITY) == (b == 1));
+            *at = kept;
+        }
+        RUN_OK(r, guarded_intact(&w));
+        guarded_free(&w);
+    }
+}
+END_TEST
+
+/* Weights on ties of the grid, beside them, beyond its ends, and none at all. */
+static void fill_ties(float scale, uint64_t *state, float *w, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float tie = ((float)(int)(random_next(state) % 601) - 300) / 2 * scale;
+        switch (random_next(state) % 8) {
+        case 0:
+            w[i] = nextafterf(tie, INFINITY);
+            break;
+        case 1:
+            w[i] = nextafterf(tie, -INFINITY);
+            break;
+        case 2:
+            w[i] = 300 * scale * random_float(state);
+            break;
+        case 3:
+            w[i] = (const float[]){NAN, INFINITY, -INFINITY, -0.0F}[random_next(state) % 4];
+            break;
+        default:
+            w[i] = tie;
+        }
+    }
+}
+
+/* Codes of w, and nothing beside them written. */
+static void check_codes(struct run r, const float *w, float scale, float zero, float top) {
+    enum { GUARD = 64 };
+    unsigned char out[SIZE_MAX_TESTED + 2 * GUARD];
+    uint8_t *codes = out + GUARD + r.shift;
+    memset(out, 0xee, sizeof out);
+    r.table->round_codes(w, r.n, scale, zero, top, codes);
+    for (int64_t j = 0; j < r.n; j++) {
+        int want = (int)(grid_level(w[j], scale, zero, top) + zero);
+        if (codes[j] != want)
+            ck_abort_msg(RUN_FMT ": %a / %a + %g of %g: code %d, expected %d", RUN_ARG(r),
+                         (double)w[j], (double)scale, (double)zero, (double)top, codes[j], want);
+    }
+    bool intact = true;
+    for (unsigned char *p = out; p < out + sizeof out; p++)
+        intact &= (p >= codes && p < codes + r.n) || *p == 0xee;
+    RUN_OK(r, intact);
+}
+
+START_TEST(codes_are_those_of_the_grid_bit_for_bit) {
+    uint64_t state = check_seed();
+    static const float scales[] = {1, 0.37F, 0x1p-14F, 65280, 1.17549435e-38F, 3e38F, 0.01F};
+    static const int bits[] = {2, 3, 4, 8};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded w = guarded_create(r.n, r.shift);
+        for (int b = 0; b < 4; b++) {
+            float scale = scales[random_next(&state) % 7], top = (float)((1 << bits[b]) - 1);
+            float zero = (float)(random_next(&state) % (1U << bits[b]));
+            fill_ties(scale, &state, w.data, r.n);
+            check_codes(r, w.data, scale, zero, top);
+            fill_floats(r.fill, scale * top, &state, w.data, r.n);
+            check_codes(r, w.data, scale, b % 2 ? 0 : top, top);
+        }
+        RUN_OK(r, guarded_intact(&w));
+        guarded_free(&w);
+    }
+}
+END_TEST
+
+/* The sums of plain C in long double, from the same differences in float. */
+static void want_residual(const float *w, const struct code_row *row, double *error, double *norm) {
+    long double errors = 0, norms = 0;
+    for (int64_t j = 0; j < row->count; j++) {
+        const int64_t g = j / row->group;
+        const float stored = (float)(row->codes[j] - row->zeros[g]) * row->scales[g];
+        const float d = w[j] - stored;
+        errors += (long double)d * (long double)d;
+        norms += (long double)w[j] * (long double)w[j];
+    }
+    *error = (double)errors;
+    *norm = (double)norms;
+}
+
+START_TEST(residuals_are_those_of_the_codes_for_any_group) {
+    uint64_t state = check_seed();
+    static const int64_t groups[] = {1, 3, 16, 32, 37, 128, 5000};
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded w = guarded_create(r.n, r.shift);
+        struct guarded scales = guarded_create(r.n, 1);
+        uint8_t *codes = malloc((size_t)r.n + 1), zeros[SIZE_MAX_TESTED];
+        ck_assert(codes != NULL); /* of its exact size: sanitizers see what is read beyond */
+        fill_floats(r.fill, 3, &state, w.data, r.n);
+        fill_floats(FILL_RANDOM, 0.1F, &state, scales.data, r.n);
+        for (int64_t j = 0; j < r.n; j++) {
+            codes[1 + j] = (uint8_t)random_next(&state);
+            zeros[j] = (uint8_t)random_next(&state);
+        }
+        const struct code_row row = {r.n, groups[i % 7], codes + 1, scales.data, zeros};
+        double error = -1, norm = -1, want_error = 0, want_norm = 0;
+        want_residual(w.data, &row, &want_error, &want_norm);
+        r.table->residual(w.data, &row, &error, &norm);
+        RUN_NEAR(r, error, want_error, 1e-15 * (double)r.n * want_error);
+        RUN_NEAR(r, norm, want_norm, 1e-15 * (double)r.n * want_norm);
+        RUN_OK(r, guarded_intact(&w) && guarded_intact(&scales));
+        free(codes);
+        guarded_free(&w);
+        guarded_free(&scales);
+    }
+}
+END_TEST
+
 /* What a limit measures is told by the count: it follows the rounds, and the work ends. */
 START_TEST(limits_count_what_they_do) {
     enum { BYTES = 4096 };
@@ -304,6 +446,9 @@ int main(void) {
     tcase_add_test(rows, rmsnorm_is_within_its_bound_also_in_place);
     tcase_add_test(rows, rmsnorm_does_not_overflow_on_large_activations);
     tcase_add_test(rows, nan_in_any_place_comes_out);
+    tcase_add_test(rows, ranges_are_the_extremes_and_tell_what_is_not_finite);
+    tcase_add_test(rows, codes_are_those_of_the_grid_bit_for_bit);
+    tcase_add_test(rows, residuals_are_those_of_the_codes_for_any_group);
     tcase_add_test(rows, limits_count_what_they_do);
     suite_add_tcase(suite, rows);
     return run_suite(suite);
