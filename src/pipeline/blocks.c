@@ -15,9 +15,13 @@
 #include "base/strbuf.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
+#include "pipeline/setup.h"
 #include "pipeline/store.h"
 #include "quant/correct.h"
 #include "quant/quant.h"
+
+/* A run that is killed loses the block in progress and no more than so much before it. */
+#define RECORD_SECONDS 5.0
 
 /* --- one module ------------------------------------------------------------------------------- */
 
@@ -312,20 +316,52 @@ cleanup:
  * --------------------------------------------------------------------------------------------------
  */
 
+/* Finished blocks that the journal does not have yet. */
+struct pending {
+    int64_t begin, end;
+    size_t module; /* the report's first of them */
+    double since;  /* seconds of the clock when the journal had everything */
+};
+
+/* Sync what was written and put the pending blocks in the journal. */
+static enum llmq_status record_blocks(struct run *run, struct pending *p, llmq_error *err) {
+    enum llmq_status status = p->begin < p->end ? st_writer_sync(run->writer, err) : LLMQ_OK;
+    for (; status == LLMQ_OK && p->begin < p->end; p->begin++, p->module += LINEAR_COUNT)
+        status = journal_add(run->journal, p->begin, run->report->modules + p->module, &run->blocks,
+                             err);
+    tally_read(&run->tally, TALLY_WRITE, 0);
+    p->since = setup_now();
+    return status;
+}
+
+static enum llmq_status run_block(struct run *run, int64_t index, llmq_error *err) {
+    enum llmq_status status = interrupt_check(run->ctx, err);
+    if (status != LLMQ_OK)
+        return status;
+    return run->calib ? quantize_block(run, index, err) : round_block(run, index, err);
+}
+
+/* Blocks that take no time are recorded together, so that the disk does not stop the processor
+ * after each of them. What was finished before an interrupt or an error is recorded. */
 enum llmq_status run_blocks(struct run *run, llmq_error *err) {
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(replay_blocks(run, err));
-    for (int64_t i = run->blocks.done; i < blocks; i++) {
-        size_t before = run->report->module_count;
-        LLMQ_TRY(interrupt_check(run->ctx, err));
-        LLMQ_TRY(run->calib ? quantize_block(run, i, err) : round_block(run, i, err));
-        LLMQ_TRY(st_writer_sync(run->writer, err));
-        LLMQ_TRY(journal_add(run->journal, i, run->report->modules + before, &run->blocks, err));
-        tally_read(&run->tally, TALLY_WRITE, 0);
-        log_progress(run->ctx, (i + 1) * STAGE_COUNT, blocks * STAGE_COUNT,
-                     "block %" PRId64 "/%" PRId64, i + 1, blocks);
+    struct pending p = {run->blocks.done, run->blocks.done, run->report->module_count, setup_now()};
+    while (p.end < blocks) {
+        status = run_block(run, p.end, err);
+        if (status != LLMQ_OK) {
+            llmq_error second = {0}; /* the first one is told */
+            (void)record_blocks(run, &p, &second);
+            return status;
+        }
+        p.end++;
+        log_progress(run->ctx, p.end * STAGE_COUNT, blocks * STAGE_COUNT,
+                     "block %" PRId64 "/%" PRId64, p.end, blocks);
+        if (setup_now() - p.since >= RECORD_SECONDS)
+            LLMQ_TRY(record_blocks(run, &p, err));
     }
+    status = record_blocks(run, &p, err);
 cleanup:
     return status;
 }
