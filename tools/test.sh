@@ -124,13 +124,14 @@ aarch64_possible() {
             return 1
         }
     done
+    tools/cross/sysroot.sh "$build/sysroot" >"$build/sysroot.log" 2>&1 || {
+        tail -n 5 "$build/sysroot.log"
+        echo 'SKIP: the libraries of aarch64 could not be fetched'
+        return 1
+    }
 }
 
 compile_aarch64() {
-    tools/cross/sysroot.sh "$build/sysroot" >"$build/sysroot.log" 2>&1 || {
-        cat "$build/sysroot.log"
-        return 1
-    }
     targets=src/cli/llmq
     for suite in $aarch64_suites; do
         targets="$targets tests/test_$suite"
