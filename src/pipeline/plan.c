@@ -311,7 +311,7 @@ static double block_flops(const struct model *m, const llmq_quantize_options *o,
 static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
-    uint64_t fixed = (p->paired ? 2 : 1) * model_block_bytes(m) + module_workspace(p);
+    uint64_t fixed = module_workspace(p); /* without calibration, one linear at a time is all */
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)
@@ -319,6 +319,7 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
     else if (limit == 0)
         limit = UINT64_MAX;
     if (tokens) {
+        fixed += (p->paired ? 2 : 1) * model_block_bytes(m);
         struct calib_memory memory = calib_memory(&m->config, tokens, p->paired, o->compute);
         int64_t widest = 0;
         for (enum block_stage s = 0; s < STAGE_COUNT; s++)
