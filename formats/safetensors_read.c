@@ -222,12 +222,7 @@ enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t
         for (uint64_t i = 0; i < chunks; i++)
             if (first == LLMQ_OK)
                 first = read_chunk(set, t, i * CONVERT_CHUNK, buffer, dst, &mine);
-#pragma omp critical(st_read_f32_failed)
-        if (first != LLMQ_OK && status == LLMQ_OK) {
-            status = first;
-            if (err)
-                *err = mine;
-        }
+        error_keep_first(&status, err, first, &mine);
         free(buffer);
     }
     return status;

@@ -113,3 +113,13 @@ void error_hint(llmq_error *err, const char *fmt, ...) {
     vsnprintf(err->hint, sizeof err->hint, fmt, args);
     va_end(args);
 }
+
+void error_keep_first(enum llmq_status *status, llmq_error *err, enum llmq_status found,
+                      const llmq_error *mine) {
+#pragma omp critical(error_keep_first)
+    if (found != LLMQ_OK && *status == LLMQ_OK) {
+        *status = found;
+        if (err)
+            *err = *mine;
+    }
+}

@@ -29,6 +29,11 @@ enum llmq_status error_memory(llmq_error *err, const char *what);
 enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char *fmt, ...)
     LLMQ_PRINTF(3, 4);
 
+/* For parts of one piece of work that fail apart, each with an error of its own: the first failure
+ * that comes here becomes *status and `err` (may be NULL). Threads take turns. */
+void error_keep_first(enum llmq_status *status, llmq_error *err, enum llmq_status found,
+                      const llmq_error *mine);
+
 /* Set the hint of an error already recorded. */
 void error_hint(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
 

@@ -359,12 +359,7 @@ static enum llmq_status verify_modules(const struct model *stored, const struct 
         enum llmq_status found = interrupt_check(ctx, &mine);
         if (found == LLMQ_OK)
             found = output_verify_module(stored, &plan->modules[i], blocks->hashes[i], &mine);
-#pragma omp critical(output_verify_failed)
-        if (found != LLMQ_OK && status == LLMQ_OK) {
-            status = found;
-            if (err)
-                *err = mine;
-        }
+        error_keep_first(&status, err, found, &mine);
     }
     return status;
 }
