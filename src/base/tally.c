@@ -13,20 +13,20 @@ static const char *const names[TALLY_KINDS] = {
     [TALLY_SOLVE] = "rounding",          [TALLY_WRITE] = "write and verify",
 };
 
-static double now(void) {
+double tally_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 void tally_start(struct tally *t) {
-    *t = (struct tally){.last = now()};
+    *t = (struct tally){.last = tally_now()};
 }
 
 void tally_read(struct tally *t, enum tally_kind kind, double flops) {
     if (!t)
         return;
-    double time = now();
+    double time = tally_now();
     t->seconds[kind] += time - t->last;
     t->flops[kind] += flops;
     t->last = time;

@@ -26,6 +26,9 @@ struct tally {
     double seconds[TALLY_KINDS], flops[TALLY_KINDS];
 };
 
+/* Seconds of a monotonic clock. */
+double tally_now(void);
+
 void tally_start(struct tally *t);
 
 /* Put the time since the last reading, and `flops` operations, down to `kind`. `t` may be NULL. */

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/tally.h"
 #include "linalg/linalg.h"
 #include "pipeline/bench.h"
 #include "pipeline/setup.h"
@@ -24,7 +25,7 @@ void llmq_bench_options_init(llmq_bench_options *options) {
 
 bool bench_enough(const struct bench_samples *s) {
     return s->count == BENCH_SAMPLES_MAX ||
-           (s->count >= BENCH_SAMPLES && setup_now() - s->begin >= BENCH_SECONDS);
+           (s->count >= BENCH_SAMPLES && tally_now() - s->begin >= BENCH_SECONDS);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -55,10 +56,10 @@ static double sgemm_rate(int64_t size, float *matrix, int threads) {
     const int64_t square = size * size;
     const int before = omp_get_max_threads();
     omp_set_num_threads(threads);
-    double start = setup_now();
+    double start = tally_now();
     linalg_gemm_nt(size, size, size, 1, matrix, size, matrix + square, size, 0, matrix + 2 * square,
                    size);
-    double seconds = setup_now() - start;
+    double seconds = tally_now() - start;
     omp_set_num_threads(before);
     return 2.0 * (double)(square * size) / seconds;
 }
@@ -66,7 +67,7 @@ static double sgemm_rate(int64_t size, float *matrix, int threads) {
 static enum llmq_status measure_limits(int threads, const struct limits_memory *memory,
                                        llmq_bench_limits *out, llmq_error *err) {
     enum { SIZE = 1024 };
-    struct bench_samples s = {.begin = setup_now()};
+    struct bench_samples s = {.begin = tally_now()};
     double read[BENCH_SAMPLES_MAX], sgemm[BENCH_SAMPLES_MAX];
     float *matrix = malloc((size_t)3 * SIZE * SIZE * sizeof *matrix);
     if (!matrix)

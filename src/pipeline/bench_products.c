@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/tally.h"
 #include "pipeline/bench.h"
 #include "pipeline/setup.h"
 #include "tensor/qlinear.h"
@@ -96,14 +97,14 @@ static double limit_now(const llmq_bench_product *p, int turn, const struct limi
 /* Calls a second, from as many calls as a clock can time; `turn` says where to begin. */
 static enum llmq_status time_calls(const struct weights *w, const llmq_bench_product *p, int turn,
                                    double *rate, llmq_error *err) {
-    const double start = setup_now();
+    const double start = tally_now();
     double seconds = 0;
     for (int calls = 0; seconds < SAMPLE_SECONDS; calls++) {
         const llmq_qmat *q = w->packed[(turn + calls) % w->copies];
         enum llmq_status status = llmq_qmat_matmul(q, w->x, p->m, p->activations, w->y, err);
         if (status != LLMQ_OK)
             return status;
-        seconds = setup_now() - start;
+        seconds = tally_now() - start;
         *rate = (calls + 1) / seconds;
     }
     return LLMQ_OK;
@@ -112,7 +113,7 @@ static enum llmq_status time_calls(const struct weights *w, const llmq_bench_pro
 /* Fill in the rates of a product whose shape is set. */
 static enum llmq_status measure(const struct weights *w, const struct limits_memory *memory,
                                 llmq_bench_product *p, llmq_error *err) {
-    struct bench_samples s = {.begin = setup_now()};
+    struct bench_samples s = {.begin = tally_now()};
     for (; !bench_enough(&s); s.count++) {
         s.limit[s.count] = limit_now(p, s.count, memory);
         enum llmq_status status = time_calls(w, p, s.count, &s.rate[s.count], err);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/tally.h"
 #include "linalg/linalg.h"
 #include "pipeline/bench.h"
 #include "pipeline/setup.h"
@@ -34,11 +35,11 @@ enum llmq_status bench_solve(int64_t n, int64_t k, llmq_bench_report *report, ll
     }
     make_hessian(k, x, H);
     bench_random(4, n * k, W);
-    double start = setup_now();
+    double start = tally_now();
     LLMQ_TRY(gptq_factor_create(H, k, BENCH_GROUP, &options, &factor, err));
     LLMQ_TRY(gptq_quantize(&grid, factor, W, H, n, &q, &outcome, err));
     report->solves[report->solve_count++] =
-        (llmq_bench_solve){.n = n, .k = k, .seconds = setup_now() - start};
+        (llmq_bench_solve){.n = n, .k = k, .seconds = tally_now() - start};
 cleanup:
     qlinear_free(&q);
     gptq_factor_free(&factor);

@@ -330,7 +330,7 @@ static enum llmq_status record_blocks(struct run *run, struct pending *p, llmq_e
         status = journal_add(run->journal, p->begin, run->report->modules + p->module, &run->blocks,
                              err);
     tally_read(&run->tally, TALLY_WRITE, 0);
-    p->since = setup_now();
+    p->since = tally_now();
     return status;
 }
 
@@ -347,7 +347,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(replay_blocks(run, err));
-    struct pending p = {run->blocks.done, run->blocks.done, run->report->module_count, setup_now()};
+    struct pending p = {run->blocks.done, run->blocks.done, run->report->module_count, tally_now()};
     while (p.end < blocks) {
         status = run_block(run, p.end, err);
         if (status != LLMQ_OK) {
@@ -358,7 +358,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
         p.end++;
         log_progress(run->ctx, p.end * STAGE_COUNT, blocks * STAGE_COUNT,
                      "block %" PRId64 "/%" PRId64, p.end, blocks);
-        if (setup_now() - p.since >= RECORD_SECONDS)
+        if (tally_now() - p.since >= RECORD_SECONDS)
             LLMQ_TRY(record_blocks(run, &p, err));
     }
     status = record_blocks(run, &p, err);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/tally.h"
 #include "eval/divergence.h"
 #include "llmq/evaluate.h"
 #include "pipeline/setup.h"
@@ -116,7 +117,7 @@ static void fill_result(const struct divergence_summary *s, llmq_compare_result 
 
 enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_context *ctx,
                               llmq_compare_result *result, llmq_error *err) {
-    double start = setup_now();
+    double start = tally_now();
     struct model model = {0}, reference = {0};
     struct corpus corpus = {0};
     struct divergence divergence = {0};
@@ -140,7 +141,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     fill_result(&summary, result);
     result->windows = corpus.count;
     result->ctx = corpus.max_len;
-    result->seconds = setup_now() - start;
+    result->seconds = tally_now() - start;
     result->peak_rss_bytes = memory_peak();
 cleanup:
     divergence_free(&divergence);

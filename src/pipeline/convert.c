@@ -8,6 +8,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/tally.h"
 #include "llmq/model.h"
 #include "pipeline/convert.h"
 #include "pipeline/setup.h"
@@ -137,7 +138,7 @@ static void convert_free(struct convert *c) {
 enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_context *ctx,
                               llmq_convert_report *report, llmq_error *err) {
     struct convert c = {.options = options, .ctx = ctx, .report = report};
-    const double start = setup_now();
+    const double start = tally_now();
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_convert_report){0};
     LLMQ_TRY(setup_compute(ctx, err));
@@ -145,7 +146,7 @@ enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_co
     LLMQ_TRY(convert_plan(&c, err));
     LLMQ_TRY(report_plan(&c, err));
     LLMQ_TRY(write_result(&c, err));
-    report->seconds = setup_now() - start;
+    report->seconds = tally_now() - start;
 cleanup:
     report->peak_rss_bytes = memory_peak();
     convert_free(&c);

@@ -11,6 +11,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/tally.h"
 #include "eval/logprobs.h"
 #include "pipeline/setup.h"
 
@@ -20,7 +21,7 @@ void llmq_eval_options_init(llmq_eval_options *options) {
 
 enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                            llmq_eval_result *result, llmq_error *err) {
-    double start = setup_now();
+    double start = tally_now();
     struct model m = {0};
     struct corpus corpus = {0};
     double *logprobs = NULL;
@@ -60,7 +61,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     result->tokens = mean.tokens;
     result->windows = corpus.count;
     result->ctx = corpus.max_len;
-    result->seconds = setup_now() - start;
+    result->seconds = tally_now() - start;
     result->peak_rss_bytes = memory_peak();
 cleanup:
     free(logprobs);

@@ -169,9 +169,9 @@ static double sgemm_rate(void) {
     const float *A = data, *B = A + (size_t)SIZE * DEPTH;
     float *C = data + (size_t)2 * SIZE * DEPTH;
     for (int i = 0; i <= REPEATS; i++) { /* the first one warms up */
-        double start = setup_now();
+        double start = tally_now();
         linalg_gemm_nt(SIZE, SIZE, DEPTH, 1.0f, A, DEPTH, B, DEPTH, 0.0f, C, SIZE);
-        double rate = 2.0 * SIZE * SIZE * DEPTH / (setup_now() - start);
+        double rate = 2.0 * SIZE * SIZE * DEPTH / (tally_now() - start);
         best = rate > best ? rate : best;
     }
     free(data);
@@ -368,7 +368,7 @@ static void run_free(struct run *run) {
 enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_context *ctx,
                                llmq_quantize_report *report, llmq_error *err) {
     struct run run = {.options = options, .ctx = ctx, .report = report};
-    double start = setup_now();
+    double start = tally_now();
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_quantize_report){0};
     tally_start(&run.tally);
@@ -380,7 +380,7 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
         goto cleanup;
     }
     LLMQ_TRY(execute(&run, err));
-    report->seconds = setup_now() - start;
+    report->seconds = tally_now() - start;
 cleanup:
     report->peak_rss_bytes = memory_peak();
     run_free(&run);

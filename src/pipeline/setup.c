@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 #include "base/fileio.h"
@@ -68,12 +67,6 @@ const char *setup_convention_name(enum llmq_convention convention) {
 
 enum eval_convention setup_convention(enum llmq_convention convention) {
     return convention == LLMQ_CONVENTION_LLAMACPP ? EVAL_LLAMACPP : EVAL_GPTQ;
-}
-
-double setup_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {

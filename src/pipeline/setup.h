@@ -64,7 +64,4 @@ const char *setup_compute_name(enum llmq_compute compute);
 const char *setup_convention_name(enum llmq_convention convention);
 enum eval_convention setup_convention(enum llmq_convention convention);
 
-/* Seconds of a monotonic clock. */
-double setup_now(void);
-
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/tally.h"
 #include "llmq/model.h"
 #include "pipeline/setup.h"
 
@@ -276,7 +277,7 @@ static void count_contents(struct verify *v) {
 enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_context *ctx,
                              llmq_verify_report *report, llmq_error *err) {
     struct verify v = {.ctx = ctx, .report = report};
-    const double start = setup_now();
+    const double start = tally_now();
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_verify_report){.format = "none", .error = (double)NAN};
     LLMQ_TRY(setup_compute(ctx, err));
@@ -296,7 +297,7 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
     if (v.out_of_memory)
         status = error_memory(err, "the findings");
     report->ok = report->violations.count == 0;
-    report->seconds = setup_now() - start;
+    report->seconds = tally_now() - start;
 cleanup:
     verify_close(&v);
     return status;

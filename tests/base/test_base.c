@@ -31,6 +31,23 @@ START_TEST(errors_carry_where_and_what) {
 }
 END_TEST
 
+START_TEST(the_first_of_several_failures_is_kept) {
+    llmq_error err = {0}, one = {0}, two = {0};
+    enum llmq_status status = LLMQ_OK;
+    error_set(&one, LLMQ_E_IO, "one");
+    error_set(&two, LLMQ_E_MEMORY, "two");
+    error_keep_first(&status, &err, LLMQ_OK, &two);
+    ck_assert_int_eq(status, LLMQ_OK);
+    error_keep_first(&status, &err, LLMQ_E_IO, &one);
+    error_keep_first(&status, &err, LLMQ_E_MEMORY, &two);
+    ck_assert_int_eq(status, LLMQ_E_IO);
+    ck_assert_str_eq(err.message, "one");
+    status = LLMQ_OK;
+    error_keep_first(&status, NULL, LLMQ_E_MEMORY, &two);
+    ck_assert_int_eq(status, LLMQ_E_MEMORY);
+}
+END_TEST
+
 START_TEST(long_messages_are_cut_not_overrun) {
     llmq_error err = {0};
     char text[2000];
@@ -309,6 +326,7 @@ int main(void) {
     Suite *s = suite_create("base");
     TCase *plain = tcase_create("plain"), *files = tcase_create("files");
     tcase_add_test(plain, errors_carry_where_and_what);
+    tcase_add_test(plain, the_first_of_several_failures_is_kept);
     tcase_add_test(plain, long_messages_are_cut_not_overrun);
     tcase_add_test(plain, errno_decides_the_code);
     tcase_add_test(plain, exit_codes_are_the_contract);
