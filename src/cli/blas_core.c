@@ -99,9 +99,15 @@ static const char *best_core(bool verbose, double *efficiency) {
     return best;
 }
 
-static bool always_measure(void) {
+/* *always: try the other kernels in any case. */
+static enum llmq_status read_wish(bool *always, llmq_error *err) {
     const char *wish = getenv("LLMQ_BLAS_CORE");
-    return wish && strcmp(wish, "measure") == 0;
+    *always = wish && strcmp(wish, "measure") == 0;
+    if (*always || !wish || !*wish)
+        return LLMQ_OK;
+    cli_fail(err, LLMQ_E_USAGE, "LLMQ_BLAS_CORE=%s: the only value is measure", wish);
+    cli_hint(err, "to choose kernels yourself, set OPENBLAS_CORETYPE");
+    return LLMQ_E_USAGE;
 }
 
 static enum llmq_status wrong_blas(llmq_error *err) {
@@ -113,10 +119,13 @@ static enum llmq_status wrong_blas(llmq_error *err) {
 
 enum llmq_status blas_core_choose(char **argv, bool verbose, llmq_error *err) {
     double now = 0, found = 0;
-    enum llmq_status status = llmq_blas_efficiency(&now, err);
+    bool always = false;
+    enum llmq_status status = read_wish(&always, err);
+    if (status == LLMQ_OK)
+        status = llmq_blas_efficiency(&now, err);
     if (status != LLMQ_OK)
         return status;
-    if (!getenv(CORE) && (now < GOOD || always_measure())) {
+    if (!getenv(CORE) && (now < GOOD || always)) {
         if (verbose)
             tell("OpenBLAS' choice of", now);
         const char *core = best_core(verbose, &found);

@@ -149,6 +149,16 @@ else
     expect "no other kernels are tried" test "$(grep -c "^llmq: BLAS on" stderr)" -eq 0
 fi
 
+test_case "another value of LLMQ_BLAS_CORE is refused"
+LLMQ_BLAS_CORE=haswell
+export LLMQ_BLAS_CORE
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few
+unset LLMQ_BLAS_CORE
+expect_code 2
+expect_no_stdout
+expect_stderr "LLMQ_BLAS_CORE=haswell"
+
 test_case "progress without a terminal is one line per block, and none with --no-progress or -q"
 run eval --model "$demo" --text "$demo/eval.txt" --ctx 128 --max-tokens 256
 expect_code 0
