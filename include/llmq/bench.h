@@ -44,10 +44,13 @@ typedef struct llmq_bench_product {
     double relerr;   /* root mean square of the error over that of the result */
 } llmq_bench_product;
 
-/* GPTQ of one linear layer, factorisation included, on all threads; a single run. */
+/* GPTQ of one linear layer [n, k] on all threads; medians. */
 typedef struct llmq_bench_solve {
     int64_t n, k;
-    double seconds;
+    double factor_seconds; /* the factor of the Hessian's inverse */
+    double column_seconds; /* the column loop */
+    double fraction;       /* of BLAS' rate that the operations of these two reach */
+    double seconds;        /* the whole: with round-to-nearest beside it and the errors of both */
 } llmq_bench_solve;
 
 #define LLMQ_BENCH_SHAPES   3 /* [n, k] = [4096, 4096], [11008, 4096], [4096, 11008] */
@@ -62,7 +65,7 @@ typedef struct llmq_bench_report {
     size_t solve_count;
 } llmq_bench_report;
 
-/* Takes a minute or two, `quick` some seconds, on an idle machine. */
+/* Takes some minutes, `quick` some seconds, on an idle machine. */
 LLMQ_NODISCARD enum llmq_status llmq_bench(const llmq_bench_options *options,
                                            const llmq_context *ctx, llmq_bench_report *report,
                                            llmq_error *err);

@@ -47,15 +47,19 @@ static void print_product(const llmq_bench_product *p) {
            p->gbps, p->gflops, 100 * p->fraction, limit, p->relerr);
 }
 
+static void print_solve(const llmq_bench_solve *s) {
+    printf("%5lld x %5lld  %7.2f s %7.2f s  %8.0f %%  %10.2f s\n", (long long)s->n, (long long)s->k,
+           s->factor_seconds, s->column_seconds, 100 * s->fraction, s->seconds);
+}
+
 static void print_report(const llmq_bench_report *r) {
     print_limits(r);
     printf("\nINT4          mode   rows  threads      GB/s      GF/s  of limit       error\n");
     for (size_t i = 0; i < r->product_count; i++)
         print_product(&r->products[i]);
-    printf("\nGPTQ          seconds\n");
+    printf("\nGPTQ             factor   columns    of sgemm   with errors\n");
     for (size_t i = 0; i < r->solve_count; i++)
-        printf("%5lld x %5lld %7.2f\n", (long long)r->solves[i].n, (long long)r->solves[i].k,
-               r->solves[i].seconds);
+        print_solve(&r->solves[i]);
 }
 
 static enum llmq_status bench_run(const void *args, const volatile sig_atomic_t *interrupt,

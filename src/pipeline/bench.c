@@ -151,6 +151,9 @@ static struct json *solve_json(const llmq_bench_solve *s) {
     struct json *o = json_new_object();
     json_add_int64(o, "n", s->n);
     json_add_int64(o, "k", s->k);
+    json_add_double(o, "factor_seconds", s->factor_seconds);
+    json_add_double(o, "column_seconds", s->column_seconds);
+    json_add_double(o, "fraction", s->fraction);
     json_add_double(o, "seconds", s->seconds);
     return o;
 }

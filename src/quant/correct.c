@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "linalg/linalg.h"
-#include "quant/gptq_private.h"
+#include "quant/gptq.h"
 #include "quant/panels.h"
 
 #define PANEL_ROWS_MAX 256

@@ -9,13 +9,14 @@
  *      and one triangular inverse, half of the usual Cholesky - inverse - Cholesky, and no step of
  *      it squares the condition of H.
  *   5. When H is not positive definite in float32, steps 3 and 4 repeat with more damping. */
-#include "quant/gptq_private.h"
+#include "quant/gptq.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "linalg/linalg.h"
 
 /* What is tried after the damping asked for, when it is less. */
@@ -200,7 +201,7 @@ static enum llmq_status factor_alloc(struct gptq_factor *f, llmq_error *err) {
     f->importance = malloc(k * sizeof *f->importance);
     f->loss = malloc(k * sizeof *f->loss);
     f->dead = malloc(k * sizeof *f->dead);
-    f->U = malloc(bytes);
+    f->U = huge_malloc(bytes);
     if (!f->column || !f->position || !f->importance || !f->loss || !f->dead || !f->U)
         return error_memory(err, "the factor of a Hessian");
     return LLMQ_OK;

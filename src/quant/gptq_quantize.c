@@ -6,15 +6,19 @@
  *     then in each round GPTQ once more, on the scales and zero points the last descent ended with,
  *     and its descent
  *
- * Errors are measured with the Hessian itself, and each row keeps its best candidate: the result is
+ * Errors are those under the Hessian itself, and each row keeps its best candidate: the result is
  * never worse than round-to-nearest's or plain GPTQ's. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "quant/descent.h"
-#include "quant/gptq_private.h"
+#include "quant/gptq.h"
 #include "quant/grid.h"
+
+/* GPTQ's losses are right to about 1e-5. Where a row's error is less than this part of its loss,
+ * that says too little about the error. */
+#define LEAST_SHARE 0.05
 
 /* A module on its way. */
 struct contest {
@@ -72,11 +76,48 @@ cleanup:
     return status;
 }
 
-/* Judge the current candidate: its rows replace the best where they are at least as good. An error
- * that is not a number never wins. */
-static enum llmq_status judge(const struct contest *c, llmq_error *err) {
+/* Measure the current candidate. */
+static enum llmq_status measure(const struct contest *c, llmq_error *err) {
+    return quant_row_errors(c->W, &c->current, c->H, c->errors, NULL, err);
+}
+
+/* squares[n]: dw dw^T of each row of the current candidate over the inputs that are not dead. */
+static enum llmq_status measure_squares(const struct contest *c, double *squares, llmq_error *err) {
+    const struct gptq_factor *f = c->factor;
+    enum llmq_status status = quant_row_errors(c->W, &c->current, NULL, squares, NULL, err);
+    for (int64_t i = 0; status == LLMQ_OK && f->dead_columns > 0 && i < f->k; i++)
+        for (int64_t row = 0; f->dead[i] && row < c->best.n; row++) {
+            double w = (double)c->W[row * f->k + i]; /* all of it is gone */
+            squares[row] -= w * w;
+        }
+    return status;
+}
+
+/* Errors of the candidate GPTQ has just made, whose losses it left in their place: without the
+ * share of the damping these are the errors, and n k^2 multiplications are saved. Where little is
+ * left, so are few digits: the errors are measured after all. */
+static enum llmq_status measure_gptq(const struct contest *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(quant_row_errors(c->W, &c->current, c->H, c->errors, NULL, err));
+    bool sure = true;
+    double *squares = malloc((size_t)c->best.n * sizeof *squares);
+    if (!squares)
+        return error_memory(err, "the errors of a module");
+    LLMQ_TRY(measure_squares(c, squares, err));
+    for (int64_t row = 0; row < c->best.n; row++) {
+        double loss = c->errors[row];
+        c->errors[row] -= c->factor->damping * squares[row];
+        sure = sure && c->errors[row] >= LEAST_SHARE * loss; /* false for NaN */
+    }
+    if (!sure)
+        LLMQ_TRY(measure(c, err));
+cleanup:
+    free(squares);
+    return status;
+}
+
+/* The current candidate's rows replace the best where they are at least as good. An error that is
+ * not a number never wins. */
+static void keep_better(const struct contest *c) {
     for (int64_t row = 0; row < c->best.n; row++) {
         if (!(c->errors[row] <= c->best_errors[row]))
             continue;
@@ -84,8 +125,6 @@ static enum llmq_status judge(const struct contest *c, llmq_error *err) {
         c->best_errors[row] = c->errors[row];
         c->refined[row] = 1;
     }
-cleanup:
-    return status;
 }
 
 /* The descent goes down in the damped metric that GPTQ worked in. Either metric leads to the same
@@ -101,16 +140,19 @@ static enum llmq_status run_gptq(struct contest *c, double *gptq_error, llmq_err
     const struct quant_options *o = &c->factor->options;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->grid->group, &c->current, err));
-    LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_FITTED, &c->current, err));
-    LLMQ_TRY(judge(c, err));
+    LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_FITTED, &c->current, c->errors, err));
+    LLMQ_TRY(measure_gptq(c, err));
+    keep_better(c);
     *gptq_error = sum_of(c->best_errors, c->best.n);
     for (int round = 0; round <= o->rounds; round++) {
         if (round > 0)
-            LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_GIVEN, &c->current, err));
+            LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_GIVEN, &c->current, NULL, err));
         if (o->descent_passes > 0)
             LLMQ_TRY(descend(c, err));
-        if (round > 0 || o->descent_passes > 0)
-            LLMQ_TRY(judge(c, err));
+        if (round > 0 || o->descent_passes > 0) {
+            LLMQ_TRY(measure(c, err));
+            keep_better(c);
+        }
     }
 cleanup:
     return status;

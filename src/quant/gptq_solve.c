@@ -16,14 +16,17 @@
  * column is reached, the whole group is up to date, and its scale and zero point are those of the
  * weights that will actually be rounded.
  *
- * The errors of a finished column take the place of its weights, which are not needed again. */
+ * The errors of a finished column take the place of its weights, which are not needed again. What
+ * they add up to is known without another look at H: row by row the loop solves e U = dw, so that
+ *     sum of e_i^2 = dw U^-1 U^-T dw^T = dw (H + damping I) dw^T. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "linalg/linalg.h"
-#include "quant/gptq_private.h"
+#include "quant/gptq.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
 #include "quant/range_search.h"
@@ -199,13 +202,27 @@ static void panel_store(const struct panel *p, int64_t at, const struct qlinear 
         }
 }
 
-static void panel_run(const struct panel *p, const float *W, int64_t at, const struct qlinear *q) {
+/* losses[r] = sum of the squared errors of row r. */
+static void panel_losses(const struct panel *p, double *restrict losses) {
+    int64_t rows = p->rows, k = p->factor->k;
+    memset(losses, 0, (size_t)rows * sizeof *losses);
+    for (int64_t i = 0; i < k; i++) {
+        const float *restrict e = p->w + i * rows;
+        for (int64_t r = 0; r < rows; r++)
+            losses[r] += (double)e[r] * (double)e[r];
+    }
+}
+
+static void panel_run(const struct panel *p, const float *W, int64_t at, const struct qlinear *q,
+                      double *losses) {
     panel_load(p, W + at * q->k);
     if (p->params == PARAMS_GIVEN)
         load_params(p, at, q);
     else if (p->fixed)
         fit_params(p, 0, q->k, 0, q->groups);
     solve_range(p, 0, q->k);
+    if (losses)
+        panel_losses(p, losses + at);
     panel_store(p, at, q);
 }
 
@@ -214,7 +231,7 @@ static bool panel_alloc(struct panel *p, int64_t k, int64_t rows) {
     if (!checked_mul_size((size_t)k, (size_t)rows, &count) ||
         !checked_mul_size(count, sizeof *p->w, &bytes))
         return false;
-    p->w = malloc(bytes);
+    p->w = huge_malloc(bytes);
     p->codes = malloc(count);
     p->scales = malloc(bytes / (size_t)p->group);
     p->zeros = malloc(bytes / (size_t)p->group);
@@ -235,10 +252,11 @@ static void panel_free(struct panel *p) {
 /* Each thread has a panel of its own. */
 enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_factor *factor,
                             const float *W, enum gptq_params params, const struct qlinear *q,
-                            llmq_error *err) {
+                            double *losses, llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX), n = q->n;
     int failed = 0; /* threads that found no memory for a panel */
-#pragma omp parallel default(none) shared(grid, factor, W, params, q, rows, n) reduction(+ : failed)
+#pragma omp parallel default(none) shared(grid, factor, W, params, q, rows, n, losses)                   \
+    reduction(+ : failed)
     {
         struct panel p = {.grid = grid,
                           .factor = factor,
@@ -251,7 +269,7 @@ enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_fac
         for (int64_t at = 0; at < n; at += rows) {
             p.rows = min_i64(rows, n - at);
             if (!failed)
-                panel_run(&p, W, at, q);
+                panel_run(&p, W, at, q, losses);
         }
         panel_free(&p);
     }

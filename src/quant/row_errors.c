@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "quant/panels.h"
@@ -96,7 +97,7 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const
 #pragma omp parallel default(none) shared(W, q, H, errors, norms, rows, count) reduction(+ : failed)
     {
         int64_t k = q->k;
-        float *D = malloc(count), *P = D ? D + rows * k : NULL;
+        float *D = huge_malloc(count), *P = D ? D + rows * k : NULL;
         failed = !D;
 #pragma omp for schedule(dynamic)
         for (int64_t at = 0; at < q->n; at += rows) {

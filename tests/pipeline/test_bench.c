@@ -38,7 +38,10 @@ START_TEST(every_product_is_measured_and_right) {
         ck_assert_double_lt(p->relerr, int8 ? 6e-3 : 1e-6);
     }
     ck_assert_uint_eq(report.solve_count, 1);
-    ck_assert(report.solves[0].n == N && report.solves[0].k == K && report.solves[0].seconds > 0);
+    const llmq_bench_solve *solve = &report.solves[0];
+    ck_assert(solve->n == N && solve->k == K && solve->fraction > 0);
+    ck_assert(solve->factor_seconds > 0 && solve->column_seconds > 0);
+    ck_assert_double_gt(solve->seconds, solve->factor_seconds);
 }
 END_TEST
 
@@ -46,7 +49,8 @@ START_TEST(json_has_the_keys_scripts_rely_on) {
     static const char *const limits[] = {"threads", "dram_gbps", "fma_gflops", "vnni_gops",
                                          "sgemm_gflops"};
     static const char *const products[] = {"n", "k", "m", "threads", "gbps", "gflops", "relerr"};
-    static const char *const solves[] = {"n", "k", "seconds"};
+    static const char *const solves[] = {"n",        "k",      "factor_seconds", "column_seconds",
+                                         "fraction", "seconds"};
     llmq_error err = {0};
     struct json *o = NULL;
     char *text = llmq_bench_json(&report);
@@ -60,7 +64,7 @@ START_TEST(json_has_the_keys_scripts_rely_on) {
     }
     for (int i = 0; i < 7; i++)
         ck_assert_msg(json_as_double(json_get(product, products[i]), &value), "%s", products[i]);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 6; i++)
         ck_assert(json_as_double(json_get(json_first(json_get(o, "solve")), solves[i]), &value));
     ck_assert_str_eq(json_string(json_get(product, "mode")), "exact");
     ck_assert_uint_eq(json_count(json_get(o, "int4")), 16);

@@ -10,7 +10,7 @@
 
 #include "linalg/linalg.h"
 #include "problem.h"
-#include "quant/gptq_private.h"
+#include "quant/gptq.h"
 #include "quant/quant.h"
 #include "support.h"
 
@@ -151,11 +151,12 @@ START_TEST(test_given_parameters_are_used_and_stay) {
         ck_assert_int_eq(gptq_factor_create(p.H, p.k, 32, &options, &factor, NULL), LLMQ_OK);
         ck_assert_int_eq(qlinear_alloc(p.n, p.k, 4, 32, &fitted, NULL), LLMQ_OK);
         ck_assert_int_eq(qlinear_alloc(p.n, p.k, 4, 32, &given, NULL), LLMQ_OK);
-        ck_assert_int_eq(gptq_solve(&grid, factor, p.W, PARAMS_FITTED, &fitted, NULL), LLMQ_OK);
+        ck_assert_int_eq(gptq_solve(&grid, factor, p.W, PARAMS_FITTED, &fitted, NULL, NULL),
+                         LLMQ_OK);
         memcpy(given.scales, fitted.scales, (size_t)(p.n * 3) * sizeof *given.scales);
         memcpy(given.zeros, fitted.zeros, (size_t)(p.n * 3));
         memset(given.codes, 0, (size_t)(p.n * p.k));
-        ck_assert_int_eq(gptq_solve(&grid, factor, p.W, PARAMS_GIVEN, &given, NULL), LLMQ_OK);
+        ck_assert_int_eq(gptq_solve(&grid, factor, p.W, PARAMS_GIVEN, &given, NULL, NULL), LLMQ_OK);
         /* The same parameters lead to the same codes, but for sums in another order. */
         int64_t differ = 0;
         for (int64_t i = 0; i < p.n * p.k; i++)

@@ -1,6 +1,6 @@
 /* What the files of GPTQ share: the inside of the factor, and the column loop. */
-#ifndef LLMQ_QUANT_GPTQ_PRIVATE_H
-#define LLMQ_QUANT_GPTQ_PRIVATE_H
+#ifndef LLMQ_QUANT_GPTQ_H
+#define LLMQ_QUANT_GPTQ_H
 
 #include "quant/quant.h"
 
@@ -26,10 +26,11 @@ struct gptq_factor {
 enum gptq_params { PARAMS_FITTED, PARAMS_GIVEN };
 
 /* All rows of W [n, k] by GPTQ into q, whose arrays are allocated for the grid. The factor must be
- * usable. LLMQ_E_MEMORY. */
+ * usable. losses[n], unless NULL: dw (H + damping I) dw^T of each row over the inputs that are not
+ * dead. LLMQ_E_MEMORY. */
 LLMQ_NODISCARD enum llmq_status gptq_solve(const struct quant_grid *grid,
                                            const struct gptq_factor *factor, const float *W,
                                            enum gptq_params params, const struct qlinear *q,
-                                           llmq_error *err);
+                                           double *losses, llmq_error *err);
 
 #endif
