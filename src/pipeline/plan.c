@@ -278,8 +278,9 @@ double plan_factor_flops(int64_t k) {
 }
 
 double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k) {
-    double descent = 2 * o->descent, products = 4 + descent + o->rounds * (2 + descent);
-    return products * (double)n * (double)k * (double)k;
+    double descent = o->descent > 0 ? 2 * o->descent + 1 : 0; /* and its error */
+    double again = o->rounds * (2 + 2 * o->descent);
+    return (3 + descent + again) * (double)n * (double)k * (double)k;
 }
 
 double plan_correction_flops(int64_t n, int64_t k) {
