@@ -88,14 +88,13 @@ struct llmq_kernels {
 
     /* --- the same with activations of 8 bits; every table gives the same bits -------------- */
 
-    /* One row of activations to signed bytes, segment by segment: x [shape->columns] in padded
-     * order. With a = max |x| of the segment and s = a / 127 in float32: code = x * (127 / a),
-     * rounded to nearest, ties to even; scale s. A segment below QMAT_INT8_MIN becomes zeros; one
-     * with a NaN or an infinity becomes zeros with the scale NaN. The word of four codes that
-     * qmat.h numbers w goes to codes + 4 * w * stride; the scale of segment i, and the sum of its
-     * codes, to scales[i * stride] and sums[i * stride]. */
-    void (*qmat_quantize)(const struct qmat_shape *shape, const float *x, int64_t stride,
-                          int8_t *codes, float *scales, int32_t *sums);
+    /* Segment s of one row of activations, x [its columns], to signed bytes. With a = max |x| and
+     * scale = a / 127 in float32: code = x * (127 / a), rounded to nearest, ties to even. A segment
+     * below QMAT_INT8_MIN becomes zeros; one with a NaN or an infinity becomes zeros with the scale
+     * NaN. The word of four codes that qmat.h numbers w, counted from the segment, goes to codes +
+     * 4 * w * stride. *start: see struct qmat_int8_tile. */
+    void (*qmat_quantize)(const struct qmat_shape *shape, int64_t s, const float *x, int64_t stride,
+                          int8_t *codes, float *scale, int32_t *start);
 
     /* y[r][lane] = sum over the segments, in order, of (weight scale * activation scale) * I, the
      * integer I = sum of (code - zero) * activation code being exact: one rounding for the product

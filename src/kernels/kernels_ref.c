@@ -185,22 +185,19 @@ static float magnitude_max(const float *x, int64_t n) {
     return max;
 }
 
-static void qmat_quantize(const struct qmat_shape *shape, const float *x, int64_t stride,
-                          int8_t *codes, float *scales, int32_t *sums) {
-    int64_t column = 0;
-    for (int64_t s = 0; s < shape->segment_count; s++) {
-        const int64_t end = column + shape->segments[s].columns;
-        const float max = magnitude_max(x + column, end - column);
-        const bool zeros = max < QMAT_INT8_MIN || max == INFINITY;
-        int32_t sum = 0;
-        for (; column < end; column++) {
-            float code = zeros ? 0 : nearbyintf(x[column] * (127 / max));
-            codes[int8_index(shape, column, stride)] = (int8_t)code;
-            sum += (int32_t)code;
-        }
-        scales[s * stride] = max == INFINITY ? NAN : zeros ? 0 : max / 127;
-        sums[s * stride] = sum;
+static void qmat_quantize(const struct qmat_shape *shape, int64_t s, const float *x, int64_t stride,
+                          int8_t *codes, float *scale, int32_t *start) {
+    const int columns = shape->segments[s].columns;
+    const float max = magnitude_max(x, columns);
+    const bool zeros = max < QMAT_INT8_MIN || max == INFINITY;
+    int32_t sum = 0;
+    for (int c = 0; c < columns; c++) {
+        float code = zeros ? 0 : nearbyintf(x[c] * (127 / max));
+        codes[int8_index(shape, c, stride)] = (int8_t)code;
+        sum += (int32_t)code;
     }
+    *scale = max == INFINITY ? NAN : zeros ? 0 : max / 127;
+    *start = shape->zero < 0 ? sum : -shape->zero * sum;
 }
 
 /* One output with activations of 8 bits. */

@@ -44,9 +44,10 @@ int qmat_threads(const struct llmq_qmat *q, int64_t m) {
     return q->n * q->k >= PARALLEL_MIN / m ? omp_get_max_threads() : 1;
 }
 
-const float *qmat_gather(const struct llmq_qmat *q, const float *x, float *out) {
-    for (int64_t c = 0; c < q->shape.columns; c++)
-        out[c] = q->source[c] < 0 ? 0 : x[q->source[c]];
+const float *qmat_gather(const struct llmq_qmat *q, const float *x, int64_t begin, int64_t end,
+                         float *out) {
+    for (int64_t c = begin; c < end; c++)
+        out[c - begin] = q->source[c] < 0 ? 0 : x[q->source[c]];
     return out;
 }
 
@@ -70,7 +71,7 @@ static enum llmq_status matmul_few(const struct llmq_kernels *kernels, const str
         if (!gathered)
             return error_memory(err, "activations");
         for (int64_t r = 0; r < m; r++)
-            qmat_gather(q, x + r * q->k, gathered + r * q->shape.columns);
+            qmat_gather(q, x + r * q->k, 0, q->shape.columns, gathered + r * q->shape.columns);
         x = gathered;
     }
     const int64_t panels = (q->n + QMAT_LANES - 1) / QMAT_LANES;

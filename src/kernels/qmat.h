@@ -19,7 +19,8 @@
  *
  * Activations of 8 bits. Each row of activations is quantized segment by segment to signed bytes
  * with one scale. Instructions multiply four unsigned codes with four signed bytes and add the
- * products to one 32-bit lane; codes stay unsigned and the sum starts at -zero * sum of the bytes.
+ * products to one 32-bit lane; codes stay unsigned and the sum starts at -zero * sum of the bytes,
+ * which is one number for all rows of weights where they have one zero point, as symmetric ones do.
  * (Where instructions multiply signed bytes only, 128 is taken from codes of 8 bits and their
  * zeros.) Eight 4-bit codes of a word are two operands, word & 0x0f0f0f0f with the columns 0, 2, 4,
  * 6 and word >> 4 & 0x0f0f0f0f with 1, 3, 5, 7: in that order the bytes are stored, so that word 2i
@@ -69,6 +70,7 @@ struct qmat_shape {
     int64_t groups;
     int64_t block_count;
     int64_t segment_count;
+    int zero; /* the zero point of all groups; -1: they differ */
     const struct qmat_segment *segments;
     const struct qmat_block *blocks;
 };
@@ -95,13 +97,14 @@ struct qmat_tile {
 /* Arguments of one tile with activations of 8 bits; `panel` as above. */
 struct qmat_int8_tile {
     const struct qmat_panel *panel;
-    const int8_t *codes; /* [columns / 4][rows][4] */
-    const float *scales; /* [segments][rows] */
-    const int32_t *sums; /* [segments][rows] sums of the codes */
-    int rows;            /* <= int8_rows */
-    int panels;          /* tile_panels, or int8_streams where there is one row */
-    int outputs;         /* columns of y that exist, <= panels * 16 */
-    float *y;            /* stored, not added to */
+    const int8_t *codes;   /* [columns / 4][rows][4] */
+    const float *scales;   /* [segments][rows] */
+    const int32_t *starts; /* [segments][rows] sums of the codes; where all zero points are one,
+                              times minus that (less what codes of 8 bits are lowered by) */
+    int rows;              /* <= int8_rows */
+    int panels;            /* tile_panels, or int8_streams where there is one row */
+    int outputs;           /* columns of y that exist, <= panels * 16 */
+    float *y;              /* stored, not added to */
     int64_t ldy;
 };
 
@@ -148,7 +151,9 @@ void *qmat_alloc(int64_t count, int64_t each, size_t size);
 /* Threads for a product with m rows of activations. */
 int qmat_threads(const struct llmq_qmat *q, int64_t m);
 
-/* Bring one row x [k] into the padded order of the columns; q->source is not NULL. Returns out. */
-const float *qmat_gather(const struct llmq_qmat *q, const float *x, float *out);
+/* The columns [begin, end) of the padded order from one row x [k]; q->source is not NULL. Returns
+ * out. */
+const float *qmat_gather(const struct llmq_qmat *q, const float *x, int64_t begin, int64_t end,
+                         float *out);
 
 #endif

@@ -26,8 +26,7 @@ struct int8_batch {
     int64_t tiles;
     int8_t *codes;   /* tile t at begin(t) * columns */
     float *scales;   /* tile t at begin(t) * segments */
-    int32_t *sums;   /* the same */
-    float *gathered; /* [threads, columns] one row in padded order; NULL: that is x's order */
+    int32_t *starts; /* the same */
     float *y;        /* [m, n] */
 };
 
@@ -35,16 +34,29 @@ static int64_t tile_begin(const struct int8_batch *b, int64_t tile) {
     return tile * b->m / b->tiles;
 }
 
-static void quantize_tile(const struct int8_batch *b, int64_t tile, float *gathered) {
+/* Segment s, from padded column `column`, of the rows of a tile. One segment after another: what
+ * the rows interleave stays in the first-level cache. */
+static void quantize_segment(const struct int8_batch *b, int64_t tile, int64_t s, int64_t column) {
     const struct llmq_qmat *q = b->q;
-    const int64_t columns = q->shape.columns, segments = q->shape.segment_count;
     const int64_t begin = tile_begin(b, tile), rows = tile_begin(b, tile + 1) - begin;
+    const int64_t end = column + q->shape.segments[s].columns;
+    int8_t *codes = b->codes + begin * q->shape.columns + column * rows;
+    const int64_t params = begin * q->shape.segment_count + s * rows;
+    float gathered[QMAT_SEGMENT];
     for (int64_t r = 0; r < rows; r++) {
         const float *x = b->x + (begin + r) * q->k;
-        if (q->source)
-            x = qmat_gather(q, x, gathered);
-        b->kernels->qmat_quantize(&q->shape, x, rows, b->codes + begin * columns + 4 * r,
-                                  b->scales + begin * segments + r, b->sums + begin * segments + r);
+        x = q->source ? qmat_gather(q, x, column, end, gathered) : x + column;
+        b->kernels->qmat_quantize(&q->shape, s, x, rows, codes + 4 * r, b->scales + params + r,
+                                  b->starts + params + r);
+    }
+}
+
+static void quantize_tile(const struct int8_batch *b, int64_t tile) {
+    const struct qmat_shape *shape = &b->q->shape;
+    int64_t column = 0;
+    for (int64_t s = 0; s < shape->segment_count; s++) {
+        quantize_segment(b, tile, s, column);
+        column += shape->segments[s].columns;
     }
 }
 
@@ -64,7 +76,7 @@ static void run_strip(const struct int8_batch *b, int64_t panel, int64_t panels)
                 .panel = &first,
                 .codes = b->codes + begin * q->shape.columns,
                 .scales = b->scales + begin * q->shape.segment_count,
-                .sums = b->sums + begin * q->shape.segment_count,
+                .starts = b->starts + begin * q->shape.segment_count,
                 .rows = (int)rows,
                 .panels = step,
                 .outputs = (int)(left < lanes ? left : lanes),
@@ -86,27 +98,23 @@ static int64_t strip_panels(const struct llmq_qmat *q, int threads) {
 
 static void run_batch(const struct int8_batch *b, int threads) {
     const int64_t width = strip_panels(b->q, threads), panels = b->q->panels;
-    const int64_t columns = b->q->shape.columns;
     /* A single tile is not worth a barrier of all threads. */
 #pragma omp parallel for schedule(static) num_threads(threads) default(none)                       \
-    shared(b, columns) if (b->tiles > 1)
+    shared(b) if (b->tiles > 1)
     for (int64_t t = 0; t < b->tiles; t++)
-        quantize_tile(b, t, b->gathered ? b->gathered + omp_get_thread_num() * columns : NULL);
+        quantize_tile(b, t);
 #pragma omp parallel for schedule(dynamic) num_threads(threads) default(none)                      \
     shared(b, width, panels) if (threads > 1)
     for (int64_t p = 0; p < panels; p += width)
         run_strip(b, p, width < panels - p ? width : panels - p);
 }
 
-static enum llmq_status batch_alloc(struct int8_batch *b, int64_t rows, int threads,
-                                    llmq_error *err) {
+static enum llmq_status batch_alloc(struct int8_batch *b, int64_t rows, llmq_error *err) {
     const struct qmat_shape *shape = &b->q->shape;
     b->codes = qmat_alloc(rows, shape->columns, sizeof *b->codes);
     b->scales = qmat_alloc(rows, shape->segment_count, sizeof *b->scales);
-    b->sums = qmat_alloc(rows, shape->segment_count, sizeof *b->sums);
-    if (b->q->source)
-        b->gathered = qmat_alloc(threads, shape->columns, sizeof *b->gathered);
-    if (!b->codes || !b->scales || !b->sums || (b->q->source && !b->gathered))
+    b->starts = qmat_alloc(rows, shape->segment_count, sizeof *b->starts);
+    if (!b->codes || !b->scales || !b->starts)
         return error_memory(err, "activations");
     return LLMQ_OK;
 }
@@ -117,7 +125,7 @@ enum llmq_status qmat_matmul_int8(const struct llmq_kernels *kernels, const stru
     const int threads = qmat_threads(q, m);
     const int64_t batches = (m - 1) / BATCH_ROWS + 1;
     struct int8_batch b = {.kernels = kernels, .q = q};
-    enum llmq_status status = batch_alloc(&b, (m - 1) / batches + 1, threads, err);
+    enum llmq_status status = batch_alloc(&b, (m - 1) / batches + 1, err);
     for (int64_t i = 0; i < batches && status == LLMQ_OK; i++) {
         int64_t begin = i * m / batches, end = (i + 1) * m / batches;
         b.x = x + begin * q->k;
@@ -128,7 +136,6 @@ enum llmq_status qmat_matmul_int8(const struct llmq_kernels *kernels, const stru
     }
     free(b.codes);
     free(b.scales);
-    free(b.sums);
-    free(b.gathered);
+    free(b.starts);
     return status;
 }

@@ -109,6 +109,14 @@ static void cut_columns(const struct grouping *g, struct llmq_qmat *q) {
         }
 }
 
+/* The zero point of all groups, or -1. */
+static int common_zero(const llmq_qmat_desc *d, int64_t groups) {
+    for (int64_t i = 1; i < d->n * groups; i++)
+        if (d->zeros[i] != d->zeros[0])
+            return -1;
+    return d->zeros[0];
+}
+
 static enum llmq_status shape_init(const struct grouping *g, struct llmq_qmat *q, llmq_error *err) {
     const int64_t columns = g->begin[g->groups];
     const size_t most = (size_t)(g->groups + columns / QMAT_SEGMENT); /* segments; blocks too */
@@ -119,6 +127,7 @@ static enum llmq_status shape_init(const struct grouping *g, struct llmq_qmat *q
     q->shape = (struct qmat_shape){.width = g->desc->bits == 8 ? 8 : 4,
                                    .columns = columns,
                                    .groups = g->groups,
+                                   .zero = common_zero(g->desc, g->groups),
                                    .segments = q->segments,
                                    .blocks = q->blocks};
     cut_columns(g, q);

@@ -234,8 +234,13 @@ static struct rounded round_row(const struct llmq_kernels *table, const struct q
     struct rounded r;
     for (int i = 0; i < 3; i++)
         r.array[i] = guarded_create(i ? params : words, i + 1);
-    table->qmat_quantize(shape, x, stride, (int8_t *)(void *)r.array[0].data, r.array[1].data,
-                         (int32_t *)(void *)r.array[2].data);
+    int8_t *codes = (int8_t *)(void *)r.array[0].data;
+    for (int64_t s = 0, column = 0; s < shape->segment_count; s++) {
+        table->qmat_quantize(shape, s, x + column, stride, codes + column * stride,
+                             r.array[1].data + s * stride,
+                             (int32_t *)(void *)r.array[2].data + s * stride);
+        column += shape->segments[s].columns;
+    }
     return r;
 }
 
