@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/int64.h"
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codes are squeezed in register order");
 
 enum {
@@ -125,8 +127,8 @@ struct part {
 static struct part part_at(const struct pack_map *m, int64_t block, int64_t first) {
     const int64_t stream = block * BLOCK;
     struct part p = {.stream = stream, .first = first};
-    p.streams = m->streams - stream < BLOCK ? (int)(m->streams - stream) : BLOCK;
-    p.count = m->count - first < RUN ? (int)(m->count - first) : RUN;
+    p.streams = (int)min_i64(m->streams - stream, BLOCK);
+    p.count = (int)min_i64(m->count - first, RUN);
     p.words = (int)pack_words(m->bits, (uint64_t)p.count);
     return p;
 }
@@ -204,7 +206,7 @@ static void unpack_part(const struct pack_map *m, const struct part *p, const vo
 }
 
 void pack_seq(const struct pack_map *map, const uint8_t *codes, void *words) {
-    const int64_t blocks = (map->streams + BLOCK - 1) / BLOCK;
+    const int64_t blocks = ceil_div(map->streams, BLOCK);
     const bool parallel = map->streams * map->count >= PARALLEL_MIN;
     /* Blocks write disjoint words: the result is the same for any number of threads. */
 #pragma omp parallel for schedule(static) default(none)                                            \
@@ -217,7 +219,7 @@ void pack_seq(const struct pack_map *map, const uint8_t *codes, void *words) {
 }
 
 void unpack_seq(const struct pack_map *map, const void *words, uint8_t *codes) {
-    const int64_t blocks = (map->streams + BLOCK - 1) / BLOCK;
+    const int64_t blocks = ceil_div(map->streams, BLOCK);
     const bool parallel = map->streams * map->count >= PARALLEL_MIN;
 #pragma omp parallel for schedule(static) default(none)                                            \
     shared(map, codes, words, blocks) if (parallel)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "formats/pack.h"
 
 /* Rows of scales turned at a time: 64 rows of 64 bytes stay in the first-level cache. */
@@ -194,7 +195,7 @@ int parts_bits_for(uint64_t words, uint64_t count, int wish) {
 enum llmq_status parts_infer_group(const struct layout_config *config, int64_t k, int64_t groups,
                                    const char *suffix, int64_t *group, llmq_error *err) {
     const int64_t wish = config->group == -1 || config->group > k ? k : config->group;
-    if (wish > 0 && (k + wish - 1) / wish == groups)
+    if (wish > 0 && ceil_div(k, wish) == groups)
         *group = wish;
     else if (groups > 0 && k % groups == 0)
         *group = k / groups;
@@ -202,7 +203,7 @@ enum llmq_status parts_infer_group(const struct layout_config *config, int64_t k
         return error_set(err, LLMQ_E_INPUT,
                          "%s: expected %" PRId64 " groups for %" PRId64
                          " inputs in groups of %" PRId64 ", found %" PRId64,
-                         suffix, wish > 0 ? (k + wish - 1) / wish : 0, k, config->group, groups);
+                         suffix, wish > 0 ? ceil_div(k, wish) : 0, k, config->group, groups);
     return LLMQ_OK;
 }
 

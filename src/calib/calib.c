@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "base/log.h"
 #include "calib/stream.h"
 #include "linalg/linalg.h"
@@ -56,13 +57,8 @@ int64_t calib_stage_width(const struct model_config *c, enum block_stage stage) 
 static int64_t widest_stage(const struct model_config *c) {
     int64_t widest = 0;
     for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-        if (calib_stage_width(c, s) > widest)
-            widest = calib_stage_width(c, s);
+        widest = max_i64(widest, calib_stage_width(c, s));
     return widest;
-}
-
-static int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
 }
 
 static int64_t total_tokens(const struct calib_tokens *t) {
@@ -72,8 +68,7 @@ static int64_t total_tokens(const struct calib_tokens *t) {
 static int64_t longest_window(const struct calib_tokens *t) {
     int64_t longest = 0;
     for (int64_t i = 0; i < t->count; i++)
-        if (t->offsets[i + 1] - t->offsets[i] > longest)
-            longest = t->offsets[i + 1] - t->offsets[i];
+        longest = max_i64(longest, t->offsets[i + 1] - t->offsets[i]);
     return longest;
 }
 
@@ -117,7 +112,7 @@ static enum llmq_status create_stream(struct calib *c, const char *spill_dir, st
 
 /* Is batch `index` held back? */
 static bool is_held(const struct calib *c, int64_t index) {
-    int64_t every = c->batches < HOLD_EVERY ? c->batches : HOLD_EVERY;
+    int64_t every = min_i64(c->batches, HOLD_EVERY);
     return c->paired && c->batches > 1 && index % every == every - 1;
 }
 

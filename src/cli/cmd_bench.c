@@ -95,7 +95,7 @@ const struct command command_bench = {
     .examples = {{"llmq bench --quick", "one shape, some seconds"},
                  {"llmq bench --json --threads 2 >bench.json", "everything, for a script"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct bench_args),
     .run = bench_run,
+    .computes = computes_always,
 };

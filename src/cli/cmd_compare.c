@@ -190,8 +190,8 @@ const struct command command_compare = {
                  {"llmq compare --model demo-gptq-w4g128 --reference models/demo --max-kl 0.05",
                   "as a check with a limit"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct compare_args),
     .init = compare_init,
     .run = compare_run,
+    .computes = computes_always,
 };

@@ -174,8 +174,8 @@ const struct command command_eval = {
                  {"llmq eval --model demo-gptq-w4g128 --text models/demo/eval.txt --max-ppl 25",
                   "of the quantized one, as a check with a limit"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct eval_args),
     .init = eval_init,
     .run = eval_run,
+    .computes = computes_always,
 };

@@ -365,6 +365,12 @@ static enum llmq_status quantize_run(const void *args, const volatile sig_atomic
     return status;
 }
 
+/* Runs that calibrate do, dry ones too: the plan measures how fast products are. */
+static bool quantize_computes(const void *args) {
+    const struct quantize_args *a = args;
+    return a->options.calib || a->options.method != LLMQ_METHOD_RTN;
+}
+
 static bool quantize_resumable(const void *args) {
     const struct quantize_args *a = args;
     return !a->options.dry_run;
@@ -388,10 +394,10 @@ const struct command command_gptq = {
                   "--dry-run",
                   "print the plan for a model in the Hugging Face cache"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct quantize_args),
     .init = gptq_init,
     .run = quantize_run,
+    .computes = quantize_computes,
     .resumable = quantize_resumable,
 };
 
@@ -410,10 +416,10 @@ const struct command command_awq = {
                  {"llmq awq --model org/name --calib text.jsonl --sym --group 64",
                   "symmetric, groups of 64"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct quantize_args),
     .init = awq_init,
     .run = quantize_run,
+    .computes = quantize_computes,
     .resumable = quantize_resumable,
 };
 
@@ -430,9 +436,9 @@ const struct command command_rtn = {
                  {"llmq rtn --model models/demo --bits 8 --group -1 --out demo-w8",
                   "8 bits, one scale per row"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct quantize_args),
     .init = rtn_init,
     .run = quantize_run,
+    .computes = quantize_computes,
     .resumable = quantize_resumable,
 };

@@ -145,7 +145,7 @@ const struct command command_score = {
                   "--text words.txt)\"",
                   "score a file's tokens"}},
     .groups = groups,
-    .computes = true,
     .args_size = sizeof(struct score_args),
     .run = score_run,
+    .computes = computes_always,
 };

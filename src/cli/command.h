@@ -34,13 +34,14 @@ struct command {
     const char *description; /* paragraphs separated by an empty line */
     struct example examples[2];
     const struct option_group *groups; /* ends with a NULL title */
-    bool computes;                     /* on BLAS, whose kernels are chosen before it runs */
     size_t args_size;
     void (*init)(void *args); /* defaults; the struct is all zero before */
     /* Results go to stdout, progress and messages to stderr. *interrupt is not zero once the user
      * asked to stop. */
     enum llmq_status (*run)(const void *args, const volatile sig_atomic_t *interrupt,
                             llmq_error *err);
+    /* Whether it computes on BLAS, whose kernels are then chosen before it runs; NULL: never. */
+    bool (*computes)(const void *args);
     /* Whether an interrupted run can be continued with --resume; NULL: never. */
     bool (*resumable)(const void *args);
 };
@@ -60,6 +61,9 @@ extern const struct option run_options[];
 /* Values of --convention (enum llmq_convention), --activations (enum llmq_activations) and
  * --compute (enum llmq_compute). */
 extern const struct choice convention_choices[], activations_choices[], compute_choices[];
+
+/* True: for commands that compute on BLAS whatever their arguments are. */
+bool computes_always(const void *args);
 
 /* The command of that name, or NULL. */
 const struct command *command_find(const char *name);

@@ -74,6 +74,11 @@ const struct option run_options[] = {
     {.name = NULL},
 };
 
+bool computes_always(const void *args) {
+    (void)args;
+    return true;
+}
+
 const struct command *command_find(const char *name) {
     for (const struct command *const *c = commands; *c; c++)
         if (strcmp((*c)->name, name) == 0)

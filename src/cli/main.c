@@ -64,7 +64,7 @@ static enum llmq_status run_command(const struct command *command, int argc, cha
     if (status != LLMQ_OK)
         return status;
 
-    if (command->computes)
+    if (command->computes && command->computes(args))
         status = blas_core_choose(argv, args->verbose, err);
     if (status != LLMQ_OK)
         return status;

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
@@ -12,14 +13,10 @@
 #define HEAD_ROWS  8192
 #define LOGIT_ROWS 256
 
-static int64_t at_most(int64_t count, int64_t limit) {
-    return count < limit ? count : limit;
-}
-
 enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
                              const struct acts *hidden, struct head *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    size_t columns = (size_t)at_most(m->config.vocab, HEAD_ROWS);
+    size_t columns = (size_t)min_i64(m->config.vocab, HEAD_ROWS);
     *out = (struct head){.m = m, .corpus = corpus, .hidden = hidden};
     LLMQ_TRY(arena_create("the output head", &out->arena, err));
     out->weights =
@@ -43,8 +40,8 @@ bool head_next(const struct head *h, struct head_tile *tile) {
         tile->begin = 0;
         tile->first += tile->columns;
     }
-    tile->rows = at_most(total - tile->begin, LOGIT_ROWS);
-    tile->columns = at_most(vocab - tile->first, HEAD_ROWS);
+    tile->rows = min_i64(total - tile->begin, LOGIT_ROWS);
+    tile->columns = min_i64(vocab - tile->first, HEAD_ROWS);
     return tile->first < vocab;
 }
 

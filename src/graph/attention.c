@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "base/int64.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
@@ -56,13 +57,13 @@ static void attend_tile(const struct model_config *c, int64_t window, struct til
 void attention_sequence(const struct model_config *c, int64_t window, int64_t length,
                         const float *q, const float *k, const float *v, float *scores,
                         int64_t stride, float *out) {
-    int64_t tiles = (length + ATTENTION_TILE - 1) / ATTENTION_TILE;
+    int64_t tiles = ceil_div(length, ATTENTION_TILE);
     int64_t work = tiles * c->heads;
 #pragma omp parallel for schedule(dynamic) default(none)                                           \
     shared(c, window, length, q, k, v, scores, stride, out, tiles, work)
     for (int64_t i = 0; i < work; i++) {
         int64_t begin = (i % tiles) * ATTENTION_TILE;
-        int64_t end = begin + ATTENTION_TILE < length ? begin + ATTENTION_TILE : length;
+        int64_t end = min_i64(begin + ATTENTION_TILE, length);
         float *mine = scores + omp_get_thread_num() * ATTENTION_TILE * stride;
         attend_tile(c, window, (struct tile){i / tiles, begin, end}, q, k, v, mine, out);
     }

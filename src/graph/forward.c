@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "graph/attention.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
@@ -27,19 +28,17 @@ bool batch_next(const int64_t *offsets, int64_t count, int64_t max_rows, struct 
 int64_t batch_max_rows(const int64_t *offsets, int64_t count, int64_t max_rows) {
     int64_t most = 0;
     for (struct batch b = {0}; batch_next(offsets, count, max_rows, &b);)
-        most = batch_rows(&b) > most ? batch_rows(&b) : most;
+        most = max_i64(most, batch_rows(&b));
     return most;
 }
 
 int64_t forward_mid_width(const struct model_config *c) {
-    int64_t attention = c->heads * c->head_dim;
-    return attention > c->intermediate ? attention : c->intermediate;
+    return max_i64(c->heads * c->head_dim, c->intermediate);
 }
 
 /* Columns of the widest linear. */
 static int64_t widest_input(const struct model_config *c) {
-    int64_t mid = forward_mid_width(c);
-    return mid > c->hidden ? mid : c->hidden;
+    return max_i64(forward_mid_width(c), c->hidden);
 }
 
 /* --- scratch ---------------------------------------------------------------------------------- */

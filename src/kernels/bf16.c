@@ -13,6 +13,8 @@
 #include <assert.h>
 #include <omp.h>
 
+#include "base/int64.h"
+
 enum {
     STRIP_PANELS = 8,     /* at most: 512 KiB for one block of columns */
     UNITS_PER_THREAD = 4, /* pieces of work, where there are enough rows */
@@ -35,14 +37,6 @@ struct bf16_product {
     int64_t panels, tiles;
     int64_t strip_count, chunk_count;
 };
-
-static int64_t min64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 static int64_t panel_begin(const struct bf16_product *p, int64_t strip) {
     return strip * p->panels / p->strip_count;
@@ -68,7 +62,7 @@ size_t bf16_scratch_bytes(int64_t m, int64_t k) {
 
 /* Pairs of the block that begins with this column, 0 behind the last. */
 static int64_t block_pairs(const struct bf16_product *p, int64_t column) {
-    return ceil_div(min64(BF16_BLOCK, p->k - column), 2);
+    return ceil_div(min_i64(BF16_BLOCK, p->k - column), 2);
 }
 
 /* Where one block of a tile of activations is packed. */
@@ -81,8 +75,8 @@ static void pack_tile(const struct bf16_product *p, int64_t tile) {
     const int rows = p->kernels->bf16_rows;
     const int64_t row = tile * rows;
     for (int64_t column = 0; column < p->k; column += BF16_BLOCK)
-        p->kernels->bf16_pack(p->x + row * p->k + column, p->k, (int)min64(rows, p->m - row),
-                              min64(BF16_BLOCK, p->k - column), rows, packed_at(p, tile, column));
+        p->kernels->bf16_pack(p->x + row * p->k + column, p->k, (int)min_i64(rows, p->m - row),
+                              min_i64(BF16_BLOCK, p->k - column), rows, packed_at(p, tile, column));
 }
 
 /* Columns from `column` of the strip's panels, one panel after the other. */
@@ -90,8 +84,8 @@ static void pack_strip(const struct bf16_product *p, int64_t strip, int64_t colu
                        uint32_t *out) {
     for (int64_t i = panel_begin(p, strip); i < panel_begin(p, strip + 1); i++) {
         const int64_t row = i * BF16_LANES;
-        p->kernels->bf16_pack(p->w + row * p->k + column, p->k, (int)min64(BF16_LANES, p->n - row),
-                              columns, BF16_LANES, out);
+        p->kernels->bf16_pack(p->w + row * p->k + column, p->k,
+                              (int)min_i64(BF16_LANES, p->n - row), columns, BF16_LANES, out);
         out += ceil_div(columns, 2) * BF16_LANES;
     }
 }
@@ -107,8 +101,8 @@ static void multiply_tile(const struct bf16_product *p, int64_t tile, int64_t st
             .pairs = pairs,
             .x = packed_at(p, tile, column),
             .w = weights,
-            .rows = (int)min64(rows, p->m - row),
-            .outputs = (int)min64(BF16_LANES, p->n - output),
+            .rows = (int)min_i64(rows, p->m - row),
+            .outputs = (int)min_i64(BF16_LANES, p->n - output),
             .first = column == 0,
             .y = p->y + row * p->n + output,
             .ldy = p->n,
@@ -120,7 +114,7 @@ static void multiply_tile(const struct bf16_product *p, int64_t tile, int64_t st
 static void run_unit(const struct bf16_product *p, int64_t strip, int64_t chunk,
                      uint32_t *weights) {
     for (int64_t column = 0; column < p->k; column += BF16_BLOCK) {
-        const int64_t columns = min64(BF16_BLOCK, p->k - column);
+        const int64_t columns = min_i64(BF16_BLOCK, p->k - column);
         pack_strip(p, strip, column, columns, weights);
         for (int64_t t = tile_begin(p, chunk); t < tile_begin(p, chunk + 1); t++)
             multiply_tile(p, t, strip, column, ceil_div(columns, 2), weights);
@@ -139,8 +133,8 @@ void bf16_matmul(const struct llmq_kernels *kernels, int64_t m, int64_t n, int64
     p.panels = ceil_div(n, BF16_LANES);
     p.tiles = ceil_div(m, rows);
     p.strip_count = ceil_div(p.panels, STRIP_PANELS);
-    p.chunk_count = min64(ceil_div((int64_t)UNITS_PER_THREAD * threads, p.strip_count),
-                          ceil_div(m, CHUNK_ROWS));
+    p.chunk_count = min_i64(ceil_div((int64_t)UNITS_PER_THREAD * threads, p.strip_count),
+                            ceil_div(m, CHUNK_ROWS));
 #pragma omp parallel default(none) shared(p) num_threads(threads)
     {
         uint32_t *weights = p.strips + omp_get_thread_num() * STRIP_WORDS;

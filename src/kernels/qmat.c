@@ -17,6 +17,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "kernels/qmat.h"
 
 enum {
@@ -27,10 +28,6 @@ enum {
 
 /* Below this many products a call is over before a second thread has woken up. */
 #define PARALLEL_MIN (1 << 20)
-
-static int64_t min64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
 
 void *qmat_alloc(int64_t count, int64_t each, size_t size) {
     size_t bytes = 0;
@@ -57,7 +54,7 @@ static void dot_one_panel(const struct llmq_kernels *kernels, const struct llmq_
                           int64_t index, const float *x, int64_t m, float *y) {
     float out[QMAT_FEW * QMAT_LANES];
     struct qmat_panel panel = qmat_panel_at(q, index);
-    int64_t row = index * QMAT_LANES, rows = min64(QMAT_LANES, q->n - row);
+    int64_t row = index * QMAT_LANES, rows = min_i64(QMAT_LANES, q->n - row);
     kernels->qmat_dot(&q->shape, &panel, (int)m, x, q->shape.columns, out);
     for (int64_t r = 0; r < m; r++)
         memcpy(y + r * q->n + row, out + r * QMAT_LANES, (size_t)rows * sizeof *out);
@@ -74,7 +71,7 @@ static enum llmq_status matmul_few(const struct llmq_kernels *kernels, const str
             qmat_gather(q, x + r * q->k, 0, q->shape.columns, gathered + r * q->shape.columns);
         x = gathered;
     }
-    const int64_t panels = (q->n + QMAT_LANES - 1) / QMAT_LANES;
+    const int64_t panels = ceil_div(q->n, QMAT_LANES);
 #pragma omp parallel for schedule(static) default(none) shared(kernels, q, x, m, y, panels)        \
     num_threads(qmat_threads(q, m))
     for (int64_t p = 0; p < panels; p++)
@@ -110,7 +107,7 @@ static void pack_tile(const struct batch *b, int64_t tile) {
     for (int64_t c0 = 0; c0 < columns; c0 += 16)
         for (int64_t r = 0; r < rows; r++) {
             const float *x = b->x + (begin + r) * q->k;
-            for (int64_t c = c0; c < min64(c0 + 16, columns); c++) {
+            for (int64_t c = c0; c < min_i64(c0 + 16, columns); c++) {
                 int64_t from = q->source ? q->source[c] : c;
                 out[c * rows + r] = from < 0 ? 0 : x[from];
             }
@@ -134,7 +131,7 @@ static void multiply_strip(const struct batch *b, int64_t block, int64_t panel, 
                                      .x = b->packed + begin * q->shape.columns + cut->column * rows,
                                      .w = decoded + p * QMAT_LANES * cut->columns,
                                      .rows = (int)rows,
-                                     .outputs = (int)min64(lanes, q->n - row),
+                                     .outputs = (int)min_i64(lanes, q->n - row),
                                      .first = block == 0,
                                      .y = b->y + begin * q->n + row,
                                      .ldy = q->n};
@@ -177,7 +174,7 @@ static void run_batch(const struct batch *b, int threads, float *decoded) {
             pack_tile(b, t);
 #pragma omp for schedule(dynamic)
         for (int64_t p = 0; p < panels; p += width)
-            run_strip(b, p, min64(width, panels - p), decoded + omp_get_thread_num() * buffer);
+            run_strip(b, p, min_i64(width, panels - p), decoded + omp_get_thread_num() * buffer);
     }
 }
 
@@ -185,7 +182,7 @@ static enum llmq_status matmul_many(const struct llmq_kernels *kernels, const st
                                     const float *x, int64_t m, float *y, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const int threads = qmat_threads(q, m);
-    const int64_t batches = (m - 1) / BATCH_ROWS + 1, most = (m - 1) / batches + 1;
+    const int64_t batches = ceil_div(m, BATCH_ROWS), most = ceil_div(m, batches);
     struct batch b = {.kernels = kernels, .q = q};
     float *decoded = qmat_alloc((int64_t)threads * STRIP_PANELS, (int64_t)QMAT_LANES * QMAT_BLOCK,
                                 sizeof *decoded);
@@ -199,7 +196,7 @@ static enum llmq_status matmul_many(const struct llmq_kernels *kernels, const st
         b.x = x + begin * q->k;
         b.y = y + begin * q->n;
         b.m = end - begin;
-        b.tiles = (b.m - 1) / kernels->tile_rows + 1;
+        b.tiles = ceil_div(b.m, kernels->tile_rows);
         run_batch(&b, threads, decoded);
     }
 cleanup:

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/hugemem.h"
+#include "base/int64.h"
 #include "kernels/qmat.h"
 
 /* Groups of one description, column by column. */
@@ -43,7 +44,7 @@ static enum llmq_status check_desc(const llmq_qmat_desc *d, llmq_error *err) {
 /* Count the columns of each group and give each group its padded place. */
 static enum llmq_status grouping_init(struct grouping *g, llmq_error *err) {
     const llmq_qmat_desc *d = g->desc;
-    g->groups = d->group == -1 ? 1 : (d->k - 1) / d->group + 1;
+    g->groups = d->group == -1 ? 1 : ceil_div(d->k, d->group);
     g->begin = calloc((size_t)g->groups + 1, sizeof *g->begin);
     g->count = calloc((size_t)g->groups, sizeof *g->count);
     if (!g->begin || !g->count)
@@ -56,7 +57,7 @@ static enum llmq_status grouping_init(struct grouping *g, llmq_error *err) {
         g->count[group]++;
     }
     for (int64_t i = 0; i < g->groups; i++)
-        g->begin[i + 1] = g->begin[i] + (g->count[i] + QMAT_STEP - 1) / QMAT_STEP * QMAT_STEP;
+        g->begin[i + 1] = g->begin[i] + ceil_div(g->count[i], QMAT_STEP) * QMAT_STEP;
     return LLMQ_OK;
 }
 
@@ -95,8 +96,7 @@ static void cut_columns(const struct grouping *g, struct llmq_qmat *q) {
     int64_t column = 0;
     for (int64_t i = 0; i < g->groups; i++)
         while (column < g->begin[i + 1]) {
-            int64_t left = g->begin[i + 1] - column;
-            int32_t columns = (int32_t)(left < QMAT_SEGMENT ? left : QMAT_SEGMENT);
+            int32_t columns = (int32_t)min_i64(g->begin[i + 1] - column, QMAT_SEGMENT);
             if (!block || block->columns + columns > QMAT_BLOCK) {
                 block = &q->blocks[q->shape.block_count++];
                 *block = (struct qmat_block){.column = column, .segment = segment - q->segments};
@@ -149,7 +149,7 @@ static void *panel_alloc(size_t count, size_t size, size_t *total) {
 static enum llmq_status panels_alloc(struct llmq_qmat *q, llmq_error *err) {
     size_t params = 0;
     const int64_t pair = (int64_t)2 * QMAT_LANES;
-    q->panels = (q->n + pair - 1) / pair * 2;
+    q->panels = ceil_div(q->n, pair) * 2;
     if (!checked_mul_size((size_t)q->panels * QMAT_LANES, (size_t)q->shape.groups, &params))
         return error_memory(err, "a quantized matrix");
     q->codes = panel_alloc((size_t)q->panels, qmat_panel_bytes(&q->shape), &q->bytes);

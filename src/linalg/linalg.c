@@ -23,6 +23,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 
 /* Edges of the tiles. 512 keeps what BLAS copies per tile at 1/256 of its multiplications; small
  * results are cut finer, down to 64, until there is work for TILES_WANTED threads. */
@@ -40,14 +41,6 @@
 
 /* Rows summed in float32 before the sum goes to double precision. */
 #define SYRK_ROWS 4096
-
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 /* The range check in front of every BLAS call: tiles are small, strides and the summed dimension
  * are the caller's. */

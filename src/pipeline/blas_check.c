@@ -47,7 +47,7 @@ static bool same(const double *a, const double *b) {
     for (int i = 0; i < ODD; i++) {
         largest = fmax(largest, fabs(b[i]));
         off = fmax(off, fabs(a[i] - b[i]));
-        if (!isfinite(a[i]))
+        if (!isfinite(a[i]) || !isfinite(b[i]))
             return false;
     }
     return off <= TOLERANCE * largest;

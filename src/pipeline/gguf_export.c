@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/int64.h"
 #include "graph/rope.h"
 
 /* general.file_type: what most tensors are. */
@@ -28,7 +29,7 @@ struct gguf_export {
  * models limit attention to a window, and knows no scaling that changes with length: up to where
  * these set in, both are the same. */
 static int64_t context_length(const struct model_config *c) {
-    int64_t length = c->max_positions < INT32_MAX ? c->max_positions : INT32_MAX;
+    int64_t length = min_i64(c->max_positions, INT32_MAX);
     for (int64_t b = 0; b < c->blocks; b++)
         if (c->slides[b] && c->window < length)
             length = c->window;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/int64.h"
 #include "base/log.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
@@ -89,7 +90,7 @@ enum llmq_status setup_model(const char *spec, struct model *m, llmq_error *err)
 }
 
 int64_t setup_context(const struct model_config *config) {
-    return config->max_positions < DEFAULT_CONTEXT ? config->max_positions : DEFAULT_CONTEXT;
+    return min_i64(config->max_positions, DEFAULT_CONTEXT);
 }
 
 const char *setup_bundled_text(enum bundled_text which, llmq_error *err) {

@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
 

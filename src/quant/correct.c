@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "linalg/linalg.h"
 #include "quant/gptq.h"
 #include "quant/panels.h"

@@ -20,6 +20,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "linalg/linalg.h"
 #include "quant/grid.h"
 #include "quant/panels.h"

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/int64.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
 

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "kernels/kernels.h"
 #include "quant/grid.h"
 #include "quant/panels.h"

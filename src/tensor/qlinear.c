@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/hugemem.h"
+#include "base/int64.h"
 
 enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group, struct qlinear *q,
                                llmq_error *err) {
@@ -15,7 +16,7 @@ enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group, st
     if (n <= 0 || k <= 0 || q->group <= 0 || q->group > k)
         return error_set(err, LLMQ_E_USAGE, "cannot quantize [%lld, %lld] in groups of %lld",
                          (long long)n, (long long)k, (long long)group);
-    q->groups = (k + q->group - 1) / q->group;
+    q->groups = ceil_div(k, q->group);
     size_t codes = 0, params = 0, scale_bytes = 0;
     if (!checked_mul_size((size_t)n, (size_t)k, &codes) ||
         !checked_mul_size((size_t)n, (size_t)q->groups, &params) ||

@@ -154,10 +154,17 @@ LLMQ_BLAS_CORE=haswell
 export LLMQ_BLAS_CORE
 # shellcheck disable=SC2086
 run eval --model "$demo" --text "$demo/eval.txt" $few
-unset LLMQ_BLAS_CORE
 expect_code 2
 expect_no_stdout
 expect_stderr "LLMQ_BLAS_CORE=haswell"
+
+test_case "rounding without calibration does not look at BLAS, with calibration it does"
+run rtn --model "$demo" --dry-run
+expect_code 0
+run rtn --model "$demo" --calib "$demo/calibration.txt" --dry-run
+expect_code 2
+expect_stderr "LLMQ_BLAS_CORE=haswell"
+unset LLMQ_BLAS_CORE
 
 test_case "progress without a terminal is one line per block, and none with --no-progress or -q"
 run eval --model "$demo" --text "$demo/eval.txt" --ctx 128 --max-tokens 256

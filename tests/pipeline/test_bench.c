@@ -84,14 +84,6 @@ START_TEST(medians_by_hand) {
 }
 END_TEST
 
-START_TEST(blas_is_right) {
-    llmq_error err = {0};
-    double efficiency = 0;
-    ck_assert_ok(llmq_blas_efficiency(&efficiency, &err), &err);
-    ck_assert_double_gt(efficiency, 0); /* how fast is not for a test to say */
-}
-END_TEST
-
 int main(void) {
     Suite *s = suite_create("bench");
     TCase *t = tcase_create("bench");
@@ -100,7 +92,6 @@ int main(void) {
     tcase_add_test(t, every_product_is_measured_and_right);
     tcase_add_test(t, json_has_the_keys_scripts_rely_on);
     tcase_add_test(t, medians_by_hand);
-    tcase_add_test(t, blas_is_right);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -8,62 +8,37 @@
 #include "base/json.h"
 #include "edit_checkpoint.h"
 #include "llmq/convert.h"
-#include "llmq/evaluate.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "llmq/verify.h"
 #include "support.h"
-#include "tiny_model.h"
+#include "tiny_run.h"
 
 #define Q0    "model.layers.0.self_attn.q_proj"
 #define K0    "model.layers.0.self_attn.k_proj"
 #define DOWN1 "model.layers.1.mlp.down_proj"
 
-static char *source, *text;
 static llmq_error err;
-
-static void setup(void) {
-    scratch_setup();
-    source = strdup(scratch_path("source"));
-    text = strdup(scratch_path("text.json"));
-    tiny_model_write(source, 1, 0);
-    tiny_windows_write(text, 5, 20, 3);
-}
-
-static void teardown(void) {
-    free(source);
-    free(text);
-    scratch_teardown();
-}
 
 /* Quantize the source into `name` of the scratch folder. */
 static void quantize(const char *name, const char *format, int bits, bool sym) {
-    llmq_quantize_options o;
-    llmq_quantize_report r;
-    llmq_quantize_options_init(&o, LLMQ_METHOD_RTN);
-    o.model = source;
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     o.out = scratch_path(name);
     o.format = format;
     o.bits = bits;
-    o.group = 32;
     o.sym = sym;
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
-    llmq_quantize_report_free(&r);
+    run_quantize(&o);
 }
 
 static enum llmq_status try_convert(const char *from, const char *format, const char *to,
                                     llmq_convert_report *r) {
-    char *model = strdup(scratch_path(from)), *out = strdup(scratch_path(to));
     llmq_convert_options o;
     llmq_convert_options_init(&o);
-    o.model = model;
-    o.out = out;
+    o.model = scratch_path(from);
+    o.out = scratch_path(to);
     o.format = format;
     memset(&err, 0, sizeof err);
-    enum llmq_status status = llmq_convert(&o, NULL, r, &err);
-    free(model);
-    free(out);
-    return status;
+    return llmq_convert(&o, NULL, r, &err);
 }
 
 static void convert(const char *from, const char *format, const char *to) {
@@ -109,14 +84,7 @@ static void assert_same_tensors(const char *a, const char *b) {
 }
 
 static double loss(const char *name, bool dequantize) {
-    llmq_eval_options o;
-    llmq_eval_result r;
-    llmq_eval_options_init(&o);
-    o.model = scratch_path(name);
-    o.text = text;
-    o.dequantize = dequantize;
-    ck_assert_ok(llmq_eval(&o, NULL, &r, &err), &err);
-    return r.nll;
+    return run_loss(scratch_path(name), dequantize);
 }
 
 static void assert_no_violation(const char *name) {
@@ -224,7 +192,7 @@ END_TEST
 
 START_TEST(conversion_into_shards) {
     quantize("g", "gptq", 4, true);
-    char *model = strdup(scratch_path("g")), *out = strdup(scratch_path("s"));
+    char *model = strdup(scratch_path("g"));
     llmq_convert_options o;
     llmq_convert_report r;
     llmq_convert_options_init(&o);
@@ -234,16 +202,15 @@ START_TEST(conversion_into_shards) {
     o.shard_limit = 20000;
     ck_assert_ok(llmq_convert(&o, NULL, &r, &err), &err);
     llmq_convert_report_free(&r);
-    ck_assert(path_is_file(scratch_path("s/model.safetensors.index.json")));
-    assert_same_tensors("g", "s");
-    assert_no_violation("s");
+    ck_assert(path_is_file(scratch_path("out/model.safetensors.index.json")));
+    assert_same_tensors("g", "out");
+    assert_no_violation("out");
     ck_assert_fails(llmq_convert(&o, NULL, &r, &err), LLMQ_E_USAGE, "exists", &err);
     llmq_convert_report_free(&r);
     o.force = true;
     ck_assert_ok(llmq_convert(&o, NULL, &r, &err), &err);
     llmq_convert_report_free(&r);
     free(model);
-    free(out);
 }
 END_TEST
 
@@ -351,9 +318,8 @@ START_TEST(leftovers_and_interruption) {
                     &err);
     ck_assert_str_eq(err.hint, "give --force to start over");
     llmq_convert_report_free(&r);
-    char *model = strdup(scratch_path("g")), *out = strdup(scratch_path("out"));
     llmq_convert_options_init(&o);
-    o.model = model;
+    o.model = scratch_path("g");
     o.out = out;
     o.format = "bf16";
     o.force = true;
@@ -361,8 +327,6 @@ START_TEST(leftovers_and_interruption) {
     llmq_convert_report_free(&r);
     ck_assert(!path_is_dir(scratch_path("out.partial")));
     ck_assert(!path_is_dir(scratch_path("out")));
-    free(model);
-    free(out);
 }
 END_TEST
 
@@ -590,7 +554,7 @@ int main(void) {
     Suite *s = suite_create("convert");
     TCase *t = tcase_create("convert");
     tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, round_trip_gives_the_same_bytes);
     tcase_add_test(t, all_formats_make_the_round);
     tcase_add_test(t, asymmetric_gptq_makes_the_round);

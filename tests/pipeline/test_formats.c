@@ -1,69 +1,14 @@
 /* Every format through the whole run on a tiny model: the result loads, computes the same packed
  * and dequantized, and is the same model whatever the format. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fileio.h"
 #include "base/json.h"
-#include "llmq/evaluate.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "support.h"
-#include "tiny_model.h"
-
-/* Paths below the scratch folder, set up for each test. */
-static char *source, *calib, *text, *out;
-
-static void setup(void) {
-    scratch_setup();
-    source = strdup(scratch_path("source"));
-    calib = strdup(scratch_path("calib.json"));
-    text = strdup(scratch_path("text.json"));
-    out = strdup(scratch_path("out"));
-    tiny_model_write(source, 1, 0);
-    tiny_windows_write(calib, 12, 24, 2);
-    tiny_windows_write(text, 5, 20, 3);
-}
-
-static void teardown(void) {
-    free(source);
-    free(calib);
-    free(text);
-    free(out);
-    scratch_teardown();
-}
-
-static llmq_quantize_options options(enum llmq_method method) {
-    llmq_quantize_options o;
-    llmq_quantize_options_init(&o, method);
-    o.model = source;
-    o.out = out;
-    o.group = 32;
-    o.calib = method == LLMQ_METHOD_GPTQ ? calib : NULL;
-    o.force = true;
-    return o;
-}
-
-static void quantize(const llmq_quantize_options *o) {
-    llmq_error err = {0};
-    llmq_quantize_report report;
-    ck_assert_ok(llmq_quantize(o, NULL, &report, &err), &err);
-    llmq_quantize_report_free(&report);
-}
-
-/* Mean loss of the result on the text. */
-static double loss(bool dequantize) {
-    llmq_error err = {0};
-    llmq_eval_options o;
-    llmq_eval_result r;
-    llmq_eval_options_init(&o);
-    o.model = out;
-    o.text = text;
-    o.dequantize = dequantize;
-    ck_assert_ok(llmq_eval(&o, NULL, &r, &err), &err);
-    return r.nll;
-}
+#include "tiny_run.h"
 
 /* The string under `key` of the result's config.json or its quantization_config. */
 static void assert_config(bool quantization, const char *key, const char *expected) {
@@ -92,13 +37,13 @@ START_TEST(every_format_loads_and_packed_equals_dequantized) {
     llmq_error err = {0};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (int sym = 0; sym < 2; sym++) {
-            llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+            llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
             llmq_inspect_report r;
             o.format = cases[i].format;
             o.bits = cases[i].bits;
             o.sym = sym;
-            quantize(&o);
-            ck_assert_double_eq_tol(loss(false), loss(true), 1e-5);
+            run_quantize(&o);
+            ck_assert_double_eq_tol(run_loss(out, false), run_loss(out, true), 1e-5);
             ck_assert_ok(llmq_inspect(out, &r, &err), &err);
             ck_assert_str_eq(r.layout, cases[i].format);
             ck_assert_int_eq(r.quantized_modules, 14);
@@ -112,10 +57,10 @@ START_TEST(formats_hold_the_same_model) {
     static const char *const formats[] = {"gptq", "gptq_v2", "awq", "compressed-tensors", "onnx"};
     double first = 0;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
-        llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+        llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
         o.format = formats[i];
-        quantize(&o);
-        const double nll = loss(true);
+        run_quantize(&o);
+        const double nll = run_loss(out, true);
         first = i == 0 ? nll : first;
         ck_assert(nll >= first && nll <= first);
     }
@@ -123,20 +68,20 @@ START_TEST(formats_hold_the_same_model) {
 END_TEST
 
 START_TEST(asymmetric_codes_of_4_bits_become_awq) {
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     o.sym = false;
-    quantize(&o);
+    run_quantize(&o);
     assert_config(true, "quant_method", "awq");
     assert_config(false, "torch_dtype", "float16");
     ck_assert(!path_is_file(scratch_path("out/quantize_config.json")));
     o.group = 128;
     o.group_auto_fit = true; /* 64 and 96 columns: awq has one size for all */
-    quantize(&o);
+    run_quantize(&o);
     assert_config(true, "quant_method", "gptq");
     o.group_auto_fit = false;
     o.group = -1;
     o.bits = 8;
-    quantize(&o);
+    run_quantize(&o);
     assert_config(true, "quant_method", "gptq");
 }
 END_TEST
@@ -145,12 +90,12 @@ END_TEST
 START_TEST(onnx_models_lie_beside_the_weights) {
     const uint64_t limits[] = {UINT64_C(1) << 40, 20000};
     for (int i = 0; i < 2; i++) {
-        llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+        llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
         o.format = "onnx";
         o.shard_limit = limits[i];
         struct dir_list list = {0};
         int models = 0;
-        quantize(&o);
+        run_quantize(&o);
         ck_assert_ok(dir_list_read(out, &list, NULL), &(llmq_error){0});
         for (size_t j = 0; j < list.count; j++)
             models += strstr(list.names[j], ".onnx") != NULL;
@@ -165,7 +110,7 @@ int main(void) {
     Suite *s = suite_create("pipeline formats");
     TCase *t = tcase_create("formats");
     tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, every_format_loads_and_packed_equals_dequantized);
     tcase_add_test(t, formats_hold_the_same_model);
     tcase_add_test(t, onnx_models_lie_beside_the_weights);

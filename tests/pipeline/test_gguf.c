@@ -2,72 +2,21 @@
  * for bit, also after an interruption; the metadata and tokenizer; and what is refused beforehand.
  */
 #define _GNU_SOURCE /* memmem */
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fileio.h"
 #include "formats/safetensors.h"
-#include "llmq/evaluate.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "support.h"
 #include "tiny_model.h"
+#include "tiny_run.h"
 
-/* Paths below the scratch folder, set up for each test. */
-static char *source, *calib, *text, *out;
-
-static volatile sig_atomic_t interrupt;
-
-static void setup(void) {
-    scratch_setup();
-    interrupt = 0;
-    source = strdup(scratch_path("source"));
-    calib = strdup(scratch_path("calib.json"));
-    text = strdup(scratch_path("text.json"));
-    out = strdup(scratch_path("out"));
-    tiny_model_write(source, 1, 0);
-    tiny_windows_write(calib, 12, 24, 2);
-    tiny_windows_write(text, 5, 20, 3);
-}
-
-static void teardown(void) {
-    free(source);
-    free(calib);
-    free(text);
-    free(out);
-    scratch_teardown();
-}
-
-static llmq_quantize_options options(enum llmq_method method) {
-    llmq_quantize_options o;
-    llmq_quantize_options_init(&o, method);
-    o.model = source;
-    o.out = out;
+static llmq_quantize_options gguf_options(enum llmq_method method) {
+    llmq_quantize_options o = run_options(method);
     o.format = "gguf";
-    o.group = 32;
-    o.calib = method == LLMQ_METHOD_GPTQ ? calib : NULL;
     return o;
-}
-
-static void quantize(const llmq_quantize_options *o) {
-    llmq_error err = {0};
-    llmq_quantize_report report;
-    ck_assert_ok(llmq_quantize(o, NULL, &report, &err), &err);
-    llmq_quantize_report_free(&report);
-}
-
-static double loss(const char *model, bool dequantize) {
-    llmq_error err = {0};
-    llmq_eval_options o;
-    llmq_eval_result r;
-    llmq_eval_options_init(&o);
-    o.model = model;
-    o.text = text;
-    o.dequantize = dequantize;
-    ck_assert_ok(llmq_eval(&o, NULL, &r, &err), &err);
-    return r.nll;
 }
 
 /* A file of the result; the caller frees. */
@@ -88,17 +37,16 @@ START_TEST(the_result_is_the_model_of_the_gptq_format) {
     char *gptq = strdup(scratch_path("gptq"));
     llmq_error err = {0};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+        llmq_quantize_options o = gguf_options(LLMQ_METHOD_GPTQ);
         llmq_inspect_report r;
-        o.force = true;
         o.bits = cases[i].bits;
         o.group = cases[i].group;
-        quantize(&o);
+        run_quantize(&o);
         o.format = "gptq";
         o.out = gptq;
-        quantize(&o);
-        ck_assert_double_eq(loss(out, false), loss(gptq, false));
-        ck_assert_double_eq(loss(out, true), loss(gptq, true));
+        run_quantize(&o);
+        ck_assert_double_eq(run_loss(out, false), run_loss(gptq, false));
+        ck_assert_double_eq(run_loss(out, true), run_loss(gptq, true));
         ck_assert_ok(llmq_inspect(out, &r, &err), &err);
         ck_assert_str_eq(r.layout, "gguf");
         ck_assert_int_eq(r.bits, cases[i].bits);
@@ -118,11 +66,11 @@ static enum dtype dtype_of(const struct st_set *set, const char *name) {
 }
 
 START_TEST(what_is_not_quantized_keeps_its_values) {
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     llmq_error err = {0};
     struct st_set *before = NULL, *after = NULL;
     float a[64], b[64];
-    quantize(&o);
+    run_quantize(&o);
     ck_assert_ok(st_open_dir(source, &before, &err), &err);
     ck_assert_ok(st_open_dir(out, &after, &err), &err);
     ck_assert_int_eq(dtype_of(after, "model.embed_tokens.weight"), DTYPE_BF16);
@@ -146,53 +94,28 @@ START_TEST(a_tied_head_and_scaled_rotations_are_expressed) {
         "\"vocab_size\":64,\"max_position_embeddings\":64,\"tie_word_embeddings\":true,"
         "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,"
         "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":16}}";
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     char *gptq = strdup(scratch_path("gptq"));
     size_t len = 0;
     put_file("source/config.json", config, sizeof config - 1);
-    quantize(&o);
+    run_quantize(&o);
     char *data = read_file(scratch_path("out/model.gguf"), &len);
     ck_assert_ptr_nonnull(memmem(data, len, "rope_freqs.weight", 17));
     ck_assert_ptr_null(memmem(data, len, "\x0d\0\0\0\0\0\0\0output.weight", 21));
     free(data);
     o.format = "gptq";
     o.out = gptq;
-    quantize(&o);
-    ck_assert_double_eq(loss(out, true), loss(gptq, true));
+    run_quantize(&o);
+    ck_assert_double_eq(run_loss(out, true), run_loss(gptq, true));
     free(gptq);
 }
 END_TEST
 
-/* Interrupts once the second block has begun. */
-static void stop_in_block_two(void *user, const char *what, int64_t done, int64_t total) {
-    (void)user;
-    (void)done;
-    (void)total;
-    if (strncmp(what, "block 2", 7) == 0)
-        interrupt = 1;
-}
-
 START_TEST(interrupted_and_resumed_equals_uninterrupted) {
-    llmq_error err = {0};
-    llmq_quantize_report r;
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
-    llmq_context ctx = {.sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
-    ck_assert_fails(llmq_quantize(&o, &ctx, &r, &err), LLMQ_E_INTERRUPTED, "interrupted", &err);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_GPTQ);
+    run_interrupt(&o);
+    llmq_quantize_report r = run_resume(&o);
     llmq_quantize_report_free(&r);
-    o.resume = true;
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
-    ck_assert_int_eq(r.blocks_resumed, 1);
-    llmq_quantize_report_free(&r);
-    size_t len = 0, whole_len = 0;
-    char *resumed = read_file(scratch_path("out/model.gguf"), &len);
-    o.resume = false;
-    o.force = true;
-    quantize(&o);
-    char *whole = read_file(scratch_path("out/model.gguf"), &whole_len);
-    ck_assert_uint_eq(len, whole_len);
-    ck_assert_mem_eq(resumed, whole, len);
-    free(resumed);
-    free(whole);
 }
 END_TEST
 
@@ -236,11 +159,11 @@ static void check_numbers(const char *key, uint32_t type, const void *values, si
 }
 
 START_TEST(the_metadata_describes_the_model) {
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     const float theta = 10000.0f;
     uint32_t theta_pair[2] = {6, 0};
     memcpy(&theta_pair[1], &theta, sizeof theta);
-    quantize(&o);
+    run_quantize(&o);
     check_string("general.architecture", "llama");
     check_u32("general.file_type", 2);
     check_u32("llama.context_length", 64);
@@ -274,9 +197,9 @@ static void put_tokenizer(const char *json) {
 START_TEST(a_sentencepiece_tokenizer_becomes_scores) {
     static const int32_t kinds[] = {2, 3, 6, 1, 1, 1, 1, 1, 1, 5, 5};
     static const float scores[] = {0, 0, 0, -4, -4, -4, -1, -2, -3, 0};
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     put_tokenizer(SPM_MODEL("\"a b\",\"ab c\",\"a bc\",\"b c\""));
-    quantize(&o);
+    run_quantize(&o);
     check_string("tokenizer.ggml.model", "llama");
     check_numbers("tokenizer.ggml.token_type", 5, kinds, sizeof kinds / sizeof kinds[0]);
     check_numbers("tokenizer.ggml.scores", 6, scores, sizeof scores / sizeof scores[0]);
@@ -316,12 +239,11 @@ START_TEST(byte_level_tokenizers_are_known_by_their_pattern) {
          "smollm"},
         {BYTE_LEVEL(SPLIT(QWEN_PATTERN)), "qwen2"},
     };
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
-    o.force = true;
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     put_file("source/tokenizer_config.json", settings, sizeof settings - 1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         put_tokenizer(cases[i][0]);
-        quantize(&o);
+        run_quantize(&o);
         check_string("tokenizer.ggml.model", "gpt2");
         check_string("tokenizer.ggml.pre", cases[i][1]);
         check_u32("tokenizer.ggml.eos_token_id", 3);
@@ -335,25 +257,17 @@ END_TEST
 
 /* --- what is refused -------------------------------------------------------------------------- */
 
-static void refused(const llmq_quantize_options *o, const char *part) {
-    llmq_error err = {0};
-    llmq_quantize_report r;
-    ck_assert_fails(llmq_quantize(o, NULL, &r, &err), LLMQ_E_UNSUPPORTED, part, &err);
-    llmq_quantize_report_free(&r);
-    ck_assert(!path_is_dir(out));
-    ck_assert(!path_is_dir(scratch_path("out.partial")));
-}
-
 START_TEST(grids_that_do_not_fit_are_refused_beforehand) {
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_GPTQ);
     o.sym = false;
-    refused(&o, "--asym: gguf files hold asymmetric codes only where they happen to be exact");
+    run_refused(&o, LLMQ_E_UNSUPPORTED,
+                "--asym: gguf files hold asymmetric codes only where they happen to be exact");
     o.sym = true;
     o.group = 16;
-    refused(&o, "group size 16 is not a multiple of 32");
+    run_refused(&o, LLMQ_E_UNSUPPORTED, "group size 16 is not a multiple of 32");
     o.group = 32;
     o.bits = 3;
-    refused(&o, "expected 4 bits");
+    run_refused(&o, LLMQ_E_UNSUPPORTED, "expected 4 bits");
 }
 END_TEST
 
@@ -365,10 +279,10 @@ START_TEST(tokenizers_without_an_equal_are_refused_beforehand) {
         {SPM_MODEL("\"a b\",\"ab c\",\"b c\""), "'a' and 'bc' make a token but are no merge"},
         {SPM_MODEL("\"ab c\",\"a b\",\"a bc\",\"b c\""), "merge 2: scores cannot express"},
     };
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         put_tokenizer(cases[i][0]);
-        refused(&o, cases[i][1]);
+        run_refused(&o, LLMQ_E_UNSUPPORTED, cases[i][1]);
     }
 }
 END_TEST
@@ -377,7 +291,7 @@ int main(void) {
     Suite *s = suite_create("pipeline gguf");
     TCase *t = tcase_create("gguf");
     tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, the_result_is_the_model_of_the_gptq_format);
     tcase_add_test(t, what_is_not_quantized_keeps_its_values);
     tcase_add_test(t, a_tied_head_and_scaled_rotations_are_expressed);

@@ -7,43 +7,12 @@
 #include "llmq/evaluate.h"
 #include "llmq/quantize.h"
 #include "support.h"
-#include "tiny_model.h"
-
-static char *source, *calib, *out;
-
-static void setup(void) {
-    scratch_setup();
-    source = strdup(scratch_path("source"));
-    calib = strdup(scratch_path("calib.json"));
-    out = strdup(scratch_path("out"));
-    tiny_model_write(source, 1, 0);
-    tiny_windows_write(calib, 12, 24, 2);
-}
-
-static void teardown(void) {
-    free(source);
-    free(calib);
-    free(out);
-    scratch_teardown();
-}
-
-static llmq_quantize_options options(void) {
-    llmq_quantize_options o;
-    llmq_quantize_options_init(&o, LLMQ_METHOD_GPTQ);
-    o.model = source;
-    o.out = out;
-    o.group = 32;
-    o.calib = calib;
-    o.force = true;
-    return o;
-}
+#include "tiny_run.h"
 
 /* Quantize; the mean error of the modules. */
 static double quantize(const llmq_quantize_options *o, llmq_quantize_report *kept) {
-    llmq_error err = {0};
-    llmq_quantize_report report;
+    llmq_quantize_report report = run_report(o, NULL);
     double sum = 0;
-    ck_assert_ok(llmq_quantize(o, NULL, &report, &err), &err);
     for (size_t i = 0; i < report.module_count; i++)
         sum += report.modules[i].error / (double)report.module_count;
     if (kept)
@@ -69,7 +38,7 @@ static int64_t inexact_scales(void) {
 }
 
 START_TEST(scales_are_exact_in_both_types_or_only_in_float16) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     quantize(&o, NULL);
     ck_assert_int_eq(inexact_scales(), 0);
     o.scales = LLMQ_SCALES_F16;
@@ -79,7 +48,7 @@ START_TEST(scales_are_exact_in_both_types_or_only_in_float16) {
 END_TEST
 
 START_TEST(act_order_and_damping_reach_the_solver) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     o.act_order = LLMQ_ACT_ORDER_NONE;
     double none = quantize(&o, NULL);
     o.act_order = LLMQ_ACT_ORDER_STATIC;
@@ -106,7 +75,7 @@ static const llmq_module_report *o_proj(const llmq_quantize_report *r) {
 }
 
 START_TEST(correction_reaches_the_targets) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     llmq_quantize_report r;
     o.correct.mode = LLMQ_CORRECT_OFF;
     double off = quantize(&o, &r);
@@ -127,7 +96,7 @@ END_TEST
 
 START_TEST(every_method_takes_corrected_targets) {
     for (int method = LLMQ_METHOD_RTN; method <= LLMQ_METHOD_AWQ; method++) {
-        llmq_quantize_options o = options();
+        llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
         llmq_quantize_report r;
         o.method = (enum llmq_method)method;
         o.awq = method == LLMQ_METHOD_AWQ;
@@ -143,7 +112,7 @@ END_TEST
 
 START_TEST(search_reaches_the_grid_of_every_method) {
     for (int method = LLMQ_METHOD_RTN; method <= LLMQ_METHOD_GPTQ; method++) {
-        llmq_quantize_options o = options();
+        llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
         o.method = (enum llmq_method)method;
         o.correct.mode = LLMQ_CORRECT_OFF;
         o.search = LLMQ_RANGE_MINMAX;
@@ -159,7 +128,7 @@ END_TEST
 
 /* Each ingredient lowers the error that it sees; the preset is the sum of them. */
 START_TEST(descent_and_rounds_reach_the_solver) {
-    llmq_quantize_options o = options(), best = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ), best = run_options(LLMQ_METHOD_GPTQ);
     o.correct.mode = LLMQ_CORRECT_OFF;
     o.descent = o.rounds = 0;
     double gptq = quantize(&o, NULL);
@@ -175,7 +144,7 @@ START_TEST(descent_and_rounds_reach_the_solver) {
 END_TEST
 
 START_TEST(fast_is_the_published_method) {
-    llmq_quantize_options o = options(), fast = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ), fast = run_options(LLMQ_METHOD_GPTQ);
     o.act_order = LLMQ_ACT_ORDER_NONE;
     o.search = LLMQ_RANGE_MINMAX;
     o.correct.mode = LLMQ_CORRECT_OFF;
@@ -186,35 +155,27 @@ START_TEST(fast_is_the_published_method) {
 END_TEST
 
 START_TEST(rounds_need_descent) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options();
-    llmq_quantize_report r;
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     o.descent = 0;
     o.rounds = 1;
-    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "only with descent", &err);
-    llmq_quantize_report_free(&r);
+    run_refused(&o, LLMQ_E_USAGE, "only with descent");
 }
 END_TEST
 
 START_TEST(what_rtn_cannot_do_without_calibration_is_refused) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options();
-    llmq_quantize_report r;
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     o.method = LLMQ_METHOD_RTN;
     o.calib = NULL;
-    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "--search weighted", &err);
-    llmq_quantize_report_free(&r);
+    run_refused(&o, LLMQ_E_USAGE, "--search weighted");
     o.search = LLMQ_RANGE_PLAIN;
-    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "--correct", &err);
-    llmq_quantize_report_free(&r);
+    run_refused(&o, LLMQ_E_USAGE, "--correct");
     o.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 1.5, 0};
-    ck_assert_fails(llmq_quantize(&o, NULL, &r, &err), LLMQ_E_USAGE, "between 0 and 1", &err);
-    llmq_quantize_report_free(&r);
+    run_refused(&o, LLMQ_E_USAGE, "between 0 and 1");
 }
 END_TEST
 
 START_TEST(samples_limit_the_windows) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     llmq_quantize_report report;
     o.samples = 5;
     quantize(&o, &report);
@@ -225,70 +186,45 @@ START_TEST(samples_limit_the_windows) {
 }
 END_TEST
 
-static double nll(void) {
-    llmq_error err = {0};
-    llmq_eval_options o;
-    llmq_eval_result r;
-    llmq_eval_options_init(&o);
-    o.model = out;
-    o.text = calib;
-    ck_assert_ok(llmq_eval(&o, NULL, &r, &err), &err);
-    return r.nll;
-}
-
 START_TEST(shards_hold_the_same_model) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     quantize(&o, NULL);
-    double whole = nll();
+    double whole = run_loss(out, false);
     o.shard_limit = 20000;
     quantize(&o, NULL);
     ck_assert(path_is_file(scratch_path("out/model.safetensors.index.json")));
     ck_assert(!path_is_file(scratch_path("out/model.safetensors")));
-    ck_assert_double_eq(nll(), whole);
+    ck_assert_double_eq(run_loss(out, false), whole);
 }
 END_TEST
 
-/* Eval of `model` on the calibration windows; the status it ends with. */
-static enum llmq_status eval_with(const char *model, enum llmq_activations activations,
-                                  bool dequantize, double *value, llmq_error *err) {
-    llmq_eval_options o;
-    llmq_eval_result r = {0};
-    llmq_eval_options_init(&o);
-    o.model = model;
-    o.text = calib;
-    o.activations = activations;
-    o.dequantize = dequantize;
-    enum llmq_status status = llmq_eval(&o, NULL, &r, err);
-    ck_assert(status != LLMQ_OK || r.activations == activations);
-    *value = r.nll;
-    return status;
-}
-
 START_TEST(int8_activations_cost_a_little_and_are_refused_where_they_mean_nothing) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     llmq_error err = {0};
-    double rounded = 0;
+    llmq_eval_result r;
     quantize(&o, NULL);
-    double exact = nll();
-    ck_assert_ok(eval_with(out, LLMQ_ACTIVATIONS_INT8, false, &rounded, &err), &err);
+    llmq_eval_options e = run_eval_options(out);
+    e.activations = LLMQ_ACTIVATIONS_INT8;
+    double exact = run_loss(out, false), rounded = run_eval(&e);
     ck_assert_double_ne(rounded, exact);
     ck_assert_double_eq_tol(rounded, exact, 0.02);
-    ck_assert_fails(eval_with(out, LLMQ_ACTIVATIONS_INT8, true, &rounded, &err), LLMQ_E_USAGE,
-                    "int8 activations", &err);
-    ck_assert_fails(eval_with(source, LLMQ_ACTIVATIONS_INT8, false, &rounded, &err), LLMQ_E_USAGE,
-                    "not quantized", &err);
+    e.dequantize = true;
+    ck_assert_fails(llmq_eval(&e, NULL, &r, &err), LLMQ_E_USAGE, "int8 activations", &err);
+    e.dequantize = false;
+    e.model = source;
+    ck_assert_fails(llmq_eval(&e, NULL, &r, &err), LLMQ_E_USAGE, "not quantized", &err);
 }
 END_TEST
 
 START_TEST(compare_measures_int8_activations_against_exact_ones) {
-    llmq_quantize_options o = options();
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     llmq_error err = {0};
     llmq_compare_options c;
     llmq_compare_result r;
     quantize(&o, NULL);
     llmq_compare_options_init(&c);
     c.model = c.reference = out;
-    c.text = calib;
+    c.text = text;
     ck_assert_ok(llmq_compare(&c, NULL, &r, &err), &err);
     ck_assert_double_eq(r.kl_mean, 0);
     c.activations = LLMQ_ACTIVATIONS_INT8;
@@ -303,7 +239,7 @@ int main(void) {
     Suite *s = suite_create("pipeline_options");
     TCase *t = tcase_create("options");
     tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, scales_are_exact_in_both_types_or_only_in_float16);
     tcase_add_test(t, act_order_and_damping_reach_the_solver);
     tcase_add_test(t, correction_reaches_the_targets);

@@ -1,113 +1,29 @@
 /* The run as a whole on a tiny model: what is written loads, is the same however it came about,
  * and nothing is left behind when something is wrong. */
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/json.h"
-#include "graph/model.h"
-#include "llmq/evaluate.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "support.h"
 #include "tiny_model.h"
-
-/* Paths below the scratch folder, set up for each test. */
-static char *source, *calib, *text, *out;
-static volatile sig_atomic_t interrupt;
-
-static void setup(void) {
-    scratch_setup();
-    source = strdup(scratch_path("source"));
-    calib = strdup(scratch_path("calib.json"));
-    text = strdup(scratch_path("text.json"));
-    out = strdup(scratch_path("out"));
-    interrupt = 0;
-    tiny_model_write(source, 1, 0);
-    tiny_windows_write(calib, 12, 24, 2);
-    tiny_windows_write(text, 5, 20, 3);
-}
-
-static void teardown(void) {
-    free(source);
-    free(calib);
-    free(text);
-    free(out);
-    scratch_teardown();
-}
-
-static llmq_quantize_options options(enum llmq_method method) {
-    llmq_quantize_options o;
-    llmq_quantize_options_init(&o, method);
-    o.model = source;
-    o.out = out;
-    o.group = 32;
-    o.calib = method == LLMQ_METHOD_GPTQ ? calib : NULL;
-    return o;
-}
-
-static enum llmq_status quantize(const llmq_quantize_options *o, const llmq_context *ctx,
-                                 llmq_error *err) {
-    llmq_quantize_report report;
-    enum llmq_status status = llmq_quantize(o, ctx, &report, err);
-    llmq_quantize_report_free(&report);
-    return status;
-}
-
-/* Every file of folder `a` is in `b` with the same bytes, and the other way round. */
-static void assert_same_folders(const char *a, const char *b) {
-    llmq_error err = {0};
-    struct dir_list la, lb;
-    ck_assert_ok(dir_list_read(a, &la, &err), &err);
-    ck_assert_ok(dir_list_read(b, &lb, &err), &err);
-    ck_assert_uint_eq(la.count, lb.count);
-    for (size_t i = 0; i < la.count; i++) {
-        char *da = NULL, *db = NULL, *pa = path_join(a, la.names[i], NULL),
-             *pb = path_join(b, la.names[i], NULL);
-        size_t na = 0, nb = 0;
-        ck_assert_ok(file_read(pa, 1 << 24, &da, &na, &err), &err);
-        ck_assert_ok(file_read(pb, 1 << 24, &db, &nb, &err), &err);
-        ck_assert_msg(na == nb && memcmp(da, db, na) == 0, "%s differs", la.names[i]);
-        free(da);
-        free(db);
-        free(pa);
-        free(pb);
-    }
-    dir_list_free(&la);
-    dir_list_free(&lb);
-}
-
-static double perplexity(const char *model, bool dequantize) {
-    llmq_error err = {0};
-    llmq_eval_options o;
-    llmq_eval_result r;
-    llmq_eval_options_init(&o);
-    o.model = model;
-    o.text = text;
-    o.dequantize = dequantize;
-    ck_assert_ok(llmq_eval(&o, NULL, &r, &err), &err);
-    ck_assert_int_eq(r.tokens, 5 * 19);
-    return r.nll;
-}
+#include "tiny_run.h"
 
 /* --- what is written -------------------------------------------------------------------------- */
 
 START_TEST(results_load_and_packed_equals_dequantized) {
     static const int bits[] = {2, 3, 4, 8};
-    llmq_error err = {0};
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
         for (int sym = 0; sym < 2; sym++) {
-            llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+            llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
             o.bits = bits[i];
             o.sym = sym;
             o.group = i % 2 ? 32 : -1;
             o.format = sym ? "gptq" : "gptq_v2";
-            o.force = true;
-            ck_assert_ok(quantize(&o, NULL, &err), &err);
-            double packed = perplexity(out, false), plain = perplexity(out, true);
+            run_quantize(&o);
+            double packed = run_loss(out, false), plain = run_loss(out, true);
             ck_assert_double_le(packed - plain, 1e-5);
             ck_assert_double_le(plain - packed, 1e-5);
         }
@@ -116,19 +32,17 @@ START_TEST(results_load_and_packed_equals_dequantized) {
 END_TEST
 
 START_TEST(eight_bits_cost_almost_nothing) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     o.bits = 8;
-    ck_assert_ok(quantize(&o, NULL, &err), &err);
-    ck_assert_double_eq_tol(perplexity(out, false), perplexity(source, false), 0.02);
+    run_quantize(&o);
+    ck_assert_double_eq_tol(run_loss(out, false), run_loss(source, false), 0.02);
 }
 END_TEST
 
 START_TEST(report_tells_of_every_module) {
     llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
-    llmq_quantize_report r;
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_uint_eq(r.module_count, 14);
     ck_assert_int_eq(r.tokens_used, 12 * 24);
     ck_assert_str_eq(r.modules[3].name, "model.layers.0.self_attn.o_proj");
@@ -156,11 +70,9 @@ static double flops_of(const llmq_quantize_report *r, const char *name) {
 }
 
 START_TEST(work_adds_up_to_the_run) {
-    llmq_error err = {0};
-    llmq_quantize_report r;
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     llmq_quantize_options_quality(&o, LLMQ_QUALITY_FAST);
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    llmq_quantize_report r = run_report(&o, NULL);
     double seconds = 0;
     for (size_t i = 0; i < r.work_count; i++) {
         ck_assert(r.work[i].seconds > 0);
@@ -179,10 +91,10 @@ END_TEST
 
 START_TEST(config_keeps_its_text_and_gains_one_key) {
     llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     char *path = NULL, *data = NULL;
     size_t len = 0;
-    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    run_quantize(&o);
     path = path_join(out, "config.json", NULL);
     ck_assert_ok(file_read(path, 1 << 20, &data, &len, &err), &err);
     ck_assert_ptr_nonnull(strstr(data, "\"rms_norm_eps\": 1e-05,\n  \"my_key\": 1.50,\n"));
@@ -194,10 +106,9 @@ END_TEST
 
 START_TEST(stray_buffers_are_left_out_and_reported) {
     llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
-    llmq_quantize_report r;
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     tiny_model_write(source, 1, 1);
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_uint_eq(r.dropped_count, 1);
     ck_assert_str_eq(r.dropped[0], "model.layers.0.self_attn.bias_mask");
     llmq_quantize_report_free(&r);
@@ -211,9 +122,9 @@ END_TEST
 
 START_TEST(inspect_counts_weights_not_words) {
     llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     llmq_inspect_report before, after;
-    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    run_quantize(&o);
     ck_assert_ok(llmq_inspect(source, &before, &err), &err);
     ck_assert_ok(llmq_inspect(out, &after, &err), &err);
     ck_assert_int_eq(before.parameters, after.parameters);
@@ -232,177 +143,117 @@ END_TEST
 
 /* --- the same bytes --------------------------------------------------------------------------- */
 
-START_TEST(threads_sharding_of_work_and_spilling_change_nothing) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
-    llmq_context one = {.threads = 1}, three = {.threads = 3};
-    ck_assert_ok(quantize(&o, &one, &err), &err);
-    o.out = scratch_path("three");
-    ck_assert_ok(quantize(&o, &three, &err), &err);
-    assert_same_folders(out, o.out);
-    llmq_quantize_report plan;
-    o.out = scratch_path("spilled");
-    o.dry_run = true;
-    ck_assert_ok(llmq_quantize(&o, NULL, &plan, &err), &err);
-    ck_assert_uint_eq(plan.spill_bytes, 0);
-    o.dry_run = false;
-    o.max_mem = plan.plan_ram_bytes - 1;
-    llmq_quantize_report_free(&plan);
-    ck_assert_ok(llmq_quantize(&o, NULL, &plan, &err), &err);
-    ck_assert_uint_gt(plan.spill_bytes, 0);
-    llmq_quantize_report_free(&plan);
-    assert_same_folders(out, o.out);
+START_TEST(threads_and_spilling_change_nothing) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    run_with_any_threads_and_memory(&o);
 }
 END_TEST
 
-/* Interrupts once the second block has begun. */
-static void stop_in_block_two(void *user, const char *what, int64_t done, int64_t total) {
-    (void)user;
-    (void)done;
-    (void)total;
-    if (strncmp(what, "block 2", 7) == 0)
-        interrupt = 1;
-}
-
 START_TEST(interrupted_and_resumed_equals_uninterrupted) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
-    llmq_context ctx = {.sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
-    ck_assert_fails(quantize(&o, &ctx, &err), LLMQ_E_INTERRUPTED, "interrupted", &err);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    o.force = false;
+    run_interrupt(&o);
     ck_assert(!path_is_dir(out));
-    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_USAGE, "interrupted run", &err);
-    o.resume = true;
+    run_fails(&o, LLMQ_E_USAGE, "interrupted run");
     o.damp = 0.02;
-    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_INPUT, "other inputs or options", &err);
+    run_resume_fails(&o, LLMQ_E_INPUT, "other inputs or options");
     o.damp = 0.01;
-    llmq_quantize_report r;
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
-    ck_assert_int_eq(r.blocks_resumed, 1);
+    llmq_quantize_report r = run_resume(&o);
     ck_assert_uint_eq(r.module_count, 14);
     llmq_quantize_report_free(&r);
-    o.resume = false;
-    o.out = scratch_path("whole");
-    ck_assert_ok(quantize(&o, NULL, &err), &err);
-    assert_same_folders(out, o.out);
 }
 END_TEST
 
 START_TEST(damage_in_the_interrupted_run_is_noticed) {
-    llmq_error err = {0};
-    struct file f;
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
-    llmq_context ctx = {.sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
-    ck_assert_fails(quantize(&o, &ctx, &err), LLMQ_E_INTERRUPTED, "interrupted", &err);
-    struct st_set *set = NULL;
-    char *path = strdup(scratch_path("out.partial/model.safetensors"));
-    ck_assert_ok(st_open_file(path, &set, &err), &err);
-    uint64_t at = st_find(set, "model.layers.0.mlp.up_proj.qweight")->begin;
-    st_close(&set);
-    unsigned char byte = 0;
-    ck_assert_ok(file_open_update(path, &f, &err), &err);
-    ck_assert_ok(file_pread(&f, &byte, 1, at, &err), &err);
-    byte ^= 1;
-    ck_assert_ok(file_pwrite(&f, &byte, 1, at, &err), &err);
-    file_close(&f, &err);
-    o.resume = true;
-    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_CHECK, "up_proj: what was read back differs",
-                    &err);
-    free(path);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    run_interrupt(&o);
+    run_damage("model.layers.0.mlp.up_proj.qweight");
+    run_resume_fails(&o, LLMQ_E_CHECK, "up_proj: what was read back differs");
 }
 END_TEST
 
 /* --- what is refused -------------------------------------------------------------------------- */
 
-static void assert_refused(llmq_quantize_options o, enum llmq_status status, const char *part) {
-    llmq_error err = {0};
-    ck_assert_fails(quantize(&o, NULL, &err), status, part, &err);
-    ck_assert_msg(!path_is_dir(out), "%s left a result", part);
-    ck_assert_msg(!path_is_dir(scratch_path("out.partial")), "%s left a part", part);
-}
-
 START_TEST(wrong_requests_fail_before_anything_is_written) {
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     o.group = 128;
-    assert_refused(o, LLMQ_E_USAGE, "group 128 does not divide in_features of self_attn.q_proj");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_USAGE, "group 128 does not divide in_features of self_attn.q_proj");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.bits = 5;
-    assert_refused(o, LLMQ_E_USAGE, "--bits 5");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_USAGE, "--bits 5");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.calib = NULL; /* the bundled text needs a tokenizer */
-    assert_refused(o, LLMQ_E_NOT_FOUND, "tokenizer.json");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_NOT_FOUND, "tokenizer.json");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.format = "exl2";
-    assert_refused(o, LLMQ_E_USAGE, "exl2");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_USAGE, "exl2");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.format = "awq";
     o.bits = 8;
-    assert_refused(o, LLMQ_E_UNSUPPORTED, "expected 4 bits for the awq format, found 8");
+    run_refused(&o, LLMQ_E_UNSUPPORTED, "expected 4 bits for the awq format, found 8");
     o.bits = 4;
     o.group = 128;
     o.group_auto_fit = true;
-    assert_refused(o, LLMQ_E_UNSUPPORTED, "awq files hold one group size");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_UNSUPPORTED, "awq files hold one group size");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.format = "compressed-tensors";
     o.bits = 3;
-    assert_refused(o, LLMQ_E_UNSUPPORTED, "expected 4 or 8 bits");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_UNSUPPORTED, "expected 4 or 8 bits");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.calib = "/nowhere.json";
-    assert_refused(o, LLMQ_E_NOT_FOUND, "/nowhere.json");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_NOT_FOUND, "/nowhere.json");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.model = "no-such-model";
-    assert_refused(o, LLMQ_E_NOT_FOUND, "no-such-model");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_NOT_FOUND, "no-such-model");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.max_mem = 1000;
-    assert_refused(o, LLMQ_E_MEMORY, "--max-mem 1000");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_MEMORY, "--max-mem 1000");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.damp = 1.5;
-    assert_refused(o, LLMQ_E_USAGE, "--damp 1.5");
-    o = options(LLMQ_METHOD_GPTQ);
+    run_refused(&o, LLMQ_E_USAGE, "--damp 1.5");
+    o = run_options(LLMQ_METHOD_GPTQ);
     o.resume = true;
-    assert_refused(o, LLMQ_E_USAGE, "nothing to resume");
+    run_refused(&o, LLMQ_E_USAGE, "nothing to resume");
 }
 END_TEST
 
 START_TEST(group_hint_names_sizes_that_would_do) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     o.group = 128;
-    ck_assert_int_eq(quantize(&o, NULL, &err), LLMQ_E_USAGE);
+    llmq_error err = run_refused(&o, LLMQ_E_USAGE, "group 128 does not divide");
     ck_assert_msg(strstr(err.hint, "32, 16, 8") != NULL, "%s", err.hint);
     o.group_auto_fit = true;
-    llmq_quantize_report r;
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_int_eq(r.modules[0].group, 64);
     ck_assert_int_eq(r.modules[6].group, 96);
     llmq_quantize_report_free(&r);
-    ck_assert_double_eq_tol(perplexity(out, false), perplexity(out, true), 1e-5);
+    ck_assert_double_eq_tol(run_loss(out, false), run_loss(out, true), 1e-5);
 }
 END_TEST
 
 START_TEST(existing_results_are_safe_without_force) {
     llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
-    ck_assert_ok(quantize(&o, NULL, &err), &err);
-    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_USAGE, "exists", &err);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
+    run_quantize(&o);
+    o.force = false;
+    run_fails(&o, LLMQ_E_USAGE, "exists");
     o.force = true;
     o.bits = 8;
-    ck_assert_ok(quantize(&o, NULL, &err), &err);
+    run_quantize(&o);
     llmq_inspect_report i;
     ck_assert_ok(llmq_inspect(out, &i, &err), &err);
     ck_assert_int_eq(i.bits, 8);
     llmq_inspect_report_free(&i);
     o.model = out;
     o.out = scratch_path("twice");
-    ck_assert_fails(quantize(&o, NULL, &err), LLMQ_E_UNSUPPORTED, "quantized already", &err);
+    run_fails(&o, LLMQ_E_UNSUPPORTED, "quantized already");
 }
 END_TEST
 
 START_TEST(dry_run_plans_and_writes_nothing) {
-    llmq_error err = {0};
-    llmq_quantize_options o = options(LLMQ_METHOD_GPTQ);
-    llmq_quantize_report r;
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     o.dry_run = true;
-    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_uint_gt(r.plan_ram_bytes, 0);
     ck_assert_double_gt(r.plan_flops, 0);
     ck_assert_uint_eq(r.kept_count, 7);
@@ -422,12 +273,12 @@ START_TEST(a_checkpoint_without_a_tensor_is_refused_by_name) {
     ck_assert_ok(file_read(path, 1 << 20, &data, &len, &err), &err);
     ck_assert_ok(json_text_set(data, len, "num_hidden_layers", "3", &edited, &err), &err);
     ck_assert_ok(file_write_atomic(path, edited, strlen(edited), &err), &err);
-    llmq_quantize_options o = options(LLMQ_METHOD_RTN);
-    assert_refused(o, LLMQ_E_INPUT, "'model.layers.2.input_layernorm.weight' is missing");
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
+    run_refused(&o, LLMQ_E_INPUT, "'model.layers.2.input_layernorm.weight' is missing");
     free(edited);
     ck_assert_ok(json_text_set(data, len, "hidden_size", "32", &edited, &err), &err);
     ck_assert_ok(file_write_atomic(path, edited, strlen(edited), &err), &err);
-    assert_refused(o, LLMQ_E_INPUT, "config.json implies");
+    run_refused(&o, LLMQ_E_INPUT, "config.json implies");
     free(edited);
     free(data);
     free(path);
@@ -473,7 +324,7 @@ int main(void) {
     Suite *s = suite_create("pipeline");
     TCase *t = tcase_create("run");
     tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, results_load_and_packed_equals_dequantized);
     tcase_add_test(t, eight_bits_cost_almost_nothing);
     tcase_add_test(t, report_tells_of_every_module);
@@ -481,7 +332,7 @@ int main(void) {
     tcase_add_test(t, config_keeps_its_text_and_gains_one_key);
     tcase_add_test(t, stray_buffers_are_left_out_and_reported);
     tcase_add_test(t, inspect_counts_weights_not_words);
-    tcase_add_test(t, threads_sharding_of_work_and_spilling_change_nothing);
+    tcase_add_test(t, threads_and_spilling_change_nothing);
     tcase_add_test(t, interrupted_and_resumed_equals_uninterrupted);
     tcase_add_test(t, damage_in_the_interrupted_run_is_noticed);
     tcase_add_test(t, wrong_requests_fail_before_anything_is_written);
