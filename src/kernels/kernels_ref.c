@@ -92,14 +92,14 @@ static void residual(const float *w, const struct code_row *row, double *error, 
     }
 }
 
-/* code - zero of one weight; `column` counts padded columns. */
-static int weight_at(const struct qmat_shape *shape, const struct qmat_panel *panel, int64_t column,
-                     int lane, int group) {
-    int per_word = 32 / shape->width;
+/* code - zero of one weight; `column` counts from the segment's first. */
+static int weight_at(const struct qmat_shape *shape, const struct qmat_panel *panel,
+                     const struct qmat_segment *segment, int column, int lane) {
+    int per_word = 32 / shape->width, at = (column / per_word * QMAT_LANES + lane) * 4;
     uint32_t word = 0;
-    memcpy(&word, panel->codes + (column / per_word * QMAT_LANES + lane) * 4, sizeof word);
+    memcpy(&word, qmat_codes(panel, segment) + at, sizeof word);
     uint32_t code = word >> (column % per_word * shape->width) & ((1U << shape->width) - 1);
-    return (int)code - (int)panel->zeros[group * QMAT_LANES + lane];
+    return (int)code - (int)panel->zeros[segment->group * QMAT_LANES + lane];
 }
 
 /* One weight row times one row of activations. */
@@ -113,9 +113,8 @@ static double weights_dot(const struct qmat_shape *shape, const struct qmat_pane
             const struct qmat_segment *segment = &shape->segments[block->segment + s];
             double sum = 0;
             for (int c = 0; c < segment->columns; c++, column++)
-                sum += (double)weight_at(shape, panel, column, lane, segment->group) *
-                       (double)x[column];
-            total += (double)panel->scales[segment->group * QMAT_LANES + lane] * sum;
+                sum += (double)weight_at(shape, panel, segment, c, lane) * (double)x[column];
+            total += (double)qmat_scales(panel, segment)[lane] * sum;
         }
     }
     return total;
@@ -137,7 +136,7 @@ static void qmat_decode(const struct qmat_shape *shape, const struct qmat_panel 
         for (int c = 0; c < segment->columns; c++, column++)
             for (int lane = 0; lane < QMAT_LANES; lane++)
                 out[(column - block->column) * stride + lane] =
-                    (float)weight_at(shape, panel, column, lane, segment->group);
+                    (float)weight_at(shape, panel, segment, c, lane);
     }
 }
 
@@ -151,7 +150,7 @@ static double tile_sum(const struct qmat_shape *shape, const struct qmat_block *
         double sum = 0;
         for (int c = 0; c < segment->columns; c++, column++)
             sum += (double)t->x[column * t->rows + r] * (double)t->w[column * QMAT_LANES + lane];
-        total += (double)t->panel->scales[segment->group * QMAT_LANES + lane] * sum;
+        total += (double)qmat_scales(t->panel, segment)[lane] * sum;
     }
     return total;
 }
@@ -209,9 +208,9 @@ static float int8_dot(const struct qmat_shape *shape, const struct qmat_int8_til
         const struct qmat_segment *segment = &shape->segments[s];
         int32_t sum = 0;
         for (int c = 0; c < segment->columns; c++, column++)
-            sum += weight_at(shape, t->panel, column, lane, segment->group) *
+            sum += weight_at(shape, t->panel, segment, c, lane) *
                    t->codes[int8_index(shape, column, t->rows) + (int64_t)4 * r];
-        float scale = t->panel->scales[segment->group * QMAT_LANES + lane];
+        float scale = qmat_scales(t->panel, segment)[lane];
         total = fmaf(scale * t->scales[s * t->rows + r], (float)sum, total);
     }
     return total;

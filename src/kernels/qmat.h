@@ -4,7 +4,9 @@
  * word per row, a word holds consecutive columns of that row (eight 4-bit or four 8-bit codes,
  * lowest bits first). A vector register then works on sixteen rows at once, every activation is
  * broadcast, and no sum across lanes is ever needed. The layout is the same for every instruction
- * set. 2- and 3-bit codes are stored in 4 bits.
+ * set. 2- and 3-bit codes are stored in 4 bits. The columns of a panel lie in records, one for each
+ * segment (see below): a line of scales, one per row, then the codes. So a panel is one stream, and
+ * where all zero points are one, the only one.
  *
  * Columns. They are sorted by group and each group is padded with columns whose activation is 0 to
  * a multiple of QMAT_STEP, so any group size and any map of columns to groups runs through one
@@ -50,6 +52,7 @@ enum {
 struct qmat_segment {
     int32_t group;
     int32_t columns; /* multiple of QMAT_STEP, <= QMAT_SEGMENT */
+    int64_t record;  /* bytes from the start of a panel to the segment's record */
 };
 
 struct qmat_block {
@@ -76,9 +79,9 @@ struct qmat_shape {
 };
 
 struct qmat_panel {
-    const uint8_t *codes; /* [columns * width / 32][16] words; 64-byte aligned */
-    const float *scales;  /* [groups][16] */
-    const uint8_t *zeros; /* [groups][16] */
+    const uint8_t *records; /* of each segment: scales [16] of its group, codes [columns * width /
+                               32][16] words; 64-byte aligned */
+    const uint8_t *zeros;   /* [groups][16] */
 };
 
 /* Arguments of one register tile; `panel` is the first of tile_panels that lie one after another.
@@ -97,14 +100,15 @@ struct qmat_tile {
 /* Arguments of one tile with activations of 8 bits; `panel` as above. */
 struct qmat_int8_tile {
     const struct qmat_panel *panel;
+    int panels;            /* tile_panels, or int8_streams where there is one row */
+    int64_t apart;         /* panels from one of the tile's to the next: 1 but for streams */
     const int8_t *codes;   /* [columns / 4][rows][4] */
     const float *scales;   /* [segments][rows] */
     const int32_t *starts; /* [segments][rows] sums of the codes; where all zero points are one,
                               times minus that (less what codes of 8 bits are lowered by) */
     int rows;              /* <= int8_rows */
-    int panels;            /* tile_panels, or int8_streams where there is one row */
-    int outputs;           /* columns of y that exist, <= panels * 16 */
-    float *y;              /* stored, not added to */
+    int outputs;           /* of y that exist, <= panels * 16; all where panels are apart */
+    float *y;              /* stored, not added to; the place of the first panel's */
     int64_t ldy;
 };
 
@@ -113,25 +117,35 @@ struct llmq_qmat {
     int64_t panels; /* even: the last ones may be all padding, with scale 0 */
     struct qmat_shape shape;
     int32_t *source; /* [columns] column of x, -1 for padding; NULL: padded order is x's order */
-    uint8_t *codes;
-    float *scales;
+    uint8_t *records;
     uint8_t *zeros;
     struct qmat_segment *segments;
     struct qmat_block *blocks;
     size_t bytes;
 };
 
-/* Bytes of one panel's codes. */
-static inline size_t qmat_panel_bytes(const struct qmat_shape *shape) {
-    return (size_t)shape->columns * QMAT_LANES * (size_t)shape->width / 8;
+/* Bytes of the scales of a record, which its codes come after. */
+#define QMAT_SCALE_BYTES ((int64_t)(QMAT_LANES * sizeof(float)))
+
+/* Bytes of one panel's records. */
+static inline int64_t qmat_panel_bytes(const struct qmat_shape *shape) {
+    return shape->columns * QMAT_LANES * shape->width / 8 + shape->segment_count * QMAT_SCALE_BYTES;
+}
+
+/* A segment of a panel: the scales [16] of its group, and its codes. */
+static inline const float *qmat_scales(const struct qmat_panel *panel,
+                                       const struct qmat_segment *segment) {
+    return (const float *)(const void *)(panel->records + segment->record);
+}
+static inline const uint8_t *qmat_codes(const struct qmat_panel *panel,
+                                        const struct qmat_segment *segment) {
+    return panel->records + segment->record + QMAT_SCALE_BYTES;
 }
 
 /* Panel `index` of q. */
 static inline struct qmat_panel qmat_panel_at(const struct llmq_qmat *q, int64_t index) {
-    int64_t params = index * q->shape.groups * QMAT_LANES;
-    return (struct qmat_panel){.codes = q->codes + (size_t)index * qmat_panel_bytes(&q->shape),
-                               .scales = q->scales + params,
-                               .zeros = q->zeros + params};
+    return (struct qmat_panel){.records = q->records + index * qmat_panel_bytes(&q->shape),
+                               .zeros = q->zeros + index * q->shape.groups * QMAT_LANES};
 }
 
 /* llmq_qmat_matmul with a given table instead of the chosen one; m > 0. */

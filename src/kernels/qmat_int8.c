@@ -1,20 +1,24 @@
 /* Products with quantized weights and activations of 8 bits: how the work is divided. The
  * arithmetic is in the kernel table, its meaning in qmat.h.
  *
- * The rows of activations are cut into tiles and quantized once. A thread takes a strip of panels
- * whose codes fit its second-level cache and multiplies every tile with it: a token streams the
- * weights from memory once, a batch reads them from cache. */
+ * The rows of activations are cut into tiles and quantized once. A batch meets its weights in
+ * strips of panels that fit a thread's second-level cache: every tile reads them from there. A
+ * single row has nothing to read twice; what counts is that memory is read in a few long streams.
+ */
 #include <assert.h>
 #include <omp.h>
 #include <stdlib.h>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "kernels/qmat.h"
 
 enum {
-    BATCH_ROWS = 512,       /* activation rows quantized at a time */
-    STRIP_BYTES = 512 << 10 /* codes of a strip, where one tile is not more */
+    BATCH_ROWS = 512,        /* activation rows quantized at a time */
+    STRIP_BYTES = 512 << 10, /* of weights that a batch meets at a time */
+    TURNS = 8,               /* of each thread at least, where there are panels for them */
+    STREAM_TURNS = 4,        /* the same for a single row */
 };
 
 /* One call's division into tiles of activations; tile t has rows [begin(t), begin(t + 1)). */
@@ -60,44 +64,66 @@ static void quantize_tile(const struct int8_batch *b, int64_t tile) {
     }
 }
 
-/* Every tile of activations times `panels` panels from `panel`. */
-static void run_strip(const struct int8_batch *b, int64_t panel, int64_t panels) {
+/* Tile t of activations times `count` panels that begin with `panel` and are `apart` from each
+ * other. */
+static void run_tile(const struct int8_batch *b, int64_t t, int64_t panel, int count,
+                     int64_t apart) {
     const struct llmq_qmat *q = b->q;
-    const struct llmq_kernels *kernels = b->kernels;
-    for (int64_t t = 0; t < b->tiles; t++) {
-        int64_t begin = tile_begin(b, t), rows = tile_begin(b, t + 1) - begin;
-        int step = kernels->tile_panels;
-        for (int64_t p = panel; p < panel + panels && p * QMAT_LANES < q->n; p += step) {
-            bool streams = rows == 1 && p + kernels->int8_streams <= panel + panels;
-            step = streams ? kernels->int8_streams : kernels->tile_panels;
-            struct qmat_panel first = qmat_panel_at(q, p);
-            int64_t left = q->n - p * QMAT_LANES, lanes = (int64_t)step * QMAT_LANES;
-            struct qmat_int8_tile tile = {
-                .panel = &first,
-                .codes = b->codes + begin * q->shape.columns,
-                .scales = b->scales + begin * q->shape.segment_count,
-                .starts = b->starts + begin * q->shape.segment_count,
-                .rows = (int)rows,
-                .panels = step,
-                .outputs = (int)(left < lanes ? left : lanes),
-                .y = b->y + begin * q->n + p * QMAT_LANES,
-                .ldy = q->n,
-            };
-            b->kernels->qmat_int8_tile(&q->shape, &tile);
-        }
-    }
+    const struct qmat_panel first = qmat_panel_at(q, panel);
+    int64_t begin = tile_begin(b, t), rows = tile_begin(b, t + 1) - begin;
+    struct qmat_int8_tile tile = {
+        .panel = &first,
+        .panels = count,
+        .apart = apart,
+        .codes = b->codes + begin * q->shape.columns,
+        .scales = b->scales + begin * q->shape.segment_count,
+        .starts = b->starts + begin * q->shape.segment_count,
+        .rows = (int)rows,
+        .outputs = (int)min_i64(q->n - panel * QMAT_LANES, (int64_t)count * QMAT_LANES),
+        .y = b->y + begin * q->n + panel * QMAT_LANES,
+        .ldy = q->n,
+    };
+    b->kernels->qmat_int8_tile(&q->shape, &tile);
 }
 
-/* Panels of a strip: even; fewer when there would be too few strips to keep all threads busy. */
-static int64_t strip_panels(const struct llmq_qmat *q, int threads) {
-    int64_t panels = STRIP_BYTES / (int64_t)qmat_panel_bytes(&q->shape) / 2 * 2;
-    while (panels > 2 && q->panels / panels < 8 * (int64_t)threads)
+/* Every tile of activations times the panels [panel, end). */
+static void run_strip(const struct int8_batch *b, int64_t panel, int64_t end) {
+    const int step = b->kernels->tile_panels;
+    for (int64_t t = 0; t < b->tiles; t++)
+        for (int64_t p = panel; p < end && p * QMAT_LANES < b->q->n; p += step)
+            run_tile(b, t, p, step, 1);
+}
+
+/* A single row times the panels [panel, end): streams side by side, each as long as can be, since
+ * every new one makes memory wait. */
+static void run_streams(const struct int8_batch *b, int64_t panel, int64_t end) {
+    const int streams = b->kernels->int8_streams;
+    const int64_t whole = min_i64(end, b->q->n / QMAT_LANES); /* beyond it outputs are missing */
+    const int64_t length = whole > panel ? (whole - panel) / streams : 0;
+    for (int64_t p = panel; p < panel + length; p++)
+        run_tile(b, 0, p, streams, length);
+    run_strip(b, panel + length * streams, end);
+}
+
+/* All for one thread; else a multiple of the streams that leaves every thread some turns. */
+static int64_t stream_panels(int64_t panels, int streams, int threads) {
+    return threads == 1 ? panels : ceil_div(panels, STREAM_TURNS * threads * streams) * streams;
+}
+
+/* Panels a thread takes at a time. A row that streams takes as many as leave every thread some
+ * turns; a batch has them in the second-level cache. */
+static int64_t strip_panels(const struct int8_batch *b, int threads) {
+    const struct llmq_qmat *q = b->q;
+    if (b->m == 1)
+        return stream_panels(q->panels, b->kernels->int8_streams, threads);
+    int64_t panels = STRIP_BYTES / qmat_panel_bytes(&q->shape) / 2 * 2;
+    while (panels > 2 && q->panels / panels < TURNS * (int64_t)threads)
         panels = panels / 4 * 2;
-    return panels < 2 ? 2 : panels;
+    return max_i64(panels, 2);
 }
 
 static void run_batch(const struct int8_batch *b, int threads) {
-    const int64_t width = strip_panels(b->q, threads), panels = b->q->panels;
+    const int64_t width = strip_panels(b, threads), panels = b->q->panels;
     /* A single tile is not worth a barrier of all threads. */
 #pragma omp parallel for schedule(static) num_threads(threads) default(none)                       \
     shared(b) if (b->tiles > 1)
@@ -106,7 +132,10 @@ static void run_batch(const struct int8_batch *b, int threads) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads) default(none)                      \
     shared(b, width, panels) if (threads > 1)
     for (int64_t p = 0; p < panels; p += width)
-        run_strip(b, p, width < panels - p ? width : panels - p);
+        if (b->m == 1)
+            run_streams(b, p, min_i64(p + width, panels));
+        else
+            run_strip(b, p, min_i64(p + width, panels));
 }
 
 static enum llmq_status batch_alloc(struct int8_batch *b, int64_t rows, llmq_error *err) {

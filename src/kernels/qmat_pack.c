@@ -93,7 +93,8 @@ static enum llmq_status source_init(const struct grouping *g, struct llmq_qmat *
 static void cut_columns(const struct grouping *g, struct llmq_qmat *q) {
     struct qmat_segment *segment = q->segments;
     struct qmat_block *block = NULL;
-    int64_t column = 0;
+    const int64_t column_bytes = (int64_t)QMAT_LANES * q->shape.width / 8;
+    int64_t column = 0, record = 0;
     for (int64_t i = 0; i < g->groups; i++)
         while (column < g->begin[i + 1]) {
             int32_t columns = (int32_t)min_i64(g->begin[i + 1] - column, QMAT_SEGMENT);
@@ -103,9 +104,10 @@ static void cut_columns(const struct grouping *g, struct llmq_qmat *q) {
             }
             block->segments++;
             block->columns += columns;
-            *segment++ = (struct qmat_segment){.group = (int32_t)i, .columns = columns};
+            *segment++ = (struct qmat_segment){(int32_t)i, columns, record};
             q->shape.segment_count++;
             column += columns;
+            record += QMAT_SCALE_BYTES + columns * column_bytes;
         }
 }
 
@@ -152,20 +154,20 @@ static enum llmq_status panels_alloc(struct llmq_qmat *q, llmq_error *err) {
     q->panels = ceil_div(q->n, pair) * 2;
     if (!checked_mul_size((size_t)q->panels * QMAT_LANES, (size_t)q->shape.groups, &params))
         return error_memory(err, "a quantized matrix");
-    q->codes = panel_alloc((size_t)q->panels, qmat_panel_bytes(&q->shape), &q->bytes);
-    q->scales = panel_alloc(params, sizeof *q->scales, &q->bytes);
+    q->records = panel_alloc((size_t)q->panels, (size_t)qmat_panel_bytes(&q->shape), &q->bytes);
     q->zeros = panel_alloc(params, sizeof *q->zeros, &q->bytes);
-    if (!q->codes || !q->scales || !q->zeros)
+    if (!q->records || !q->zeros)
         return error_memory(err, "a quantized matrix");
     return LLMQ_OK;
 }
 
-/* Pack the codes of one row, or of no row (NULL) for padding, into its lane. Returns all codes
- * OR-ed together, for the range check. */
-static unsigned pack_row(const struct llmq_qmat *q, const uint8_t *row, uint8_t *lane) {
+/* The codes of one row, or of no row (NULL) for padding, in the padded columns [begin, end) to its
+ * lane. Returns all codes OR-ed together, for the range check. */
+static unsigned pack_codes(const struct llmq_qmat *q, const uint8_t *row, int64_t begin,
+                           int64_t end, uint8_t *lane) {
     const int width = q->shape.width, per_word = width == 4 ? 8 : 4;
     unsigned seen = 0;
-    for (int64_t c = 0; c < q->shape.columns; c += per_word) {
+    for (int64_t c = begin; c < end; c += per_word, lane += QMAT_LANES * 4) {
         uint32_t word = 0;
         for (int j = 0; row && j < per_word; j++) {
             int64_t from = q->source ? q->source[c + j] : c + j;
@@ -173,26 +175,40 @@ static unsigned pack_row(const struct llmq_qmat *q, const uint8_t *row, uint8_t 
             seen |= code;
             word |= code << (j * width); /* a code too large is found after the fact */
         }
-        memcpy(lane + c / per_word * QMAT_LANES * 4, &word, sizeof word);
+        memcpy(lane, &word, sizeof word);
     }
     return seen;
 }
 
-/* Codes, scales and zeros of one panel. Lanes beyond the matrix get scale 0. */
+/* One row, or no row, to its lane of a panel's records. */
+static unsigned pack_row(const struct llmq_qmat *q, const llmq_qmat_desc *d, int64_t row,
+                         uint8_t *records, int64_t lane) {
+    const bool real = row < q->n;
+    unsigned seen = 0;
+    int64_t column = 0;
+    for (int64_t s = 0; s < q->shape.segment_count; s++) {
+        const struct qmat_segment *segment = &q->shape.segments[s];
+        uint8_t *record = records + segment->record;
+        float scale = real ? d->scales[row * q->shape.groups + segment->group] : 0;
+        memcpy(record + lane * (int64_t)sizeof scale, &scale, sizeof scale);
+        seen |= pack_codes(q, real ? d->codes + row * d->k : NULL, column,
+                           column + segment->columns, record + QMAT_SCALE_BYTES + lane * 4);
+        column += segment->columns;
+    }
+    return seen;
+}
+
+/* The records and zeros of one panel. Lanes beyond the matrix get scale 0. */
 static unsigned pack_panel(const struct llmq_qmat *q, const llmq_qmat_desc *d, int64_t index) {
     const int64_t groups = q->shape.groups;
-    uint8_t *codes = q->codes + (size_t)index * qmat_panel_bytes(&q->shape);
-    float *scales = q->scales + index * groups * QMAT_LANES;
+    uint8_t *records = q->records + index * qmat_panel_bytes(&q->shape);
     uint8_t *zeros = q->zeros + index * groups * QMAT_LANES;
     unsigned seen = 0;
     for (int64_t lane = 0; lane < QMAT_LANES; lane++) {
         int64_t row = index * QMAT_LANES + lane;
-        bool real = row < q->n;
-        seen |= pack_row(q, real ? d->codes + row * d->k : NULL, codes + lane * 4);
-        for (int64_t g = 0; g < groups; g++) {
-            scales[g * QMAT_LANES + lane] = real ? d->scales[row * groups + g] : 0;
-            zeros[g * QMAT_LANES + lane] = real ? d->zeros[row * groups + g] : 0;
-        }
+        seen |= pack_row(q, d, row, records, lane);
+        for (int64_t g = 0; g < groups; g++)
+            zeros[g * QMAT_LANES + lane] = row < q->n ? d->zeros[row * groups + g] : 0;
     }
     return seen;
 }
@@ -248,8 +264,7 @@ void llmq_qmat_free(llmq_qmat **q) {
     free((*q)->source);
     free((*q)->segments);
     free((*q)->blocks);
-    free((*q)->codes);
-    free((*q)->scales);
+    free((*q)->records);
     free((*q)->zeros);
     free(*q);
     *q = NULL;

@@ -121,7 +121,8 @@ static enum llmq_status measure(const struct weights *w, const struct limits_mem
             return status;
     }
     const double calls = bench_median(s.rate, s.count); /* sorts: the last one is the best */
-    const double bytes = (double)llmq_qmat_bytes(w->packed[0]);
+    const double scales = (double)(p->n * p->k / BENCH_GROUP) * sizeof(float);
+    const double bytes = (double)(p->n * p->k) / 2 + scales;
     const double work = 2 * (double)(p->m * p->n * p->k);
     (void)bench_median(s.limit, s.count);
     p->gbps = calls * bytes * 1e-9;

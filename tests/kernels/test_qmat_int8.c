@@ -175,6 +175,30 @@ START_TEST(a_batch_over_many_tiles_gives_the_bits_of_plain_c) {
 }
 END_TEST
 
+/* Streams of several panels each, then what is left over; zero points alike and not. */
+START_TEST(a_row_over_many_panels_gives_the_bits_of_plain_c) {
+    uint64_t state = check_seed();
+    for (int i = 0; i < 8; i++) {
+        struct problem_size size = {.bits = i & 1 ? 8 : 4,
+                                    .group = 64,
+                                    .n = i & 2 ? 300 : 1056,
+                                    .k = 320,
+                                    .m = 1,
+                                    .sym = i & 4};
+        struct problem p = problem_create(size, FILL_WIDE, &state);
+        llmq_qmat *q = NULL;
+        ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
+        float *all = product(&p, tables[0], q, size.n, size.m);
+        check_bound(&p, q, all);
+        for (int t = 1; t < table_count; t++)
+            check_same(&p, tables[t], all, size.n, size.m);
+        free(all);
+        llmq_qmat_free(&q);
+        problem_free(&p);
+    }
+}
+END_TEST
+
 /* Activations that are whole steps, the largest 127 steps in every segment, on scales that are
  * powers of two: nothing is rounded, the product is exact. */
 START_TEST(whole_steps_give_the_exact_product) {
@@ -383,6 +407,7 @@ int main(void) {
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, every_table_gives_the_bits_of_plain_c_and_those_are_within_the_bound);
     tcase_add_test(tc, a_batch_over_many_tiles_gives_the_bits_of_plain_c);
+    tcase_add_test(tc, a_row_over_many_panels_gives_the_bits_of_plain_c);
     tcase_add_test(tc, whole_steps_give_the_exact_product);
     tcase_add_test(tc, quantized_activations_are_the_same_from_every_table);
     tcase_add_test(tc, ties_go_to_the_even_code);
