@@ -16,7 +16,7 @@
 
 enum {
     BATCH_ROWS = 512,        /* activation rows quantized at a time */
-    STRIP_BYTES = 512 << 10, /* of weights that a batch meets at a time */
+    STRIP_BYTES = 256 << 10, /* of weights that a batch meets at a time */
     TURNS = 8,               /* of each thread at least, where there are panels for them */
     STREAM_TURNS = 4,        /* the same for a single row */
 };
