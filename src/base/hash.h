@@ -15,18 +15,25 @@ static inline uint64_t hash_bytes(uint64_t hash, const void *data, size_t len) {
     return hash;
 }
 
-/* For large arrays: the same step over eight bytes at a time, as many times as fast. Each step is a
- * bijection, so that a single change never goes unnoticed. An array must be hashed in one call:
- * in parts, the tails would be taken by bytes. */
+static inline uint64_t hash_word(uint64_t hash, uint64_t word) {
+    return (hash ^ word) * UINT64_C(0x100000001b3);
+}
+
+/* For large arrays: the same step over eight bytes at a time, in four chains that do not wait for
+ * each other's multiplications. Each step is a bijection, so that a single change never goes
+ * unnoticed. An array must be hashed in one call: in parts, the tails would be taken by bytes. */
 static inline uint64_t hash_array(uint64_t hash, const void *data, size_t len) {
+    enum { CHAINS = 4 };
+    uint64_t chain[CHAINS] = {hash, hash, hash, hash}, word[CHAINS];
     const unsigned char *p = data;
-    const size_t words = len / sizeof(uint64_t);
-    for (size_t i = 0; i < words; i++, p += sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, p, sizeof word);
-        hash = (hash ^ word) * UINT64_C(0x100000001b3);
+    for (; len >= sizeof word; len -= sizeof word, p += sizeof word) {
+        memcpy(word, p, sizeof word);
+        for (int i = 0; i < CHAINS; i++)
+            chain[i] = hash_word(chain[i], word[i]);
     }
-    return hash_bytes(hash, p, len % sizeof(uint64_t));
+    for (int i = 0; i < CHAINS; i++)
+        hash = hash_word(hash, chain[i]);
+    return hash_bytes(hash, p, len);
 }
 
 #endif

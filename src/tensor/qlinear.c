@@ -85,14 +85,29 @@ static enum llmq_status check_params(const struct qlinear *q, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* All codes OR-ed together. */
+static unsigned any_code(const struct qlinear *q) {
+    uint8_t seen = 0;
+    for (int64_t i = 0; i < q->n * q->k; i++)
+        seen |= q->codes[i];
+    return seen;
+}
+
+/* Names the first code that is too large; there is one. */
+static enum llmq_status refuse_code(const struct qlinear *q, llmq_error *err) {
+    int64_t i = 0;
+    while (!(q->codes[i] >> q->bits))
+        i++;
+    return error_set(err, LLMQ_E_INPUT, "row %lld, column %lld: code %d exceeds %d bits",
+                     (long long)(i / q->k), (long long)(i % q->k), q->codes[i], q->bits);
+}
+
 enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err) {
     enum llmq_status status = check_params(q, err);
     if (status != LLMQ_OK)
         return status;
-    for (int64_t i = 0; q->bits < 8 && i < q->n * q->k; i++)
-        if (q->codes[i] >> q->bits)
-            return error_set(err, LLMQ_E_INPUT, "row %lld, column %lld: code %d exceeds %d bits",
-                             (long long)(i / q->k), (long long)(i % q->k), q->codes[i], q->bits);
+    if (any_code(q) >> q->bits)
+        return refuse_code(q, err);
     for (int64_t k = 0; q->group_of && k < q->k; k++)
         if (q->group_of[k] < 0 || q->group_of[k] >= q->groups)
             return error_set(err, LLMQ_E_INPUT, "column %lld: group %d is not in [0, %lld)",
