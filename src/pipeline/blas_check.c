@@ -5,6 +5,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/tally.h"
@@ -25,15 +26,18 @@ enum {
 
 struct check {
     float *A, *B, *C;      /* [ODD, ODD] each */
+    double *S;             /* [ODD, ODD] */
     double *v, *w, *x, *y; /* [ODD] each */
 };
 
-/* out = M v or, transposed, M^T v; of a lower triangle when `lower`. */
-static void apply(const float *M, bool transposed, bool lower, const double *v, double *out) {
+enum part { WHOLE, LOWER, UPPER };
+
+/* out = M v or, transposed, M^T v, M being a matrix or a triangle of it. */
+static void apply(const float *M, bool transposed, enum part part, const double *v, double *out) {
     for (int i = 0; i < ODD; i++)
         out[i] = 0;
     for (int i = 0; i < ODD; i++)
-        for (int j = 0; j < (lower ? i + 1 : ODD); j++) {
+        for (int j = part == UPPER ? i : 0; j < (part == LOWER ? i + 1 : ODD); j++) {
             double entry = (double)M[i * ODD + j];
             if (transposed)
                 out[j] += entry * v[i];
@@ -61,9 +65,32 @@ static bool product_right(const struct check *c, bool transA, bool transB) {
         linalg_gemm_nt(ODD, ODD, ODD, 1, c->A, ODD, c->B, ODD, 0, c->C, ODD);
     else
         linalg_gemm_nn(ODD, ODD, ODD, 1, c->A, ODD, c->B, ODD, 0, c->C, ODD);
-    apply(c->B, transB, false, c->v, c->w);
-    apply(c->A, transA, false, c->w, c->x);
-    apply(c->C, false, false, c->v, c->y);
+    apply(c->B, transB, WHOLE, c->v, c->w);
+    apply(c->A, transA, WHOLE, c->w, c->x);
+    apply(c->C, false, WHOLE, c->v, c->y);
+    return same(c->y, c->x);
+}
+
+/* C = A op(U), U the upper triangle of B. */
+static bool triangle_right(const struct check *c, bool transposed) {
+    memcpy(c->C, c->A, sizeof *c->C * ODD * ODD);
+    linalg_trmm_upper(ODD, ODD, c->B, ODD, transposed, c->C, ODD);
+    apply(c->B, transposed, UPPER, c->v, c->w);
+    apply(c->A, false, WHOLE, c->w, c->x);
+    apply(c->C, false, WHOLE, c->v, c->y);
+    return same(c->y, c->x);
+}
+
+/* S = A^T A, of which the upper triangle is formed. */
+static bool moment_right(const struct check *c) {
+    memset(c->S, 0, sizeof *c->S * ODD * ODD);
+    linalg_syrk_accumulate(ODD, ODD, c->A, ODD, c->S, c->C);
+    for (int i = 0; i < ODD; i++)
+        for (int j = 0; j < ODD; j++)
+            c->C[i * ODD + j] = (float)c->S[i < j ? i * ODD + j : j * ODD + i];
+    apply(c->A, false, WHOLE, c->v, c->w);
+    apply(c->A, true, WHOLE, c->w, c->x);
+    apply(c->C, false, WHOLE, c->v, c->y);
     return same(c->y, c->x);
 }
 
@@ -72,17 +99,17 @@ static bool factor_right(const struct check *c) {
     linalg_gemm_nt(ODD, ODD, ODD, 1, c->A, ODD, c->A, ODD, 0, c->C, ODD);
     for (int i = 0; i < ODD; i++)
         c->C[i * ODD + i] += ODD;
-    apply(c->C, false, false, c->v, c->x);
+    apply(c->C, false, WHOLE, c->v, c->x);
     if (linalg_potrf_lower(ODD, c->C, ODD, NULL) != LLMQ_OK)
         return false;
-    apply(c->C, true, true, c->v, c->w);
-    apply(c->C, false, true, c->w, c->y);
+    apply(c->C, true, LOWER, c->v, c->w);
+    apply(c->C, false, LOWER, c->w, c->y);
     if (!same(c->y, c->x))
         return false;
-    apply(c->C, false, true, c->v, c->w);
+    apply(c->C, false, LOWER, c->v, c->w);
     if (linalg_trtri_lower(ODD, c->C, ODD, NULL) != LLMQ_OK)
         return false;
-    apply(c->C, false, true, c->w, c->y);
+    apply(c->C, false, LOWER, c->w, c->y);
     return same(c->y, c->v);
 }
 
@@ -107,7 +134,8 @@ static double efficiency(const struct check *c) {
     for (int i = 0; i < 3; i++)
         fma = fmax(fma, limits_fma(1));
     bool right = product_right(c, false, false) && product_right(c, false, true) &&
-                 product_right(c, true, false) && factor_right(c);
+                 product_right(c, true, false) && triangle_right(c, false) &&
+                 triangle_right(c, true) && moment_right(c) && factor_right(c);
     return right ? rate / fma : 0;
 }
 
@@ -115,13 +143,20 @@ enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
     const size_t square = (size_t)ODD * ODD;
     const int threads = omp_get_max_threads();
     float *matrices = malloc(3 * square * sizeof *matrices);
-    double *vectors = malloc((size_t)4 * ODD * sizeof *vectors);
+    double *vectors = malloc((square + (size_t)4 * ODD) * sizeof *vectors);
     enum llmq_status status = LLMQ_OK;
     if (!matrices || !vectors)
         status = error_memory(err, "a check of BLAS");
     else {
-        const struct check c = {matrices,      matrices + square, matrices + 2 * square, vectors,
-                                vectors + ODD, vectors + 2 * ODD, vectors + 3 * ODD};
+        double *v = vectors + square;
+        const struct check c = {.A = matrices,
+                                .B = matrices + square,
+                                .C = matrices + 2 * square,
+                                .S = vectors,
+                                .v = v,
+                                .w = v + ODD,
+                                .x = v + 2 * ODD,
+                                .y = v + 3 * ODD};
         linalg_init();
         omp_set_num_threads(1);
         *out = efficiency(&c);

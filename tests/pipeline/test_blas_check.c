@@ -15,11 +15,15 @@
 /* Order of the product that is timed and not looked at. */
 enum { TIMED = 256 };
 
-/* What BLAS does for the products, the factorisation in blocks and the inverse of the factor. */
+/* What BLAS does for the products, moments, the factorisation in blocks and the inverse of the
+ * factor. */
 enum kind {
     PRODUCT,
     PRODUCT_OF_TRANSPOSED,
     PRODUCT_WITH_TRANSPOSED,
+    PRODUCT_WITH_TRIANGLE,
+    PRODUCT_WITH_TRANSPOSED_TRIANGLE,
+    MOMENT,
     FACTOR_BLOCK,
     FACTOR_PANEL,
     FACTOR_UPDATE,
@@ -42,13 +46,17 @@ static const struct bad_call none = {.kind = KINDS};
 static struct bad_call bad;
 static int calls[KINDS]; /* in this check so far */
 
-/* One call was made, with a result of `rows` rows: its last begins with the entry that is spoiled,
- * which is part of a lower triangle too. */
-static void called(enum kind kind, int rows, float *result, int stride) {
-    float *entry = result + (ptrdiff_t)(rows - 1) * stride;
+/* One call was made, whose result has this entry. */
+static void called_at(enum kind kind, float *entry) {
     if (bad.kind == kind && bad.call == calls[kind])
         *entry = bad.fault == NOT_A_NUMBER ? NAN : 2 * *entry;
     calls[kind]++;
+}
+
+/* The same with a result of `rows` rows: its last begins with the entry that is spoiled, which is
+ * part of a lower triangle too. */
+static void called(enum kind kind, int rows, float *result, int stride) {
+    called_at(kind, result + (ptrdiff_t)(rows - 1) * stride);
 }
 
 /* --- BLAS, as linalg.c calls it --------------------------------------------------------------- */
@@ -104,14 +112,20 @@ void __wrap_cblas_ssyrk(enum CBLAS_ORDER order, enum CBLAS_UPLO uplo, enum CBLAS
                         int n, int k, float alpha, const float *A, int lda, float beta, float *C,
                         int ldc) {
     __real_cblas_ssyrk(order, uplo, trans, n, k, alpha, A, lda, beta, C, ldc);
-    called(FACTOR_UPDATE, n, C, ldc);
+    if (uplo == CblasUpper)
+        called_at(MOMENT, C + n - 1);
+    else
+        called(FACTOR_UPDATE, n, C, ldc);
 }
 
 void __wrap_cblas_strmm(enum CBLAS_ORDER order, enum CBLAS_SIDE side, enum CBLAS_UPLO uplo,
                         enum CBLAS_TRANSPOSE trans, enum CBLAS_DIAG diag, int m, int n, float alpha,
                         const float *A, int lda, float *B, int ldb) {
     __real_cblas_strmm(order, side, uplo, trans, diag, m, n, alpha, A, lda, B, ldb);
-    called(INVERSE_PRODUCT, m, B, ldb);
+    called(uplo == CblasLower    ? INVERSE_PRODUCT
+           : trans == CblasTrans ? PRODUCT_WITH_TRANSPOSED_TRIANGLE
+                                 : PRODUCT_WITH_TRIANGLE,
+           m, B, ldb);
 }
 
 void __wrap_cblas_strsm(enum CBLAS_ORDER order, enum CBLAS_SIDE side, enum CBLAS_UPLO uplo,
@@ -158,6 +172,9 @@ START_TEST(one_bad_entry_is_found) {
         [PRODUCT] = "A B",
         [PRODUCT_OF_TRANSPOSED] = "A^T B",
         [PRODUCT_WITH_TRANSPOSED] = "A B^T",
+        [PRODUCT_WITH_TRIANGLE] = "A U",
+        [PRODUCT_WITH_TRANSPOSED_TRIANGLE] = "A U^T",
+        [MOMENT] = "A^T A",
         [FACTOR_BLOCK] = "factor of a block",
         [FACTOR_PANEL] = "panel below a block",
         [FACTOR_UPDATE] = "update of the rest",
