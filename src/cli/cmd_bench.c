@@ -89,9 +89,10 @@ const struct command command_bench = {
         "Measures what the machine can do: reading memory, multiply-adds in float32 and int8, "
         "BLAS. Then the products with INT4 weights in groups of 128, with float32 activations "
         "(exact) and with activations rounded to 8 bits (int8), on one and on all threads, and "
-        "GPTQ of the same shapes. Rates are medians. The best sample of each is compared with the "
-        "best of its limit, measured in turns: reading memory for one row of activations, "
-        "arithmetic for more. The error is that of the results, root mean square.",
+        "GPTQ of the same shapes: its factor, its column loop, and the whole with "
+        "round-to-nearest beside it and the errors of both. Rates are medians, compared with "
+        "the median of their limit, measured in turns: reading memory for one row of "
+        "activations, arithmetic for more. The error is that of the results, root mean square.",
     .examples = {{"llmq bench --quick", "one shape, some seconds"},
                  {"llmq bench --json --threads 2 >bench.json", "everything, for a script"}},
     .groups = groups,

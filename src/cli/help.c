@@ -19,10 +19,17 @@ const struct exit_code help_exit_codes[] = {
     {0, NULL},
 };
 
-/* Print the words of `text` from column `at` on, later lines from column `indent`. */
-static void print_wrapped(FILE *stream, const char *text, size_t at, size_t indent) {
-    while (*text) {
-        size_t len = strcspn(text, " ");
+/* Length of the word at `text`. */
+static size_t word_length(const char *text, const char *end) {
+    const char *space = memchr(text, ' ', (size_t)(end - text));
+    return (size_t)((space ? space : end) - text);
+}
+
+/* Print the words of `len` bytes of text from column `at` on, later lines from column `indent`. */
+static void print_wrapped(FILE *stream, const char *text, size_t len, size_t at, size_t indent) {
+    const char *end = text + len;
+    while (text < end) {
+        len = word_length(text, end);
         if (at > indent && at + len > LINE_WIDTH) {
             fprintf(stream, "\n%*s", (int)indent, "");
             at = indent;
@@ -30,9 +37,9 @@ static void print_wrapped(FILE *stream, const char *text, size_t at, size_t inde
         fprintf(stream, "%.*s", (int)len, text);
         at += len;
         text += len;
-        if (*text == ' ') {
+        if (text < end) {
             text++;
-            if (at + 1 + strcspn(text, " ") <= LINE_WIDTH)
+            if (at + 1 + word_length(text, end) <= LINE_WIDTH)
                 fputc(' ', stream);
             at++;
         }
@@ -44,10 +51,8 @@ static void print_wrapped(FILE *stream, const char *text, size_t at, size_t inde
 static void print_paragraphs(FILE *stream, const char *text) {
     while (*text) {
         const char *end = strstr(text, "\n\n");
-        char paragraph[TEXT_MAX];
         size_t len = end ? (size_t)(end - text) : strlen(text);
-        snprintf(paragraph, sizeof paragraph, "%.*s", (int)len, text);
-        print_wrapped(stream, paragraph, 0, 0);
+        print_wrapped(stream, text, len, 0, 0);
         text += end ? len + 2 : len;
         if (*text)
             fputc('\n', stream);
@@ -83,7 +88,7 @@ static void print_option(FILE *stream, const struct option *option, const void *
         fprintf(stream, "%s\n%*s", left, HELP_COLUMN, "");
     else
         fprintf(stream, "%-*s", HELP_COLUMN, left);
-    print_wrapped(stream, text, HELP_COLUMN, HELP_COLUMN);
+    print_wrapped(stream, text, strlen(text), HELP_COLUMN, HELP_COLUMN);
 }
 
 static void print_examples(FILE *stream, const struct command *command) {

@@ -120,14 +120,13 @@ static enum llmq_status measure(const struct weights *w, const struct limits_mem
         if (status != LLMQ_OK)
             return status;
     }
-    const double calls = bench_median(s.rate, s.count); /* sorts: the last one is the best */
+    const double calls = bench_median(s.rate, s.count), limit = bench_median(s.limit, s.count);
     const double scales = (double)(p->n * p->k / BENCH_GROUP) * sizeof(float);
     const double bytes = (double)(p->n * p->k) / 2 + scales;
     const double work = 2 * (double)(p->m * p->n * p->k);
-    (void)bench_median(s.limit, s.count);
     p->gbps = calls * bytes * 1e-9;
     p->gflops = calls * work * 1e-9;
-    p->fraction = s.rate[s.count - 1] * (p->m == 1 ? bytes : work) / s.limit[s.count - 1];
+    p->fraction = calls * (p->m == 1 ? bytes : work) / limit;
     p->relerr = relative_error(w, p->m);
     return LLMQ_OK;
 }
