@@ -64,8 +64,8 @@ LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, struct pla
 
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each; of a module [n, k] the
  * column updates, round-to-nearest's error and the norm, every round's updates and error, the error
- * after the first descent (n k^2 each) and descent's passes (2 n k^2 each); the target that makes up
- * for errors upstream. */
+ * after the first descent (n k^2 each) and descent's passes (2 n k^2 each); the target that makes
+ * up for errors upstream. */
 double plan_factor_flops(int64_t k);
 double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k);
 double plan_correction_flops(int64_t n, int64_t k);
