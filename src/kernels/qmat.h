@@ -127,9 +127,12 @@ struct llmq_qmat {
 /* Bytes of the scales of a record, which its codes come after. */
 #define QMAT_SCALE_BYTES ((int64_t)(QMAT_LANES * sizeof(float)))
 
-/* Bytes of one panel's records. */
+/* Bytes from one panel to the next: its records, and a line more where they are an even number of
+ * lines. Streams that lie powers of two apart get into each other's way in memory. */
 static inline int64_t qmat_panel_bytes(const struct qmat_shape *shape) {
-    return shape->columns * QMAT_LANES * shape->width / 8 + shape->segment_count * QMAT_SCALE_BYTES;
+    const int64_t line = QMAT_LANES * 4;
+    int64_t lines = shape->columns * shape->width / 32 + shape->segment_count;
+    return (lines | 1) * line;
 }
 
 /* A segment of a panel: the scales [16] of its group, and its codes. */
