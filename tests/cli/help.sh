@@ -56,6 +56,10 @@ for command in $commands; do
     expect_code 0
 done
 
+test_case "a long paragraph is printed to its end"
+run bench --help
+expect_stdout "square."
+
 test_case "help shows the defaults the program uses"
 run gptq --help
 expect_stdout "bits per weight (default: 4)"

@@ -157,45 +157,40 @@ START_TEST(every_table_gives_the_bits_of_plain_c_and_those_are_within_the_bound)
 }
 END_TEST
 
+/* A problem too large for check_problem: the whole product from every table. */
+static void check_whole(struct problem_size size, uint64_t *state) {
+    struct problem p = problem_create(size, FILL_WIDE, state);
+    llmq_qmat *q = NULL;
+    ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
+    float *all = product(&p, tables[0], q, size.n, size.m);
+    check_bound(&p, q, all);
+    for (int t = 1; t < table_count; t++)
+        check_same(&p, tables[t], all, size.n, size.m);
+    free(all);
+    llmq_qmat_free(&q);
+    problem_free(&p);
+}
+
 START_TEST(a_batch_over_many_tiles_gives_the_bits_of_plain_c) {
     static const int64_t ms[] = {128, 600};
     uint64_t state = check_seed();
-    for (int i = 0; i < 2; i++) {
-        struct problem_size size = {.bits = 4, .group = 64, .n = 40, .k = 320, .m = ms[i]};
-        struct problem p = problem_create(size, FILL_WIDE, &state);
-        llmq_qmat *q = NULL;
-        ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
-        float *all = product(&p, tables[0], q, size.n, size.m);
-        for (int t = 1; t < table_count; t++)
-            check_same(&p, tables[t], all, size.n, size.m);
-        free(all);
-        llmq_qmat_free(&q);
-        problem_free(&p);
-    }
+    for (int i = 0; i < 2; i++)
+        check_whole((struct problem_size){.bits = 4, .group = 64, .n = 40, .k = 320, .m = ms[i]},
+                    &state);
 }
 END_TEST
 
 /* Streams of several panels each, then what is left over; zero points alike and not. */
 START_TEST(a_row_over_many_panels_gives_the_bits_of_plain_c) {
     uint64_t state = check_seed();
-    for (int i = 0; i < 8; i++) {
-        struct problem_size size = {.bits = i & 1 ? 8 : 4,
-                                    .group = 64,
-                                    .n = i & 2 ? 300 : 1056,
-                                    .k = 320,
-                                    .m = 1,
-                                    .sym = i & 4};
-        struct problem p = problem_create(size, FILL_WIDE, &state);
-        llmq_qmat *q = NULL;
-        ck_assert_int_eq(llmq_qmat_create(&p.desc, &q, NULL), LLMQ_OK);
-        float *all = product(&p, tables[0], q, size.n, size.m);
-        check_bound(&p, q, all);
-        for (int t = 1; t < table_count; t++)
-            check_same(&p, tables[t], all, size.n, size.m);
-        free(all);
-        llmq_qmat_free(&q);
-        problem_free(&p);
-    }
+    for (int i = 0; i < 8; i++)
+        check_whole((struct problem_size){.bits = i & 1 ? 8 : 4,
+                                          .group = 64,
+                                          .n = i & 2 ? 300 : 1056,
+                                          .k = 320,
+                                          .m = 1,
+                                          .sym = i & 4},
+                    &state);
 }
 END_TEST
 
