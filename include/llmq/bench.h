@@ -1,8 +1,7 @@
 /* How fast the kernels are on this machine, beside what the machine can do at most.
  *
- * Rates are medians. Fractions are those of the median of what a product's limit was measured to be
- * in turns with it: where others use the machine too, they hold longer than the rates.
- */
+ * Rates are medians. A fraction is a product's median over that of its limit, the two measured in
+ * turns: where others use the machine too, fractions hold longer than rates. */
 #ifndef LLMQ_BENCH_H
 #define LLMQ_BENCH_H
 

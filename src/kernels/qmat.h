@@ -97,7 +97,7 @@ struct qmat_tile {
     int64_t ldy;
 };
 
-/* Arguments of one tile with activations of 8 bits; `panel` as above. */
+/* Arguments of one tile with activations of 8 bits; `panel` is the first of `panels`. */
 struct qmat_int8_tile {
     const struct qmat_panel *panel;
     int panels;            /* tile_panels, or int8_streams where there is one row */
@@ -124,15 +124,15 @@ struct llmq_qmat {
     size_t bytes;
 };
 
-/* Bytes of the scales of a record, which its codes come after. */
+/* Bytes of the scales of a record, which its codes come after: a line, as is one word of each row.
+ */
 #define QMAT_SCALE_BYTES ((int64_t)(QMAT_LANES * sizeof(float)))
 
 /* Bytes from one panel to the next: its records, and a line more where they are an even number of
  * lines. Streams that lie powers of two apart get into each other's way in memory. */
 static inline int64_t qmat_panel_bytes(const struct qmat_shape *shape) {
-    const int64_t line = QMAT_LANES * 4;
     int64_t lines = shape->columns * shape->width / 32 + shape->segment_count;
-    return (lines | 1) * line;
+    return (lines | 1) * QMAT_SCALE_BYTES;
 }
 
 /* A segment of a panel: the scales [16] of its group, and its codes. */

@@ -9,7 +9,6 @@
 #include <omp.h>
 #include <stdlib.h>
 
-#include "base/checked.h"
 #include "base/error.h"
 #include "base/int64.h"
 #include "kernels/qmat.h"
@@ -152,15 +151,15 @@ enum llmq_status qmat_matmul_int8(const struct llmq_kernels *kernels, const stru
                                   const float *x, int64_t m, float *y, llmq_error *err) {
     assert(m > 0);
     const int threads = qmat_threads(q, m);
-    const int64_t batches = (m - 1) / BATCH_ROWS + 1;
+    const int64_t batches = ceil_div(m, BATCH_ROWS);
     struct int8_batch b = {.kernels = kernels, .q = q};
-    enum llmq_status status = batch_alloc(&b, (m - 1) / batches + 1, err);
+    enum llmq_status status = batch_alloc(&b, ceil_div(m, batches), err);
     for (int64_t i = 0; i < batches && status == LLMQ_OK; i++) {
         int64_t begin = i * m / batches, end = (i + 1) * m / batches;
         b.x = x + begin * q->k;
         b.y = y + begin * q->n;
         b.m = end - begin;
-        b.tiles = (b.m - 1) / kernels->int8_rows + 1;
+        b.tiles = ceil_div(b.m, kernels->int8_rows);
         run_batch(&b, threads);
     }
     free(b.codes);
