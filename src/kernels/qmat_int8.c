@@ -6,7 +6,8 @@
  * single row has nothing to read twice; what counts is that memory is read in a few long streams.
  */
 #include <assert.h>
-#include <omp.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -17,7 +18,6 @@ enum {
     BATCH_ROWS = 512,        /* activation rows quantized at a time */
     STRIP_BYTES = 256 << 10, /* of weights that a batch meets at a time */
     TURNS = 8,               /* of each thread at least, where there are panels for them */
-    STREAM_TURNS = 4,        /* the same for a single row */
 };
 
 /* One call's division into tiles of activations; tile t has rows [begin(t), begin(t + 1)). */
@@ -31,6 +31,8 @@ struct int8_batch {
     float *scales;   /* tile t at begin(t) * segments */
     int32_t *starts; /* the same */
     float *y;        /* [m, n] */
+    int threads;
+    _Atomic int64_t next; /* panel that no thread has taken yet */
 };
 
 static int64_t tile_begin(const struct int8_batch *b, int64_t tile) {
@@ -104,37 +106,62 @@ static void run_streams(const struct int8_batch *b, int64_t panel, int64_t end) 
     run_strip(b, panel + length * streams, end);
 }
 
-/* All for one thread; else a multiple of the streams that leaves every thread some turns. */
-static int64_t stream_panels(int64_t panels, int streams, int threads) {
-    return threads == 1 ? panels : ceil_div(panels, STREAM_TURNS * threads * streams) * streams;
+/* Panels a thread takes of a single row: all if it is alone, else most of its part of those left,
+ * in multiples of the streams. What it takes shrinks each time: streams are long, and yet all
+ * threads end together. */
+static int64_t stream_panels(const struct int8_batch *b, int64_t left) {
+    const int64_t streams = b->kernels->int8_streams;
+    return b->threads == 1 ? left : ceil_div(left * 7, 8 * b->threads * streams) * streams;
 }
 
-/* Panels a thread takes at a time. A row that streams takes as many as leave every thread some
- * turns; a batch has them in the second-level cache. */
-static int64_t strip_panels(const struct int8_batch *b, int threads) {
+/* Panels a thread takes of a batch: as many as its second-level cache holds. */
+static int64_t strip_panels(const struct int8_batch *b) {
     const struct llmq_qmat *q = b->q;
-    if (b->m == 1)
-        return stream_panels(q->panels, b->kernels->int8_streams, threads);
     int64_t panels = STRIP_BYTES / qmat_panel_bytes(&q->shape) / 2 * 2;
-    while (panels > 2 && q->panels / panels < TURNS * (int64_t)threads)
+    while (panels > 2 && q->panels / panels < TURNS * (int64_t)b->threads)
         panels = panels / 4 * 2;
     return max_i64(panels, 2);
 }
 
-static void run_batch(const struct int8_batch *b, int threads) {
-    const int64_t width = strip_panels(b, threads), panels = b->q->panels;
-    /* A single tile is not worth a barrier of all threads. */
-#pragma omp parallel for schedule(static) num_threads(threads) default(none)                       \
-    shared(b) if (b->tiles > 1)
-    for (int64_t t = 0; t < b->tiles; t++)
-        quantize_tile(b, t);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) default(none)                      \
-    shared(b, width, panels) if (threads > 1)
-    for (int64_t p = 0; p < panels; p += width)
+/* The next panels that no thread has taken: [*begin, *end); false when there are none. */
+static bool take_panels(struct int8_batch *b, int64_t *begin, int64_t *end) {
+    const memory_order order = memory_order_relaxed; /* nothing else passes between threads */
+    *begin = atomic_load_explicit(&b->next, order);
+    do {
+        int64_t left = b->q->panels - *begin;
+        if (left == 0)
+            return false;
+        *end = *begin + min_i64(left, b->m == 1 ? stream_panels(b, left) : strip_panels(b));
+    } while (!atomic_compare_exchange_weak_explicit(&b->next, begin, *end, order, order));
+    return true;
+}
+
+/* One thread's part of a product. */
+static void run_panels(struct int8_batch *b) {
+    int64_t begin = 0, end = 0;
+    while (take_panels(b, &begin, &end))
         if (b->m == 1)
-            run_streams(b, p, min_i64(p + width, panels));
+            run_streams(b, begin, end);
         else
-            run_strip(b, p, min_i64(p + width, panels));
+            run_strip(b, begin, end);
+}
+
+/* What one thread can do it does outside of a parallel region: to enter and leave one takes
+ * microseconds, even for one thread, and a product with a single row has few to lose. */
+static void run_batch(struct int8_batch *b) {
+    if (b->threads == 1 || b->tiles == 1)
+        for (int64_t t = 0; t < b->tiles; t++)
+            quantize_tile(b, t);
+    else
+#pragma omp parallel for schedule(static) num_threads(b->threads) default(none) shared(b)
+        for (int64_t t = 0; t < b->tiles; t++)
+            quantize_tile(b, t);
+    b->next = 0;
+    if (b->threads == 1)
+        run_panels(b);
+    else
+#pragma omp parallel num_threads(b->threads) default(none) shared(b)
+        run_panels(b);
 }
 
 static enum llmq_status batch_alloc(struct int8_batch *b, int64_t rows, llmq_error *err) {
@@ -150,9 +177,8 @@ static enum llmq_status batch_alloc(struct int8_batch *b, int64_t rows, llmq_err
 enum llmq_status qmat_matmul_int8(const struct llmq_kernels *kernels, const struct llmq_qmat *q,
                                   const float *x, int64_t m, float *y, llmq_error *err) {
     assert(m > 0);
-    const int threads = qmat_threads(q, m);
     const int64_t batches = ceil_div(m, BATCH_ROWS);
-    struct int8_batch b = {.kernels = kernels, .q = q};
+    struct int8_batch b = {.kernels = kernels, .q = q, .threads = qmat_threads(q, m)};
     enum llmq_status status = batch_alloc(&b, ceil_div(m, batches), err);
     for (int64_t i = 0; i < batches && status == LLMQ_OK; i++) {
         int64_t begin = i * m / batches, end = (i + 1) * m / batches;
@@ -160,7 +186,7 @@ enum llmq_status qmat_matmul_int8(const struct llmq_kernels *kernels, const stru
         b.y = y + begin * q->n;
         b.m = end - begin;
         b.tiles = ceil_div(b.m, kernels->int8_rows);
-        run_batch(&b, threads);
+        run_batch(&b);
     }
     free(b.codes);
     free(b.scales);
