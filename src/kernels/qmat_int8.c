@@ -17,7 +17,6 @@
 enum {
     BATCH_ROWS = 512,        /* activation rows quantized at a time */
     STRIP_BYTES = 256 << 10, /* of weights that a batch meets at a time */
-    TURNS = 8,               /* of each thread at least, where there are panels for them */
 };
 
 /* One call's division into tiles of activations; tile t has rows [begin(t), begin(t + 1)). */
@@ -106,21 +105,14 @@ static void run_streams(const struct int8_batch *b, int64_t panel, int64_t end) 
     run_strip(b, panel + length * streams, end);
 }
 
-/* Panels a thread takes of a single row: all if it is alone, else most of its part of those left,
- * in multiples of the streams. What it takes shrinks each time: streams are long, and yet all
- * threads end together. */
-static int64_t stream_panels(const struct int8_batch *b, int64_t left) {
-    const int64_t streams = b->kernels->int8_streams;
-    return b->threads == 1 ? left : ceil_div(left * 7, 8 * b->threads * streams) * streams;
-}
-
-/* Panels a thread takes of a batch: as many as its second-level cache holds. */
-static int64_t strip_panels(const struct int8_batch *b) {
-    const struct llmq_qmat *q = b->q;
-    int64_t panels = STRIP_BYTES / qmat_panel_bytes(&q->shape) / 2 * 2;
-    while (panels > 2 && q->panels / panels < TURNS * (int64_t)b->threads)
-        panels = panels / 4 * 2;
-    return max_i64(panels, 2);
+/* How many of the panels left a thread takes: all if it is alone, else most of its part, so that
+ * streams are long and yet all threads end together. Of a batch no more than its second-level cache
+ * holds. */
+static int64_t turn_panels(const struct int8_batch *b, int64_t left) {
+    const int64_t unit = b->m == 1 ? b->kernels->int8_streams : b->kernels->tile_panels;
+    const int64_t cached = max_i64(STRIP_BYTES / qmat_panel_bytes(&b->q->shape) / unit, 1) * unit;
+    const int64_t share = b->threads == 1 ? left : ceil_div(left * 7, 8 * b->threads * unit) * unit;
+    return min_i64(left, b->m == 1 ? share : min_i64(share, cached));
 }
 
 /* The next panels that no thread has taken: [*begin, *end); false when there are none. */
@@ -128,10 +120,10 @@ static bool take_panels(struct int8_batch *b, int64_t *begin, int64_t *end) {
     const memory_order order = memory_order_relaxed; /* nothing else passes between threads */
     *begin = atomic_load_explicit(&b->next, order);
     do {
-        int64_t left = b->q->panels - *begin;
+        const int64_t left = b->q->panels - *begin;
         if (left == 0)
             return false;
-        *end = *begin + min_i64(left, b->m == 1 ? stream_panels(b, left) : strip_panels(b));
+        *end = *begin + turn_panels(b, left);
     } while (!atomic_compare_exchange_weak_explicit(&b->next, begin, *end, order, order));
     return true;
 }
