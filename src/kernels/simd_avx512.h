@@ -20,9 +20,7 @@ enum {
 /* 28 accumulators, 2 weights, 1 activation: 31 of 32 registers. */
 #define TILE_ROWS   14
 #define TILE_PANELS 2
-/* With 8-bit activations. Registers would hold 12 rows; measured, a batch then takes 3 to 5 %
- * longer.
- */
+/* With 8-bit activations. Registers would hold 12 rows: batches then take 3 to 5 % longer. */
 #define INT8_ROWS    8
 #define INT8_STREAMS 4
 
