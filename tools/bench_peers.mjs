@@ -20,8 +20,8 @@
 // threads of some spin for a while after a product. A sample is SAMPLE_SECONDS of products, at
 // least one; times are medians over samples taken in turns. With one row of activations, as many
 // different matrices as fill WEIGHTS_BYTES are multiplied in turn (by the others: as nodes of one
-// graph), so that weights come from memory; with more rows it is one matrix. GB/s counts the bytes
-// of llmq's weights, scales and zero points for all, GF/s 2 rows N K operations.
+// graph), so that weights come from memory; with more rows it is one matrix. GB/s counts, for
+// all, 4 bits a weight and a float32 a group, GF/s 2 rows N K operations.
 import {fork} from 'node:child_process';
 import {once} from 'node:events';
 import fs from 'node:fs';
@@ -333,8 +333,7 @@ function openLlamaCpp(task, matrix, copies) {
 
 const ENGINES = {llmq: openLlmq, onnxruntime: openOnnxRuntime, llamacpp: openLlamaCpp};
 
-// Of llmq: 4 bits a weight; for each group, a float32 and a zero point.
-const packedBytes = ({n, k, group}) => n * k / 2 + 5 * n * k / group;
+const packedBytes = ({n, k, group}) => n * k / 2 + 4 * n * k / group;
 
 // Seconds of one product, from as many passes as make a sample.
 async function sample({run}, count) {
