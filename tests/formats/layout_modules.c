@@ -66,6 +66,17 @@ void golden_module(int bits, bool sym, struct qlinear *q) {
     }
 }
 
+void tiny_module(struct qlinear *q) {
+    ck_assert_ok(qlinear_alloc(8, 8, 4, -1, q, &err), &err);
+    q->sym = false;
+    for (int n = 0; n < 8; n++) {
+        for (int k = 0; k < 8; k++)
+            q->codes[n * 8 + k] = (uint8_t)((n + 2 * k) % 16);
+        q->scales[n] = 1.0f;
+        q->zeros[n] = (uint8_t)(n + 1);
+    }
+}
+
 struct layout_config config_of(const struct layout *layout, const struct qlinear *q) {
     return (struct layout_config){.bits = q->bits,
                                   .group = q->group == q->k ? -1 : q->group,
@@ -85,6 +96,25 @@ void check_equal(const struct qlinear *a, const struct qlinear *b) {
     ck_assert_mem_eq(a->zeros, b->zeros, (size_t)(a->n * a->groups));
     ck_assert_ptr_null(a->group_of);
     ck_assert_ptr_null(b->group_of);
+}
+
+void check_decodes_to(const struct layout *layout, const struct layout_config *config,
+                      const struct encoded *e, const struct qlinear *q) {
+    struct qlinear back;
+    ck_assert_ok(layout->decode(config, e->data, &back, &err), &err);
+    check_equal(q, &back);
+    qlinear_free(&back);
+}
+
+void check_survives(const struct layout *layout, const struct module_shape *shape, uint64_t *seed) {
+    struct qlinear q;
+    struct encoded e;
+    random_module(shape, seed, &q);
+    encode(layout, &q, &e);
+    const struct layout_config config = config_of(layout, &q);
+    check_decodes_to(layout, &config, &e, &q);
+    qlinear_free(&q);
+    encoded_free(&e);
 }
 
 void check_hash(const struct encoded *e, int tensor, const char *expected) {

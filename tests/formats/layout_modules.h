@@ -35,6 +35,10 @@ void random_module(const struct module_shape *shape, uint64_t *seed, struct qlin
 /* The module of the golden vectors: N = 64, K = 256, groups of 64. The caller frees q. */
 void golden_module(int bits, bool sym, struct qlinear *q);
 
+/* The 8 x 8 matrix of the description's examples: codes (n + 2k) mod 16, zero points n + 1, scales
+ * of one. The caller frees q. */
+void tiny_module(struct qlinear *q);
+
 /* The tensor's bytes have this SHA-256. */
 void check_hash(const struct encoded *e, int tensor, const char *expected);
 
@@ -43,5 +47,12 @@ struct layout_config config_of(const struct layout *layout, const struct qlinear
 
 /* Equal in every field; neither has a group map. */
 void check_equal(const struct qlinear *a, const struct qlinear *b);
+
+/* The tensors decode, with that config, to q. */
+void check_decodes_to(const struct layout *layout, const struct layout_config *config,
+                      const struct encoded *e, const struct qlinear *q);
+
+/* A module of that shape is the same after it was encoded and decoded. */
+void check_survives(const struct layout *layout, const struct module_shape *shape, uint64_t *seed);
 
 #endif

@@ -1,6 +1,6 @@
 /* The AWQ layout: golden vectors of the format description, round trips, what is tolerated and
  * refused, and the config. */
-#include "layout_modules.h"
+#include "sound_module.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,14 +46,7 @@ START_TEST(the_tiny_matrix_has_its_words) {
                                         0xFDB9ECA8, 0x1FDB0ECA, 0x31FD20EC, 0x531F420E};
     struct qlinear q;
     struct encoded e;
-    ck_assert_ok(qlinear_alloc(8, 8, 4, -1, &q, &err), &err);
-    q.sym = false;
-    for (int n = 0; n < 8; n++) {
-        for (int k = 0; k < 8; k++)
-            q.codes[n * 8 + k] = (uint8_t)((n + 2 * k) % 16);
-        q.scales[n] = 1.0f;
-        q.zeros[n] = (uint8_t)(n + 1);
-    }
+    tiny_module(&q);
     make_room(&layout_awq, &q, &e);
     ck_assert_ok(layout_awq.encode(&q, e.bytes, &err), &err);
     ck_assert_mem_eq(e.bytes[AWQ_QWEIGHT], qweight, sizeof qweight);
@@ -74,22 +67,13 @@ START_TEST(random_modules_survive) {
         for (int sym = 0; sym < 2; sym++) {
             const struct module_shape shape = {shapes[i].n, shapes[i].k, shapes[i].group,
                                                4,           sym,         0};
-            struct qlinear q, back;
-            struct encoded e;
-            random_module(&shape, &seed, &q);
-            encode(&layout_awq, &q, &e);
-            const struct layout_config config = config_of(&layout_awq, &q);
-            ck_assert_ok(layout_awq.decode(&config, e.data, &back, &err), &err);
-            check_equal(&q, &back);
-            qlinear_free(&q);
-            qlinear_free(&back);
-            encoded_free(&e);
+            check_survives(&layout_awq, &shape, &seed);
         }
 }
 END_TEST
 
 START_TEST(a_gptq_module_survives_the_way_through_awq) {
-    struct qlinear q, middle, back;
+    struct qlinear q, middle;
     struct encoded gptq, awq, again;
     random_module(&(struct module_shape){64, 96, 32, 4, false, 1}, &seed, &q);
     const struct layout_config gptq_config = config_of(&layout_gptq, &q);
@@ -100,11 +84,9 @@ START_TEST(a_gptq_module_survives_the_way_through_awq) {
     encode(&layout_gptq, &middle, &again);
     for (int i = 0; i < TENSORS; i++)
         ck_assert_mem_eq(gptq.bytes[i], again.bytes[i], (size_t)gptq.data[i].nbytes);
-    ck_assert_ok(layout_gptq.decode(&gptq_config, again.data, &back, &err), &err);
-    check_equal(&q, &back);
+    check_decodes_to(&layout_gptq, &gptq_config, &again, &q);
     qlinear_free(&q);
     qlinear_free(&middle);
-    qlinear_free(&back);
     encoded_free(&gptq);
     encoded_free(&awq);
     encoded_free(&again);
@@ -127,116 +109,64 @@ START_TEST(shapes_that_do_not_pack_are_refused_with_what_would_do) {
 }
 END_TEST
 
-/* A sound asymmetric module and its tensors, for tests that change one thing. */
-static struct qlinear sound;
-static struct encoded file;
-static struct layout_config config;
-
 static void sound_setup(void) {
-    random_module(&(struct module_shape){64, 128, 32, 4, false, 0}, &seed, &sound);
-    encode(&layout_awq, &sound, &file);
-    config = config_of(&layout_awq, &sound);
-}
-
-static void sound_teardown(void) {
-    qlinear_free(&sound);
-    encoded_free(&file);
+    sound_create(&layout_awq, &(struct module_shape){64, 128, 32, 4, false, 0}, &seed);
 }
 
 START_TEST(modules_that_a_file_cannot_hold_are_refused) {
-    sound.zeros[5] = 16;
-    ck_assert_fails(layout_awq.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.zeros[5] = 16;
+    ck_assert_fails(layout_awq.encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "row 1, group 1: expected a zero point from 0 to 15, found 16", &err);
-    sound.zeros[5] = 0;
-    sound.scales[3] = 0.0123456f;
-    ck_assert_fails(layout_awq.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.zeros[5] = 0;
+    sound.module.scales[3] = 0.0123456f;
+    ck_assert_fails(layout_awq.encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "row 0, group 3: expected a positive scale", &err);
-    sound.scales[3] = 1.0f;
-    sound.group_of = calloc(128, sizeof *sound.group_of);
-    ck_assert_fails(layout_awq.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.scales[3] = 1.0f;
+    sound.module.group_of = calloc(128, sizeof *sound.module.group_of);
+    ck_assert_fails(layout_awq.encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "column 32: expected group 1, found 0", &err);
 }
 END_TEST
 
-static void decode_refused(const char *part) {
-    struct qlinear back;
-    ck_assert_fails(layout_awq.decode(&config, file.data, &back, &err), LLMQ_E_INPUT, part, &err);
-    ck_assert_ptr_null(back.codes);
-}
-
 START_TEST(absent_zeros_mean_the_middle_where_the_config_says_so) {
     struct qlinear back;
-    file.data[AWQ_QZEROS].data = NULL;
+    sound.file.data[AWQ_QZEROS].data = NULL;
     decode_refused("qzeros: expected it");
-    config.sym = true;
-    ck_assert_ok(layout_awq.decode(&config, file.data, &back, &err), &err);
+    sound.config.sym = true;
+    ck_assert_ok(layout_awq.decode(&sound.config, sound.file.data, &back, &err), &err);
     ck_assert(back.sym);
     ck_assert_int_eq(back.zeros[255], 8);
-    ck_assert_mem_eq(back.codes, sound.codes, 64 * 128);
+    ck_assert_mem_eq(back.codes, sound.module.codes, 64 * 128);
     qlinear_free(&back);
 }
 END_TEST
 
 START_TEST(the_config_may_be_wrong_about_groups) {
-    struct qlinear back;
-    config.group = 128;
-    ck_assert_ok(layout_awq.decode(&config, file.data, &back, &err), &err);
-    check_equal(&sound, &back);
-    qlinear_free(&back);
+    sound.config.group = 128;
+    decodes_the_same();
 }
 END_TEST
 
 START_TEST(tensors_that_disagree_are_refused) {
-    static const struct {
-        int tensor;
-        enum dtype dtype;
-        uint64_t rows, columns;
-        const char *part;
-    } cases[] = {
-        {AWQ_QWEIGHT, DTYPE_F32, 128, 8, "qweight: expected I32, found F32"},
-        {AWQ_QWEIGHT, DTYPE_I32, 128, 9, "qweight: expected 4608 bytes by its shape, found 4096"},
-        {AWQ_QWEIGHT, DTYPE_I32, 64, 16, "qweight: expected an eighth of the 64 columns"},
-        {AWQ_QWEIGHT, DTYPE_I32, 0, 8, "qweight: expected dimensions from 1"},
-        {AWQ_QWEIGHT, DTYPE_I32, UINT64_MAX, 8, "qweight: expected dimensions from 1"},
-        {AWQ_QZEROS, DTYPE_I32, 8, 4, "qzeros: expected [4, 8], found [8, 4]"},
-        {AWQ_SCALES, DTYPE_I32, 4, 32, "scales: expected F16, BF16 or F32, found I32"},
-        {AWQ_SCALES, DTYPE_F16, 8, 32, "qweight: expected an eighth of the 32 columns"},
+    static const struct disagreement cases[] = {
+        {AWQ_QWEIGHT, DTYPE_F32, {128, 8}, "qweight: expected I32, found F32"},
+        {AWQ_QWEIGHT, DTYPE_I32, {128, 9}, "qweight: expected 4608 bytes by its shape, found 4096"},
+        {AWQ_QWEIGHT, DTYPE_I32, {64, 16}, "qweight: expected an eighth of the 64 columns"},
+        {AWQ_QWEIGHT, DTYPE_I32, {0, 8}, "qweight: expected dimensions from 1"},
+        {AWQ_QWEIGHT, DTYPE_I32, {UINT64_MAX, 8}, "qweight: expected dimensions from 1"},
+        {AWQ_QZEROS, DTYPE_I32, {8, 4}, "qzeros: expected [4, 8], found [8, 4]"},
+        {AWQ_SCALES, DTYPE_I32, {4, 32}, "scales: expected F16, BF16 or F32, found I32"},
+        {AWQ_SCALES, DTYPE_F16, {8, 32}, "qweight: expected an eighth of the 32 columns"},
     };
-    uint16_t *scales = file.bytes[AWQ_SCALES];
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct layout_data *d = &file.data[cases[i].tensor];
-        const struct layout_data kept = *d;
-        d->info.dtype = cases[i].dtype;
-        d->info.shape[0] = cases[i].rows;
-        d->info.shape[1] = cases[i].columns;
-        decode_refused(cases[i].part);
-        *d = kept;
-    }
+    uint16_t *scales = sound.file.bytes[AWQ_SCALES];
+    disagreements_refused(cases, sizeof cases / sizeof cases[0]);
     scales[65] = 0x7E00;
     decode_refused("scales: output 1, group 1: expected a finite scale");
 }
 END_TEST
 
 START_TEST(random_descriptions_never_crash) {
-    for (int round = 0; round < 20000; round++) {
-        struct layout_data data[LAYOUT_MAX_TENSORS];
-        struct qlinear back;
-        memcpy(data, file.data, sizeof data);
-        struct layout_data *d = &data[random_next(&seed) % AWQ_TENSORS];
-        const uint64_t what = random_next(&seed) % 4;
-        if (what == 0)
-            d->info.shape[random_next(&seed) % 2] = random_next(&seed) >> (random_next(&seed) % 64);
-        else if (what == 1)
-            d->info.dtype = (enum dtype)(random_next(&seed) % DTYPE_COUNT);
-        else if (what == 2)
-            d->data = NULL;
-        else
-            config.group = (int64_t)(random_next(&seed) % 300) - 1;
-        if (layout_awq.decode(&config, data, &back, &err) == LLMQ_OK) {
-            ck_assert_ok(qlinear_check(&back, &err), &err);
-            qlinear_free(&back);
-        }
-    }
+    random_descriptions_survived(AWQ_TENSORS, NO_NUMBERS, &seed);
 }
 END_TEST
 
@@ -245,9 +175,9 @@ END_TEST
 START_TEST(the_config_has_the_text_that_loaders_were_read_for) {
     const struct layout *found = NULL;
     struct layout_config back;
-    config.group = -1;
-    config.sym = true; /* zero_point stays true: false selects slow kernels */
-    struct json *root = layout_awq.config_write(&config, NULL, 0);
+    sound.config.group = -1;
+    sound.config.sym = true; /* zero_point stays true: false selects slow kernels */
+    struct json *root = layout_awq.config_write(&sound.config, NULL, 0);
     char *text = json_print(root, false);
     ck_assert_str_eq(text,
                      "{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":-1,\"zero_point\":true,"

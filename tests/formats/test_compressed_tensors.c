@@ -1,6 +1,6 @@
 /* The tensors of the compressed-tensors layout: golden vectors of the format description, round
  * trips, what is tolerated and refused. */
-#include "layout_modules.h"
+#include "sound_module.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static const char golden_scales[] =
 /* Also at the widths that are read but not written. */
 START_TEST(golden_vectors_are_reproduced) {
     for (int sym = 0; sym < 2; sym++) {
-        struct qlinear q, back;
+        struct qlinear q;
         struct encoded e;
         golden_module(vectors[_i].bits, sym, &q);
         make_room(ct, &q, &e);
@@ -49,10 +49,8 @@ START_TEST(golden_vectors_are_reproduced) {
         else
             check_hash(&e, ZERO_POINT, vectors[_i].zeros);
         const struct layout_config config = config_of(ct, &q);
-        ck_assert_ok(ct->decode(&config, e.data, &back, &err), &err);
-        check_equal(&q, &back);
+        check_decodes_to(ct, &config, &e, &q);
         qlinear_free(&q);
-        qlinear_free(&back);
         encoded_free(&e);
     }
 }
@@ -64,14 +62,7 @@ START_TEST(the_tiny_matrix_has_its_words) {
                                        0x20ECA864, 0x31FDB975, 0x420ECA86, 0x531FDB97};
     struct qlinear q;
     struct encoded e;
-    ck_assert_ok(qlinear_alloc(8, 8, 4, -1, &q, &err), &err);
-    q.sym = false;
-    for (int n = 0; n < 8; n++) {
-        for (int k = 0; k < 8; k++)
-            q.codes[n * 8 + k] = (uint8_t)((n + 2 * k) % 16);
-        q.scales[n] = 1.0f;
-        q.zeros[n] = (uint8_t)(n + 1);
-    }
+    tiny_module(&q);
     encode(ct, &q, &e);
     ck_assert_mem_eq(e.bytes[PACKED], packed, sizeof packed);
     ck_assert_uint_eq(*(const uint32_t *)e.bytes[ZERO_POINT], 0x87654321);
@@ -92,16 +83,7 @@ START_TEST(random_modules_survive) {
             for (int sym = 0; sym < 2; sym++) {
                 const struct module_shape shape = {shapes[i].n, shapes[i].k, shapes[i].group,
                                                    bits,        sym,         0};
-                struct qlinear q, back;
-                struct encoded e;
-                random_module(&shape, &seed, &q);
-                encode(ct, &q, &e);
-                const struct layout_config config = config_of(ct, &q);
-                ck_assert_ok(ct->decode(&config, e.data, &back, &err), &err);
-                check_equal(&q, &back);
-                qlinear_free(&q);
-                qlinear_free(&back);
-                encoded_free(&e);
+                check_survives(ct, &shape, &seed);
             }
 }
 END_TEST
@@ -126,56 +108,32 @@ END_TEST
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* A sound asymmetric module and its tensors, for tests that change one thing. */
-static struct qlinear sound;
-static struct encoded file;
-static struct layout_config config;
-
 static void sound_setup(void) {
-    random_module(&(struct module_shape){64, 128, 32, 4, false, 0}, &seed, &sound);
-    encode(ct, &sound, &file);
-    config = config_of(ct, &sound);
-}
-
-static void sound_teardown(void) {
-    qlinear_free(&sound);
-    encoded_free(&file);
-}
-
-static void decodes_the_same(void) {
-    struct qlinear back;
-    ck_assert_ok(ct->decode(&config, file.data, &back, &err), &err);
-    check_equal(&sound, &back);
-    qlinear_free(&back);
-}
-
-static void decode_refused(const char *part) {
-    struct qlinear back;
-    ck_assert_fails(ct->decode(&config, file.data, &back, &err), LLMQ_E_INPUT, part, &err);
-    ck_assert_ptr_null(back.codes);
+    sound_create(&layout_compressed_tensors, &(struct module_shape){64, 128, 32, 4, false, 0},
+                 &seed);
 }
 
 START_TEST(modules_that_a_file_cannot_hold_are_refused) {
-    void *without_zeros[LAYOUT_MAX_TENSORS] = {file.bytes[PACKED], file.bytes[SCALE],
-                                               file.bytes[SHAPE]};
-    ck_assert_fails(ct->encode(&sound, without_zeros, &err), LLMQ_E_INPUT,
+    void *without_zeros[LAYOUT_MAX_TENSORS] = {sound.file.bytes[PACKED], sound.file.bytes[SCALE],
+                                               sound.file.bytes[SHAPE]};
+    ck_assert_fails(ct->encode(&sound.module, without_zeros, &err), LLMQ_E_INPUT,
                     "expected a symmetric module", &err);
-    sound.zeros[5] = 16;
-    ck_assert_fails(ct->encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.zeros[5] = 16;
+    ck_assert_fails(ct->encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "row 1, group 1: expected a zero point from 0 to 15, found 16", &err);
-    sound.zeros[5] = 0;
-    sound.scales[3] = 0.0123456f;
-    ck_assert_fails(ct->encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.zeros[5] = 0;
+    sound.module.scales[3] = 0.0123456f;
+    ck_assert_fails(ct->encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "row 0, group 3: expected a positive scale", &err);
 }
 END_TEST
 
 START_TEST(shapes_overrule_the_config) {
-    config.bits = 8;
-    config.group = 64;
+    sound.config.bits = 8;
+    sound.config.group = 64;
     decodes_the_same();
-    config.group = -1;
-    config.sym = true;
+    sound.config.group = -1;
+    sound.config.sym = true;
     decodes_the_same();
 }
 END_TEST
@@ -184,16 +142,16 @@ START_TEST(f32_and_bf16_scales_and_a_32_bit_shape_are_tolerated) {
     int32_t shape[2] = {64, 128};
     float f32[64 * 4];
     uint16_t bf16[64 * 4];
-    file.data[SHAPE] = (struct layout_data){{"weight_shape", DTYPE_I32, 1, {2, 0}}, shape, 8};
-    memcpy(f32, sound.scales, sizeof f32);
-    file.data[SCALE] =
+    sound.file.data[SHAPE] = (struct layout_data){{"weight_shape", DTYPE_I32, 1, {2, 0}}, shape, 8};
+    memcpy(f32, sound.module.scales, sizeof f32);
+    sound.file.data[SCALE] =
         (struct layout_data){{"weight_scale", DTYPE_F32, 2, {64, 4}}, f32, sizeof f32};
     decodes_the_same();
     for (int i = 0; i < 64 * 4; i++) {
         bf16[i] = f32_to_bf16(f32[i]);
-        sound.scales[i] = bf16_to_f32(bf16[i]);
+        sound.module.scales[i] = bf16_to_f32(bf16[i]);
     }
-    file.data[SCALE] =
+    sound.file.data[SCALE] =
         (struct layout_data){{"weight_scale", DTYPE_BF16, 2, {64, 4}}, bf16, sizeof bf16};
     decodes_the_same();
 }
@@ -201,10 +159,10 @@ END_TEST
 
 START_TEST(absent_zeros_mean_a_symmetric_module) {
     struct qlinear back;
-    file.data[ZERO_POINT].data = NULL;
+    sound.file.data[ZERO_POINT].data = NULL;
     decode_refused("weight_zero_point: expected it");
-    config.sym = true;
-    ck_assert_ok(ct->decode(&config, file.data, &back, &err), &err);
+    sound.config.sym = true;
+    ck_assert_ok(ct->decode(&sound.config, sound.file.data, &back, &err), &err);
     ck_assert(back.sym);
     ck_assert_int_eq(back.zeros[255], 8);
     qlinear_free(&back);
@@ -216,51 +174,39 @@ START_TEST(a_group_of_each_column_is_kept_where_it_says_something) {
     struct qlinear back;
     for (int k = 0; k < 128; k++)
         map[k] = k / 32;
-    file.data[INDEX] = (struct layout_data){{"weight_g_idx", DTYPE_I32, 1, {128, 0}}, map, 512};
+    sound.file.data[INDEX] =
+        (struct layout_data){{"weight_g_idx", DTYPE_I32, 1, {128, 0}}, map, 512};
     decodes_the_same();
     map[0] = 3;
-    ck_assert_ok(ct->decode(&config, file.data, &back, &err), &err);
+    ck_assert_ok(ct->decode(&sound.config, sound.file.data, &back, &err), &err);
     ck_assert_mem_eq(back.group_of, map, sizeof map);
     qlinear_free(&back);
     map[0] = 4;
     decode_refused("weight_g_idx: input 0: expected a group from 0 to 3, found 4");
-    file.data[INDEX].info.shape[0] = 127;
-    file.data[INDEX].nbytes = 508;
+    sound.file.data[INDEX].info.shape[0] = 127;
+    sound.file.data[INDEX].nbytes = 508;
     decode_refused("weight_g_idx: expected 128, found 127");
 }
 END_TEST
 
 START_TEST(tensors_that_disagree_are_refused) {
-    static const struct {
-        int tensor;
-        enum dtype dtype;
-        uint64_t rows, columns;
-        const char *part;
-    } cases[] = {
-        {PACKED, DTYPE_F32, 64, 16, "weight_packed: expected I32, found F32"},
-        {PACKED, DTYPE_I32, 64, 17, "weight_packed: expected 4352 bytes by its shape, found 4096"},
-        {PACKED, DTYPE_I32, 32, 32, "weight_packed: expected [64, 32], found [32, 32]"},
-        {PACKED, DTYPE_I32, 1024, 1, "weight_packed: expected columns that 2, 3, 4 or 8 bits"},
-        {PACKED, DTYPE_I32, UINT64_MAX, 1, "weight_packed: expected dimensions from 1"},
-        {SCALE, DTYPE_F16, 32, 8, "weight_scale: expected [64, 8], found [32, 8]"},
-        {SCALE, DTYPE_I32, 64, 2, "weight_scale: expected F16, BF16 or F32, found I32"},
-        {ZERO_POINT, DTYPE_I32, 4, 8, "weight_zero_point: expected [8, 4], found [4, 8]"},
-        {SHAPE, DTYPE_I32, 4, 0, "weight_shape: expected 2 numbers, found 4"},
-        {SHAPE, DTYPE_F32, 4, 0, "weight_shape: expected I32 or I64"},
-        {SHAPE, DTYPE_I32, 2, 0, "weight_shape: expected 8 bytes by its shape, found 16"},
+    static const struct disagreement cases[] = {
+        {PACKED, DTYPE_F32, {64, 16}, "weight_packed: expected I32, found F32"},
+        {PACKED, DTYPE_I32, {64, 17}, "weight_packed: expected 4352 bytes by its shape"},
+        {PACKED, DTYPE_I32, {32, 32}, "weight_packed: expected [64, 32], found [32, 32]"},
+        {PACKED, DTYPE_I32, {1024, 1}, "weight_packed: expected columns that 2, 3, 4 or 8 bits"},
+        {PACKED, DTYPE_I32, {UINT64_MAX, 1}, "weight_packed: expected dimensions from 1"},
+        {SCALE, DTYPE_F16, {32, 8}, "weight_scale: expected [64, 8], found [32, 8]"},
+        {SCALE, DTYPE_I32, {64, 2}, "weight_scale: expected F16, BF16 or F32, found I32"},
+        {ZERO_POINT, DTYPE_I32, {4, 8}, "weight_zero_point: expected [8, 4], found [4, 8]"},
+        {SHAPE, DTYPE_I32, {4, 0}, "weight_shape: expected 2 numbers, found 4"},
+        {SHAPE, DTYPE_F32, {4, 0}, "weight_shape: expected I32 or I64"},
+        {SHAPE, DTYPE_I32, {2, 0}, "weight_shape: expected 8 bytes by its shape, found 16"},
     };
-    int64_t *shape = file.bytes[SHAPE];
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct layout_data *d = &file.data[cases[i].tensor];
-        const struct layout_data kept = *d;
-        d->info.dtype = cases[i].dtype;
-        d->info.shape[0] = cases[i].rows;
-        d->info.shape[1] = cases[i].columns;
-        decode_refused(cases[i].part);
-        *d = kept;
-    }
+    int64_t *shape = sound.file.bytes[SHAPE];
+    disagreements_refused(cases, sizeof cases / sizeof cases[0]);
     shape[1] = 127;
-    config.group = 64;
+    sound.config.group = 64;
     decode_refused("weight_scale: expected 2 groups for 127 inputs in groups of 64, found 4");
     shape[1] = INT64_MAX;
     decode_refused("weight_shape: expected sizes from 1 to 2^31 - 1");
@@ -272,30 +218,7 @@ START_TEST(tensors_that_disagree_are_refused) {
 END_TEST
 
 START_TEST(random_descriptions_never_crash) {
-    for (int round = 0; round < 20000; round++) {
-        struct layout_data data[LAYOUT_MAX_TENSORS];
-        int64_t shape[2] = {64, 128};
-        struct qlinear back;
-        memcpy(data, file.data, sizeof data);
-        data[SHAPE].data = shape;
-        struct layout_data *d = &data[random_next(&seed) % CT_TENSORS];
-        const uint64_t what = random_next(&seed) % 5;
-        if (what == 0)
-            d->info.shape[random_next(&seed) % 2] = random_next(&seed) >> (random_next(&seed) % 64);
-        else if (what == 1)
-            d->info.dtype = (enum dtype)(random_next(&seed) % DTYPE_COUNT);
-        else if (what == 2)
-            d->data = NULL;
-        else if (what == 3)
-            shape[random_next(&seed) % 2] =
-                (int64_t)(random_next(&seed) >> (random_next(&seed) % 64));
-        else
-            config.group = (int64_t)(random_next(&seed) % 300) - 1;
-        if (ct->decode(&config, data, &back, &err) == LLMQ_OK) {
-            ck_assert_ok(qlinear_check(&back, &err), &err);
-            qlinear_free(&back);
-        }
-    }
+    random_descriptions_survived(CT_TENSORS, SHAPE, &seed);
 }
 END_TEST
 

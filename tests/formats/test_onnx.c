@@ -1,6 +1,6 @@
 /* The ONNX layout: golden vectors of the format description, round trips, what is refused, and
  * the config. */
-#include "layout_modules.h"
+#include "sound_module.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -110,16 +110,7 @@ START_TEST(random_modules_survive) {
         for (int v = 0; v < 6; v++) {
             const struct module_shape shape = {shapes[i].n,   shapes[i].k, shapes[i].group,
                                                widths[v / 2], v % 2,       0};
-            struct qlinear q, back;
-            struct encoded e;
-            random_module(&shape, &seed, &q);
-            encode(&layout_onnx, &q, &e);
-            const struct layout_config config = config_of(&layout_onnx, &q);
-            ck_assert_ok(layout_onnx.decode(&config, e.data, &back, &err), &err);
-            check_equal(&q, &back);
-            qlinear_free(&q);
-            qlinear_free(&back);
-            encoded_free(&e);
+            check_survives(&layout_onnx, &shape, &seed);
         }
 }
 END_TEST
@@ -140,81 +131,50 @@ START_TEST(shapes_that_the_operator_lacks_are_refused_with_what_would_do) {
 }
 END_TEST
 
-/* A sound asymmetric module and its tensors, for tests that change one thing. */
-static struct qlinear sound;
-static struct encoded file;
-static struct layout_config config;
-
 static void sound_setup(void) {
-    random_module(&(struct module_shape){8, 192, 96, 4, false, 0}, &seed, &sound);
-    encode(&layout_onnx, &sound, &file);
-    config = config_of(&layout_onnx, &sound);
-}
-
-static void sound_teardown(void) {
-    qlinear_free(&sound);
-    encoded_free(&file);
+    sound_create(&layout_onnx, &(struct module_shape){8, 192, 96, 4, false, 0}, &seed);
 }
 
 START_TEST(modules_that_a_file_cannot_hold_are_refused) {
-    void *const without_zeros[] = {file.bytes[B], file.bytes[ONNX_SCALES], file.bytes[ATTRIBUTES],
-                                   NULL};
-    ck_assert_fails(layout_onnx.encode(&sound, without_zeros, &err), LLMQ_E_INPUT,
+    void *const without_zeros[] = {sound.file.bytes[B], sound.file.bytes[ONNX_SCALES],
+                                   sound.file.bytes[ATTRIBUTES], NULL};
+    ck_assert_fails(layout_onnx.encode(&sound.module, without_zeros, &err), LLMQ_E_INPUT,
                     "expected a symmetric module as planned", &err);
-    sound.zeros[3] = 16;
-    ck_assert_fails(layout_onnx.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.zeros[3] = 16;
+    ck_assert_fails(layout_onnx.encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "row 1, group 1: expected a zero point from 0 to 15, found 16", &err);
-    sound.zeros[3] = 0;
+    sound.module.zeros[3] = 0;
     for (int i = 0; i < 3; i++) {
         const float wrong[] = {0.0f, INFINITY, NAN};
-        sound.scales[3] = wrong[i];
-        ck_assert_fails(layout_onnx.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+        sound.module.scales[3] = wrong[i];
+        ck_assert_fails(layout_onnx.encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                         "row 1, group 1: expected a positive finite scale", &err);
     }
-    sound.scales[3] = 1.0f;
-    sound.group_of = calloc(192, sizeof *sound.group_of);
-    ck_assert_fails(layout_onnx.encode(&sound, file.bytes, &err), LLMQ_E_INPUT,
+    sound.module.scales[3] = 1.0f;
+    sound.module.group_of = calloc(192, sizeof *sound.module.group_of);
+    ck_assert_fails(layout_onnx.encode(&sound.module, sound.file.bytes, &err), LLMQ_E_INPUT,
                     "column 96: expected group 1, found 0", &err);
 }
 END_TEST
 
-static void decode_refused(const char *part) {
-    struct qlinear back;
-    ck_assert_fails(layout_onnx.decode(&config, file.data, &back, &err), LLMQ_E_INPUT, part, &err);
-    ck_assert_ptr_null(back.codes);
-}
-
 START_TEST(tensors_that_disagree_are_refused) {
-    static const struct {
-        int tensor;
-        enum dtype dtype;
-        uint64_t rows, columns;
-        const char *part;
-    } cases[] = {
-        {B, DTYPE_I32, 8, 24, "B: expected U8, found I32"},
-        {B, DTYPE_U8, 8, 97, "B: expected 776 bytes by its shape, found 768"},
-        {B, DTYPE_U8, 16, 48, "B: expected [8, 96], found [16, 48]"},
-        {B, DTYPE_U8, UINT64_MAX, 8, "B: expected dimensions from 1"},
-        {ONNX_SCALES, DTYPE_U8, 8, 24, "scales: expected F16, BF16 or F32, found U8"},
-        {ONNX_SCALES, DTYPE_F32, 12, 4, "scales: expected [8, 6], found [12, 4]"},
-        {ZERO_POINTS, DTYPE_U8, 4, 6, "zero_points: expected [8, 3], found [4, 6]"},
-        {ATTRIBUTES, DTYPE_I32, 8, 0, "attributes: expected 4 numbers, found 8"},
-        {ATTRIBUTES, DTYPE_F32, 8, 0, "attributes: expected I32 or I64"},
+    static const struct disagreement cases[] = {
+        {B, DTYPE_I32, {8, 24}, "B: expected U8, found I32"},
+        {B, DTYPE_U8, {8, 97}, "B: expected 776 bytes by its shape, found 768"},
+        {B, DTYPE_U8, {16, 48}, "B: expected [8, 96], found [16, 48]"},
+        {B, DTYPE_U8, {UINT64_MAX, 8}, "B: expected dimensions from 1"},
+        {ONNX_SCALES, DTYPE_U8, {8, 24}, "scales: expected F16, BF16 or F32, found U8"},
+        {ONNX_SCALES, DTYPE_F32, {12, 4}, "scales: expected [8, 6], found [12, 4]"},
+        {ZERO_POINTS, DTYPE_U8, {4, 6}, "zero_points: expected [8, 3], found [4, 6]"},
+        {ATTRIBUTES, DTYPE_I32, {8, 0}, "attributes: expected 4 numbers, found 8"},
+        {ATTRIBUTES, DTYPE_F32, {8, 0}, "attributes: expected I32 or I64"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct layout_data *d = &file.data[cases[i].tensor];
-        const struct layout_data kept = *d;
-        d->info.dtype = cases[i].dtype;
-        d->info.shape[0] = cases[i].rows;
-        d->info.shape[1] = cases[i].columns;
-        decode_refused(cases[i].part);
-        *d = kept;
-    }
+    disagreements_refused(cases, sizeof cases / sizeof cases[0]);
     for (int i = 0; i < ZERO_POINTS; i++) {
-        const struct layout_data kept = file.data[i];
-        file.data[i].data = NULL;
+        const struct layout_data kept = sound.file.data[i];
+        sound.file.data[i].data = NULL;
         decode_refused("expected it, found no such tensor");
-        file.data[i] = kept;
+        sound.file.data[i] = kept;
     }
 }
 END_TEST
@@ -224,17 +184,17 @@ START_TEST(contents_that_make_no_sense_are_refused) {
                                        {8, 192, 4, 0},   {8, 192, 4, 80},        {8, 192, 4, -96},
                                        {8, 192, 4, 24},  {8, INT64_MAX, 4, 96},  {8, 192, 4, 384},
                                        {-8, 192, 4, 96}, {INT64_MIN, 192, 4, 96}};
-    float *scales = file.bytes[ONNX_SCALES];
-    uint8_t *zeros = file.bytes[ZERO_POINTS];
+    float *scales = sound.file.bytes[ONNX_SCALES];
+    uint8_t *zeros = sound.file.bytes[ZERO_POINTS];
     int64_t kept[4];
-    memcpy(kept, file.bytes[ATTRIBUTES], sizeof kept);
+    memcpy(kept, sound.file.bytes[ATTRIBUTES], sizeof kept);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        memcpy(file.bytes[ATTRIBUTES], wrong[i], sizeof wrong[i]);
+        memcpy(sound.file.bytes[ATTRIBUTES], wrong[i], sizeof wrong[i]);
         decode_refused("attributes: expected outputs, inputs");
     }
-    memcpy(file.bytes[ATTRIBUTES], (const int64_t[]){8, 192, 8, 96}, sizeof kept);
+    memcpy(sound.file.bytes[ATTRIBUTES], (const int64_t[]){8, 192, 8, 96}, sizeof kept);
     decode_refused("B: expected [8, 192], found [8, 96]");
-    memcpy(file.bytes[ATTRIBUTES], kept, sizeof kept);
+    memcpy(sound.file.bytes[ATTRIBUTES], kept, sizeof kept);
     zeros[4] ^= 0x10; /* row 1, block 3 */
     decode_refused("output 1, group 1: expected blocks of one scale and zero point");
     zeros[4] ^= 0x10;
@@ -246,30 +206,7 @@ START_TEST(contents_that_make_no_sense_are_refused) {
 END_TEST
 
 START_TEST(random_descriptions_never_crash) {
-    for (int round = 0; round < 20000; round++) {
-        struct layout_data data[LAYOUT_MAX_TENSORS];
-        struct qlinear back;
-        int64_t attributes[4];
-        memcpy(data, file.data, sizeof data);
-        memcpy(attributes, file.bytes[ATTRIBUTES], sizeof attributes);
-        struct layout_data *d = &data[random_next(&seed) % ONNX_TENSORS];
-        const uint64_t what = random_next(&seed) % 4;
-        if (what == 0)
-            d->info.shape[random_next(&seed) % 2] = random_next(&seed) >> (random_next(&seed) % 64);
-        else if (what == 1)
-            d->info.dtype = (enum dtype)(random_next(&seed) % DTYPE_COUNT);
-        else if (what == 2)
-            d->data = NULL;
-        else
-            attributes[random_next(&seed) % 4] =
-                (int64_t)(random_next(&seed) >> (random_next(&seed) % 64));
-        if (data[ATTRIBUTES].data)
-            data[ATTRIBUTES].data = attributes;
-        if (layout_onnx.decode(&config, data, &back, &err) == LLMQ_OK) {
-            ck_assert_ok(qlinear_check(&back, &err), &err);
-            qlinear_free(&back);
-        }
-    }
+    random_descriptions_survived(ONNX_TENSORS, ATTRIBUTES, &seed);
 }
 END_TEST
 
@@ -278,7 +215,7 @@ END_TEST
 START_TEST(the_config_is_written_and_read) {
     const struct layout *found = NULL;
     struct layout_config back;
-    struct json *root = layout_onnx.config_write(&config, NULL, 0);
+    struct json *root = layout_onnx.config_write(&sound.config, NULL, 0);
     char *text = json_print(root, false);
     ck_assert_str_eq(text, "{\"quant_method\":\"onnx\",\"format\":\"MatMulNBits\",\"bits\":4,"
                            "\"group_size\":96,\"sym\":false}");
