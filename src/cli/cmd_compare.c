@@ -7,15 +7,9 @@
 #include "llmq/evaluate.h"
 
 struct compare_args {
-    struct common_args common;
+    struct text_args read;
     const char *model;
     const char *reference;
-    const char *text;
-    int64_t ctx;
-    int64_t max_tokens;
-    int convention;
-    int activations;
-    int compute;
     double max_kl; /* below 0: no limit */
 };
 
@@ -34,50 +28,6 @@ static const struct option compare_options[] = {
      .help = "the checkpoint to judge it by, usually the original; its tokenizer reads the text",
      .source = VALUE_FOLDER,
      .required = true},
-    {.name = "text",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct compare_args, text),
-     .value = "FILE",
-     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
-     .absent = "the English text bundled with llmq",
-     .source = VALUE_FILE},
-    {.name = "ctx",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct compare_args, ctx),
-     .value = "N",
-     .help = "tokens per window",
-     .absent = "the shorter context of the two models, at most 2048",
-     .min = 2,
-     .max = 1 << 24},
-    {.name = "max-tokens",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct compare_args, max_tokens),
-     .value = "N",
-     .help = "read only the first N tokens",
-     .absent = "all",
-     .min = 2,
-     .max = 1e15},
-    {.name = "convention",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct compare_args, convention),
-     .value = "gptq|llamacpp",
-     .help = "tokens that count: all but the first of each window, or the second half of each "
-             "window",
-     .choices = convention_choices},
-    {.name = "activations",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct compare_args, activations),
-     .value = "exact|int8",
-     .help = "activations in products with the packed weights of the checkpoint to judge: float32, "
-             "or rounded to 8 bits",
-     .choices = activations_choices},
-    {.name = "compute",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct compare_args, compute),
-     .value = "f32|bf16",
-     .help = "products with the plain weights of the checkpoint to judge: float32, or both factors "
-             "rounded to bfloat16 (on CPUs with AVX512_BF16); the reference is float32 always",
-     .choices = compute_choices},
     {.name = "max-kl",
      .kind = OPTION_REAL,
      .offset = offsetof(struct compare_args, max_kl),
@@ -91,6 +41,7 @@ static const struct option compare_options[] = {
 
 static const struct option_group groups[] = {
     {"Options", compare_options},
+    {"Reading", text_options},
     {"Running", run_options},
     {"Output", output_options},
     {NULL, NULL},
@@ -100,11 +51,11 @@ static void compare_init(void *args) {
     struct compare_args *a = args;
     llmq_compare_options defaults;
     llmq_compare_options_init(&defaults);
-    a->ctx = defaults.ctx;
-    a->max_tokens = defaults.max_tokens;
-    a->convention = (int)defaults.convention;
-    a->activations = (int)defaults.activations;
-    a->compute = (int)defaults.compute;
+    a->read.ctx = defaults.ctx;
+    a->read.max_tokens = defaults.max_tokens;
+    a->read.convention = (int)defaults.convention;
+    a->read.activations = (int)defaults.activations;
+    a->read.compute = (int)defaults.compute;
     a->max_kl = -1;
 }
 
@@ -153,21 +104,21 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     llmq_compare_options_init(&options);
     options.model = a->model;
     options.reference = a->reference;
-    options.text = a->text;
-    options.ctx = a->ctx;
-    options.max_tokens = a->max_tokens;
-    options.convention = (enum llmq_convention)a->convention;
-    options.activations = (enum llmq_activations)a->activations;
-    options.compute = (enum llmq_compute)a->compute;
+    options.text = a->read.text;
+    options.ctx = a->read.ctx;
+    options.max_tokens = a->read.max_tokens;
+    options.convention = (enum llmq_convention)a->read.convention;
+    options.activations = (enum llmq_activations)a->read.activations;
+    options.compute = (enum llmq_compute)a->read.compute;
 
     struct progress progress;
-    llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
+    llmq_context ctx = progress_begin(&progress, &a->read.common, interrupt);
     llmq_compare_result result = {0};
     enum llmq_status status = llmq_compare(&options, &ctx, &result, err);
     progress_end(&progress);
     if (status != LLMQ_OK)
         return status;
-    if (!a->common.json)
+    if (!a->read.common.json)
         print_result(&result);
     else
         status = console_json(llmq_compare_json(&result), err);
@@ -184,7 +135,9 @@ const struct command command_compare = {
         "(mean, median, 99th percentile and the worst tokens), how often both find the same token "
         "most likely, and the difference of their negative log-likelihoods with the standard error "
         "of the paired difference.\n\n"
-        "Packed weights are multiplied as they are. Both checkpoints need the same vocabulary.",
+        "Packed weights are multiplied as they are. --activations and --compute are about the "
+        "checkpoint to judge: the reference is computed in float32 always. Both checkpoints need "
+        "the same vocabulary.",
     .examples = {{"llmq compare --model demo-gptq-w4g128 --reference models/demo",
                   "what quantization changed"},
                  {"llmq compare --model demo-gptq-w4g128 --reference models/demo --max-kl 0.05",

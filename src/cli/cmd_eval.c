@@ -7,14 +7,8 @@
 #include "llmq/evaluate.h"
 
 struct eval_args {
-    struct common_args common;
+    struct text_args read;
     const char *model;
-    const char *text;
-    int64_t ctx;
-    int64_t max_tokens;
-    int convention;
-    int activations;
-    int compute;
     bool dequantize;
     double max_ppl;
 };
@@ -27,55 +21,12 @@ static const struct option eval_options[] = {
      .help = "folder of the checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
-    {.name = "text",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct eval_args, text),
-     .value = "FILE",
-     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
-     .absent = "the English text bundled with llmq",
-     .source = VALUE_FILE},
-    {.name = "ctx",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct eval_args, ctx),
-     .value = "N",
-     .help = "tokens per window",
-     .absent = "the model's context, at most 2048",
-     .min = 2,
-     .max = 1 << 24},
-    {.name = "max-tokens",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct eval_args, max_tokens),
-     .value = "N",
-     .help = "read only the first N tokens",
-     .absent = "all",
-     .min = 2,
-     .max = 1e15},
-    {.name = "convention",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct eval_args, convention),
-     .value = "gptq|llamacpp",
-     .help = "tokens that count: all but the first of each window, as in the GPTQ and AWQ papers, "
-             "or the second half of each window, as in llama.cpp",
-     .choices = convention_choices},
-    {.name = "activations",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct eval_args, activations),
-     .value = "exact|int8",
-     .help = "activations in products with packed weights: float32, or rounded to 8 bits, as fast "
-             "inference has them",
-     .choices = activations_choices},
-    {.name = "compute",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct eval_args, compute),
-     .value = "f32|bf16",
-     .help = "products with plain weights: float32, or both factors rounded to bfloat16, faster on "
-             "CPUs with AVX512_BF16; for a checkpoint that is not quantized, or with --dequantize",
-     .choices = compute_choices},
     {.name = "dequantize",
      .kind = OPTION_ON,
      .offset = offsetof(struct eval_args, dequantize),
-     .help = "expand packed weights to float32 instead of multiplying with them packed: slower, a "
-             "check of the packed kernels"},
+     .help =
+         "expand packed weights to float32 instead of multiplying with them packed: slower, a "
+         "check of the packed kernels, and what --compute bf16 takes of a quantized checkpoint"},
     {.name = "max-ppl",
      .kind = OPTION_REAL,
      .offset = offsetof(struct eval_args, max_ppl),
@@ -89,6 +40,7 @@ static const struct option eval_options[] = {
 
 static const struct option_group groups[] = {
     {"Options", eval_options},
+    {"Reading", text_options},
     {"Running", run_options},
     {"Output", output_options},
     {NULL, NULL},
@@ -98,11 +50,11 @@ static void eval_init(void *args) {
     struct eval_args *a = args;
     llmq_eval_options defaults;
     llmq_eval_options_init(&defaults);
-    a->ctx = defaults.ctx;
-    a->max_tokens = defaults.max_tokens;
-    a->convention = (int)defaults.convention;
-    a->activations = (int)defaults.activations;
-    a->compute = (int)defaults.compute;
+    a->read.ctx = defaults.ctx;
+    a->read.max_tokens = defaults.max_tokens;
+    a->read.convention = (int)defaults.convention;
+    a->read.activations = (int)defaults.activations;
+    a->read.compute = (int)defaults.compute;
     a->dequantize = defaults.dequantize;
 }
 
@@ -138,22 +90,22 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     llmq_eval_options options;
     llmq_eval_options_init(&options);
     options.model = a->model;
-    options.text = a->text;
-    options.ctx = a->ctx;
-    options.max_tokens = a->max_tokens;
-    options.convention = (enum llmq_convention)a->convention;
-    options.activations = (enum llmq_activations)a->activations;
-    options.compute = (enum llmq_compute)a->compute;
+    options.text = a->read.text;
+    options.ctx = a->read.ctx;
+    options.max_tokens = a->read.max_tokens;
+    options.convention = (enum llmq_convention)a->read.convention;
+    options.activations = (enum llmq_activations)a->read.activations;
+    options.compute = (enum llmq_compute)a->read.compute;
     options.dequantize = a->dequantize;
 
     struct progress progress;
-    llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
+    llmq_context ctx = progress_begin(&progress, &a->read.common, interrupt);
     llmq_eval_result result = {0};
     enum llmq_status status = llmq_eval(&options, &ctx, &result, err);
     progress_end(&progress);
     if (status != LLMQ_OK)
         return status;
-    if (!a->common.json)
+    if (!a->read.common.json)
         print_result(&result);
     else
         status = console_json(llmq_eval_json(&result), err);
@@ -171,7 +123,7 @@ const struct command command_eval = {
         "Compare two checkpoints only on the same text, window and convention.",
     .examples = {{"llmq eval --model models/demo --text models/demo/eval.txt",
                   "perplexity of the original"},
-                 {"llmq eval --model demo-gptq-w4g128 --text models/demo/eval.txt --max-ppl 25",
+                 {"llmq eval --model demo-gptq-w4g128 --text models/demo/eval.txt --max-ppl 45",
                   "of the quantized one, as a check with a limit"}},
     .groups = groups,
     .args_size = sizeof(struct eval_args),

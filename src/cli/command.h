@@ -22,6 +22,17 @@ struct common_args {
     int64_t threads; /* 0: all cores */
 };
 
+/* First member of the argument structs of eval and compare. */
+struct text_args {
+    struct common_args common;
+    const char *text;
+    int64_t ctx;
+    int64_t max_tokens;
+    int convention;  /* enum llmq_convention */
+    int activations; /* enum llmq_activations */
+    int compute;     /* enum llmq_compute */
+};
+
 struct example {
     const char *line;
     const char *says;
@@ -58,9 +69,11 @@ extern const struct command *const commands[];
 extern const struct option output_options[];
 extern const struct option run_options[];
 
-/* Values of --convention (enum llmq_convention), --activations (enum llmq_activations) and
- * --compute (enum llmq_compute). */
-extern const struct choice convention_choices[], activations_choices[], compute_choices[];
+/* Options of the subcommands that measure a checkpoint on a text, into struct text_args. */
+extern const struct option text_options[];
+
+/* Values of --compute (enum llmq_compute). */
+extern const struct choice compute_choices[];
 
 /* True: for commands that compute on BLAS whatever their arguments are. */
 bool computes_always(const void *args);

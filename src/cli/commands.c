@@ -12,13 +12,13 @@ const struct command *const commands[] = {
     &command_convert, &command_verify, &command_bench,    NULL,
 };
 
-const struct choice convention_choices[] = {
+static const struct choice conventions[] = {
     {"gptq", LLMQ_CONVENTION_GPTQ},
     {"llamacpp", LLMQ_CONVENTION_LLAMACPP},
     {NULL, 0},
 };
 
-const struct choice activations_choices[] = {
+static const struct choice activations[] = {
     {"exact", LLMQ_ACTIVATIONS_EXACT},
     {"int8", LLMQ_ACTIVATIONS_INT8},
     {NULL, 0},
@@ -71,6 +71,54 @@ const struct option run_options[] = {
      .kind = OPTION_ON,
      .offset = offsetof(struct common_args, no_progress),
      .help = "messages, but no progress"},
+    {.name = NULL},
+};
+
+const struct option text_options[] = {
+    {.name = "text",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct text_args, text),
+     .value = "FILE",
+     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
+     .absent = "the English text bundled with llmq",
+     .source = VALUE_FILE},
+    {.name = "ctx",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct text_args, ctx),
+     .value = "N",
+     .help = "tokens per window",
+     .absent = "the model's context, of two models the shorter, at most 2048",
+     .min = 2,
+     .max = 1 << 24},
+    {.name = "max-tokens",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct text_args, max_tokens),
+     .value = "N",
+     .help = "read only the first N tokens",
+     .absent = "all",
+     .min = 2,
+     .max = 1e15},
+    {.name = "convention",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct text_args, convention),
+     .value = "gptq|llamacpp",
+     .help = "tokens that count: all but the first of each window, as in the GPTQ and AWQ papers, "
+             "or the second half of each window, as in llama.cpp",
+     .choices = conventions},
+    {.name = "activations",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct text_args, activations),
+     .value = "exact|int8",
+     .help = "activations in products with packed weights: float32, or rounded to 8 bits, as fast "
+             "inference has them",
+     .choices = activations},
+    {.name = "compute",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct text_args, compute),
+     .value = "f32|bf16",
+     .help = "products with plain weights: float32, or both factors rounded to bfloat16, faster on "
+             "CPUs with AVX512_BF16; for a checkpoint that is not quantized",
+     .choices = compute_choices},
     {.name = NULL},
 };
 
