@@ -18,7 +18,7 @@ enum {
 #define TILE_ROWS    6
 #define TILE_PANELS  1
 #define INT8_ROWS    4
-#define INT8_STREAMS 4
+#define INT8_STREAMS 2
 
 typedef __m256 vfloat;
 typedef uint32_t vword __attribute__((vector_size(32)));

@@ -22,7 +22,7 @@ enum {
 #define TILE_PANELS 2
 /* With 8-bit activations. Registers would hold 12 rows: batches then take 3 to 5 % longer. */
 #define INT8_ROWS    8
-#define INT8_STREAMS 4
+#define INT8_STREAMS 2
 
 typedef __m512 vfloat;
 typedef uint32_t vword __attribute__((vector_size(64)));
