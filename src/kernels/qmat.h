@@ -42,6 +42,7 @@
 
 enum {
     QMAT_LANES = 16,    /* output rows of a panel */
+    QMAT_LINE = 64,     /* bytes of a cache line: a 32-bit word of each row */
     QMAT_STEP = 8,      /* a group's columns are padded to a multiple */
     QMAT_SEGMENT = 128, /* columns of a segment at most */
     QMAT_CHAIN = 64,    /* products summed in one chain at most */
@@ -97,6 +98,13 @@ struct qmat_tile {
     int64_t ldy;
 };
 
+/* Weights that will be needed soon: lines to ask memory for. */
+struct qmat_ahead {
+    const uint8_t *lines;
+    int64_t count;
+    int64_t each; /* with every segment; a tile's own reads wait behind many at once */
+};
+
 /* Arguments of one tile with activations of 8 bits; `panel` is the first of `panels`. */
 struct qmat_int8_tile {
     const struct qmat_panel *panel;
@@ -110,6 +118,7 @@ struct qmat_int8_tile {
     int outputs;           /* of y that exist, <= panels * 16; all where panels are apart */
     float *y;              /* stored, not added to; the place of the first panel's */
     int64_t ldy;
+    struct qmat_ahead ahead;
 };
 
 struct llmq_qmat {

@@ -2,8 +2,9 @@
  * arithmetic is in the kernel table, its meaning in qmat.h.
  *
  * The rows of activations are cut into tiles and quantized once. A batch meets its weights in
- * strips of panels that fit a thread's second-level cache: every tile reads them from there. A
- * single row has nothing to read twice; what counts is that memory is read in a few long streams.
+ * strips of panels that fit a thread's second-level cache: every tile reads them from there, while
+ * the next strip is on its way. A single row has nothing to read twice; what counts is that memory
+ * is read in a few long streams.
  */
 #include <assert.h>
 #include <stdatomic.h>
@@ -16,7 +17,13 @@
 
 enum {
     BATCH_ROWS = 512,        /* activation rows quantized at a time */
-    STRIP_BYTES = 256 << 10, /* of weights that a batch meets at a time */
+    STRIP_BYTES = 128 << 10, /* of weights that a batch meets at a time */
+    AHEAD_TILES = 16,        /* of activations, during which the weights of the next strip come */
+};
+
+/* The panels [begin, end). */
+struct strip {
+    int64_t begin, end;
 };
 
 /* One call's division into tiles of activations; tile t has rows [begin(t), begin(t + 1)). */
@@ -66,8 +73,8 @@ static void quantize_tile(const struct int8_batch *b, int64_t tile) {
 
 /* Tile t of activations times `count` panels that begin with `panel` and are `apart` from each
  * other. */
-static void run_tile(const struct int8_batch *b, int64_t t, int64_t panel, int count,
-                     int64_t apart) {
+static void run_tile(const struct int8_batch *b, int64_t t, int64_t panel, int count, int64_t apart,
+                     struct qmat_ahead ahead) {
     const struct llmq_qmat *q = b->q;
     const struct qmat_panel first = qmat_panel_at(q, panel);
     int64_t begin = tile_begin(b, t), rows = tile_begin(b, t + 1) - begin;
@@ -82,60 +89,92 @@ static void run_tile(const struct int8_batch *b, int64_t t, int64_t panel, int c
         .outputs = (int)min_i64(q->n - panel * QMAT_LANES, (int64_t)count * QMAT_LANES),
         .y = b->y + begin * q->n + panel * QMAT_LANES,
         .ldy = q->n,
+        .ahead = ahead,
     };
     b->kernels->qmat_int8_tile(&q->shape, &tile);
 }
 
-/* Every tile of activations times the panels [panel, end). */
-static void run_strip(const struct int8_batch *b, int64_t panel, int64_t end) {
-    const int step = b->kernels->tile_panels;
-    for (int64_t t = 0; t < b->tiles; t++)
-        for (int64_t p = panel; p < end && p * QMAT_LANES < b->q->n; p += step)
-            run_tile(b, t, p, step, 1);
+/* The part-th of `parts` of a strip's weights, to be asked for during a tile; none when it is
+ * negative. */
+static struct qmat_ahead strip_part(const struct int8_batch *b, struct strip s, int64_t part,
+                                    int64_t parts) {
+    if (part < 0)
+        return (struct qmat_ahead){0};
+    const struct qmat_shape *shape = &b->q->shape;
+    const int64_t bytes = qmat_panel_bytes(shape), lines = (s.end - s.begin) * bytes / QMAT_LINE;
+    const int64_t first = part * lines / parts, count = (part + 1) * lines / parts - first;
+    return (struct qmat_ahead){.lines = b->q->records + s.begin * bytes + first * QMAT_LINE,
+                               .count = count,
+                               .each = ceil_div(count, shape->segment_count)};
 }
 
-/* A single row times the panels [panel, end): streams side by side, each as long as can be, since
+/* Every tile of activations times the panels of a strip. The weights of the next one are asked for
+ * at the last tiles: earlier, the activations of the others would push them out again. */
+static void run_strip(const struct int8_batch *b, struct strip now, struct strip next) {
+    const int step = b->kernels->tile_panels;
+    const int64_t calls = ceil_div(now.end - now.begin, step); /* for a tile of activations */
+    const int64_t last = min_i64(b->tiles, AHEAD_TILES);
+    int64_t part = (last - b->tiles) * calls;
+    for (int64_t t = 0; t < b->tiles; t++)
+        for (int64_t p = now.begin; p < now.end && p * QMAT_LANES < b->q->n; p += step, part++)
+            run_tile(b, t, p, step, 1, strip_part(b, next, part, last * calls));
+}
+
+/* A single row times the panels of a strip: streams side by side, each as long as can be, since
  * every new one makes memory wait. */
-static void run_streams(const struct int8_batch *b, int64_t panel, int64_t end) {
+static void run_streams(const struct int8_batch *b, struct strip s) {
+    const struct qmat_ahead none = {0};
     const int streams = b->kernels->int8_streams;
-    const int64_t whole = min_i64(end, b->q->n / QMAT_LANES); /* beyond it outputs are missing */
-    const int64_t length = whole > panel ? (whole - panel) / streams : 0;
-    for (int64_t p = panel; p < panel + length; p++)
-        run_tile(b, 0, p, streams, length);
-    run_strip(b, panel + length * streams, end);
+    const int64_t whole = min_i64(s.end, b->q->n / QMAT_LANES); /* beyond it outputs are missing */
+    const int64_t length = whole > s.begin ? (whole - s.begin) / streams : 0;
+    for (int64_t p = s.begin; p < s.begin + length; p++)
+        run_tile(b, 0, p, streams, length, none);
+    run_strip(b, (struct strip){s.begin + length * streams, s.end}, (struct strip){0});
 }
 
 /* How many of the panels left a thread takes: all if it is alone, else most of its part, so that
- * streams are long and yet all threads end together. Of a batch no more than its second-level cache
- * holds. */
+ * streams are long and yet all threads end together. Of a batch, where it holds two strips, half of
+ * that, and no more than its second-level cache has room for. */
 static int64_t turn_panels(const struct int8_batch *b, int64_t left) {
-    const int64_t unit = b->m == 1 ? b->kernels->int8_streams : b->kernels->tile_panels;
+    const bool row = b->m == 1;
+    const int64_t unit = row ? b->kernels->int8_streams : b->kernels->tile_panels;
     const int64_t cached = max_i64(STRIP_BYTES / qmat_panel_bytes(&b->q->shape) / unit, 1) * unit;
-    const int64_t share = b->threads == 1 ? left : ceil_div(left * 7, 8 * b->threads * unit) * unit;
-    return min_i64(left, b->m == 1 ? share : min_i64(share, cached));
+    const int64_t parts = (row ? 8 : 16) * b->threads * unit;
+    const int64_t share = b->threads == 1 ? left : ceil_div(left * 7, parts) * unit;
+    return min_i64(left, row ? share : min_i64(share, cached));
 }
 
-/* The next panels that no thread has taken: [*begin, *end); false when there are none. */
-static bool take_panels(struct int8_batch *b, int64_t *begin, int64_t *end) {
+/* The next panels that no thread has taken; an empty strip when there are none. */
+static struct strip take_strip(struct int8_batch *b) {
     const memory_order order = memory_order_relaxed; /* nothing else passes between threads */
-    *begin = atomic_load_explicit(&b->next, order);
-    do {
-        const int64_t left = b->q->panels - *begin;
-        if (left == 0)
-            return false;
-        *end = *begin + turn_panels(b, left);
-    } while (!atomic_compare_exchange_weak_explicit(&b->next, begin, *end, order, order));
-    return true;
+    struct strip s = {.begin = atomic_load_explicit(&b->next, order)};
+    do
+        s.end = s.begin + turn_panels(b, b->q->panels - s.begin);
+    while (!atomic_compare_exchange_weak_explicit(&b->next, &s.begin, s.end, order, order));
+    return s;
 }
 
-/* One thread's part of a product. */
+/* One thread's part of a product with a single row. */
+static void run_row(struct int8_batch *b) {
+    for (struct strip s = take_strip(b); s.begin < s.end; s = take_strip(b))
+        run_streams(b, s);
+}
+
+/* One thread's part of a product with several: a strip is taken before it is its turn. */
+static void run_rows(struct int8_batch *b) {
+    struct strip now = take_strip(b);
+    while (now.begin < now.end) {
+        const struct strip next = take_strip(b);
+        run_strip(b, now, next);
+        now = next;
+    }
+}
+
 static void run_panels(struct int8_batch *b) {
-    int64_t begin = 0, end = 0;
-    while (take_panels(b, &begin, &end))
-        if (b->m == 1)
-            run_streams(b, begin, end);
-        else
-            run_strip(b, begin, end);
+    if (b->m == 1)
+        run_row(b);
+    else
+        run_rows(b);
 }
 
 /* What one thread can do it does outside of a parallel region: to enter and leave one takes

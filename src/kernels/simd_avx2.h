@@ -33,7 +33,7 @@ static inline vfloat v_set1(float a) {
 static inline vfloat v_load(const float *p) {
     return _mm256_loadu_ps(p);
 }
-static inline void v_prefetch(const float *p) {
+static inline __attribute__((always_inline)) void v_prefetch(const float *p) {
     _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
 static inline void v_store(float *p, vfloat a) {

@@ -37,7 +37,7 @@ static inline vfloat v_set1(float a) {
 static inline vfloat v_load(const float *p) {
     return vld1q_f32(p);
 }
-static inline void v_prefetch(const float *p) {
+static inline __attribute__((always_inline)) void v_prefetch(const float *p) {
     __builtin_prefetch(p);
 }
 static inline void v_store(float *p, vfloat a) {
