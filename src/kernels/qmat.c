@@ -21,9 +21,11 @@
 #include "kernels/qmat.h"
 
 enum {
-    STRIP_PANELS = 8,   /* panels a thread decodes at a time: 256 KiB for one block of columns */
-    BATCH_ROWS = 512,   /* activation rows laid out at a time */
-    ROWS_MAX = 1 << 30, /* of one call */
+    STRIP_PANELS = 8,      /* panels a thread decodes at a time: 256 KiB for one block of columns */
+    BATCH_ROWS = 512,      /* activation rows laid out at a time, at most */
+    BATCH_ROWS_MIN = 64,   /* and at least: every batch decodes all weights */
+    BATCH_BYTES = 6 << 20, /* of them: every strip reads them all again, from the last cache */
+    ROWS_MAX = 1 << 30,    /* of one call */
 };
 
 /* Below this many products a call is over before a second thread has woken up. */
@@ -178,11 +180,16 @@ static void run_batch(const struct batch *b, int threads, float *decoded) {
     }
 }
 
+static int64_t batch_rows(const struct qmat_shape *shape) {
+    const int64_t cached = BATCH_BYTES / (shape->columns * (int64_t)sizeof(float));
+    return min_i64(max_i64(cached, BATCH_ROWS_MIN), BATCH_ROWS);
+}
+
 static enum llmq_status matmul_many(const struct llmq_kernels *kernels, const struct llmq_qmat *q,
                                     const float *x, int64_t m, float *y, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const int threads = qmat_threads(q, m);
-    const int64_t batches = ceil_div(m, BATCH_ROWS), most = ceil_div(m, batches);
+    const int64_t batches = ceil_div(m, batch_rows(&q->shape)), most = ceil_div(m, batches);
     struct batch b = {.kernels = kernels, .q = q};
     float *decoded = qmat_alloc((int64_t)threads * STRIP_PANELS, (int64_t)QMAT_LANES * QMAT_BLOCK,
                                 sizeof *decoded);
