@@ -94,16 +94,12 @@ static void run_tile(const struct int8_batch *b, int64_t t, int64_t panel, int c
     b->kernels->qmat_int8_tile(&q->shape, &tile);
 }
 
-/* The part-th of `parts` of a strip's weights, to be asked for during a tile; none when it is
- * negative. */
-static struct qmat_ahead strip_part(const struct int8_batch *b, struct strip s, int64_t part,
-                                    int64_t parts) {
-    if (part < 0)
-        return (struct qmat_ahead){0};
+/* The first `parts`-th of a strip's weights, with `each` of its lines to a segment. */
+static struct qmat_ahead first_part(const struct int8_batch *b, struct strip s, int64_t parts) {
     const struct qmat_shape *shape = &b->q->shape;
     const int64_t bytes = qmat_panel_bytes(shape), lines = (s.end - s.begin) * bytes / QMAT_LINE;
-    const int64_t first = part * lines / parts, count = (part + 1) * lines / parts - first;
-    return (struct qmat_ahead){.lines = b->q->records + s.begin * bytes + first * QMAT_LINE,
+    const int64_t count = ceil_div(lines, parts);
+    return (struct qmat_ahead){.lines = b->q->records + s.begin * bytes,
                                .count = count,
                                .each = ceil_div(count, shape->segment_count)};
 }
@@ -111,13 +107,16 @@ static struct qmat_ahead strip_part(const struct int8_batch *b, struct strip s, 
 /* Every tile of activations times the panels of a strip. The weights of the next one are asked for
  * at the last tiles: earlier, the activations of the others would push them out again. */
 static void run_strip(const struct int8_batch *b, struct strip now, struct strip next) {
+    const struct qmat_ahead none = {0};
     const int step = b->kernels->tile_panels;
-    const int64_t calls = ceil_div(now.end - now.begin, step); /* for a tile of activations */
     const int64_t last = min_i64(b->tiles, AHEAD_TILES);
-    int64_t part = (last - b->tiles) * calls;
+    struct qmat_ahead ahead = first_part(b, next, last * ceil_div(now.end - now.begin, step));
     for (int64_t t = 0; t < b->tiles; t++)
-        for (int64_t p = now.begin; p < now.end && p * QMAT_LANES < b->q->n; p += step, part++)
-            run_tile(b, t, p, step, 1, strip_part(b, next, part, last * calls));
+        for (int64_t p = now.begin; p < now.end && p * QMAT_LANES < b->q->n; p += step) {
+            const bool asks = t >= b->tiles - last;
+            run_tile(b, t, p, step, 1, asks ? ahead : none);
+            ahead.lines += asks ? ahead.count * QMAT_LINE : 0;
+        }
 }
 
 /* A single row times the panels of a strip: streams side by side, each as long as can be, since
@@ -129,19 +128,21 @@ static void run_streams(const struct int8_batch *b, struct strip s) {
     const int64_t length = whole > s.begin ? (whole - s.begin) / streams : 0;
     for (int64_t p = s.begin; p < s.begin + length; p++)
         run_tile(b, 0, p, streams, length, none);
-    run_strip(b, (struct strip){s.begin + length * streams, s.end}, (struct strip){0});
+    const struct strip rest = {s.begin + length * streams, s.end};
+    if (rest.begin < rest.end)
+        run_strip(b, rest, (struct strip){0});
 }
 
-/* How many of the panels left a thread takes: all if it is alone, else most of its part, so that
- * streams are long and yet all threads end together. Of a batch, where it holds two strips, half of
- * that, and no more than its second-level cache has room for. */
+/* How many of the panels left a thread takes; the fewer are left the fewer, so that all threads end
+ * together. A single row takes most of a thread's part: its streams are long. A batch, which holds
+ * two strips, takes an eighth, and no more than the thread's second-level cache has room for. */
 static int64_t turn_panels(const struct int8_batch *b, int64_t left) {
     const bool row = b->m == 1;
     const int64_t unit = row ? b->kernels->int8_streams : b->kernels->tile_panels;
     const int64_t cached = max_i64(STRIP_BYTES / qmat_panel_bytes(&b->q->shape) / unit, 1) * unit;
-    const int64_t parts = (row ? 8 : 16) * b->threads * unit;
-    const int64_t share = b->threads == 1 ? left : ceil_div(left * 7, parts) * unit;
-    return min_i64(left, row ? share : min_i64(share, cached));
+    const int64_t share = ceil_div(left * (row ? 7 : 1), 8 * b->threads * unit) * unit;
+    const int64_t panels = b->threads == 1 ? left : share;
+    return min_i64(left, row ? panels : min_i64(panels, cached));
 }
 
 /* The next panels that no thread has taken; an empty strip when there are none. */
