@@ -66,7 +66,7 @@ static void spoil_config(struct layout_config *c, uint64_t *seed) {
 }
 
 void random_descriptions_survived(int tensors, int numbers, uint64_t *seed) {
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 40000; round++) {
         struct layout_data data[LAYOUT_MAX_TENSORS];
         struct layout_config spoiled = sound.config;
         struct qlinear back;
@@ -77,12 +77,13 @@ void random_descriptions_survived(int tensors, int numbers, uint64_t *seed) {
             memcpy(contents, data[numbers].data, (size_t)data[numbers].nbytes);
             data[numbers].data = contents;
         }
-        if (numbers != NO_NUMBERS && random_next(seed) % 4 == 0)
+        const uint64_t what = random_next(seed) % 4;
+        if (what == 0 && numbers != NO_NUMBERS)
             contents[random_next(seed) % (data[numbers].nbytes / sizeof *contents)] =
                 (int64_t)random_number(seed);
-        else
+        else if (what > 0)
             spoil_description(&data[random_next(seed) % (uint64_t)tensors], seed);
-        if (random_next(seed) % 4 == 0)
+        if (random_next(seed) % 2 == 0)
             spoil_config(&spoiled, seed);
         if (sound.layout->decode(&spoiled, data, &back, &err) == LLMQ_OK) {
             ck_assert_ok(qlinear_check(&back, &err), &err);

@@ -35,9 +35,9 @@ struct disagreement {
 /* Each of them, alone, makes decoding refuse the tensors. */
 void disagreements_refused(const struct disagreement *cases, size_t count);
 
-/* Decode the tensors 20,000 times with something random in one of the first `tensors` descriptions
- * or in the contents of tensor `numbers`, which holds I64 (NO_NUMBERS: none), and at times in the
- * config. Whatever is accepted is a sound module. */
+/* Decode the tensors 40,000 times, most of them with something random in one of the first `tensors`
+ * descriptions or in the contents of tensor `numbers`, which holds I64 (NO_NUMBERS: none), and half
+ * of them with a random config. Whatever is accepted is a sound module. */
 enum { NO_NUMBERS = -1 };
 void random_descriptions_survived(int tensors, int numbers, uint64_t *seed);
 
