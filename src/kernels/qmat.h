@@ -141,7 +141,7 @@ struct llmq_qmat {
  * lines. Streams that lie powers of two apart get into each other's way in memory. */
 static inline int64_t qmat_panel_bytes(const struct qmat_shape *shape) {
     int64_t lines = shape->columns * shape->width / 32 + shape->segment_count;
-    return (lines | 1) * QMAT_SCALE_BYTES;
+    return (lines | 1) * QMAT_LINE;
 }
 
 /* A segment of a panel: the scales [16] of its group, and its codes. */
