@@ -46,6 +46,45 @@ bool path_is_file(const char *path) {
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+static enum path_kind kind_of(const struct stat *st) {
+    return S_ISREG(st->st_mode) ? PATH_FILE : S_ISDIR(st->st_mode) ? PATH_FOLDER : PATH_OTHER;
+}
+
+/* A link that cannot be followed: what a cache holds of a file that was removed or never came. */
+static enum llmq_status broken_link(const char *path, llmq_error *err) {
+    char target[PATH_MAX];
+    ssize_t len = readlink(path, target, sizeof target - 1);
+    target[len > 0 ? len : 0] = '\0';
+    error_set(err, LLMQ_E_NOT_FOUND, "%s: a link to %.200s, which is not there", path, target);
+    error_hint(err, "complete the download of the model, or remove the link");
+    return LLMQ_E_NOT_FOUND;
+}
+
+enum llmq_status path_look(const char *path, enum path_kind *kind, llmq_error *err) {
+    struct stat st;
+    *kind = PATH_ABSENT;
+    if (stat(path, &st) == 0) {
+        *kind = kind_of(&st);
+        return LLMQ_OK;
+    }
+    if (errno != ENOENT && errno != ENOTDIR)
+        return error_errno(err, "%s", path);
+    /* The name itself is absent, or what it links to. */
+    if (lstat(path, &st) == 0)
+        return broken_link(path, err);
+    return errno == ENOENT || errno == ENOTDIR ? LLMQ_OK : error_errno(err, "%s", path);
+}
+
+enum llmq_status file_exists(const char *path, bool *exists, llmq_error *err) {
+    enum path_kind kind = PATH_ABSENT;
+    enum llmq_status status = path_look(path, &kind, err);
+    *exists = kind == PATH_FILE;
+    if (status == LLMQ_OK && kind != PATH_FILE && kind != PATH_ABSENT)
+        status = error_set(err, LLMQ_E_INPUT, "%s: expected a regular file, found %s", path,
+                           kind == PATH_FOLDER ? "a folder" : "a device or pipe");
+    return status;
+}
+
 /* --- positioned access ---------------------------------------------------------------------------
  */
 

@@ -18,6 +18,17 @@ const char *path_base(const char *path);
 bool path_is_dir(const char *path);
 bool path_is_file(const char *path); /* follows symlinks */
 
+/* What a path leads to, links followed. */
+enum path_kind { PATH_ABSENT, PATH_FILE, PATH_FOLDER, PATH_OTHER };
+
+/* Look at a path. Only a name that is not there is PATH_ABSENT. One that is there and cannot be
+ * looked at (a link to nothing, a folder that may not be entered, a failing disk) is an error that
+ * names it: it may hold what the caller would otherwise do without. */
+LLMQ_NODISCARD enum llmq_status path_look(const char *path, enum path_kind *kind, llmq_error *err);
+
+/* Is there such a file? What is no regular file is LLMQ_E_INPUT; else as path_look. */
+LLMQ_NODISCARD enum llmq_status file_exists(const char *path, bool *exists, llmq_error *err);
+
 /* Read a whole file of at most `max` bytes. *data is NUL-terminated (the NUL is not counted in
  * *len) and the caller frees it. */
 LLMQ_NODISCARD enum llmq_status file_read(const char *path, size_t max, char **data, size_t *len,

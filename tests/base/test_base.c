@@ -279,6 +279,40 @@ START_TEST(folders_are_removed_with_content_and_without_following_links) {
 }
 END_TEST
 
+START_TEST(only_a_name_that_is_not_there_is_absent) {
+    llmq_error err = {0};
+    static const struct {
+        const char *name;
+        enum path_kind kind;
+    } known[] = {{"f", PATH_FILE},    {"good", PATH_FILE},      {"d", PATH_FOLDER},
+                 {"n", PATH_ABSENT},  {"f/below", PATH_ABSENT}, {"n/below", PATH_ABSENT},
+                 {"pipe", PATH_OTHER}};
+    bool exists = true;
+    put_file("f", "x", 1);
+    ck_assert_ok(dir_make(scratch_path("d"), false, &err), &err);
+    ck_assert_int_eq(mkfifo(scratch_path("pipe"), 0600), 0);
+    ck_assert_int_eq(symlink("f", scratch_path("good")), 0);
+    ck_assert_int_eq(symlink("../blobs/0a1b", scratch_path("dangling")), 0);
+    ck_assert_int_eq(symlink("loop", scratch_path("loop")), 0);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        enum path_kind kind = PATH_OTHER;
+        ck_assert_ok(path_look(scratch_path(known[i].name), &kind, &err), &err);
+        ck_assert_msg(kind == known[i].kind, "%s", known[i].name);
+    }
+    ck_assert_ok(file_exists(scratch_path("good"), &exists, &err), &err);
+    ck_assert(exists);
+    ck_assert_ok(file_exists(scratch_path("n"), &exists, &err), &err);
+    ck_assert(!exists);
+    ck_assert_fails(file_exists(scratch_path("dangling"), &exists, &err), LLMQ_E_NOT_FOUND,
+                    "/dangling: a link to ../blobs/0a1b, which is not there", &err);
+    ck_assert_fails(file_exists(scratch_path("loop"), &exists, &err), LLMQ_E_IO, "/loop: ", &err);
+    ck_assert_fails(file_exists(scratch_path("d"), &exists, &err), LLMQ_E_INPUT,
+                    "expected a regular file, found a folder", &err);
+    ck_assert_fails(file_exists(scratch_path("pipe"), &exists, &err), LLMQ_E_INPUT, "a device",
+                    &err);
+}
+END_TEST
+
 START_TEST(copies_follow_symlinks_to_regular_files) {
     llmq_error err = {0};
     struct stat st;
@@ -344,6 +378,7 @@ int main(void) {
     tcase_add_test(files, atomic_write_replaces_and_leaves_nothing_beside);
     tcase_add_test(files, reads_are_bounded_and_complete);
     tcase_add_test(files, folders_are_removed_with_content_and_without_following_links);
+    tcase_add_test(files, only_a_name_that_is_not_there_is_absent);
     tcase_add_test(files, copies_follow_symlinks_to_regular_files);
     suite_add_tcase(s, files);
     return run_suite(s);
