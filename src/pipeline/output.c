@@ -1,7 +1,6 @@
 /* The result's folder: see output.h. */
 #include "pipeline/output.h"
 
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,40 +13,11 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "pipeline/block_fold.h"
+#include "pipeline/companions.h"
 #include "pipeline/report.h"
 #include "pipeline/verify.h"
 
 #define CONFIG_MAX_BYTES ((size_t)16 << 20)
-
-/* Files that travel with a model besides config.json and weights. Old weights, their index and
- * other frameworks' files must not: loaders would pick them up. */
-static const char *const companions[] = {
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "tekken.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-    "image_processor*.json",
-    "*.py",
-    "LICENSE*",
-    "NOTICE*",
-    "USE_POLICY*",
-    "README.md",
-};
-
-/* Folders whose files travel too. */
-static const char *const companion_dirs[] = {"chat_templates"};
 
 /* --- where
  * --------------------------------------------------------------------------------------------------
@@ -156,54 +126,6 @@ enum llmq_status output_open_writer(const struct output *out, const struct plan 
                                                           shard_limit, writer, err);
 }
 
-/* --- files beside the weights ----------------------------------------------------------------- */
-
-static bool is_companion(const char *name) {
-    for (size_t i = 0; i < sizeof companions / sizeof companions[0]; i++)
-        if (fnmatch(companions[i], name, 0) == 0)
-            return true;
-    return false;
-}
-
-/* Copy the files of `from` to `to`; with `all` every regular file, else only companions. */
-static enum llmq_status copy_files(const char *from, const char *to, bool all, llmq_error *err) {
-    struct dir_list list = {0};
-    enum llmq_status status = dir_list_read(from, &list, err);
-    for (size_t i = 0; status == LLMQ_OK && i < list.count; i++) {
-        if (!all && !is_companion(list.names[i]))
-            continue;
-        char *source = path_join(from, list.names[i], err);
-        char *target = path_join(to, list.names[i], err);
-        if (!source || !target)
-            status = LLMQ_E_MEMORY;
-        else if (path_is_file(source))
-            status = file_copy(source, target, err);
-        free(source);
-        free(target);
-    }
-    dir_list_free(&list);
-    return status;
-}
-
-static enum llmq_status copy_companions(const char *from, const char *to, llmq_error *err) {
-    enum llmq_status status = copy_files(from, to, false, err);
-    for (size_t i = 0; status == LLMQ_OK && i < sizeof companion_dirs / sizeof companion_dirs[0];
-         i++) {
-        char *source = path_join(from, companion_dirs[i], err);
-        char *target = path_join(to, companion_dirs[i], err);
-        if (!source || !target)
-            status = LLMQ_E_MEMORY;
-        else if (path_is_dir(source)) {
-            status = dir_make(target, true, err);
-            if (status == LLMQ_OK)
-                status = copy_files(source, target, true, err);
-        }
-        free(source);
-        free(target);
-    }
-    return status;
-}
-
 /* --- config
  * ------------------------------------------------------------------------------------------------------
  */
@@ -296,7 +218,7 @@ enum llmq_status output_write_config(const struct output *out, const char *model
         LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, quant, err));
     LLMQ_TRY(edit_config(plan, quant, &text, err));
     LLMQ_TRY(write_in(out->partial_dir, "config.json", text, err));
-    LLMQ_TRY(copy_companions(model_dir, out->partial_dir, err));
+    LLMQ_TRY(companions_copy(model_dir, out->partial_dir, err));
 cleanup:
     free(path);
     free(text);
