@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/lfs.h"
 
 /* Bytes converted at a time: the raw half stays in the second-level cache. */
 #define CONVERT_CHUNK ((size_t)1 << 18)
@@ -24,6 +25,14 @@ static enum llmq_status check_regular(const char *path, llmq_error *err) {
         return error_set(err, LLMQ_E_INPUT, "%s: expected a regular file, found %s", path,
                          S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
     return LLMQ_OK;
+}
+
+static enum llmq_status refuse_pointer(const struct file *f, llmq_error *err) {
+    char head[LFS_HEAD_BYTES];
+    if (f->size < sizeof head || f->size > LFS_MAX_POINTER)
+        return LLMQ_OK;
+    enum llmq_status status = file_pread(f, head, sizeof head, 0, err);
+    return status == LLMQ_OK ? lfs_check(f->path, head, sizeof head, err) : status;
 }
 
 /* The header text of an open file, unparsed; the caller frees it. */
@@ -43,11 +52,14 @@ static enum llmq_status read_header(const struct file *f, char **text, size_t *l
         LLMQ_TRY(error_set(err, LLMQ_E_ST_HEADER_TOO_LARGE,
                            "%s: expected a header of at most %u bytes, found a length of %" PRIu64,
                            f->path, ST_MAX_HEADER, n));
-    if (n > f->size - sizeof length)
-        LLMQ_TRY(error_set(err, LLMQ_E_ST_HEADER_LENGTH,
+    if (n > f->size - sizeof length) {
+        status = error_set(err, LLMQ_E_ST_HEADER_LENGTH,
                            "%s: expected a header of %" PRIu64 " bytes, found a file of %" PRIu64
                            " bytes",
-                           f->path, n, f->size));
+                           f->path, n, f->size);
+        error_hint(err, "the file is cut short: complete the download");
+        goto cleanup;
+    }
     *text = malloc(n ? (size_t)n : 1);
     if (!*text)
         LLMQ_TRY(error_memory(err, "a safetensors header"));
@@ -80,6 +92,7 @@ enum llmq_status st_set_open_file(struct st_set *set, const char *path, llmq_err
     LLMQ_TRY(check_regular(path, err));
     LLMQ_TRY(file_open_read(path, &set->files[set->file_count], err));
     set->file_count++;
+    LLMQ_TRY(refuse_pointer(&set->files[set->file_count - 1], err));
 
 cleanup:
     return status;

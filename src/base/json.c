@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json_scan.h"
+#include "base/lfs.h"
 #include "base/strbuf.h"
 
 #define JSON_MAX_FILE ((size_t)512 << 20)
@@ -47,6 +48,8 @@ enum llmq_status json_read(const char *path, struct json **out, llmq_error *err)
     char *text = NULL;
     size_t len = 0;
     enum llmq_status status = file_read(path, JSON_MAX_FILE, &text, &len, err);
+    if (status == LLMQ_OK)
+        status = lfs_check(path, text, len, err);
     if (status == LLMQ_OK)
         status = json_parse(text, len, path, out, err);
     free(text);
