@@ -39,8 +39,10 @@ LLMQ_NODISCARD enum llmq_status st_open_file(const char *path, struct st_set **o
 
 /* Open a model folder: model.safetensors, or model.safetensors.index.json and the shards it names
  * (plain names, each present, each tensor exactly where the map says; total_size is not checked),
- * or the only .safetensors file there is, or model.gguf. LLMQ_E_NOT_FOUND when the folder holds
- * none of these; the message says what it holds instead. */
+ * or model.gguf, or a whole set of numbered shards without an index, or the only .safetensors file
+ * there is. LLMQ_E_INPUT when the folder holds two checkpoints, model.safetensors and an index of
+ * other files; LLMQ_E_NOT_FOUND when it holds none of these: the message says what it holds
+ * instead, the hint what helps. */
 LLMQ_NODISCARD enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err);
 
 /* Open every *.safetensors file of a folder, whatever its index says: for a folder that st_open_dir

@@ -1,4 +1,5 @@
-/* Reading a model folder: model.safetensors, or the index and the shards it names, or model.gguf.
+/* Reading a model folder: model.safetensors, or the index and the shards it names, or model.gguf;
+ * what has none of these names is left to safetensors_unnamed.c.
  *
  * The index is a claim, the shards' headers are the fact. Both are brought into name order and
  * walked together; every difference is refused, because a loader that trusts the index would see
@@ -190,90 +191,26 @@ cleanup:
     return status;
 }
 
-static bool ends_with(const char *text, const char *suffix) {
-    size_t n = strlen(text), m = strlen(suffix);
-    return n >= m && strcmp(text + n - m, suffix) == 0;
-}
-
-static bool is_weights(const char *name) {
-    static const char *const suffixes[] = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
-        if (ends_with(name, suffixes[i]))
-            return true;
-    return false;
-}
-
-/* Neither file can be opened: say what is there, weights in other forms first. A broken link to
- * the file itself is what an interrupted download leaves in a cache. */
-static enum llmq_status nothing_found(const char *dir, llmq_error *err) {
-    enum { SHOWN_NAMES = 4 };
-    struct dir_list list = {0};
-    struct strbuf found = {0};
+/* The single file and the index are both there. transformers reads the single file and does not
+ * look at the index, vLLM and SGLang read the files that the index names: only where the index
+ * names the single file and nothing else do all of them see one model. */
+static enum llmq_status open_both(const char *dir, const char *index, struct st_set **out,
+                                  llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const char *hint = NULL;
-    size_t shown = 0;
-    LLMQ_TRY(dir_list_read(dir, &list, err));
-    for (size_t i = 0; i < list.count; i++) {
-        const bool broken =
-            strcmp(list.names[i], ST_SINGLE_FILE) == 0 || strcmp(list.names[i], ST_INDEX_FILE) == 0;
-        if (!is_weights(list.names[i]) && !broken)
-            continue;
-        if (shown++ < SHOWN_NAMES)
-            strbuf_printf(&found, "%s%s%.80s", shown == 1 ? "" : ", ",
-                          broken ? "a broken link or folder " : "", list.names[i]);
-        if (broken)
-            hint = "complete the download of the model";
-        else if (!hint)
-            hint = "llmq reads " ST_SINGLE_FILE ", indexed shards, and " GGUF_FILE_NAME
-                   ": convert or rename the weights";
+    struct weight_map map = {.path = index};
+    LLMQ_TRY(weight_map_read(&map, err));
+    if (map.file_count != 1 || strcmp(map.files[0], ST_SINGLE_FILE) != 0) {
+        const bool first = strcmp(map.files[0], ST_SINGLE_FILE) != 0;
+        status = error_set(err, LLMQ_E_INPUT,
+                           "%s: two checkpoints: " ST_SINGLE_FILE " and " ST_INDEX_FILE
+                           ", which names %.120s%s: loaders differ in which of them they read",
+                           dir, map.files[first ? 0 : 1], map.file_count > 1 ? " and others" : "");
+        error_hint(err, "move the one that is not wanted out of the folder: " ST_SINGLE_FILE
+                        ", or " ST_INDEX_FILE " with its shards");
     }
-    if (shown > SHOWN_NAMES)
-        strbuf_printf(&found, " and %zu more", shown - SHOWN_NAMES);
-    if (shown == 0)
-        strbuf_printf(&found, "%zu files, none of them weights", list.count);
-    status = error_set(err, LLMQ_E_NOT_FOUND,
-                       "%s: expected " ST_SINGLE_FILE " or " ST_INDEX_FILE ", found %s", dir,
-                       strbuf_ok(&found) ? found.data : "other files");
-    if (hint)
-        error_hint(err, "%s", hint);
-
 cleanup:
-    strbuf_free(&found);
-    dir_list_free(&list);
-    return status;
-}
-
-/* AutoGPTQ names its file after bits and group size: the only file of weights is the checkpoint,
- * unless it is an adapter. *path is the caller's to free, NULL when there is no such file. */
-static enum llmq_status lone_file(const char *dir, char **path, llmq_error *err) {
-    struct dir_list list = {0};
-    size_t found = 0;
-    enum llmq_status status = path_is_dir(dir) ? dir_list_read(dir, &list, err) : LLMQ_OK;
-    *path = NULL;
-    for (size_t i = 0; status == LLMQ_OK && i < list.count; i++) {
-        if (!ends_with(list.names[i], ".safetensors") || strncmp(list.names[i], "adapter_", 8) == 0)
-            continue;
-        free(*path);
-        *path = path_join(dir, list.names[i], err);
-        status = *path ? LLMQ_OK : LLMQ_E_MEMORY;
-        found++;
-    }
-    if (status == LLMQ_OK && (found != 1 || !path_is_file(*path))) {
-        free(*path);
-        *path = NULL;
-    }
-    dir_list_free(&list);
-    return status;
-}
-
-/* Neither file is there. */
-static enum llmq_status open_otherwise(const char *dir, struct st_set **out, llmq_error *err) {
-    char *lone = NULL;
-    enum llmq_status status = lone_file(dir, &lone, err);
-    if (status == LLMQ_OK)
-        status = lone ? st_open_file(lone, out, err) : nothing_found(dir, err);
-    free(lone);
-    return status;
+    weight_map_free(&map);
+    return status == LLMQ_OK ? open_indexed(dir, index, out, err) : status;
 }
 
 enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err) {
@@ -285,24 +222,30 @@ enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *e
     if (!gguf)
         status = LLMQ_E_MEMORY;
     else if (path_is_file(single))
-        status = st_open_file(single, out, err);
+        status =
+            path_is_file(index) ? open_both(dir, index, out, err) : st_open_file(single, out, err);
     else if (path_is_file(index))
         status = open_indexed(dir, index, out, err);
     else if (path_is_file(gguf))
         status = gguf_open_file(gguf, out, err);
     else
-        status = open_otherwise(dir, out, err);
+        status = st_open_unnamed(dir, out, err);
     free(single);
     free(index);
     free(gguf);
     return status;
 }
 
+static bool is_safetensors(const char *name) {
+    const size_t len = strlen(name), suffix = strlen(".safetensors");
+    return len >= suffix && strcmp(name + len - suffix, ".safetensors") == 0;
+}
+
 static enum llmq_status add_listed(const char *dir, const struct dir_list *list, struct st_set *set,
                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; status == LLMQ_OK && i < list->count; i++) {
-        if (!ends_with(list->names[i], ".safetensors"))
+        if (!is_safetensors(list->names[i]))
             continue;
         char *path = path_join(dir, list->names[i], err);
         if (!path)

@@ -362,13 +362,16 @@ static enum llmq_status check_tiling(const struct st_header_source *source, stru
         end = t->begin + t->nbytes;
         t->begin += data;
     }
-    if (end != source->data_bytes)
-        return error_set(err, LLMQ_E_ST_INCOMPLETE_BUFFER,
-                         "%s: %s%.*s%s: expected %" PRIu64 " bytes of data, found %" PRIu64,
-                         source->path, table->count > first ? "up to tensor '" : "no tensor", SHOWN,
-                         table->count > first ? table->tensors[table->count - 1].name : "",
-                         table->count > first ? "'" : "", end, source->data_bytes);
-    return LLMQ_OK;
+    if (end == source->data_bytes)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_ST_INCOMPLETE_BUFFER,
+              "%s: %s%.*s%s: expected %" PRIu64 " bytes of data, found %" PRIu64, source->path,
+              table->count > first ? "up to tensor '" : "no tensor", SHOWN,
+              table->count > first ? table->tensors[table->count - 1].name : "",
+              table->count > first ? "'" : "", end, source->data_bytes);
+    if (source->data_bytes < end)
+        error_hint(err, "the file is cut short: complete the download");
+    return LLMQ_E_ST_INCOMPLETE_BUFFER;
 }
 
 enum llmq_status st_header_parse(const struct st_header_source *source, struct st_table *table,

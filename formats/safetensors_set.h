@@ -26,6 +26,11 @@ LLMQ_NODISCARD enum llmq_status st_set_add_file(struct st_set *set, const char *
 /* After the last file: make tensors findable. LLMQ_E_ST_DUPLICATE_TENSOR across files. */
 LLMQ_NODISCARD enum llmq_status st_set_index(struct st_set *set, llmq_error *err);
 
+/* Open a folder that has neither model.safetensors nor an index nor model.gguf: a whole set of
+ * numbered shards, or the only .safetensors file. LLMQ_E_NOT_FOUND says what is there instead. */
+LLMQ_NODISCARD enum llmq_status st_open_unnamed(const char *dir, struct st_set **out,
+                                                llmq_error *err);
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 struct st_writer {
