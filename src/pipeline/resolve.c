@@ -92,11 +92,22 @@ static char *in_default_cache(struct search *s, llmq_error *err) {
     return NULL;
 }
 
+/* A model is a folder: its config and tokenizer count as much as its weights. */
+static enum llmq_status refuse_file(const char *spec, llmq_error *err) {
+    const size_t folder = (size_t)(path_base(spec) - spec);
+    error_set(err, LLMQ_E_USAGE, "%s is a file; a model is the folder that holds its config.json",
+              spec);
+    error_hint(err, "give the folder: %.*s", folder > 0 ? (int)folder : 1, folder > 0 ? spec : ".");
+    return LLMQ_E_USAGE;
+}
+
 enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err) {
     struct search s = {.spec = spec};
     *path = NULL;
     if (!*spec)
         return error_set(err, LLMQ_E_USAGE, "the model's name is empty");
+    if (path_is_file(spec))
+        return refuse_file(spec, err);
     if (try_folder(&s, spec))
         *path = strdup(spec);
     bool relative = spec[0] != '/' && strncmp(spec, "./", 2) != 0 && strncmp(spec, "../", 3) != 0;

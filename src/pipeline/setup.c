@@ -10,6 +10,7 @@
 #include "base/fileio.h"
 #include "base/int64.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
@@ -116,11 +117,40 @@ bool setup_needs_tokenizer(const char *path) {
     return !dot || strcmp(dot, ".json") != 0;
 }
 
+/* Other forms that tokenizers come in, which transformers turns into tokenizer.json. */
+static const char *const tokenizer_files[] = {"tokenizer.model", "spiece.model", "tekken.json",
+                                              "vocab.json",      "vocab.txt",    "merges.txt",
+                                              "qwen.tiktoken"};
+
+static enum llmq_status no_tokenizer(const char *dir, llmq_error *err) {
+    struct strbuf found = {0};
+    for (size_t i = 0; i < sizeof tokenizer_files / sizeof tokenizer_files[0]; i++) {
+        char *path = path_join(dir, tokenizer_files[i], NULL);
+        if (path && path_is_file(path))
+            strbuf_printf(&found, "%s%s", found.len ? ", " : "", tokenizer_files[i]);
+        free(path);
+    }
+    error_set(err, LLMQ_E_NOT_FOUND, "%s: text is read with tokenizer.json, found %s", dir,
+              found.len > 0 && strbuf_ok(&found) ? found.data : "no tokenizer");
+    if (found.len > 0)
+        error_hint(err,
+                   "write it once: python3 -c \"from transformers import AutoTokenizer as T; "
+                   "T.from_pretrained('%.120s').save_pretrained('%.120s')\"; or give windows of "
+                   "token ids (.json)",
+                   dir, dir);
+    else
+        error_hint(err, "copy the tokenizer's files of the original model into the folder, or "
+                        "give windows of token ids (.json)");
+    strbuf_free(&found);
+    return LLMQ_E_NOT_FOUND;
+}
+
 enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok, llmq_error *err) {
     char *path = path_join(dir, "tokenizer.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
-    enum llmq_status status = tokenizer_load(path, tok, err);
+    enum llmq_status status =
+        path_is_file(path) ? tokenizer_load(path, tok, err) : no_tokenizer(dir, err);
     free(path);
     return status;
 }

@@ -95,13 +95,22 @@ const char *verify_file_of(const struct verify *v, const struct st_tensor *t) {
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-/* A failed read that leaves something to look at: an index that disagrees with its files. */
+static enum llmq_status open_single(const char *dir, struct st_set **out) {
+    char *path = path_join(dir, "model.safetensors", NULL);
+    enum llmq_status status = path ? st_open_file(path, out, NULL) : LLMQ_E_MEMORY;
+    free(path);
+    return status;
+}
+
+/* A failed read that leaves something to look at: an index that disagrees with its files, or with
+ * a single file beside it. */
 static enum llmq_status open_tensors(struct verify *v, llmq_error *err) {
     enum llmq_status status = st_open_dir(v->dir, &v->tensors, err);
     if (status != LLMQ_E_INPUT && status != LLMQ_E_NOT_FOUND)
         return status;
     llmq_error found = *err;
-    if (st_open_files(v->dir, &v->tensors, NULL) != LLMQ_OK)
+    if (st_open_files(v->dir, &v->tensors, NULL) != LLMQ_OK &&
+        open_single(v->dir, &v->tensors) != LLMQ_OK)
         return status;
     verify_found_error(v, "index", NULL, NULL, &found);
     return LLMQ_OK;
