@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "models/schema.h"
+
 /* The linears of a decoder block, in the order of the data flow. */
 enum linear_role {
     LINEAR_Q,
@@ -91,6 +93,7 @@ struct family {
     const char *attention_norm, *mlp_norm; /* RMSNorm weights [hidden] */
     const char *q_norm, *k_norm;           /* RMSNorm per head [head_dim], NULL: none */
     struct family_linear linears[LINEAR_COUNT];
+    const struct node *rows;               /* the same block as data flow: models/graph.h */
     struct family_fold folds[STAGE_COUNT]; /* by the stage of the consumers */
 
     enum window_rule window;

@@ -1,12 +1,24 @@
 /* Llama 1, 2, 3 and the many checkpoints of its shape. Defaults: transformers' LlamaConfig. */
 #include "models/tables.h"
 
+static const struct node rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    ATTEND_ROWS(Q, K, T_ATTENTION_BIAS),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    GATED_ROWS(T_MLP_BIAS),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
 const struct family family_llama = {
     .name = "llama",
     .model_types = {"llama"},
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_IF_MLP),
     LLAMA_FOLDS,
+    .rows = rows,
     .window = WINDOW_NEVER,
     .gguf = "llama",
     .defaults =

@@ -2,12 +2,24 @@
  * a head_dim of its own. Defaults: transformers' MistralConfig. */
 #include "models/tables.h"
 
+static const struct node rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(0),
+    ATTEND_ROWS(Q, K, 0),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    GATED_ROWS(0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
 const struct family family_mistral = {
     .name = "mistral",
     .model_types = {"mistral"},
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_NEVER, BIAS_NEVER, BIAS_NEVER),
     LLAMA_FOLDS,
+    .rows = rows,
     .window = WINDOW_VALUE,
     .gguf = "llama",
     .defaults =

@@ -16,15 +16,39 @@
     .rope_theta = 10000.0
 /* clang-format on */
 
+static const struct node qwen2_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ALWAYS),
+    ATTEND_ROWS(Q, K, 0),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    GATED_ROWS(0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
 const struct family family_qwen2 = {
     .name = "qwen2",
     .model_types = {"qwen2"},
     LLAMA_TENSOR_NAMES,
     LLAMA_LINEARS(BIAS_ALWAYS, BIAS_NEVER, BIAS_NEVER),
     LLAMA_FOLDS,
+    .rows = qwen2_rows,
     .window = WINDOW_SWITCHED,
     .gguf = "qwen2",
     .defaults = {QWEN_DEFAULTS},
+};
+
+static const struct node qwen3_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    HEAD_NORM_ROWS,
+    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    GATED_ROWS(0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
 };
 
 const struct family family_qwen3 = {
@@ -35,6 +59,7 @@ const struct family family_qwen3 = {
     .k_norm = "self_attn.k_norm.weight",
     LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_NEVER),
     LLAMA_FOLDS,
+    .rows = qwen3_rows,
     .window = WINDOW_SWITCHED,
     .gguf = "qwen3",
     .defaults = {QWEN_DEFAULTS, .head_dim = 128},

@@ -3,6 +3,7 @@
 #define LLMQ_MODELS_TABLES_H
 
 #include "models/family.h"
+#include "models/rows.h"
 
 extern const struct family family_llama;
 extern const struct family family_mistral;

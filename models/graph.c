@@ -1,0 +1,264 @@
+/* Reading a block's rows: see graph.h. */
+#include "models/graph.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+
+bool graph_node_quantized(const struct graph_node *n) {
+    return n->row->op == OP_EXPERTS || (n->row->op == OP_LINEAR && !n->row->plain);
+}
+
+bool graph_node_biased(const struct graph *g, const struct graph_node *n) {
+    return n->row->bias && (g->traits & n->row->bias) == n->row->bias;
+}
+
+/* --- which rows ------------------------------------------------------------------------------- */
+
+static bool applies(const struct node *row, unsigned traits) {
+    return (traits & row->when) == row->when && !(traits & row->unless);
+}
+
+static int input_count(const struct node *row) {
+    int count = 0;
+    while (count < NODE_INPUTS && row->in[count] != V_NONE)
+        count++;
+    return count;
+}
+
+/* Can a row that is left out pass on what it reads? One value in, one of the same width out. */
+static bool passes_on(const struct node *row) {
+    return row->op == OP_NORM || row->op == OP_ROPE || row->op == OP_CLIP;
+}
+
+static enum llmq_status take_row(const struct node *row, const enum value alias[V_COUNT],
+                                 struct graph *g, llmq_error *err) {
+    if (g->count == GRAPH_NODES)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "a block of more than %d rows", GRAPH_NODES);
+    struct graph_node *n = &g->node[g->count++];
+    *n = (struct graph_node){.row = row,
+                             .groups = row->groups == DIM_NONE ? 1 : g->dims[row->groups],
+                             .skip = g->dims[row->skip]};
+    for (int i = 0; i < NODE_INPUTS; i++)
+        n->in[i] = alias[row->in[i]];
+    memcpy(n->out, row->out, sizeof n->out);
+    return LLMQ_OK;
+}
+
+static enum llmq_status take_rows(const struct node *rows, struct graph *g, llmq_error *err) {
+    enum value alias[V_COUNT];
+    bool made[V_COUNT] = {false};
+    for (int v = 0; v < V_COUNT; v++)
+        alias[v] = (enum value)v;
+    for (const struct node *r = rows; r->op != OP_END; r++)
+        for (int o = 0; applies(r, g->traits) && o < NODE_OUTPUTS; o++)
+            made[r->out[o]] = true;
+    for (const struct node *r = rows; r->op != OP_END; r++) {
+        if (applies(r, g->traits)) {
+            enum llmq_status status = take_row(r, alias, g, err);
+            if (status != LLMQ_OK)
+                return status;
+        } else if (passes_on(r) && !made[r->out[0]]) {
+            alias[r->out[0]] = alias[r->in[0]];
+        }
+    }
+    return LLMQ_OK;
+}
+
+/* --- widths ----------------------------------------------------------------------------------- */
+
+static int64_t joined_width(const struct graph *g, const struct graph_node *n) {
+    int64_t sum = g->width[n->in[0]];
+    for (int i = 1; i < input_count(n->row); i++)
+        sum += g->width[n->in[i]] * n->groups;
+    return sum;
+}
+
+static int64_t output_width(const struct graph *g, const struct graph_node *n, int o) {
+    const struct node *row = n->row;
+    switch (row->op) {
+    case OP_LINEAR:
+    case OP_SPLIT:
+    case OP_ROUTER:
+        return g->dims[row->width[o]];
+    case OP_JOIN:
+        return joined_width(g, n);
+    case OP_ATTENTION: /* values may be narrower than queries and keys */
+        return g->width[n->in[2]] / g->dims[DIM_KV_HEADS] * g->dims[DIM_HEADS];
+    case OP_GLU:
+        return g->width[n->in[1]];
+    case OP_NORM:
+    case OP_ROPE:
+    case OP_CLIP:
+    case OP_ACT:
+    case OP_ADD:
+    case OP_EXPERTS:
+    case OP_END:
+    case OP_COUNT:
+    default:
+        return g->width[n->in[0]];
+    }
+}
+
+/* What the widths of a row's values must fulfil, or NULL. */
+static const char *contradiction(const struct graph *g, const struct graph_node *n) {
+    const int64_t in0 = g->width[n->in[0]], in1 = g->width[n->in[1]];
+    int64_t sum = 0;
+    switch (n->row->op) {
+    case OP_SPLIT:
+        for (int o = 0; o < NODE_OUTPUTS; o++)
+            sum += n->width[o];
+        return sum != in0 ? "its parts do not add up to what it splits" : NULL;
+    case OP_NORM:
+    case OP_ROPE:
+        return n->groups < 1 || in0 % n->groups ? "its groups do not divide what it reads" : NULL;
+    case OP_ADD:
+        return in0 != in1 ? "it adds values of different widths" : NULL;
+    case OP_GLU:
+        return in0 != in1 && in0 != 1 ? "gate and value differ in width" : NULL;
+    case OP_ATTENTION:
+        return in0 * g->dims[DIM_KV_HEADS] != in1 * g->dims[DIM_HEADS]
+                   ? "heads of queries and keys differ in width"
+                   : NULL;
+    case OP_LINEAR:
+    case OP_JOIN:
+    case OP_CLIP:
+    case OP_ACT:
+    case OP_ROUTER:
+    case OP_EXPERTS:
+    case OP_END:
+    case OP_COUNT:
+    default:
+        return NULL;
+    }
+}
+
+static enum llmq_status refuse(const struct graph_node *n, const char *why, llmq_error *err) {
+    return error_set(err, LLMQ_E_UNSUPPORTED, "the %s that makes %s: %s",
+                     schema_op_name(n->row->op), schema_value_name(n->out[0]), why);
+}
+
+/* A value is made before it is read, and made once. */
+static enum llmq_status connect_node(struct graph *g, int index, llmq_error *err) {
+    struct graph_node *n = &g->node[index];
+    for (int i = 0; i < input_count(n->row); i++) {
+        if (n->in[i] != g->input && g->producer[n->in[i]] < 0)
+            return refuse(n, "it reads what was not made before", err);
+        g->readers[n->in[i]]++;
+    }
+    for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++) {
+        if (n->out[o] == g->input || g->producer[n->out[o]] >= 0)
+            return refuse(n, "the value was made before", err);
+        n->width[o] = output_width(g, n, o);
+        if (n->width[o] < 1)
+            return refuse(n, "it has no width", err);
+        g->width[n->out[o]] = n->width[o];
+        g->producer[n->out[o]] = index;
+        g->output = n->out[o];
+    }
+    const char *why = contradiction(g, n);
+    return why ? refuse(n, why, err) : LLMQ_OK;
+}
+
+static enum llmq_status connect(struct graph *g, llmq_error *err) {
+    for (int i = 0; i < g->count; i++) {
+        enum llmq_status status = connect_node(g, i, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    for (int v = 0; v < V_COUNT; v++)
+        if (g->producer[v] >= 0 && v != (int)g->output && g->readers[v] == 0)
+            return refuse(&g->node[g->producer[v]], "nothing reads it", err);
+    return LLMQ_OK;
+}
+
+/* --- rounds ----------------------------------------------------------------------------------- */
+
+/* The other term of the sum that alone reads a linear's output. */
+static enum value stream_of(const struct graph *g, const struct graph_node *linear) {
+    const enum value branch = linear->out[0];
+    for (int i = 0; g->readers[branch] == 1 && i < g->count; i++)
+        if (g->node[i].row->op == OP_ADD && g->node[i].in[1] == branch)
+            return g->node[i].in[0];
+    return V_NONE;
+}
+
+static int later(int a, int b) {
+    return a > b ? a : b;
+}
+
+static enum llmq_status order(struct graph *g, llmq_error *err) {
+    for (int i = 0; i < g->count; i++) {
+        struct graph_node *n = &g->node[i];
+        const bool quantized = graph_node_quantized(n);
+        for (int k = 0; k < input_count(n->row); k++)
+            n->round = later(n->round, g->ready[n->in[k]]);
+        if (n->row->op == OP_LINEAR)
+            n->stream = stream_of(g, n);
+        if (quantized && n->stream != V_NONE)
+            n->round = later(n->round, g->ready[n->stream]);
+        if (quantized)
+            g->rounds = later(g->rounds, n->round + 1);
+        for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++)
+            g->ready[n->out[o]] = n->round + quantized;
+    }
+    if (g->rounds > GRAPH_ROUNDS)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "a block of more than %d rounds", GRAPH_ROUNDS);
+    return LLMQ_OK;
+}
+
+/* --- stores ----------------------------------------------------------------------------------- */
+
+/* Rows that are rather run again than their outputs kept. */
+static bool is_cheap(const struct node *row) {
+    return row->op == OP_NORM || row->op == OP_SPLIT || row->op == OP_ROUTER ||
+           (row->op == OP_LINEAR && row->plain);
+}
+
+/* Values that are there before `round` and are read by what runs after it. */
+static void find_live(const struct graph *g, int round, bool live[V_COUNT]) {
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        for (int k = 0; k < input_count(n->row); k++)
+            if (g->ready[n->out[0]] > round && g->ready[n->in[k]] <= round)
+                live[n->in[k]] = true;
+    }
+    for (int i = g->count - 1; i >= 0; i--) {
+        const struct graph_node *n = &g->node[i];
+        if (is_cheap(n->row) && live[n->in[0]])
+            for (int o = 0; o < NODE_OUTPUTS; o++)
+                live[n->out[o]] = false;
+    }
+}
+
+static enum llmq_status find_stores(struct graph *g, llmq_error *err) {
+    for (int round = 0; round < g->rounds; round++) {
+        bool live[V_COUNT] = {false};
+        int count = 0;
+        find_live(g, round, live);
+        for (int v = V_NONE + 1; v < V_COUNT; v++) {
+            if (live[v] && count == GRAPH_STORES)
+                return error_set(err, LLMQ_E_UNSUPPORTED,
+                                 "more than %d values live through round %d", GRAPH_STORES, round);
+            if (live[v])
+                g->stored[round][count++] = (enum value)v;
+        }
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status graph_make(const struct node *rows, unsigned traits, const int64_t dims[DIM_COUNT],
+                            enum value input, struct graph *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct graph){.traits = traits, .input = input};
+    memcpy(out->dims, dims, sizeof out->dims);
+    memset(out->producer, -1, sizeof out->producer);
+    out->width[input] = dims[DIM_HIDDEN];
+    LLMQ_TRY(take_rows(rows, out, err));
+    LLMQ_TRY(connect(out, err));
+    LLMQ_TRY(order(out, err));
+    LLMQ_TRY(find_stores(out, err));
+cleanup:
+    return status;
+}

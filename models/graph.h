@@ -1,0 +1,79 @@
+/* A block's rows read with a model's sizes, for the blocks of one set of traits: which rows are
+ * there, how wide every value is, and in which order the linears are quantized.
+ *
+ * Rounds. A linear is quantized on what the quantized model so far makes of its input, and towards
+ * what the residual stream that it adds to lacks of the original's. So it waits until its input and
+ * its stream are there, and those linears whose turn comes together make a round: Llama's are q, k,
+ * v; o; gate, up; down. Between two rounds the rows that have become computable are run. */
+#ifndef LLMQ_MODELS_GRAPH_H
+#define LLMQ_MODELS_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llmq/error.h"
+#include "models/schema.h"
+
+enum { GRAPH_NODES = 64, GRAPH_ROUNDS = 8, GRAPH_STORES = 4 };
+
+struct graph_node {
+    const struct node *row;
+    /* Names of rows that were left out are replaced by those of what they stand for. */
+    enum value in[NODE_INPUTS], out[NODE_OUTPUTS];
+    int64_t width[NODE_OUTPUTS];
+    int64_t groups, skip;
+    int round;         /* it can run once this many rounds are done; a linear is quantized in it */
+    enum value stream; /* a linear's output is added to this and goes nowhere else; else V_NONE */
+};
+
+struct graph {
+    unsigned traits;
+    int64_t dims[DIM_COUNT];
+    int count;
+    struct graph_node node[GRAPH_NODES];
+    enum value input, output;
+    int rounds;
+    /* Of each value: its width, the node that makes it (-1: none does), how many nodes read it, and
+     * how many rounds must be done before it is there. */
+    int64_t width[V_COUNT];
+    int producer[V_COUNT], readers[V_COUNT], ready[V_COUNT];
+    /* What must be kept of every token before a round, V_NONE after the last: all that is there,
+     * is read later, and does not follow from another of them at the cost of a norm or less. */
+    enum value stored[GRAPH_ROUNDS][GRAPH_STORES + 1];
+};
+
+/* Read `rows` with the sizes `dims` for blocks of these `traits`; `input` is the value that comes
+ * in. LLMQ_E_UNSUPPORTED: the rows do not make a block, or not with these sizes; the message names
+ * the row. */
+LLMQ_NODISCARD enum llmq_status graph_make(const struct node *rows, unsigned traits,
+                                           const int64_t dims[DIM_COUNT], enum value input,
+                                           struct graph *out, llmq_error *err);
+
+/* Is the node rounded to a few bits (LINEAR that is not plain, EXPERTS)? */
+bool graph_node_quantized(const struct graph_node *n);
+
+/* Has the linear or router a bias? */
+bool graph_node_biased(const struct graph *g, const struct graph_node *n);
+
+/* --- folds ------------------------------------------------------------------------------------ */
+
+/* A scale per channel of what some linears read can be divided out of what makes it, a norm's
+ * weight or the rows and bias of a linear, and multiplied into the linears' columns: the block then
+ * computes the same (Lin et al., arXiv:2306.00978, section 3.2). */
+struct graph_fold {
+    int producer;       /* node with the weight to divide, or -1: there is none, and ... */
+    const char *why;    /* ... this is why; static storage */
+    uint64_t consumers; /* nodes whose columns are multiplied: all that read the value, as bits */
+    int64_t channels;   /* entries of the scale */
+    enum value path[GRAPH_ROUNDS]; /* from the linears' input back to what the producer makes */
+    int path_count;
+};
+
+/* The fold of the value `source`, the input of a linear. */
+struct graph_fold graph_fold_find(const struct graph *g, enum value source);
+
+/* The channel that column `column` of the fold's consumers reads. */
+int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column);
+
+#endif

@@ -1,0 +1,141 @@
+/* Folds, found by walking against the data flow: see graph.h.
+ *
+ * From the linears' input back, as long as a scale per channel passes: attention is a weighted mean
+ * of the values, the gated product is linear in its second factor, a split only sorts columns.
+ * Softmax, an activation, a rotation do not pass it. The walk ends at a norm with a weight or at a
+ * linear. All that reads a value on the way must be accounted for, or scaling would change it. */
+#include "models/graph.h"
+
+#include <stddef.h>
+
+/* What reads the value by columns of its own: linears, the router, experts (their first linears).
+ */
+static bool reads_by_columns(enum op op) {
+    return op == OP_LINEAR || op == OP_ROUTER || op == OP_EXPERTS;
+}
+
+static bool find_consumers(const struct graph *g, enum value source, uint64_t *consumers) {
+    for (int i = 0; i < g->count; i++)
+        for (int k = 0; k < NODE_INPUTS; k++)
+            if (g->node[i].in[k] == source) {
+                if (!reads_by_columns(g->node[i].row->op))
+                    return false;
+                *consumers |= UINT64_C(1) << i;
+            }
+    return true;
+}
+
+/* The input of `n` whose scale reaches its output, V_NONE when none does. */
+static enum value passed_through(const struct graph_node *n) {
+    switch (n->row->op) {
+    case OP_GLU:
+        return n->in[1];
+    case OP_ATTENTION:
+        return n->in[2];
+    case OP_SPLIT:
+        return n->in[0];
+    case OP_END:
+    case OP_NORM:
+    case OP_LINEAR:
+    case OP_JOIN:
+    case OP_ROPE:
+    case OP_CLIP:
+    case OP_ACT:
+    case OP_ADD:
+    case OP_ROUTER:
+    case OP_EXPERTS:
+    case OP_COUNT:
+    default:
+        return V_NONE;
+    }
+}
+
+static const char *obstacle(const struct graph_node *n) {
+    switch (n->row->op) {
+    case OP_ACT:
+        return "an activation lies between";
+    case OP_ADD:
+        return "a sum lies between";
+    case OP_EXPERTS:
+        return "experts lie between";
+    case OP_END:
+    case OP_NORM:
+    case OP_LINEAR:
+    case OP_SPLIT:
+    case OP_JOIN:
+    case OP_ROPE:
+    case OP_CLIP:
+    case OP_ATTENTION:
+    case OP_GLU:
+    case OP_ROUTER:
+    case OP_COUNT:
+    default:
+        return "no scale passes what lies between";
+    }
+}
+
+static struct graph_fold no_fold(const char *why) {
+    return (struct graph_fold){.producer = -1, .why = why};
+}
+
+struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
+    struct graph_fold f = {.producer = -1};
+    if (!find_consumers(g, source, &f.consumers))
+        return no_fold("something that is no linear reads it too");
+    for (enum value v = source; f.path_count < GRAPH_ROUNDS;) {
+        const int index = g->producer[v];
+        f.path[f.path_count++] = v;
+        if (index < 0)
+            return no_fold("it is what the block is given");
+        if (v != source && g->readers[v] != 1)
+            return no_fold("a value on the way is read elsewhere too");
+        const struct graph_node *n = &g->node[index];
+        if (n->row->op == OP_LINEAR || (n->row->op == OP_NORM && n->row->name)) {
+            f.producer = index;
+            f.channels = g->width[v] / (n->row->op == OP_NORM ? n->groups : 1);
+            return f;
+        }
+        v = passed_through(n);
+        if (v == V_NONE)
+            return no_fold(n->row->op == OP_NORM ? "the norm has no weight" : obstacle(n));
+    }
+    return no_fold("what makes it is too far away");
+}
+
+/* Column `c` of a split's output number `part` as a column of its input: the parts lie in runs. */
+static int64_t split_column(const struct graph_node *n, int part, int64_t c) {
+    int64_t before = 0, run = 0;
+    for (int o = 0; o < NODE_OUTPUTS; o++) {
+        const int64_t share = n->width[o] / n->groups;
+        before += o < part ? share : 0;
+        run += share;
+    }
+    const int64_t share = n->width[part] / n->groups;
+    return c / share * run + before + c % share;
+}
+
+static int output_number(const struct graph_node *n, enum value v) {
+    int o = 0;
+    while (n->out[o] != v)
+        o++;
+    return o;
+}
+
+/* One step back: a column of `v` as a column of what its maker passes through. */
+static int64_t step_back(const struct graph *g, enum value v, int64_t c) {
+    const struct graph_node *n = &g->node[g->producer[v]];
+    if (n->row->op == OP_SPLIT)
+        return split_column(n, output_number(n, v), c);
+    if (n->row->op != OP_ATTENTION)
+        return c;
+    /* The query heads that share a key-value head read the same values. */
+    const int64_t width = g->width[v] / g->dims[DIM_HEADS];
+    const int64_t share = g->dims[DIM_HEADS] / g->dims[DIM_KV_HEADS];
+    return c / width / share * width + c % width;
+}
+
+int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column) {
+    for (int i = 0; i + 1 < f->path_count; i++)
+        column = step_back(g, f->path[i], column);
+    return column % f->channels; /* a norm's weight may serve several groups */
+}
