@@ -14,6 +14,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/json_check.h"
 #include "base/json_scan.h"
 
 /* Longest part of a name that a message shows. */
@@ -391,6 +392,9 @@ enum llmq_status st_header_parse(const struct st_header_source *source, struct s
         LLMQ_TRY(error_set(err, LLMQ_E_ST_DUPLICATE_TENSOR,
                            "%s: tensor '%.*s': expected one entry, found two", source->path, SHOWN,
                            duplicate->name));
+    /* What is left: names that occur twice in the metadata, or among members that are skipped. */
+    json_scan_init(&p.scan, source->text, source->len, JSON_MAX_DEPTH);
+    LLMQ_TRY(scan_result(&p, json_check(&p.scan, err)));
     LLMQ_TRY(check_tiling(source, table, first, err));
 
 cleanup:

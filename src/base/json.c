@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/json_check.h"
 #include "base/json_scan.h"
 #include "base/lfs.h"
 #include "base/strbuf.h"
@@ -19,28 +20,73 @@ static const cJSON *node(const struct json *v) {
     return (const cJSON *)v;
 }
 
-/* cJSON is lenient; the scan makes sure that only documents the standard accepts reach it. */
-static enum llmq_status validate(const char *text, size_t len, llmq_error *err) {
-    struct json_scan scan;
-    struct json_token token = {.type = JSON_TOKEN_NULL};
-    json_scan_init(&scan, text, len, JSON_MAX_DEPTH);
-    while (token.type != JSON_TOKEN_END) {
-        enum llmq_status status = json_scan_next(&scan, &token, err);
-        if (status != LLMQ_OK)
-            return status;
+/* A byte order mark at the beginning says nothing about UTF-8 and is passed over. */
+static void skip_mark(const char **text, size_t *len) {
+    if (*len >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
+        *text += 3;
+        *len -= 3;
     }
-    return LLMQ_OK;
+}
+
+static void scan_again(struct json_scan *scan, const char *text, size_t len) {
+    json_scan_init(scan, text, len, JSON_MAX_DEPTH);
+    scan->nonfinite = true;
+}
+
+/* The next NaN, Infinity or -Infinity; false at the end. The text is known to be sound. */
+static bool next_nonfinite(struct json_scan *scan, struct json_token *token) {
+    const size_t before = scan->nonfinite_count;
+    while (json_scan_next(scan, token, NULL) == LLMQ_OK && token->type != JSON_TOKEN_END)
+        if (scan->nonfinite_count > before)
+            return true;
+    return false;
+}
+
+/* cJSON reads neither NaN nor Infinity: the same document with null, and with a number too large
+ * for a double, in their places. */
+static char *replace_nonfinite(const char *text, size_t len) {
+    struct json_scan scan;
+    struct json_token token;
+    struct strbuf out = {0};
+    size_t done = 0;
+    scan_again(&scan, text, len);
+    while (next_nonfinite(&scan, &token)) {
+        const char first = text[token.begin];
+        strbuf_append(&out, text + done, token.begin - done);
+        strbuf_puts(&out, first == 'N' ? "null" : first == '-' ? "-1e999" : "1e999");
+        done = token.begin + token.len;
+    }
+    strbuf_append(&out, text + done, len - done);
+    return strbuf_take(&out);
+}
+
+/* cJSON is lenient; the check makes sure that only documents with one meaning reach it. */
+static enum llmq_status parse(const char *text, size_t len, struct json **out, llmq_error *err) {
+    struct json_scan scan;
+    char *finite = NULL;
+    scan_again(&scan, text, len);
+    enum llmq_status status = json_check(&scan, err);
+    if (status != LLMQ_OK)
+        return status;
+    if (scan.nonfinite_count > 0) {
+        finite = replace_nonfinite(text, len);
+        if (!finite)
+            return error_memory(err, "a JSON document");
+    }
+    *out =
+        (struct json *)cJSON_ParseWithLength(finite ? finite : text, finite ? strlen(finite) : len);
+    free(finite);
+    return *out ? LLMQ_OK : error_memory(err, "the JSON tree");
 }
 
 enum llmq_status json_parse(const char *text, size_t len, const char *what, struct json **out,
                             llmq_error *err) {
-    enum llmq_status status = validate(text, len, err);
+    struct json *root = NULL;
+    skip_mark(&text, &len);
+    enum llmq_status status = parse(text, len, &root, err);
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s", what);
-    cJSON *root = cJSON_ParseWithLength(text, len);
-    if (!root)
-        return error_set(err, LLMQ_E_MEMORY, "%s: out of memory for the JSON tree", what);
-    *out = (struct json *)root;
+    *out = root;
     return LLMQ_OK;
 }
 
@@ -110,7 +156,7 @@ const char *json_string(const struct json *v) {
 }
 
 bool json_as_double(const struct json *v, double *out) {
-    if (json_type(v) != JSON_NUMBER)
+    if (json_type(v) != JSON_NUMBER || !isfinite(node(v)->valuedouble))
         return false;
     *out = node(v)->valuedouble;
     return true;
@@ -226,7 +272,7 @@ static enum llmq_status find_member(const char *text, size_t len, const char *ke
     struct json_scan scan;
     struct json_token token;
     enum llmq_status status = LLMQ_OK;
-    json_scan_init(&scan, text, len, JSON_MAX_DEPTH);
+    scan_again(&scan, text, len);
     LLMQ_TRY(json_scan_next(&scan, &token, err));
     if (token.type != JSON_TOKEN_OBJECT_BEGIN)
         return error_set(err, LLMQ_E_INPUT, "JSON: expected an object");
@@ -266,6 +312,7 @@ static void put_indented(struct strbuf *b, const char *value) {
 enum llmq_status json_text_set(const char *text, size_t len, const char *key, const char *value,
                                char **out, llmq_error *err) {
     struct member_span span = {0};
+    skip_mark(&text, &len);
     enum llmq_status status = find_member(text, len, key, &span, err);
     if (status != LLMQ_OK)
         return status;
@@ -288,6 +335,7 @@ enum llmq_status json_text_set(const char *text, size_t len, const char *key, co
 enum llmq_status json_text_remove(const char *text, size_t len, const char *key, char **out,
                                   llmq_error *err) {
     struct member_span span = {0};
+    skip_mark(&text, &len);
     enum llmq_status status = find_member(text, len, key, &span, err);
     if (status != LLMQ_OK)
         return status;

@@ -13,8 +13,10 @@ struct json;
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
-/* Parse UTF-8 text strictly (json_scan.h). `what` names the document in errors. Free the root with
- * json_free. */
+/* Parse UTF-8 text strictly (json_check.h: a key that an object has twice is refused), but for two
+ * things: a byte order mark at the beginning is passed over, and NaN (read as null), Infinity and
+ * -Infinity (numbers that are no finite double) are accepted, because Python's json module writes
+ * them. `what` names the document in errors. Free the root with json_free. */
 LLMQ_NODISCARD enum llmq_status json_parse(const char *text, size_t len, const char *what,
                                            struct json **out, llmq_error *err);
 
@@ -39,7 +41,7 @@ size_t json_count(const struct json *v);        /* children; linear */
 /* The string's text, or NULL when `v` is not a string. Text with an embedded NUL reads short. */
 const char *json_string(const struct json *v);
 
-/* True and *out set when `v` is of the type asked for; integers must be exact. */
+/* True and *out set when `v` is of the type asked for; doubles must be finite, integers exact. */
 bool json_as_double(const struct json *v, double *out);
 bool json_as_int64(const struct json *v, int64_t *out);
 bool json_as_bool(const struct json *v, bool *out);
@@ -65,9 +67,9 @@ char *json_print(const struct json *v, bool pretty);
 
 /* --- editing text ----------------------------------------------------------------------------- */
 
-/* Set a top-level member of an object given as text, keeping every other byte: unknown keys, order
- * and the spelling of numbers stay as they are. `value` is JSON text. The result is a fresh string
- * the caller frees. */
+/* Set a top-level member of an object given as text, keeping every other byte but a byte order
+ * mark: unknown keys, order and the spelling of numbers stay as they are. `value` is JSON text. The
+ * result is a fresh string the caller frees. */
 LLMQ_NODISCARD enum llmq_status json_text_set(const char *text, size_t len, const char *key,
                                               const char *value, char **out, llmq_error *err);
 

@@ -24,17 +24,20 @@ void json_scan_init(struct json_scan *s, const char *text, size_t len, int max_d
     *s = (struct json_scan){.text = text, .len = len, .max_depth = max_depth};
 }
 
-static enum llmq_status fail(const struct json_scan *s, size_t at, const char *what,
-                             llmq_error *err) {
-    size_t line = 1, column = 1;
-    for (size_t i = 0; i < at && i < s->len; i++) {
+size_t json_scan_line(const struct json_scan *s, size_t at) {
+    size_t line = 1;
+    for (size_t i = 0; i < at && i < s->len; i++)
+        line += s->text[i] == '\n';
+    return line;
+}
+
+enum llmq_status json_scan_fail(const struct json_scan *s, size_t at, const char *what,
+                                llmq_error *err) {
+    size_t column = 1;
+    for (size_t i = at < s->len ? at : s->len; i > 0 && s->text[i - 1] != '\n'; i--)
         column++;
-        if (s->text[i] == '\n') {
-            line++;
-            column = 1;
-        }
-    }
-    return error_set(err, LLMQ_E_INPUT, "JSON, line %zu column %zu: %s", line, column, what);
+    return error_set(err, LLMQ_E_INPUT, "JSON, line %zu column %zu: %s", json_scan_line(s, at),
+                     column, what);
 }
 
 /* --- UTF-8 ------------------------------------------------------------------------------------ */
@@ -129,7 +132,7 @@ static enum llmq_status scan_string(struct json_scan *s, struct json_token *toke
     size_t begin = s->pos + 1, at = begin;
     for (;;) {
         if (at >= s->len)
-            return fail(s, s->pos, "string without an end", err);
+            return json_scan_fail(s, s->pos, "string without an end", err);
         unsigned char c = (unsigned char)s->text[at];
         size_t n = 0;
         if (c == '"')
@@ -139,11 +142,11 @@ static enum llmq_status scan_string(struct json_scan *s, struct json_token *toke
         else if (c >= 0x20)
             n = utf8_sequence((const unsigned char *)s->text + at, s->len - at);
         if (n == 0)
-            return fail(s, at,
-                        c == '\\'  ? "invalid escape"
-                        : c < 0x20 ? "control character in a string"
-                                   : "invalid UTF-8",
-                        err);
+            return json_scan_fail(s, at,
+                                  c == '\\'  ? "invalid escape"
+                                  : c < 0x20 ? "control character in a string"
+                                             : "invalid UTF-8",
+                                  err);
         at += n;
     }
     token->begin = begin;
@@ -164,12 +167,12 @@ static enum llmq_status scan_number(struct json_scan *s, struct json_token *toke
     size_t digits = at;
     at = scan_digits(s, at);
     if (at == digits || (s->text[digits] == '0' && at > digits + 1))
-        return fail(s, s->pos, "malformed number", err);
+        return json_scan_fail(s, s->pos, "malformed number", err);
     if (at < s->len && s->text[at] == '.') {
         digits = ++at;
         at = scan_digits(s, at);
         if (at == digits)
-            return fail(s, s->pos, "malformed number", err);
+            return json_scan_fail(s, s->pos, "malformed number", err);
     }
     if (at < s->len && (s->text[at] == 'e' || s->text[at] == 'E')) {
         at++;
@@ -177,7 +180,7 @@ static enum llmq_status scan_number(struct json_scan *s, struct json_token *toke
         digits = at;
         at = scan_digits(s, at);
         if (at == digits)
-            return fail(s, s->pos, "malformed number", err);
+            return json_scan_fail(s, s->pos, "malformed number", err);
     }
     token->type = JSON_TOKEN_NUMBER;
     token->begin = s->pos;
@@ -190,16 +193,22 @@ static enum llmq_status scan_word(struct json_scan *s, struct json_token *token,
     static const struct {
         const char *text;
         enum json_token_type type;
-    } words[] = {{"true", JSON_TOKEN_TRUE}, {"false", JSON_TOKEN_FALSE}, {"null", JSON_TOKEN_NULL}};
+        bool nonfinite;
+    } words[] = {{"true", JSON_TOKEN_TRUE, false},      {"false", JSON_TOKEN_FALSE, false},
+                 {"null", JSON_TOKEN_NULL, false},      {"NaN", JSON_TOKEN_NUMBER, true},
+                 {"Infinity", JSON_TOKEN_NUMBER, true}, {"-Infinity", JSON_TOKEN_NUMBER, true}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         size_t n = strlen(words[i].text);
-        if (s->len - s->pos >= n && memcmp(s->text + s->pos, words[i].text, n) == 0) {
-            *token = (struct json_token){words[i].type, s->pos, n};
-            s->pos += n;
-            return LLMQ_OK;
-        }
+        if (s->len - s->pos < n || memcmp(s->text + s->pos, words[i].text, n) != 0)
+            continue;
+        if (words[i].nonfinite && !s->nonfinite)
+            return json_scan_fail(s, s->pos, "NaN and Infinity are not JSON", err);
+        s->nonfinite_count += words[i].nonfinite;
+        *token = (struct json_token){words[i].type, s->pos, n};
+        s->pos += n;
+        return LLMQ_OK;
     }
-    return fail(s, s->pos, "expected a value", err);
+    return json_scan_fail(s, s->pos, "expected a value", err);
 }
 
 /* --- grammar ---------------------------------------------------------------------------------- */
@@ -212,7 +221,7 @@ static enum llmq_status open_container(struct json_scan *s, struct json_token *t
                                        llmq_error *err) {
     bool object = s->text[s->pos] == '{';
     if (s->depth == s->max_depth)
-        return fail(s, s->pos, "nested too deeply", err);
+        return json_scan_fail(s, s->pos, "nested too deeply", err);
     s->in_object[s->depth++] = object;
     *token =
         (struct json_token){object ? JSON_TOKEN_OBJECT_BEGIN : JSON_TOKEN_ARRAY_BEGIN, s->pos, 1};
@@ -236,7 +245,8 @@ static enum llmq_status scan_value(struct json_scan *s, struct json_token *token
     if (c == '"') {
         token->type = JSON_TOKEN_STRING;
         status = scan_string(s, token, err);
-    } else if (c == '-' || (c >= '0' && c <= '9')) {
+    } else if ((c == '-' && !(s->pos + 1 < s->len && s->text[s->pos + 1] == 'I')) ||
+               (c >= '0' && c <= '9')) {
         status = scan_number(s, token, err);
     } else {
         status = scan_word(s, token, err);
@@ -247,14 +257,14 @@ static enum llmq_status scan_value(struct json_scan *s, struct json_token *token
 
 static enum llmq_status scan_key(struct json_scan *s, struct json_token *token, llmq_error *err) {
     if (s->text[s->pos] != '"')
-        return fail(s, s->pos, "expected a key in quotes", err);
+        return json_scan_fail(s, s->pos, "expected a key in quotes", err);
     enum llmq_status status = scan_string(s, token, err);
     if (status != LLMQ_OK)
         return status;
     token->type = JSON_TOKEN_KEY;
     skip_space(s);
     if (s->pos >= s->len || s->text[s->pos] != ':')
-        return fail(s, s->pos, "expected ':'", err);
+        return json_scan_fail(s, s->pos, "expected ':'", err);
     s->pos++;
     s->state = EXPECT_VALUE;
     return LLMQ_OK;
@@ -270,11 +280,12 @@ static enum llmq_status scan_after_value(struct json_scan *s, struct json_token 
         return LLMQ_OK;
     }
     if (c != ',')
-        return fail(s, s->pos, object ? "expected ',' or '}'" : "expected ',' or ']'", err);
+        return json_scan_fail(s, s->pos, object ? "expected ',' or '}'" : "expected ',' or ']'",
+                              err);
     s->pos++;
     skip_space(s);
     if (s->pos >= s->len)
-        return fail(s, s->pos, "unexpected end", err);
+        return json_scan_fail(s, s->pos, "unexpected end", err);
     return object ? scan_key(s, token, err) : scan_value(s, token, err);
 }
 
@@ -282,14 +293,14 @@ enum llmq_status json_scan_next(struct json_scan *s, struct json_token *token, l
     skip_space(s);
     if (s->pos >= s->len) {
         if (s->state != EXPECT_EOF)
-            return fail(s, s->pos, "unexpected end", err);
+            return json_scan_fail(s, s->pos, "unexpected end", err);
         *token = (struct json_token){JSON_TOKEN_END, s->pos, 0};
         return LLMQ_OK;
     }
     char c = s->text[s->pos];
     switch (s->state) {
     case EXPECT_EOF:
-        return fail(s, s->pos, "unexpected text after the document", err);
+        return json_scan_fail(s, s->pos, "unexpected text after the document", err);
     case EXPECT_COMMA_OR_END:
         return scan_after_value(s, token, err);
     case EXPECT_KEY_OR_END:
@@ -340,16 +351,23 @@ static size_t put_utf8(uint32_t c, char *out) {
     return n;
 }
 
-/* Decode the escape at `at` (already validated); returns bytes written. */
-static size_t decode_escape(const struct json_scan *s, size_t at, size_t escape_len, char *out) {
+size_t json_scan_decode(const struct json_scan *s, size_t *at, char out[4]) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const size_t begin = *at;
+    if (s->text[begin] != '\\') {
+        *at += utf8_sequence((const unsigned char *)s->text + begin, s->len - begin);
+        memcpy(out, s->text + begin, *at - begin);
+        return *at - begin;
+    }
+    const size_t escape_len = escape_length(s, begin); /* validated: never 0 */
+    *at += escape_len;
     if (escape_len == 2) {
-        out[0] = to[strchr(from, s->text[at + 1]) - from];
+        out[0] = to[strchr(from, s->text[begin + 1]) - from];
         return 1;
     }
-    uint32_t unit = (uint32_t)hex4(s, at + 2);
+    uint32_t unit = (uint32_t)hex4(s, begin + 2);
     if (escape_len == 12)
-        unit = 0x10000 + ((unit - 0xd800) << 10) + ((uint32_t)hex4(s, at + 8) - 0xdc00);
+        unit = 0x10000 + ((unit - 0xd800) << 10) + ((uint32_t)hex4(s, begin + 8) - 0xdc00);
     return put_utf8(unit, out);
 }
 
@@ -360,13 +378,17 @@ enum llmq_status json_scan_unescape(const struct json_scan *s, const struct json
         return error_memory(err, "a JSON string");
     size_t n = 0, end = token->begin + token->len;
     for (size_t at = token->begin; at < end;) {
-        if (s->text[at] != '\\') {
-            text[n++] = s->text[at++];
-            continue;
+        const char *escape = memchr(s->text + at, '\\', end - at);
+        const size_t plain = escape ? (size_t)(escape - s->text) - at : end - at;
+        memcpy(text + n, s->text + at, plain);
+        n += plain;
+        at += plain;
+        if (escape) {
+            char c[4];
+            const size_t len = json_scan_decode(s, &at, c);
+            memcpy(text + n, c, len);
+            n += len;
         }
-        size_t escape_len = escape_length(s, at);
-        n += decode_escape(s, at, escape_len, text + n);
-        at += escape_len;
     }
     text[n] = '\0';
     *out = text;
@@ -392,5 +414,14 @@ bool json_token_u64(const struct json_scan *s, const struct json_token *token, u
 }
 
 bool json_token_is(const struct json_scan *s, const struct json_token *token, const char *text) {
-    return strlen(text) == token->len && memcmp(s->text + token->begin, text, token->len) == 0;
+    size_t len = strlen(text), end = token->begin + token->len;
+    for (size_t at = token->begin; at < end;) {
+        char c[4];
+        const size_t n = json_scan_decode(s, &at, c);
+        if (n > len || memcmp(c, text, n) != 0)
+            return false;
+        text += n;
+        len -= n;
+    }
+    return len == 0;
 }

@@ -43,10 +43,13 @@ struct json_scan {
     int max_depth;
     int depth;
     unsigned state;
+    bool nonfinite;         /* accept NaN, Infinity and -Infinity, as Python's json module does */
+    size_t nonfinite_count; /* number tokens of that kind so far */
     bool in_object[JSON_MAX_DEPTH];
 };
 
-/* Scan `len` bytes at `text`, which must outlive the scanner. max_depth <= JSON_MAX_DEPTH. */
+/* Scan `len` bytes at `text`, which must outlive the scanner. max_depth <= JSON_MAX_DEPTH. What is
+ * accepted is RFC 8259 unless `nonfinite` is set afterwards. */
 void json_scan_init(struct json_scan *s, const char *text, size_t len, int max_depth);
 
 /* Next token. LLMQ_E_INPUT with line and column for anything the grammar forbids. */
@@ -63,11 +66,22 @@ LLMQ_NODISCARD enum llmq_status json_scan_unescape(const struct json_scan *s,
                                                    const struct json_token *token, char **out,
                                                    size_t *out_len, llmq_error *err);
 
+/* Decode the character at *at of a key or string token (between its quotes) to UTF-8 and move *at
+ * behind it; returns the bytes written. */
+size_t json_scan_decode(const struct json_scan *s, size_t *at, char out[4]);
+
+/* LLMQ_E_INPUT: `what`, with line and column of the byte at `at`. */
+enum llmq_status json_scan_fail(const struct json_scan *s, size_t at, const char *what,
+                                llmq_error *err);
+
+/* Line of the byte at `at`, counted from 1. */
+size_t json_scan_line(const struct json_scan *s, size_t at);
+
 /* Exact value of a number token; false when it is negative, has a fraction or exponent, or does
  * not fit 64 bits. */
 bool json_token_u64(const struct json_scan *s, const struct json_token *token, uint64_t *out);
 
-/* Does the string token equal `text`? Escapes in the token never match. */
+/* Does the key or string token stand for `text`? Escapes are decoded. */
 bool json_token_is(const struct json_scan *s, const struct json_token *token, const char *text);
 
 /* True when the bytes are well-formed UTF-8 (no overlong forms, no surrogates). */

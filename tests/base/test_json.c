@@ -1,5 +1,6 @@
 /* JSON: what the scanner accepts and refuses, exact integers, trees, edits of text. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,6 +160,96 @@ START_TEST(trees_read_by_type) {
 }
 END_TEST
 
+/* --- a key twice ------------------------------------------------------------------------------ */
+
+static enum llmq_status parse_and_drop(const char *text, size_t len, llmq_error *err) {
+    struct json *doc = NULL;
+    enum llmq_status status = json_parse(text, len, "file.json", &doc, err);
+    json_free(&doc);
+    return status;
+}
+
+START_TEST(a_key_twice_is_refused_by_path_and_lines) {
+    static const struct {
+        const char *text, *part;
+    } rows[] = {
+        {"{\"a\":1,\"a\":1}", "line 1 column 8: the key 'a' is given twice, first on line 1"},
+        {"{\"a\":1,\n\"b\":{\"c\":[0,{\"d\":1,\n \"d\":2}]}}",
+         "file.json: JSON, line 3 column 2: the key 'b.c[1].d' is given twice, first on line 2"},
+        {"[[],[{},{\"x\":1,\"x\":2}]]", "'[1][1].x'"},
+        {"{\"a\":1,\"\\u0061\":2}", "'\\u0061'"},
+        {"{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":2}", "twice"},
+        {"{\"\\/\":1,\"/\":2}", "twice"},
+        {"{\"\":1,\"\":2}", "''"},
+        {"{\"a\":1,\"b\":{\"a\":2},\"a\":3}", "'a'"},
+        {"{\"k\":{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0,\"10\":0,"
+         "\"11\":0,\"12\":0,\"13\":0,\"14\":0,\"15\":0,\"16\":0,\"17\":0,\"\\u0034\":0}}",
+         "'k.\\u0034'"},
+    };
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_fails(parse_and_drop(rows[i].text, strlen(rows[i].text), &err), LLMQ_E_INPUT,
+                        rows[i].part, &err);
+}
+END_TEST
+
+START_TEST(a_key_in_different_objects_is_not_twice) {
+    static const char *const texts[] = {
+        "{\"a\":{\"a\":{\"a\":1}}}",         "[{\"a\":1},{\"a\":1}]",
+        "{\"a\":{\"b\":1},\"b\":{\"b\":1}}", "{\"a\":1,\"A\":1,\"a \":1}",
+        "{\"a\":1,\"a\\u0000\":1}",          "{\"\\\\u0061\":1,\"a\":1}"};
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        ck_assert_ok(parse_and_drop(texts[i], strlen(texts[i]), &err), &err);
+}
+END_TEST
+
+/* Two keys that one of many is equal to: a vocabulary has hundreds of thousands. */
+START_TEST(a_key_twice_among_many_is_found) {
+    enum { KEYS = 300000, ENTRY = 24 };
+    llmq_error err = {0};
+    char *text = malloc((size_t)KEYS * ENTRY + ENTRY);
+    ck_assert_ptr_nonnull(text);
+    for (int repeat = -1; repeat < KEYS; repeat += KEYS / 2) {
+        size_t len = 1;
+        text[0] = '{';
+        for (int i = 0; i < KEYS; i++)
+            len += (size_t)snprintf(text + len, ENTRY, "%s\"t%d\":%d", i ? "," : "", i, i);
+        if (repeat >= 0)
+            len += (size_t)snprintf(text + len, ENTRY, ",\"\\u0074%d\":0", repeat);
+        text[len++] = '}';
+        enum llmq_status status = parse_and_drop(text, len, &err);
+        ck_assert_int_eq(status, repeat < 0 ? LLMQ_OK : LLMQ_E_INPUT);
+    }
+    free(text);
+}
+END_TEST
+
+/* --- what Python's json module writes --------------------------------------------------------- */
+
+START_TEST(numbers_that_are_not_finite_are_no_doubles) {
+    const char *text = "\xef\xbb\xbf[Infinity, -Infinity,NaN ,1e999,{\"a\":-Infinity},7]";
+    llmq_error err = {0};
+    struct json *doc = NULL;
+    double d = 0;
+    int64_t i = 0;
+    ck_assert_ok(json_parse(text, strlen(text), "file.json", &doc, &err), &err);
+    ck_assert_uint_eq(json_count(doc), 6);
+    const struct json *v = json_first(doc);
+    for (int n = 0; n < 4; n++, v = json_next(v)) {
+        ck_assert_int_eq(json_type(v), n == 2 ? JSON_NULL : JSON_NUMBER);
+        ck_assert(!json_as_double(v, &d) && !json_as_int64(v, &i));
+    }
+    ck_assert_int_eq(json_type(json_get(v, "a")), JSON_NUMBER);
+    ck_assert(json_as_int64(json_next(v), &i) && i == 7);
+    json_free(&doc);
+    ck_assert_fails(parse_and_drop("[Inf]", 5, &err), LLMQ_E_INPUT, "expected a value", &err);
+    ck_assert_fails(parse_and_drop("{} {}", 5, &err), LLMQ_E_INPUT, "after the document", &err);
+    ck_assert_fails(parse_and_drop("\xef\xbb\xbf\xef\xbb\xbf{}", 8, &err), LLMQ_E_INPUT,
+                    "expected a value", &err);
+}
+END_TEST
+
 START_TEST(trees_print) {
     struct json *o = json_new_object(), *a = json_new_array();
     json_add_int64(a, NULL, 1);
@@ -187,6 +278,7 @@ START_TEST(edits_keep_every_other_byte) {
         {"{\"q\": {\"old\": [1, {}]}, \"z\": 2}", "{\"q\": [1], \"z\": 2}"},
         {"{\"q\":\"text\"}\n", "{\"q\":[1]}\n"},
         {"{\"a\":{\"q\":5}}", "{\"a\":{\"q\":5},\n  \"q\": [1]}"},
+        {"\xef\xbb\xbf{\"a\":Infinity,\"\\u0071\":5}", "{\"a\":Infinity,\"\\u0071\":[1]}"},
     };
     llmq_error err = {0};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -236,6 +328,10 @@ int main(void) {
     tcase_add_test(t, integers_are_exact_to_64_bits);
     tcase_add_test(t, escapes_decode);
     tcase_add_test(t, trees_read_by_type);
+    tcase_add_test(t, a_key_twice_is_refused_by_path_and_lines);
+    tcase_add_test(t, a_key_in_different_objects_is_not_twice);
+    tcase_add_test(t, a_key_twice_among_many_is_found);
+    tcase_add_test(t, numbers_that_are_not_finite_are_no_doubles);
     tcase_add_test(t, trees_print);
     tcase_add_test(t, edits_keep_every_other_byte);
     tcase_add_test(t, removals_keep_every_other_byte);

@@ -107,6 +107,10 @@ END_TEST
 START_TEST(row_7_metadata_of_the_wrong_form) {
     refuse("{\"__metadata__\":{},\"__metadata__\":{}}", 0, LLMQ_E_ST_HEADER_JSON, "__metadata__");
     refuse("{\"__metadata__\":{},\"__\\u006detadata__\":{}}", 0, LLMQ_E_ST_HEADER_JSON, "twice");
+    refuse("{\"__metadata__\":{\"a\":\"1\",\"\\u0061\":\"2\"}}", 0, LLMQ_E_ST_HEADER_JSON,
+           "the key '__metadata__.\\u0061' is given twice");
+    refuse("{" ENTRY("a", "U8", "[0],\"x\":{\"y\":1,\"y\":2}", 0, 0) "}", 0, LLMQ_E_ST_HEADER_JSON,
+           "'a.x.y' is given twice");
     refuse("{\"__metadata__\":{\"format\":1}}", 0, LLMQ_E_ST_HEADER_JSON, "string values");
     refuse("{\"__metadata__\":{\"format\":null}}", 0, LLMQ_E_ST_HEADER_JSON, "string values");
     refuse("{\"__metadata__\":[]}", 0, LLMQ_E_ST_HEADER_JSON, "found an array");
@@ -250,7 +254,7 @@ END_TEST
 
 START_TEST(unknown_members_are_skipped_and_names_unescaped) {
     struct st_set *set =
-        accept("{\"__metadata__\":{\"format\":\"p\\u0074\",\"a\":\"1\",\"a\":\"2\"},"
+        accept("{\"__metadata__\":{\"format\":\"p\\u0074\",\"a\":\"2\"},"
                "\"\\ud83d\\ude00\":{\"x\":{\"shape\":[[1,{}]]},\"dtype\":\"U8\",\"y\":null,"
                "\"shape\":[1],\"data_offsets\":[0,1],\"z\":-1.5e3}}",
                NULL, 1);
@@ -389,8 +393,8 @@ START_TEST(an_index_that_lies_is_refused) {
     refuse_index("{\"weight_map\":{\"a\":\"" SHARD_1 "\",\"b\":\"" SHARD_1 "\",\"c\":\"" SHARD_2
                  "\"}}",
                  LLMQ_E_INPUT, "'a': expected it in " SHARD_1);
-    refuse_index("{\"weight_map\":{" GOOD_MAP ",\"a\":\"" SHARD_1 "\"}}",
-                 LLMQ_E_ST_DUPLICATE_TENSOR, "'a'");
+    refuse_index("{\"weight_map\":{" GOOD_MAP ",\"a\":\"" SHARD_1 "\"}}", LLMQ_E_INPUT,
+                 "'weight_map.a'");
     refuse_index("{\"weight_map\":{\"a\":1}}", LLMQ_E_INPUT, "'a': expected a file name");
     refuse_index("{\"weight_map\":{}}", LLMQ_E_INPUT, "weight_map");
     refuse_index("{\"weight_map\":[\"a\"]}", LLMQ_E_INPUT, "weight_map");

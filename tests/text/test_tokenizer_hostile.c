@@ -35,7 +35,7 @@ static const struct {
     {MODEL("", "\"a\":0.5", ""), LLMQ_E_INPUT, "'a' is not an integer"},
     {MODEL("", "\"a\":\"0\"", ""), LLMQ_E_INPUT, "'a' is not an integer"},
     {MODEL("", "\"a\":0,\"b\":0", ""), LLMQ_E_INPUT, "'a' and 'b' have the same id 0"},
-    {MODEL("", "\"a\":0,\"a\":1", ""), LLMQ_E_INPUT, "'a' twice"},
+    {MODEL("", "\"a\":0,\"a\":1", ""), LLMQ_E_INPUT, "'model.vocab.a' is given twice"},
     {MODEL("", "\"a\":0", "\"a b\""), LLMQ_E_INPUT, "merge 1: token 'b' is not in the vocabulary"},
     {MODEL("", "\"a\":0,\"b\":1", "\"a b\""), LLMQ_E_INPUT, "merge 1: token 'ab' is not in"},
     {MODEL("", "\"a\":0,\"aa\":1", "\"a a\",\"aa\""), LLMQ_E_INPUT, "merge 2 is neither"},
