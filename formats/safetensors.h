@@ -63,6 +63,11 @@ const struct st_tensor *st_find(const struct st_set *set, const char *name);
 const char *st_shard_path(const struct st_set *set, int shard);
 int st_shard_count(const struct st_set *set);
 
+/* State of a shard's file at this moment (base/filestate.h). */
+struct file_stamp;
+LLMQ_NODISCARD enum llmq_status st_shard_stamp(const struct st_set *set, int shard,
+                                               struct file_stamp *out, llmq_error *err);
+
 /* A value of the __metadata__ of shard 0, or NULL. */
 const char *st_metadata(const struct st_set *set, const char *key);
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/filestate.h"
 #include "base/lfs.h"
 
 /* Bytes converted at a time: the raw half stays in the second-level cache. */
@@ -166,6 +167,12 @@ const struct st_tensor *st_find(const struct st_set *set, const char *name) {
 const char *st_shard_path(const struct st_set *set, int shard) {
     assert(shard >= 0 && shard < set->file_count);
     return set->files[shard].path;
+}
+
+enum llmq_status st_shard_stamp(const struct st_set *set, int shard, struct file_stamp *out,
+                                llmq_error *err) {
+    assert(shard >= 0 && shard < set->file_count);
+    return file_stamp_open(&set->files[shard], out, err);
 }
 
 int st_shard_count(const struct st_set *set) {

@@ -27,6 +27,7 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     LLMQ_TRY(llmq_model_resolve(c->options->model, &r->model, err));
     LLMQ_TRY(output_choose_at(c->options->out, c->options->force, &c->output, err));
     LLMQ_TRY(model_open(r->model, &c->model, err));
+    LLMQ_TRY(source_find(&c->model, c->ctx, &c->source, err));
     if (!c->model.layout) {
         error_set(err, LLMQ_E_UNSUPPORTED, "%s is not quantized: there is nothing to convert",
                   r->model);
@@ -102,7 +103,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
         return error_memory(err, "the conversion");
     LLMQ_TRY(output_prepare(&c->output, false, err));
     LLMQ_TRY(output_open_writer(&c->output, p, c->options->shard_limit, false, &c->writer, err));
-    LLMQ_TRY(output_write_config(&c->output, c->model.dir, p, err));
+    LLMQ_TRY(output_write_config(&c->output, c->model.dir, &c->source.companions, p, err));
     LLMQ_TRY(store_kept(p, c->model.tensors, c->writer, c->ctx, err));
     LLMQ_TRY(write_modules(c, err));
     LLMQ_TRY(st_writer_finish(&c->writer, err));
@@ -114,6 +115,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
         LLMQ_TRY(dequantize_verify(c, err));
     }
     log_progress(c->ctx, 3 * p->module_count, 3 * p->module_count, "verifying");
+    LLMQ_TRY(source_check(&c->source, &c->model, err));
     LLMQ_TRY(output_commit(&c->output, err));
 cleanup:
     if (status == LLMQ_OK)
@@ -132,6 +134,7 @@ static void convert_free(struct convert *c) {
     free(c->hashes);
     plan_free(&c->plan);
     output_free(&c->output);
+    source_free(&c->source);
     model_close(&c->model);
 }
 

@@ -6,6 +6,7 @@
 #include "llmq/convert.h"
 #include "pipeline/output.h"
 #include "pipeline/plan.h"
+#include "pipeline/source.h"
 
 /* What --format asks for. */
 struct convert_target {
@@ -20,6 +21,7 @@ struct convert {
     llmq_convert_report *report;
     struct convert_target target;
     struct model model;
+    struct source source;
     struct plan plan;
     struct output output;
     struct st_writer *writer;

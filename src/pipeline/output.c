@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "pipeline/block_fold.h"
-#include "pipeline/companions.h"
 #include "pipeline/report.h"
 #include "pipeline/verify.h"
 
@@ -204,7 +203,8 @@ cleanup:
 }
 
 enum llmq_status output_write_config(const struct output *out, const char *model_dir,
-                                     const struct plan *plan, llmq_error *err) {
+                                     const struct companions *companions, const struct plan *plan,
+                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char *path = path_join(model_dir, "config.json", err);
     char *text = NULL, *quant = plan->layout ? quantization_config(plan) : NULL;
@@ -218,7 +218,7 @@ enum llmq_status output_write_config(const struct output *out, const char *model
         LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, quant, err));
     LLMQ_TRY(edit_config(plan, quant, &text, err));
     LLMQ_TRY(write_in(out->partial_dir, "config.json", text, err));
-    LLMQ_TRY(companions_copy(model_dir, out->partial_dir, err));
+    LLMQ_TRY(companions_copy(companions, model_dir, out->partial_dir, err));
 cleanup:
     free(path);
     free(text);

@@ -8,6 +8,7 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "pipeline/companions.h"
 #include "pipeline/journal.h"
 #include "pipeline/plan.h"
 
@@ -42,9 +43,9 @@ LLMQ_NODISCARD enum llmq_status output_open_writer(const struct output *out,
 
 /* Write config.json (the source's text with quantization_config set, or removed where the plan has
  * no layout, and the dtype if the result wants one), the layout's own config file, and copy what
- * belongs to the model beside its weights: tokenizer, templates, generation settings, code,
- * licence. */
+ * travels with the model. A resumed run writes them again. */
 LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,
+                                                    const struct companions *companions,
                                                     const struct plan *plan, llmq_error *err);
 
 /* Write what the layout wants beside the tensors, if anything; all of them are in place. */

@@ -269,6 +269,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
     LLMQ_TRY(output_choose(run->options, dir, &run->output, err));
     LLMQ_TRY(model_open(dir, &run->model, err));
+    LLMQ_TRY(source_find(&run->model, run->ctx, &run->source, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
     LLMQ_TRY(plan_create(&run->model, run->options, NULL, &run->plan, err));
     if (run->options->calib || run->options->method != LLMQ_METHOD_RTN) {
@@ -306,7 +307,8 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     } else {
         LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, false, &run->writer,
                                     err));
-        LLMQ_TRY(output_write_config(&run->output, run->model.dir, p, err));
+        LLMQ_TRY(
+            output_write_config(&run->output, run->model.dir, &run->source.companions, p, err));
         LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
     }
     run->report->blocks_resumed = run->blocks.done;
@@ -319,6 +321,7 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
+    LLMQ_TRY(source_check(&run->source, &run->model, err));
     LLMQ_TRY(output_commit(&run->output, err));
     LLMQ_TRY(journal_remove(run->output.final_dir, err));
 cleanup:
@@ -362,6 +365,7 @@ static void run_free(struct run *run) {
     plan_free(&run->plan);
     output_free(&run->output);
     corpus_free(&run->corpus);
+    source_free(&run->source);
     model_close(&run->model);
 }
 

@@ -13,6 +13,7 @@
 #include "pipeline/journal.h"
 #include "pipeline/output.h"
 #include "pipeline/plan.h"
+#include "pipeline/source.h"
 #include "text/corpus.h"
 
 struct run {
@@ -20,6 +21,7 @@ struct run {
     const llmq_context *ctx;
     llmq_quantize_report *report;
     struct model model;
+    struct source source;
     struct corpus corpus;       /* empty without calibration */
     struct calib_tokens tokens; /* view of the corpus */
     bool calibrated;
