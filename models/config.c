@@ -3,154 +3,98 @@
 #include "models/config.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "models/config_parts.h"
 
-/* --- typed access ----------------------------------------------------------------------------- */
+/* --- sliding window --------------------------------------------------------------------------- */
 
-static const struct json *value_of(const struct json *object, const char *key) {
-    const struct json *v = json_get(object, key);
-    return json_type(v) == JSON_NULL ? NULL : v;
+/* How far the window reaches, 0: there is none, and from which layer on. */
+static enum llmq_status read_window(const struct json *json, struct model_config *c,
+                                    int64_t *first_sliding, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    const struct family *f = c->family;
+    bool use = f->window != WINDOW_SWITCHED;
+    *first_sliding = 0;
+    /* Here null means "no window", while an absent key means the family's default. */
+    int64_t fallback = json_get(json, "sliding_window") ? 0 : f->defaults.sliding_window;
+    LLMQ_TRY(
+        config_int(json, "sliding_window", fallback, f->window == WINDOW_VALUE, &c->window, err));
+    LLMQ_TRY(config_bool(json, "use_sliding_window", use, &use, err));
+    if (f->window == WINDOW_SWITCHED)
+        LLMQ_TRY(config_int(json, "max_window_layers", f->defaults.max_window_layers, 0,
+                            first_sliding, err));
+    if (!use && f->window == WINDOW_VALUE && c->window > 0 && c->window < c->max_positions)
+        status = error_set(err, LLMQ_E_INPUT,
+                           "config.json: use_sliding_window is false beside a sliding_window of "
+                           "%" PRId64 ": %s has its window by the second, and loaders differ",
+                           c->window, f->name);
+    if (!use)
+        c->window = 0;
+cleanup:
+    return status;
 }
 
-static enum llmq_status get_int(const struct json *json, const char *key, int64_t fallback,
-                                int64_t min, int64_t *out, llmq_error *err) {
-    const struct json *v = value_of(json, key);
-    *out = fallback;
-    if (v && (!json_as_int64(v, out) || *out < min || *out > INT32_MAX))
-        return error_set(err, LLMQ_E_INPUT,
-                         "config.json: '%s' is not an integer in [%" PRId64 ", 2^31)", key, min);
-    return LLMQ_OK;
-}
-
-static enum llmq_status get_double(const struct json *json, const char *key, double fallback,
-                                   double *out, llmq_error *err) {
-    const struct json *v = value_of(json, key);
-    *out = fallback;
-    if (v && (!json_as_double(v, out) || !isfinite(*out) || *out < 0))
-        return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is not a non-negative number", key);
-    return LLMQ_OK;
-}
-
-static enum llmq_status get_bool(const struct json *json, const char *key, bool fallback, bool *out,
-                                 llmq_error *err) {
-    const struct json *v = value_of(json, key);
-    *out = fallback;
-    if (v && !json_as_bool(v, out))
-        return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is not true or false", key);
-    return LLMQ_OK;
-}
-
-/* --- rope
- * ---------------------------------------------------------------------------------------------------
- */
-
-static const char *const rope_names[] = {
-    [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_DYNAMIC] = "dynamic",
-    [ROPE_LLAMA3] = "llama3",   [ROPE_YARN] = "yarn",
-};
-
-static enum llmq_status rope_type_find(const char *name, enum rope_type *out, llmq_error *err) {
-    for (int t = 0; t < (int)(sizeof rope_names / sizeof rope_names[0]); t++) {
-        if (strcmp(rope_names[t], name) == 0) {
-            *out = (enum rope_type)t;
-            return LLMQ_OK;
-        }
-    }
-    error_set(err, LLMQ_E_UNSUPPORTED, "config.json: rope type '%s' is not supported", name);
-    error_hint(err, "llmq knows default, linear, dynamic, llama3 and yarn");
+/* Llama has no window: transformers does not read the key, other loaders do. */
+static enum llmq_status refuse_window(const struct model_config *c, llmq_error *err) {
+    if (c->family->window != WINDOW_NEVER || c->window == 0 || c->window >= c->max_positions)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "config.json: 'sliding_window' is %" PRId64 ", which %s models do not have: loaders "
+              "differ in whether they honour it",
+              c->window, c->family->name);
+    error_hint(err, "set it to null, or model_type to one that has it (mistral)");
     return LLMQ_E_UNSUPPORTED;
 }
 
-/* YaRN's magnitude correction (Peng et al., arXiv:2309.00071, eq. 22): 0.1 m ln(s) + 1. */
-static double yarn_mscale(double scale, double mscale) {
-    return scale <= 1.0 ? 1.0 : 0.1 * mscale * log(scale) + 1.0;
+/* The types of the layers, where the file lists them. Mistral's are read by vLLM and not by
+ * transformers, so that they have to say what the window says. */
+static enum llmq_status read_layer_type(const struct json *type, struct model_config *c,
+                                        int64_t layer, llmq_error *err) {
+    char text[CONFIG_TEXT_MAX];
+    const char *name = json_string(type);
+    const bool slides = name && strcmp(name, "sliding_attention") == 0;
+    if (!slides && (!name || strcmp(name, "full_attention") != 0))
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "config.json: layer_types[%" PRId64 "] is %s: expected full_attention or "
+                         "sliding_attention",
+                         layer, config_text(type, text));
+    const bool limits = c->window > 0 && c->window < c->max_positions;
+    if (slides && c->window == 0)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: layer_types[%" PRId64
+                         "] is sliding_attention: expected a sliding_window that is in use, found "
+                         "none",
+                         layer);
+    if (!slides && limits && c->family->window == WINDOW_VALUE)
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "config.json: layer_types[%" PRId64
+                         "] is full_attention beside a sliding_window of %" PRId64
+                         ": loaders differ in what %s does there",
+                         layer, c->window, c->family->name);
+    c->slides[layer] = slides;
+    return LLMQ_OK;
 }
-
-static enum llmq_status parse_yarn(const struct json *scaling, struct rope_config *rope,
-                                   llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    double mscale = 0, mscale_all = 0;
-    LLMQ_TRY(get_double(scaling, "beta_fast", 32.0, &rope->beta_fast, err));
-    LLMQ_TRY(get_double(scaling, "beta_slow", 1.0, &rope->beta_slow, err));
-    LLMQ_TRY(get_bool(scaling, "truncate", true, &rope->truncate, err));
-    LLMQ_TRY(get_double(scaling, "mscale", 0.0, &mscale, err));
-    LLMQ_TRY(get_double(scaling, "mscale_all_dim", 0.0, &mscale_all, err));
-    double natural = mscale > 0 && mscale_all > 0
-                         ? yarn_mscale(rope->factor, mscale) / yarn_mscale(rope->factor, mscale_all)
-                         : yarn_mscale(rope->factor, 1.0);
-    LLMQ_TRY(get_double(scaling, "attention_factor", natural, &rope->attention_factor, err));
-cleanup:
-    return status;
-}
-
-/* transformers 4: rope_theta at top level, rope_scaling {type | rope_type, ...}; transformers 5:
- * rope_parameters {rope_theta, rope_type, ...}. */
-static enum llmq_status parse_rope(const struct json *json, const struct family *family,
-                                   int64_t max_positions, struct rope_config *rope,
-                                   llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    const struct json *scaling = value_of(json, "rope_parameters");
-    if (!scaling)
-        scaling = value_of(json, "rope_scaling");
-    *rope = (struct rope_config){.attention_factor = 1.0};
-    LLMQ_TRY(get_double(json, "rope_theta", family->defaults.rope_theta, &rope->theta, err));
-    LLMQ_TRY(get_double(scaling, "rope_theta", rope->theta, &rope->theta, err));
-    const char *type = json_string(value_of(scaling, "rope_type"));
-    if (!type)
-        type = json_string(value_of(scaling, "type"));
-    LLMQ_TRY(rope_type_find(type ? type : "default", &rope->type, err));
-    LLMQ_TRY(get_double(scaling, "factor", 1.0, &rope->factor, err));
-    LLMQ_TRY(get_double(scaling, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
-    LLMQ_TRY(get_double(scaling, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
-    LLMQ_TRY(get_int(scaling, "original_max_position_embeddings", max_positions, 1,
-                     &rope->original_max_positions, err));
-    if (rope->type != ROPE_DEFAULT && rope->factor < 1.0) {
-        status =
-            error_set(err, LLMQ_E_INPUT, "config.json: rope factor %g is below 1", rope->factor);
-        goto cleanup;
-    }
-    if (rope->type == ROPE_YARN)
-        LLMQ_TRY(parse_yarn(scaling, rope, err));
-cleanup:
-    return status;
-}
-
-/* --- sliding window --------------------------------------------------------------------------- */
 
 static enum llmq_status parse_window(const struct json *json, struct model_config *c,
                                      llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const struct family *f = c->family;
-    int64_t first_sliding = 0;
-    bool use = f->window == WINDOW_VALUE;
-    /* Here null means "no window", while an absent key means the family's default. */
-    int64_t fallback = json_get(json, "sliding_window") ? 0 : f->defaults.sliding_window;
-    LLMQ_TRY(get_int(json, "sliding_window", fallback, 1, &c->window, err));
-    if (f->window == WINDOW_SWITCHED) {
-        LLMQ_TRY(get_bool(json, "use_sliding_window", false, &use, err));
-        LLMQ_TRY(get_int(json, "max_window_layers", f->defaults.max_window_layers, 0,
-                         &first_sliding, err));
-    }
-    if (!use)
+    int64_t first_sliding = 0, layer = 0;
+    const struct json *types = config_value(json, "layer_types");
+    LLMQ_TRY(read_window(json, c, &first_sliding, err));
+    LLMQ_TRY(refuse_window(c, err));
+    if (c->family->window == WINDOW_NEVER)
         c->window = 0;
-    const struct json *types = value_of(json, "layer_types");
-    const struct json *type = json_first(types);
-    if (types && json_count(types) != (size_t)c->blocks) {
-        status = error_set(err, LLMQ_E_INPUT,
+    if (types && (json_type(types) != JSON_ARRAY || json_count(types) != (size_t)c->blocks))
+        LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "config.json: 'layer_types' has %zu entries for %" PRId64 " layers",
-                           json_count(types), c->blocks);
-        goto cleanup;
-    }
-    for (int64_t i = 0; i < c->blocks; i++) {
-        const char *name = json_string(type);
-        c->slides[i] =
-            c->window > 0 && (name ? strcmp(name, "sliding_attention") == 0 : i >= first_sliding);
-        type = type ? json_next(type) : NULL;
-    }
+                           json_count(types), c->blocks));
+    for (int64_t i = 0; i < c->blocks; i++)
+        c->slides[i] = c->window > 0 && i >= first_sliding;
+    for (const struct json *type = json_first(types); type; type = json_next(type))
+        LLMQ_TRY(read_layer_type(type, c, layer++, err));
 cleanup:
     return status;
 }
@@ -159,7 +103,7 @@ cleanup:
 
 static enum llmq_status find_family(const struct json *json, const struct family **out,
                                     llmq_error *err) {
-    const char *model_type = json_string(value_of(json, "model_type"));
+    const char *model_type = json_string(config_value(json, "model_type"));
     if (!model_type)
         return error_set(err, LLMQ_E_INPUT, "config.json: 'model_type' is missing");
     *out = family_find(model_type);
@@ -179,18 +123,18 @@ static enum llmq_status parse_sizes(const struct json *json, struct model_config
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const struct family_defaults *d = &c->family->defaults;
-    LLMQ_TRY(get_int(json, "vocab_size", d->vocab_size, 1, &c->vocab, err));
-    LLMQ_TRY(get_int(json, "hidden_size", d->hidden_size, 1, &c->hidden, err));
-    LLMQ_TRY(get_int(json, "intermediate_size", d->intermediate_size, 1, &c->intermediate, err));
-    LLMQ_TRY(get_int(json, "num_hidden_layers", d->num_hidden_layers, 1, &c->blocks, err));
-    LLMQ_TRY(get_int(json, "num_attention_heads", d->num_attention_heads, 1, &c->heads, err));
-    LLMQ_TRY(get_int(json, "num_key_value_heads",
-                     d->num_key_value_heads ? d->num_key_value_heads : c->heads, 1, &c->kv_heads,
-                     err));
-    LLMQ_TRY(get_int(json, "head_dim", d->head_dim ? d->head_dim : c->hidden / c->heads, 1,
-                     &c->head_dim, err));
-    LLMQ_TRY(get_int(json, "max_position_embeddings", d->max_position_embeddings, 1,
-                     &c->max_positions, err));
+    LLMQ_TRY(config_int(json, "vocab_size", d->vocab_size, 1, &c->vocab, err));
+    LLMQ_TRY(config_int(json, "hidden_size", d->hidden_size, 1, &c->hidden, err));
+    LLMQ_TRY(config_int(json, "intermediate_size", d->intermediate_size, 1, &c->intermediate, err));
+    LLMQ_TRY(config_int(json, "num_hidden_layers", d->num_hidden_layers, 1, &c->blocks, err));
+    LLMQ_TRY(config_int(json, "num_attention_heads", d->num_attention_heads, 1, &c->heads, err));
+    LLMQ_TRY(config_int(json, "num_key_value_heads",
+                        d->num_key_value_heads ? d->num_key_value_heads : c->heads, 1, &c->kv_heads,
+                        err));
+    LLMQ_TRY(config_int(json, "head_dim", d->head_dim ? d->head_dim : c->hidden / c->heads, 1,
+                        &c->head_dim, err));
+    LLMQ_TRY(config_int(json, "max_position_embeddings", d->max_position_embeddings, 1,
+                        &c->max_positions, err));
     if (c->blocks > CONFIG_MAX_BLOCKS)
         status = error_set(err, LLMQ_E_UNSUPPORTED, "config.json: %" PRId64 " layers, at most %d",
                            c->blocks, CONFIG_MAX_BLOCKS);
@@ -202,29 +146,41 @@ static enum llmq_status parse_sizes(const struct json *json, struct model_config
     else if (c->head_dim < 2 || c->head_dim % 2 != 0)
         status = error_set(err, LLMQ_E_INPUT, "config.json: head_dim %" PRId64 " is not even",
                            c->head_dim);
+    else if (!config_value(json, "head_dim") && d->head_dim == 0 && c->hidden % c->heads != 0)
+        status = error_set(err, LLMQ_E_INPUT,
+                           "config.json: hidden_size %" PRId64 " is not a multiple of %" PRId64
+                           " attention heads, and head_dim is absent",
+                           c->hidden, c->heads);
 cleanup:
     return status;
 }
 
 enum llmq_status config_parse(const struct json *json, struct model_config *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    char text[CONFIG_TEXT_MAX];
     *out = (struct model_config){0};
     if (json_type(json) != JSON_OBJECT)
         return error_set(err, LLMQ_E_INPUT, "config.json: not a JSON object");
     LLMQ_TRY(find_family(json, &out->family, err));
     LLMQ_TRY(parse_sizes(json, out, err));
     const struct family_defaults *d = &out->family->defaults;
-    LLMQ_TRY(get_double(json, "rms_norm_eps", d->rms_norm_eps, &out->norm_eps, err));
-    LLMQ_TRY(get_bool(json, "tie_word_embeddings", d->tie_word_embeddings, &out->tied, err));
-    LLMQ_TRY(get_bool(json, "attention_bias", false, &out->attention_bias, err));
-    LLMQ_TRY(get_bool(json, "mlp_bias", false, &out->mlp_bias, err));
-    LLMQ_TRY(parse_rope(json, out->family, out->max_positions, &out->rope, err));
+    LLMQ_TRY(config_double(json, "rms_norm_eps", d->rms_norm_eps, &out->norm_eps, err));
+    LLMQ_TRY(config_bool(json, "tie_word_embeddings", d->tie_word_embeddings, &out->tied, err));
+    LLMQ_TRY(config_bool(json, "attention_bias", false, &out->attention_bias, err));
+    LLMQ_TRY(config_bool(json, "mlp_bias", false, &out->mlp_bias, err));
+    LLMQ_TRY(config_rope(json, out->family, out->max_positions, &out->rope, err));
     LLMQ_TRY(parse_window(json, out, err));
-    const char *activation = json_string(value_of(json, "hidden_act"));
-    if (activation && strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
-        status = error_set(err, LLMQ_E_UNSUPPORTED,
-                           "config.json: hidden_act '%s' is not supported for %s (silu is)",
-                           activation, out->family->name);
+    const char *activation = json_string(config_value(json, "hidden_act"));
+    if (config_value(json, "hidden_act") &&
+        (!activation || (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)))
+        LLMQ_TRY(
+            error_set(err, LLMQ_E_UNSUPPORTED,
+                      "config.json: hidden_act '%.60s' is not supported for %s (silu is)",
+                      activation ? activation : config_text(config_value(json, "hidden_act"), text),
+                      out->family->name));
+    LLMQ_TRY(config_check_architectures(json, out->family, err));
+    LLMQ_TRY(config_check_keys(json, out, err));
+    out->own_code = config_value(json, "auto_map") != NULL;
 cleanup:
     return status;
 }

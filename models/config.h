@@ -32,13 +32,15 @@ struct model_config {
     struct rope_config rope;
     bool tied; /* output head = embedding */
     bool attention_bias, mlp_bias;
-    int64_t window;                 /* sliding window, 0: none */
+    bool own_code;  /* auto_map: the checkpoint brings Python of its own, which llmq does not run */
+    int64_t window; /* sliding window, 0: none */
     bool slides[CONFIG_MAX_BLOCKS]; /* which blocks use it */
 };
 
 /* Read a parsed config.json (transformers 4 and 5 spellings). LLMQ_E_UNSUPPORTED names a
- * model_type, activation or rope type llmq does not know; LLMQ_E_INPUT a key with an impossible
- * value. */
+ * model_type, activation or rope type llmq does not know, or a key that changes the forward pass
+ * and that it does not honour (config_keys.c); LLMQ_E_INPUT a key with an impossible value, or two
+ * that contradict each other. */
 LLMQ_NODISCARD enum llmq_status config_parse(const struct json *json, struct model_config *out,
                                              llmq_error *err);
 

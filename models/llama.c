@@ -1,4 +1,6 @@
 /* Llama 1, 2, 3 and the many checkpoints of its shape. Defaults: transformers' LlamaConfig. */
+#include <stddef.h>
+
 #include "models/tables.h"
 
 static const struct node rows[] = {
@@ -12,6 +14,10 @@ static const struct node rows[] = {
     {END},
 };
 
+static const char *const llama_architectures[] = {"LlamaForCausalLM", "LlamaModel",
+                                                  "LLaMAForCausalLM", "LLaMaForCausalLM", NULL};
+static const char *const llama_honoured[] = {"attention_bias", "mlp_bias", NULL};
+
 const struct family family_llama = {
     .name = "llama",
     .model_types = {"llama"},
@@ -21,6 +27,8 @@ const struct family family_llama = {
     .rows = rows,
     .window = WINDOW_NEVER,
     .gguf = "llama",
+    .architectures = llama_architectures,
+    .honoured_keys = llama_honoured,
     .defaults =
         {
             .vocab_size = 32000,

@@ -1,5 +1,7 @@
 /* Mistral 7B, Nemo and relatives: Llama with a sliding window (on unless the config says null) and
  * a head_dim of its own. Defaults: transformers' MistralConfig. */
+#include <stddef.h>
+
 #include "models/tables.h"
 
 static const struct node rows[] = {
@@ -13,6 +15,8 @@ static const struct node rows[] = {
     {END},
 };
 
+static const char *const mistral_architectures[] = {"MistralForCausalLM", "MistralModel", NULL};
+
 const struct family family_mistral = {
     .name = "mistral",
     .model_types = {"mistral"},
@@ -22,6 +26,7 @@ const struct family family_mistral = {
     .rows = rows,
     .window = WINDOW_VALUE,
     .gguf = "llama",
+    .architectures = mistral_architectures,
     .defaults =
         {
             .vocab_size = 32000,

@@ -1,5 +1,7 @@
 /* Qwen2, Qwen2.5 and Qwen3 dense models: Llama with biases on q, k, v (Qwen2) or RMSNorm on the
  * heads of q and k (Qwen3). Defaults: transformers' Qwen2Config and Qwen3Config. */
+#include <stddef.h>
+
 #include "models/tables.h"
 
 /* clang-format off */
@@ -27,6 +29,10 @@ static const struct node qwen2_rows[] = {
     {END},
 };
 
+static const char *const qwen2_architectures[] = {"Qwen2ForCausalLM", "Qwen2Model", NULL};
+static const char *const qwen2_inherent[] = {"attention_bias", "qkv_bias", "use_qkv_bias",
+                                             "add_qkv_bias", NULL};
+
 const struct family family_qwen2 = {
     .name = "qwen2",
     .model_types = {"qwen2"},
@@ -36,6 +42,8 @@ const struct family family_qwen2 = {
     .rows = qwen2_rows,
     .window = WINDOW_SWITCHED,
     .gguf = "qwen2",
+    .architectures = qwen2_architectures,
+    .inherent_keys = qwen2_inherent,
     .defaults = {QWEN_DEFAULTS},
 };
 
@@ -51,6 +59,11 @@ static const struct node qwen3_rows[] = {
     {END},
 };
 
+static const char *const qwen3_architectures[] = {"Qwen3ForCausalLM", "Qwen3Model", NULL};
+static const char *const qwen3_honoured[] = {"attention_bias", NULL};
+static const char *const qwen3_inherent[] = {"qk_norm",          "use_qk_norm",    "qk_layernorm",
+                                             "use_qk_layernorm", "query_key_norm", NULL};
+
 const struct family family_qwen3 = {
     .name = "qwen3",
     .model_types = {"qwen3"},
@@ -62,5 +75,8 @@ const struct family family_qwen3 = {
     .rows = qwen3_rows,
     .window = WINDOW_SWITCHED,
     .gguf = "qwen3",
+    .architectures = qwen3_architectures,
+    .honoured_keys = qwen3_honoured,
+    .inherent_keys = qwen3_inherent,
     .defaults = {QWEN_DEFAULTS, .head_dim = 128},
 };

@@ -1,0 +1,373 @@
+/* Keys of config.json that change the forward pass: see config_parts.h.
+ *
+ * Configs hold many keys, most of which say nothing about the computation, so that an unknown key
+ * cannot be refused. What can be: the keys by which relatives of Llama's shape depart from it, each
+ * with the value at which they do not. They come from the configuration and modeling files of
+ * transformers 4.57 and of checkpoints that bring their own code: granite, cohere, olmo, stablelm,
+ * minicpm, phi, gemma, falcon, gpt-neox, mpt, glm, deepseek, smollm3, qwen, exaone, hunyuan. A last
+ * table catches names of the same kinds that are in no list. Null is neutral everywhere. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "models/config_parts.h"
+
+/* At what value a key changes nothing. */
+enum neutral {
+    OFF,         /* false, 0, or empty */
+    ON,          /* true, or 1 */
+    ONE,         /* 1, or a list of ones */
+    ONE_AT_MOST, /* counts: 0 or 1 */
+    SILU,
+    RMS,
+    ROTARY,
+    HEAD_DIM,
+    HIDDEN,
+    THETA,
+    ATTENTION_SCALE, /* 1 / sqrt(head_dim) */
+    DEPTH_SCALE,     /* sqrt(layers): MiniCPM divides by that */
+};
+
+struct rule {
+    const char *key;
+    enum neutral neutral;
+};
+
+/* clang-format off */
+static const struct rule rules[] = {
+    /* scales of embeddings, residuals, attention, logits */
+    {"embedding_multiplier", ONE}, {"residual_multiplier", ONE}, {"logits_scaling", ONE},
+    {"logit_scale", ONE}, {"logits_scale", ONE}, {"output_multiplier_scale", ONE},
+    {"lm_head_multiplier", ONE}, {"lm_head_scale", ONE}, {"final_logit_scale", ONE},
+    {"embedding_scale", ONE}, {"embed_scale", ONE}, {"scale_emb", ONE}, {"emb_scale", ONE},
+    {"residual_scale", ONE}, {"hidden_scale", ONE}, {"width_scale", ONE}, {"width_multiplier", ONE},
+    {"depth_multiplier", ONE}, {"mlp_multipliers", ONE}, {"key_multiplier", ONE},
+    {"attention_in_multiplier", ONE}, {"attention_out_multiplier", ONE}, {"rope_ratio", ONE},
+    {"mup_width_scale", ONE}, {"mup_embedding_multiplier", ONE}, {"layer_scale", ONE},
+    {"scale_depth", DEPTH_SCALE}, {"dim_model_base", HIDDEN},
+    {"attention_multiplier", ATTENTION_SCALE}, {"softmax_scale", ATTENTION_SCALE},
+    {"attention_scale", ATTENTION_SCALE}, {"attn_scale", ATTENTION_SCALE},
+    {"query_pre_attn_scalar", HEAD_DIM}, {"scale_embedding", OFF}, {"scale_embeddings", OFF},
+    {"normalize_embedding", OFF}, {"normalize_embeddings", OFF}, {"embedding_layernorm", OFF},
+    {"word_embed_layer_norm", OFF}, {"scale_attn_weights", ON},
+    {"scale_attn_by_inverse_layer_idx", OFF}, {"attn_temperature_tuning", OFF}, {"floor_scale", OFF},
+    {"use_mup", OFF}, {"mup", OFF}, {"use_logn_attn", OFF}, {"logn_attn", OFF},
+    /* caps */
+    {"final_logit_softcapping", OFF}, {"attn_logit_softcapping", OFF}, {"logit_softcap", OFF},
+    {"logits_soft_cap", OFF}, {"attn_logit_cap", OFF}, {"output_logit_cap", OFF},
+    {"clip_qkv", OFF}, {"qkv_clip", OFF}, {"clip_qk", OFF}, {"attention_clip", OFF},
+    {"swiglu_limit", OFF}, {"activation_clip", OFF},
+    /* activation and feed-forward */
+    {"hidden_activation", SILU}, {"activation_function", SILU}, {"mlp_hidden_act", SILU},
+    {"ffn_activation", SILU}, {"activation", SILU}, {"gated_mlp", ON}, {"use_gated_mlp", ON},
+    {"use_glu", ON}, {"is_gated_act", ON}, {"gated_linear_unit", ON}, {"activation_sparsity_pattern", OFF},
+    {"activation_sparsity", OFF},
+    /* biases */
+    {"attention_bias", OFF}, {"mlp_bias", OFF}, {"bias", OFF}, {"use_bias", OFF}, {"use_biases", OFF},
+    {"qkv_bias", OFF}, {"use_qkv_bias", OFF}, {"add_qkv_bias", OFF}, {"attention_qkv_bias", OFF},
+    {"attn_bias", OFF}, {"o_bias", OFF}, {"attention_out_bias", OFF}, {"bias_o_proj", OFF},
+    {"attention_o_bias", OFF}, {"add_bias_linear", OFF}, {"use_mlp_bias", OFF}, {"add_ffn_bias", OFF},
+    {"ffn_bias", OFF}, {"linear_bias", OFF}, {"lm_head_bias", OFF}, {"head_bias", OFF},
+    {"output_bias", OFF}, {"use_lm_head_bias", OFF}, {"norm_bias", OFF}, {"no_bias", ON},
+    /* norms and the residual stream */
+    {"norm_type", RMS}, {"normalization", RMS}, {"normalization_type", RMS}, {"layernorm_type", RMS},
+    {"layer_norm_type", RMS},  {"use_rms_norm", ON}, {"use_rmsnorm", ON}, {"rms_norm", ON},
+    {"rmsnorm", ON}, {"use_layernorm", OFF}, {"use_layer_norm", OFF}, {"post_norm", OFF},
+    {"use_post_norm", OFF}, {"norm_after", OFF}, {"reordered_norm", OFF}, {"norm_reordering", OFF},
+    {"sandwich_norm", OFF}, {"peri_ln", OFF}, {"post_layer_norm", OFF}, {"do_layer_norm_before", ON},
+    {"apply_residual_connection_post_layernorm", OFF}, {"parallel_attn", OFF},
+    {"use_parallel_residual", OFF}, {"parallel_residual", OFF}, {"parallel_attention", OFF},
+    {"parallel_block", OFF}, {"use_parallel_block", OFF}, {"num_ln_in_parallel_attn", OFF},
+    {"rms_norm_add_unit_offset", OFF}, {"add_unit_offset", OFF}, {"rms_norm_unit_offset", OFF},
+    {"norm_unit_offset", OFF}, {"zero_centered_gamma", OFF}, {"layernorm_zero_centered_gamma", OFF},
+    {"apply_layernorm_1p", OFF}, {"layernorm1p", OFF}, {"elementwise_affine", ON},
+    {"qk_layernorm", OFF}, {"qk_norm", OFF}, {"use_qk_norm", OFF}, {"use_qk_layernorm", OFF},
+    {"query_key_norm", OFF}, {"qkv_norm", OFF}, {"attention_qk_norm", OFF}, {"v_norm", OFF},
+    /* positions */
+    {"partial_rotary_factor", ONE}, {"rotary_pct", ONE}, {"rope_pct", ONE}, {"rotary_percent", ONE},
+    {"rotary_percentage", ONE}, {"rope_percent", ONE}, {"rotary_fraction", ONE},
+    {"rotary_dim", HEAD_DIM}, {"rope_dim", HEAD_DIM}, {"rotary_ndims", HEAD_DIM},
+    {"rotary_emb_base", THETA}, {"rotary_base", THETA}, {"rope_base", THETA}, {"rotary_emb_theta", THETA},
+    {"rope_local_base_freq", THETA}, {"local_rope_theta", THETA}, {"global_rope_theta", THETA},
+    {"swa_rope_theta", THETA}, {"rope_theta_local", THETA}, {"rope_theta_global", THETA},
+    {"position_embedding_type", ROTARY}, {"pos_emb", ROTARY}, {"positional_embedding", ROTARY},
+    {"position_encoding_type", ROTARY}, {"use_rotary", ON}, {"use_rope", ON}, {"rotary", ON},
+    {"use_rotary_embedding", ON}, {"use_rotary_position_embeddings", ON}, {"rotary_embedding", ON},
+    {"rope", ON}, {"no_rope", OFF}, {"nope", OFF}, {"no_rope_layers", ONE},
+    {"no_rope_layer_interval", OFF}, {"nope_layer_interval", OFF}, {"nope_layers", OFF},
+    {"alibi", OFF}, {"use_alibi", OFF}, {"learned_pos_emb", OFF}, {"learned_positional_embedding", OFF},
+    {"use_position_embedding", OFF}, {"use_absolute_position_embeddings", OFF},
+    {"rope_interleaved", OFF}, {"rope_interleave", OFF}, {"rotary_interleaved", OFF},
+    {"interleaved_rope", OFF}, {"is_neox_style", ON}, {"rope_is_neox_style", ON},
+    {"use_dynamic_ntk", OFF},  {"mrope_section", OFF}, {"rotary_embedding_scale", ONE},
+    /* attention */
+    {"is_causal", ON}, {"causal", ON}, {"causal_attention", ON}, {"use_bidirectional_attention", OFF},
+    {"bidirectional", OFF}, {"is_bidirectional", OFF}, {"use_bidirectional", OFF},
+    {"bidirectional_attention", OFF}, {"non_causal", OFF}, {"prefix_lm", OFF},
+    {"is_encoder_decoder", OFF}, {"add_cross_attention", OFF}, {"cross_attention_layers", OFF},
+    {"cross_attention_hidden_size", OFF}, {"attention_chunk_size", OFF}, {"attention_window", OFF},
+    {"window_size", OFF}, {"local_attention", OFF}, {"interleaved_sliding_window", OFF},
+    {"sliding_window_pattern", OFF}, {"_sliding_window_pattern", OFF}, {"global_attention_layers", OFF},
+    {"num_sink_tokens", OFF}, {"attention_sink", OFF}, {"attention_sinks", OFF}, {"attention_sink_size", OFF},
+    {"use_attention_sinks", OFF}, {"add_bias_kv", OFF}, {"use_gated_attention", OFF},
+    {"gated_attention", OFF}, {"attn_output_gate", OFF}, {"attention_output_gate", OFF},
+    {"use_output_gate", OFF}, {"attention_gate", OFF}, {"head_gate", OFF}, {"multi_query", OFF},
+    {"q_lora_rank", OFF}, {"kv_lora_rank", OFF}, {"qk_rope_head_dim", OFF}, {"qk_nope_head_dim", OFF},
+    {"v_head_dim", HEAD_DIM}, {"value_head_dim", HEAD_DIM}, {"use_mla", OFF}, {"index_topk", OFF},
+    {"differential_attention", OFF}, {"num_kv_shared_layers", OFF}, {"use_cla", OFF},
+    {"cla_share_factor", ONE_AT_MOST}, {"kv_sharing", OFF}, {"attention_k_eq_v", OFF},
+    {"use_linear_attention", OFF}, {"linear_attention", OFF}, {"full_attention_interval", ONE_AT_MOST},
+    /* the shape of the stack */
+    {"num_experts", ONE_AT_MOST}, {"num_local_experts", ONE_AT_MOST}, {"n_routed_experts", ONE_AT_MOST},
+    {"moe_num_experts", ONE_AT_MOST}, {"num_routed_experts", ONE_AT_MOST}, {"n_experts", ONE_AT_MOST},
+    {"num_moe_experts", ONE_AT_MOST}, {"n_shared_experts", OFF}, {"num_shared_experts", OFF},
+    {"moe", OFF}, {"use_moe", OFF}, {"mixer_types", OFF}, {"block_types", OFF}, {"layers_block_type", OFF},
+    {"block_configs", OFF}, {"hybrid_override_pattern", OFF}, {"hybrid_layer_pattern", OFF},
+    {"num_key_value_heads_per_layer", OFF}, {"num_attention_heads_per_layer", OFF},
+    {"intermediate_size_per_layer", OFF}, {"head_dim_per_layer", OFF}, {"attn_layer_period", OFF},
+    {"hidden_size_per_layer_input", OFF}, {"skip_layers", OFF}, {"num_loops", ONE_AT_MOST},
+    {"num_recurrences", ONE_AT_MOST}, {"use_layer_scale", OFF}, {"embedding_size", HIDDEN},
+    {"embedding_dim", HIDDEN}, {"word_embed_proj_dim", HIDDEN}, {"use_value_embeddings", OFF},
+    {"text_config", OFF}, {"use_ngram_embedding", OFF}, {"pruned_heads", OFF}, {"sparse_config", OFF}, {"use_engram", OFF},
+    /* weights stored in another form */
+    {"quantization", OFF}, {"transform_config", OFF}, {"sparsity_config", OFF}, {"rotation_config", OFF},
+    {"online_rotation", OFF}, {"weight_tying_groups", OFF},
+};
+
+/* Names of the same kinds that no list has. */
+static const struct pattern {
+    const char *text;
+    enum { BEGIN, END, WITHIN } place;
+    enum neutral neutral;
+} patterns[] = {
+    {"_multiplier", END, ONE}, {"_multipliers", END, ONE}, {"multiplier_", BEGIN, ONE},
+    {"_softcapping", END, OFF}, {"_softcap", END, OFF}, {"_soft_cap", END, OFF},
+    {"_logit_cap", END, OFF}, {"_logits_cap", END, OFF}, {"logit_scal", WITHIN, ONE},
+    {"logits_scal", WITHIN, ONE}, {"mamba_", BEGIN, OFF}, {"ssm_", BEGIN, OFF}, {"altup_", BEGIN, OFF},
+    {"laurel_", BEGIN, OFF}, {"mup_", BEGIN, OFF}, {"hadamard", WITHIN, OFF}, {"online_rot", WITHIN, OFF},
+    {"bidirectional", WITHIN, OFF}, {"_alibi", END, OFF}, {"alibi_", BEGIN, OFF},
+    {"parallel_residual", WITHIN, OFF}, {"qk_norm", WITHIN, OFF}, {"qk_layernorm", WITHIN, OFF},
+     {"unit_offset", WITHIN, OFF},
+};
+/* clang-format on */
+enum { RULES = sizeof rules / sizeof rules[0], PATTERNS = sizeof patterns / sizeof patterns[0] };
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+static bool is_number(const struct json *v, double wanted) {
+    double found = 0;
+    return json_as_double(v, &found) && fabs(found - wanted) <= 1e-6 * fabs(wanted);
+}
+
+static bool is_flag(const struct json *v, bool wanted) {
+    bool found = false;
+    return json_as_bool(v, &found) ? found == wanted : is_number(v, wanted ? 1 : 0);
+}
+
+static bool is_ones(const struct json *v) {
+    if (json_type(v) != JSON_ARRAY)
+        return is_number(v, 1);
+    for (const struct json *c = json_first(v); c; c = json_next(c))
+        if (!is_flag(c, true))
+            return false;
+    return true;
+}
+
+/* False, zero, empty, or a list or object of such. */
+static bool is_off(const struct json *v) {
+    if (json_type(v) == JSON_NULL || (json_string(v) && *json_string(v) == '\0') ||
+        is_flag(v, false))
+        return true;
+    if (json_type(v) != JSON_ARRAY && json_type(v) != JSON_OBJECT)
+        return false;
+    for (const struct json *c = json_first(v); c; c = json_next(c))
+        if (!(json_type(c) == JSON_NULL || is_flag(c, false)))
+            return false;
+    return true;
+}
+
+static bool is_one_of(const struct json *v, const char *const *texts) {
+    for (int i = 0; json_string(v) && texts[i]; i++)
+        if (strcmp(json_string(v), texts[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The neutral value in words for messages; `number` is it where it is one. */
+static const char *describe(enum neutral neutral, const struct model_config *c, double *number) {
+    *number = (double)NAN;
+    switch (neutral) {
+    case OFF:
+        return "false, 0 or null";
+    case ON:
+        return "true";
+    case ONE:
+        *number = 1;
+        return NULL;
+    case ONE_AT_MOST:
+        return "0, 1 or null";
+    case SILU:
+        return "silu";
+    case RMS:
+        return "rmsnorm";
+    case ROTARY:
+        return "rope";
+    case HEAD_DIM:
+        *number = (double)c->head_dim;
+        return NULL;
+    case HIDDEN:
+        *number = (double)c->hidden;
+        return NULL;
+    case THETA:
+        *number = c->rope.theta;
+        return NULL;
+    case ATTENTION_SCALE:
+        *number = 1 / sqrt((double)c->head_dim);
+        return NULL;
+    case DEPTH_SCALE:
+    default:
+        *number = sqrt((double)c->blocks);
+        return NULL;
+    }
+}
+
+static bool is_neutral(const struct json *v, enum neutral neutral, const struct model_config *c) {
+    static const char *const silu[] = {"silu", "swish", "swiglu", "SiLU", NULL};
+    static const char *const rms[] = {"rmsnorm", "rms_norm", "RMSNorm", "rms", "RMS_norm", NULL};
+    static const char *const rotary[] = {"rope", "rotary", "ROPE", "rotary_embedding", NULL};
+    double number = 0;
+    (void)describe(neutral, c, &number);
+    switch (neutral) {
+    case OFF:
+        return is_off(v);
+    case ON:
+        return is_flag(v, true);
+    case ONE:
+        return is_ones(v);
+    case ONE_AT_MOST:
+        return is_off(v) || is_number(v, 1);
+    case SILU:
+        return is_one_of(v, silu);
+    case RMS:
+        return is_one_of(v, rms);
+    case ROTARY:
+        return is_one_of(v, rotary);
+    case HEAD_DIM:
+    case HIDDEN:
+    case THETA:
+    case ATTENTION_SCALE:
+    case DEPTH_SCALE:
+    default:
+        return is_number(v, number);
+    }
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static bool is_listed(const char *const *keys, const char *key) {
+    for (int i = 0; keys && keys[i]; i++)
+        if (strcmp(keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+static bool has_pattern(const char *key, const struct pattern *p) {
+    const size_t len = strlen(key), part = strlen(p->text);
+    if (p->place == WITHIN)
+        return strstr(key, p->text) != NULL;
+    return len >= part && strncmp(key + (p->place == END ? len - part : 0), p->text, part) == 0;
+}
+
+/* Does a rule know the key? */
+static bool rule_of(const char *key, const struct family *family, enum neutral *out) {
+    if (is_listed(family->honoured_keys, key))
+        return false;
+    if (is_listed(family->inherent_keys, key)) {
+        *out = ON;
+        return true;
+    }
+    for (int i = 0; i < RULES; i++)
+        if (strcmp(rules[i].key, key) == 0) {
+            *out = rules[i].neutral;
+            return true;
+        }
+    for (int i = 0; i < PATTERNS; i++)
+        if (has_pattern(key, &patterns[i])) {
+            *out = patterns[i].neutral;
+            return true;
+        }
+    return false;
+}
+
+static enum llmq_status refuse(const struct json *v, enum neutral neutral,
+                               const struct model_config *c, llmq_error *err) {
+    char text[CONFIG_TEXT_MAX];
+    double number = 0;
+    const char *words = describe(neutral, c, &number);
+    char value[32];
+    (void)snprintf(value, sizeof value, "%g", number);
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "config.json: '%.80s' is %s, which changes what the model computes and which llmq "
+              "does not honour for %s: expected %s",
+              json_key(v), config_text(v, text), c->family->name, words ? words : value);
+    error_hint(err,
+               "llmq has no part for it and would give wrong numbers; if the model was trained "
+               "without it, correct the key in config.json");
+    return LLMQ_E_UNSUPPORTED;
+}
+
+/* Names that other families give to the epsilon of norms, which Llama-shaped loaders do not read.
+ */
+static enum llmq_status check_epsilon(const struct json *json, const struct model_config *c,
+                                      llmq_error *err) {
+    static const char *const names[] = {
+        "layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_eps",
+        "norm_epsilon",   "rms_norm_epsilon",   "rms_eps",           NULL};
+    char text[CONFIG_TEXT_MAX];
+    for (int i = 0; !config_value(json, "rms_norm_eps") && names[i]; i++)
+        if (config_value(json, names[i]) && !is_number(config_value(json, names[i]), c->norm_eps))
+            return error_set(err, LLMQ_E_INPUT,
+                             "config.json: '%s' is %s and rms_norm_eps, which loaders read, is "
+                             "absent: expected rms_norm_eps",
+                             names[i], config_text(config_value(json, names[i]), text));
+    return LLMQ_OK;
+}
+
+enum llmq_status config_check_keys(const struct json *json, const struct model_config *c,
+                                   llmq_error *err) {
+    for (const struct json *v = json_first(json); v; v = json_next(v)) {
+        enum neutral neutral = OFF;
+        if (json_type(v) != JSON_NULL && rule_of(json_key(v), c->family, &neutral) &&
+            !is_neutral(v, neutral, c))
+            return refuse(v, neutral, c, err);
+    }
+    return check_epsilon(json, c, err);
+}
+
+/* --- architectures ---------------------------------------------------------------------------- */
+
+/* transformers goes by model_type, vLLM and SGLang by architectures; a class of another family, or
+ * one with another head, is another model. The model without its head is read where the head is
+ * there. */
+enum llmq_status config_check_architectures(const struct json *json, const struct family *family,
+                                            llmq_error *err) {
+    const struct json *list = config_value(json, "architectures");
+    char text[CONFIG_TEXT_MAX];
+    if (list && json_type(list) != JSON_ARRAY)
+        return error_set(err, LLMQ_E_INPUT, "config.json: 'architectures' is %s: expected a list",
+                         config_text(list, text));
+    for (const struct json *v = json_first(list); v; v = json_next(v)) {
+        if (json_string(v) && is_listed(family->architectures, json_string(v)))
+            continue;
+        error_set(err, LLMQ_E_UNSUPPORTED,
+                  "config.json: 'architectures' names %s, which is not what model_type '%s' stands "
+                  "for: expected %s",
+                  config_text(v, text), family->model_types[0], family->architectures[0]);
+        error_hint(err, "loaders go by the one or the other; models with another head than the "
+                        "vocabulary's, and with code of their own, are not supported");
+        return LLMQ_E_UNSUPPORTED;
+    }
+    return LLMQ_OK;
+}
