@@ -32,11 +32,11 @@ static void catch_interrupts(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* The command line again with --resume, for the user to paste. */
+/* The command line again with --resume instead of --force, for the user to paste. */
 static void print_resume_command(int argc, char **argv) {
     fputs("hint: continue with:", stderr);
     for (int i = 0; i < argc; i++) {
-        if (i > 0 && strcmp(argv[i], "--resume") == 0)
+        if (i > 0 && (strcmp(argv[i], "--resume") == 0 || strcmp(argv[i], "--force") == 0))
             continue;
         fputc(' ', stderr);
         console_quote(stderr, argv[i]);

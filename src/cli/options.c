@@ -3,6 +3,7 @@
 #include "cli/options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/console.h"
@@ -17,6 +18,7 @@ struct cursor {
     int argc;
     int next;
     size_t positionals; /* taken so far */
+    const char **given; /* by index in the table: the value, or the name of one without; or NULL */
 };
 
 const struct option *options_at(const struct option_table *table, size_t index) {
@@ -55,13 +57,39 @@ static enum llmq_status unknown_option(const struct option_table *table, const c
     return LLMQ_E_USAGE;
 }
 
+static bool exclude_each_other(const struct option *a, const struct option *b) {
+    return (a->excludes && strcmp(a->excludes, b->name) == 0) ||
+           (b->excludes && strcmp(b->excludes, a->name) == 0);
+}
+
+/* Remember that `option` is given as `text`, unless what was given before contradicts it. */
+static enum llmq_status note_given(struct cursor *c, const struct option *option, const char *text,
+                                   llmq_error *err) {
+    const struct option *other;
+    for (size_t i = 0; (other = options_at(c->table, i)); i++) {
+        if (other == option && c->given[i] && option_takes_value(option)) {
+            cli_fail(err, LLMQ_E_USAGE, "--%s is given twice: '%s' and '%s'", option->name,
+                     c->given[i], text);
+            cli_hint(err, "give it once; it is not a list");
+            return LLMQ_E_USAGE;
+        }
+        if (c->given[i] && exclude_each_other(option, other))
+            return cli_fail(err, LLMQ_E_USAGE, "--%s and --%s exclude each other", other->name,
+                            option->name);
+        if (other == option)
+            c->given[i] = text;
+    }
+    return LLMQ_OK;
+}
+
 /* Store `option` with the value after its "=", or else the next argument. */
 static enum llmq_status take_option(struct cursor *c, const struct option *option,
                                     const char *equals, void *args, llmq_error *err) {
     if (!option_takes_value(option)) {
         if (equals)
             return cli_fail(err, LLMQ_E_USAGE, "--%s takes no value", option->name);
-        return option_store(option, NULL, args, err);
+        enum llmq_status status = note_given(c, option, option->name, err);
+        return status == LLMQ_OK ? option_store(option, NULL, args, err) : status;
     }
     const char *text = equals ? equals + 1 : NULL;
     /* An argument that begins with two dashes is the next option: its predecessor was forgotten
@@ -71,7 +99,8 @@ static enum llmq_status take_option(struct cursor *c, const struct option *optio
     if (!text)
         return cli_fail(err, LLMQ_E_USAGE, "--%s needs a value: --%s %s", option->name,
                         option->name, option->value);
-    return option_store(option, text, args, err);
+    enum llmq_status status = note_given(c, option, text, err);
+    return status == LLMQ_OK ? option_store(option, text, args, err) : status;
 }
 
 static enum llmq_status take_long(struct cursor *c, const char *arg, void *args, llmq_error *err) {
@@ -115,6 +144,12 @@ enum llmq_status options_parse(const struct option_table *table, int argc, char 
     struct cursor c = {.table = table, .argv = argv, .argc = argc};
     enum llmq_status status = LLMQ_OK;
     bool only_arguments = false;
+    size_t options = 0;
+    while (options_at(table, options))
+        options++;
+    c.given = calloc(options + 1, sizeof *c.given);
+    if (!c.given)
+        return cli_fail(err, LLMQ_E_MEMORY, "out of memory for %zu options", options);
     while (status == LLMQ_OK && c.next < argc) {
         const char *arg = argv[c.next++];
         if (only_arguments || arg[0] != '-' || arg[1] == '\0')
@@ -126,6 +161,7 @@ enum llmq_status options_parse(const struct option_table *table, int argc, char 
         else
             status = take_short(&c, arg, args, err);
     }
+    free(c.given);
     return status;
 }
 

@@ -57,6 +57,7 @@ struct option {
     const char *absent;           /* what happens without the option, where no value shows it */
     const struct choice *choices; /* for OPTION_CHOICE; words of other kinds, for completion */
     double min, max;              /* for OPTION_INT, OPTION_REAL and OPTION_SIZE */
+    const char *excludes;         /* name of an option that says the opposite, or NULL */
     enum value_source source;     /* what shell completion offers */
     bool required;
 };
@@ -84,7 +85,9 @@ bool option_takes_value(const struct option *option);
 
 /* Parse argv[0 ... argc-1] (without program and command name) into `args`. Accepted: --name value,
  * --name=value, short letters alone, "--" before arguments that begin with a dash. Names are
- * never abbreviated; a repeated option takes its last value. Parsing stops at the first error.
+ * never abbreviated. An option with a value is given once (even the same value twice is a line
+ * that somebody edited by half); one without may be repeated; two of which one excludes the other
+ * are refused. Parsing stops at the first error.
  * Errors: LLMQ_E_USAGE, with a near miss or the right form in the hint. */
 LLMQ_NODISCARD enum llmq_status options_parse(const struct option_table *table, int argc,
                                               char **argv, void *args, llmq_error *err);

@@ -304,7 +304,7 @@ expect_stdout "demo-awq-gptq-w4g128"
 test_case "Ctrl-C: exit code 130, nothing under the final name, and the command that continues"
 # Interrupted when the first block is reported.
 mkfifo pipe
-"$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 16 --seqlen 128 \
+"$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 16 --seqlen 128 --force \
     --out 'in two steps' >stdout 2>pipe &
 pid=$!
 ran='llmq gptq ... & kill -INT'
@@ -321,6 +321,7 @@ expect_code 130
 expect_no_stdout
 expect_stderr "gptq --resume --model"
 expect_stderr "--out 'in two steps'"
+expect "no --force, which would start over" test -z "$(grep -- --force stderr)"
 expect "no result" test ! -e 'in two steps'
 
 test_case "the printed command completes the run, to the same bytes as an undisturbed one"

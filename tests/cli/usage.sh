@@ -42,6 +42,22 @@ wrong "--model needs a value" "" gptq --model --bits 4
 wrong "--out: the value is empty" "" gptq --out=
 wrong "--force takes no value" "" gptq --force=1
 
+# An option has one value; without a value it may be repeated.
+wrong "--bits is given twice: '4' and '8'" "give it once" gptq --model m --bits 4 --bits 8
+wrong "--bits is given twice: '4' and '4'" "give it once" gptq --bits=4 --model m --bits 4
+wrong "--model is given twice: 'a' and 'b'" "" eval --model a --text t --model=b
+wrong "--text is given twice: '-' and 'x'" "" tokenize --model m --text - --text x
+wrong "--seed is given twice: '0' and '0'" "" awq --seed 0 --seed 0
+wrong "--against is given twice: 'a' and 'b'" "" verify m --against a --against b
+wrong "--sym and --asym exclude each other" "" rtn --sym --model m --asym
+wrong "--asym and --sym exclude each other" "" rtn --asym --sym
+wrong "--force and --resume exclude each other" "" gptq --force --resume
+test_case "the same word twice says no more than once"
+run inspect --json "$demo" --json
+expect_code 0
+run eval -q --quiet --help
+expect_code 0
+
 # Words out of a list.
 wrong "--act-order: 'stattic' is none of none|static|group-aware" "did you mean --act-order static?" \
     gptq --act-order stattic
