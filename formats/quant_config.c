@@ -27,7 +27,9 @@ enum llmq_status quant_config_find(const char *dir, const struct json *config,
         char *path = path_join(dir, quant_config_files[i], err);
         if (!path)
             return LLMQ_E_MEMORY;
-        if (path_is_file(path)) {
+        bool there = false;
+        status = file_exists(path, &there, err);
+        if (there) {
             status = json_read(path, &out->document, err);
             out->object = out->document;
             out->file = quant_config_files[i];

@@ -213,26 +213,48 @@ cleanup:
     return status == LLMQ_OK ? open_indexed(dir, index, out, err) : status;
 }
 
-enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err) {
+/* A file that a folder may have. */
+struct candidate {
+    const char *name;
+    char *path;
+    bool there;
+};
+
+/* The folder's files of weights that have names of their own. */
+enum { CANDIDATE_SINGLE, CANDIDATE_INDEX, CANDIDATE_GGUF, CANDIDATES };
+
+static enum llmq_status look_for(const char *dir, struct candidate found[CANDIDATES],
+                                 llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && i < CANDIDATES; i++) {
+        found[i].path = path_join(dir, found[i].name, err);
+        status = found[i].path ? file_exists(found[i].path, &found[i].there, err) : LLMQ_E_MEMORY;
+    }
+    return status;
+}
+
+enum llmq_status st_open_dir(const char *dir, struct st_set **out, llmq_error *err) {
+    struct candidate found[CANDIDATES] = {
+        {.name = ST_SINGLE_FILE}, {.name = ST_INDEX_FILE}, {.name = GGUF_FILE_NAME}};
+    const struct candidate *single = &found[CANDIDATE_SINGLE], *index = &found[CANDIDATE_INDEX],
+                           *gguf = &found[CANDIDATE_GGUF];
+    enum llmq_status status = look_for(dir, found, err);
     *out = NULL;
-    char *single = path_join(dir, ST_SINGLE_FILE, err);
-    char *index = single ? path_join(dir, ST_INDEX_FILE, err) : NULL;
-    char *gguf = index ? path_join(dir, GGUF_FILE_NAME, err) : NULL;
-    if (!gguf)
-        status = LLMQ_E_MEMORY;
-    else if (path_is_file(single))
-        status =
-            path_is_file(index) ? open_both(dir, index, out, err) : st_open_file(single, out, err);
-    else if (path_is_file(index))
-        status = open_indexed(dir, index, out, err);
-    else if (path_is_file(gguf))
-        status = gguf_open_file(gguf, out, err);
+    if (status != LLMQ_OK)
+        goto cleanup;
+    if (single->there && index->there)
+        status = open_both(dir, index->path, out, err);
+    else if (single->there)
+        status = st_open_file(single->path, out, err);
+    else if (index->there)
+        status = open_indexed(dir, index->path, out, err);
+    else if (gguf->there)
+        status = gguf_open_file(gguf->path, out, err);
     else
         status = st_open_unnamed(dir, out, err);
-    free(single);
-    free(index);
-    free(gguf);
+cleanup:
+    for (int i = 0; i < CANDIDATES; i++)
+        free(found[i].path);
     return status;
 }
 

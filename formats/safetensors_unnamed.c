@@ -145,6 +145,7 @@ cleanup:
 static enum llmq_status lone_file(const char *dir, const struct dir_list *list, char **path,
                                   llmq_error *err) {
     size_t found = 0;
+    bool file = false;
     *path = NULL;
     for (size_t i = 0; i < list->count; i++) {
         if (!ends_with(list->names[i], ".safetensors") || is_aside(list->names[i]))
@@ -155,11 +156,12 @@ static enum llmq_status lone_file(const char *dir, const struct dir_list *list, 
             return LLMQ_E_MEMORY;
         found++;
     }
-    if (found != 1 || !path_is_file(*path)) {
+    enum llmq_status status = found == 1 ? file_exists(*path, &file, err) : LLMQ_OK;
+    if (!file) {
         free(*path);
         *path = NULL;
     }
-    return LLMQ_OK;
+    return status;
 }
 
 /* --- no weights ------------------------------------------------------------------------------- */
@@ -210,24 +212,19 @@ static void hint_help(const char *dir, int kind, llmq_error *err) {
     }
 }
 
-/* Say what is there, weights in other forms first. A broken link to the file itself is what an
- * interrupted download leaves in a cache. */
+/* Say what is there, weights in other forms first. */
 static enum llmq_status nothing_found(const char *dir, const struct dir_list *list,
                                       llmq_error *err) {
     enum { SHOWN_NAMES = 4 };
     struct strbuf found = {0};
-    bool incomplete = false;
     int kind = -1;
     size_t shown = 0;
     for (size_t i = 0; i < list->count; i++) {
         const char *name = list->names[i];
-        const bool broken = strcmp(name, ST_SINGLE_FILE) == 0 || strcmp(name, ST_INDEX_FILE) == 0;
-        if (unread_kind(name) < 0 && !broken)
+        if (unread_kind(name) < 0)
             continue;
         if (shown++ < SHOWN_NAMES)
-            strbuf_printf(&found, "%s%s%.80s", shown == 1 ? "" : ", ",
-                          broken ? "a broken link or folder " : "", name);
-        incomplete = incomplete || broken;
+            strbuf_printf(&found, "%s%.80s", shown == 1 ? "" : ", ", name);
         kind = kind < 0 ? unread_kind(name) : kind;
     }
     if (shown > SHOWN_NAMES)
@@ -237,9 +234,7 @@ static enum llmq_status nothing_found(const char *dir, const struct dir_list *li
     error_set(err, LLMQ_E_NOT_FOUND,
               "%s: expected " ST_SINGLE_FILE " or " ST_INDEX_FILE ", found %s", dir,
               strbuf_ok(&found) ? found.data : "other files");
-    if (incomplete)
-        error_hint(err, "complete the download of the model");
-    else if (kind >= 0)
+    if (kind >= 0)
         hint_help(dir, kind, err);
     strbuf_free(&found);
     return LLMQ_E_NOT_FOUND;

@@ -333,9 +333,11 @@ static enum llmq_status put_template(const struct gguf_tokenizer *e, const char 
     enum llmq_status status = LLMQ_OK;
     char *text = NULL, *path = path_join(dir, "chat_template.jinja", err);
     size_t len = 0;
+    bool there = false;
     if (!path)
         return LLMQ_E_MEMORY;
-    if (path_is_file(path))
+    LLMQ_TRY(file_exists(path, &there, err));
+    if (there)
         LLMQ_TRY(file_read(path, TEMPLATE_MAX_BYTES, &text, &len, err));
     const char *found = text ? text : find_template(json_get(e->settings, "chat_template"));
     if (found)
@@ -367,11 +369,13 @@ static enum llmq_status open_files(struct gguf_tokenizer *e, const char *dir, co
                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char *settings = path_join(dir, "tokenizer_config.json", err);
+    bool there = false;
     if (!settings)
         return LLMQ_E_MEMORY;
     LLMQ_TRY(tokenizer_load(path, &e->tokenizer, err));
     LLMQ_TRY(json_read(path, &e->json, err));
-    if (path_is_file(settings))
+    LLMQ_TRY(file_exists(settings, &there, err));
+    if (there)
         LLMQ_TRY(json_read(settings, &e->settings, err));
 
 cleanup:
@@ -397,7 +401,7 @@ enum llmq_status gguf_tokenizer_put(const char *dir, int64_t vocab, const struct
     char *path = path_join(dir, "tokenizer.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
-    *found = path_is_file(path);
+    LLMQ_TRY(file_exists(path, found, err));
     if (!*found) {
         gguf_put_string(metadata, "tokenizer.ggml.model", "no_vocab");
         goto cleanup;

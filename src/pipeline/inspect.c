@@ -81,11 +81,13 @@ static enum llmq_status read_config(const char *dir, struct subject *s, llmq_ins
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct quant_config quant = {0};
+    bool there = false;
     char *path = path_join(dir, "config.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
     r->layout = "none";
-    if (!path_is_file(path))
+    LLMQ_TRY(file_exists(path, &there, err));
+    if (!there)
         goto cleanup;
     LLMQ_TRY(json_read(path, &s->config, err));
     const char *type = json_string(json_get(s->config, "model_type"));

@@ -12,11 +12,26 @@
 struct search {
     const char *spec;
     struct strbuf tried;
+    llmq_error unseen; /* the first place that is there, or may be, and cannot be looked at */
 };
 
+static void note(struct search *s, const char *place) {
+    strbuf_printf(&s->tried, "%s%s", s->tried.len ? ", " : "", place);
+}
+
+/* What is at a place; one that cannot be looked at counts as absent for the time being. */
+static enum path_kind look(struct search *s, const char *place) {
+    enum path_kind kind = PATH_ABSENT;
+    llmq_error why = {0};
+    enum llmq_status status = path_look(place, &kind, &why);
+    note(s, status == LLMQ_OK ? place : why.message);
+    if (status != LLMQ_OK && s->unseen.code == LLMQ_OK)
+        s->unseen = why;
+    return kind;
+}
+
 static bool try_folder(struct search *s, const char *folder) {
-    strbuf_printf(&s->tried, "%s%s", s->tried.len ? ", " : "", folder);
-    return path_is_dir(folder);
+    return look(s, folder) == PATH_FOLDER;
 }
 
 /* `root`/`spec`, when there is such a folder. */
@@ -48,13 +63,12 @@ static char *snapshot(struct search *s, const char *repository) {
     char *commit = NULL;
     size_t len = 0;
     strbuf_printf(&path, "%s/refs/main", repository);
+    bool there = strbuf_ok(&path) && look(s, path.data) == PATH_FILE;
     enum llmq_status status =
-        strbuf_ok(&path) ? file_read(path.data, 4096, &commit, &len, NULL) : LLMQ_E_MEMORY;
+        there ? file_read(path.data, 4096, &commit, &len, &s->unseen) : LLMQ_E_NOT_FOUND;
     strbuf_free(&path);
-    if (status != LLMQ_OK) {
-        strbuf_printf(&s->tried, "%s%s (no refs/main)", s->tried.len ? ", " : "", repository);
+    if (status != LLMQ_OK)
         return NULL;
-    }
     commit[strcspn(commit, "\r\n ")] = '\0';
     strbuf_printf(&path, "%s/snapshots/%s", repository, commit);
     free(commit);
@@ -101,14 +115,28 @@ static enum llmq_status refuse_file(const char *spec, llmq_error *err) {
     return LLMQ_E_USAGE;
 }
 
+/* A place that comes before *path (NULL: the only one) may hold the model that is meant. */
+static enum llmq_status prefer_unseen(const struct search *s, char **path, llmq_error *err) {
+    if (err)
+        *err = s->unseen;
+    if (*path)
+        error_hint(err, "it comes before %s: mend or remove it, or give that folder", *path);
+    free(*path);
+    *path = NULL;
+    return s->unseen.code;
+}
+
 enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err) {
     struct search s = {.spec = spec};
     *path = NULL;
     if (!*spec)
         return error_set(err, LLMQ_E_USAGE, "the model's name is empty");
-    if (path_is_file(spec))
+    const enum path_kind kind = look(&s, spec);
+    if (kind == PATH_FILE) {
+        strbuf_free(&s.tried);
         return refuse_file(spec, err);
-    if (try_folder(&s, spec))
+    }
+    if (kind == PATH_FOLDER)
         *path = strdup(spec);
     bool relative = spec[0] != '/' && strncmp(spec, "./", 2) != 0 && strncmp(spec, "../", 3) != 0;
     if (!*path && relative) {
@@ -118,10 +146,13 @@ enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *e
         if (!*path)
             *path = in_default_cache(&s, err);
     }
-    if (!*path) {
+    enum llmq_status status = *path ? LLMQ_OK : LLMQ_E_NOT_FOUND;
+    if (s.unseen.code != LLMQ_OK && (*path || !relative))
+        status = prefer_unseen(&s, path, err);
+    else if (!*path) {
         error_set(err, LLMQ_E_NOT_FOUND, "model '%s' not found", spec);
         error_hint(err, "looked for: %s", s.tried.data ? s.tried.data : spec);
     }
     strbuf_free(&s.tried);
-    return *path ? LLMQ_OK : LLMQ_E_NOT_FOUND;
+    return status;
 }

@@ -104,9 +104,13 @@ const char *setup_bundled_text(enum bundled_text which, llmq_error *err) {
         [BUNDLED_EVALUATION] = {{LLMQ_DATADIR "/eval.txt", LLMQ_SOURCE_DATADIR "/eval.txt"},
                                 "give --text FILE"},
     };
-    for (int i = 0; i < 2; i++)
-        if (path_is_file(texts[which].places[i]))
+    for (int i = 0; i < 2; i++) {
+        bool there = false;
+        if (file_exists(texts[which].places[i], &there, err) != LLMQ_OK)
+            return NULL;
+        if (there)
             return texts[which].places[i];
+    }
     error_set(err, LLMQ_E_NOT_FOUND, "the bundled text is not at %s", texts[which].places[0]);
     error_hint(err, "%s: text, .jsonl, or .json windows of token ids", texts[which].hint);
     return NULL;
@@ -146,11 +150,13 @@ static enum llmq_status no_tokenizer(const char *dir, llmq_error *err) {
 }
 
 enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok, llmq_error *err) {
+    bool there = false;
     char *path = path_join(dir, "tokenizer.json", err);
     if (!path)
         return LLMQ_E_MEMORY;
-    enum llmq_status status =
-        path_is_file(path) ? tokenizer_load(path, tok, err) : no_tokenizer(dir, err);
+    enum llmq_status status = file_exists(path, &there, err);
+    if (status == LLMQ_OK)
+        status = there ? tokenizer_load(path, tok, err) : no_tokenizer(dir, err);
     free(path);
     return status;
 }

@@ -199,10 +199,12 @@ static enum llmq_status config_agree(struct verify *v, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; v->decodable && !v->quant.document && quant_config_files[i]; i++) {
         struct json *beside = NULL;
+        bool there = false;
         char *path = path_join(v->dir, quant_config_files[i], err);
         if (!path)
             return LLMQ_E_MEMORY;
-        if (path_is_file(path))
+        status = file_exists(path, &there, err);
+        if (there)
             status = json_read(path, &beside, err);
         if (beside)
             compare_beside(v, quant_config_files[i], beside);

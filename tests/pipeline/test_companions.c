@@ -9,6 +9,8 @@
 #include "base/fileio.h"
 #include "base/strbuf.h"
 #include "llmq/convert.h"
+#include "llmq/model.h"
+#include "llmq/verify.h"
 #include "pipeline/companion_rule.h"
 #include "pipeline/companions.h"
 #include "support.h"
@@ -312,6 +314,46 @@ START_TEST(a_file_that_cannot_be_read_is_not_absent) {
 }
 END_TEST
 
+/* Wherever a file may be absent, a link to nothing in its place is told. */
+START_TEST(every_reader_tells_absent_from_unreadable) {
+    llmq_error err = {0};
+    llmq_inspect_report inspected;
+    llmq_verify_options verify = {.model = source};
+    llmq_verify_report verified;
+    int32_t *ids = NULL;
+    size_t count = 0;
+    char *settings = path_join(source, "quantize_config.json", NULL);
+    char *tokenizer = path_join(source, "tokenizer.json", NULL);
+    char *index = path_join(source, "model.safetensors.index.json", NULL);
+    char *config = path_join(source, "config.json", NULL);
+    ck_assert_int_eq(symlink("gone", settings), 0);
+    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_NOT_FOUND,
+                    "quantize_config.json: a link to gone", &err);
+    llmq_inspect_report_free(&inspected);
+    ck_assert_fails(llmq_verify(&verify, NULL, &verified, &err), LLMQ_E_NOT_FOUND,
+                    "quantize_config.json: a link to gone", &err);
+    llmq_verify_report_free(&verified);
+    ck_assert_int_eq(unlink(settings), 0);
+    ck_assert_int_eq(symlink("gone", tokenizer), 0);
+    ck_assert_fails(llmq_tokenize(source, "a", 1, true, &ids, &count, &err), LLMQ_E_NOT_FOUND,
+                    "tokenizer.json: a link to gone", &err);
+    ck_assert_int_eq(symlink("gone", index), 0);
+    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_NOT_FOUND,
+                    "index.json: a link to gone", &err);
+    llmq_inspect_report_free(&inspected);
+    ck_assert_int_eq(unlink(index), 0);
+    ck_assert_int_eq(unlink(config), 0);
+    ck_assert_int_eq(symlink("gone", config), 0);
+    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_NOT_FOUND,
+                    "config.json: a link to gone", &err);
+    llmq_inspect_report_free(&inspected);
+    free(settings);
+    free(tokenizer);
+    free(index);
+    free(config);
+}
+END_TEST
+
 START_TEST(a_model_has_a_folder_of_its_own) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     char name[32];
@@ -348,6 +390,7 @@ int main(void) {
     tcase_add_test(t, what_is_left_behind_is_told);
     tcase_add_test(t, links_become_what_they_lead_to);
     tcase_add_test(t, a_file_that_cannot_be_read_is_not_absent);
+    tcase_add_test(t, every_reader_tells_absent_from_unreadable);
     tcase_add_test(t, a_model_has_a_folder_of_its_own);
     tcase_add_test(t, the_bare_model_of_the_cases_keeps_its_templates);
     suite_add_tcase(s, t);

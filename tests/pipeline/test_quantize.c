@@ -2,6 +2,7 @@
  * and nothing is left behind when something is wrong. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/json.h"
@@ -306,6 +307,26 @@ START_TEST(models_are_found_by_name) {
     ck_assert_ok(llmq_model_resolve("org/name", &path, &err), &err);
     ck_assert_str_eq(path, commit);
     free(path);
+    /* A cache of which the snapshot is a link to nothing, and a place before it. */
+    ck_assert_int_eq(rmdir(commit), 0);
+    ck_assert_int_eq(symlink("/nowhere/abc123", commit), 0);
+    ck_assert_fails(llmq_model_resolve("org/name", &path, &err), LLMQ_E_NOT_FOUND, "'org/name' not",
+                    &err);
+    ck_assert_ptr_nonnull(strstr(err.hint, "abc123: a link to /nowhere/abc123, which is not"));
+    ck_assert_ok(dir_make(scratch_path("places"), true, &err), &err);
+    ck_assert_int_eq(symlink("loop", scratch_path("places/loop")), 0);
+    ck_assert_ok(dir_make(scratch_path("hub/models--loop"), true, &err), &err);
+    ck_assert_ok(dir_make(scratch_path("hub/models--loop/refs"), true, &err), &err);
+    ck_assert_ok(dir_make(scratch_path("hub/models--loop/snapshots"), true, &err), &err);
+    ck_assert_ok(dir_make(scratch_path("hub/models--loop/snapshots/1"), true, &err), &err);
+    put_file("hub/models--loop/refs/main", "1", 1);
+    ck_assert_ok(llmq_model_resolve("loop", &path, &err), &err);
+    free(path);
+    setenv("LLMQ_MODELS", scratch_path("places"), 1);
+    ck_assert_fails(llmq_model_resolve("loop", &path, &err), LLMQ_E_IO, "/places/loop: ", &err);
+    ck_assert_ptr_nonnull(strstr(err.hint, "it comes before "));
+    ck_assert_fails(llmq_model_resolve(scratch_path("places/loop"), &path, &err), LLMQ_E_IO,
+                    "/places/loop: ", &err);
     unsetenv("HF_HUB_CACHE");
     setenv("LLMQ_MODELS", scratch_path(""), 1);
     ck_assert_ok(llmq_model_resolve("source", &path, &err), &err);
