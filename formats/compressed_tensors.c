@@ -7,9 +7,12 @@
  *     weight_zero_point  I32 [N * bits / 32, G]   PACKSEQ down each column; asymmetric only
  *
  * The library thinks in signed codes and zero points, 2^(bits-1) less than ours, and adds as much
- * to both when it packs: the file holds our u and z. Files by others may have weight_g_idx, the
- * group of each column. Written are 4 and 8 bits, the widths that older readers pack in the same
- * way; read are 2, 3, 4 and 8. */
+ * to both when it packs: the file holds our u and z. Written are 4 and 8 bits, the widths that
+ * older readers pack in the same way; read are 2, 3, 4 and 8. Files by others may have
+ *     weight_g_idx       I32 [K]      the group of each column; -1 throughout: nobody set it
+ *     weight_zero_point  I8 [N, G]    signed, as it is before packing
+ *     weight_packed      of 3 bits, ten codes to a word, and the zero points likewise: before dense
+ *                        packing; the number of columns tells */
 #include "formats/compressed_tensors.h"
 
 #include <inttypes.h>
@@ -22,6 +25,9 @@
 
 /* Whole words of 4-bit codes; kernels for asymmetric codes want as much of out_features. */
 #define CT_PACK_UNIT 8
+
+/* The width that older versions packed with gaps and that llmq reads. */
+#define LOOSE_BITS 3
 
 /* Positions in data[]. */
 enum ct_tensor { CT_PACKED, CT_SCALE, CT_SHAPE, CT_ZERO_POINT, CT_G_IDX, CT_TENSORS };
@@ -123,7 +129,7 @@ static enum llmq_status check_tensors(const struct layout_config *config,
         enum parts_kind kind;
         int rank;
     } rules[CT_TENSORS] = {
-        {PARTS_WORDS, 2}, {PARTS_SCALES, 2}, {PARTS_INDEX, 1}, {PARTS_WORDS, 2}, {PARTS_INDEX, 1}};
+        {PARTS_WORDS, 2}, {PARTS_SCALES, 2}, {PARTS_INDEX, 1}, {PARTS_ZEROS, 2}, {PARTS_INDEX, 1}};
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < CT_TENSORS; i++) {
         const bool optional = i == CT_G_IDX || (i == CT_ZERO_POINT && config->sym);
@@ -165,14 +171,31 @@ static enum llmq_status check_dims(const struct layout_data *data, int tensor, u
                      ct_suffixes[tensor], rows, columns, found[0], found[1]);
 }
 
-/* A row of codes tells the bits; a 3-bit file of older versions, ten codes to a word, fits none. */
+/* A row of codes tells the bits, and whether they are packed with or without gaps: a width that the
+ * config names comes before the others, and one without gaps before the 3 bits of older files. */
+static int infer_bits(const struct layout_config *config, uint64_t words, uint64_t k, bool *loose) {
+    const int dense = parts_bits_for(words, k, config->bits);
+    *loose = dense != config->bits && pack_loose_words(LOOSE_BITS, k) == words &&
+             (dense == 0 || config->bits == LOOSE_BITS);
+    return *loose ? LOOSE_BITS : dense;
+}
+
+static enum llmq_status check_zeros_dims(const struct layout_data *data,
+                                         const struct quant_shape *s, bool loose, llmq_error *err) {
+    const uint64_t groups = data[CT_SCALE].info.shape[1], n = (uint64_t)s->n;
+    const uint64_t rows = data[CT_ZERO_POINT].info.dtype == DTYPE_I8 ? n
+                          : loose                                    ? pack_loose_words(s->bits, n)
+                                                                     : pack_words(s->bits, n);
+    return check_dims(data, CT_ZERO_POINT, rows, groups, err);
+}
+
 static enum llmq_status infer(const struct layout_config *config, const struct layout_data *data,
-                              struct quant_shape *s, llmq_error *err) {
+                              struct quant_shape *s, bool *loose, llmq_error *err) {
     const uint64_t words = data[CT_PACKED].info.shape[1], groups = data[CT_SCALE].info.shape[1];
     const struct layout_data *g_idx = &data[CT_G_IDX];
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(read_shape(&data[CT_SHAPE], &s->n, &s->k, err));
-    s->bits = parts_bits_for(words, (uint64_t)s->k, config->bits);
+    s->bits = infer_bits(config, words, (uint64_t)s->k, loose);
     if (s->bits == 0)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "weight_packed: expected columns that 2, 3, 4 or 8 bits give for "
@@ -180,7 +203,7 @@ static enum llmq_status infer(const struct layout_config *config, const struct l
                            s->k, words));
     LLMQ_TRY(check_dims(data, CT_PACKED, (uint64_t)s->n, words, err));
     LLMQ_TRY(check_dims(data, CT_SCALE, (uint64_t)s->n, groups, err));
-    LLMQ_TRY(check_dims(data, CT_ZERO_POINT, pack_words(s->bits, (uint64_t)s->n), groups, err));
+    LLMQ_TRY(check_zeros_dims(data, s, *loose, err));
     if (g_idx->data && g_idx->info.shape[0] != (uint64_t)s->k)
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT, "weight_g_idx: expected %" PRId64 ", found %" PRIu64,
                            s->k, g_idx->info.shape[0]));
@@ -191,14 +214,54 @@ cleanup:
     return status;
 }
 
-static void decode_packed(const struct layout_data *data, struct qlinear *q) {
-    const struct pack_map codes = codes_map(q), zeros = zeros_map(q);
-    unpack_seq(&codes, data[CT_PACKED].data, q->codes);
-    if (data[CT_ZERO_POINT].data)
-        unpack_seq(&zeros, data[CT_ZERO_POINT].data, q->zeros);
-    else
+/* Signed zero points, each by itself. */
+static enum llmq_status decode_signed(const struct layout_data *d, struct qlinear *q,
+                                      llmq_error *err) {
+    const int middle = 1 << (q->bits - 1);
+    const int8_t *stored = d->data;
+    for (int64_t i = 0; i < q->n * q->groups; i++) {
+        if (stored[i] < -middle || stored[i] >= middle)
+            return error_set(err, LLMQ_E_INPUT,
+                             "weight_zero_point: output %" PRId64 ", group %" PRId64
+                             ": expected a number from %d to %d, found %d",
+                             i / q->groups, i % q->groups, -middle, middle - 1, stored[i]);
+        q->zeros[i] = (uint8_t)(stored[i] + middle);
+    }
+    return LLMQ_OK;
+}
+
+static enum llmq_status decode_zeros(const struct layout_data *d, bool loose, struct qlinear *q,
+                                     llmq_error *err) {
+    const struct pack_map map = zeros_map(q);
+    enum llmq_status status = LLMQ_OK;
+    if (!d->data)
         memset(q->zeros, 1 << (q->bits - 1), (size_t)(q->n * q->groups));
-    parts_set_sym(q);
+    else if (d->info.dtype == DTYPE_I8)
+        status = decode_signed(d, q, err);
+    else if (loose)
+        unpack_loose(&map, d->data, q->zeros);
+    else
+        unpack_seq(&map, d->data, q->zeros);
+    if (status == LLMQ_OK)
+        parts_set_sym(q);
+    return status;
+}
+
+static void decode_codes(const struct layout_data *d, bool loose, struct qlinear *q) {
+    struct pack_map map = codes_map(q);
+    map.word_stream = (int64_t)d->info.shape[1];
+    if (loose)
+        unpack_loose(&map, d->data, q->codes);
+    else
+        unpack_seq(&map, d->data, q->codes);
+}
+
+/* The library makes the map full of -1 and sets it where columns were reordered. */
+static bool is_unset(const struct layout_data *g_idx) {
+    bool unset = g_idx->data != NULL;
+    for (uint64_t k = 0; unset && k < g_idx->info.shape[0]; k++)
+        unset = parts_index_at(g_idx, (int64_t)k) == -1;
+    return unset;
 }
 
 static enum llmq_status ct_decode(const struct layout_config *config,
@@ -206,13 +269,16 @@ static enum llmq_status ct_decode(const struct layout_config *config,
                                   struct qlinear *q, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct quant_shape s = {0};
+    bool loose = false;
     *q = (struct qlinear){0};
     LLMQ_TRY(check_tensors(config, data, err));
-    LLMQ_TRY(infer(config, data, &s, err));
+    LLMQ_TRY(infer(config, data, &s, &loose, err));
     LLMQ_TRY(qlinear_alloc(s.n, s.k, s.bits, s.group, q, err));
     LLMQ_TRY(parts_decode_scales(&data[CT_SCALE], PARTS_ROWS_FIRST, q, err));
-    LLMQ_TRY(parts_decode_groups(&data[CT_G_IDX], ct_suffixes[CT_G_IDX], q, err));
-    decode_packed(data, q);
+    if (!is_unset(&data[CT_G_IDX]))
+        LLMQ_TRY(parts_decode_groups(&data[CT_G_IDX], ct_suffixes[CT_G_IDX], q, err));
+    LLMQ_TRY(decode_zeros(&data[CT_ZERO_POINT], loose, q, err));
+    decode_codes(&data[CT_PACKED], loose, q);
 
 cleanup:
     if (status != LLMQ_OK)

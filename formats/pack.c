@@ -229,3 +229,26 @@ void unpack_seq(const struct pack_map *map, const void *words, uint8_t *codes) {
             unpack_part(map, &p, words, codes);
         }
 }
+
+/* --- codes that end with their word ----------------------------------------------------------- */
+
+uint64_t pack_loose_words(int bits, uint64_t count) {
+    const uint64_t per_word = 32 / (uint64_t)bits;
+    return count / per_word + (count % per_word != 0);
+}
+
+void unpack_loose(const struct pack_map *map, const void *words, uint8_t *codes) {
+    const unsigned char *bytes = words;
+    const int64_t per_word = 32 / map->bits;
+    const bool parallel = map->streams * map->count >= PARALLEL_MIN;
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(map, codes, bytes, per_word) if (parallel)
+    for (int64_t s = 0; s < map->streams; s++)
+        for (int64_t i = 0; i < map->count; i++) {
+            const int64_t at = s * map->word_stream + i / per_word * map->word_step;
+            uint32_t word;
+            memcpy(&word, bytes + (size_t)at * sizeof word, sizeof word);
+            codes[s * map->code_stream + i * map->code_step] =
+                (uint8_t)(word >> (i % per_word * map->bits) & ((1u << map->bits) - 1));
+        }
+}

@@ -25,4 +25,9 @@ uint64_t pack_words(int bits, uint64_t count);
 void pack_seq(const struct pack_map *map, const uint8_t *codes, void *words);
 void unpack_seq(const struct pack_map *map, const void *words, uint8_t *codes);
 
+/* The other way, in which older files pack widths that do not divide a word: as many codes as fit,
+ * the last bits of each word unused (3 bits: ten codes to a word). */
+uint64_t pack_loose_words(int bits, uint64_t count);
+void unpack_loose(const struct pack_map *map, const void *words, uint8_t *codes);
+
 #endif

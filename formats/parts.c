@@ -146,6 +146,7 @@ static const struct {
     [PARTS_SCALES] = {"F16, BF16 or F32",
                       DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16) | DTYPE_BIT(DTYPE_F32)},
     [PARTS_INDEX] = {"I32 or I64", DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I64)},
+    [PARTS_ZEROS] = {"I32 or I8", DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I8)},
 };
 
 enum llmq_status parts_check_tensor(const struct layout_data *d, const char *suffix,

@@ -39,6 +39,7 @@ enum parts_kind {
     PARTS_BYTES,  /* U8 */
     PARTS_SCALES, /* F16, BF16 or F32 */
     PARTS_INDEX,  /* I32 or I64 */
+    PARTS_ZEROS,  /* I32 or I8: words of codes, or one signed number each */
 };
 
 /* A tensor by itself: dtype, rank, dimensions from 1 to 2^31 - 1, and as many bytes as these make.

@@ -189,6 +189,69 @@ START_TEST(a_group_of_each_column_is_kept_where_it_says_something) {
 }
 END_TEST
 
+/* The library's initial value, which it keeps where it reorders nothing. */
+START_TEST(a_map_that_nobody_set_says_nothing) {
+    int32_t map[128];
+    memset(map, 0xff, sizeof map);
+    sound.file.data[INDEX] =
+        (struct layout_data){{"weight_g_idx", DTYPE_I32, 1, {128, 0}}, map, 512};
+    decodes_the_same();
+    map[127] = 0;
+    decode_refused("weight_g_idx: input 0: expected a group from 0 to 3, found -1");
+    map[0] = 0;
+    decode_refused("weight_g_idx: input 1: expected a group from 0 to 3, found -1");
+}
+END_TEST
+
+START_TEST(signed_zero_points_are_read_as_they_are) {
+    int8_t zeros[64 * 4];
+    for (int i = 0; i < 64 * 4; i++)
+        zeros[i] = (int8_t)(sound.module.zeros[i] - 8);
+    sound.file.data[ZERO_POINT] =
+        (struct layout_data){{"weight_zero_point", DTYPE_I8, 2, {64, 4}}, zeros, sizeof zeros};
+    decodes_the_same();
+    zeros[5] = 8;
+    decode_refused("weight_zero_point: output 1, group 1: expected a number from -8 to 7, found 8");
+    zeros[5] = -9;
+    decode_refused("expected a number from -8 to 7, found -9");
+    sound.file.data[ZERO_POINT].info.shape[0] = 32;
+    sound.file.data[ZERO_POINT].info.shape[1] = 8;
+    decode_refused("weight_zero_point: expected [64, 4], found [32, 8]");
+}
+END_TEST
+
+/* Ten codes to a word, written here one by one. */
+static uint32_t *packed_in_tens(const uint8_t *codes, int streams, int count, int stream, int step,
+                                int word_stream, int word_step) {
+    const int words = (count + 9) / 10;
+    uint32_t *out = calloc((size_t)(streams * words), sizeof *out);
+    for (int s = 0; s < streams; s++)
+        for (int i = 0; i < count; i++)
+            out[s * word_stream + i / 10 * word_step] |= (uint32_t)codes[s * stream + i * step]
+                                                         << (i % 10 * 3);
+    return out;
+}
+
+START_TEST(three_bits_in_tens_are_told_by_their_columns) {
+    for (int i = 0; i < 64 * 128; i++)
+        sound.module.codes[i] &= 7;
+    for (int i = 0; i < 64 * 4; i++)
+        sound.module.zeros[i] &= 7;
+    sound.module.bits = 3;
+    uint32_t *codes = packed_in_tens(sound.module.codes, 64, 128, 128, 1, 13, 1);
+    uint32_t *zeros = packed_in_tens(sound.module.zeros, 4, 64, 1, 4, 1, 4);
+    sound.file.data[PACKED] =
+        (struct layout_data){{"weight_packed", DTYPE_I32, 2, {64, 13}}, codes, 64 * 13 * 4};
+    sound.file.data[ZERO_POINT] =
+        (struct layout_data){{"weight_zero_point", DTYPE_I32, 2, {7, 4}}, zeros, 7 * 4 * 4};
+    decodes_the_same();
+    sound.config.bits = 3; /* as its config says */
+    decodes_the_same();
+    free(codes);
+    free(zeros);
+}
+END_TEST
+
 START_TEST(tensors_that_disagree_are_refused) {
     static const char too_few[] = "weight_packed: expected 4352 bytes by its shape, found 4096";
     static const struct disagreement cases[] = {
@@ -213,8 +276,10 @@ START_TEST(tensors_that_disagree_are_refused) {
     decode_refused("weight_shape: expected sizes from 1 to 2^31 - 1");
     shape[1] = -128;
     decode_refused("weight_shape: expected sizes from 1 to 2^31 - 1");
-    shape[1] = 160; /* ten codes to a word, as older versions packed 3 bits */
-    decode_refused("weight_packed: expected columns that 2, 3, 4 or 8 bits give for 160 inputs");
+    shape[1] = 160; /* ten codes to a word, as older versions packed 3 bits; the zeros do not fit */
+    decode_refused("weight_zero_point: expected [7, 4], found [8, 4]");
+    shape[1] = 180;
+    decode_refused("weight_packed: expected columns that 2, 3, 4 or 8 bits give for 180 inputs");
 }
 END_TEST
 
@@ -240,6 +305,9 @@ int main(void) {
     tcase_add_test(reading, f32_and_bf16_scales_and_a_32_bit_shape_are_tolerated);
     tcase_add_test(reading, absent_zeros_mean_a_symmetric_module);
     tcase_add_test(reading, a_group_of_each_column_is_kept_where_it_says_something);
+    tcase_add_test(reading, a_map_that_nobody_set_says_nothing);
+    tcase_add_test(reading, signed_zero_points_are_read_as_they_are);
+    tcase_add_test(reading, three_bits_in_tens_are_told_by_their_columns);
     tcase_add_test(reading, tensors_that_disagree_are_refused);
     tcase_add_test(reading, random_descriptions_never_crash);
     suite_add_tcase(suite, reading);
