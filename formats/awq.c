@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "formats/auto_round.h"
 #include "formats/parts.h"
+#include "formats/quant_config_keys.h"
 
 #define AWQ_BITS     4
 #define AWQ_PER_WORD 8
@@ -228,6 +229,7 @@ static struct json *awq_config_write(const struct layout_config *config,
 /* Stand-alone files of llm-awq and old AutoAWQ have no quant_method and keys of their own. */
 static bool awq_config_matches(const struct json *quantization_config) {
     const char *method = json_string(json_get(quantization_config, "quant_method"));
+    method = method ? method : json_string(json_get(quantization_config, "method"));
     if (!method)
         return json_get(quantization_config, "w_bit") &&
                json_get(quantization_config, "q_group_size");
@@ -239,14 +241,96 @@ static bool get_int(const struct json *config, const char *key, const char *old,
     return json_as_int64(json_get(config, key), out) || json_as_int64(json_get(config, old), out);
 }
 
+/* clang-format off */
+static const struct config_key keys[] = {
+    {"quant_method", KEY_TEXT, NULL, NULL},
+    {"method", KEY_TEXT, NULL, NULL},
+    {"bits", KEY_NUMBER, NULL, NULL},
+    {"w_bit", KEY_NUMBER, NULL, NULL},
+    {"group_size", KEY_NUMBER, NULL, NULL},
+    {"q_group_size", KEY_NUMBER, NULL, NULL},
+    {"zero_point", KEY_BOOL, NULL, NULL},
+    {"sym", KEY_BOOL, NULL, NULL},
+    {"desc_act", KEY_EMPTY, NULL, NULL},
+    {"lm_head", KEY_BOOL, NULL, NULL},
+    {"version", KEY_TEXT, NULL, NULL},           /* read_arrangement */
+    {"format", KEY_TEXT, NULL, NULL},
+    {"checkpoint_format", KEY_TEXT, NULL, NULL},
+    {"backend", KEY_TEXT, NULL, NULL},
+    {"pack_dtype", KEY_TEXT, "int32 ", NULL},
+    {"modules_to_not_convert", KEY_LIST, NULL, NULL},
+    {"block_name_to_quantize", KEY_TEXT | KEY_LIST, NULL, NULL},
+    {"to_quant_block_names", KEY_TEXT | KEY_LIST, NULL, NULL},
+    {"quant_block_list", KEY_LIST, NULL, NULL},
+    {"dynamic", KEY_EMPTY, NULL, NULL},
+    {"meta", KEY_OBJECT, NULL, NULL},
+    {"data_type", KEY_TEXT, "int int_sym int_asym ", "weights of this type are not integers"},
+    {"config_file_name", KEY_TEXT, NULL, NULL},
+    {.name = NULL},
+};
+/* clang-format on */
+
+/* Several keys name the arrangement, by tool and age. "exllama" and "ipex" are kernels for gemm
+ * files; AutoAWQ's "marlin" stores Marlin's order. */
+static enum llmq_status read_arrangement(const struct json *config, llmq_error *err) {
+    static const char *const names[] = {"version", "format", "checkpoint_format"};
+    static const char *const known[] = {"gemm", "exllama", "ipex"};
+    const struct json *backend = json_get(config, "backend");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const struct json *v = json_get(config, names[i]);
+        const char *text = json_string(v);
+        bool fits = !text;
+        for (size_t k = 0; text && k < sizeof known / sizeof known[0]; k++)
+            fits = fits || strcasecmp(text, known[k]) == 0;
+        if (!fits)
+            return config_key_refuse(v, "quantization_config", "gemm", NULL, err);
+    }
+    if (json_string(backend) && strcasecmp(json_string(backend), "llm-awq") == 0)
+        return config_key_refuse(backend, "quantization_config", "autoawq", NULL, err);
+    return LLMQ_OK;
+}
+
+static enum llmq_status check_keys(const struct json *config, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (auto_round_config(config))
+        return auto_round_check(config, err);
+    LLMQ_TRY(config_keys_check(config, "quantization_config", keys, err));
+    LLMQ_TRY(config_notes_check(json_get(config, "meta"), "quantization_config: meta", err));
+    LLMQ_TRY(read_arrangement(config, err));
+
+cleanup:
+    return status;
+}
+
+/* vLLM skips the modules that have an entry in their names. */
+static enum llmq_status awq_rules(const struct json *quantization_config,
+                                  const struct layout_config *settings, struct module_rules *out,
+                                  llmq_error *err) {
+    const struct json *skipped = json_get(quantization_config, "modules_to_not_convert");
+    const struct module_setting general = module_general(settings);
+    enum llmq_status status = LLMQ_OK;
+    bool head = false;
+    json_as_bool(json_get(quantization_config, "lm_head"), &head);
+    for (const struct json *c = json_first(skipped); c; c = json_next(c))
+        if (json_string(c))
+            LLMQ_TRY(module_rules_add(out, MATCH_PART, json_string(c), &module_plain, err));
+    if (!head)
+        LLMQ_TRY(module_rules_add(out, MATCH_LAST, "lm_head", &module_plain, err));
+    LLMQ_TRY(module_rules_add(out, MATCH_LINEAR, "", &general, err));
+
+cleanup:
+    return status;
+}
+
 static enum llmq_status awq_config_read(const struct json *quantization_config,
                                         struct layout_config *out, llmq_error *err) {
     const struct json *config = quantization_config;
-    const struct json *version = json_get(config, "version");
-    const char *variant = version ? json_string(version) : "gemm";
     int64_t bits = 0, group = 0;
     bool zero_point = true;
     *out = (struct layout_config){0};
+    enum llmq_status status = check_keys(config, err);
+    if (status != LLMQ_OK)
+        return status;
     if (!get_int(config, "bits", "w_bit", &bits))
         return error_set(err, LLMQ_E_INPUT, "quantization_config: bits: expected an integer");
     if (bits != AWQ_BITS)
@@ -255,10 +339,6 @@ static enum llmq_status awq_config_read(const struct json *quantization_config,
     if (!get_int(config, "group_size", "q_group_size", &group) || group == 0 || group < -1)
         return error_set(err, LLMQ_E_INPUT,
                          "quantization_config: group_size: expected -1 or a positive integer");
-    if (!variant || strcasecmp(variant, "gemm") != 0)
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "quantization_config: version: expected gemm, found '%.60s'",
-                         variant ? variant : "no text");
     if (json_get(config, "zero_point") &&
         !json_as_bool(json_get(config, "zero_point"), &zero_point))
         return error_set(err, LLMQ_E_INPUT,
@@ -281,6 +361,7 @@ const struct layout layout_awq = {
     .config_file = NULL,
     .config_matches = awq_config_matches,
     .config_read = awq_config_read,
+    .rules = awq_rules,
     .suffixes = awq_suffixes,
     .decode = awq_decode,
 };

@@ -300,6 +300,7 @@ const struct layout layout_compressed_tensors = {
     .config_file = NULL,
     .config_matches = ct_config_matches,
     .config_read = ct_config_read,
+    .rules = ct_rules,
     .suffixes = ct_suffixes,
     .decode = ct_decode,
 };

@@ -1,4 +1,5 @@
-/* The quantization_config of a compressed-tensors checkpoint.
+/* Writing the quantization_config of a compressed-tensors checkpoint; compressed_tensors_read.c
+ * reads it.
  *
  * The library validates groups with extra keys forbidden, so that only keys every version knows are
  * written. Modules are targeted by the class name "Linear" and, where they deviate, by their own
@@ -9,11 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/error.h"
-
 static const char pack_quantized[] = "pack-quantized";
-
-/* --- writing ---------------------------------------------------------------------------------- */
 
 /* One group per row, however it is spelled, is -1. */
 static struct quant_shape normal(const struct quant_shape *shape) {
@@ -111,94 +108,4 @@ struct json *ct_config_write(const struct layout_config *config,
     json_add_null(root, "kv_cache_scheme");
     json_add_null(root, "global_compression_ratio");
     return root;
-}
-
-/* --- reading ---------------------------------------------------------------------------------- */
-
-bool ct_config_matches(const struct json *quantization_config) {
-    const char *method = json_string(json_get(quantization_config, "quant_method"));
-    return method && strcmp(method, layout_compressed_tensors.name) == 0;
-}
-
-static bool is_null(const struct json *v) {
-    return json_type(v) == JSON_NULL;
-}
-
-/* Is the member absent, null or this text? */
-static bool is_text(const struct json *object, const char *key, const char *text) {
-    const struct json *v = json_get(object, key);
-    return is_null(v) || (json_string(v) && strcmp(json_string(v), text) == 0);
-}
-
-static enum llmq_status refuse(llmq_error *err, const char *group, const char *expected) {
-    return error_set(err, LLMQ_E_UNSUPPORTED,
-                     "quantization_config: config_groups: %.60s: expected %s, found another value",
-                     group, expected);
-}
-
-/* What llmq cannot compute with: activations in few bits, floats, formats other than packed. */
-static enum llmq_status check_group(const struct json *group, llmq_error *err) {
-    const struct json *weights = json_get(group, "weights");
-    const char *name = json_key(group);
-    bool dynamic = false;
-    if (json_type(weights) != JSON_OBJECT)
-        return refuse(err, name, "weights to be an object");
-    if (!is_null(json_get(group, "input_activations")) ||
-        !is_null(json_get(group, "output_activations")))
-        return refuse(err, name, "activations to be null");
-    if (!is_text(group, "format", pack_quantized))
-        return refuse(err, name, "format to be pack-quantized");
-    if (!is_text(weights, "type", "int"))
-        return refuse(err, name, "type to be int");
-    if (json_as_bool(json_get(weights, "dynamic"), &dynamic) && dynamic)
-        return refuse(err, name, "dynamic to be false");
-    return LLMQ_OK;
-}
-
-static enum llmq_status read_group(const struct json *group, struct layout_config *out,
-                                   llmq_error *err) {
-    const struct json *weights = json_get(group, "weights");
-    const char *name = json_key(group), *strategy = json_string(json_get(weights, "strategy"));
-    int64_t bits = 0, columns = -1;
-    bool sym = true;
-    if (!json_as_int64(json_get(weights, "num_bits"), &bits) ||
-        (bits != 2 && bits != 3 && bits != 4 && bits != 8))
-        return refuse(err, name, "num_bits to be 2, 3, 4 or 8");
-    if (strategy && strcmp(strategy, "group") == 0) {
-        if (!json_as_int64(json_get(weights, "group_size"), &columns) || columns <= 0)
-            return refuse(err, name, "group_size to be a positive integer");
-    } else if (!strategy || strcmp(strategy, "channel") != 0) {
-        return refuse(err, name, "strategy to be group or channel");
-    }
-    if (!is_null(json_get(weights, "symmetric")) &&
-        !json_as_bool(json_get(weights, "symmetric"), &sym))
-        return refuse(err, name, "symmetric to be true or false");
-    *out = (struct layout_config){.bits = (int)bits, .group = columns, .sym = sym};
-    return LLMQ_OK;
-}
-
-/* The settings are those of the first group; modules of the others tell theirs by their shapes.
- * One symmetric group is enough for modules without zero points to be in order. */
-enum llmq_status ct_config_read(const struct json *quantization_config, struct layout_config *out,
-                                llmq_error *err) {
-    const struct json *groups = json_get(quantization_config, "config_groups");
-    enum llmq_status status = LLMQ_OK;
-    *out = (struct layout_config){0};
-    if (!is_text(quantization_config, "format", pack_quantized))
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "quantization_config: format: expected pack-quantized, found another");
-    if (json_type(groups) != JSON_OBJECT || !json_first(groups))
-        return error_set(err, LLMQ_E_INPUT,
-                         "quantization_config: config_groups: expected an object with a group");
-    for (const struct json *g = json_first(groups); g; g = json_next(g)) {
-        struct layout_config found = {0};
-        LLMQ_TRY(check_group(g, err));
-        LLMQ_TRY(read_group(g, &found, err));
-        if (g == json_first(groups))
-            *out = found;
-        out->sym = out->sym || found.sym;
-    }
-
-cleanup:
-    return status;
 }

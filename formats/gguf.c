@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "formats/gguf_file.h"
 #include "formats/parts.h"
+#include "formats/quant_config_keys.h"
 
 #define BLOCK     32
 #define NIBBLES_8 8 /* what a code of Q4_0 counts from */
@@ -294,12 +295,24 @@ static bool gguf_config_matches(const struct json *quantization_config) {
     return method && strcmp(method, "gguf") == 0;
 }
 
+static const struct config_key config_keys[] = {
+    {"quant_method", KEY_TEXT, NULL, NULL},
+    {"bits", KEY_NUMBER, NULL, NULL},
+    {"group_size", KEY_NUMBER, NULL, NULL},
+    {"sym", KEY_BOOL, NULL, NULL},
+    {.name = NULL},
+};
+
 static enum llmq_status gguf_config_read(const struct json *quantization_config,
                                          struct layout_config *out, llmq_error *err) {
     const struct json *config = quantization_config;
     int64_t bits = 0, group = 0;
     bool sym = true;
     *out = (struct layout_config){0};
+    enum llmq_status status =
+        config_keys_check(quantization_config, "quantization_config", config_keys, err);
+    if (status != LLMQ_OK)
+        return status;
     if (!json_as_int64(json_get(config, "bits"), &bits) || (bits != 4 && bits != 8))
         return error_set(err, LLMQ_E_INPUT, "quantization_config: bits: expected 4 or 8 for gguf");
     if (!json_as_int64(json_get(config, "group_size"), &group) || group == 0 || group < -1)

@@ -155,6 +155,7 @@ const struct layout layout_gptq = {
     .config_file = "quantize_config.json",
     .config_matches = gptq_v1_config_matches,
     .config_read = gptq_config_read,
+    .rules = gptq_rules,
     .suffixes = gptq_suffixes,
     .decode = gptq_decode,
 };
@@ -172,6 +173,7 @@ const struct layout layout_gptq_v2 = {
     .config_file = "quantize_config.json",
     .config_matches = gptq_v2_config_matches,
     .config_read = gptq_config_read,
+    .rules = gptq_rules,
     .suffixes = gptq_suffixes,
     .decode = gptq_decode,
 };

@@ -26,6 +26,10 @@ struct json *gptq_v1_config_write(const struct layout_config *config,
 struct json *gptq_v2_config_write(const struct layout_config *config,
                                   const struct layout_module *modules, int64_t count);
 
+enum llmq_status gptq_rules(const struct json *quantization_config,
+                            const struct layout_config *settings, struct module_rules *out,
+                            llmq_error *err);
+
 /* gptq_dynamic.c: overrides for the modules that deviate from `config` and for the linears that
  * stay plain, as the object of the key `dynamic`. NULL when none does, or (with *failed set) when
  * memory is short. */

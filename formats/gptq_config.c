@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "formats/auto_round.h"
+#include "formats/quant_config_keys.h"
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -26,17 +27,16 @@ static const char *format_of(const struct json *config) {
     return v ? json_string(v) : layout_gptq.name;
 }
 
-/* Is this a GPTQ config of this format? Stand-alone files of AutoGPTQ lack quant_method. */
+/* Is this a GPTQ config of this format? Stand-alone files of AutoGPTQ lack quant_method. The flag
+ * is_marlin_format is older than checkpoint_format and no part of it: tensors in Marlin's order
+ * have other names, so that a flag beside GPTQ's names is a mistake and verify says so. */
 static bool matches(const struct json *config, const char *format) {
     const struct json *method = either(config, "quant_method", "method");
     const char *found = format_of(config);
-    bool marlin = false;
     if (auto_round_config(config))
         return auto_round_packs(config, format);
     if (method ? !json_string(method) || strcmp(json_string(method), "gptq") != 0
                : !json_get(config, "desc_act"))
-        return false;
-    if (json_as_bool(json_get(config, "is_marlin_format"), &marlin) && marlin)
         return false;
     return found && strcmp(found, format) == 0;
 }
@@ -105,19 +105,112 @@ static enum llmq_status read_format(const struct json *config, struct layout_con
     return LLMQ_OK;
 }
 
+/* clang-format off */
+static const struct config_key keys[] = {
+    {"quant_method", KEY_TEXT, NULL, NULL},
+    {"method", KEY_TEXT, NULL, NULL},
+    {"checkpoint_format", KEY_TEXT, NULL, NULL},
+    {"format", KEY_TEXT, NULL, NULL},
+    {"bits", KEY_NUMBER, NULL, NULL},
+    {"group_size", KEY_NUMBER, NULL, NULL},
+    {"sym", KEY_BOOL, NULL, NULL},
+    {"desc_act", KEY_BOOL, NULL, NULL},
+    {"lm_head", KEY_BOOL, NULL, NULL},
+    {"dynamic", KEY_OBJECT | KEY_BOOL, NULL, NULL},
+    {"modules_in_block_to_quantize", KEY_LIST, NULL, NULL},
+    {"modules_to_not_convert", KEY_LIST, NULL, NULL},
+    {"block_name_to_quantize", KEY_TEXT | KEY_LIST, NULL, NULL},
+    {"to_quant_block_names", KEY_TEXT | KEY_LIST, NULL, NULL},
+    {"quant_block_list", KEY_LIST, NULL, NULL},
+    {"pack_dtype", KEY_TEXT, "int32 ", NULL},
+    {"is_marlin_format", KEY_BOOL, NULL, NULL},
+    {"zero_point", KEY_BOOL, NULL, NULL},
+    {"meta", KEY_OBJECT, NULL, NULL},
+    {"data_type", KEY_TEXT, "int int_sym int_asym ", "weights of this type are not integers"},
+    {.name = NULL},
+};
+static const struct config_key override_keys[] = {
+    {"bits", KEY_NUMBER, NULL, NULL},
+    {"group_size", KEY_NUMBER, NULL, NULL},
+    {"sym", KEY_BOOL, NULL, NULL},
+    {"desc_act", KEY_BOOL, NULL, NULL},
+    {"format", KEY_TEXT, "gptq gptq_v2 ", NULL},
+    {.name = NULL},
+};
+/* clang-format on */
+
+static enum llmq_status check_keys(const struct json *config, llmq_error *err) {
+    static const char where[] = "quantization_config";
+    enum llmq_status status = LLMQ_OK;
+    if (auto_round_config(config))
+        return auto_round_check(config, err);
+    LLMQ_TRY(config_keys_check(config, where, keys, err));
+    LLMQ_TRY(config_notes_check(json_get(config, "meta"), "quantization_config: meta", err));
+    for (const struct json *c = json_first(json_get(config, "dynamic")); c; c = json_next(c)) {
+        status = config_keys_check(c, "quantization_config: dynamic", override_keys, err);
+        if (status != LLMQ_OK)
+            return error_prefix(err, status, "'%.80s'", json_key(c));
+    }
+
+cleanup:
+    return status;
+}
+
 enum llmq_status gptq_config_read(const struct json *quantization_config, struct layout_config *out,
                                   llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const struct json *config = quantization_config;
-    const char *pack = json_string(json_get(config, "pack_dtype"));
     *out = (struct layout_config){0};
     LLMQ_TRY(read_format(config, out, err));
+    LLMQ_TRY(check_keys(config, err));
     LLMQ_TRY(read_sizes(config, out, err));
     LLMQ_TRY(read_flag(config, "sym", true, &out->sym, err));
     LLMQ_TRY(read_flag(config, "desc_act", false, &out->desc_act, err));
-    if (pack && strcmp(pack, "int32") != 0)
-        LLMQ_TRY(bad_key(err, LLMQ_E_UNSUPPORTED, "pack_dtype", "int32"));
     json_as_double(json_get(config, "damp_percent"), &out->damp);
+
+cleanup:
+    return status;
+}
+
+/* --- modules ---------------------------------------------------------------------------------- */
+
+/* Overrides, a minus before those that exclude. */
+static enum llmq_status add_overrides(const struct json *dynamic, bool excluding,
+                                      const struct layout_config *settings,
+                                      struct module_rules *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (const struct json *c = json_first(dynamic); status == LLMQ_OK && c; c = json_next(c)) {
+        const char *key = json_key(c);
+        const bool minus = strncmp(key, "-:", 2) == 0, plus = strncmp(key, "+:", 2) == 0;
+        struct module_setting s = minus ? module_plain : module_general(settings);
+        int64_t bits = s.bits;
+        if (minus != excluding)
+            continue;
+        if (json_as_int64(json_get(c, "bits"), &bits) && gptq_has_bits(bits))
+            s.bits = (int)bits;
+        json_as_int64(json_get(c, "group_size"), &s.group);
+        json_as_bool(json_get(c, "sym"), &s.sym);
+        status = module_rules_add_regex(out, key + (minus || plus ? 2 : 0), REGEX_AT_START, key, &s,
+                                        err);
+    }
+    return status;
+}
+
+/* GPTQModel looks at exclusions first. modules_in_block_to_quantize is matched in more than one
+ * way, and is looked at by itself. */
+enum llmq_status gptq_rules(const struct json *quantization_config,
+                            const struct layout_config *settings, struct module_rules *out,
+                            llmq_error *err) {
+    const struct json *dynamic = json_get(quantization_config, "dynamic");
+    const struct module_setting general = module_general(settings);
+    enum llmq_status status = LLMQ_OK;
+    bool head = false;
+    json_as_bool(json_get(quantization_config, "lm_head"), &head);
+    LLMQ_TRY(add_overrides(dynamic, true, settings, out, err));
+    LLMQ_TRY(add_overrides(dynamic, false, settings, out, err));
+    if (!head)
+        LLMQ_TRY(module_rules_add(out, MATCH_LAST, "lm_head", &module_plain, err));
+    LLMQ_TRY(module_rules_add(out, MATCH_LINEAR, "", &general, err));
 
 cleanup:
     return status;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/json.h"
+#include "formats/module_rules.h"
 #include "llmq/error.h"
 #include "tensor/dtype.h"
 #include "tensor/qlinear.h"
@@ -108,6 +109,11 @@ struct layout {
     /* Read the settings. LLMQ_E_INPUT or LLMQ_E_UNSUPPORTED name the key. */
     enum llmq_status (*config_read)(const struct json *quantization_config,
                                     struct layout_config *out, llmq_error *err);
+
+    /* What the config says of each module (module_rules_read calls it), NULL: nothing. */
+    enum llmq_status (*rules)(const struct json *quantization_config,
+                              const struct layout_config *settings, struct module_rules *out,
+                              llmq_error *err);
 
     /* Suffixes of the tensors decode() wants, in its order, NULL-terminated; the first one's
      * presence marks a quantized module. */

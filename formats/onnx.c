@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "formats/pack.h"
 #include "formats/parts.h"
+#include "formats/quant_config_keys.h"
 
 #define BLOCK_MIN 16
 #define BLOCK_MAX 256
@@ -345,11 +346,21 @@ static bool onnx_config_matches(const struct json *quantization_config) {
     return method && format && strcmp(method, method_name) == 0 && strcmp(format, format_name) == 0;
 }
 
+static const struct config_key config_keys[] = {
+    {"quant_method", KEY_TEXT, NULL, NULL}, {"format", KEY_TEXT, NULL, NULL},
+    {"bits", KEY_NUMBER, NULL, NULL},       {"group_size", KEY_NUMBER, NULL, NULL},
+    {"sym", KEY_BOOL, NULL, NULL},          {.name = NULL},
+};
+
 static enum llmq_status onnx_config_read(const struct json *quantization_config,
                                          struct layout_config *out, llmq_error *err) {
     int64_t bits = 0, group = 0;
     bool sym = true;
     *out = (struct layout_config){0};
+    enum llmq_status status =
+        config_keys_check(quantization_config, "quantization_config", config_keys, err);
+    if (status != LLMQ_OK)
+        return status;
     if (!json_as_int64(json_get(quantization_config, "bits"), &bits) || !has_bits(bits))
         return error_set(err, LLMQ_E_INPUT, "quantization_config: bits: expected 2, 4 or 8");
     if (!json_as_int64(json_get(quantization_config, "group_size"), &group) || group == 0 ||

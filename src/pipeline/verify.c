@@ -126,11 +126,28 @@ static enum llmq_status open_quantization(struct verify *v, llmq_error *err) {
     llmq_error found = {0};
     status = v->layout->config_read(v->quant.object, &v->layout_config, &found);
     v->decodable = status == LLMQ_OK;
-    if (status == LLMQ_E_INPUT)
+    if (status == LLMQ_E_MEMORY)
+        return error_memory(err, "the config");
+    if (status == LLMQ_E_INPUT) {
         verify_found_error(v, "config-readable", v->quant.file, NULL, &found);
-    else if (status != LLMQ_OK)
-        return error_set(err, status, "%s/%s: %s", v->dir, v->quant.file, found.message);
+    } else if (status != LLMQ_OK) {
+        v->unread = status;
+        v->unread_error = found;
+    }
     return LLMQ_OK;
+}
+
+/* Settings that llmq cannot honour are no fault of the checkpoint, unless it breaks rules too. */
+static enum llmq_status judge_unread(struct verify *v, llmq_error *err) {
+    if (v->unread == LLMQ_OK)
+        return LLMQ_OK;
+    if (v->report->violations.count > 0) {
+        verify_found_error(v, "config-readable", v->quant.file, NULL, &v->unread_error);
+        return LLMQ_OK;
+    }
+    error_set(err, v->unread, "%s/%s: %s", v->dir, v->quant.file, v->unread_error.message);
+    error_hint(err, "%s", v->unread_error.hint);
+    return v->unread;
 }
 
 static enum llmq_status open_family(struct verify *v, llmq_error *err) {
@@ -298,6 +315,7 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
     count_contents(&v);
     LLMQ_TRY(verify_list_modules(&v, err));
     LLMQ_TRY(verify_run(&v, VERIFY_HEADERS, err));
+    LLMQ_TRY(judge_unread(&v, err));
     LLMQ_TRY(verify_run(&v, VERIFY_MODULE, err));
     LLMQ_TRY(verify_run(&v, VERIFY_CONTENTS, err));
     LLMQ_TRY(verify_stacks(&v, err));
@@ -319,6 +337,7 @@ enum llmq_status verify_written(const char *dir, llmq_error *err) {
     LLMQ_TRY(verify_open(&v, err));
     LLMQ_TRY(verify_list_modules(&v, err));
     LLMQ_TRY(verify_run(&v, VERIFY_HEADERS, err));
+    LLMQ_TRY(judge_unread(&v, err));
     if (report.violations.count > 0) {
         const llmq_finding *f = &report.violations.items[0];
         status = error_set(err, LLMQ_E_CHECK, "%s: %s%s%s (rule %s)", dir, f->tensor,

@@ -30,7 +30,10 @@ struct verify {
     const struct layout *layout; /* NULL: plain */
     struct layout_config layout_config;
     bool decodable; /* layout_config could be read */
-    bool known;     /* llmq has a table for the family: `model` is filled */
+    /* Why not, where that may be llmq's limit rather than the checkpoint's fault. */
+    enum llmq_status unread;
+    llmq_error unread_error;
+    bool known; /* llmq has a table for the family: `model` is filled */
     struct model_config model;
     const struct verify_rule *rule; /* the one being checked */
     bool out_of_memory;             /* a finding could not be recorded */

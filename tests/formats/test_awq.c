@@ -221,9 +221,15 @@ START_TEST(other_configs_are_refused_by_key) {
         {"{\"bits\":4,\"group_size\":0}", "group_size", LLMQ_E_INPUT},
         {"{\"bits\":4,\"group_size\":-2}", "group_size", LLMQ_E_INPUT},
         {"{\"bits\":4}", "group_size", LLMQ_E_INPUT},
-        {"{\"bits\":4,\"group_size\":128,\"version\":\"gemv\"}", "found 'gemv'",
+        {"{\"bits\":4,\"group_size\":128,\"version\":\"gemv\"}",
+         "version: expected gemm, found \"gemv\"", LLMQ_E_UNSUPPORTED},
+        {"{\"bits\":4,\"group_size\":128,\"format\":\"gemv\"}",
+         "format: expected gemm, found \"gemv\"", LLMQ_E_UNSUPPORTED},
+        {"{\"bits\":4,\"group_size\":128,\"version\":\"GEMM\",\"checkpoint_format\":\"gemv_fast\"}",
+         "checkpoint_format: expected gemm", LLMQ_E_UNSUPPORTED},
+        {"{\"bits\":4,\"group_size\":128,\"backend\":\"llm-awq\"}", "backend: expected autoawq",
          LLMQ_E_UNSUPPORTED},
-        {"{\"bits\":4,\"group_size\":128,\"version\":1}", "version", LLMQ_E_UNSUPPORTED},
+        {"{\"bits\":4,\"group_size\":128,\"version\":1}", "version", LLMQ_E_INPUT},
         {"{\"bits\":4,\"group_size\":128,\"zero_point\":1}", "zero_point", LLMQ_E_INPUT},
     };
     struct layout_config out;

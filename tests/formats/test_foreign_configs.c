@@ -34,10 +34,33 @@ START_TEST(configs_are_dispatched_to_layouts) {
          &layout_awq, 32},
         {"{\"quant_method\":\"auto-round\",\"packing_format\":\"auto_round:llm_compressor\"}", NULL,
          0},
-        {"{\"quant_method\":\"auto-round\",\"bits\":4,\"group_size\":32}", NULL, 0},
-        {"{\"quant_method\":\"gptq\",\"packing_format\":\"auto_round:auto_awq\",\"bits\":4,"
+        {"{\"quant_method\":\"auto-round\",\"packing_format\":\"auto_round:mlx\",\"bits\":4,"
+         "\"group_size\":32}",
+         NULL, 0},
+        /* Versions 0.2 to 0.4: the packing is in `backend`, the name has its maker. */
+        {"{\"quant_method\":\"intel/auto-round\",\"backend\":\"auto_round:exllamav2\",\"bits\":4,"
+         "\"group_size\":32}",
+         &layout_gptq_v2, 32},
+        {"{\"quant_method\":\"intel/auto-round\",\"backend\":\"auto_round:gptq:exllamav2\","
+         "\"bits\":4,\"group_size\":32}",
+         &layout_gptq, 32},
+        {"{\"quant_method\":\"intel/auto-round\",\"backend\":\"auto_gptq:exllamav2\",\"bits\":4,"
          "\"group_size\":32}",
          &layout_gptq, 32},
+        {"{\"quant_method\":\"intel/auto-round\",\"backend\":\"auto_round:awq:gemm\",\"bits\":4,"
+         "\"group_size\":32}",
+         &layout_awq, 32},
+        /* A backend beside a packing is a kernel; loaders take GPTQ where nothing is said. */
+        {"{\"quant_method\":\"auto-round\",\"packing_format\":\"auto_round:auto_awq\","
+         "\"backend\":\"auto_round:exllamav2\",\"bits\":4,\"group_size\":32}",
+         &layout_awq, 32},
+        {"{\"quant_method\":\"auto-round\",\"backend\":\"auto\",\"bits\":4,\"group_size\":32}",
+         &layout_gptq, 32},
+        {"{\"quant_method\":\"auto-round\",\"bits\":4,\"group_size\":32}", &layout_gptq, 32},
+        /* A flag that GPTQ's names of tensors belie. */
+        {"{\"quant_method\":\"gptq\",\"is_marlin_format\":true,\"bits\":4,\"group_size\":32}",
+         &layout_gptq, 32},
+        {"{\"method\":\"awq\",\"format\":\"gemm\",\"bits\":4,\"group_size\":32}", &layout_awq, 32},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct layout *found = NULL;

@@ -223,7 +223,6 @@ START_TEST(other_formats_are_unsupported_by_name) {
         {"{\"quant_method\":\"hqq\",\"bits\":4}", "quant_method 'hqq'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "format 'gptq_p'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"marlin\"}", "format 'marlin'"},
-        {"{\"quant_method\":\"gptq\",\"is_marlin_format\":true}", "quant_method 'gptq'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":4}", "quant_method 'gptq'"},
         {"{\"quant_method\":null}", "quant_method '(none)'"},
         {"{}", "quant_method '(none)'"},
@@ -250,7 +249,7 @@ START_TEST(values_that_make_no_sense_name_their_key) {
         const char *part;
     } cases[] = {
         {"\"group_size\":128", LLMQ_E_INPUT, "bits: expected an integer"},
-        {"\"bits\":\"4\",\"group_size\":128", LLMQ_E_INPUT, "bits: expected an integer"},
+        {"\"bits\":\"4\",\"group_size\":128", LLMQ_E_INPUT, "bits: expected a number"},
         {"\"bits\":5,\"group_size\":128", LLMQ_E_UNSUPPORTED,
          "bits: expected 2, 3, 4 or 8, found 5"},
         {"\"bits\":4.5,\"group_size\":128", LLMQ_E_INPUT, "bits"},
