@@ -66,19 +66,33 @@ enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *f
     return code;
 }
 
-enum llmq_status error_errno(llmq_error *err, const char *fmt, ...) {
-    int saved = errno;
-    enum llmq_status code = saved == ENOMEM   ? LLMQ_E_MEMORY
-                            : saved == ENOENT ? LLMQ_E_NOT_FOUND
-                                              : LLMQ_E_IO;
+static enum llmq_status LLMQ_PRINTF(3, 0) system_error(llmq_error *err, enum llmq_status code,
+                                                       const char *fmt, va_list args, int number) {
     char what[MESSAGE_BYTES];
+    vsnprintf(what, sizeof what, fmt, args);
+    code = number == ENOMEM ? LLMQ_E_MEMORY : code;
+    error_set(err, code, "%s: %s", what, strerror(number));
+    if (err)
+        err->sys_errno = number;
+    return code;
+}
+
+enum llmq_status error_errno(llmq_error *err, const char *fmt, ...) {
+    const int number = errno;
     va_list args;
     va_start(args, fmt);
-    vsnprintf(what, sizeof what, fmt, args);
+    enum llmq_status code =
+        system_error(err, number == ENOENT ? LLMQ_E_NOT_FOUND : LLMQ_E_IO, fmt, args, number);
     va_end(args);
-    error_set(err, code, "%s: %s", what, strerror(saved));
-    if (err)
-        err->sys_errno = saved;
+    return code;
+}
+
+enum llmq_status error_output(llmq_error *err, const char *fmt, ...) {
+    const int number = errno;
+    va_list args;
+    va_start(args, fmt);
+    enum llmq_status code = system_error(err, LLMQ_E_IO, fmt, args, number);
+    va_end(args);
     return code;
 }
 

@@ -22,6 +22,10 @@ enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *f
  * ENOENT) with the text of errno appended. */
 enum llmq_status error_errno(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
 
+/* The same for a place that is written to: LLMQ_E_IO also for ENOENT, since what is missing there
+ * is no input. */
+enum llmq_status error_output(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
+
 /* LLMQ_E_MEMORY for an allocation of `what`. */
 enum llmq_status error_memory(llmq_error *err, const char *what);
 
@@ -41,6 +45,7 @@ void error_hint(llmq_error *err, const char *fmt, ...) LLMQ_PRINTF(2, 3);
 #if defined(__clang_analyzer__) && !defined(LLMQ_BASE_ERROR_C)
 #define error_set(err, code, ...) ((void)error_set(err, code, __VA_ARGS__), code)
 #define error_errno(err, ...)     ((void)error_errno(err, __VA_ARGS__), LLMQ_E_IO)
+#define error_output(err, ...)    ((void)error_output(err, __VA_ARGS__), LLMQ_E_IO)
 #define error_memory(err, what)   ((void)error_memory(err, what), LLMQ_E_MEMORY)
 #endif
 

@@ -93,7 +93,7 @@ static enum llmq_status open_with(const char *path, int flags, struct file *f, l
     f->path = strdup(path);
     if (!f->path)
         return error_memory(err, "a path");
-    f->fd = open(path, flags | O_CLOEXEC, 0666);
+    f->fd = open(path, flags | O_CLOEXEC);
     struct stat st;
     if (f->fd < 0 || fstat(f->fd, &st) != 0) {
         enum llmq_status status = error_errno(err, "%s", path);
@@ -117,13 +117,21 @@ enum llmq_status file_open_update(const char *path, struct file *f, llmq_error *
 }
 
 enum llmq_status file_create(const char *path, uint64_t size, struct file *f, llmq_error *err) {
-    enum llmq_status status = open_with(path, O_RDWR | O_CREAT | O_TRUNC, f, err);
-    if (status != LLMQ_OK || size == 0)
+    const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    *f = (struct file){.fd = open(path, flags, 0666), .path = strdup(path)};
+    if (f->fd < 0 && errno == EEXIST && unlink(path) == 0)
+        f->fd = open(path, flags, 0666);
+    if (f->fd < 0 || !f->path) {
+        enum llmq_status status =
+            f->fd < 0 ? error_output(err, "%s: cannot create", path) : error_memory(err, "a path");
+        file_close(f, NULL);
         return status;
-    int rc = posix_fallocate(f->fd, 0, (off_t)size);
+    }
+    int rc = size > 0 ? posix_fallocate(f->fd, 0, (off_t)size) : 0;
     if (rc != 0) {
         errno = rc;
-        status = error_errno(err, "%s: cannot reserve %llu bytes", path, (unsigned long long)size);
+        enum llmq_status status =
+            error_output(err, "%s: cannot reserve %llu bytes", path, (unsigned long long)size);
         file_close(f, NULL);
         unlink(path);
         return status;
@@ -190,7 +198,7 @@ enum llmq_status file_sync(const struct file *f, llmq_error *err) {
 enum llmq_status file_close(struct file *f, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (f->path && f->fd >= 0 && close(f->fd) != 0)
-        status = error_errno(err, "%s: close", f->path);
+        status = error_output(err, "%s: close", f->path);
     free(f->path);
     *f = (struct file){.fd = -1};
     return status;
@@ -226,8 +234,7 @@ cleanup:
     return status;
 }
 
-/* fsync the folder that holds `path`. */
-static enum llmq_status sync_parent(const char *path, llmq_error *err) {
+enum llmq_status path_sync_parent(const char *path, llmq_error *err) {
     const char *base = path_base(path);
     if (base == path)
         return dir_sync(".", err);
@@ -291,7 +298,7 @@ cleanup:
 enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err) {
     if (mkdir(path, 0777) == 0 || (exist_ok && errno == EEXIST && path_is_dir(path)))
         return LLMQ_OK;
-    return error_errno(err, "%s: cannot create the folder", path);
+    return error_output(err, "%s: cannot create the folder", path);
 }
 
 enum llmq_status dir_sync(const char *path, llmq_error *err) {
@@ -305,8 +312,8 @@ enum llmq_status dir_sync(const char *path, llmq_error *err) {
 
 enum llmq_status path_rename(const char *from, const char *to, llmq_error *err) {
     if (rename(from, to) != 0)
-        return error_errno(err, "%s: cannot rename to %s", from, to);
-    return sync_parent(to, err);
+        return error_output(err, "%s: cannot rename to %s", from, to);
+    return path_sync_parent(to, err);
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -325,10 +332,11 @@ static enum llmq_status list_add(struct dir_list *list, const char *name, llmq_e
     return LLMQ_OK;
 }
 
-enum llmq_status dir_list_read(const char *path, struct dir_list *list, llmq_error *err) {
+/* Closes `dir`, which is NULL, with errno set, when it could not be opened. */
+static enum llmq_status list_read(DIR *dir, const char *path, struct dir_list *list,
+                                  llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *list = (struct dir_list){0};
-    DIR *dir = opendir(path);
     if (!dir)
         return error_errno(err, "%s", path);
     for (;;) {
@@ -352,41 +360,23 @@ cleanup:
     return status;
 }
 
+enum llmq_status dir_list_read(const char *path, struct dir_list *list, llmq_error *err) {
+    return list_read(opendir(path), path, list, err);
+}
+
+enum llmq_status dir_list_read_at(int fd, const char *path, struct dir_list *list,
+                                  llmq_error *err) {
+    /* A descriptor of its own: one that is copied would share its place in the listing. */
+    const int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = own < 0 ? NULL : fdopendir(own);
+    if (own >= 0 && !dir)
+        close(own);
+    return list_read(dir, path, list, err);
+}
+
 void dir_list_free(struct dir_list *list) {
     for (size_t i = 0; i < list->count; i++)
         free(list->names[i]);
     free(list->names);
     *list = (struct dir_list){0};
-}
-
-/* Remove one entry; folders go with their content. Symlinks are removed, never followed. */
-static enum llmq_status remove_entry(const char *path, llmq_error *err) {
-    struct stat st;
-    if (lstat(path, &st) != 0)
-        return errno == ENOENT ? LLMQ_OK : error_errno(err, "%s", path);
-    if (S_ISDIR(st.st_mode))
-        return dir_remove(path, err);
-    if (unlink(path) != 0)
-        return error_errno(err, "%s: cannot remove", path);
-    return LLMQ_OK;
-}
-
-enum llmq_status dir_remove(const char *path, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct dir_list list = {0};
-    if (!path_is_dir(path))
-        return LLMQ_OK;
-    LLMQ_TRY(dir_list_read(path, &list, err));
-    for (size_t i = 0; i < list.count; i++) {
-        char *entry = path_join(path, list.names[i], err);
-        status = entry ? remove_entry(entry, err) : LLMQ_E_MEMORY;
-        free(entry);
-        if (status != LLMQ_OK)
-            goto cleanup;
-    }
-    if (rmdir(path) != 0)
-        status = error_errno(err, "%s: cannot remove the folder", path);
-cleanup:
-    dir_list_free(&list);
-    return status;
 }

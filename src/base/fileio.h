@@ -43,8 +43,9 @@ struct file {
 
 LLMQ_NODISCARD enum llmq_status file_open_read(const char *path, struct file *f, llmq_error *err);
 
-/* Create or truncate for writing, `size` bytes reserved on disk so that a full disk is reported
- * before work starts. */
+/* Create a new file for writing, `size` bytes reserved on disk so that a full disk is reported
+ * before work starts. A file or link that has the name gives it up: it is never written into, and
+ * what a link leads to stays as it is. For folders of our own. */
 LLMQ_NODISCARD enum llmq_status file_create(const char *path, uint64_t size, struct file *f,
                                             llmq_error *err);
 
@@ -79,8 +80,24 @@ LLMQ_NODISCARD enum llmq_status file_copy(const char *from, const char *to, llmq
 LLMQ_NODISCARD enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status dir_sync(const char *path, llmq_error *err);
 
-/* Remove a folder and everything in it. Absent is fine. */
+/* Remove a folder and everything in it. Absent is fine, also when parts of it vanish meanwhile.
+ * Links are removed, never followed; one in place of the folder, or a file, is LLMQ_E_IO, and so is
+ * a file system mounted inside, which stays. */
 LLMQ_NODISCARD enum llmq_status dir_remove(const char *path, llmq_error *err);
+
+/* The same for what is in the open folder `fd`, but for the names in `keep` (ends in NULL) at its
+ * top. `path` names it in messages. */
+LLMQ_NODISCARD enum llmq_status dir_clear(int fd, const char *path, const char *const *keep,
+                                          llmq_error *err);
+
+/* Open a folder itself, not one that a link leads to; -1 and errno as open(2). */
+int dir_open(const char *path);
+
+/* Is this folder, open as `fd`, where another file system or folder is mounted? */
+bool dir_is_mount(int fd);
+
+/* fsync the folder that holds `path`. */
+LLMQ_NODISCARD enum llmq_status path_sync_parent(const char *path, llmq_error *err);
 
 /* Rename and fsync the parent folder. */
 LLMQ_NODISCARD enum llmq_status path_rename(const char *from, const char *to, llmq_error *err);
@@ -93,6 +110,8 @@ struct dir_list {
 };
 LLMQ_NODISCARD enum llmq_status dir_list_read(const char *path, struct dir_list *list,
                                               llmq_error *err);
+LLMQ_NODISCARD enum llmq_status dir_list_read_at(int fd, const char *path, struct dir_list *list,
+                                                 llmq_error *err);
 void dir_list_free(struct dir_list *list);
 
 #endif

@@ -228,7 +228,7 @@ START_TEST(atomic_write_replaces_and_leaves_nothing_beside) {
     ck_assert_uint_eq(list.count, 1);
     dir_list_free(&list);
     enum llmq_status status = file_write_atomic(scratch_path("absent/f"), "x", 1, &err);
-    ck_assert_fails(status, LLMQ_E_NOT_FOUND, "absent/f", &err);
+    ck_assert_fails(status, LLMQ_E_IO, "absent/f", &err);
 }
 END_TEST
 
