@@ -11,6 +11,7 @@
 #include "base/tally.h"
 #include "llmq/model.h"
 #include "pipeline/convert.h"
+#include "pipeline/marker.h"
 #include "pipeline/setup.h"
 #include "pipeline/store.h"
 
@@ -25,7 +26,7 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(convert_target_find(c->options->format, &c->target, err));
     LLMQ_TRY(llmq_model_resolve(c->options->model, &r->model, err));
-    LLMQ_TRY(output_choose_at(c->options->out, c->options->force, &c->output, err));
+    LLMQ_TRY(output_choose_at(c->options->out, r->model, c->options->force, &c->output, err));
     LLMQ_TRY(model_open(r->model, &c->model, err));
     LLMQ_TRY(source_find(&c->model, c->ctx, &c->source, err));
     if (!c->model.layout) {
@@ -101,15 +102,17 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     c->hashes = calloc((size_t)p->module_count, sizeof *c->hashes);
     if (!c->hashes)
         return error_memory(err, "the conversion");
-    LLMQ_TRY(output_prepare(&c->output, false, err));
+    LLMQ_TRY(output_prepare(&c->output, err));
     LLMQ_TRY(output_open_writer(&c->output, p, c->options->shard_limit, false, &c->writer, err));
     LLMQ_TRY(output_write_config(&c->output, c->model.dir, &c->source.companions, p, err));
     LLMQ_TRY(store_kept(p, c->model.tensors, c->writer, c->ctx, err));
     LLMQ_TRY(write_modules(c, err));
     LLMQ_TRY(st_writer_finish(&c->writer, err));
+    if (p->layout)
+        LLMQ_TRY(output_write_beside(&c->output, p, err));
+    LLMQ_TRY(marker_write(c->output.partial_dir, "convert", NULL, err));
     if (p->layout) {
         const struct journal_blocks stored = {.hashes = c->hashes};
-        LLMQ_TRY(output_write_beside(&c->output, p, err));
         LLMQ_TRY(output_verify(&c->output, p, &stored, c->ctx, err));
     } else {
         LLMQ_TRY(dequantize_verify(c, err));
@@ -122,7 +125,7 @@ cleanup:
         return LLMQ_OK;
     st_writer_abort(&c->writer);
     /* A conversion is repeated, not resumed. What failed first is what the caller hears of. */
-    enum llmq_status removed = dir_remove(c->output.partial_dir, NULL);
+    enum llmq_status removed = output_discard(&c->output, NULL);
     (void)removed;
     return status;
 }

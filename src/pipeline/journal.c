@@ -26,17 +26,6 @@ struct journal {
  * ------------------------------------------------------------------------------------------------
  */
 
-static enum llmq_status lock(const struct journal *j, llmq_error *err) {
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(j->file.fd, F_SETLK, &whole) == 0)
-        return LLMQ_OK;
-    if (errno != EACCES && errno != EAGAIN)
-        return error_errno(err, "%s: lock", j->file.path);
-    error_set(err, LLMQ_E_IO, "%s: another process is writing here", j->file.path);
-    error_hint(err, "wait for it to end, or choose another --out");
-    return LLMQ_E_IO;
-}
-
 static enum llmq_status append(struct journal *j, const char *line, llmq_error *err) {
     size_t len = strlen(line);
     enum llmq_status status = file_pwrite(&j->file, line, len, j->end, err);
@@ -59,7 +48,6 @@ static enum llmq_status open_file(const char *dir, bool create, struct journal *
     }
     j->file.fd = -1;
     LLMQ_TRY(create ? file_create(path, 0, &j->file, err) : file_open_update(path, &j->file, err));
-    LLMQ_TRY(lock(j, err));
     *out = j;
     j = NULL;
 cleanup:
@@ -87,17 +75,6 @@ void journal_close(struct journal **j) {
     file_close(&(*j)->file, NULL);
     free(*j);
     *j = NULL;
-}
-
-enum llmq_status journal_remove(const char *dir, llmq_error *err) {
-    char *path = path_join(dir, JOURNAL_NAME, err);
-    if (!path)
-        return LLMQ_E_MEMORY;
-    enum llmq_status status = LLMQ_OK;
-    if (unlink(path) != 0)
-        status = error_errno(err, "%s: cannot remove", path);
-    free(path);
-    return status;
 }
 
 /* --- reading back ----------------------------------------------------------------------------- */
@@ -156,7 +133,6 @@ static enum llmq_status read_line(const char *text, size_t len, bool first, uint
     return status;
 }
 
-/* Through the descriptor that holds the lock: closing another one of the same file drops it. */
 static enum llmq_status read_all(const struct file *file, char **text, size_t *len,
                                  llmq_error *err) {
     if (file->size > JOURNAL_MAX_BYTES)

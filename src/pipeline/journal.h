@@ -24,7 +24,7 @@ struct journal_blocks {
     int64_t done;
 };
 
-/* Start a new journal in `dir`. LLMQ_E_IO when another process holds the one there. */
+/* Start a new journal in `dir`, which the caller has claimed (claim.h). */
 LLMQ_NODISCARD enum llmq_status journal_create(const char *dir, uint64_t fingerprint,
                                                struct journal **out, llmq_error *err);
 
@@ -42,8 +42,5 @@ LLMQ_NODISCARD enum llmq_status journal_add(struct journal *j, int64_t block,
 
 /* Close; accepts a pointer to NULL. */
 void journal_close(struct journal **j);
-
-/* Remove the journal of a finished run, whose folder has its final name by now. */
-LLMQ_NODISCARD enum llmq_status journal_remove(const char *dir, llmq_error *err);
 
 #endif

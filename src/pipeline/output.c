@@ -18,101 +18,7 @@
 
 #define CONFIG_MAX_BYTES ((size_t)16 << 20)
 
-/* --- where
- * --------------------------------------------------------------------------------------------------
- */
-
-static char *default_name(const llmq_quantize_options *o, const char *model_dir) {
-    size_t len = strlen(model_dir);
-    while (len > 1 && model_dir[len - 1] == '/')
-        len--;
-    size_t begin = len;
-    while (begin > 0 && model_dir[begin - 1] != '/')
-        begin--;
-    /* A snapshot of the Hugging Face cache is named by its commit; the user's name says more. */
-    const char *name = path_is_dir(o->model) ? model_dir + begin : path_base(o->model);
-    int name_len = path_is_dir(o->model) ? (int)(len - begin) : (int)strlen(name);
-    struct strbuf b = {0};
-    strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, report_method(o), o->bits);
-    for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
-        b.data[i] = b.data[i] == '+' ? '-' : b.data[i];
-    if (o->group == -1)
-        strbuf_puts(&b, "row");
-    else
-        strbuf_printf(&b, "g%" PRId64, o->group);
-    return strbuf_take(&b);
-}
-
-/* What stands in the way of a result at out->final_dir. */
-static enum llmq_status check_free(const struct output *out, bool force, bool resume,
-                                   llmq_error *err) {
-    if ((path_is_dir(out->final_dir) || path_is_file(out->final_dir)) && !force) {
-        error_set(err, LLMQ_E_USAGE, "%s exists", out->final_dir);
-        error_hint(err, "choose another --out, or give --force to replace it");
-        return LLMQ_E_USAGE;
-    }
-    if (path_is_dir(out->partial_dir) && !force && !resume) {
-        error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
-        error_hint(err, "give --resume to continue it, or --force to start over");
-        return LLMQ_E_USAGE;
-    }
-    if (resume && !path_is_dir(out->partial_dir))
-        return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
-    return LLMQ_OK;
-}
-
-/* Takes `final_dir`, which may be NULL when memory is short. */
-static enum llmq_status name_folders(char *final_dir, struct output *out, llmq_error *err) {
-    struct strbuf partial = {0};
-    *out = (struct output){.final_dir = final_dir};
-    if (final_dir) {
-        size_t len = strlen(final_dir);
-        while (len > 1 && final_dir[len - 1] == '/')
-            final_dir[--len] = '\0';
-        strbuf_printf(&partial, "%s.partial", final_dir);
-        out->partial_dir = strbuf_take(&partial);
-    }
-    return out->partial_dir ? LLMQ_OK : error_memory(err, "a path");
-}
-
-enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,
-                               struct output *out, llmq_error *err) {
-    char *dir = options->out ? strdup(options->out) : default_name(options, model_dir);
-    enum llmq_status status = name_folders(dir, out, err);
-    if (status == LLMQ_OK)
-        status = check_free(out, options->force, options->resume, err);
-    if (status != LLMQ_OK)
-        output_free(out);
-    return status;
-}
-
-enum llmq_status output_choose_at(const char *dir, bool force, struct output *out,
-                                  llmq_error *err) {
-    enum llmq_status status = name_folders(strdup(dir), out, err);
-    if (status == LLMQ_OK)
-        status = check_free(out, force, false, err);
-    if (status == LLMQ_E_USAGE && !path_is_dir(out->final_dir) && !path_is_file(out->final_dir))
-        error_hint(err, "give --force to start over");
-    if (status != LLMQ_OK)
-        output_free(out);
-    return status;
-}
-
-void output_free(struct output *out) {
-    free(out->final_dir);
-    free(out->partial_dir);
-    *out = (struct output){0};
-}
-
-enum llmq_status output_prepare(const struct output *out, bool resume, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    if (resume)
-        return LLMQ_OK;
-    LLMQ_TRY(dir_remove(out->partial_dir, err));
-    LLMQ_TRY(dir_make(out->partial_dir, false, err));
-cleanup:
-    return status;
-}
+/* --- tensors --------------------------------------------------------------------------------- */
 
 enum llmq_status output_open_writer(const struct output *out, const struct plan *plan,
                                     uint64_t shard_limit, bool resume, struct st_writer **writer,
@@ -298,26 +204,5 @@ enum llmq_status output_verify(const struct output *out, const struct plan *plan
         LLMQ_TRY(block_fold_verify(&m, b, blocks->folded[b], err));
 cleanup:
     model_close(&m);
-    return status;
-}
-
-enum llmq_status output_commit(const struct output *out, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct strbuf b = {0};
-    strbuf_printf(&b, "%s.replaced", out->final_dir);
-    char *replaced = strbuf_take(&b);
-    if (!replaced)
-        return error_memory(err, "a path");
-    bool replacing = path_is_dir(out->final_dir);
-    LLMQ_TRY(dir_sync(out->partial_dir, err));
-    if (replacing) {
-        LLMQ_TRY(dir_remove(replaced, err));
-        LLMQ_TRY(path_rename(out->final_dir, replaced, err));
-    }
-    LLMQ_TRY(path_rename(out->partial_dir, out->final_dir, err));
-    if (replacing)
-        LLMQ_TRY(dir_remove(replaced, err));
-cleanup:
-    free(replaced);
     return status;
 }

@@ -8,31 +8,44 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "pipeline/claim.h"
 #include "pipeline/companions.h"
 #include "pipeline/journal.h"
 #include "pipeline/plan.h"
 
-/* Where a result goes. */
+/* Where a result goes. Zero-initialise before use. */
 struct output {
     char *final_dir;   /* <out> */
     char *partial_dir; /* <out>.partial */
+    bool force, resume;
+    bool resumable;           /* a run that stops can be continued */
+    bool exists, was_empty;   /* a folder has the final name; it is empty */
+    enum claim_state partial; /* what was found under the other one */
+    struct claim claim;       /* on <out>.partial, from output_prepare on */
 };
 
-/* `out` NULL: <model>-<method>-w<bits>g<group> in the current folder. LLMQ_E_USAGE when <out>
- * exists and `force` is not set, or <out>.partial exists and neither `resume` nor `force` is.
- * Release with output_free. */
+/* Choose the folders and check them: nothing is made yet, and what would make the run or its last
+ * step fail is found here. `out` NULL: <model>-<method>-w<bits>g<group> in the current folder.
+ * LLMQ_E_USAGE: <out> or <out>.partial is, holds or lies in what place.h guards; <out> holds files
+ * and `force` is not set, or is not a result (marker.h); <out>.partial exists and neither `resume`
+ * nor `force` is, or it is not of a run (claim.h). LLMQ_E_IO: <out> is no folder, is a link or a
+ * mount point, or no folder can be made there; a run is alive in <out>.partial. A dry run that
+ * force would allow, or that a run in its way would stop, is told so in a warning. Release with
+ * output_free. */
 LLMQ_NODISCARD enum llmq_status output_choose(const llmq_quantize_options *options,
-                                              const char *model_dir, struct output *out,
-                                              llmq_error *err);
+                                              const char *model_dir, const llmq_context *ctx,
+                                              struct output *out, llmq_error *err);
 
 /* The same for a result with a name whose run cannot be resumed. */
-LLMQ_NODISCARD enum llmq_status output_choose_at(const char *dir, bool force, struct output *out,
-                                                 llmq_error *err);
+LLMQ_NODISCARD enum llmq_status output_choose_at(const char *dir, const char *model_dir, bool force,
+                                                 struct output *out, llmq_error *err);
 void output_free(struct output *out);
 
-/* Make <out>.partial: kept when resuming, otherwise emptied. */
-LLMQ_NODISCARD enum llmq_status output_prepare(const struct output *out, bool resume,
-                                               llmq_error *err);
+/* Make <out>.partial and the folders above it, and lock it; emptied unless the run is resumed. */
+LLMQ_NODISCARD enum llmq_status output_prepare(struct output *out, llmq_error *err);
+
+/* Remove <out>.partial if it is ours by now. */
+LLMQ_NODISCARD enum llmq_status output_discard(struct output *out, llmq_error *err);
 
 /* Create the files of the plan's tensors in <out>.partial, in the container that the layout asks
  * for, or reopen them to resume. */
@@ -66,8 +79,10 @@ LLMQ_NODISCARD enum llmq_status output_verify(const struct output *out, const st
                                               const struct journal_blocks *blocks,
                                               const llmq_context *ctx, llmq_error *err);
 
-/* Rename to <out>; a folder already there (force) is replaced. */
-LLMQ_NODISCARD enum llmq_status output_commit(const struct output *out, llmq_error *err);
+/* Rename to <out>, in one step and only onto nothing or an empty folder; with `force` a result
+ * there changes places with it and is removed. LLMQ_E_IO when something else has appeared there:
+ * <out>.partial is kept. The journal is removed last of all. */
+LLMQ_NODISCARD enum llmq_status output_commit(struct output *out, llmq_error *err);
 
 /* Fingerprint of a quantized module. */
 uint64_t output_hash(const struct qlinear *q);

@@ -15,6 +15,7 @@
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "pipeline/marker.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 #include "pipeline/setup.h"
@@ -267,7 +268,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(check_options(run->options, err));
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
-    LLMQ_TRY(output_choose(run->options, dir, &run->output, err));
+    LLMQ_TRY(output_choose(run->options, dir, run->ctx, &run->output, err));
     LLMQ_TRY(model_open(dir, &run->model, err));
     LLMQ_TRY(source_find(&run->model, run->ctx, &run->source, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
@@ -298,7 +299,7 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
         .folded = calloc((size_t)run->model.config.blocks, sizeof *run->blocks.folded)};
     if (!run->blocks.hashes || !run->blocks.folded)
         return error_memory(err, "the run");
-    LLMQ_TRY(output_prepare(&run->output, resume, err));
+    LLMQ_TRY(output_prepare(&run->output, err));
     if (resume) {
         LLMQ_TRY(
             journal_resume(dir, fingerprint(run), &run->blocks, run->report, &run->journal, err));
@@ -316,14 +317,18 @@ cleanup:
     return status;
 }
 
+static const char *command_name(const llmq_quantize_options *o) {
+    return o->method == LLMQ_METHOD_GPTQ ? "gptq" : o->method == LLMQ_METHOD_AWQ ? "awq" : "rtn";
+}
+
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
+    LLMQ_TRY(marker_write(run->output.partial_dir, command_name(run->options), NULL, err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(source_check(&run->source, &run->model, err));
     LLMQ_TRY(output_commit(&run->output, err));
-    LLMQ_TRY(journal_remove(run->output.final_dir, err));
 cleanup:
     return status;
 }

@@ -1,0 +1,180 @@
+/* The marker of a result: see marker.h. */
+#include "pipeline/marker.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/strbuf.h"
+#include "pipeline/journal.h"
+
+#define MARKER_MAX_BYTES ((size_t)16 << 20)
+#define FOLDER_FLAGS     (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+/* --- walking a result ------------------------------------------------------------------------- */
+
+/* A walk over all files of a folder and its folders, in the order of names. `visit` is told of each
+ * by its path from the top; what it returns ends the walk unless it is LLMQ_OK. */
+struct walk {
+    enum llmq_status (*visit)(struct walk *w, const char *path, llmq_error *err);
+    struct json *list;        /* writing: where files are added */
+    const struct json *known; /* checking: the files that are the result's */
+};
+
+/* Names at the top that belong to the run and not to what it made. */
+static bool is_own(const char *path) {
+    static const char *const own[] = {MARKER_NAME, MARKER_LOCK_NAME, JOURNAL_NAME};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(path, own[i]) == 0)
+            return true;
+    return false;
+}
+
+static enum llmq_status walk_folder(struct walk *w, int fd, const char *prefix, llmq_error *err);
+
+static enum llmq_status walk_entry(struct walk *w, int fd, const char *name, const char *path,
+                                   llmq_error *err) {
+    struct stat st;
+    if (is_own(path) || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return LLMQ_OK; /* what vanished meanwhile is nobody's */
+    if (!S_ISDIR(st.st_mode))
+        return w->visit(w, path, err);
+    const int folder = openat(fd, name, FOLDER_FLAGS);
+    if (folder < 0)
+        return error_output(err, "%s", path);
+    enum llmq_status status = walk_folder(w, folder, path, err);
+    close(folder);
+    return status;
+}
+
+static enum llmq_status walk_folder(struct walk *w, int fd, const char *prefix, llmq_error *err) {
+    struct dir_list list = {0};
+    enum llmq_status status = dir_list_read_at(fd, prefix, &list, err);
+    for (size_t i = 0; status == LLMQ_OK && i < list.count; i++) {
+        char *path = path_join(prefix, list.names[i], err);
+        status = path ? walk_entry(w, fd, list.names[i], path, err) : LLMQ_E_MEMORY;
+        free(path);
+    }
+    dir_list_free(&list);
+    return status;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static enum llmq_status add_file(struct walk *w, const char *path, llmq_error *err) {
+    (void)err;
+    json_add_string(w->list, NULL, path);
+    return LLMQ_OK;
+}
+
+enum llmq_status marker_write(const char *dir, const char *command, struct json *options,
+                              llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct json *o = json_new_object(), *files = json_new_array();
+    struct walk walk = {.visit = add_file, .list = files};
+    char *path = path_join(dir, MARKER_NAME, err), *text = NULL;
+    const int fd = dir_open(dir);
+    json_add_string(o, "llmq", LLMQ_VERSION);
+    json_add_string(o, "command", command);
+    json_add(o, "options", options ? options : json_new_object());
+    if (fd < 0)
+        status = error_output(err, "%s", dir);
+    if (status == LLMQ_OK)
+        status = walk_folder(&walk, fd, "", err);
+    json_add(o, "files", files);
+    LLMQ_TRY(status);
+    text = json_print(o, true);
+    if (!path || !text)
+        LLMQ_TRY(error_memory(err, "the marker"));
+    LLMQ_TRY(file_write_atomic(path, text, strlen(text), err));
+
+cleanup:
+    if (fd >= 0)
+        close(fd);
+    json_free(&o);
+    free(path);
+    free(text);
+    return status;
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+static enum llmq_status is_known(struct walk *w, const char *path, llmq_error *err) {
+    for (const struct json *c = json_first(w->known); c; c = json_next(c))
+        if (json_string(c) && strcmp(json_string(c), path) == 0)
+            return LLMQ_OK;
+    return error_set(err, LLMQ_E_USAGE, "'%s'", path);
+}
+
+/* The first few names in a folder, for a message. */
+static void list_names(int fd, struct strbuf *out) {
+    enum { MOST = 4 };
+    struct dir_list list = {0};
+    if (dir_list_read_at(fd, "", &list, NULL) != LLMQ_OK)
+        return;
+    for (size_t i = 0; i < list.count && i < MOST; i++)
+        strbuf_printf(out, "%s'%s'", i > 0 ? ", " : "", list.names[i]);
+    if (list.count > MOST)
+        strbuf_printf(out, " and %zu more", list.count - MOST);
+    dir_list_free(&list);
+}
+
+static enum llmq_status refuse(int fd, const char *dir, llmq_error *err) {
+    struct strbuf names = {0};
+    list_names(fd, &names);
+    error_set(err, LLMQ_E_USAGE,
+              "%s is not replaced: no " MARKER_NAME
+              " marks it as a result of llmq, and it holds %s",
+              dir, strbuf_ok(&names) && names.data ? names.data : "files");
+    error_hint(err, "choose another --out, or remove the folder yourself if you do not need it");
+    strbuf_free(&names);
+    return LLMQ_E_USAGE;
+}
+
+/* The marker's text as JSON, NULL when there is none that can be read. A link is none. */
+static struct json *read_marker(int fd) {
+    struct json *root = NULL;
+    struct stat st;
+    struct file f = {.fd = openat(fd, MARKER_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+                     .path = strdup(MARKER_NAME)};
+    char *text = NULL;
+    if (f.fd >= 0 && f.path && fstat(f.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
+        (uint64_t)st.st_size <= MARKER_MAX_BYTES)
+        text = malloc((size_t)st.st_size + 1);
+    if (text && file_pread(&f, text, (size_t)st.st_size, 0, NULL) == LLMQ_OK) {
+        text[st.st_size] = '\0';
+        if (json_parse(text, (size_t)st.st_size, MARKER_NAME, &root, NULL) != LLMQ_OK)
+            root = NULL;
+    }
+    free(text);
+    file_close(&f, NULL);
+    return root;
+}
+
+enum llmq_status marker_check(int fd, const char *dir, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct json *root = read_marker(fd);
+    const struct json *files = json_get(root, "files");
+    llmq_error found = {0};
+    if (!json_string(json_get(root, "llmq")) || json_type(files) != JSON_ARRAY)
+        LLMQ_TRY(refuse(fd, dir, err));
+    struct walk walk = {.visit = is_known, .known = files};
+    status = walk_folder(&walk, fd, "", &found);
+    if (status == LLMQ_E_USAGE) {
+        error_set(err, LLMQ_E_USAGE, "%s is not replaced: it holds %s, which is not of the result",
+                  dir, found.message);
+        error_hint(err, "move it away, or choose another --out");
+    } else if (status != LLMQ_OK && err) {
+        *err = found;
+        error_prefix(err, status, "%s", dir);
+    }
+
+cleanup:
+    json_free(&root);
+    return status;
+}

@@ -1,0 +1,439 @@
+/* Where a result goes: the folder is chosen and checked before anything is done, prepared, and put
+ * in place at the end. See output.h. */
+#define _GNU_SOURCE /* renameat2 */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/location.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "pipeline/marker.h"
+#include "pipeline/output.h"
+#include "pipeline/place.h"
+#include "pipeline/report.h"
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+static char *default_name(const llmq_quantize_options *o, const char *model_dir) {
+    size_t len = strlen(model_dir);
+    while (len > 1 && model_dir[len - 1] == '/')
+        len--;
+    size_t begin = len;
+    while (begin > 0 && model_dir[begin - 1] != '/')
+        begin--;
+    /* A snapshot of the Hugging Face cache is named by its commit; the user's name says more. */
+    const char *name = path_is_dir(o->model) ? model_dir + begin : path_base(o->model);
+    int name_len = path_is_dir(o->model) ? (int)(len - begin) : (int)strlen(name);
+    struct strbuf b = {0};
+    strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, report_method(o), o->bits);
+    for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
+        b.data[i] = b.data[i] == '+' ? '-' : b.data[i];
+    if (o->group == -1)
+        strbuf_puts(&b, "row");
+    else
+        strbuf_printf(&b, "g%" PRId64, o->group);
+    return strbuf_take(&b);
+}
+
+/* Cut slashes and "/." from the end of a path. */
+static void trim(char *path) {
+    size_t len = strlen(path);
+    while (len > 1 &&
+           (path[len - 1] == '/' || (len > 2 && path[len - 1] == '.' && path[len - 2] == '/')))
+        path[--len] = '\0';
+}
+
+/* Takes `final_dir`, which may be NULL when memory is short. */
+static enum llmq_status name_folders(char *final_dir, struct output *out, llmq_error *err) {
+    struct strbuf partial = {0};
+    out->final_dir = final_dir;
+    if (final_dir) {
+        trim(final_dir);
+        strbuf_printf(&partial, "%s.partial", final_dir);
+        out->partial_dir = strbuf_take(&partial);
+    }
+    if (!out->partial_dir)
+        return error_memory(err, "a path");
+    if (final_dir[0] == '\0')
+        return error_set(err, LLMQ_E_USAGE, "--out: the folder's name is empty");
+    return LLMQ_OK;
+}
+
+/* --- may it be there, and can it? ------------------------------------------------------------- */
+
+static enum llmq_status not_a_folder(const char *dir, const struct stat *st, llmq_error *err) {
+    if (!S_ISLNK(st->st_mode)) {
+        error_set(err, LLMQ_E_IO, "%s exists and is not a folder", dir);
+        error_hint(err, "choose another --out: what is not a result of llmq is not replaced");
+        return LLMQ_E_IO;
+    }
+    char *target = realpath(dir, NULL);
+    error_set(err, LLMQ_E_IO, "%s is a link, which the result cannot take the place of", dir);
+    error_hint(err, "give the folder itself: --out %s", target ? target : "FOLDER");
+    free(target);
+    return LLMQ_E_IO;
+}
+
+/* In a folder with the sticky bit only owners may rename. */
+static bool may_rename(const char *dir, const struct stat *st) {
+    char *above = path_join(dir, "..", NULL);
+    struct stat parent = {0};
+    const bool sticky = above && stat(above, &parent) == 0 && (parent.st_mode & S_ISVTX);
+    free(above);
+    return !sticky || geteuid() == 0 || geteuid() == st->st_uid || geteuid() == parent.st_uid;
+}
+
+/* What has the name of the result must be a folder that can give way; whether it may is
+ * check_free's to say. */
+static enum llmq_status check_final(struct output *out, llmq_error *err) {
+    struct stat st;
+    struct dir_list list = {0};
+    enum llmq_status status = LLMQ_OK;
+    if (lstat(out->final_dir, &st) != 0)
+        return errno == ENOENT ? LLMQ_OK : error_output(err, "%s", out->final_dir);
+    if (!S_ISDIR(st.st_mode))
+        return not_a_folder(out->final_dir, &st, err);
+    const int fd = dir_open(out->final_dir);
+    if (fd < 0)
+        return error_output(err, "%s", out->final_dir);
+    if (dir_is_mount(fd)) {
+        error_set(err, LLMQ_E_IO, "%s: something is mounted there", out->final_dir);
+        error_hint(err, "choose a folder inside it: --out %s/NAME", out->final_dir);
+        LLMQ_TRY(LLMQ_E_IO);
+    }
+    if (!may_rename(out->final_dir, &st))
+        LLMQ_TRY(error_set(err, LLMQ_E_IO,
+                           "%s belongs to somebody else, in a folder where only "
+                           "owners may rename",
+                           out->final_dir));
+    LLMQ_TRY(dir_list_read_at(fd, out->final_dir, &list, err));
+    out->exists = true;
+    out->was_empty = list.count == 0;
+
+cleanup:
+    dir_list_free(&list);
+    close(fd);
+    return status;
+}
+
+/* No component may be longer than file systems take; the last one grows by ".partial". */
+static enum llmq_status check_lengths(const char *path, const char *existing, llmq_error *err) {
+    const long most = pathconf(existing, _PC_NAME_MAX);
+    for (const char *p = path; *p;) {
+        const size_t len = strcspn(p, "/");
+        if (most > 0 && len > (size_t)most)
+            return error_set(err, LLMQ_E_IO, "%s: a name of %zu bytes, at most %ld are possible",
+                             path, len, most);
+        p += len + (p[len] == '/');
+    }
+    return LLMQ_OK;
+}
+
+/* Whether a folder can be made is known when one was made: permissions, read-only and virtual file
+ * systems, quotas. This one is gone again at once. */
+static enum llmq_status probe(const struct output *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct location at = {0};
+    struct strbuf name = {0};
+    const char *final_base = path_base(out->final_dir);
+    char *parent = final_base == out->final_dir
+                       ? strdup(".")
+                       : strndup(out->final_dir, (size_t)(final_base - out->final_dir));
+    if (!parent)
+        return error_memory(err, "a path");
+    LLMQ_TRY(location_find(parent, &at, err));
+    LLMQ_TRY(check_lengths(out->partial_dir, at.existing, err));
+    if (at.missing > 0)
+        strbuf_printf(&name, "%s/.llmq-XXXXXX", at.existing);
+    else
+        strbuf_printf(&name, "%s.pXXXXXX", out->final_dir); /* as long as .partial */
+    if (!strbuf_ok(&name))
+        LLMQ_TRY(error_memory(err, "a path"));
+    if (!mkdtemp(name.data))
+        LLMQ_TRY(error_output(err, "%s: no folder can be made in %s", out->final_dir, at.existing));
+    (void)rmdir(name.data);
+
+cleanup:
+    free(parent);
+    strbuf_free(&name);
+    location_free(&at);
+    return status;
+}
+
+static enum llmq_status check_place(struct output *out, const struct place_inputs *inputs,
+                                    llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(place_check(out->final_dir, inputs, err));
+    LLMQ_TRY(place_check(out->partial_dir, inputs, err));
+    if (strcmp(path_base(out->final_dir), "..") == 0)
+        LLMQ_TRY(error_set(err, LLMQ_E_USAGE, "--out %s: expected the name of a folder at the end",
+                           out->final_dir));
+    LLMQ_TRY(check_final(out, err));
+    LLMQ_TRY(claim_look(out->partial_dir, &out->partial, err));
+    LLMQ_TRY(probe(out, err));
+
+cleanup:
+    return status;
+}
+
+/* --- is it free? ------------------------------------------------------------------------------ */
+
+static enum llmq_status check_replaceable(const struct output *out, llmq_error *err) {
+    const int fd = dir_open(out->final_dir);
+    if (fd < 0)
+        return error_output(err, "%s", out->final_dir);
+    enum llmq_status status = marker_check(fd, out->final_dir, err);
+    close(fd);
+    if (status == LLMQ_OK && access(out->final_dir, W_OK | X_OK) != 0)
+        status = error_output(err, "%s: cannot be replaced", out->final_dir);
+    return status;
+}
+
+static enum llmq_status exists(const struct output *out, llmq_error *err) {
+    llmq_error why = {0};
+    error_set(err, LLMQ_E_USAGE, "%s exists", out->final_dir);
+    if (check_replaceable(out, &why) == LLMQ_OK)
+        error_hint(err, "choose another --out, or give --force to replace it");
+    else
+        error_hint(err, "choose another --out; --force would not help: %s", why.message);
+    return LLMQ_E_USAGE;
+}
+
+static enum llmq_status interrupted_run(const struct output *out, llmq_error *err) {
+    error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
+    error_hint(err, out->resumable ? "give --resume to continue it, or --force to start over"
+                                   : "give --force to start over");
+    return LLMQ_E_USAGE;
+}
+
+/* What stands in the way of a result, and what would do about it. */
+static enum llmq_status check_free(const struct output *out, llmq_error *err) {
+    const bool left = out->partial == CLAIM_EMPTY || out->partial == CLAIM_LEFT;
+    if (out->exists && !out->was_empty && !out->force)
+        return exists(out, err);
+    if (out->exists && !out->was_empty) {
+        enum llmq_status status = check_replaceable(out, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    if (out->partial == CLAIM_BUSY)
+        return claim_busy(out->partial_dir, err);
+    if (left && !out->force && !out->resume)
+        return interrupted_run(out, err);
+    if (out->resume && !left)
+        return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
+    return LLMQ_OK;
+}
+
+enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,
+                               const llmq_context *ctx, struct output *out, llmq_error *err) {
+    const struct place_inputs inputs = {model_dir, options->calib};
+    llmq_error taken = {0};
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct output){.force = options->force, .resume = options->resume, .resumable = true};
+    LLMQ_TRY(name_folders(options->out ? strdup(options->out) : default_name(options, model_dir),
+                          out, err));
+    LLMQ_TRY(check_place(out, &inputs, err));
+    status = check_free(out, &taken);
+    if (status != LLMQ_OK && options->dry_run && !options->force && status != LLMQ_E_MEMORY) {
+        log_message(ctx, LLMQ_LOG_WARNING, "a run would be refused: %s%s%s", taken.message,
+                    taken.hint[0] ? "; " : "", taken.hint);
+        status = LLMQ_OK;
+    } else if (status != LLMQ_OK && err) {
+        *err = taken;
+    }
+
+cleanup:
+    if (status != LLMQ_OK)
+        output_free(out);
+    return status;
+}
+
+enum llmq_status output_choose_at(const char *dir, const char *model_dir, bool force,
+                                  struct output *out, llmq_error *err) {
+    const struct place_inputs inputs = {model_dir, NULL};
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct output){.force = force};
+    LLMQ_TRY(name_folders(strdup(dir), out, err));
+    LLMQ_TRY(check_place(out, &inputs, err));
+    LLMQ_TRY(check_free(out, err));
+
+cleanup:
+    if (status != LLMQ_OK)
+        output_free(out);
+    return status;
+}
+
+void output_free(struct output *out) {
+    claim_release(&out->claim);
+    free(out->final_dir);
+    free(out->partial_dir);
+    *out = (struct output){0};
+}
+
+/* --- beginning -------------------------------------------------------------------------------- */
+
+static enum llmq_status make_parents(const char *path, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char *part = strdup(path);
+    if (!part)
+        return error_memory(err, "a path");
+    for (char *p = part + 1; status == LLMQ_OK && (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        if (!path_is_dir(part))
+            status = dir_make(part, true, err);
+        *p = '/';
+    }
+    free(part);
+    return status;
+}
+
+/* Between looking and locking another run may have been here, and ended. */
+static enum llmq_status check_still_free(const struct output *out, llmq_error *err) {
+    struct dir_list list = {0};
+    enum llmq_status status = dir_list_read_at(out->claim.folder, out->partial_dir, &list, err);
+    const bool filled = list.count > 1; /* the lock is there */
+    dir_list_free(&list);
+    return status == LLMQ_OK && filled ? interrupted_run(out, err) : status;
+}
+
+enum llmq_status output_prepare(struct output *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(make_parents(out->final_dir, err));
+    LLMQ_TRY(claim_take(out->partial_dir, &out->claim, err));
+    if (out->resume)
+        return LLMQ_OK;
+    if (!out->force)
+        LLMQ_TRY(check_still_free(out, err));
+    LLMQ_TRY(claim_clear(&out->claim, out->partial_dir, err));
+
+cleanup:
+    return status;
+}
+
+enum llmq_status output_discard(struct output *out, llmq_error *err) {
+    return out->claim.held ? claim_remove(&out->claim, out->partial_dir, err) : LLMQ_OK;
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+/* As rename(2), which itself never replaces a folder with something in it, but not over an empty
+ * folder either where the system can tell. */
+static int rename_new(const char *from, const char *to) {
+#ifdef RENAME_NOREPLACE
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+        return -1;
+#endif
+    return rename(from, to);
+}
+
+/* Where two folders cannot change places in one step: the old one gives way to a name that is made
+ * for it, and comes back if the new one cannot follow. Killed in between, both are whole. */
+static int swap_in_steps(const char *fresh, const char *old) {
+    struct strbuf aside = {0};
+    int rc = -1;
+    strbuf_printf(&aside, "%s.oXXXXXX", old);
+    if (!strbuf_ok(&aside)) {
+        errno = ENOMEM;
+    } else if (mkdtemp(aside.data)) {
+        if (rename(old, aside.data) != 0) {
+            (void)rmdir(aside.data);
+        } else if (rename_new(fresh, old) != 0) {
+            const int number = errno;
+            (void)rename(aside.data, old);
+            errno = number;
+        } else {
+            rc = rename(aside.data, fresh);
+        }
+    }
+    strbuf_free(&aside);
+    return rc;
+}
+
+static int swap(const char *fresh, const char *old) {
+#ifdef RENAME_EXCHANGE
+    if (renameat2(AT_FDCWD, fresh, AT_FDCWD, old, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+        return -1;
+#endif
+    return swap_in_steps(fresh, old);
+}
+
+static void hint_kept(const struct output *out, llmq_error *err) {
+    if (out->resumable)
+        error_hint(err,
+                   "the result is complete in %s: move %s away and repeat the command with "
+                   "--resume; --force too, if it is a result of llmq",
+                   out->partial_dir, out->final_dir);
+    else
+        error_hint(err, "move it away, or choose another --out");
+}
+
+/* Change places with the old result, which is locked meanwhile and must be what was looked at. */
+static enum llmq_status replace(struct output *out, struct claim *old, llmq_error *err) {
+    enum llmq_status status = claim_take_result(out->final_dir, old, err);
+    if (status != LLMQ_OK) {
+        hint_kept(out, err);
+        return status;
+    }
+    if (swap(out->partial_dir, out->final_dir) != 0)
+        status =
+            error_output(err, "%s: cannot change places with %s", out->partial_dir, out->final_dir);
+    else if (!claim_is_at(old, out->partial_dir)) {
+        (void)swap(out->partial_dir, out->final_dir);
+        status =
+            error_set(err, LLMQ_E_IO, "%s changed while it was being replaced", out->final_dir);
+    }
+    if (status != LLMQ_OK) {
+        llmq_error unsaid = {0};
+        hint_kept(out, err);
+        (void)(claim_finish(old, out->final_dir, &unsaid) == LLMQ_OK);
+    }
+    return status;
+}
+
+/* Give the finished folder its name; `old` is what it replaced, if anything. */
+static enum llmq_status put_in_place(struct output *out, struct claim *old, llmq_error *err) {
+    /* An empty folder gives way where it was seen before, or force allows it. */
+    const bool over_empty = out->was_empty || out->force;
+    if ((over_empty ? rename : rename_new)(out->partial_dir, out->final_dir) == 0)
+        return LLMQ_OK;
+    if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR)
+        return error_output(err, "%s: cannot rename to %s", out->partial_dir, out->final_dir);
+    if (out->force)
+        return replace(out, old, err);
+    error_set(err, LLMQ_E_IO, "%s appeared while the result was being made, and is not replaced",
+              out->final_dir);
+    hint_kept(out, err);
+    return LLMQ_E_IO;
+}
+
+enum llmq_status output_commit(struct output *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct claim old = {0};
+    if (!claim_is_at(&out->claim, out->partial_dir))
+        return error_set(err, LLMQ_E_IO, "%s was moved or replaced meanwhile", out->partial_dir);
+    LLMQ_TRY(dir_sync(out->partial_dir, err));
+    LLMQ_TRY(put_in_place(out, &old, err));
+    /* From here on the result is there, whatever else fails. */
+    LLMQ_TRY(claim_finish(&out->claim, out->final_dir, err));
+    LLMQ_TRY(path_sync_parent(out->final_dir, err));
+    if (old.held)
+        LLMQ_TRY(claim_remove(&old, out->partial_dir, err));
+
+cleanup:
+    claim_release(&old);
+    return status;
+}
