@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/strbuf.h"
 #include "llmq/error.h"
 #include "tensor/dtype.h"
 
@@ -134,5 +135,9 @@ LLMQ_NODISCARD enum llmq_status st_writer_finish(struct st_writer **w, llmq_erro
 
 /* Close without finishing; accepts a pointer to NULL. */
 void st_writer_abort(struct st_writer **w);
+
+/* What comes before the data in a file of one tensor: appended to `head`. */
+LLMQ_NODISCARD enum llmq_status st_single_head(const struct st_spec *spec, struct strbuf *head,
+                                               llmq_error *err);
 
 #endif

@@ -166,6 +166,23 @@ enum llmq_status st_writer_add_file(struct st_writer *w, const char *name,
     return status;
 }
 
+/* A file up to its data: the header's length, then the header. */
+static enum llmq_status format_head(const struct st_tensor *tensors, size_t count,
+                                    struct strbuf *head, llmq_error *err) {
+    uint64_t length = 0;
+    strbuf_append(head, (const char *)&length, sizeof length);
+    st_header_format(tensors, count, head);
+    if (!strbuf_ok(head))
+        return error_memory(err, "a safetensors header");
+    length = head->len - sizeof length;
+    memcpy(head->data, &length, sizeof length);
+    if (length > ST_MAX_HEADER)
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "expected a header of at most %u bytes, planned %" PRIu64, ST_MAX_HEADER,
+                         length);
+    return LLMQ_OK;
+}
+
 /* Open the shard that starts at tensor `first`; *next is the first tensor of the following one.
  * Offsets become absolute. */
 static enum llmq_status open_shard(struct st_writer *w, int shard, size_t first, size_t *next,
@@ -174,21 +191,14 @@ static enum llmq_status open_shard(struct st_writer *w, int shard, size_t first,
     struct strbuf head = {0};
     struct st_tensor *tensors = w->table.tensors + first;
     size_t count = 0;
-    uint64_t bytes = 0, length = 0;
+    uint64_t bytes = 0;
     char name[ST_MAX_SHARD_NAME];
     st_shard_name(shard, w->shard_count, name);
     while (first + count < w->table.count && tensors[count].shard == shard)
         bytes += tensors[count++].nbytes;
-    strbuf_append(&head, (const char *)&length, sizeof length);
-    st_header_format(tensors, count, &head);
-    if (!strbuf_ok(&head))
-        LLMQ_TRY(error_memory(err, "a safetensors header"));
-    length = head.len - sizeof length;
-    memcpy(head.data, &length, sizeof length);
-    if (length > ST_MAX_HEADER)
-        LLMQ_TRY(error_set(err, LLMQ_E_UNSUPPORTED,
-                           "%s/%s: expected a header of at most %u bytes, planned %" PRIu64, w->dir,
-                           name, ST_MAX_HEADER, length));
+    status = format_head(tensors, count, &head, err);
+    if (status != LLMQ_OK)
+        LLMQ_TRY(error_prefix(err, status, "%s/%s", w->dir, name));
     LLMQ_TRY(st_writer_add_file(w, name, &head, bytes, err));
     for (size_t i = 0; i < count; i++)
         tensors[i].begin += head.len;
@@ -388,4 +398,11 @@ void st_writer_abort(struct st_writer **w) {
     st_table_free(&(*w)->table);
     free(*w);
     *w = NULL;
+}
+
+enum llmq_status st_single_head(const struct st_spec *spec, struct strbuf *head, llmq_error *err) {
+    struct st_tensor t = {.name = spec->name, .dtype = spec->dtype, .rank = spec->rank};
+    memcpy(t.shape, spec->shape, (size_t)spec->rank * sizeof t.shape[0]);
+    enum llmq_status status = st_tensor_bytes(t.dtype, t.shape, t.rank, &t.nbytes, err);
+    return status == LLMQ_OK ? format_head(&t, 1, head, err) : status;
 }

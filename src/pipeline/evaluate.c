@@ -8,11 +8,11 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/fileio.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/tally.h"
 #include "eval/logprobs.h"
+#include "pipeline/logits.h"
 #include "pipeline/setup.h"
 
 void llmq_eval_options_init(llmq_eval_options *options) {
@@ -94,41 +94,6 @@ static enum llmq_status single_window(const struct model *m, const int32_t *ids,
     return LLMQ_OK;
 }
 
-/* Write through a folder of its own, then rename the one file out of it. */
-static enum llmq_status write_logits(const char *path, const float *logits, int64_t rows,
-                                     int64_t vocab, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct st_writer *w = NULL;
-    struct st_spec spec = {.name = "logits",
-                           .dtype = DTYPE_F32,
-                           .rank = 2,
-                           .shape = {(uint64_t)rows, (uint64_t)vocab}};
-    size_t bytes = (size_t)(rows * vocab) * sizeof *logits, len = strlen(path);
-    char *dir = malloc(len + sizeof ".partial"), *file = NULL;
-    if (!dir)
-        return error_memory(err, "a path");
-    memcpy(dir, path, len);
-    memcpy(dir + len, ".partial", sizeof ".partial");
-    file = path_join(dir, "model.safetensors", err);
-    if (!file) {
-        status = LLMQ_E_MEMORY;
-        goto cleanup;
-    }
-    LLMQ_TRY(dir_make(dir, true, err));
-    LLMQ_TRY(st_writer_create(dir, &spec, 1, UINT64_MAX, &w, err));
-    LLMQ_TRY(st_writer_put(w, "logits", logits, bytes, err));
-    LLMQ_TRY(st_writer_finish(&w, err));
-    LLMQ_TRY(path_rename(file, path, err));
-cleanup:
-    st_writer_abort(&w);
-    if (dir && file && dir_remove(dir, status == LLMQ_OK ? err : NULL) != LLMQ_OK &&
-        status == LLMQ_OK)
-        status = LLMQ_E_IO;
-    free(file);
-    free(dir);
-    return status;
-}
-
 enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
                             const char *logits_path, const llmq_context *ctx, double *logprobs,
                             llmq_error *err) {
@@ -137,10 +102,13 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     int64_t offsets[2];
     double *scores = NULL;
     float *logits = NULL;
+    struct logits_place place = {0};
     const struct eval_numbers numbers = {.mode = LOAD_PACKED};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(setup_model(model, &m, err));
+    if (logits_path)
+        LLMQ_TRY(logits_choose(logits_path, m.dir, &place, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
     scores = calloc(count, sizeof *scores);
     if (logits_path)
@@ -152,8 +120,9 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, scores, logits, err));
     memcpy(logprobs, scores, (count - 1) * sizeof *scores);
     if (logits_path)
-        LLMQ_TRY(write_logits(logits_path, logits, (int64_t)count, m.config.vocab, err));
+        LLMQ_TRY(logits_write(&place, logits, (int64_t)count, m.config.vocab, err));
 cleanup:
+    logits_free(&place);
     free(scores);
     free(logits);
     model_close(&m);
