@@ -3,10 +3,12 @@
  * Finds the subcommand, parses its options, lends it a context, and turns its status into an exit
  * code. The only file that installs a signal handler or ends the process; blas_core.c may start it
  * anew. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/blas_core.h"
 #include "cli/command.h"
@@ -145,7 +147,18 @@ static enum llmq_status dispatch(int argc, char **argv, llmq_error *err) {
     return status;
 }
 
+/* A program that is started with one of its three streams closed gets that number for the next file
+ * it opens: messages would go into the result. */
+static void open_streams(void) {
+    int fd = STDIN_FILENO;
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_RDWR); /* the lowest number that is free */
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv) {
+    open_streams();
     llmq_error err = {.code = LLMQ_OK};
     enum llmq_status status = LLMQ_E_USAGE;
     if (argc < 2)
