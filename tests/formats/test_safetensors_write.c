@@ -206,8 +206,8 @@ START_TEST(impossible_plans_are_refused) {
                     "__metadata__", &err);
     ck_assert_fails(st_writer_create(scratch, &bytes, 1, 100, &w, &err), LLMQ_E_INPUT, "UTF-8",
                     &err);
-    ck_assert_fails(st_writer_create(scratch_path("no/folder"), pair, 2, 100, &w, &err),
-                    LLMQ_E_IO, "no/folder", &err);
+    ck_assert_fails(st_writer_create(scratch_path("no/folder"), pair, 2, 100, &w, &err), LLMQ_E_IO,
+                    "no/folder", &err);
     ck_assert_ptr_null(w);
 }
 END_TEST
