@@ -351,6 +351,7 @@ const struct layout layout_awq = {
     .name = "awq",
     .description = "AutoAWQ GEMM, 4 bits: the widest choice for asymmetric codes",
     .accepts = awq_accepts,
+    .scales = DTYPE_F16,
     .overrides = false,
     .model_dtype = "float16",
     .caveat = awq_caveat,

@@ -290,6 +290,7 @@ const struct layout layout_compressed_tensors = {
     .name = "compressed-tensors",
     .description = "compressed-tensors pack-quantized, 4 and 8 bits (vLLM, SGLang, transformers)",
     .accepts = ct_accepts,
+    .scales = DTYPE_F16,
     .overrides = true,
     .model_dtype = NULL,
     .caveat = ct_caveat,

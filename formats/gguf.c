@@ -329,6 +329,7 @@ const struct layout layout_gguf = {
     .description = "llama.cpp: Q4_0, Q8_0, and Q4_1 where it is exact",
     .container = LAYOUT_GGUF,
     .accepts = gguf_accepts,
+    .scales = DTYPE_F16,
     .overrides = false,
     .asym_if_exact = true,
     .model_dtype = NULL,

@@ -67,6 +67,10 @@ struct layout {
     const char *description; /* one line for --help */
     enum layout_container container;
 
+    /* What encode() writes scales as, F16 or F32: a scale that the type does not hold exactly is an
+     * error there. */
+    enum dtype scales;
+
     /* Can a module of this shape be stored? LLMQ_E_UNSUPPORTED says why not and what would do. */
     enum llmq_status (*accepts)(const struct quant_shape *shape, llmq_error *err);
 

@@ -377,6 +377,7 @@ const struct layout layout_onnx = {
     .name = "onnx",
     .description = "ONNX Runtime MatMulNBits, 2, 4 and 8 bits: one model for each linear",
     .accepts = onnx_accepts,
+    .scales = DTYPE_F32,
     .overrides = true,
     .model_dtype = NULL,
     .caveat = onnx_caveat,

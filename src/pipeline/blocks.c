@@ -25,14 +25,20 @@
 
 /* --- one module ------------------------------------------------------------------------------- */
 
+/* What the scales that the file holds are rounded to before anything is computed from them. */
+static enum scale_storage scale_storage(const struct run *run) {
+    if (run->options->scales == LLMQ_SCALES_F16)
+        return SCALE_F16;
+    return run->plan.layout->scales == DTYPE_F32 ? SCALE_BF16 : SCALE_DUAL;
+}
+
 struct quant_grid run_grid(const struct run *run, const struct quant_shape *shape) {
     struct quant_grid grid = {.bits = shape->bits,
                               .group = shape->group,
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
                               .search = (enum range_search)run->options->search,
-                              .storage =
-                                  run->options->scales == LLMQ_SCALES_F16 ? SCALE_F16 : SCALE_DUAL};
+                              .storage = scale_storage(run)};
     if (!shape->sym)
         run->plan.layout->zero_range(shape->bits, &grid.zmin, &grid.zmax);
     return grid;
@@ -41,11 +47,19 @@ struct quant_grid run_grid(const struct run *run, const struct quant_shape *shap
 /* A module whose rows AWQ divided rounds a little differently; that much is not worth telling. */
 #define WORSE 1.01
 
+/* Nor is what the limits of scales cost when it is less than what 8 bits lose anyway. */
+#define MISFIT_SMALL 1e-5
+
 static void add_event(struct strbuf *b, const char *text) {
     strbuf_printf(b, "%s%s", b->len ? "; " : "", text);
 }
 
-static char *describe_events(const struct quant_outcome *o, int64_t n) {
+/* Is what the limits of scales cost worth a warning? */
+static bool misfit_hurts(const struct scale_misfit *m) {
+    return m->lost > MISFIT_SMALL && m->lost > m->ordinary;
+}
+
+static char *describe_events(const struct quant_outcome *o, int64_t n, int64_t groups) {
     struct strbuf b = {0};
     char text[128];
     if (o->fell_back)
@@ -64,9 +78,20 @@ static char *describe_events(const struct quant_outcome *o, int64_t n) {
                  o->rows_kept_rtn, n);
         add_event(&b, text);
     }
+    if (o->misfit.groups > 0) {
+        snprintf(text, sizeof text,
+                 "%" PRId64 " of %" PRId64 " groups ask for scales beyond the format's: %.1e of "
+                 "the weights lost",
+                 o->misfit.groups, groups, o->misfit.lost);
+        add_event(&b, text);
+    }
     if (o->error > WORSE * o->rtn_error)
         add_event(&b, "rounding the unscaled weights would have been better on these inputs");
     return strbuf_take(&b);
+}
+
+static int64_t module_groups(const struct quant_shape *s) {
+    return s->n * (s->group == -1 ? 1 : s->k / s->group);
 }
 
 static enum llmq_status report_module(struct run *run, const struct plan_module *module,
@@ -85,15 +110,16 @@ static enum llmq_status report_module(struct run *run, const struct plan_module 
         .alpha = strength.alpha,
         .beta = strength.beta,
         .fold_error = run->fold.difference,
-        .events = describe_events(outcome, module->shape.n),
+        .events = describe_events(outcome, module->shape.n, module_groups(&module->shape)),
     };
     if (!r.name || !r.events) {
         report_module_free(&r);
         return error_memory(err, "the report");
     }
+    bool warn = outcome->fell_back || misfit_hurts(&outcome->misfit);
     if (*r.events)
-        log_message(run->ctx, outcome->fell_back ? LLMQ_LOG_WARNING : LLMQ_LOG_DETAIL, "%s: %s",
-                    r.name, r.events);
+        log_message(run->ctx, warn ? LLMQ_LOG_WARNING : LLMQ_LOG_DETAIL, "%s: %s", r.name,
+                    r.events);
     return report_add_module(run->report, &r, err);
 }
 
@@ -162,6 +188,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
         LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
+    outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
     LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
     tally_read(&run->tally, TALLY_SOLVE, task ? plan_rounding_flops(run->options, l->n, l->k) : 0);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));

@@ -50,7 +50,7 @@ void awq_row_limits(const struct quant_grid *grid, const float *W, int64_t n, in
             float lo = 0, hi = 0;
             grid_range(W + row * k + at, group, &lo, &hi);
             float step = (hi - lo) / grid_max_code(grid);
-            float room = step / (SMALLEST_RANGE * grid_stored_scale(grid->storage, 0));
+            float room = step / (SMALLEST_RANGE * grid_full_scale(grid->storage));
             if (step > 0 && room < limit[row])
                 limit[row] = room;
         }
@@ -101,8 +101,13 @@ static enum llmq_status prepare(struct search *s, llmq_error *err) {
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
+/* Does half precision, in which a server may run the model, hold the value in full? */
+static bool half_holds(float v) {
+    return fabsf(v) >= F16_LEAST && fabsf(v) <= F16_MOST;
+}
+
 /* The scale that is left when anchor / scale has been rounded to the type it is stored in; 1 when
- * that would leave the range of half precision, in which a server may run the model. */
+ * that would leave the range of half precision or vanish. */
 static float exact_scale(const struct awq_problem *p, int64_t channel, float scale) {
     float stored = 0, anchor = p->anchor ? p->anchor[channel] : 0;
     uint32_t bits = 0; /* room for any type below 64 bits */
@@ -112,7 +117,7 @@ static float exact_scale(const struct awq_problem *p, int64_t channel, float sca
     float divided = anchor / scale;
     dtype_from_f32(type, &divided, 1, &bits);
     dtype_to_f32(type, &bits, 1, &stored);
-    if (!(fabsf(stored) >= F16_LEAST && fabsf(stored) <= F16_MOST))
+    if ((half_holds(anchor) && !half_holds(stored)) || stored == 0 || !isfinite(stored))
         return 1;
     return anchor / stored;
 }

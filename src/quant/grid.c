@@ -7,16 +7,28 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "kernels/kernels.h"
 #include "tensor/dtype.h"
 
-/* Scales that F16 and BF16 both hold exactly: above F16's subnormals, up to its largest value that
- * has eight significant bits. */
-#define DUAL_MIN 0x1p-14F
-#define DUAL_MAX 65280.0F
-#define F16_MAX  65504.0F
+/* What a storage holds: its least and largest scale, and the least from which on it keeps all of
+ * its digits. Below, F16 has multiples of 2^-24 only; those below 2^-17 have at most seven
+ * significant bits, so that BF16 holds them too. */
+struct scale_limits {
+    float least, most, full;
+};
+
+static const struct scale_limits limits[] = {
+    [SCALE_DUAL] = {0x1p-24F, 65280.0F, 0x1p-17F},
+    [SCALE_F16] = {0x1p-24F, 65504.0F, 0x1p-14F},
+    [SCALE_BF16] = {FLT_MIN, 0x1.fep127F, FLT_MIN},
+    [SCALE_F32] = {FLT_MIN, FLT_MAX, FLT_MIN},
+};
+
+/* A scale moved by more than this part of itself is a grid of another step. */
+#define COARSE 0x1p-4F
 
 int64_t grid_group(const struct quant_grid *grid, int64_t k) {
     return grid->group == -1 ? k : grid->group;
@@ -73,30 +85,66 @@ static float clamp(float v, float lo, float hi) {
     return v < hi ? v : hi;
 }
 
-float grid_stored_scale(enum scale_storage storage, float scale) {
+/* Rounded, not limited. */
+static float round_scale(enum scale_storage storage, float scale) {
     switch (storage) {
-    case SCALE_DUAL:
-        return clamp(bf16_to_f32(f32_to_bf16(scale)), DUAL_MIN, DUAL_MAX);
+    case SCALE_DUAL: /* F16's steps are the coarser ones below what it holds in full */
+        return scale < limits[storage].full ? f16_to_f32(f32_to_f16(scale))
+                                            : bf16_to_f32(f32_to_bf16(scale));
     case SCALE_F16:
-        return clamp(f16_to_f32(f32_to_f16(scale)), DUAL_MIN, F16_MAX);
+        return f16_to_f32(f32_to_f16(scale));
+    case SCALE_BF16:
+        return bf16_to_f32(f32_to_bf16(scale));
     case SCALE_F32:
         break;
     }
-    return clamp(scale, FLT_MIN, FLT_MAX);
+    return scale;
+}
+
+float grid_stored_scale(enum scale_storage storage, float scale) {
+    return clamp(round_scale(storage, scale), limits[storage].least, limits[storage].most);
+}
+
+float grid_full_scale(enum scale_storage storage) {
+    return limits[storage].full;
+}
+
+bool grid_holds_scale(enum scale_storage storage, float scale) {
+    float gap = grid_stored_scale(storage, scale) - scale;
+    return fabsf(gap) <= COARSE * scale;
+}
+
+/* The stored scale for a range that ends `steps` of `scale` from zero. The nearest one, but where
+ * the storage is so coarse that this puts the end more than a step beyond the grid: then the next
+ * larger one, for a large weight clipped costs more than all of them rounded more coarsely. */
+static float fitted_scale(enum scale_storage storage, float scale, float steps) {
+    float stored = grid_stored_scale(storage, scale);
+    if (stored < limits[storage].full && (scale - stored) * steps > stored)
+        stored += limits[storage].least;
+    return stored;
+}
+
+/* The zero point of least loss for [lo, hi] in steps of s: the range's ends are clipped in
+ * proportion where the largest scale does not reach them. */
+static float best_zero(const struct quant_grid *grid, float lo, float hi, float s) {
+    float half = hi / 2 - lo / 2; /* hi - lo may be infinite */
+    if (s >= limits[grid->storage].most && half > s * grid_max_code(grid) / 2)
+        return rintf(grid_max_code(grid) * (-lo / 2 / half));
+    return rintf(-lo / s);
 }
 
 static void params_asymmetric(const struct quant_grid *grid, float lo, float hi, float *scale,
                               float *zero) {
     float top = grid_max_code(grid);
-    float s = grid_stored_scale(grid->storage, (hi - lo) / top);
-    float wanted = rintf(-lo / s);
+    float s = fitted_scale(grid->storage, (hi - lo) / top, top);
+    float wanted = best_zero(grid, lo, hi, s);
     float z = clamp(wanted, (float)grid->zmin, (float)grid->zmax);
     if (z != wanted) {
         /* The zero point the range asks for cannot be stored. Keep the nearest that can and widen
          * the step until the codes on either side of it reach lo and hi again: for weights that
          * are all positive and zmin = 1, one of 2^b - 1 steps is lost, not the largest weights. */
         float above = z < top ? hi / (top - z) : 0, below = z > 0 ? -lo / z : 0;
-        s = grid_stored_scale(grid->storage, above > below ? above : below);
+        s = fitted_scale(grid->storage, above > below ? above : below, top);
     }
     *scale = s;
     *zero = z;
@@ -112,7 +160,8 @@ void grid_params(const struct quant_grid *grid, float lo, float hi, float *scale
         return;
     }
     float amax = -lo > hi ? -lo : hi;
-    *scale = grid_stored_scale(grid->storage, 2 * amax / grid_max_code(grid));
+    float top = grid_max_code(grid);
+    *scale = fitted_scale(grid->storage, 2 * (amax / top), top / 2);
     *zero = (float)(1 << (grid->bits - 1));
 }
 

@@ -3,6 +3,7 @@
 #ifndef LLMQ_QUANT_GRID_H
 #define LLMQ_QUANT_GRID_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "llmq/error.h"
@@ -18,8 +19,16 @@ int64_t grid_group(const struct quant_grid *grid, int64_t k);
 /* Largest code. */
 float grid_max_code(const struct quant_grid *grid);
 
-/* The scale as the file will hold it: finite and positive. */
+/* The scale as the file will hold it, the nearest there is: finite and positive. */
 float grid_stored_scale(enum scale_storage storage, float scale);
+
+/* The least scale from which on the storage keeps all of its digits: smaller ones are multiples of
+ * a fixed step. */
+float grid_full_scale(enum scale_storage storage);
+
+/* Is there a stored scale within a sixteenth of this one? Where not, the codes are those of another
+ * grid than the weights ask for. */
+bool grid_holds_scale(enum scale_storage storage, float scale);
 
 /* Scale, rounded to its storage type, and zero point for weights between lo and hi; lo <= 0 <= hi.
  * The scale is finite and positive for any lo and hi, and a weight of 0 has code `zero` exactly. */

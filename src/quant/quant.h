@@ -13,9 +13,10 @@
 #include "tensor/qlinear.h"
 
 /* How a scale is rounded before codes are computed from it, so that the file means what was
- * optimised. DUAL: bfloat16-representable and clamped to [2^-14, 65280], exact in F16 and BF16
- * alike; F16: nearest half; F32: not rounded (tests and comparisons). */
-enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32 };
+ * optimised. DUAL: exact in F16 and BF16 alike, that is bfloat16 from 2^-17 to 65280 and multiples
+ * of 2^-24 below; F16: nearest half, 2^-24 to 65504; F32: not rounded (tests and comparisons);
+ * BF16: nearest bfloat16, for files that hold float32. */
+enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32, SCALE_BF16 };
 
 enum act_order { ACT_ORDER_NONE, ACT_ORDER_STATIC, ACT_ORDER_GROUP_AWARE };
 
@@ -41,6 +42,15 @@ struct quant_options {
     int rounds;         /* of GPTQ again on the scales found, and its descent */
 };
 
+/* Groups whose weights ask for a scale that the grid's storage does not hold: too small or too
+ * large, so that the nearest there is makes another grid. */
+struct scale_misfit {
+    int64_t groups;
+    double lost;     /* sum of dw^2 in these groups beyond what rounding on the grid they ask for
+                        would cost, as a part of the sum of w^2 of the module */
+    double ordinary; /* the rest of the module's errors, as the same part */
+};
+
 /* What became of one module; counts that are zero mean nothing happened. */
 struct quant_outcome {
     const char *method;    /* "gptq", or "rtn" when that was the better or only candidate */
@@ -52,6 +62,7 @@ struct quant_outcome {
     int64_t dead_columns;  /* inputs that were never active: their weights became 0 */
     int64_t rows_kept_rtn; /* rows where RTN was the better candidate */
     bool fell_back;        /* no factor at any damping: the module is RTN */
+    struct scale_misfit misfit;
 };
 
 /* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code.
@@ -113,6 +124,11 @@ double quant_dot(const float *a, const float *b, int64_t count);
  * the identity. */
 LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear *q, const float *H,
                                             double *error, llmq_error *err);
+
+/* How q fits the weights W [n, k] that it was made of, all of its groups in the order of columns.
+ */
+struct scale_misfit quant_scale_misfit(const struct quant_grid *grid, const float *W,
+                                       const struct qlinear *q);
 
 /* Largest divisor of k not above `wish`: the group --group auto-fit chooses. */
 int64_t quant_fit_group(int64_t k, int64_t wish);
