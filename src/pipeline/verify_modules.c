@@ -1,15 +1,18 @@
 /* Rules for packed modules, each decoded: see verify.h. */
 #include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "formats/compat.h"
 #include "pipeline/verify.h"
 
-/* Smallest and largest normal numbers of F16, in which kernels keep scales. */
-#define F16_LEAST 0x1p-14f
+/* The largest number of F16, in which most formats keep scales; the largest that BF16 holds too;
+ * and the least of which a step of its subnormals is no more than an eighth. */
 #define F16_MOST  65504.0f
+#define DUAL_MOST 65280.0f
+#define F16_FINE  0x1p-21f
 
 static const char *file_of(const struct verify *v, const char *module) {
     const struct st_tensor *t = layout_tensor_of(v->tensors, v->layout, module, 0);
@@ -28,24 +31,35 @@ static int64_t scales_outside(const struct qlinear *q, float least, float most, 
 }
 
 static void scale_range(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    const bool half = v->layout->scales == DTYPE_F16;
     float one = 0;
-    const int64_t bad = scales_outside(q, 0x1p-149f, F16_MOST, &one);
+    const int64_t bad = scales_outside(q, 0x1p-149f, half ? F16_MOST : FLT_MAX, &one);
     if (bad > 0)
         verify_found(v, file_of(v, m->name), m->name,
                      "kernels multiply with the scale even where all codes equal the zero point",
-                     "%" PRId64 " scales are zero or beyond the range of F16, one is %g", bad,
-                     (double)one);
+                     "%" PRId64 " scales are zero or beyond the range of %s, one is %g", bad,
+                     dtype_name(v->layout->scales), (double)one);
 }
 
-static void scale_normal(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
-    float one = 0, tiny = 0;
-    const int64_t low = scales_outside(q, F16_LEAST, FLT_MAX, &one);
-    const int64_t zero = scales_outside(q, 0x1p-149f, FLT_MAX, &tiny);
-    if (low > zero)
-        verify_found(v, file_of(v, m->name), m->name, NULL,
-                     "%" PRId64 " scales are below the normal numbers of F16, one is %g: kernels "
-                     "that flush these take them for zero",
-                     low - zero, (double)one);
+/* Whoever wrote scales this close to the ends of F16 had no others: the weights asked for ones that
+ * it does not hold. */
+static void scale_coarse(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    float one = 0, most = 0;
+    if (v->layout->scales != DTYPE_F16)
+        return;
+    const int64_t zero = scales_outside(q, 0x1p-149f, FLT_MAX, &one);
+    const int64_t low = scales_outside(q, F16_FINE, FLT_MAX, &one) - zero;
+    const int64_t high = scales_outside(q, 0, nextafterf(DUAL_MOST, 0), &most);
+    if (low > 0)
+        verify_found(v, file_of(v, m->name), m->name, "llmq verify --against shows what was lost",
+                     "%" PRId64 " scales are so small that F16 has them in coarse steps, one is "
+                     "%g: the weights of these groups may be lost",
+                     low, (double)one);
+    if (high > 0)
+        verify_found(v, file_of(v, m->name), m->name, "llmq verify --against shows what was lost",
+                     "%" PRId64 " scales are the largest that F16 holds: the weights of these "
+                     "groups may be cut off",
+                     high);
 }
 
 /* What llmq writes is what every loader expects; files by others may have a wider type, lack the
@@ -164,10 +178,10 @@ const struct verify_rule verify_module_rules[] = {
      "packed modules have the shape that config.json implies", NULL, module_shape},
     {"grid-config", VERIFY_VIOLATION, VERIFY_MODULE,
      "packed modules have the bits and group size that the config states", NULL, grid_of_config},
-    {"scale-range", VERIFY_VIOLATION, VERIFY_MODULE, "scales are positive and within F16", NULL,
-     scale_range},
-    {"scale-normal", VERIFY_WARNING, VERIFY_MODULE, "scales are normal numbers of F16", NULL,
-     scale_normal},
+    {"scale-range", VERIFY_VIOLATION, VERIFY_MODULE,
+     "scales are positive and within the type the format keeps them in", NULL, scale_range},
+    {"scale-coarse", VERIFY_WARNING, VERIFY_MODULE,
+     "scales are not at the ends of what F16 holds, where weights are lost", NULL, scale_coarse},
     {"zero-range", VERIFY_VIOLATION, VERIFY_MODULE,
      "zero points are ones that all readers of the format understand alike", NULL, zero_range},
     {"zeros-symmetric", VERIFY_VIOLATION, VERIFY_MODULE,

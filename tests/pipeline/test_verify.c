@@ -285,7 +285,11 @@ static void seed_scale_zero(const char *dir) {
 }
 
 static void seed_scale_tiny(const char *dir) {
-    poke16(dir, Q0 ".scales", 0x0012);
+    poke16(dir, Q0 ".scales", 0x0005);
+}
+
+static void seed_scale_most(const char *dir) {
+    poke16(dir, Q0 ".scales", 0x7bf8);
 }
 
 static void seed_zero_range(const char *dir) {
@@ -467,7 +471,8 @@ static const struct seeded {
     {"grid-config", "g", seed_group_size, Q0, false},
     {"grid-config", "a", seed_group_size, Q0, false},
     {"scale-range", "g", seed_scale_zero, Q0, false},
-    {"scale-normal", "g", seed_scale_tiny, Q0, false},
+    {"scale-coarse", "g", seed_scale_tiny, Q0, false},
+    {"scale-coarse", "g", seed_scale_most, Q0, false},
     {"zero-range", "ga", seed_zero_range, Q0, false},
     {"zeros-symmetric", "g", seed_zero_asymmetric, Q0, false},
     {"groups-in-order", "g", seed_group_order, Q0, false},
