@@ -4,27 +4,15 @@
 
 #include <string.h>
 
-enum stack {
-    VLLM,
-    VLLM_OLD,
-    SGLANG,
-    TRANSFORMERS,
-    TGI,
-    TENSORRT,
-    LLAMA_CPP,
-    ONNX_RUNTIME,
-    STACKS,
-};
-
-static const char *const stack_names[STACKS] = {
-    [VLLM] = "vLLM",
-    [VLLM_OLD] = "vLLM (before mid-2026)",
-    [SGLANG] = "SGLang",
-    [TRANSFORMERS] = "transformers",
-    [TGI] = "TGI",
-    [TENSORRT] = "TensorRT-LLM",
-    [LLAMA_CPP] = "llama.cpp",
-    [ONNX_RUNTIME] = "ONNX Runtime",
+static const char *const stack_names[COMPAT_STACKS] = {
+    [COMPAT_VLLM] = "vLLM",
+    [COMPAT_VLLM_OLD] = "vLLM (before mid-2026)",
+    [COMPAT_SGLANG] = "SGLang",
+    [COMPAT_TRANSFORMERS] = "transformers",
+    [COMPAT_TGI] = "TGI",
+    [COMPAT_TENSORRT] = "TensorRT-LLM",
+    [COMPAT_LLAMA_CPP] = "llama.cpp",
+    [COMPAT_ONNX_RUNTIME] = "ONNX Runtime",
 };
 
 /* Sets that a row names; 0 fits everything. */
@@ -46,7 +34,7 @@ enum {
 };
 
 struct row {
-    enum stack stack;
+    enum compat_stack stack;
     const char *layout; /* "": any */
     unsigned bits, groups, symmetry, order;
     struct compat_answer answer;
@@ -58,91 +46,105 @@ struct row {
 #define REFUSES(note)        {COMPAT_REFUSES, "", note}
 
 static const struct row rows[] = {
-    {VLLM, "gptq",    0, 0, 0, MAPPED, REFUSES("ignores g_idx: it loads and computes garbage")},
-    {VLLM, "gptq_v2", 0, 0, 0, MAPPED, REFUSES("ignores g_idx: it loads and computes garbage")},
-    {VLLM, "gptq",    B4, G64 | G128 | ROW, SYM, SEQ, LOADS("Machete (sm90), Marlin (sm75)")},
-    {VLLM, "gptq_v2", B4, G64 | G128 | ROW, SYM, SEQ, LOADS("Machete (sm90), Marlin (sm75)")},
-    {VLLM, "gptq",    B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
-    {VLLM, "gptq_v2", B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
-    {VLLM, "gptq",    B4 | B8, OTHER, SYM, SEQ, CAVEAT("Exllama, Triton", "no Marlin for this group size: slow, float16 only")},
-    {VLLM, "gptq_v2", B4 | B8, OTHER, SYM, SEQ, CAVEAT("Exllama, Triton", "no Marlin for this group size: slow, float16 only")},
-    {VLLM, "gptq",    0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits only; asymmetric 4 bits load as awq")},
-    {VLLM, "gptq_v2", 0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits only; asymmetric 4 bits load as awq")},
-    {VLLM, "awq", 0, FAST, 0, 0, LOADS("Marlin (sm75)")},
-    {VLLM, "awq", 0, 0, 0, 0, CAVEAT("AWQ, Triton", "no Marlin for this group size: slow, float16 only")},
-    {VLLM, "compressed-tensors", 0, 0, 0, MAPPED, REFUSES("refuses groups that are not in column order")},
-    {VLLM, "compressed-tensors", B4, G64 | G128 | ROW, SYM, 0, LOADS("Machete (sm90), Marlin (sm75)")},
-    {VLLM, "compressed-tensors", B4, FAST, 0, 0, LOADS("Marlin (sm75)")},
-    {VLLM, "compressed-tensors", B8, FAST, SYM, 0, LOADS("Marlin (sm75)")},
-    {VLLM, "compressed-tensors", B8, FAST, ASYM, 0, CAVEAT("Machete (sm90)", "compute capability 9.0 only")},
-    {VLLM, "compressed-tensors", B4 | B8, 0, 0, 0, CAVEAT("Exllama, Triton", "no Marlin for this group size")},
-    {VLLM, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes 4 and 8 bits only")},
-    {VLLM, "gguf", 0, 0, 0, 0, CAVEAT("GGUF plug-in", "slow")},
+    {COMPAT_VLLM, "gptq",    0, 0, 0, MAPPED, REFUSES("ignores g_idx: it loads and computes garbage")},
+    {COMPAT_VLLM, "gptq_v2", 0, 0, 0, MAPPED, REFUSES("ignores g_idx: it loads and computes garbage")},
+    {COMPAT_VLLM, "gptq",    B4, G64 | G128 | ROW, SYM, SEQ, LOADS("Machete (sm90), Marlin (sm75)")},
+    {COMPAT_VLLM, "gptq_v2", B4, G64 | G128 | ROW, SYM, SEQ, LOADS("Machete (sm90), Marlin (sm75)")},
+    {COMPAT_VLLM, "gptq",    B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM, "gptq_v2", B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM, "gptq",    B4 | B8, OTHER, SYM, SEQ, CAVEAT("Exllama, Triton", "no Marlin for this group size: slow, float16 only")},
+    {COMPAT_VLLM, "gptq_v2", B4 | B8, OTHER, SYM, SEQ, CAVEAT("Exllama, Triton", "no Marlin for this group size: slow, float16 only")},
+    {COMPAT_VLLM, "gptq",    0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits only; asymmetric 4 bits load as awq")},
+    {COMPAT_VLLM, "gptq_v2", 0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits only; asymmetric 4 bits load as awq")},
+    {COMPAT_VLLM, "awq", 0, FAST, 0, 0, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM, "awq", 0, 0, 0, 0, CAVEAT("AWQ, Triton", "no Marlin for this group size: slow, float16 only")},
+    {COMPAT_VLLM, "compressed-tensors", 0, 0, 0, MAPPED, REFUSES("refuses groups that are not in column order")},
+    {COMPAT_VLLM, "compressed-tensors", B4, G64 | G128 | ROW, SYM, 0, LOADS("Machete (sm90), Marlin (sm75)")},
+    {COMPAT_VLLM, "compressed-tensors", B4, FAST, 0, 0, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM, "compressed-tensors", B8, FAST, SYM, 0, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM, "compressed-tensors", B8, FAST, ASYM, 0, CAVEAT("Machete (sm90)", "compute capability 9.0 only")},
+    {COMPAT_VLLM, "compressed-tensors", B4 | B8, 0, 0, 0, CAVEAT("Exllama, Triton", "no Marlin for this group size")},
+    {COMPAT_VLLM, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes 4 and 8 bits only")},
+    {COMPAT_VLLM, "gguf", 0, 0, 0, 0, CAVEAT("GGUF plug-in", "slow")},
 
-    {VLLM_OLD, "gptq",    B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
-    {VLLM_OLD, "gptq_v2", B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
-    {VLLM_OLD, "gptq",    B4 | B8, FAST, SYM, MAPPED, CAVEAT("gptq_marlin", "limits tensor parallelism")},
-    {VLLM_OLD, "gptq_v2", B4 | B8, FAST, SYM, MAPPED, CAVEAT("gptq_marlin", "limits tensor parallelism")},
-    {VLLM_OLD, "gptq",    0, 0, 0, 0, CAVEAT("gptq (Exllama)", "float16 only")},
-    {VLLM_OLD, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptq (Exllama)", "float16 only")},
-    {VLLM_OLD, "awq", 0, FAST, 0, 0, LOADS("awq_marlin")},
-    {VLLM_OLD, "awq", 0, 0, 0, 0, CAVEAT("awq", "slow, float16 only")},
-    {VLLM_OLD, "compressed-tensors", B4, FAST, 0, 0, LOADS("Machete (sm90), Marlin (sm80)")},
-    {VLLM_OLD, "compressed-tensors", B8, FAST, SYM, 0, LOADS("Marlin (sm80)")},
-    {VLLM_OLD, "compressed-tensors", B8, 0, ASYM, 0, CAVEAT("Machete (sm90)", "compute capability 9.0 only")},
-    {VLLM_OLD, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes 4 and 8 bits in groups of 32, 64, 128 or whole rows only")},
-    {VLLM_OLD, "gguf", 0, 0, 0, 0, CAVEAT("gguf", "slow")},
+    {COMPAT_VLLM_OLD, "gptq",    B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
+    {COMPAT_VLLM_OLD, "gptq_v2", B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
+    {COMPAT_VLLM_OLD, "gptq",    B4 | B8, FAST, SYM, MAPPED, CAVEAT("gptq_marlin", "limits tensor parallelism")},
+    {COMPAT_VLLM_OLD, "gptq_v2", B4 | B8, FAST, SYM, MAPPED, CAVEAT("gptq_marlin", "limits tensor parallelism")},
+    {COMPAT_VLLM_OLD, "gptq",    0, 0, 0, 0, CAVEAT("gptq (Exllama)", "float16 only")},
+    {COMPAT_VLLM_OLD, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptq (Exllama)", "float16 only")},
+    {COMPAT_VLLM_OLD, "awq", 0, FAST, 0, 0, LOADS("awq_marlin")},
+    {COMPAT_VLLM_OLD, "awq", 0, 0, 0, 0, CAVEAT("awq", "slow, float16 only")},
+    {COMPAT_VLLM_OLD, "compressed-tensors", B4, FAST, 0, 0, LOADS("Machete (sm90), Marlin (sm80)")},
+    {COMPAT_VLLM_OLD, "compressed-tensors", B8, FAST, SYM, 0, LOADS("Marlin (sm80)")},
+    {COMPAT_VLLM_OLD, "compressed-tensors", B8, 0, ASYM, 0, CAVEAT("Machete (sm90)", "compute capability 9.0 only")},
+    {COMPAT_VLLM_OLD, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes 4 and 8 bits in groups of 32, 64, 128 or whole rows only")},
+    {COMPAT_VLLM_OLD, "gguf", 0, 0, 0, 0, CAVEAT("gguf", "slow")},
 
-    {SGLANG, "gptq",    B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
-    {SGLANG, "gptq_v2", B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
-    {SGLANG, "gptq",    0, 0, 0, 0, CAVEAT("gptq", "float16 only, no mixture of experts")},
-    {SGLANG, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptq", "float16 only, no mixture of experts")},
-    {SGLANG, "awq", 0, FAST, 0, 0, LOADS("awq_marlin (sm80)")},
-    {SGLANG, "awq", 0, 0, 0, 0, CAVEAT("awq", "slow, float16 only")},
-    {SGLANG, "compressed-tensors", B4 | B8, 0, SYM, 0, LOADS("WNA16 (Marlin)")},
-    {SGLANG, "compressed-tensors", B4, 0, ASYM, 0, CAVEAT("WNA16 (Marlin)", "since mid-2026 only")},
-    {SGLANG, "compressed-tensors", 0, 0, 0, 0, REFUSES("not known to load")},
-    {SGLANG, "gguf", 0, 0, 0, 0, CAVEAT("gguf", "slow")},
+    {COMPAT_SGLANG, "gptq",    B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
+    {COMPAT_SGLANG, "gptq_v2", B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
+    {COMPAT_SGLANG, "gptq",    0, 0, 0, 0, CAVEAT("gptq", "float16 only, no mixture of experts")},
+    {COMPAT_SGLANG, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptq", "float16 only, no mixture of experts")},
+    {COMPAT_SGLANG, "awq", 0, FAST, 0, 0, LOADS("awq_marlin (sm80)")},
+    {COMPAT_SGLANG, "awq", 0, 0, 0, 0, CAVEAT("awq", "slow, float16 only")},
+    {COMPAT_SGLANG, "compressed-tensors", B4 | B8, 0, SYM, 0, LOADS("WNA16 (Marlin)")},
+    {COMPAT_SGLANG, "compressed-tensors", B4, 0, ASYM, 0, CAVEAT("WNA16 (Marlin)", "since mid-2026 only")},
+    {COMPAT_SGLANG, "compressed-tensors", 0, 0, 0, 0, REFUSES("not known to load")},
+    {COMPAT_SGLANG, "gguf", 0, 0, 0, 0, CAVEAT("gguf", "slow")},
 
-    {TRANSFORMERS, "gptq",    0, 0, 0, 0, LOADS("gptqmodel, optimum")},
-    {TRANSFORMERS, "gptq_v2", 0, 0, 0, 0, LOADS("gptqmodel, optimum")},
-    {TRANSFORMERS, "awq", 0, 0, 0, 0, LOADS("gptqmodel (version 5), autoawq (4), in float16")},
-    {TRANSFORMERS, "compressed-tensors", 0, 0, 0, SEQ, LOADS("compressed-tensors")},
-    {TRANSFORMERS, "compressed-tensors", 0, 0, 0, 0, CAVEAT("compressed-tensors", "not with versions since mid-2026")},
-    {TRANSFORMERS, "gguf", 0, 0, 0, 0, CAVEAT("dequantizes", "the weights take their full size in memory")},
+    {COMPAT_TRANSFORMERS, "gptq",    0, 0, 0, 0, LOADS("gptqmodel, optimum")},
+    {COMPAT_TRANSFORMERS, "gptq_v2", 0, 0, 0, 0, LOADS("gptqmodel, optimum")},
+    {COMPAT_TRANSFORMERS, "awq", 0, 0, 0, 0, LOADS("gptqmodel (version 5), autoawq (4), in float16")},
+    {COMPAT_TRANSFORMERS, "compressed-tensors", 0, 0, 0, SEQ, LOADS("compressed-tensors")},
+    {COMPAT_TRANSFORMERS, "compressed-tensors", 0, 0, 0, 0, CAVEAT("compressed-tensors", "not with versions since mid-2026")},
+    {COMPAT_TRANSFORMERS, "gguf", 0, 0, 0, 0, CAVEAT("dequantizes", "the weights take their full size in memory")},
 
-    {TGI, "gptq",    B4 | B8, 0, SYM, 0, LOADS("gptq-marlin (sm80), Exllama")},
-    {TGI, "gptq_v2", B4 | B8, 0, SYM, 0, CAVEAT("gptq-marlin (sm80)", "reads zero points as version 1: wrong with kernels that use them")},
-    {TGI, "gptq",    B4, 0, ASYM, 0, CAVEAT("Exllama", "slower")},
-    {TGI, "gptq",    0, 0, 0, 0, REFUSES("no kernel")},
-    {TGI, "gptq_v2", 0, 0, 0, 0, REFUSES("reads zero points as version 1: wrong results")},
-    {TGI, "awq", 0, 0, 0, 0, LOADS("Marlin (sm80), AWQ")},
-    {TGI, "compressed-tensors", B4 | B8, 0, SYM, SEQ, CAVEAT("Marlin (sm80)", "its reader of unsharded weights is broken: tensor parallelism only")},
-    {TGI, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes symmetric codes only")},
-    {TGI, "gguf", 0, 0, 0, 0, CAVEAT("llama.cpp", "with the llama.cpp back end")},
+    {COMPAT_TGI, "gptq",    B4 | B8, 0, SYM, 0, LOADS("gptq-marlin (sm80), Exllama")},
+    {COMPAT_TGI, "gptq_v2", B4 | B8, 0, SYM, 0, CAVEAT("gptq-marlin (sm80)", "reads zero points as version 1: wrong with kernels that use them")},
+    {COMPAT_TGI, "gptq",    B4, 0, ASYM, 0, CAVEAT("Exllama", "slower")},
+    {COMPAT_TGI, "gptq",    0, 0, 0, 0, REFUSES("no kernel")},
+    {COMPAT_TGI, "gptq_v2", 0, 0, 0, 0, REFUSES("reads zero points as version 1: wrong results")},
+    {COMPAT_TGI, "awq", 0, 0, 0, 0, LOADS("Marlin (sm80), AWQ")},
+    {COMPAT_TGI, "compressed-tensors", B4 | B8, 0, SYM, SEQ, CAVEAT("Marlin (sm80)", "its reader of unsharded weights is broken: tensor parallelism only")},
+    {COMPAT_TGI, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes symmetric codes only")},
+    {COMPAT_TGI, "gguf", 0, 0, 0, 0, CAVEAT("llama.cpp", "with the llama.cpp back end")},
 
-    {TENSORRT, "", 0, 0, 0, 0, REFUSES("reads ModelOpt checkpoints")},
+    {COMPAT_TENSORRT, "", 0, 0, 0, 0, REFUSES("reads ModelOpt checkpoints")},
 
-    {LLAMA_CPP, "gguf", 0, 0, 0, 0, LOADS("Q4_0, Q4_1, Q8_0")},
-    {LLAMA_CPP, "", 0, 0, 0, 0, REFUSES("reads GGUF files")},
+    {COMPAT_LLAMA_CPP, "gguf", 0, 0, 0, 0, LOADS("Q4_0, Q4_1, Q8_0")},
+    {COMPAT_LLAMA_CPP, "", 0, 0, 0, 0, REFUSES("reads GGUF files")},
 
-    {ONNX_RUNTIME, "onnx", 0, 0, 0, 0, LOADS("MatMulNBits")},
-    {ONNX_RUNTIME, "", 0, 0, 0, 0, REFUSES("reads ONNX models")},
+    {COMPAT_ONNX_RUNTIME, "onnx", 0, 0, 0, 0, REFUSES("runs the model of each linear (MatMulNBits); the folder has no graph of the whole model")},
+    {COMPAT_ONNX_RUNTIME, "", 0, 0, 0, 0, REFUSES("reads ONNX models")},
 
-    {VLLM, "", 0, 0, 0, 0, REFUSES("does not read this format")},
-    {VLLM_OLD, "", 0, 0, 0, 0, REFUSES("does not read this format")},
-    {SGLANG, "", 0, 0, 0, 0, REFUSES("does not read this format")},
-    {TRANSFORMERS, "", 0, 0, 0, 0, REFUSES("does not read this format")},
-    {TGI, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    /* AutoRound's configs over other layouts */
+    {COMPAT_VLLM,     "auto-round gptq", B4 | B8, FAST, SYM, SEQ, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM_OLD, "auto-round gptq", B4 | B8, FAST, SYM, SEQ, LOADS("gptq_marlin")},
+    {COMPAT_VLLM,     "auto-round awq",  0, FAST, 0, 0, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM_OLD, "auto-round awq",  0, FAST, 0, 0, LOADS("awq_marlin")},
+    {COMPAT_SGLANG,   "auto-round gptq", B4 | B8, FAST, SYM, SEQ, CAVEAT("gptq_marlin (sm80)", "since 2025 only")},
+    {COMPAT_SGLANG,   "auto-round awq",  0, FAST, 0, 0, CAVEAT("awq_marlin (sm80)", "since 2025 only")},
+    {COMPAT_VLLM,     "auto-round gptq", 0, 0, 0, 0, REFUSES("takes symmetric codes of 4 and 8 bits with groups of 32, 64, 128 or whole rows")},
+    {COMPAT_VLLM,     "auto-round gptq_v2", 0, 0, 0, 0, REFUSES("reads the packings auto_gptq and auto_awq only")},
+    {COMPAT_TRANSFORMERS, "auto-round gptq",    0, 0, 0, 0, LOADS("auto-round")},
+    {COMPAT_TRANSFORMERS, "auto-round gptq_v2", 0, 0, 0, 0, LOADS("auto-round")},
+    {COMPAT_TRANSFORMERS, "auto-round awq",     0, 0, 0, 0, LOADS("auto-round")},
+
+    {COMPAT_VLLM, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {COMPAT_VLLM_OLD, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {COMPAT_SGLANG, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {COMPAT_TRANSFORMERS, "", 0, 0, 0, 0, REFUSES("does not read this format")},
+    {COMPAT_TGI, "", 0, 0, 0, 0, REFUSES("does not read this format")},
 };
 /* clang-format on */
 
 const char *compat_stack_at(int index) {
-    return index >= 0 && index < STACKS ? stack_names[index] : NULL;
+    return index >= 0 && index < COMPAT_STACKS ? stack_names[index] : NULL;
 }
 
 bool compat_stack_is_common(int index) {
-    return index == VLLM || index == SGLANG || index == TRANSFORMERS || index == TGI;
+    return index == COMPAT_VLLM || index == COMPAT_SGLANG || index == COMPAT_TRANSFORMERS ||
+           index == COMPAT_TGI;
 }
 
 bool compat_has_fast_kernels(const char *layout) {

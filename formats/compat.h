@@ -14,6 +14,19 @@ struct compat_case {
     bool sequential; /* groups in column order */
 };
 
+/* The stacks, in the order to list them. */
+enum compat_stack {
+    COMPAT_VLLM,
+    COMPAT_VLLM_OLD, /* before mid-2026 */
+    COMPAT_SGLANG,
+    COMPAT_TRANSFORMERS,
+    COMPAT_TGI,
+    COMPAT_TENSORRT,
+    COMPAT_LLAMA_CPP,
+    COMPAT_ONNX_RUNTIME,
+    COMPAT_STACKS,
+};
+
 enum compat_verdict { COMPAT_REFUSES, COMPAT_CAVEAT, COMPAT_LOADS };
 
 struct compat_answer {
@@ -22,7 +35,7 @@ struct compat_answer {
     const char *note;   /* "" when there is nothing to say */
 };
 
-/* The stacks in the order to list them; NULL past the end. */
+/* The name of a stack; NULL past the end. */
 const char *compat_stack_at(int index);
 
 /* Is it one of the servers that most people mean when they say that a checkpoint loads? */

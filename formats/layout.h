@@ -114,7 +114,7 @@ struct layout {
     enum llmq_status (*config_read)(const struct json *quantization_config,
                                     struct layout_config *out, llmq_error *err);
 
-    /* What the config says of each module (module_rules_read calls it), NULL: nothing. */
+    /* What the config says of each module (module_rules_read calls it), NULL: the same of all. */
     enum llmq_status (*rules)(const struct json *quantization_config,
                               const struct layout_config *settings, struct module_rules *out,
                               llmq_error *err);

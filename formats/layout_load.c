@@ -63,3 +63,22 @@ enum llmq_status layout_load(const struct st_set *tensors, const struct layout *
         free((void *)(uintptr_t)data[i].data);
     return status;
 }
+
+enum llmq_status layout_check_tensors(const struct st_set *tensors, llmq_error *err) {
+    for (size_t i = 0; i < st_count(tensors); i++) {
+        const struct st_tensor *t = st_at(tensors, i);
+        const char *dot = strrchr(t->name, '.');
+        char scales[LAYOUT_NAME_MAX];
+        if (!dot || strcmp(dot, ".B") != 0 || t->dtype != DTYPE_I32)
+            continue;
+        const int len = snprintf(scales, sizeof scales, "%.*s.s", (int)(dot - t->name), t->name);
+        if (len < 0 || (size_t)len >= sizeof scales || !st_find(tensors, scales))
+            continue;
+        error_set(err, LLMQ_E_UNSUPPORTED,
+                  "tensors '%s' and '%s' are in Marlin's order, which llmq does not read", t->name,
+                  scales);
+        error_hint(err, "take the checkpoint in gptq format that it was made from");
+        return LLMQ_E_UNSUPPORTED;
+    }
+    return LLMQ_OK;
+}

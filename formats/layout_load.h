@@ -19,6 +19,10 @@ bool layout_has_module(const struct st_set *tensors, const struct layout *layout
 const struct st_tensor *layout_tensor_of(const struct st_set *tensors, const struct layout *layout,
                                          const char *module, int suffix);
 
+/* Are there packed modules in an order that llmq does not read, whatever the config says?
+ * LLMQ_E_UNSUPPORTED names it: Marlin's, whose tensors are called B and s. */
+LLMQ_NODISCARD enum llmq_status layout_check_tensors(const struct st_set *tensors, llmq_error *err);
+
 /* Read and decode one module; the caller frees q. Errors name the tensor's suffix, not the
  * module. */
 LLMQ_NODISCARD enum llmq_status layout_load(const struct st_set *tensors,

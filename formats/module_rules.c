@@ -57,7 +57,10 @@ enum llmq_status module_rules_read(const struct json *quantization_config,
     *out = (struct module_rules){0};
     if (auto_round_config(quantization_config))
         return auto_round_rules(quantization_config, settings, out, err);
-    return layout->rules ? layout->rules(quantization_config, settings, out, err) : LLMQ_OK;
+    if (layout->rules)
+        return layout->rules(quantization_config, settings, out, err);
+    const struct module_setting general = module_general(settings);
+    return module_rules_add(out, MATCH_LINEAR, "", &general, err);
 }
 
 void module_rules_free(struct module_rules *rules) {

@@ -48,7 +48,7 @@ struct module_rules {
 
 /* The rules of a config; `settings` is what the layout's config_read made of it. Release with
  * module_rules_free, also after an error. LLMQ_E_INPUT or LLMQ_E_UNSUPPORTED: an expression or
- * settings that no loader can use. A layout without rules has an empty list. */
+ * settings that no loader can use. A layout without rules has its general settings everywhere. */
 LLMQ_NODISCARD enum llmq_status module_rules_read(const struct json *quantization_config,
                                                   const struct layout *layout,
                                                   const struct layout_config *settings,

@@ -33,9 +33,11 @@ typedef struct llmq_findings {
 /* What a serving stack makes of the checkpoint; all texts static, "" when there is none. */
 typedef struct llmq_stack_report {
     const char *stack;
-    bool loads;
+    bool known; /* false: not every module could be decoded, so that nobody can tell */
+    bool loads; /* and computes what the checkpoint means */
     const char *kernel;
     const char *note;
+    const char *rule; /* the violated rule that keeps it from loading */
 } llmq_stack_report;
 
 /* A packed module. */

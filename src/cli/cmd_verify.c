@@ -86,8 +86,11 @@ static void print_stacks(const llmq_verify_report *r) {
     printf("\n%-24s %-6s %s\n", "stack", "loads", "kernel");
     for (size_t i = 0; i < r->stack_count; i++) {
         const llmq_stack_report *s = &r->stacks[i];
-        printf("%-24s %-6s %s%s%s\n", s->stack, s->loads ? "yes" : "no", s->kernel,
-               *s->kernel && *s->note ? "; " : "", s->note);
+        printf("%-24s %-6s %s%s%s%s\n", s->stack,
+               !s->known  ? "?"
+               : s->loads ? "yes"
+                          : "no",
+               s->kernel, *s->kernel && *s->note ? "; " : "", s->note, s->rule);
     }
 }
 

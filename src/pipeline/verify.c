@@ -17,8 +17,8 @@
 /* --- the tables ------------------------------------------------------------------------------- */
 
 static const struct verify_rule *const tables[] = {
-    verify_container_rules, verify_tensor_rules, verify_config_rules,  verify_list_rules,
-    verify_module_rules,    verify_stack_rules,  verify_against_rules,
+    verify_container_rules, verify_tensor_rules, verify_config_rules, verify_list_rules,
+    verify_setting_rules,   verify_module_rules, verify_stack_rules,  verify_against_rules,
 };
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
@@ -120,6 +120,9 @@ static enum llmq_status open_quantization(struct verify *v, llmq_error *err) {
     enum llmq_status status = quant_config_find(v->dir, v->config, &v->quant, err);
     if (status != LLMQ_OK || !v->quant.object)
         return status;
+    status = layout_check_tensors(v->tensors, err);
+    if (status != LLMQ_OK)
+        return error_prefix(err, status, "%s", v->dir);
     status = layout_of_config(v->quant.object, &v->layout, err);
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s/%s", v->dir, v->quant.file);
@@ -179,6 +182,8 @@ cleanup:
 }
 
 void verify_close(struct verify *v) {
+    free(v->settings);
+    module_rules_free(&v->rules);
     dir_list_free(&v->files);
     quant_config_free(&v->quant);
     json_free(&v->config);
@@ -314,6 +319,7 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
     LLMQ_TRY(verify_open(&v, err));
     count_contents(&v);
     LLMQ_TRY(verify_list_modules(&v, err));
+    LLMQ_TRY(verify_settle(&v, err));
     LLMQ_TRY(verify_run(&v, VERIFY_HEADERS, err));
     LLMQ_TRY(judge_unread(&v, err));
     LLMQ_TRY(verify_run(&v, VERIFY_MODULE, err));
@@ -336,6 +342,7 @@ enum llmq_status verify_written(const char *dir, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(verify_open(&v, err));
     LLMQ_TRY(verify_list_modules(&v, err));
+    LLMQ_TRY(verify_settle(&v, err));
     LLMQ_TRY(verify_run(&v, VERIFY_HEADERS, err));
     LLMQ_TRY(judge_unread(&v, err));
     if (report.violations.count > 0) {

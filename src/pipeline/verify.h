@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/fileio.h"
+#include "formats/auto_round.h"
 #include "formats/layout_load.h"
 #include "formats/quant_config.h"
 #include "llmq/verify.h"
@@ -35,8 +36,11 @@ struct verify {
     llmq_error unread_error;
     bool known; /* llmq has a table for the family: `model` is filled */
     struct model_config model;
-    const struct verify_rule *rule; /* the one being checked */
-    bool out_of_memory;             /* a finding could not be recorded */
+    struct module_rules rules;       /* what the config says of modules */
+    bool ruled;                      /* `rules` can be used */
+    struct module_setting *settings; /* of report->modules, NULL: not decodable */
+    const struct verify_rule *rule;  /* the one being checked */
+    bool out_of_memory;              /* a finding could not be recorded */
 };
 
 enum verify_severity { VERIFY_WARNING, VERIFY_VIOLATION };
@@ -60,6 +64,7 @@ extern const struct verify_rule verify_container_rules[];
 extern const struct verify_rule verify_tensor_rules[];
 extern const struct verify_rule verify_config_rules[];
 extern const struct verify_rule verify_list_rules[];
+extern const struct verify_rule verify_setting_rules[];
 extern const struct verify_rule verify_module_rules[];
 extern const struct verify_rule verify_stack_rules[];
 extern const struct verify_rule verify_against_rules[];
@@ -90,12 +95,25 @@ void verify_close(struct verify *v);
 /* List the packed modules of an open checkpoint in the report. */
 LLMQ_NODISCARD enum llmq_status verify_list_modules(struct verify *v, llmq_error *err);
 
+/* Resolve what the config says of the modules. */
+LLMQ_NODISCARD enum llmq_status verify_settle(struct verify *v, llmq_error *err);
+
+/* What the config says of a module by that name; false: it cannot be told. */
+bool verify_setting(struct verify *v, const char *module, struct module_setting *setting);
+
+/* What it says of a packed one of the report; NULL: not that it is packed. */
+const struct module_setting *verify_setting_of(const struct verify *v, const llmq_verify_module *m);
+
 /* Run the rules of one scope. */
 LLMQ_NODISCARD enum llmq_status verify_run(struct verify *v, enum verify_scope scope,
                                            llmq_error *err);
 
 /* Fill the report's stacks and how far each module can be split. */
 LLMQ_NODISCARD enum llmq_status verify_stacks(struct verify *v, llmq_error *err);
+
+/* Does a violation of the rule keep a stack (enum compat_stack; -1: any that is listed) from
+ * loading the checkpoint or from computing what it means? */
+bool verify_rule_concerns(const char *rule, int stack);
 
 /* Compare with the original in `dir`: errors of the modules, equality of the rest. */
 LLMQ_NODISCARD enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err);

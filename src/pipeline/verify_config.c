@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/auto_round.h"
 #include "pipeline/verify.h"
 
 static bool is_layout(const struct verify *v, const struct layout *layout) {
@@ -79,8 +78,22 @@ static void only_keys(struct verify *v, const struct json *object, const char *c
                          json_key(c));
 }
 
+/* The mere presence of these tells some loaders another story than the rest of a gptq config. */
+static enum llmq_status config_misread(struct verify *v, llmq_error *err) {
+    static const char *const keys[] = {"zero_point", "is_marlin_format"};
+    bool marlin = false;
+    (void)err;
+    for (size_t i = 0; is_gptq(v) && i < sizeof keys / sizeof keys[0]; i++)
+        if (json_get(v->quant.object, keys[i]) &&
+            !(i == 1 && json_as_bool(json_get(v->quant.object, keys[i]), &marlin) && marlin))
+            verify_found(v, v->quant.file, NULL, "remove the key",
+                         "%s: the presence of the key changes how some loaders read the weights",
+                         keys[i]);
+    return LLMQ_OK;
+}
+
 static enum llmq_status config_forbidden(struct verify *v, llmq_error *err) {
-    static const char *const gptq[] = {"zero_point", "is_marlin_format", NULL};
+    bool marlin = false;
     static const char *const group_keys[] = {
         "targets", "weights", "input_activations", "output_activations", "format", NULL};
     static const char *const weight_keys[] = {
@@ -88,11 +101,11 @@ static enum llmq_status config_forbidden(struct verify *v, llmq_error *err) {
         "block_structure", "dynamic",  "actorder",  "observer",   "observer_kwargs",
         "scale_dtype",     "zp_dtype", NULL};
     (void)err;
-    for (size_t i = 0; is_gptq(v) && gptq[i]; i++)
-        if (json_get(v->quant.object, gptq[i]))
-            verify_found(v, v->quant.file, NULL, "remove the key",
-                         "%s: the presence of the key changes how loaders read the weights",
-                         gptq[i]);
+    if (is_gptq(v) && json_as_bool(json_get(v->quant.object, "is_marlin_format"), &marlin) &&
+        marlin)
+        verify_found(v, v->quant.file, NULL, "remove the key",
+                     "is_marlin_format is true, but the tensors are not in Marlin's order: loaders "
+                     "that believe it do not find theirs");
     if (is_layout(v, &layout_compressed_tensors)) {
         const struct json *groups = json_get(v->quant.object, "config_groups");
         for (const struct json *g = json_first(groups); g; g = json_next(g)) {
@@ -238,6 +251,8 @@ const struct verify_rule verify_config_rules[] = {
      "the quantization settings have every key that loaders read", config_keys, NULL},
     {"config-forbidden", VERIFY_VIOLATION, VERIFY_HEADERS,
      "the quantization settings have no key that breaks a loader", config_forbidden, NULL},
+    {"config-misread", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "gptq configs have no key that some loaders take for something else", config_misread, NULL},
     {"config-new-keys", VERIFY_WARNING, VERIFY_HEADERS,
      "the quantization settings have no key that older versions refuse", config_new_keys, NULL},
     {"config-values", VERIFY_VIOLATION, VERIFY_HEADERS,

@@ -22,9 +22,13 @@ static struct json *stacks_json(const llmq_verify_report *r) {
     for (size_t i = 0; i < r->stack_count; i++) {
         struct json *o = json_new_object();
         json_add_string(o, "stack", r->stacks[i].stack);
-        json_add_bool(o, "loads", r->stacks[i].loads);
+        if (r->stacks[i].known)
+            json_add_bool(o, "loads", r->stacks[i].loads);
+        else
+            json_add_null(o, "loads");
         json_add_string(o, "kernel", r->stacks[i].kernel);
         json_add_string(o, "note", r->stacks[i].note);
+        json_add_string(o, "rule", r->stacks[i].rule);
         json_add(array, NULL, o);
     }
     return array;

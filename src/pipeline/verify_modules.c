@@ -65,8 +65,9 @@ static void scale_coarse(struct verify *v, const llmq_verify_module *m, const st
 /* What llmq writes is what every loader expects; files by others may have a wider type, lack the
  * zero points of symmetric codes or the map of groups. */
 static void packed_form(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    const struct module_setting *s = verify_setting_of(v, m);
     const struct quant_shape shape = {q->n, q->k, q->bits, q->group,
-                                      q->sym && v->layout_config.sym};
+                                      q->sym && (s ? s->sym : v->layout_config.sym)};
     struct layout_tensor wanted[LAYOUT_MAX_TENSORS];
     const int count = v->layout->tensors(&shape, wanted);
     for (int i = 0; i < count; i++) {
@@ -96,23 +97,6 @@ static void zero_range(struct verify *v, const llmq_verify_module *m, const stru
                      "%" PRId64 " zero points lie outside of %d to %d, where readers of this "
                      "format disagree",
                      bad, least, most);
-}
-
-/* Do all modules have the config's settings, as far as the config has no place for others? */
-static bool config_is_uniform(const struct verify *v) {
-    return json_type(json_get(v->quant.object, "dynamic")) == JSON_NULL &&
-           json_type(json_get(v->quant.object, "extra_config")) == JSON_NULL &&
-           json_count(json_get(v->quant.object, "config_groups")) <= 1;
-}
-
-static void zeros_symmetric(struct verify *v, const llmq_verify_module *m,
-                            const struct qlinear *q) {
-    if (v->layout_config.sym && !q->sym && config_is_uniform(v))
-        verify_found(v, file_of(v, m->name), m->name,
-                     "the config or the zero points are wrong: kernels for symmetric codes do not "
-                     "look at zero points",
-                     "zero points that are not %d although the config says symmetric",
-                     1 << (q->bits - 1));
 }
 
 static void groups_in_order(struct verify *v, const llmq_verify_module *m,
@@ -147,15 +131,6 @@ static void module_shape(struct verify *v, const llmq_verify_module *m, const st
     }
 }
 
-static void grid_of_config(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
-    const struct layout_config *c = &v->layout_config;
-    const int64_t group = c->group == -1 || c->group > q->k ? q->k : c->group;
-    if (config_is_uniform(v) && (q->bits != c->bits || q->group != group))
-        verify_found(v, file_of(v, m->name), m->name, "correct the config: loaders believe it",
-                     "%d bits in groups of %" PRId64 ", the config says %d in groups of %" PRId64,
-                     q->bits, q->group, c->bits, c->group);
-}
-
 /* Marlin pads such shapes in current vLLM; older versions fall back to slow kernels. Told once for
  * each shape. */
 static void kernel_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
@@ -176,16 +151,12 @@ const struct verify_rule verify_module_rules[] = {
      "every packed module decodes: dtypes, shapes, ranges and sizes agree", NULL, NULL},
     {"module-shape", VERIFY_VIOLATION, VERIFY_MODULE,
      "packed modules have the shape that config.json implies", NULL, module_shape},
-    {"grid-config", VERIFY_VIOLATION, VERIFY_MODULE,
-     "packed modules have the bits and group size that the config states", NULL, grid_of_config},
     {"scale-range", VERIFY_VIOLATION, VERIFY_MODULE,
      "scales are positive and within the type the format keeps them in", NULL, scale_range},
     {"scale-coarse", VERIFY_WARNING, VERIFY_MODULE,
      "scales are not at the ends of what F16 holds, where weights are lost", NULL, scale_coarse},
     {"zero-range", VERIFY_VIOLATION, VERIFY_MODULE,
      "zero points are ones that all readers of the format understand alike", NULL, zero_range},
-    {"zeros-symmetric", VERIFY_VIOLATION, VERIFY_MODULE,
-     "zero points lie in the middle where the config says symmetric", NULL, zeros_symmetric},
     {"groups-in-order", VERIFY_VIOLATION, VERIFY_MODULE, "groups follow the order of columns", NULL,
      groups_in_order},
     {"packed-form", VERIFY_WARNING, VERIFY_MODULE,

@@ -347,8 +347,12 @@ static void seed_zero_point_key(const char *dir) {
     config(dir, "\"desc_act\": false,", "\"desc_act\": false, \"zero_point\": true,");
 }
 
+static void seed_no_marlin_key(const char *dir) {
+    config(dir, "\"desc_act\": false", "\"desc_act\": false, \"is_marlin_format\": false");
+}
+
 static void seed_marlin_key(const char *dir) {
-    config(dir, "\"desc_act\": false,", "\"desc_act\": false, \"is_marlin_format\": false,");
+    config(dir, "\"desc_act\": false,", "\"desc_act\": false, \"is_marlin_format\": true,");
 }
 
 static void seed_ct_key(const char *dir) {
@@ -406,6 +410,10 @@ static void seed_not_convert(const char *dir) {
     config(dir, "\"modules_to_not_convert\": null", "\"modules_to_not_convert\": [\"up_proj\"]");
 }
 
+static void seed_pattern(const char *dir) {
+    config(dir, "\"ignore\": [", "\"ignore\": [\"re:(.*\", ");
+}
+
 static void seed_ignore(const char *dir) {
     config(dir, "[\"lm_head\"]", "[\"lm_head\", \"" UP0 "\"]");
 }
@@ -447,7 +455,8 @@ static const struct seeded {
     {"config-readable", "g", seed_no_bits, "bits", false},
     {"config-keys", "g", seed_no_desc_act, "desc_act", false},
     {"config-keys", "c", seed_no_status, "quantization_status", false},
-    {"config-forbidden", "g", seed_zero_point_key, "zero_point", false},
+    {"config-misread", "g", seed_zero_point_key, "zero_point", false},
+    {"config-misread", "g", seed_no_marlin_key, "is_marlin_format", false},
     {"config-forbidden", "g", seed_marlin_key, "is_marlin_format", false},
     {"config-forbidden", "c", seed_ct_key, "surprise", false},
     {"config-new-keys", "c", seed_ct_new_key, "scale_dtype", false},
@@ -464,6 +473,7 @@ static const struct seeded {
     {"skip-packed", "a", seed_not_convert, UP0, false},
     {"skip-packed", "c", seed_ignore, UP0, false},
     {"skip-plain", "c", seed_plain_ct, "down_proj", false},
+    {"config-patterns", "c", seed_pattern, "missing closing parenthesis", false},
     {"decode", "g", seed_scale_negative, Q0, false},
     {"decode", "g", seed_group_range, "g_idx", false},
     {"decode", "g", seed_version, "found 7 throughout", false},
@@ -543,6 +553,9 @@ START_TEST(every_violation_is_found_by_its_rule) {
                       "case %zu: %s not found", i, cases[i].rule);
         if (violation)
             ck_assert_msg(!r.ok, "case %zu: %s, and yet ok", i, cases[i].rule);
+        for (size_t s = 0; violation && s < r.stack_count; s++)
+            ck_assert_msg(!r.stacks[s].loads || !verify_rule_concerns(cases[i].rule, (int)s),
+                          "case %zu: %s, and yet %s loads it", i, cases[i].rule, r.stacks[s].stack);
         llmq_verify_report_free(&r);
     }
     free(dir);
@@ -558,6 +571,8 @@ START_TEST(every_rule_has_a_case) {
             found = found || strcmp(cases[c].rule, info.id) == 0;
         ck_assert_msg(found, "no case for rule %s", info.id);
         ck_assert_uint_gt(strlen(info.what), 10);
+        ck_assert_msg(!info.violation || verify_rule_concerns(info.id, -1),
+                      "whom does rule %s concern?", info.id);
         for (size_t j = 0; j < i; j++) {
             llmq_rule_info other;
             ck_assert(llmq_verify_rule_at(j, &other));
