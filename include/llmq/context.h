@@ -1,4 +1,10 @@
-/* What a caller lends to a long-running call: where messages go, how to stop, how many threads. */
+/* What a caller lends to a long-running call: where messages go, how to stop, how many threads.
+ *
+ * Threads are OpenMP's, and how they wait for each other is the process' affair: GCC's runtime
+ * reads OMP_WAIT_POLICY and GOMP_SPINCOUNT, Clang's KMP_BLOCKTIME, when it is loaded, before main.
+ * By default they spin for milliseconds before they sleep, which on a machine with other work makes
+ * calls many times slower. The llmq program starts itself with GOMP_SPINCOUNT=1000; a host that
+ * shares its machine does well to be started with the same. The library changes no environment. */
 #ifndef LLMQ_CONTEXT_H
 #define LLMQ_CONTEXT_H
 

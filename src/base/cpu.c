@@ -150,6 +150,41 @@ static uint64_t available_in_system(void) {
     return bytes;
 }
 
+/* Pages of address space and of data this process has (/proc/self/statm); 0 where not told. */
+static void pages_mapped(uint64_t *space, uint64_t *data) {
+    unsigned long long all = 0, own = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%llu %*u %*u %*u %*u %llu", &all, &own) != 2)
+        all = own = 0;
+    if (f)
+        fclose(f);
+    *space = all;
+    *data = own;
+}
+
+/* What `used` pages leave of a limit. */
+static uint64_t left_of(const struct rlimit *limit, uint64_t used) {
+    used *= (uint64_t)sysconf(_SC_PAGESIZE);
+    if (limit->rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    return limit->rlim_cur > used ? limit->rlim_cur - used : 0;
+}
+
+uint64_t memory_mappable(const char **limit) {
+    struct rlimit space = {.rlim_cur = RLIM_INFINITY}, data = space;
+    uint64_t space_used = 0, data_used = 0;
+    getrlimit(RLIMIT_AS, &space);
+    getrlimit(RLIMIT_DATA, &data);
+    pages_mapped(&space_used, &data_used);
+    uint64_t space_left = left_of(&space, space_used), data_left = left_of(&data, data_used);
+    if (space_left <= data_left) {
+        *limit = space_left < UINT64_MAX ? "ulimit -v" : NULL;
+        return space_left;
+    }
+    *limit = "ulimit -d";
+    return data_left;
+}
+
 uint64_t memory_available(void) {
     uint64_t bytes = available_in_system();
     long limit = 0, used = 0;
@@ -161,6 +196,10 @@ uint64_t memory_available(void) {
         uint64_t left = limit > used ? (uint64_t)(limit - used) : 0;
         bytes = left < bytes ? left : bytes;
     }
+    const char *own = NULL;
+    uint64_t mappable = memory_mappable(&own);
+    if (own && (bytes == 0 || mappable < bytes))
+        bytes = mappable ? mappable : 1;
     return bytes;
 }
 

@@ -30,9 +30,13 @@ LLMQ_NODISCARD enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error 
 /* Cores this process may use: affinity mask and cgroup quota (v1 and v2) both respected, >= 1. */
 int cpu_count(void);
 
-/* Bytes of memory this process could take now: what the kernel calls available, within the limit
- * of its cgroup. 0 when it cannot be told. */
+/* Bytes of memory this process could take now: what the kernel calls available, within the limits
+ * of its cgroup and its own. 0 when it cannot be told. */
 uint64_t memory_available(void);
+
+/* Bytes this process may still map under its limits on address space and data, UINT64_MAX without
+ * one; *limit: the shell's name for the nearer limit, "ulimit -v", or NULL. */
+uint64_t memory_mappable(const char **limit);
 
 /* Most resident memory this process ever had, in bytes. */
 uint64_t memory_peak(void);

@@ -1,8 +1,8 @@
 /* llmq: the command line of libllmq.
  *
  * Finds the subcommand, parses its options, lends it a context, and turns its status into an exit
- * code. The only file that installs a signal handler or ends the process; blas_core.c may start it
- * anew. */
+ * code. The only file that installs a signal handler or ends the process; blas_core.c and startup.c
+ * may start it anew. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +20,15 @@
 #include "llmq/model.h"
 
 static volatile sig_atomic_t interrupted;
+
+/* Set when main returns. The libraries under it end the process by exit when the system gives them
+ * no thread or no memory (they say so on stderr); their exit code would say that a check failed. */
+static bool done;
+
+static void on_exit_of_others(void) {
+    if (!done)
+        _exit(llmq_exit_code(LLMQ_E_MEMORY));
+}
 
 /* SA_RESETHAND restores the default action: a second Ctrl-C ends the process at once. */
 static void on_interrupt(int signal_number) {
@@ -161,6 +170,7 @@ int main(int argc, char **argv) {
     open_streams();
     llmq_error err = {.code = LLMQ_OK};
     enum llmq_status status = LLMQ_E_USAGE;
+    atexit(on_exit_of_others);
     if (argc < 2)
         help_program_brief(stderr);
     else
@@ -170,5 +180,6 @@ int main(int argc, char **argv) {
         status = cli_fail(&err, LLMQ_E_IO, "standard output: the result could not be written");
         console_error(&err, console_colours(false));
     }
+    done = true;
     return llmq_exit_code(status);
 }

@@ -15,6 +15,14 @@
 /* Make BLAS single-threaded; call once before any other function (idempotent). */
 void linalg_init(void);
 
+/* Make sure that `threads` threads (>= 1) can run, and take them for good. More calls only ask for
+ * what is new. LLMQ_E_MEMORY: the system has not so many. */
+LLMQ_NODISCARD enum llmq_status linalg_reserve_threads(int threads, llmq_error *err);
+
+/* The same for the memory that BLAS needs on each of them; after linalg_init and before work.
+ * LLMQ_E_MEMORY: the process may not map so much. */
+LLMQ_NODISCARD enum llmq_status linalg_reserve(int threads, llmq_error *err);
+
 /* C [m, n] = alpha * A [m, k] * B^T + beta * C, B [n, k]: the product of a linear layer,
  * activations times weights. lda, ldb, ldc: elements between rows. No overlap of C with A or B. */
 void linalg_gemm_nt(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,

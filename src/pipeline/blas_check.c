@@ -147,7 +147,9 @@ enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (!matrices || !vectors)
         status = error_memory(err, "a check of BLAS");
-    else {
+    else
+        status = linalg_reserve(1, err);
+    if (status == LLMQ_OK) {
         double *v = vectors + square;
         const struct check c = {.A = matrices,
                                 .B = matrices + square,

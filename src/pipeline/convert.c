@@ -147,7 +147,7 @@ enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_co
     const double start = tally_now();
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_convert_report){0};
-    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(open_source(&c, err));
     LLMQ_TRY(convert_plan(&c, err));
     LLMQ_TRY(report_plan(&c, err));

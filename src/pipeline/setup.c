@@ -71,14 +71,19 @@ enum eval_convention setup_convention(enum llmq_convention convention) {
     return convention == LLMQ_CONVENTION_LLAMACPP ? EVAL_LLAMACPP : EVAL_GPTQ;
 }
 
-enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {
+enum llmq_status setup_threads(const llmq_context *ctx, llmq_error *err) {
     enum llmq_status status = kernels_init(err);
     if (status != LLMQ_OK)
         return status;
-    linalg_init();
     omp_set_num_threads(context_threads(ctx));
     omp_set_max_active_levels(1); /* tiles inside a parallel loop stay on its thread */
-    return LLMQ_OK;
+    return linalg_reserve_threads(context_threads(ctx), err);
+}
+
+enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {
+    linalg_init();
+    enum llmq_status status = setup_threads(ctx, err);
+    return status == LLMQ_OK ? linalg_reserve(context_threads(ctx), err) : status;
 }
 
 enum llmq_status setup_model(const char *spec, struct model *m, llmq_error *err) {

@@ -13,7 +13,11 @@
 #include "text/corpus.h"
 #include "text/tokenizer.h"
 
-/* Threads, kernels and BLAS. LLMQ_E_USAGE for an unknown LLMQ_CPU. */
+/* Threads and kernels, for commands that decode but do not compute. LLMQ_E_USAGE for an unknown
+ * LLMQ_CPU; LLMQ_E_MEMORY: the system has not so many threads. */
+LLMQ_NODISCARD enum llmq_status setup_threads(const llmq_context *ctx, llmq_error *err);
+
+/* The same and BLAS; LLMQ_E_MEMORY: not on so many threads. */
 LLMQ_NODISCARD enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err);
 
 /* Open the model that `spec` names, see llmq_model_resolve. Release with model_close. */

@@ -311,7 +311,7 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
     const double start = tally_now();
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_verify_report){.format = "none", .error = (double)NAN};
-    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(llmq_model_resolve(options->model, &report->path, err));
     if (options->against)
         LLMQ_TRY(llmq_model_resolve(options->against, &report->against, err));
