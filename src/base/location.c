@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/fileio.h"
 
 /* Shorten `path` by its last component. False when there is none to take away. */
 static bool shorten(char *path) {
@@ -81,8 +80,6 @@ enum llmq_status location_find(const char *path, struct location *out, llmq_erro
     enum llmq_status status = find_existing(path, out, err);
     if (status == LLMQ_OK)
         status = add_nodes(out, err);
-    if (status == LLMQ_OK && out->missing > 0 && !path_is_dir(out->existing))
-        status = error_set(err, LLMQ_E_IO, "%s: %s is not a folder", path, out->existing);
     if (status != LLMQ_OK)
         location_free(out);
     return status;

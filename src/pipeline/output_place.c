@@ -384,10 +384,14 @@ static void hint_kept(const struct output *out, llmq_error *err) {
 /* Change places with the old result, which is locked meanwhile and must be what was looked at. */
 static enum llmq_status replace(struct output *out, struct claim *old, llmq_error *err) {
     enum llmq_status status = claim_take_result(out->final_dir, old, err);
-    if (status != LLMQ_OK) {
+    if (status != LLMQ_OK && status != LLMQ_E_MEMORY) {
+        status = LLMQ_E_IO; /* it is not the command that is wrong */
+        if (err)
+            err->code = status;
         hint_kept(out, err);
-        return status;
     }
+    if (status != LLMQ_OK)
+        return status;
     if (swap(out->partial_dir, out->final_dir) != 0)
         status =
             error_output(err, "%s: cannot change places with %s", out->partial_dir, out->final_dir);

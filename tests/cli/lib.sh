@@ -44,6 +44,14 @@ run_on() {
     ran="llmq $*"
 }
 
+# Let every run that follows use the same BLAS kernels: which are the fastest, and so what is
+# rounded how, depends on what else runs.
+pin_kernels() {
+    OPENBLAS_CORETYPE=$("$llmq" score --model "$demo" --ids 1,2 -v 2>&1 |
+        sed -n 's/.*starting again with OPENBLAS_CORETYPE=//p')
+    [ -z "$OPENBLAS_CORETYPE" ] || export OPENBLAS_CORETYPE
+}
+
 report() {
     checks=$((checks + 1))
     if [ "$1" -ne 0 ]; then

@@ -95,4 +95,94 @@ refused 4 "link-notes is a link" rtn --model model --out link-notes --force
 refused 2 "notes exists" rtn --model model --out notes
 expect_stderr "--force would not help"
 
+# --- places where the last step would fail ---
+
+test_case "what has the name of the result and is no folder is told of before work"
+: >file
+mkfifo pipe
+mkdir -p other/in
+for dry in '' --dry-run; do
+    for out in file pipe; do
+        # shellcheck disable=SC2086 # $dry is one word or none
+        refused 4 "$out exists and is not a folder" rtn --model model --out $out --force $dry
+    done
+    # shellcheck disable=SC2086
+    refused 4 "dangling is a link that leads nowhere" rtn --model model --out dangling $dry
+    # shellcheck disable=SC2086
+    refused 4 "dangling is a link that leads nowhere" rtn --model model --out dangling/q $dry
+    # shellcheck disable=SC2086
+    refused 4 "file/q: Not a directory" rtn --model model --out file/q $dry
+    # shellcheck disable=SC2086
+    refused 4 "no folder can be made in /proc" rtn --model model --out /proc/q $dry
+    # shellcheck disable=SC2086
+    refused 4 "No such file or directory" rtn --model model --out absent/../q $dry
+    # shellcheck disable=SC2086
+    refused 2 "expected the name of a folder at the end" rtn --model model --out other/in/.. $dry
+    # shellcheck disable=SC2086
+    refused 2 "empty" rtn --model model --out '' $dry
+done
+
+
+test_case "the place where it grows is looked at in the same way"
+ln -s notes y.partial
+refused 4 "y.partial, where the result grows, is not a folder" rtn --model model --out y --force
+rm y.partial
+: >y.partial
+refused 4 "y.partial, where the result grows, is not a folder" rtn --model model --out y --force
+rm y.partial
+cp -r notes y.partial
+refused 2 "y.partial is not replaced" rtn --model model --out y --force
+expect_stderr "'thesis.txt'"
+expect "the folder is left alone" cmp notes/thesis.txt y.partial/thesis.txt
+rm -r y.partial
+
+test_case "names that are too long once .partial is added"
+long=$(printf '%0250d' 0)
+refused 4 "$long" rtn --model model --out "$long"
+refused 4 "$long" rtn --model model --out "other/new/$long" --dry-run
+refused 4 "$long$long" rtn --model model --out "$long$long/q"
+
+test_case "a folder that may not be written, and one where only owners may rename"
+if [ "$(id -u)" -eq 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$llmq"; then
+    program=$llmq
+    cat >as-nobody <<END
+#!/bin/sh
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$program" "\$@"
+END
+    chmod 755 as-nobody "$work"
+    chmod 777 "$work" # for the streams
+    mkdir -m 555 closed
+    mkdir -m 1777 sticky
+    mkdir sticky/q
+    llmq=$work/as-nobody
+    refused 4 "no folder can be made in $work/closed" rtn --model model --out closed/q
+    refused 4 "no folder can be made in $work/closed" rtn --model model --out closed/new/q --dry-run
+    refused 4 "belongs to somebody else" rtn --model model --out sticky/q
+    llmq=$program
+else
+    echo "SKIP: not root, or no setpriv"
+fi
+
+test_case "mount points, seen from their device or not, and models that are mounted twice"
+if unshare -rm true 2>unshare-says; then
+    mkdir mounted bound again
+    cat >in-namespace <<END
+#!/bin/sh
+exec unshare -rm sh -c '
+    mount -t tmpfs none mounted && mount --bind other bound && mount --bind models again &&
+        exec "\$0" "\$@"' "$llmq" "\$@"
+END
+    chmod 755 in-namespace
+    program=$llmq
+    llmq=$work/in-namespace
+    refused 4 "mounted: something is mounted there" rtn --model model --out mounted --force
+    refused 4 "bound: something is mounted there" rtn --model model --out bound --dry-run
+    refused 2 "lies in the model's folder" rtn --model models/a --out again/a/q --force
+    refused 2 "is the model's folder" rtn --model again/a --out models/a --force
+    refused 2 "holds the model's folder" rtn --model models/a --out again --force
+    llmq=$program
+else
+    echo "SKIP: no namespaces for mounts here"
+fi
+
 finish
