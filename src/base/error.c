@@ -7,7 +7,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json_scan.h"
+#include "llmq/printable.h"
+
 #define MESSAGE_BYTES sizeof(((llmq_error *)NULL)->message)
+
+/* The text of a message into out[0 ... size-1], with the names in it as they may be shown: the one
+ * place where what files call things becomes part of what people read. */
+static void LLMQ_PRINTF(3, 0) put_text(char *out, size_t size, const char *fmt, va_list args) {
+    char raw[MESSAGE_BYTES];
+    int len = vsnprintf(raw, sizeof raw, fmt, args);
+    if (len < 0)
+        raw[0] = '\0';
+    else if ((size_t)len >= sizeof raw)
+        raw[utf8_complete(raw, sizeof raw - 1)] = '\0';
+    llmq_printable(raw, out, size);
+}
 
 static const struct {
     enum llmq_status status;
@@ -60,7 +75,7 @@ enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *f
         err->code = code;
         err->sys_errno = 0;
         err->hint[0] = '\0';
-        vsnprintf(err->message, sizeof err->message, fmt, args);
+        put_text(err->message, sizeof err->message, fmt, args);
         va_end(args);
     }
     return code;
@@ -105,13 +120,14 @@ enum llmq_status error_prefix(llmq_error *err, enum llmq_status code, const char
         char where[MESSAGE_BYTES];
         va_list args;
         va_start(args, fmt);
-        vsnprintf(where, sizeof where - 2, fmt, args);
+        put_text(where, sizeof where - 2, fmt, args);
         va_end(args);
         size_t prefix = strlen(where), room = sizeof err->message - 1;
         memcpy(where + prefix, ": ", 2);
         prefix += 2;
         size_t kept = strlen(err->message);
-        kept = kept < room - prefix ? kept : room - prefix;
+        if (kept > room - prefix)
+            kept = utf8_complete(err->message, room - prefix);
         memmove(err->message + prefix, err->message, kept);
         memcpy(err->message, where, prefix);
         err->message[prefix + kept] = '\0';
@@ -124,7 +140,7 @@ void error_hint(llmq_error *err, const char *fmt, ...) {
         return;
     va_list args;
     va_start(args, fmt);
-    vsnprintf(err->hint, sizeof err->hint, fmt, args);
+    put_text(err->hint, sizeof err->hint, fmt, args);
     va_end(args);
 }
 

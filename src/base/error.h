@@ -14,7 +14,8 @@
             goto cleanup;                                                                          \
     } while (0)
 
-/* Record a failure; returns `code`. Replaces whatever `err` held; `err` may be NULL. */
+/* Record a failure; returns `code`. Replaces whatever `err` held; `err` may be NULL. Here and below
+ * the text is kept as llmq/printable.h shows it: a message is one line, whatever names it holds. */
 enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *fmt, ...)
     LLMQ_PRINTF(3, 4);
 

@@ -42,8 +42,8 @@ enum llmq_status json_scan_fail(const struct json_scan *s, size_t at, const char
 
 /* --- UTF-8 ------------------------------------------------------------------------------------ */
 
-/* Length of the well-formed sequence at `p` (1 to 4), or 0. Ranges as in Unicode, table 3-7. */
-static size_t utf8_sequence(const unsigned char *p, size_t len) {
+/* Ranges as in Unicode, table 3-7. */
+size_t utf8_sequence(const unsigned char *p, size_t len) {
     unsigned char lo = 0x80, hi = 0xbf;
     size_t n = 0;
     if (p[0] < 0x80)
@@ -64,6 +64,13 @@ static size_t utf8_sequence(const unsigned char *p, size_t len) {
         if ((p[i] & 0xc0) != 0x80)
             return 0;
     return n;
+}
+
+size_t utf8_complete(const char *text, size_t len) {
+    size_t start = len;
+    while (start > 0 && len - start < 3 && ((unsigned char)text[start] & 0xc0) == 0x80)
+        start--;
+    return ((unsigned char)text[start] & 0xc0) == 0x80 ? len : start;
 }
 
 bool utf8_valid(const char *text, size_t len) {

@@ -84,6 +84,12 @@ bool json_token_u64(const struct json_scan *s, const struct json_token *token, u
 /* Does the key or string token stand for `text`? Escapes are decoded. */
 bool json_token_is(const struct json_scan *s, const struct json_token *token, const char *text);
 
+/* Length of the well-formed UTF-8 sequence that `len` (> 0) bytes begin with, 1 to 4, or 0. */
+size_t utf8_sequence(const unsigned char *p, size_t len);
+
+/* How many of the first `len` bytes of a longer text to keep so that no character is cut. */
+size_t utf8_complete(const char *text, size_t len);
+
 /* True when the bytes are well-formed UTF-8 (no overlong forms, no surrogates). */
 bool utf8_valid(const char *text, size_t len);
 

@@ -6,29 +6,30 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "llmq/printable.h"
 
 #define LOG_MAX_TEXT 1024
 
 void log_message(const llmq_context *ctx, enum llmq_log_level level, const char *fmt, ...) {
     if (!ctx || !ctx->sink.message)
         return;
-    char text[LOG_MAX_TEXT];
+    char raw[LOG_MAX_TEXT], text[LOG_MAX_TEXT];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
+    vsnprintf(raw, sizeof raw, fmt, args);
     va_end(args);
-    ctx->sink.message(ctx->sink.user, level, text);
+    ctx->sink.message(ctx->sink.user, level, llmq_printable(raw, text, sizeof text));
 }
 
 void log_progress(const llmq_context *ctx, int64_t done, int64_t total, const char *fmt, ...) {
     if (!ctx || !ctx->sink.progress)
         return;
-    char what[LOG_MAX_TEXT];
+    char raw[LOG_MAX_TEXT], what[LOG_MAX_TEXT];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(what, sizeof what, fmt, args);
+    vsnprintf(raw, sizeof raw, fmt, args);
     va_end(args);
-    ctx->sink.progress(ctx->sink.user, what, done, total);
+    ctx->sink.progress(ctx->sink.user, llmq_printable(raw, what, sizeof what), done, total);
 }
 
 enum llmq_status interrupt_check(const llmq_context *ctx, llmq_error *err) {

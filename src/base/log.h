@@ -8,7 +8,7 @@
 #include "llmq/context.h"
 #include "llmq/error.h"
 
-/* `ctx` may be NULL: then nothing happens. */
+/* `ctx` may be NULL: then nothing happens. The sink gets the text as llmq/printable.h shows it. */
 void log_message(const llmq_context *ctx, enum llmq_log_level level, const char *fmt, ...)
     LLMQ_PRINTF(3, 4);
 void log_progress(const llmq_context *ctx, int64_t done, int64_t total, const char *fmt, ...)

@@ -71,12 +71,13 @@ static void convert_init(void *args) {
 
 static void print_result(const llmq_convert_report *r, bool verbose) {
     char bytes[CONSOLE_TEXT], time[CONSOLE_TEXT], memory[CONSOLE_TEXT];
-    printf("wrote %s: %s to %s, %s\n", r->out, r->from, r->to, console_bytes(r->bytes, bytes));
+    printf("wrote %s: %s to %s, %s\n", CONSOLE_SHOWN(r->out), r->from, r->to,
+           console_bytes(r->bytes, bytes));
     printf("  modules     %" PRId64 " converted, %" PRId64 " linears not quantized\n", r->modules,
            r->plain);
     printf("  tensors     %" PRId64 " copied, %zu left out\n", r->kept, r->dropped_count);
     for (size_t i = 0; verbose && i < r->dropped_count; i++)
-        printf("              left out: %s\n", r->dropped[i]);
+        printf("              left out: %s\n", CONSOLE_SHOWN(r->dropped[i]));
     if (r->max_error > 0)
         printf("  rounding    at most %.3g, %.3g of a weight\n", r->max_error,
                r->max_relative_error);

@@ -39,7 +39,7 @@ static void print_quantization(const llmq_inspect_report *r) {
         printf("quantization  none\n");
         return;
     }
-    printf("quantization  %s, %d bits, ", r->layout, r->bits);
+    printf("quantization  %s, %d bits, ", CONSOLE_SHOWN(r->layout), r->bits);
     if (r->group == -1)
         printf("one group per row");
     else
@@ -52,12 +52,13 @@ static void print_quantization(const llmq_inspect_report *r) {
 
 static void print_summary(const llmq_inspect_report *r) {
     char bytes[CONSOLE_TEXT], weights[CONSOLE_TEXT];
-    printf("checkpoint    %s\n", r->path);
+    printf("checkpoint    %s\n", CONSOLE_SHOWN(r->path));
     if (r->family)
-        printf("architecture  %s (family %s), %" PRId64 " blocks\n", r->model_type, r->family,
-               r->blocks);
+        printf("architecture  %s (family %s), %" PRId64 " blocks\n", CONSOLE_SHOWN(r->model_type),
+               r->family, r->blocks);
     else
-        printf("architecture  %s (unknown to llmq)\n", r->model_type ? r->model_type : "not named");
+        printf("architecture  %s (unknown to llmq)\n",
+               r->model_type ? CONSOLE_SHOWN(r->model_type) : "not named");
     printf("weights       %s\n", console_count((double)r->parameters, weights));
     printf("stored        %s in %zu tensor%s and %d file%s, %.3f bits per weight\n",
            console_bytes(r->bytes, bytes), r->tensor_count, r->tensor_count == 1 ? "" : "s",
@@ -76,7 +77,8 @@ static void print_tensors(const llmq_inspect_report *r) {
     for (size_t i = 0; i < r->tensor_count; i++) {
         const llmq_inspect_tensor *t = &r->tensors[i];
         int shown = t->rank < 8 ? t->rank : 8;
-        printf("%-*s  %-8s %12" PRIu64 "  [", (int)width, t->name, t->dtype, t->bytes);
+        printf("%-*s  %-8s %12" PRIu64 "  [", (int)width, CONSOLE_SHOWN(t->name), t->dtype,
+               t->bytes);
         for (int d = 0; d < shown; d++)
             printf("%s%" PRIu64, d ? ", " : "", t->shape[d]);
         printf("%s]\n", t->rank > shown ? ", ..." : "");

@@ -56,12 +56,12 @@ static size_t before(const llmq_findings *list, size_t index) {
 static void print_finding(const llmq_finding *f) {
     printf("  %s: ", f->rule);
     if (*f->file)
-        printf("%s: ", f->file);
+        printf("%s: ", CONSOLE_SHOWN(f->file));
     if (*f->tensor)
-        printf("%s: ", f->tensor);
-    printf("%s\n", f->message);
+        printf("%s: ", CONSOLE_SHOWN(f->tensor));
+    printf("%s\n", CONSOLE_SHOWN(f->message));
     if (*f->hint)
-        printf("    hint: %s\n", f->hint);
+        printf("    hint: %s\n", CONSOLE_SHOWN(f->hint));
 }
 
 static void print_findings(const char *title, const llmq_findings *list, bool all) {
@@ -90,7 +90,8 @@ static void print_stacks(const llmq_verify_report *r) {
                !s->known  ? "?"
                : s->loads ? "yes"
                           : "no",
-               s->kernel, *s->kernel && *s->note ? "; " : "", s->note, s->rule);
+               CONSOLE_SHOWN(s->kernel), *s->kernel && *s->note ? "; " : "", CONSOLE_SHOWN(s->note),
+               s->rule);
     }
 }
 
@@ -120,8 +121,9 @@ static void print_kind(const llmq_verify_report *r, size_t first) {
             sum += r->modules[i].error;
             most = r->modules[i].error > most ? r->modules[i].error : most;
         }
-    printf("%-24s %6zu %7" PRId64 " %7" PRId64 " %4d %5" PRId64 " %-4s %3" PRId64, kind_of(m->name),
-           count, m->n, m->k, m->bits, m->group, m->sym ? "sym" : "asym", m->tensor_parallel);
+    printf("%-24s %6zu %7" PRId64 " %7" PRId64 " %4d %5" PRId64 " %-4s %3" PRId64,
+           CONSOLE_SHOWN(kind_of(m->name)), count, m->n, m->k, m->bits, m->group,
+           m->sym ? "sym" : "asym", m->tensor_parallel);
     if (!isnan(sum))
         printf("  %.3e %.3e", sum / (double)count, most);
     printf("\n");
@@ -144,11 +146,13 @@ static void print_modules(const llmq_verify_report *r) {
 static void print_report(const llmq_verify_report *r, bool verbose) {
     char bytes[CONSOLE_TEXT], time[CONSOLE_TEXT];
     printf("%s %s: %" PRId64 " rules, %zu violation%s, %zu warning%s\n", r->ok ? "ok" : "FAILED",
-           r->path, r->rules, r->violations.count, r->violations.count == 1 ? "" : "s",
-           r->warnings.count, r->warnings.count == 1 ? "" : "s");
+           CONSOLE_SHOWN(r->path), r->rules, r->violations.count,
+           r->violations.count == 1 ? "" : "s", r->warnings.count,
+           r->warnings.count == 1 ? "" : "s");
     printf("  contents    format %s, %zu packed modules, %" PRId64 " tensors in %" PRId64
            " files, %s\n",
-           r->format, r->module_count, r->tensors, r->shards, console_bytes(r->bytes, bytes));
+           CONSOLE_SHOWN(r->format), r->module_count, r->tensors, r->shards,
+           console_bytes(r->bytes, bytes));
     if (r->against && !isnan(r->error))
         printf("  error       %.4e of the original's weights (squared), over all modules\n",
                r->error);

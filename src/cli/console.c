@@ -7,13 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What the user typed is shown like what files hold: see llmq/printable.h. */
+static void LLMQ_PRINTF(3, 0) put_text(char *out, size_t size, const char *fmt, va_list args) {
+    char raw[CONSOLE_LINE];
+    vsnprintf(raw, sizeof raw, fmt, args);
+    llmq_printable(raw, out, size);
+}
+
 enum llmq_status cli_fail(llmq_error *err, enum llmq_status code, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
     err->code = code;
     err->sys_errno = 0;
     err->hint[0] = '\0';
-    vsnprintf(err->message, sizeof err->message, fmt, args);
+    put_text(err->message, sizeof err->message, fmt, args);
     va_end(args);
     return code;
 }
@@ -29,7 +36,7 @@ enum llmq_status cli_fail_errno(llmq_error *err, const char *path) {
 void cli_hint(llmq_error *err, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
-    vsnprintf(err->hint, sizeof err->hint, fmt, args);
+    put_text(err->hint, sizeof err->hint, fmt, args);
     va_end(args);
 }
 
@@ -51,11 +58,29 @@ void console_error(const llmq_error *err, bool colours) {
         fprintf(stderr, "%shint:%s %s\n", cyan, plain, err->hint);
 }
 
+/* JSON escapes what is below a space by itself; the rest of what a terminal might obey is escaped
+ * here, and bytes that are no UTF-8, which only paths can hold, become U+FFFD. */
+static void put_json(const char *json) {
+    uint32_t code;
+    bool valid, visible;
+    for (size_t len; (len = llmq_character(json, &code, &valid, &visible)) > 0; json += len) {
+        if (visible || code < ' ')
+            fwrite(json, 1, len, stdout);
+        else if (!valid)
+            fputs("\\ufffd", stdout);
+        else if (code <= 0xffff)
+            printf("\\u%04x", (unsigned)code);
+        else
+            printf("\\u%04x\\u%04x", 0xd7c0U + (unsigned)(code >> 10),
+                   0xdc00U + (unsigned)(code & 0x3ff));
+    }
+}
+
 enum llmq_status console_json(char *json, llmq_error *err) {
     if (!json)
         return cli_fail(err, LLMQ_E_MEMORY, "out of memory for the result");
     size_t len = strlen(json);
-    fputs(json, stdout);
+    put_json(json);
     if (len == 0 || json[len - 1] != '\n')
         fputc('\n', stdout);
     free(json);
@@ -106,11 +131,38 @@ const char *console_seconds(double seconds, char buf[CONSOLE_TEXT]) {
     return buf;
 }
 
+/* Whether every character of `text` is seen when it is pasted. */
+static bool all_visible(const char *text) {
+    uint32_t code;
+    bool valid, visible = true;
+    for (size_t len; visible && (len = llmq_character(text, &code, &valid, &visible)) > 0;)
+        text += len;
+    return visible || !*text;
+}
+
+/* $'...': every byte that is not a plain character as three octal digits, which no digit behind
+ * them can change. */
+static void quote_bytes(FILE *stream, const char *text) {
+    fputs("$'", stream);
+    for (; *text; text++) {
+        const unsigned char byte = (unsigned char)*text;
+        if (byte < ' ' || byte > '~' || byte == '\'' || byte == '\\')
+            fprintf(stream, "\\%03o", byte);
+        else
+            fputc(byte, stream);
+    }
+    fputc('\'', stream);
+}
+
 void console_quote(FILE *stream, const char *text) {
     static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                "-_./:=,+@%";
     if (*text && strspn(text, safe) == strlen(text)) {
         fputs(text, stream);
+        return;
+    }
+    if (!all_visible(text)) {
+        quote_bytes(stream, text);
         return;
     }
     fputc('\'', stream);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "llmq/error.h"
+#include "llmq/printable.h"
 
 /* Record a failure found by the command line itself; returns `code`. */
 enum llmq_status cli_fail(llmq_error *err, enum llmq_status code, const char *fmt, ...)
@@ -26,8 +27,16 @@ bool console_colours(bool no_color);
 /* "llmq: <message>" and, where there is one, "hint: <hint>" on stderr. */
 void console_error(const llmq_error *err, bool colours);
 
-/* Print `json` on stdout, ended by one line end, and free it; NULL is LLMQ_E_MEMORY. */
+/* Print `json` on stdout, ended by one line end, and free it; NULL is LLMQ_E_MEMORY. What a
+ * terminal might obey is escaped. */
 LLMQ_NODISCARD enum llmq_status console_json(char *json, llmq_error *err);
+
+/* Most of a line that a table or a message shows of one text. */
+enum { CONSOLE_LINE = 1024 };
+
+/* A text that comes from a file, as printf may show it (llmq/printable.h); lives to the end of the
+ * block. */
+#define CONSOLE_SHOWN(text) llmq_printable(text, (char[CONSOLE_LINE]){0}, CONSOLE_LINE)
 
 /* Room for any of the texts below. */
 enum { CONSOLE_TEXT = 48 };
@@ -41,7 +50,8 @@ const char *console_count(double count, char buf[CONSOLE_TEXT]);
 /* Time as "0.8 s", "12 s", "3 min 05 s", "2 h 07 min". */
 const char *console_seconds(double seconds, char buf[CONSOLE_TEXT]);
 
-/* Write `text` so that a POSIX shell reads it back as one word. */
+/* Write `text` so that a shell reads it back as one word; where it holds what is not seen when it
+ * is pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. */
 void console_quote(FILE *stream, const char *text);
 
 #endif

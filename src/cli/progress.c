@@ -57,7 +57,7 @@ static void on_progress(void *user, const char *what, int64_t done, int64_t tota
     struct progress *p = user;
     bool new_stage = strncmp(p->what, what, sizeof p->what - 1) != 0;
     if (new_stage)
-        snprintf(p->what, sizeof p->what, "%s", what);
+        llmq_printable(what, p->what, sizeof p->what);
     if (p->style == PROGRESS_LINES && new_stage) {
         print_line(p);
     } else if (p->style == PROGRESS_BAR && (!p->drawn || now() - p->last_draw >= draw_interval)) {

@@ -95,8 +95,9 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
     int width = name_width(r);
     print_settings(o, r);
     print_ingredients(o);
-    printf("  model        %s\n", r->model);
-    printf("  would write  %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, text));
+    printf("  model        %s\n", CONSOLE_SHOWN(r->model));
+    printf("  would write  %s (%s)\n", CONSOLE_SHOWN(r->out),
+           console_bytes(r->plan_disk_bytes, text));
     print_modules(r);
     print_kept(r);
     print_calibration(r);
@@ -110,16 +111,17 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
     printf("\n%-*s %7s %7s %4s %6s\n", width, "module", "out", "in", "bits", "group");
     for (size_t i = 0; i < r->module_count; i++) {
         const llmq_module_report *m = &r->modules[i];
-        printf("%-*s %7" PRId64 " %7" PRId64 " %4d ", width, m->name, m->n, m->k, m->bits);
+        printf("%-*s %7" PRId64 " %7" PRId64 " %4d ", width, CONSOLE_SHOWN(m->name), m->n, m->k,
+               m->bits);
         print_group(m->group);
         printf("\n");
     }
     for (size_t i = 0; i < r->kept_count; i++)
-        printf("%-*s kept as is\n", width, r->kept[i]);
+        printf("%-*s kept as is\n", width, CONSOLE_SHOWN(r->kept[i]));
     for (size_t i = 0; i < r->folded_count; i++)
-        printf("%-*s scaled by AWQ\n", width, r->folded[i]);
+        printf("%-*s scaled by AWQ\n", width, CONSOLE_SHOWN(r->folded[i]));
     for (size_t i = 0; i < r->dropped_count; i++)
-        printf("%-*s left out\n", width, r->dropped[i]);
+        printf("%-*s left out\n", width, CONSOLE_SHOWN(r->dropped[i]));
 }
 
 static void print_module_header(int width) {
@@ -128,8 +130,8 @@ static void print_module_header(int width) {
 }
 
 static void print_module(const llmq_module_report *m, int width) {
-    printf("%-*s %7" PRId64 " %7" PRId64 " %8s %4d ", width, m->name, m->n, m->k, m->method,
-           m->bits);
+    printf("%-*s %7" PRId64 " %7" PRId64 " %8s %4d ", width, CONSOLE_SHOWN(m->name), m->n, m->k,
+           m->method, m->bits);
     print_group(m->group);
     printf(" %10.3e %10.3e %7.4g %5.2f %5.2f\n", m->error, m->rtn_error, m->damp, m->alpha,
            m->beta);
@@ -172,7 +174,7 @@ static void print_events(const llmq_quantize_report *r, bool verbose) {
         if (events++ == 0)
             printf("\nevents\n");
         if (verbose || events <= EVENTS_SHOWN)
-            printf("  %s: %s\n", m->name, m->events);
+            printf("  %s: %s\n", CONSOLE_SHOWN(m->name), CONSOLE_SHOWN(m->events));
     }
     if (!verbose && events > EVENTS_SHOWN)
         printf("  ... and %zu more; -v shows all\n", events - EVENTS_SHOWN);
@@ -224,8 +226,9 @@ void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_
     char time[CONSOLE_TEXT], bytes[CONSOLE_TEXT];
     print_settings(o, r);
     print_ingredients(o);
-    printf("  model        %s\n", r->model);
-    printf("  wrote        %s (%s)\n", r->out, console_bytes(r->plan_disk_bytes, bytes));
+    printf("  model        %s\n", CONSOLE_SHOWN(r->model));
+    printf("  wrote        %s (%s)\n", CONSOLE_SHOWN(r->out),
+           console_bytes(r->plan_disk_bytes, bytes));
     print_modules(r);
     print_kept(r);
     print_fold(r);

@@ -1,5 +1,6 @@
 /* The foundation: errors, arena, strings, files, core count. JSON has a suite of its own. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,8 +12,10 @@
 #include "base/fileio.h"
 #include "base/hash.h"
 #include "base/hugemem.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "base/tally.h"
+#include "llmq/printable.h"
 #include "support.h"
 
 /* --- errors
@@ -28,6 +31,67 @@ START_TEST(errors_carry_where_and_what) {
     ck_assert_str_eq(err.hint, "download it again");
     error_set(&err, LLMQ_E_NUMERIC, "next");
     ck_assert_str_eq(err.hint, "");
+}
+END_TEST
+
+static void keep_message(void *user, enum llmq_log_level level, const char *text) {
+    (void)level;
+    snprintf(user, 64, "%s", text);
+}
+
+static void keep_stage(void *user, const char *what, int64_t done, int64_t total) {
+    (void)done;
+    (void)total;
+    snprintf(user, 64, "%s", what);
+}
+
+START_TEST(names_cannot_act_on_what_shows_them) {
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        {"plain \\n text", "plain \\n text"},
+        {"a\nllmq: all is well", "a\\nllmq: all is well"},
+        {"\t\r\v", "\\t\\r\\x0b"},
+        {"\033[2J\177", "\\x1b[2J\\x7f"},
+        {"\xc2\x9b"
+         "2J",
+         "\\u009b2J"}, /* CSI as one character */
+        {"caf\xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x99\x82", "caf\xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x99\x82"},
+        {"\xe2\x80\xae"
+         "fdp",
+         "\\u202efdp"}, /* right to left from here */
+        {"\xe2\x81\xa6\xe2\x80\x8b\xef\xbb\xbf", "\\u2066\\u200b\\ufeff"},
+        {"\xf3\xa0\x80\x81", "\\U000e0001"},
+        {"\xff\xc3", "\\xff\\xc3"},
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"}, /* a surrogate */
+        {"\xc0\x8a", "\\xc0\\x8a"},          /* a line end in two bytes */
+    };
+    char out[64];
+    llmq_error err = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_str_eq(llmq_printable(cases[i].text, out, sizeof out), cases[i].shown);
+        ck_assert_str_eq(llmq_printable(cases[i].shown, out, sizeof out), cases[i].shown);
+        error_set(&err, LLMQ_E_INPUT, "%s", cases[i].text);
+        ck_assert_str_eq(err.message, cases[i].shown);
+        error_hint(&err, "%s", cases[i].text);
+        ck_assert_str_eq(err.hint, cases[i].shown);
+        error_set(&err, LLMQ_E_INPUT, "%s", "");
+        error_prefix(&err, LLMQ_E_INPUT, "%s", cases[i].text);
+        ck_assert_int_eq(strncmp(err.message, cases[i].shown, strlen(cases[i].shown)), 0);
+    }
+    ck_assert_str_eq(llmq_printable("ab\n", out, 4), "ab"); /* no half escapes */
+    ck_assert_str_eq(llmq_printable("a\xc3\xa9", out, 3), "a");
+}
+END_TEST
+
+START_TEST(sinks_get_one_line) {
+    char got[64] = "";
+    const llmq_context ctx = {
+        .sink = {.user = got, .message = keep_message, .progress = keep_stage}};
+    log_message(&ctx, LLMQ_LOG_INFO, "%s", "x\033]0;title\a");
+    ck_assert_str_eq(got, "x\\x1b]0;title\\x07");
+    log_progress(&ctx, 0, 1, "%s", "block\n1");
+    ck_assert_str_eq(got, "block\\n1");
 }
 END_TEST
 
@@ -360,6 +424,8 @@ int main(void) {
     Suite *s = suite_create("base");
     TCase *plain = tcase_create("plain"), *files = tcase_create("files");
     tcase_add_test(plain, errors_carry_where_and_what);
+    tcase_add_test(plain, names_cannot_act_on_what_shows_them);
+    tcase_add_test(plain, sinks_get_one_line);
     tcase_add_test(plain, the_first_of_several_failures_is_kept);
     tcase_add_test(plain, long_messages_are_cut_not_overrun);
     tcase_add_test(plain, errno_decides_the_code);
