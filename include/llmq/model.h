@@ -16,6 +16,11 @@ extern "C" {
 /* Library version, e.g. "0.1.0". */
 const char *llmq_version(void);
 
+/* Hash of the machine code and constants of this libllmq as it lies in memory: another build, be it
+ * of other sources, by another compiler or with other flags, has another one. The same sources
+ * built alike have the same. */
+uint64_t llmq_build_id(void);
+
 /* The BLAS in use, e.g. "OpenBLAS 0.3.21 SkylakeX"; static storage. (The instruction set of the
  * kernels: llmq_cpu_name in llmq/matmul.h.) */
 const char *llmq_blas_name(void);

@@ -4,6 +4,7 @@
  * code. The only file that installs a signal handler or ends the process; blas_core.c and startup.c
  * may start it anew. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,8 @@ static enum llmq_status run_program_option(const char *option, const char *value
         return LLMQ_OK;
     }
     if (strcmp(option, "--version") == 0) {
-        printf("llmq %s, %s, kernels: %s\n", llmq_version(), llmq_blas_name(), llmq_cpu_name());
+        printf("llmq %s (build %016" PRIx64 "), %s, kernels: %s\n", llmq_version(), llmq_build_id(),
+               llmq_blas_name(), llmq_cpu_name());
         return LLMQ_OK;
     }
     if (strcmp(option, "--generate") == 0) /* for the build; not in the help texts */

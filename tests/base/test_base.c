@@ -228,6 +228,18 @@ START_TEST(hashes_of_arrays_see_every_byte) {
 }
 END_TEST
 
+START_TEST(hashes_of_arrays_see_pairs_of_signs) {
+    unsigned char data[256] = {0};
+    const uint64_t before = hash_array(HASH_INIT, data, sizeof data);
+    for (size_t i = 3; i < sizeof data; i += 4)
+        for (size_t j = i + 4; j < sizeof data; j += 4) {
+            data[i] = data[j] = 0x80;
+            ck_assert_uint_ne(before, hash_array(HASH_INIT, data, sizeof data));
+            data[i] = data[j] = 0;
+        }
+}
+END_TEST
+
 START_TEST(arena_refuses_sizes_that_overflow) {
     llmq_error err = {0};
     struct arena *a = NULL;
@@ -434,6 +446,7 @@ int main(void) {
     tcase_add_test(plain, arena_serves_the_next_block_from_one_chunk);
     tcase_add_test(plain, huge_memory_is_aligned_and_all_there);
     tcase_add_test(plain, hashes_of_arrays_see_every_byte);
+    tcase_add_test(plain, hashes_of_arrays_see_pairs_of_signs);
     tcase_add_test(plain, arena_refuses_sizes_that_overflow);
     tcase_add_test(plain, strbuf_grows);
     tcase_add_test(plain, paths_join);
