@@ -14,9 +14,10 @@
 #include "base/error.h"
 #include "base/filestate.h"
 #include "base/lfs.h"
+#include "formats/safetensors_watch.h"
 
 /* Bytes converted at a time: the raw half stays in the second-level cache. */
-#define CONVERT_CHUNK ((size_t)1 << 18)
+#define CONVERT_CHUNK ST_HASH_CHUNK
 
 static enum llmq_status check_regular(const char *path, llmq_error *err) {
     struct stat info;
@@ -146,6 +147,7 @@ void st_close(struct st_set **set) {
     for (int i = 0; i < (*set)->file_count; i++)
         file_close(&(*set)->files[i], NULL);
     free((*set)->files);
+    free((*set)->noted);
     st_table_free(&(*set)->table);
     free(*set);
     *set = NULL;
@@ -209,19 +211,31 @@ void st_read_ahead(const struct st_set *set, const struct st_tensor *t) {
     file_read_ahead(&set->files[t->shard], t->begin, t->nbytes);
 }
 
-/* Read the chunk at byte `at` into its place in dst; `buffer` holds CONVERT_CHUNK bytes. */
-static enum llmq_status read_chunk(const struct st_set *set, const struct st_tensor *t, uint64_t at,
-                                   void *buffer, float *dst, llmq_error *err) {
+/* A whole tensor on its way to float32. */
+struct conversion {
+    const struct st_set *set;
+    const struct st_tensor *t;
+    float *dst;
+};
+
+/* Read the chunk at byte `at` into its place; `buffer` holds CONVERT_CHUNK bytes. Adds the chunk's
+ * hash to *hash when the set is watched. */
+static enum llmq_status read_chunk(const struct conversion *c, uint64_t at, void *buffer,
+                                   uint64_t *hash, llmq_error *err) {
+    const struct st_tensor *t = c->t;
     const size_t width = dtype_bits(t->dtype) / 8;
     const uint64_t left = t->nbytes - at;
     const size_t bytes = left < CONVERT_CHUNK ? (size_t)left : CONVERT_CHUNK;
-    float *to = dst + at / width;
-    if (t->dtype == DTYPE_F32)
-        return st_read(set, t, at, bytes, to, err);
-    enum llmq_status status = st_read(set, t, at, bytes, buffer, err);
-    if (status == LLMQ_OK)
-        dtype_to_f32(t->dtype, buffer, bytes / width, to);
-    return status;
+    float *to = c->dst + at / width;
+    void *raw = t->dtype == DTYPE_F32 ? to : buffer;
+    enum llmq_status status = st_read(c->set, t, at, bytes, raw, err);
+    if (status != LLMQ_OK)
+        return status;
+    if (st_watched(c->set))
+        *hash += st_hash_part(at, raw, bytes);
+    if (raw != to)
+        dtype_to_f32(t->dtype, raw, bytes / width, to);
+    return LLMQ_OK;
 }
 
 /* Threads take chunks in turn: while one waits for the disk, others convert. */
@@ -232,8 +246,11 @@ enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t
         return error_set(err, LLMQ_E_UNSUPPORTED,
                          "%s: tensor '%.200s': expected F16, BF16, F32 or F64, found %s",
                          set->files[t->shard].path, t->name, dtype_name(t->dtype));
+    const struct conversion c = {set, t, dst};
     const uint64_t chunks = (t->nbytes + CONVERT_CHUNK - 1) / CONVERT_CHUNK;
-#pragma omp parallel default(none) shared(set, t, dst, err, status, chunks) if (chunks > 1)
+    uint64_t hash = 0;
+#pragma omp parallel default(none) shared(c, err, status, chunks)                                  \
+    reduction(+ : hash) if (chunks > 1)
     {
         void *buffer = malloc(CONVERT_CHUNK);
         llmq_error mine = {0};
@@ -241,9 +258,9 @@ enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t
 #pragma omp for schedule(dynamic)
         for (uint64_t i = 0; i < chunks; i++)
             if (first == LLMQ_OK)
-                first = read_chunk(set, t, i * CONVERT_CHUNK, buffer, dst, &mine);
+                first = read_chunk(&c, i * CONVERT_CHUNK, buffer, &hash, &mine);
         error_keep_first(&status, err, first, &mine);
         free(buffer);
     }
-    return status;
+    return status == LLMQ_OK ? st_note(set, t, hash, err) : status;
 }

@@ -10,6 +10,7 @@ struct st_set {
     struct st_table table;
     struct file *files; /* file_count are open */
     int file_count;
+    uint64_t *noted; /* [table.count] when watched (safetensors_watch.h), else NULL */
 };
 
 /* An empty set with room for `shards` files; st_close releases it in any state. */

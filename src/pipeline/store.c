@@ -7,9 +7,10 @@
 #include "base/error.h"
 #include "base/hugemem.h"
 #include "base/log.h"
+#include "formats/safetensors_watch.h"
 #include "graph/model.h"
 
-#define COPY_BYTES ((size_t)16 << 20)
+#define COPY_BYTES (64 * ST_HASH_CHUNK)
 
 enum llmq_status store_module(const struct layout *layout, const struct plan_module *module,
                               const struct qlinear *q, struct st_writer *writer, llmq_error *err) {
@@ -56,7 +57,8 @@ static enum llmq_status widen_tensor(const struct st_set *from, const struct st_
 static enum llmq_status copy_tensor(const struct st_set *from, const struct st_tensor *t,
                                     struct st_writer *writer, void *buffer, const llmq_context *ctx,
                                     llmq_error *err) {
-    uint64_t at = 0;
+    const bool watched = st_watched(from);
+    uint64_t at = 0, hash = 0;
     do {
         size_t part = t->nbytes - at < COPY_BYTES ? (size_t)(t->nbytes - at) : COPY_BYTES;
         enum llmq_status status = interrupt_check(ctx, err);
@@ -66,9 +68,11 @@ static enum llmq_status copy_tensor(const struct st_set *from, const struct st_t
             status = st_writer_put_part(writer, t->name, at, buffer, part, err);
         if (status != LLMQ_OK)
             return status;
+        if (watched)
+            hash += st_hash_part(at, buffer, part);
         at += part;
     } while (at < t->nbytes);
-    return LLMQ_OK;
+    return st_note(from, t, hash, err);
 }
 
 enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
