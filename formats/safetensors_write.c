@@ -277,7 +277,7 @@ static enum llmq_status open_writer(const struct request *r, struct st_writer **
     LLMQ_TRY(plan(w, r->specs, r->count, r->limit, err));
     for (int shard = 0; shard < w->shard_count; shard++)
         LLMQ_TRY(open_shard(w, shard, next, &next, err));
-    if (w->shard_count > 1 && !r->reopen)
+    if (w->shard_count > 1)
         LLMQ_TRY(write_index(w, err));
     *out = w;
     w = NULL;
