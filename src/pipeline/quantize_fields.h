@@ -1,0 +1,49 @@
+/* The options of a run as a table, one row a field of llmq_quantize_options: what the identity of a
+ * run, the resume of an interrupted one and the result's marker are made from. A field without a
+ * row does not compile. */
+#ifndef LLMQ_PIPELINE_QUANTIZE_FIELDS_H
+#define LLMQ_PIPELINE_QUANTIZE_FIELDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/json.h"
+#include "llmq/quantize.h"
+
+enum field_kind {
+    FIELD_INT,
+    FIELD_INT64,
+    FIELD_UINT64,
+    FIELD_BOOL,
+    FIELD_REAL,
+    FIELD_TEXT,
+    FIELD_WORD,    /* an enumeration, by its words */
+    FIELD_CORRECT, /* llmq_correct */
+};
+
+/* What a field can change. */
+enum field_effect {
+    EFFECT_RESULT,  /* the bytes of the result */
+    EFFECT_WINDOWS, /* the same, through the calibration windows and in no other way */
+    EFFECT_PLACE,   /* nothing: a name; what lies there counts */
+    EFFECT_MANNER,  /* nothing: how the run goes about it */
+};
+
+struct quantize_field {
+    const char *name; /* as the command line spells it */
+    size_t offset, size;
+    enum field_kind kind;
+    enum field_effect effect;
+    const char *const *words; /* of FIELD_WORD, by value, NULL-terminated */
+};
+
+/* The rows, in the order of the struct. */
+const struct quantize_field *quantize_fields(size_t *count);
+
+/* The options that change the result, as a run takes them: a fresh JSON object, NULL when memory is
+ * short. `format` is the layout's name, `context` the window length that seqlen 0 stands for; those
+ * with EFFECT_WINDOWS are in it when the run is calibrated. */
+struct json *quantize_fields_json(const llmq_quantize_options *options, const char *format,
+                                  int64_t context, bool calibrated);
+
+#endif
