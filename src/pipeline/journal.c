@@ -1,18 +1,17 @@
 /* The journal of a run: see journal.h. */
 #include "pipeline/journal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/strbuf.h"
+#include "formats/safetensors_watch.h"
+#include "pipeline/identity.h"
 #include "pipeline/report.h"
 
 #define JOURNAL_MAX_BYTES ((size_t)256 << 20)
@@ -20,19 +19,27 @@
 struct journal {
     struct file file;
     uint64_t end; /* bytes of whole lines */
+    bool kept;    /* has the line of the tensors that are copied */
 };
 
 /* --- opening
  * ------------------------------------------------------------------------------------------------
  */
 
-static enum llmq_status append(struct journal *j, const char *line, llmq_error *err) {
-    size_t len = strlen(line);
-    enum llmq_status status = file_pwrite(&j->file, line, len, j->end, err);
+/* Append a document as a line. */
+static enum llmq_status append(struct journal *j, const struct json *document, llmq_error *err) {
+    struct strbuf line = {0};
+    char *text = json_print(document, false);
+    strbuf_printf(&line, "%s\n", text ? text : "");
+    enum llmq_status status = text && strbuf_ok(&line)
+                                  ? file_pwrite(&j->file, line.data, line.len, j->end, err)
+                                  : error_memory(err, "the journal");
     if (status == LLMQ_OK)
         status = file_sync(&j->file, err);
     if (status == LLMQ_OK)
-        j->end += len;
+        j->end += line.len;
+    free(text);
+    strbuf_free(&line);
     return status;
 }
 
@@ -56,14 +63,12 @@ cleanup:
     return status;
 }
 
-enum llmq_status journal_create(const char *dir, uint64_t fingerprint, struct journal **out,
+enum llmq_status journal_create(const char *dir, const struct json *identity, struct journal **out,
                                 llmq_error *err) {
-    char line[64];
     enum llmq_status status = open_file(dir, true, out, err);
     if (status != LLMQ_OK)
         return status;
-    snprintf(line, sizeof line, "{\"fingerprint\":\"%016" PRIx64 "\"}\n", fingerprint);
-    status = append(*out, line, err);
+    status = append(*out, identity, err);
     if (status != LLMQ_OK)
         journal_close(out);
     return status;
@@ -80,24 +85,29 @@ void journal_close(struct journal **j) {
 /* --- reading back ----------------------------------------------------------------------------- */
 
 struct reader {
+    const struct json *identity; /* of the run that continues; NULL once it is compared */
     struct journal_blocks *blocks;
     llmq_quantize_report *report;
+    bool kept;
 };
-
-static enum llmq_status read_fingerprint(const struct json *line, uint64_t expected,
-                                         llmq_error *err) {
-    const char *text = json_string(json_get(line, "fingerprint"));
-    if (text && strtoull(text, NULL, 16) == expected)
-        return LLMQ_OK;
-    error_set(err, LLMQ_E_INPUT,
-              "the interrupted run had other inputs or options, or ran on another machine type");
-    error_hint(err, "repeat its exact options, or start over with --force");
-    return LLMQ_E_INPUT;
-}
 
 static uint64_t read_hash(const struct json *value) {
     const char *text = json_string(value);
     return text ? strtoull(text, NULL, 16) : 0;
+}
+
+/* Hold the run to what was read of the source before. */
+static enum llmq_status note_tensors(const struct json *hashes, const struct st_set *source,
+                                     llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (const struct json *h = json_first(hashes); status == LLMQ_OK && h; h = json_next(h)) {
+        const struct st_tensor *t = st_find(source, json_key(h));
+        if (!t)
+            return error_set(err, LLMQ_E_INPUT, "tensor '%.200s' is recorded, and not in the model",
+                             json_key(h));
+        status = st_note(source, t, read_hash(h), err);
+    }
+    return status;
 }
 
 static enum llmq_status read_block(const struct json *line, struct reader *r, llmq_error *err) {
@@ -120,15 +130,22 @@ static enum llmq_status read_block(const struct json *line, struct reader *r, ll
         *hash++ = read_hash(json_get(m, "hash"));
     }
     b->done++;
-    return LLMQ_OK;
+    return note_tensors(json_get(line, "source"), b->source->tensors, err);
 }
 
-static enum llmq_status read_line(const char *text, size_t len, bool first, uint64_t fingerprint,
-                                  struct reader *r, llmq_error *err) {
+static enum llmq_status read_line(const char *text, size_t len, struct reader *r, llmq_error *err) {
     struct json *line = NULL;
     enum llmq_status status = json_parse(text, len, "record", &line, err);
-    if (status == LLMQ_OK)
-        status = first ? read_fingerprint(line, fingerprint, err) : read_block(line, r, err);
+    if (status != LLMQ_OK)
+        return status;
+    const struct json *kept = json_get(line, "kept");
+    if (r->identity)
+        status = identity_compare(line, r->identity, err);
+    else
+        status =
+            kept ? note_tensors(kept, r->blocks->source->tensors, err) : read_block(line, r, err);
+    r->identity = NULL;
+    r->kept = r->kept || kept;
     json_free(&line);
     return status;
 }
@@ -144,24 +161,23 @@ static enum llmq_status read_all(const struct file *file, char **text, size_t *l
     return file_pread(file, *text, *len, 0, err);
 }
 
-enum llmq_status journal_resume(const char *dir, uint64_t fingerprint,
+enum llmq_status journal_resume(const char *dir, const struct json *identity,
                                 struct journal_blocks *blocks, llmq_quantize_report *report,
                                 struct journal **out, llmq_error *err) {
-    struct reader r = {blocks, report};
+    struct reader r = {identity, blocks, report, false};
     enum llmq_status status = LLMQ_OK;
     char *text = NULL;
     size_t len = 0;
     blocks->done = 0;
     LLMQ_TRY(open_file(dir, false, out, err));
     LLMQ_TRY(read_all(&(*out)->file, &text, &len, err));
-    bool first = true;
     for (const char *line = text, *end; (end = memchr(line, '\n', len - (size_t)(line - text)));
          line = end + 1) {
-        LLMQ_TRY(read_line(line, (size_t)(end - line), first, fingerprint, &r, err));
-        first = false;
+        LLMQ_TRY(read_line(line, (size_t)(end - line), &r, err));
         (*out)->end = (uint64_t)(end + 1 - text);
     }
-    if (first)
+    (*out)->kept = r.kept;
+    if (r.identity)
         status = error_set(err, LLMQ_E_INPUT, "no run was recorded");
 cleanup:
     free(text);
@@ -182,10 +198,36 @@ static void add_hash(struct json *object, const char *key, uint64_t hash) {
     json_add_string(object, key, text);
 }
 
+enum llmq_status journal_add_kept(struct journal *j, const struct st_set *source,
+                                  char *const *names, size_t count, llmq_error *err) {
+    if (j->kept)
+        return LLMQ_OK;
+    struct json *o = json_new_object(), *kept = json_new_object();
+    for (size_t i = 0; i < count; i++)
+        add_hash(kept, names[i], st_noted(source, st_find(source, names[i])));
+    json_add(o, "kept", kept);
+    enum llmq_status status = append(j, o, err);
+    j->kept = status == LLMQ_OK;
+    json_free(&o);
+    return status;
+}
+
+/* What was read of the source for a block. */
+static struct json *block_source(const struct model *m, int64_t block) {
+    struct json *o = json_new_object();
+    char prefix[MODEL_NAME_MAX];
+    const size_t len = strlen(model_block_tensor_name(m, block, "", "", prefix));
+    for (size_t i = 0; i < st_count(m->tensors); i++) {
+        const struct st_tensor *t = st_at(m->tensors, i);
+        if (strncmp(t->name, prefix, len) == 0 && st_noted(m->tensors, t) != 0)
+            add_hash(o, t->name, st_noted(m->tensors, t));
+    }
+    return o;
+}
+
 enum llmq_status journal_add(struct journal *j, int64_t block, const llmq_module_report *modules,
                              const struct journal_blocks *blocks, llmq_error *err) {
     struct json *o = json_new_object(), *array = json_new_array();
-    struct strbuf line = {0};
     for (size_t i = 0; i < blocks->modules; i++) {
         struct json *m = report_module_json(&modules[i]);
         add_hash(m, "hash", blocks->hashes[(size_t)block * blocks->modules + i]);
@@ -193,14 +235,9 @@ enum llmq_status journal_add(struct journal *j, int64_t block, const llmq_module
     }
     json_add_int64(o, "block", block);
     add_hash(o, "folded", blocks->folded[block]);
+    json_add(o, "source", block_source(blocks->source, block));
     json_add(o, "modules", array);
-    char *text = json_print(o, false);
-    strbuf_puts(&line, text ? text : "");
-    strbuf_puts(&line, "\n");
-    enum llmq_status status =
-        text && strbuf_ok(&line) ? append(j, line.data, err) : error_memory(err, "the journal");
-    free(text);
-    strbuf_free(&line);
+    enum llmq_status status = append(j, o, err);
     json_free(&o);
     return status;
 }

@@ -6,15 +6,15 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/log.h"
+#include "formats/safetensors_watch.h"
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "pipeline/identity.h"
 #include "pipeline/marker.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
@@ -115,49 +115,6 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
                     "%s gives %" PRId64 " windows; %" PRId64 " were asked for", file,
                     run->corpus.count, o->samples);
     return LLMQ_OK;
-}
-
-/* Everything the result depends on. The source's weights enter by size and time of change. */
-static uint64_t fingerprint(const struct run *run) {
-    const llmq_quantize_options *o = run->options;
-    const char *const build[] = {llmq_version(), llmq_blas_name(), llmq_cpu_name()};
-    uint64_t h = HASH_INIT;
-    for (size_t i = 0; i < sizeof build / sizeof build[0]; i++)
-        h = hash_bytes(h, build[i], strlen(build[i]));
-    const int64_t numbers[] = {(int64_t)o->method,
-                               o->bits,
-                               o->group,
-                               o->group_auto_fit,
-                               o->sym,
-                               plan_folds(o),
-                               (int64_t)o->act_order,
-                               (int64_t)o->search,
-                               (int64_t)o->correct.mode,
-                               o->descent,
-                               o->rounds,
-                               (int64_t)o->shard_limit,
-                               (int64_t)o->scales,
-                               (int64_t)o->compute,
-                               run->corpus.count};
-    h = hash_bytes(h, numbers, sizeof numbers);
-    const double reals[] = {o->damp, o->correct.alpha, o->correct.beta};
-    h = hash_bytes(h, reals, sizeof reals);
-    h = hash_bytes(h, run->plan.layout->name, strlen(run->plan.layout->name));
-    if (run->calibrated) {
-        h = hash_bytes(h, run->corpus.ids,
-                       (size_t)run->corpus.tokens_used * sizeof *run->corpus.ids);
-        h = hash_bytes(h, run->corpus.offsets,
-                       (size_t)(run->corpus.count + 1) * sizeof *run->corpus.offsets);
-    }
-    for (size_t i = 0; i < run->plan.spec_count; i++)
-        h = hash_bytes(h, run->plan.specs[i].name, strlen(run->plan.specs[i].name));
-    for (int i = 0; i < st_shard_count(run->model.tensors); i++) {
-        struct stat st = {0};
-        (void)stat(st_shard_path(run->model.tensors, i), &st);
-        const int64_t file[] = {st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
-        h = hash_bytes(h, file, sizeof file);
-    }
-    return h;
 }
 
 /* Operations a second of a short product. */
@@ -292,28 +249,27 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     const char *dir = run->output.partial_dir;
     bool resume = run->options->resume;
     enum llmq_status status = LLMQ_OK;
+    struct json *identity = identity_make(run);
     run->blocks = (struct journal_blocks){
+        .source = &run->model,
         .count = run->model.config.blocks,
         .modules = LINEAR_COUNT,
         .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes),
         .folded = calloc((size_t)run->model.config.blocks, sizeof *run->blocks.folded)};
     if (!run->blocks.hashes || !run->blocks.folded)
-        return error_memory(err, "the run");
+        LLMQ_TRY(error_memory(err, "the run"));
+    LLMQ_TRY(st_watch(run->model.tensors, err));
     LLMQ_TRY(output_prepare(&run->output, err));
-    if (resume) {
-        LLMQ_TRY(
-            journal_resume(dir, fingerprint(run), &run->blocks, run->report, &run->journal, err));
-        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, true, &run->writer,
-                                    err));
-    } else {
-        LLMQ_TRY(output_open_writer(&run->output, p, run->options->shard_limit, false, &run->writer,
-                                    err));
-        LLMQ_TRY(
-            output_write_config(&run->output, run->model.dir, &run->source.companions, p, err));
-        LLMQ_TRY(journal_create(dir, fingerprint(run), &run->journal, err));
-    }
+    if (resume)
+        LLMQ_TRY(journal_resume(dir, identity, &run->blocks, run->report, &run->journal, err));
+    LLMQ_TRY(
+        output_open_writer(&run->output, p, run->options->shard_limit, resume, &run->writer, err));
+    LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->source.companions, p, err));
+    if (!resume)
+        LLMQ_TRY(journal_create(dir, identity, &run->journal, err));
     run->report->blocks_resumed = run->blocks.done;
 cleanup:
+    json_free(&identity);
     return status;
 }
 
@@ -325,7 +281,8 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
-    LLMQ_TRY(marker_write(run->output.partial_dir, command_name(run->options), NULL, err));
+    LLMQ_TRY(marker_write(run->output.partial_dir, command_name(run->options),
+                          identity_options(run), err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(source_check(&run->source, &run->model, err));
     LLMQ_TRY(output_commit(&run->output, err));
@@ -338,6 +295,8 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     LLMQ_TRY(open_outputs(run, err));
     tally_read(&run->tally, TALLY_PREPARE, 0);
     LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, run->ctx, err));
+    LLMQ_TRY(journal_add_kept(run->journal, run->model.tensors, run->plan.kept,
+                              run->plan.kept_count, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
     const struct calib_options calib = {

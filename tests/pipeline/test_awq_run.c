@@ -129,7 +129,7 @@ START_TEST(interrupted_and_resumed_equals_uninterrupted) {
         run_interrupt(&o);
         if (composed) { /* the same run without the scales is another run */
             o.awq = false;
-            run_resume_fails(&o, LLMQ_E_INPUT, "other inputs or options");
+            run_resume_fails(&o, LLMQ_E_INPUT, "--awq was true, is false");
             o.awq = true;
         }
         llmq_quantize_report r = run_resume(&o);

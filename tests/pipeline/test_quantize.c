@@ -157,7 +157,7 @@ START_TEST(interrupted_and_resumed_equals_uninterrupted) {
     ck_assert(!path_is_dir(out));
     run_fails(&o, LLMQ_E_USAGE, "interrupted run");
     o.damp = 0.02;
-    run_resume_fails(&o, LLMQ_E_INPUT, "other inputs or options");
+    run_resume_fails(&o, LLMQ_E_INPUT, "--damp was 0.01, is 0.02");
     o.damp = 0.01;
     llmq_quantize_report r = run_resume(&o);
     ck_assert_uint_eq(r.module_count, 14);

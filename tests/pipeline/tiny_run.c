@@ -107,6 +107,17 @@ double run_loss(const char *model, bool dequantize) {
 
 /* --- the same bytes --------------------------------------------------------------------------- */
 
+static void assert_same_files(const char *a, const char *b) {
+    llmq_error err = {0};
+    char *da = NULL, *db = NULL;
+    size_t na = 0, nb = 0;
+    ck_assert_ok(file_read(a, 1 << 24, &da, &na, &err), &err);
+    ck_assert_ok(file_read(b, 1 << 24, &db, &nb, &err), &err);
+    ck_assert_msg(na == nb && memcmp(da, db, na) == 0, "%s differs", a);
+    free(da);
+    free(db);
+}
+
 /* Every file of folder `a` is in `b` with the same bytes, and the other way round. */
 static void assert_same_folders(const char *a, const char *b) {
     llmq_error err = {0};
@@ -115,14 +126,12 @@ static void assert_same_folders(const char *a, const char *b) {
     ck_assert_ok(dir_list_read(b, &lb, &err), &err);
     ck_assert_uint_eq(la.count, lb.count);
     for (size_t i = 0; i < la.count; i++) {
-        char *da = NULL, *db = NULL, *pa = path_join(a, la.names[i], NULL),
-             *pb = path_join(b, la.names[i], NULL);
-        size_t na = 0, nb = 0;
-        ck_assert_ok(file_read(pa, 1 << 24, &da, &na, &err), &err);
-        ck_assert_ok(file_read(pb, 1 << 24, &db, &nb, &err), &err);
-        ck_assert_msg(na == nb && memcmp(da, db, na) == 0, "%s differs", la.names[i]);
-        free(da);
-        free(db);
+        char *pa = path_join(a, la.names[i], NULL), *pb = path_join(b, la.names[i], NULL);
+        ck_assert_str_eq(la.names[i], lb.names[i]);
+        if (path_is_dir(pa))
+            assert_same_folders(pa, pb);
+        else
+            assert_same_files(pa, pb);
         free(pa);
         free(pb);
     }
