@@ -41,6 +41,8 @@ static enum llmq_status find_existing(const char *path, struct location *l, llmq
     if (!left)
         return error_memory(err, "a path");
     memcpy(left, path, strlen(path) + 1);
+    for (size_t len = strlen(left); len > 1 && left[len - 1] == '/';)
+        left[--len] = '\0';
     enum llmq_status status = LLMQ_OK;
     while (!(l->existing = realpath(left, NULL))) {
         if (errno == ENOENT && is_dangling(left))

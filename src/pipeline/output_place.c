@@ -215,6 +215,20 @@ static enum llmq_status interrupted_run(const struct output *out, llmq_error *er
     return LLMQ_E_USAGE;
 }
 
+static enum llmq_status check_resumable(const struct output *out, llmq_error *err) {
+    if (out->partial == CLAIM_ABSENT)
+        return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
+    char *journal = path_join(out->partial_dir, JOURNAL_NAME, err);
+    const bool recorded = journal && path_is_file(journal);
+    if (journal && !recorded) {
+        error_set(err, LLMQ_E_USAGE, "nothing to resume: no run is recorded in %s",
+                  out->partial_dir);
+        error_hint(err, "give --force in place of --resume to start over");
+    }
+    free(journal);
+    return recorded ? LLMQ_OK : journal ? LLMQ_E_USAGE : LLMQ_E_MEMORY;
+}
+
 /* What stands in the way of a result, and what would do about it. */
 static enum llmq_status check_free(const struct output *out, llmq_error *err) {
     const bool left = out->partial == CLAIM_EMPTY || out->partial == CLAIM_LEFT;
@@ -229,9 +243,7 @@ static enum llmq_status check_free(const struct output *out, llmq_error *err) {
         return claim_busy(out->partial_dir, err);
     if (left && !out->force && !out->resume)
         return interrupted_run(out, err);
-    if (out->resume && !left)
-        return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
-    return LLMQ_OK;
+    return out->resume ? check_resumable(out, err) : LLMQ_OK;
 }
 
 enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,

@@ -284,6 +284,31 @@ expect_code 2
 expect_stderr "z.partial is not replaced: it is a finished result"
 expect "unchanged" unchanged z.partial
 
+test_case "a run that was killed before it recorded anything is started over"
+mkdir none.partial
+: >none.partial/llmq.lock
+run rtn --model "$demo" --out none --resume -q
+expect_code 2
+expect_stderr "no run is recorded in none.partial"
+run rtn --model "$demo" --out none --force -q
+expect_code 0
+
+test_case "many runs at once on one folder: each succeeds or is refused, and the result is whole"
+contents none >kept
+for i in 1 2 3 4 5 6; do
+    (
+        code=0
+        "$llmq" rtn --model "$demo" --out none --force -q >out.$i 2>err.$i || code=$?
+        echo "$code" >code.$i
+    ) &
+done
+wait
+cat err.? >stderr
+expect "success, or exit code 4" sh -c '! grep -qv "^[04]$" code.?'
+expect "one succeeds at least" grep -q 0 code.1 code.2 code.3 code.4 code.5 code.6
+expect "the result is whole" unchanged none
+expect "no partial folder" test ! -e none.partial
+
 # --- streams ---
 
 test_case "messages never go into the result when streams are closed"
