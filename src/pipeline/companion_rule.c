@@ -8,6 +8,7 @@
 
 #include "formats/quant_config.h"
 #include "pipeline/journal.h"
+#include "pipeline/marker.h"
 
 /* A .bin with another name than those below, and larger than this, is taken for weights. */
 #define SMALL_BIN_BYTES ((uint64_t)1 << 20)
@@ -96,7 +97,7 @@ enum companion_kind companion_kind_by_name(const char *name, bool top) {
     if (AMONG(name, private_names))
         return COMPANION_PRIVATE;
     if (states_quantization(name) || strcmp(name, JOURNAL_NAME) == 0 ||
-        strcmp(name, "llmq.json") == 0 || (top && strcmp(name, "config.json") == 0))
+        strcmp(name, MARKER_NAME) == 0 || (top && strcmp(name, "config.json") == 0))
         return COMPANION_OURS;
     return AMONG(name, weights) ? COMPANION_WEIGHTS : COMPANION_TRAVELS;
 }
