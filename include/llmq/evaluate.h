@@ -11,6 +11,7 @@
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "llmq/matmul.h"
+#include "llmq/special.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,14 +19,18 @@ extern "C" {
 
 /* Which tokens of a window count.
  * GPTQ      every token but the first (the convention of the GPTQ and AWQ papers)
- * LLAMACPP  the second half of each window, as llama.cpp's perplexity tool scores */
+ * LLAMACPP  the second half of each window, as llama.cpp's perplexity tool scores; like there, the
+ *           begin-of-text token takes the place of the first token of every window, where the
+ *           tokenizer puts one before a text. Windows given as ids are used as they are */
 enum llmq_convention { LLMQ_CONVENTION_GPTQ, LLMQ_CONVENTION_LLAMACPP };
 
 typedef struct llmq_eval_options {
     const char *model;
     const char *text;   /* text, .jsonl or .json windows; NULL: the text bundled with llmq */
-    int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048 */
+    int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048, and the only
+                           value with windows given as ids */
     int64_t max_tokens; /* 0: all */
+    enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
     enum llmq_convention convention;
     enum llmq_activations activations; /* INT8: to measure what rounding activations costs; the
                                           model must be quantized */
@@ -69,6 +74,7 @@ typedef struct llmq_compare_options {
     const char *text;      /* as in llmq_eval_options */
     int64_t ctx;           /* tokens per window; 0: the shorter context of the two, at most 2048 */
     int64_t max_tokens;    /* 0: all */
+    enum llmq_special special; /* as in llmq_eval_options */
     enum llmq_convention convention;
     enum llmq_activations activations; /* of the model, which must be quantized for INT8; the
                                           reference is always EXACT */

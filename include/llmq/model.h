@@ -8,6 +8,7 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "llmq/special.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -69,11 +70,11 @@ void llmq_inspect_report_free(llmq_inspect_report *report);
 
 /* --- tokenize --------------------------------------------------------------------------------- */
 
-/* Token ids of UTF-8 text with the model's tokenizer.json, special tokens (BOS and the like)
- * included when `add_special`. *ids is the caller's to free. */
+/* Token ids of UTF-8 text with the model's tokenizer, exactly as it gives them: a text that begins
+ * with the begin-of-text token has it twice. *ids is the caller's to free. */
 LLMQ_NODISCARD enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len,
-                                              bool add_special, int32_t **ids, size_t *count,
-                                              llmq_error *err);
+                                              enum llmq_special special, int32_t **ids,
+                                              size_t *count, llmq_error *err);
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "llmq/special.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,7 +64,9 @@ typedef struct llmq_quantize_options {
     int descent;               /* passes of coordinate descent over the codes that GPTQ chose */
     int rounds;                /* of GPTQ and descent again, on the scales found */
     double damp;               /* lambda / mean(diag H) */
+    enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
     uint64_t seed;             /* chooses the windows */
+    bool seed_given;           /* refuse windows given as ids, which `seed` does not choose from */
     enum llmq_compute compute; /* of the forward passes of calibration; solving is float32 always */
     uint64_t
         max_mem; /* bytes; 0: 80 % of what is available. Activations go to a file when they must */
@@ -126,7 +129,10 @@ typedef struct llmq_quantize_report {
     int64_t blocks;
     int64_t windows;
     int64_t tokens_used;
-    int64_t tokens_dropped;
+    int64_t tokens_dropped;        /* of the text, in no window */
+    int64_t texts;                 /* read to calibrate; 0 for windows given as ids */
+    int64_t texts_empty;           /* of them without content: left out */
+    int64_t texts_begun;           /* with a begin-of-text token of their own: none was added */
     uint64_t plan_ram_bytes;       /* what the plan expects the peak to be */
     uint64_t plan_disk_bytes;      /* size of the result */
     double plan_flops;             /* forward, Hessians and solve */

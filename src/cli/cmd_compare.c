@@ -107,6 +107,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     options.text = a->read.text;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;
+    options.special = (enum llmq_special)special_value(&a->read.special);
     options.convention = (enum llmq_convention)a->read.convention;
     options.activations = (enum llmq_activations)a->read.activations;
     options.compute = (enum llmq_compute)a->read.compute;

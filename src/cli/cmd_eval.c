@@ -93,6 +93,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     options.text = a->read.text;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;
+    options.special = (enum llmq_special)special_value(&a->read.special);
     options.convention = (enum llmq_convention)a->read.convention;
     options.activations = (enum llmq_activations)a->read.activations;
     options.compute = (enum llmq_compute)a->read.compute;

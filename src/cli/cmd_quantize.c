@@ -13,7 +13,8 @@ struct quantize_args {
     struct common_args common;
     llmq_quantize_options options;
     struct group_size group;
-    int64_t seed;
+    struct special_args special;
+    int64_t seed; /* SEED_ABSENT, or as the user says */
     int bits;
     int quality;
     int act_order; /* BY_QUALITY, or as the user says */
@@ -38,8 +39,8 @@ enum format {
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
 
-/* An ingredient that is left to --quality. */
-enum { BY_QUALITY = -1 };
+/* An ingredient that is left to --quality; no --seed. */
+enum { BY_QUALITY = -1, SEED_ABSENT = -1 };
 
 static const struct choice qualities[] = {
     {"fast", LLMQ_QUALITY_FAST},
@@ -160,15 +161,17 @@ static const struct option calibration_options[] = {
      .kind = OPTION_INT,
      .offset = FIELD(seqlen),
      .value = "N",
-     .help = "tokens per window",
+     .help = "tokens per window, of text",
      .absent = "the model's context, at most 2048",
      .min = 2,
      .max = 1 << 24},
+    SPECIAL_OPTIONS(struct quantize_args, special),
     {.name = "seed",
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, seed),
      .value = "N",
-     .help = "chooses the windows",
+     .help = "chooses the windows of a text",
+     .absent = "0",
      .min = 0,
      .max = 9e18},
     {.name = "compute",
@@ -300,7 +303,7 @@ static void quantize_init(struct quantize_args *a, enum llmq_method method) {
     a->rounds = BY_QUALITY;
     a->scales = (int)a->options.scales;
     a->compute = (int)a->options.compute;
-    a->seed = (int64_t)a->options.seed;
+    a->seed = SEED_ABSENT;
 }
 
 static void gptq_init(void *args) {
@@ -343,7 +346,10 @@ static llmq_quantize_options make_options(const struct quantize_args *a) {
     options.group = a->group.columns;
     options.group_auto_fit = a->group.auto_fit;
     options.scales = (enum llmq_scales)a->scales;
-    options.seed = (uint64_t)a->seed;
+    options.special = (enum llmq_special)special_value(&a->special);
+    options.seed_given = a->seed != SEED_ABSENT;
+    if (options.seed_given)
+        options.seed = (uint64_t)a->seed;
     options.compute = (enum llmq_compute)a->compute;
     return options;
 }

@@ -12,7 +12,7 @@ struct tokenize_args {
     struct common_args common;
     const char *model;
     const char *text;
-    bool no_special;
+    struct special_args special;
 };
 
 static const struct option tokenize_options[] = {
@@ -29,10 +29,7 @@ static const struct option tokenize_options[] = {
      .value = "FILE",
      .help = "UTF-8 text to read, taken as it is; - is standard input",
      .source = VALUE_FILE},
-    {.name = "no-special",
-     .kind = OPTION_ON,
-     .offset = offsetof(struct tokenize_args, no_special),
-     .help = "leave out the special tokens the model adds (begin of text and the like)"},
+    SPECIAL_OPTIONS(struct tokenize_args, special),
     {.name = NULL},
 };
 
@@ -95,7 +92,8 @@ static enum llmq_status tokenize_run(const void *args, const volatile sig_atomic
     if (status == LLMQ_E_IO && *interrupt) /* Ctrl-C while waiting for input */
         status = cli_fail(err, LLMQ_E_INTERRUPTED, "interrupted");
     if (status == LLMQ_OK)
-        status = llmq_tokenize(a->model, text, len, !a->no_special, &ids, &count, err);
+        status = llmq_tokenize(a->model, text, len, (enum llmq_special)special_value(&a->special),
+                               &ids, &count, err);
     if (status == LLMQ_OK)
         status = console_json(llmq_ids_json(ids, count), err);
     free(text);
@@ -107,8 +105,10 @@ const struct command command_tokenize = {
     .name = "tokenize",
     .summary = "token ids of a text",
     .synopsis = "tokenize --model M [--text FILE|-] [options]",
-    .description = "Prints the ids of the model's tokens for the text as [1,2,3], with and without "
-                   "--json.",
+    .description =
+        "Prints the ids of the model's tokens for the text as [1,2,3], with and without "
+        "--json, exactly as the tokenizer gives them: what calibration and evaluation do "
+        "beyond that (no second begin-of-text token, no empty texts) is not done.",
     .examples = {{"printf 'My fellow citizens' | llmq tokenize --model models/demo",
                   "ids of standard input"},
                  {"llmq tokenize --model models/demo --text words.txt --no-special",

@@ -22,9 +22,15 @@ struct common_args {
     int64_t threads; /* 0: all cores */
 };
 
+/* The two options about special tokens, of all commands that read text. */
+struct special_args {
+    bool none, bos;
+};
+
 /* First member of the argument structs of eval and compare. */
 struct text_args {
     struct common_args common;
+    struct special_args special;
     const char *text;
     int64_t ctx;
     int64_t max_tokens;
@@ -71,6 +77,24 @@ extern const struct option run_options[];
 
 /* Options of the subcommands that measure a checkpoint on a text, into struct text_args. */
 extern const struct option text_options[];
+
+/* Rows of an option table for a struct special_args at `member` of a command's arguments. */
+#define SPECIAL_OPTIONS(type, member)                                                              \
+    {.name = "no-special",                                                                         \
+     .kind = OPTION_ON,                                                                            \
+     .offset = offsetof(type, member.none),                                                        \
+     .help =                                                                                       \
+         "leave out the special tokens the model adds to a text (begin of text and the like); "    \
+         "those written out in it stay",                                                           \
+     .excludes = "bos"},                                                                           \
+    {                                                                                              \
+        .name = "bos", .kind = OPTION_ON, .offset = offsetof(type, member.bos),                    \
+        .help = "put the begin-of-text token before every text, also where the tokenizer does "    \
+                "not"                                                                              \
+    }
+
+/* What they say (enum llmq_special). */
+int special_value(const struct special_args *args);
 
 /* Values of --compute (enum llmq_compute). */
 extern const struct choice compute_choices[];

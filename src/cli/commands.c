@@ -79,22 +79,24 @@ const struct option text_options[] = {
      .kind = OPTION_TEXT,
      .offset = offsetof(struct text_args, text),
      .value = "FILE",
-     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids",
+     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids, "
+             "used as they are",
      .absent = "the English text bundled with llmq",
      .source = VALUE_FILE},
     {.name = "ctx",
      .kind = OPTION_INT,
      .offset = offsetof(struct text_args, ctx),
      .value = "N",
-     .help = "tokens per window",
+     .help = "tokens per window, of text",
      .absent = "the model's context, of two models the shorter, at most 2048",
      .min = 2,
      .max = 1 << 24},
+    SPECIAL_OPTIONS(struct text_args, special),
     {.name = "max-tokens",
      .kind = OPTION_INT,
      .offset = offsetof(struct text_args, max_tokens),
      .value = "N",
-     .help = "read only the first N tokens",
+     .help = "read only the first N tokens, as many whole windows as they fill",
      .absent = "all",
      .min = 2,
      .max = 1e15},
@@ -103,7 +105,8 @@ const struct option text_options[] = {
      .offset = offsetof(struct text_args, convention),
      .value = "gptq|llamacpp",
      .help = "tokens that count: all but the first of each window, as in the GPTQ and AWQ papers, "
-             "or the second half of each window, as in llama.cpp",
+             "or the second half of each window, as in llama.cpp, whose windows of text all begin "
+             "with the begin-of-text token, in the place of their first, if the model adds one",
      .choices = conventions},
     {.name = "activations",
      .kind = OPTION_CHOICE,
@@ -121,6 +124,10 @@ const struct option text_options[] = {
      .choices = compute_choices},
     {.name = NULL},
 };
+
+int special_value(const struct special_args *args) {
+    return args->none ? LLMQ_SPECIAL_NONE : args->bos ? LLMQ_SPECIAL_BOS : LLMQ_SPECIAL_MODEL;
+}
 
 bool computes_always(const void *args) {
     (void)args;

@@ -49,6 +49,15 @@ int64_t eval_first_scored(int64_t length, enum eval_convention convention) {
     return convention == EVAL_LLAMACPP ? length / 2 : 0;
 }
 
+int64_t eval_scored_tokens(const struct corpus *corpus, enum eval_convention convention) {
+    int64_t tokens = 0;
+    for (int64_t w = 0; w < corpus->count; w++) {
+        const int64_t length = corpus->offsets[w + 1] - corpus->offsets[w];
+        tokens += length - 1 - eval_first_scored(length, convention);
+    }
+    return tokens;
+}
+
 struct eval_mean eval_mean_nll(const struct corpus *corpus, const double *logprobs,
                                enum eval_convention convention) {
     struct eval_mean mean = {0};

@@ -31,6 +31,9 @@ enum eval_convention { EVAL_GPTQ, EVAL_LLAMACPP };
  * t scores token t + 1. */
 int64_t eval_first_scored(int64_t length, enum eval_convention convention);
 
+/* How many tokens of a corpus count. */
+int64_t eval_scored_tokens(const struct corpus *corpus, enum eval_convention convention);
+
 /* The windows are the sampling unit: S_w the NLL of window w over n_w tokens, nll = sum S / sum n,
  * standard error from the spread of S_w - nll n_w (ratio estimator). */
 struct eval_mean eval_mean_nll(const struct corpus *corpus, const double *logprobs,

@@ -14,7 +14,8 @@
 #include "text/tokenizer.h"
 
 void llmq_compare_options_init(llmq_compare_options *options) {
-    *options = (llmq_compare_options){.convention = LLMQ_CONVENTION_GPTQ};
+    *options =
+        (llmq_compare_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
 }
 
 /* --- what must hold before work --------------------------------------------------------------- */
@@ -83,18 +84,21 @@ static enum llmq_status load_corpus(const llmq_compare_options *options, const c
     int64_t contexts[] = {setup_context(&pair->model->config),
                           setup_context(&pair->reference->config)};
     int64_t shorter = contexts[0] < contexts[1] ? contexts[0] : contexts[1];
-    struct corpus_options cut = {.window = options->ctx ? options->ctx : shorter,
+    struct corpus_options cut = {.special = options->special,
+                                 .window = options->ctx ? options->ctx : shorter,
+                                 .window_given = options->ctx != 0,
+                                 .window_option = "--ctx",
                                  .max_tokens = options->max_tokens};
+    struct corpus_file file = {0};
     enum llmq_status status = LLMQ_OK;
-    if (setup_needs_tokenizer(text))
+    LLMQ_TRY(corpus_file_read(text, &file, err));
+    if (file.kind != CORPUS_WINDOWS)
         LLMQ_TRY(check_tokenizers(text, pair, err));
-    LLMQ_TRY(setup_corpus(pair->reference, text, &cut, out, err));
+    LLMQ_TRY(setup_corpus(pair->ctx, pair->reference, &file, &cut, out, err));
     LLMQ_TRY(setup_check_windows(pair->model, text, out, err));
-    if (out->tokens_dropped > 0)
-        log_message(pair->ctx, LLMQ_LOG_INFO,
-                    "%" PRId64 " tokens at the end fill no window: not scored",
-                    out->tokens_dropped);
+    LLMQ_TRY(setup_scoring(pair->ctx, options->convention, &cut, out, err));
 cleanup:
+    corpus_file_free(&file);
     return status;
 }
 

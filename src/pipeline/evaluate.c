@@ -16,13 +16,15 @@
 #include "pipeline/setup.h"
 
 void llmq_eval_options_init(llmq_eval_options *options) {
-    *options = (llmq_eval_options){.convention = LLMQ_CONVENTION_GPTQ};
+    *options =
+        (llmq_eval_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
 }
 
 enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                            llmq_eval_result *result, llmq_error *err) {
     double start = tally_now();
     struct model m = {0};
+    struct corpus_file file = {0};
     struct corpus corpus = {0};
     double *logprobs = NULL;
     enum llmq_status status = LLMQ_OK;
@@ -42,12 +44,14 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
         LLMQ_TRY(setup_check_compute(options->compute, err));
     else
         LLMQ_TRY(setup_numbers(&m, options->activations, options->compute, &numbers, err));
-    struct corpus_options cut = {.window = options->ctx ? options->ctx : setup_context(&m.config),
+    struct corpus_options cut = {.special = options->special,
+                                 .window = options->ctx ? options->ctx : setup_context(&m.config),
+                                 .window_given = options->ctx != 0,
+                                 .window_option = "--ctx",
                                  .max_tokens = options->max_tokens};
-    LLMQ_TRY(setup_corpus(&m, text, &cut, &corpus, err));
-    if (corpus.tokens_dropped > 0)
-        log_message(ctx, LLMQ_LOG_INFO, "%" PRId64 " tokens at the end fill no window: not scored",
-                    corpus.tokens_dropped);
+    LLMQ_TRY(corpus_file_read(text, &file, err));
+    LLMQ_TRY(setup_corpus(ctx, &m, &file, &cut, &corpus, err));
+    LLMQ_TRY(setup_scoring(ctx, options->convention, &cut, &corpus, err));
     logprobs = calloc((size_t)corpus.tokens_used, sizeof *logprobs);
     if (!logprobs) {
         status = error_memory(err, "log-probabilities");
@@ -66,6 +70,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
 cleanup:
     free(logprobs);
     corpus_free(&corpus);
+    corpus_file_free(&file);
     model_close(&m);
     return status;
 }

@@ -372,7 +372,7 @@ static enum llmq_status open_files(struct gguf_tokenizer *e, const char *dir, co
     bool there = false;
     if (!settings)
         return LLMQ_E_MEMORY;
-    LLMQ_TRY(tokenizer_load(path, &e->tokenizer, err));
+    LLMQ_TRY(tokenizer_open(dir, &e->tokenizer, err));
     LLMQ_TRY(json_read(path, &e->json, err));
     LLMQ_TRY(file_exists(settings, &there, err));
     if (there)

@@ -30,6 +30,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .sym = method != LLMQ_METHOD_AWQ,
         .awq = method == LLMQ_METHOD_AWQ,
         .samples = 128,
+        .special = LLMQ_SPECIAL_MODEL,
         .damp = 0.01,
         .shard_limit = UINT64_C(5000000000),
     };
@@ -99,13 +100,21 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
                     "calibrating on the bundled English text; --calib FILE with text like what "
                     "the model will see gives a better result");
     }
-    struct corpus_options corpus = {
+    struct corpus_options cut = {
+        .special = o->special,
         .window = o->seqlen ? o->seqlen : setup_context(&run->model.config),
+        .window_given = o->seqlen != 0,
+        .window_option = "--seqlen",
         .max_windows = o->samples,
         .sample = true,
         .seed = o->seed,
+        .seed_given = o->seed_given,
     };
-    enum llmq_status status = setup_corpus(&run->model, file, &corpus, &run->corpus, err);
+    struct corpus_file text = {0};
+    enum llmq_status status = corpus_file_read(file, &text, err);
+    if (status == LLMQ_OK)
+        status = setup_corpus(run->ctx, &run->model, &text, &cut, &run->corpus, err);
+    corpus_file_free(&text);
     if (status != LLMQ_OK)
         return status;
     run->calibrated = true;
@@ -114,6 +123,10 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
         log_message(run->ctx, LLMQ_LOG_WARNING,
                     "%s gives %" PRId64 " windows; %" PRId64 " were asked for", file,
                     run->corpus.count, o->samples);
+    else if (run->corpus.windows_beyond > 0)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "the first %" PRId64 " of %" PRId64 " windows of %s are used: --samples",
+                    run->corpus.count, run->corpus.count + run->corpus.windows_beyond, file);
     return LLMQ_OK;
 }
 
@@ -187,6 +200,9 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->windows = run->corpus.count;
     r->tokens_used = run->corpus.tokens_used;
     r->tokens_dropped = run->corpus.tokens_dropped;
+    r->texts = run->corpus.texts;
+    r->texts_empty = run->corpus.texts_empty;
+    r->texts_begun = run->corpus.texts_begun;
     r->plan_ram_bytes = p->ram_bytes;
     r->plan_disk_bytes = p->disk_bytes;
     r->plan_flops = p->flops;

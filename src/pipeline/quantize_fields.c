@@ -12,6 +12,7 @@ static const char *const methods[] = {"rtn", "gptq", "awq", NULL};
 static const char *const scales[] = {"dual-exact", "f16", NULL};
 static const char *const act_orders[] = {"none", "static", "group-aware", NULL};
 static const char *const searches[] = {"minmax", "plain", "weighted", NULL};
+static const char *const specials[] = {"none", "model", "bos", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 /* field, name, kind, effect, words */
@@ -35,7 +36,9 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(descent, "descent", FIELD_INT, EFFECT_RESULT, NULL)                                        \
     ROW(rounds, "rounds", FIELD_INT, EFFECT_RESULT, NULL)                                          \
     ROW(damp, "damp", FIELD_REAL, EFFECT_RESULT, NULL)                                             \
+    ROW(special, "special", FIELD_WORD, EFFECT_WINDOWS, specials)                                  \
     ROW(seed, "seed", FIELD_UINT64, EFFECT_WINDOWS, NULL)                                          \
+    ROW(seed_given, "seed given", FIELD_BOOL, EFFECT_MANNER, NULL)                                 \
     ROW(compute, "compute", FIELD_WORD, EFFECT_RESULT, computes)                                   \
     ROW(max_mem, "max-mem", FIELD_UINT64, EFFECT_MANNER, NULL)                                     \
     ROW(shard_limit, "shard-size", FIELD_UINT64, EFFECT_RESULT, NULL)                              \

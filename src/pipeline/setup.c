@@ -121,11 +121,6 @@ const char *setup_bundled_text(enum bundled_text which, llmq_error *err) {
     return NULL;
 }
 
-bool setup_needs_tokenizer(const char *path) {
-    const char *dot = strrchr(path_base(path), '.');
-    return !dot || strcmp(dot, ".json") != 0;
-}
-
 /* Other forms that tokenizers come in, which transformers turns into tokenizer.json. */
 static const char *const tokenizer_files[] = {"tokenizer.model", "spiece.model", "tekken.json",
                                               "vocab.json",      "vocab.txt",    "merges.txt",
@@ -161,46 +156,21 @@ enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok, llmq_e
         return LLMQ_E_MEMORY;
     enum llmq_status status = file_exists(path, &there, err);
     if (status == LLMQ_OK)
-        status = there ? tokenizer_load(path, tok, err) : no_tokenizer(dir, err);
+        status = there ? tokenizer_open(dir, tok, err) : no_tokenizer(dir, err);
     free(path);
     return status;
 }
 
-enum llmq_status setup_check_windows(const struct model *m, const char *path,
-                                     const struct corpus *corpus, llmq_error *err) {
-    if (corpus->max_len <= m->config.max_positions || m->config.rope.type == ROPE_DYNAMIC)
-        return LLMQ_OK;
-    return error_set(err, LLMQ_E_USAGE,
-                     "%s: windows of %" PRId64 " tokens; the model was trained for %" PRId64, path,
-                     corpus->max_len, m->config.max_positions);
-}
-
-enum llmq_status setup_corpus(const struct model *m, const char *path,
-                              const struct corpus_options *options, struct corpus *out,
-                              llmq_error *err) {
-    struct tokenizer *tok = NULL;
-    enum llmq_status status = LLMQ_OK;
-    *out = (struct corpus){0};
-    if (setup_needs_tokenizer(path))
-        LLMQ_TRY(setup_tokenizer(m->dir, &tok, err));
-    LLMQ_TRY(corpus_load(path, tok, m->config.vocab, options, out, err));
-    status = setup_check_windows(m, path, out, err);
-    if (status != LLMQ_OK)
-        corpus_free(out);
-cleanup:
-    tokenizer_free(&tok);
-    return status;
-}
-
-enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len, bool add_special,
-                               int32_t **ids, size_t *count, llmq_error *err) {
+enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len,
+                               enum llmq_special special, int32_t **ids, size_t *count,
+                               llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct tokenizer *tok = NULL;
     struct id_list list = {0};
     char *dir = NULL;
     LLMQ_TRY(llmq_model_resolve(model, &dir, err));
     LLMQ_TRY(setup_tokenizer(dir, &tok, err));
-    LLMQ_TRY(tokenizer_encode(tok, text, len, add_special, &list, err));
+    LLMQ_TRY(tokenizer_encode(tok, text, len, special, &list, err));
     *ids = list.ids;
     *count = list.count;
     list = (struct id_list){0};

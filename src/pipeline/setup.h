@@ -11,6 +11,7 @@
 #include "llmq/error.h"
 #include "llmq/evaluate.h"
 #include "text/corpus.h"
+#include "text/corpus_file.h"
 #include "text/tokenizer.h"
 
 /* Threads and kernels, for commands that decode but do not compute. LLMQ_E_USAGE for an unknown
@@ -26,22 +27,30 @@ LLMQ_NODISCARD enum llmq_status setup_model(const char *spec, struct model *m, l
 /* Tokens per window when the user names none: the model's context, at most 2048. */
 int64_t setup_context(const struct model_config *config);
 
-/* Load a corpus for a model, with the model's tokenizer when the file holds text. Windows longer
- * than the model's context are LLMQ_E_USAGE unless its rotary scaling stretches with length. */
-LLMQ_NODISCARD enum llmq_status setup_corpus(const struct model *m, const char *path,
+/* Load the tokenizer of a model folder; LLMQ_E_NOT_FOUND when it has no tokenizer.json. */
+LLMQ_NODISCARD enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok,
+                                                llmq_error *err);
+
+/* Cut a file into windows for a model, with the model's tokenizer when the file holds text, and say
+ * what became of its texts. Windows longer than the model's context are LLMQ_E_USAGE unless its
+ * rotary scaling stretches with length. */
+LLMQ_NODISCARD enum llmq_status setup_corpus(const llmq_context *ctx, const struct model *m,
+                                             const struct corpus_file *file,
                                              const struct corpus_options *options,
                                              struct corpus *out, llmq_error *err);
+
+/* What a measurement does with a corpus from setup_corpus before it begins: say what is not scored,
+ * and, for LLMQ_CONVENTION_LLAMACPP, put the begin-of-text token in the place of the first token of
+ * every window, as llama.cpp's perplexity tool does where the tokenizer puts that token before a
+ * text. Windows given as ids stay as they are. LLMQ_E_USAGE when no token would count. */
+LLMQ_NODISCARD enum llmq_status setup_scoring(const llmq_context *ctx,
+                                              enum llmq_convention convention,
+                                              const struct corpus_options *options,
+                                              struct corpus *corpus, llmq_error *err);
 
 /* LLMQ_E_USAGE when the corpus at `path` has windows longer than the model can read. */
 LLMQ_NODISCARD enum llmq_status setup_check_windows(const struct model *m, const char *path,
                                                     const struct corpus *corpus, llmq_error *err);
-
-/* Does reading this file take a tokenizer? Windows of token ids do not. */
-bool setup_needs_tokenizer(const char *path);
-
-/* Load the tokenizer.json of a model folder; LLMQ_E_NOT_FOUND when it has none. */
-LLMQ_NODISCARD enum llmq_status setup_tokenizer(const char *dir, struct tokenizer **tok,
-                                                llmq_error *err);
 
 /* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
 enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };

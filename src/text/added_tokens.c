@@ -223,6 +223,18 @@ int32_t added_tokens_limit(const struct added_tokens *a) {
     return limit;
 }
 
+int32_t added_tokens_find(const struct added_tokens *a, const char *content) {
+    for (size_t i = 0; i < a->count; i++)
+        if (strcmp(a->tokens[i].content, content) == 0)
+            return a->tokens[i].id;
+    return -1;
+}
+
+bool added_tokens_is_special(const struct added_tokens *a, int32_t id) {
+    const int32_t index = id >= 0 && id < a->limit ? a->by_id[id] : -1;
+    return index >= 0 && a->tokens[index].special;
+}
+
 const char *added_tokens_content(const struct added_tokens *a, int32_t id) {
     return id >= 0 && id < a->limit && a->by_id[id] >= 0 ? a->tokens[a->by_id[id]].content : NULL;
 }

@@ -42,6 +42,12 @@ LLMQ_NODISCARD enum llmq_status added_tokens_split(const struct added_tokens *a,
 /* One more than the largest id, 0 without tokens. */
 int32_t added_tokens_limit(const struct added_tokens *a);
 
+/* Id of the added token with this content, or -1. Linear. */
+int32_t added_tokens_find(const struct added_tokens *a, const char *content);
+
+/* Is it an added token that is marked special? */
+bool added_tokens_is_special(const struct added_tokens *a, int32_t id);
+
 /* Content of an added token, or NULL. */
 const char *added_tokens_content(const struct added_tokens *a, int32_t id);
 

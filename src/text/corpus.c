@@ -1,7 +1,7 @@
 /* Corpora: see corpus.h.
  *
- * Ready-made windows (.json) are read as they are. Text becomes one stream of tokens, which is cut
- * into windows that do not overlap; sampling chooses among those. Both end in the same structure,
+ * Ready-made windows are read as they are. Text becomes one stream of tokens, which is cut into
+ * windows that do not overlap; sampling chooses among those. Both end in the same structure,
  * where every token of the file is either used or counted as dropped. */
 #include "text/corpus.h"
 
@@ -9,12 +9,11 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/fileio.h"
 #include "base/json.h"
-#include "base/json_scan.h"
+#include "text/corpus_lines.h"
+#include "text/document.h"
 
-#define CORPUS_MAX_FILE ((size_t)4 << 30)
-#define WINDOW_MIN      2 /* a window of one token predicts nothing */
+#define WINDOW_MIN 2 /* a window of one token predicts nothing */
 
 /* --- building the corpus ---------------------------------------------------------------------- */
 
@@ -62,98 +61,77 @@ static enum llmq_status read_window(const struct json *row, struct id_list *ids,
     return LLMQ_OK;
 }
 
+/* What to do about a JSON document that holds something else. */
+static enum llmq_status not_windows(const struct corpus_file *file, const struct json *root,
+                                    llmq_error *err) {
+    const struct json *first = json_first(root);
+    error_set(err, LLMQ_E_INPUT, "not an array of arrays of token ids");
+    if (json_type(root) == JSON_OBJECT)
+        error_hint(err, "text is read from JSON with one {\"text\": ...} a line: jq -c . %s",
+                   file->path);
+    else if (json_type(first) == JSON_OBJECT)
+        error_hint(err, "text is read from JSON with one {\"text\": ...} a line: jq -c '.[]' %s",
+                   file->path);
+    else if (json_type(first) == JSON_STRING)
+        error_hint(err, "give one {\"text\": ...} a line: jq -c '.[] | {text: .}' %s", file->path);
+    else if (json_type(first) == JSON_NUMBER)
+        error_hint(err, "a single window is an array in an array: [[1, 2, 3]]");
+    return LLMQ_E_INPUT;
+}
+
 /* The first windows, whole, as far as the limits allow; all the others are dropped. */
 static enum llmq_status take_windows(const struct json *root, const struct corpus_options *o,
                                      struct corpus *c, struct id_list *ids, llmq_error *err) {
-    bool full = false;
+    bool enough = false, too_long = false;
     int64_t number = 0;
-    if (json_type(root) != JSON_ARRAY)
-        return error_set(err, LLMQ_E_INPUT, "not an array of arrays of token ids");
     enum llmq_status status = reserve_windows(c, json_count(root), err);
     for (const struct json *row = json_first(root); row && status == LLMQ_OK;
          row = json_next(row), number++) {
         status = read_window(row, ids, number, err);
-        full = full || (o->max_windows > 0 && c->count == o->max_windows) ||
-               (o->max_tokens > 0 && (int64_t)ids->count > o->max_tokens);
-        if (!full)
+        enough = enough || (o->max_windows > 0 && c->count == o->max_windows);
+        too_long =
+            too_long || (!enough && o->max_tokens > 0 && (int64_t)ids->count > o->max_tokens);
+        if (!enough && !too_long)
             close_window(c, (int64_t)ids->count);
     }
+    c->windows_beyond = number - c->count;
+    if (too_long)
+        c->tokens_beyond = (int64_t)ids->count - c->offsets[c->count];
     return status;
 }
 
-static enum llmq_status load_windows(const char *path, const struct corpus_options *o,
+/* An option that would change nothing about windows given as ids, or NULL. */
+static const char *idle_option(const struct corpus_options *o) {
+    if (o->window_given)
+        return o->window_option;
+    if (o->seed_given)
+        return "--seed";
+    if (o->special == LLMQ_SPECIAL_BOS)
+        return "--bos";
+    return o->special == LLMQ_SPECIAL_NONE ? "--no-special" : NULL;
+}
+
+static enum llmq_status load_windows(const struct corpus_file *file, const struct corpus_options *o,
                                      struct corpus *c, struct id_list *ids, llmq_error *err) {
+    const char *option = idle_option(o);
     struct json *root = NULL;
-    enum llmq_status status = json_read(path, &root, err);
+    if (option) {
+        error_set(err, LLMQ_E_USAGE,
+                  "%s: its windows of token ids are used as they are, %s would change nothing",
+                  file->path, option);
+        error_hint(err, "leave out %s, or give text", option);
+        return LLMQ_E_USAGE;
+    }
+    enum llmq_status status = json_parse(file->text, file->len, file->path, &root, err);
     if (status != LLMQ_OK)
         return status;
-    status = take_windows(root, o, c, ids, err);
+    const enum json_type first = json_type(json_first(root));
+    if (json_type(root) != JSON_ARRAY || (json_first(root) && first != JSON_ARRAY))
+        status = not_windows(file, root, err);
+    else
+        status = take_windows(root, o, c, ids, err);
     json_free(&root);
-    return status == LLMQ_OK ? status : error_prefix(err, status, "%s", path);
-}
-
-/* --- streams of tokens ------------------------------------------------------------------------ */
-
-/* The value of "text" in one line of JSONL; the caller frees *text. */
-static enum llmq_status read_text_member(const char *line, size_t len, char **text,
-                                         size_t *text_len, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct json_scan scan;
-    struct json_token token = {.type = JSON_TOKEN_NULL};
-    json_scan_init(&scan, line, len, JSON_MAX_DEPTH);
-    LLMQ_TRY(json_scan_next(&scan, &token, err));
-    if (token.type != JSON_TOKEN_OBJECT_BEGIN)
-        return error_set(err, LLMQ_E_INPUT, "not a JSON object");
-    for (;;) {
-        LLMQ_TRY(json_scan_next(&scan, &token, err));
-        if (token.type != JSON_TOKEN_KEY)
-            break;
-        bool is_text = json_token_is(&scan, &token, "text");
-        LLMQ_TRY(json_scan_next(&scan, &token, err));
-        if (!is_text) {
-            LLMQ_TRY(json_scan_skip(&scan, &token, err));
-            continue;
-        }
-        if (token.type != JSON_TOKEN_STRING || *text)
-            return error_set(err, LLMQ_E_INPUT,
-                             *text ? "\"text\" appears twice" : "\"text\" is not a string");
-        LLMQ_TRY(json_scan_unescape(&scan, &token, text, text_len, err));
-    }
-    LLMQ_TRY(json_scan_next(&scan, &token, err)); /* nothing may follow */
-    if (!*text)
-        status = error_set(err, LLMQ_E_INPUT, "no \"text\"");
-cleanup:
-    return status;
-}
-
-static bool is_blank(const char *line, size_t len) {
-    for (size_t i = 0; i < len; i++)
-        if (!strchr(" \t\r", line[i]) || line[i] == '\0')
-            return false;
-    return true;
-}
-
-/* One document a line; lines of white space only are skipped. */
-static enum llmq_status tokenize_lines(const char *data, size_t len, const struct tokenizer *tok,
-                                       struct id_list *ids, llmq_error *err) {
-    size_t number = 0;
-    for (size_t at = 0, next = 0; at < len; at = next) {
-        const char *newline = memchr(data + at, '\n', len - at);
-        size_t line_len = newline ? (size_t)(newline - data) - at : len - at;
-        next = at + line_len + 1;
-        number++;
-        if (is_blank(data + at, line_len))
-            continue;
-        char *text = NULL;
-        size_t text_len = 0;
-        enum llmq_status status = read_text_member(data + at, line_len, &text, &text_len, err);
-        if (status == LLMQ_OK)
-            status = tokenizer_encode(tok, text, text_len, true, ids, err);
-        free(text);
-        if (status != LLMQ_OK)
-            return error_prefix(err, status, "line %zu", number);
-    }
-    return LLMQ_OK;
+    return status == LLMQ_OK ? status : error_prefix(err, status, "%s", file->path);
 }
 
 /* --- cutting the stream ----------------------------------------------------------------------- */
@@ -183,6 +161,7 @@ static enum llmq_status cut_stream(const struct corpus_options *o, struct corpus
     int64_t limit = (int64_t)ids->count, end = 0;
     if (o->max_tokens > 0 && limit > o->max_tokens)
         limit = o->max_tokens;
+    c->tokens_beyond = (int64_t)ids->count - limit;
     int64_t tail = limit % o->window;
     int64_t available = limit / o->window + (o->keep_tail && tail >= WINDOW_MIN);
     int64_t wanted = o->max_windows > 0 && o->max_windows < available ? o->max_windows : available;
@@ -203,53 +182,70 @@ static enum llmq_status cut_stream(const struct corpus_options *o, struct corpus
     return LLMQ_OK;
 }
 
-static bool has_suffix(const char *path, const char *suffix) {
-    size_t len = strlen(path), suffix_len = strlen(suffix);
-    return len >= suffix_len && strcmp(path + len - suffix_len, suffix) == 0;
-}
-
-static enum llmq_status load_stream(const char *path, const struct tokenizer *tok,
+static enum llmq_status load_stream(const struct corpus_file *file, const struct tokenizer *tok,
                                     const struct corpus_options *o, struct corpus *c,
                                     struct id_list *ids, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    char *data = NULL;
-    size_t len = 0;
+    struct document_reader reader = {.tok = tok, .special = o->special};
+    size_t prefix_len = 0;
     if (!tok)
-        return error_set(err, LLMQ_E_USAGE, "%s: text needs a tokenizer", path);
+        return error_set(err, LLMQ_E_USAGE, "%s: text needs a tokenizer", file->path);
     if (o->window < WINDOW_MIN)
         return error_set(err, LLMQ_E_USAGE, "windows of %lld tokens: at least %d are needed",
                          (long long)o->window, WINDOW_MIN);
-    LLMQ_TRY(file_read(path, CORPUS_MAX_FILE, &data, &len, err));
-    if (has_suffix(path, ".jsonl"))
-        status = tokenize_lines(data, len, tok, ids, err);
+    const int32_t *prefix = tokenizer_prefix(tok, o->special, &prefix_len);
+    if (file->kind == CORPUS_LINES)
+        status = corpus_lines_encode(file, &reader, ids, err);
     else
-        status = tokenizer_encode(tok, data, len, true, ids, err);
-    if (status != LLMQ_OK) {
-        error_prefix(err, status, "%s", path);
-        goto cleanup;
-    }
-    LLMQ_TRY(cut_stream(o, c, ids, err));
-cleanup:
-    free(data);
-    return status;
+        status = document_encode(&reader, file->text, file->len, ids, err);
+    if (status != LLMQ_OK)
+        return error_prefix(err, status, "%s", file->path);
+    c->texts = reader.texts;
+    c->texts_empty = reader.empty;
+    c->texts_begun = reader.begun;
+    c->bos = prefix_len == 1 ? prefix[0] : -1;
+    return cut_stream(o, c, ids, err);
 }
 
 /* --- the public functions --------------------------------------------------------------------- */
 
-enum llmq_status corpus_load(const char *path, const struct tokenizer *tok, int64_t vocab,
-                             const struct corpus_options *options, struct corpus *out,
-                             llmq_error *err) {
+/* Why there is no window, and what would make one. */
+static enum llmq_status no_window(const struct corpus_file *file, const struct corpus_options *o,
+                                  const struct corpus *c, size_t tokens, llmq_error *err) {
+    const long long window = o->window, limit = o->max_tokens;
+    if (c->texts > 0 && c->texts == c->texts_empty)
+        return error_set(err, LLMQ_E_INPUT, "%s: no text: %lld of %lld texts are empty", file->path,
+                         (long long)c->texts_empty, (long long)c->texts);
+    if (c->tokens_beyond > 0 && (c->texts == 0 || tokens >= (size_t)window)) {
+        error_set(err, LLMQ_E_USAGE, "%s: --max-tokens %lld leaves no whole window", file->path,
+                  limit);
+        if (c->texts > 0)
+            error_hint(err, "a window has %lld tokens: give --max-tokens %lld or more, or %s %lld",
+                       window, window, o->window_option ? o->window_option : "windows of", limit);
+        return LLMQ_E_USAGE;
+    }
+    if (c->texts == 0)
+        return error_set(err, LLMQ_E_INPUT, "%s: %zu tokens do not make a single window",
+                         file->path, tokens);
+    error_set(err, LLMQ_E_INPUT, "%s: %zu tokens do not make a single window of %lld", file->path,
+              tokens, window);
+    if (o->window_option && tokens >= WINDOW_MIN)
+        error_hint(err, "give %s %zu or less, or a longer text", o->window_option, tokens);
+    return LLMQ_E_INPUT;
+}
+
+enum llmq_status corpus_load(const struct corpus_file *file, const struct tokenizer *tok,
+                             int64_t vocab, const struct corpus_options *options,
+                             struct corpus *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct corpus c = {0};
+    struct corpus c = {.bos = -1};
     struct id_list ids = {0};
-    bool ready = has_suffix(path, ".json");
-    if (ready)
-        LLMQ_TRY(load_windows(path, options, &c, &ids, err));
+    if (file->kind == CORPUS_WINDOWS)
+        LLMQ_TRY(load_windows(file, options, &c, &ids, err));
     else
-        LLMQ_TRY(load_stream(path, tok, options, &c, &ids, err));
+        LLMQ_TRY(load_stream(file, tok, options, &c, &ids, err));
     if (c.count == 0) {
-        status = error_set(err, LLMQ_E_INPUT, "%s: %zu tokens do not make a single window", path,
-                           ids.count);
+        status = no_window(file, options, &c, ids.count, err);
         goto cleanup;
     }
     c.ids = ids.ids;
@@ -258,7 +254,7 @@ enum llmq_status corpus_load(const char *path, const struct tokenizer *tok, int6
     ids = (struct id_list){0};
     status = check_vocab(&c, vocab, err);
     if (status != LLMQ_OK) {
-        error_prefix(err, status, "%s", path);
+        error_prefix(err, status, "%s", file->path);
         goto cleanup;
     }
     *out = c;

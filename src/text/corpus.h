@@ -1,4 +1,4 @@
-/* Text, JSONL or token-id files to windows of tokens, with every token accounted for. */
+/* Files of text or token ids to windows of tokens, with every token accounted for. */
 #ifndef LLMQ_TEXT_CORPUS_H
 #define LLMQ_TEXT_CORPUS_H
 
@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #include "llmq/error.h"
+#include "llmq/special.h"
+#include "text/corpus_file.h"
 #include "text/tokenizer.h"
 
 /* Windows of token ids: window i is ids[offsets[i] .. offsets[i+1]). */
@@ -17,28 +19,40 @@ struct corpus {
     int64_t max_len;        /* longest window */
     int64_t tokens_used;    /* offsets[count] */
     int64_t tokens_dropped; /* tokenized but in no window */
+    int64_t tokens_beyond;  /* of these, the ones behind max_tokens */
+    int64_t windows_beyond; /* windows given as ids that the limits left out */
+    int64_t texts;          /* 0: the windows were given as ids */
+    int64_t texts_empty;    /* without content, left out (document.h) */
+    int64_t texts_begun;    /* brought their own begin-of-text token (document.h) */
+    int32_t bos;            /* the one token that was put before every text, or -1 */
 };
 
 struct corpus_options {
-    int64_t window;      /* tokens per window */
-    int64_t max_windows; /* 0: all */
-    int64_t max_tokens;  /* 0: all; otherwise stop after this many tokens */
-    bool sample;         /* choose max_windows at random (seeded) instead of the first ones */
-    bool keep_tail;      /* a last, shorter window of >= 2 tokens is kept, not dropped */
+    enum llmq_special special;
+    int64_t window;            /* tokens per window */
+    int64_t max_windows;       /* 0: all */
+    int64_t max_tokens;        /* 0: all; otherwise stop after this many tokens */
+    bool sample;               /* choose max_windows at random (seeded) instead of the first ones */
+    bool keep_tail;            /* a last, shorter window of >= 2 tokens is kept, not dropped */
+    bool window_given;         /* the user chose `window` ... */
+    bool seed_given;           /* ... or `seed`: refused with windows given as ids */
+    const char *window_option; /* what the command calls `window`, for messages */
     uint64_t seed;
 };
 
-/* Load a file. By its name:
- *   *.json   array of arrays of token ids: windows used exactly as they are (`window` and
- *            `sample` do not apply; max_windows takes the first ones). Needs no tokenizer.
- *   *.jsonl  one {"text": ...} per line; each document is tokenized with special tokens and the
- *            documents are joined into one stream, then cut.
- *   other    UTF-8 text, tokenized whole with special tokens, then cut.
+/* Cut a file into windows.
+ *   windows  used exactly as they are; max_windows and max_tokens take the first ones. Needs no
+ *            tokenizer. window_given, seed_given and a `special` other than MODEL are LLMQ_E_USAGE:
+ *            they would change nothing.
+ *   lines    each "text" is a document with special tokens of its own (document.h); the documents
+ *            are joined into one stream, then cut.
+ *   text     one such document.
  * Windows do not overlap. Sampled windows keep their order of appearance. An id outside
  * [0, vocab) is LLMQ_E_INPUT, as is a corpus without a single window; `tok` may be NULL only for
- * .json. vocab is the model's vocabulary size. Release with corpus_free. */
-LLMQ_NODISCARD enum llmq_status corpus_load(const char *path, const struct tokenizer *tok,
-                                            int64_t vocab, const struct corpus_options *options,
+ * windows. vocab is the model's vocabulary size. Release with corpus_free. */
+LLMQ_NODISCARD enum llmq_status corpus_load(const struct corpus_file *file,
+                                            const struct tokenizer *tok, int64_t vocab,
+                                            const struct corpus_options *options,
                                             struct corpus *out, llmq_error *err);
 void corpus_free(struct corpus *c);
 

@@ -171,6 +171,25 @@ cleanup:
     return status;
 }
 
+enum llmq_status postprocessor_frame(struct postprocessor *p, int32_t before, int32_t after,
+                                     llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    p->items.count = 0;
+    if (before >= 0)
+        LLMQ_TRY(id_list_push(&p->items, before, err));
+    LLMQ_TRY(id_list_push(&p->items, THE_TEXT, err));
+    if (after >= 0)
+        LLMQ_TRY(id_list_push(&p->items, after, err));
+cleanup:
+    return status;
+}
+
+const int32_t *postprocessor_prefix(const struct postprocessor *p, size_t *count) {
+    for (*count = 0; *count < p->items.count && p->items.ids[*count] != THE_TEXT;)
+        (*count)++;
+    return p->items.ids;
+}
+
 int32_t postprocessor_limit(const struct postprocessor *p) {
     int32_t limit = 0;
     for (size_t i = 0; i < p->items.count; i++)

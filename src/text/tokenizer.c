@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fileio.h"
 #include "base/json.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
@@ -17,6 +18,7 @@
 #include "text/pieces.h"
 #include "text/postprocessor.h"
 #include "text/pretokenizer.h"
+#include "text/tokenizer_config.h"
 #include "text/utf8.h"
 
 struct tokenizer {
@@ -26,6 +28,9 @@ struct tokenizer {
     struct bpe *model;
     struct postprocessor *postprocessor;
     int32_t vocab_size;
+    int32_t bos;        /* begin-of-text token of tokenizer_config.json, or -1 */
+    const char *absent; /* key of a special token it asks for that the vocabulary lacks, or NULL */
+    char *absent_text;
 };
 
 /* --- lists of ids ----------------------------------------------------------------------------- */
@@ -92,6 +97,7 @@ enum llmq_status tokenizer_load(const char *path, struct tokenizer **out, llmq_e
     struct tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_memory(err, "a tokenizer");
+    t->bos = -1;
     LLMQ_TRY(json_read(path, &root, err));
     LLMQ_TRY(match_scratch_create(&scratch, err));
     status = parse_parts(root, t, scratch, err);
@@ -110,6 +116,78 @@ cleanup:
     return status;
 }
 
+/* --- tokenizer_config.json -------------------------------------------------------------------- */
+
+/* Id of a special token, -1 without one. What the vocabulary lacks is an error only where it would
+ * be used: texts can be read without it. */
+static enum llmq_status find_token(struct tokenizer *t, const char *key, const char *text,
+                                   bool wanted, int32_t *id, llmq_error *err) {
+    *id = -1;
+    if (text) {
+        *id = added_tokens_find(t->added, text);
+        if (*id < 0)
+            *id = vocab_find(bpe_vocab(t->model), text, strlen(text));
+    }
+    if (*id >= 0 || !wanted || t->absent)
+        return LLMQ_OK;
+    t->absent = key;
+    t->absent_text = strdup(text ? text : "null");
+    return t->absent_text ? LLMQ_OK : error_memory(err, "a special token");
+}
+
+static enum llmq_status configure(struct tokenizer *t, const struct json *document,
+                                  llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct tokenizer_config config;
+    int32_t eos = -1;
+    LLMQ_TRY(tokenizer_config_read(document, &config, err));
+    if (postprocessor_limit(t->postprocessor) > 0) /* the template is the tokenizer's word */
+        config.add_bos = config.add_eos = false;
+    LLMQ_TRY(find_token(t, "bos_token", config.bos, config.add_bos, &t->bos, err));
+    LLMQ_TRY(find_token(t, "eos_token", config.eos, config.add_eos, &eos, err));
+    if (config.add_bos || config.add_eos)
+        LLMQ_TRY(postprocessor_frame(t->postprocessor, config.add_bos ? t->bos : -1,
+                                     config.add_eos ? eos : -1, err));
+cleanup:
+    return status;
+}
+
+static enum llmq_status configure_from(struct tokenizer *t, const char *path, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct json *document = NULL;
+    bool exists = false;
+    LLMQ_TRY(file_exists(path, &exists, err));
+    if (!exists)
+        return LLMQ_OK;
+    LLMQ_TRY(json_read(path, &document, err));
+    status = configure(t, document, err);
+    if (status != LLMQ_OK)
+        error_prefix(err, status, "%s", path);
+cleanup:
+    json_free(&document);
+    return status;
+}
+
+enum llmq_status tokenizer_open(const char *dir, struct tokenizer **out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct tokenizer *t = NULL;
+    char *file = path_join(dir, "tokenizer.json", err);
+    char *config = path_join(dir, "tokenizer_config.json", err);
+    if (!file || !config) {
+        status = LLMQ_E_MEMORY;
+        goto cleanup;
+    }
+    LLMQ_TRY(tokenizer_load(file, &t, err));
+    LLMQ_TRY(configure_from(t, config, err));
+    *out = t;
+    t = NULL;
+cleanup:
+    tokenizer_free(&t);
+    free(file);
+    free(config);
+    return status;
+}
+
 void tokenizer_free(struct tokenizer **tok) {
     if (*tok) {
         added_tokens_free(&(*tok)->added);
@@ -117,6 +195,7 @@ void tokenizer_free(struct tokenizer **tok) {
         pretokenizer_free(&(*tok)->pretokenizer);
         bpe_free(&(*tok)->model);
         postprocessor_free(&(*tok)->postprocessor);
+        free((*tok)->absent_text);
         free(*tok);
     }
     *tok = NULL;
@@ -203,8 +282,59 @@ cleanup:
     return status;
 }
 
+bool tokenizer_is_special(const struct tokenizer *tok, int32_t id) {
+    return added_tokens_is_special(tok->added, id);
+}
+
+const int32_t *tokenizer_prefix(const struct tokenizer *tok, enum llmq_special special,
+                                size_t *count) {
+    const int32_t *prefix = postprocessor_prefix(tok->postprocessor, count);
+    if (special == LLMQ_SPECIAL_NONE)
+        *count = 0;
+    if (special != LLMQ_SPECIAL_BOS || *count > 0 || tok->bos < 0)
+        return prefix;
+    *count = 1;
+    return &tok->bos;
+}
+
+/* The special tokens that are asked for are there. */
+static enum llmq_status check_special(const struct tokenizer *t, enum llmq_special special,
+                                      llmq_error *err) {
+    size_t prefix = 0;
+    if (special == LLMQ_SPECIAL_NONE)
+        return LLMQ_OK;
+    if (t->absent) {
+        error_set(err, LLMQ_E_INPUT,
+                  "tokenizer_config.json puts the %s '%.60s' around texts, which the vocabulary of "
+                  "tokenizer.json lacks",
+                  t->absent, t->absent_text);
+        error_hint(err, "--no-special reads text without special tokens");
+        return LLMQ_E_INPUT;
+    }
+    (void)tokenizer_prefix(t, special, &prefix);
+    if (special == LLMQ_SPECIAL_BOS && prefix == 0)
+        return error_set(err, LLMQ_E_USAGE,
+                         "--bos: the tokenizer has no begin-of-text token: expected one before the "
+                         "text in tokenizer.json, or a bos_token in tokenizer_config.json that "
+                         "the vocabulary has");
+    return LLMQ_OK;
+}
+
+enum llmq_status tokenizer_wrap(const struct tokenizer *tok, const struct id_list *ids,
+                                enum llmq_special special, struct id_list *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    size_t own = 0;
+    LLMQ_TRY(check_special(tok, special, err));
+    (void)postprocessor_prefix(tok->postprocessor, &own);
+    if (special == LLMQ_SPECIAL_BOS && own == 0)
+        LLMQ_TRY(id_list_push(out, tok->bos, err));
+    LLMQ_TRY(postprocessor_apply(tok->postprocessor, ids, special != LLMQ_SPECIAL_NONE, out, err));
+cleanup:
+    return status;
+}
+
 enum llmq_status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t len,
-                                  bool add_special, struct id_list *out, llmq_error *err) {
+                                  enum llmq_special special, struct id_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct piece_list pieces = {0};
     struct id_list ids = {0};
@@ -214,7 +344,7 @@ enum llmq_status tokenizer_encode(const struct tokenizer *tok, const char *text,
                          (unsigned)(unsigned char)text[invalid]);
     LLMQ_TRY(cut(tok, text, len, &pieces, err));
     LLMQ_TRY(encode_pieces(tok, &pieces, &ids, err));
-    LLMQ_TRY(postprocessor_apply(tok->postprocessor, &ids, add_special, out, err));
+    LLMQ_TRY(tokenizer_wrap(tok, &ids, special, out, err));
 cleanup:
     piece_list_free(&pieces);
     id_list_free(&ids);

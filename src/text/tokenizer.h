@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "llmq/error.h"
+#include "llmq/special.h"
 
 struct tokenizer;
 
@@ -26,13 +27,33 @@ void id_list_free(struct id_list *list);
  * pre-tokenizer, post-processor type) that llmq does not implement. */
 LLMQ_NODISCARD enum llmq_status tokenizer_load(const char *path, struct tokenizer **out,
                                                llmq_error *err);
+
+/* Load the tokenizer of a model folder: tokenizer.json, and what tokenizer_config.json adds to it
+ * (tokenizer_config.h) where its post-processor puts nothing around a text. LLMQ_E_NOT_FOUND
+ * without a tokenizer.json. */
+LLMQ_NODISCARD enum llmq_status tokenizer_open(const char *dir, struct tokenizer **out,
+                                               llmq_error *err);
 void tokenizer_free(struct tokenizer **tok);
 
-/* Append the ids of UTF-8 text to *out; with add_special the post-processor's template (BOS and
- * the like) is applied. Invalid UTF-8 is LLMQ_E_INPUT with the byte offset. */
+/* Append the ids of UTF-8 text to *out, with the special tokens of llmq_special around them.
+ * Invalid UTF-8 is LLMQ_E_INPUT with the byte offset, as are special tokens that
+ * tokenizer_config.json asks for and the vocabulary lacks; LLMQ_SPECIAL_BOS without a known
+ * begin-of-text token is LLMQ_E_USAGE. */
 LLMQ_NODISCARD enum llmq_status tokenizer_encode(const struct tokenizer *tok, const char *text,
-                                                 size_t len, bool add_special, struct id_list *out,
-                                                 llmq_error *err);
+                                                 size_t len, enum llmq_special special,
+                                                 struct id_list *out, llmq_error *err);
+
+/* Append the ids of a text that was encoded without special tokens, with those around them. */
+LLMQ_NODISCARD enum llmq_status tokenizer_wrap(const struct tokenizer *tok,
+                                               const struct id_list *ids, enum llmq_special special,
+                                               struct id_list *out, llmq_error *err);
+
+/* The ids that are put before every text; valid as long as the tokenizer. */
+const int32_t *tokenizer_prefix(const struct tokenizer *tok, enum llmq_special special,
+                                size_t *count);
+
+/* Is it a special token of tokenizer.json? */
+bool tokenizer_is_special(const struct tokenizer *tok, int32_t id);
 
 /* Number of ids: one more than the largest. */
 int32_t tokenizer_vocab_size(const struct tokenizer *tok);

@@ -33,6 +33,20 @@ static void teardown(void) {
     scratch_teardown();
 }
 
+/* Read and cut; `special` of 0 stands for what a model does. */
+static enum llmq_status load(const char *path, const struct tokenizer *with, int64_t vocab,
+                             const struct corpus_options *options, struct corpus *out) {
+    struct corpus_options o = *options;
+    struct corpus_file file = {0};
+    enum llmq_status status = corpus_file_read(path, &file, &err);
+    if (o.special == LLMQ_SPECIAL_NONE)
+        o.special = LLMQ_SPECIAL_MODEL;
+    if (status == LLMQ_OK)
+        status = corpus_load(&file, with, vocab, &o, out, &err);
+    corpus_file_free(&file);
+    return status;
+}
+
 static const char *write_text(const char *name, const char *text) {
     put_file(name, text, strlen(text));
     return scratch_path(name);
@@ -61,7 +75,7 @@ static void assert_windows(const struct corpus *c, const char *expected) {
 static void assert_corpus(const char *path, struct corpus_options options, const char *windows,
                           int64_t dropped) {
     struct corpus c = {0};
-    ck_assert_ok(corpus_load(path, tok, 27, &options, &c, &err), &err);
+    ck_assert_ok(load(path, tok, 27, &options, &c), &err);
     assert_windows(&c, windows);
     ck_assert_int_eq(c.tokens_dropped, dropped);
     corpus_free(&c);
@@ -71,7 +85,7 @@ static void assert_corpus(const char *path, struct corpus_options options, const
 static void assert_refused(const char *path, struct corpus_options options, enum llmq_status code,
                            const char *part) {
     struct corpus c = {0};
-    ck_assert_fails(corpus_load(path, tok, 27, &options, &c, &err), code, part, &err);
+    ck_assert_fails(load(path, tok, 27, &options, &c), code, part, &err);
     ck_assert_ptr_null(c.ids);
     ck_assert_ptr_null(c.offsets);
 }
@@ -105,7 +119,7 @@ START_TEST(test_json_windows_are_used_as_they_are) {
     assert_corpus(path, (struct corpus_options){.max_tokens = 4}, "abc", 6);
     struct corpus c = {0};
     struct corpus_options all = {0};
-    ck_assert_ok(corpus_load(path, NULL, 9, &all, &c, &err), &err);
+    ck_assert_ok(load(path, NULL, 9, &all, &c), &err);
     corpus_free(&c);
 }
 END_TEST
@@ -120,8 +134,8 @@ START_TEST(test_sampled_windows_keep_their_order_and_depend_on_the_seed_alone) {
     for (uint64_t seed = 0; seed < 400; seed++) {
         struct corpus_options o = {.window = 50, .max_windows = 5, .sample = true, .seed = seed};
         struct corpus a = {0}, b = {0};
-        ck_assert_ok(corpus_load(path, tok, 27, &o, &a, &err), &err);
-        ck_assert_ok(corpus_load(path, tok, 27, &o, &b, &err), &err);
+        ck_assert_ok(load(path, tok, 27, &o, &a), &err);
+        ck_assert_ok(load(path, tok, 27, &o, &b), &err);
         ck_assert_int_eq(a.count, 5);
         ck_assert_int_eq(a.tokens_used + a.tokens_dropped, 1000);
         ck_assert_mem_eq(a.ids, b.ids, (size_t)a.tokens_used * sizeof *a.ids);
@@ -159,19 +173,33 @@ START_TEST(test_bad_corpora_are_refused_with_the_place) {
         {"a.json", "[[1,\"2\"]]", LLMQ_E_INPUT, "window 0, position 1: not a token id"},
         {"a.json", "[[1,2],[3]]", LLMQ_E_INPUT, "window 1 has 1 tokens, at least 2"},
         {"a.json", "[[1,2],7]", LLMQ_E_INPUT, "window 1 is not an array"},
-        {"a.json", "{}", LLMQ_E_INPUT, "a.json: not an array of arrays"},
+        {"a.json", "{}", LLMQ_E_INPUT, "a.json: line 1: no \"text\""},
+        {"a.json", "{\n\"text\": \"a\"}", LLMQ_E_INPUT, "a.json: not an array of arrays"},
+        {"a.json", "7", LLMQ_E_INPUT, "a.json: not an array of arrays"},
+        {"a.json", "[{\"text\": \"ab\"}]", LLMQ_E_INPUT, "a.json: not an array of arrays"},
+        {"a.json", "[1,2,3]", LLMQ_E_INPUT, "a.json: not an array of arrays"},
         {"a.json", "[]", LLMQ_E_INPUT, "do not make a single window"},
         {"a.json", "[[1,2]", LLMQ_E_INPUT, "a.json"},
         {"a.jsonl", "{\"text\":\"ab\"}\n{\"text\":7}\n", LLMQ_E_INPUT,
          "a.jsonl: line 2: \"text\" is not"},
         {"a.jsonl", "{\"text\":\"ab\"}\n\n{\"txt\":\"a\"}", LLMQ_E_INPUT, "line 3: no \"text\""},
         {"a.jsonl", "{\"text\":\"ab\"}\n{\"text\":", LLMQ_E_INPUT, "line 2: JSON"},
-        {"a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}", LLMQ_E_INPUT,
-         "line 1: \"text\" appears twice"},
+        {"a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}", LLMQ_E_INPUT, "'text' is given twice"},
+        {"a.jsonl", "{\"text\":\"a\",\"t\\u0065xt\":\"b\"}", LLMQ_E_INPUT, "given twice"},
+        {"a.jsonl", "{\"text\":\"a\",\"m\":{\"x\":1,\"x\":1}}", LLMQ_E_INPUT, "'m.x'"},
+        {"a.jsonl", "{\"messages\":[{\"role\":\"user\"}],\"id\":1}", LLMQ_E_INPUT,
+         "expected {\"text\": ...}, found the keys \"messages\", \"id\""},
+        {"a.json", "{\"text\":\"ab\"}\n{\"prompt\":\"cd\"}\n", LLMQ_E_INPUT, "line 2: no \"text\""},
+        {"a", "{\"messages\":[]}\n{\"messages\":[]}\n", LLMQ_E_INPUT, "line 1: no \"text\""},
         {"a.jsonl", "{\"text\":\"ab\"} x", LLMQ_E_INPUT, "line 1: JSON"},
         {"a.jsonl", "[1]", LLMQ_E_INPUT, "line 1: not a JSON object"},
         {"a.txt", "ab\xff", LLMQ_E_INPUT, "a.txt: the text is not UTF-8: byte 2"},
-        {"a.txt", "", LLMQ_E_INPUT, "a.txt: 1 tokens do not make a single window"},
+        {"a.txt", "", LLMQ_E_INPUT, "a.txt: the file is empty"},
+        {"a.txt", "\xef\xbb\xbf", LLMQ_E_INPUT, "a.txt: the file is empty"},
+        {"a.txt", "\xef\xbb\xbf\xff", LLMQ_E_INPUT, "byte 3 is 0xff"},
+        {"a.txt", "ab", LLMQ_E_INPUT, "a.txt: 3 tokens do not make a single window of 4"},
+        {"a.jsonl", "{\"text\":\"\"}\n{\"text\":\"\"}", LLMQ_E_INPUT, "2 of 2 texts are empty"},
+        {"a.jsonl", "\n \n", LLMQ_E_INPUT, "0 tokens do not make"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_refused(write_text(cases[i].name, cases[i].text),
@@ -183,12 +211,156 @@ START_TEST(test_bad_corpora_are_refused_with_the_place) {
 }
 END_TEST
 
+/* --- what a file holds, by its content -------------------------------------------------------- */
+
+START_TEST(test_kinds_are_told_by_content) {
+    static const struct {
+        const char *name, *text, *windows;
+    } cases[] = {
+        {"A.JSONL", "{\"text\":\"abc\"}", "#abc"},
+        {"a.JsonLines", "\xef\xbb\xbf{\"text\":\"abc\"}\n", "#abc"},
+        {"a.ndjson", "\n{\"n\":NaN,\"text\":\"abc\"}\n", "#abc"},
+        {"a.json", "{\"text\":\"abc\"}\n{\"text\":\"def\"}\n", "#abc|#def"},
+        {"a.json", "{\"te\\u0078t\":\"abc\"}", "#abc"},
+        {"a.txt", "{\"text\":\"abc\"}\n{\"text\":\"def\"}\n", "#abc|#def"},
+        {"a", "\xef\xbb\xbf{\"text\":\"abc\"}\r\n", "#abc"},
+        {"a.JSON", "[[0,1,2,3]]", "abcd"},
+        {"a.json", "\xef\xbb\xbf[[0,1,2,3]]", "abcd"},
+        {"a.jsonl", "[[0,1,2,3]]\n", "abcd"},
+        {"a.txt", " [ [0,1,2,3] ] ", "abcd"},
+        {"a.txt", "\xef\xbb\xbfxyz", "#xyz"},
+        {"json", "abc", "#abc"},
+        {"a.jsonl.txt", "abc", "#abc"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_corpus(write_text(cases[i].name, cases[i].text),
+                      (struct corpus_options){.window = 4}, cases[i].windows, 0);
+}
+END_TEST
+
+/* Text that looks like JSON only at its beginning is text: the tokenizer leaves out the braces. */
+START_TEST(test_text_that_begins_like_json_is_text) {
+    static const char *const texts[] = {
+        "{ab} cd", "{\n\"text\": \"ab\"\n}", "{\"text\":1}\nab", "[[1]] [[ab]]", "[[1,2]", "[ab]"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct corpus_file file = {0};
+        ck_assert_ok(corpus_file_read(write_text("a.md", texts[i]), &file, &err), &err);
+        ck_assert_int_eq(file.kind, CORPUS_TEXT);
+        ck_assert_str_eq(file.text, texts[i]);
+        corpus_file_free(&file);
+    }
+}
+END_TEST
+
+START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
+    static const struct {
+        const char *name, *bytes;
+        size_t len;
+        const char *part, *hint;
+    } cases[] = {
+        {"a.parquet", "PAR1....PAR1", 12, "a Parquet file", "read_parquet"},
+        {"a.jsonl", "PAR1....PAR1", 12, "a Parquet file", "read_parquet"},
+        {"a.arrow", "ARROW1\0\0", 8, "an Arrow file", "read_feather"},
+        {"a.txt", "\x1f\x8b\x08\0...", 7, "compressed with gzip", "gzip -dk "},
+        {"a.json", "\x28\xb5\x2f\xfd.", 5, "compressed with Zstandard", "zstd -dk "},
+        {"a.xz",
+         "\xfd"
+         "7zXZ\0",
+         6, "compressed with xz", "xz -dk "},
+        {"a.bz2", "BZh91AY", 7, "compressed with bzip2", "bzip2 -dk "},
+        {"a.txt", "PK\x03\x04", 4, "a zip archive", "unzip "},
+        {"a.txt", "%PDF-1.7\n", 9, "a PDF file", "pdftotext "},
+        {"a.CSV", "text,id\nab,1\n", 13, "a table", "read_csv"},
+        {"a.tsv", "text\tid\n", 8, "a table", "read_csv"},
+        {"a.txt",
+         "\xff\xfe"
+         "a\0b\0",
+         6, "the text is UTF-16", "iconv -f UTF-16 "},
+        {"a.jsonl", "\xfe\xff\0{\0}", 6, "the text is UTF-16", "iconv -f UTF-16 "},
+        {"a.txt", "a\0b\0c\0d\0", 8, "the text is UTF-16LE", "iconv -f UTF-16LE "},
+        {"a.txt", "\0a\0b\0c\0d", 8, "the text is UTF-16BE", "iconv -f UTF-16BE "},
+        {"a.txt", "\xff\xfe\0\0a\0\0\0", 8, "the text is UTF-32", "iconv -f UTF-32 "},
+        {"a.txt", "some words\0and more", 19, "byte 10 is NUL", "tr -d"},
+        {"a.json", "[[1,2]]\0", 8, "byte 7 is NUL", "tr -d"},
+        {"a.txt", "caf\xe9 au lait", 12, "byte 3 is 0xe9", "iconv -f ISO-8859-1"},
+        {"a.json", "[{\"text\":\"a\"}]", 14, "not an array of arrays", "jq -c '.[]'"},
+        {"a.json", "{\"data\":\n[]}", 12, "not an array of arrays", "jq -c ."},
+        {"a.json", "[\"a\",\"b\"]", 9, "not an array of arrays", "{text: .}"},
+        {"a.jsonl", "{\"messages\":[]}", 15, "no \"text\"", "chat template"},
+        {"a.jsonl", "{\"conversations\":[]}", 20, "no \"text\"", "chat template"},
+        {"a.jsonl", "{\"prompt\":\"a\"}", 14, "no \"text\"", "{text: .KEY}"},
+    };
+    struct corpus_options o = {.window = 4};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct corpus c = {0};
+        put_file(cases[i].name, cases[i].bytes, cases[i].len);
+        ck_assert_fails(load(scratch_path(cases[i].name), tok, 27, &o, &c), LLMQ_E_INPUT,
+                        cases[i].part, &err);
+        ck_assert_ptr_nonnull(strstr(err.message, cases[i].name));
+        ck_assert_msg(strstr(err.hint, cases[i].hint), "%s: hint lacks '%s': %s", cases[i].name,
+                      cases[i].hint, err.hint);
+    }
+}
+END_TEST
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+START_TEST(test_options_that_would_change_nothing_are_refused) {
+    static const struct {
+        struct corpus_options options;
+        const char *part;
+    } cases[] = {
+        {{.special = LLMQ_SPECIAL_MODEL, .window_given = true, .window_option = "--ctx"}, "--ctx"},
+        {{.special = LLMQ_SPECIAL_MODEL, .seed_given = true}, "--seed"},
+        {{.special = LLMQ_SPECIAL_BOS}, "--bos"},
+        {{.special = LLMQ_SPECIAL_NONE}, "--no-special"},
+    };
+    struct corpus_file file = {0};
+    struct corpus c = {0};
+    ck_assert_ok(corpus_file_read(write_text("a.json", "[[1,2,3]]"), &file, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_fails(corpus_load(&file, NULL, 9, &cases[i].options, &c, &err), LLMQ_E_USAGE,
+                        cases[i].part, &err);
+    corpus_file_free(&file);
+}
+END_TEST
+
+START_TEST(test_a_limit_is_told_from_a_short_text) {
+    struct corpus_options o = {.window = 4, .max_tokens = 3, .window_option = "--ctx"};
+    const char *path = write_text("a.txt", "abcdefghij");
+    assert_refused(path, o, LLMQ_E_USAGE, "--max-tokens 3 leaves no whole window");
+    ck_assert_ptr_nonnull(strstr(err.hint, "--max-tokens 4 or more, or --ctx 3"));
+    path = write_text("b.txt", "a");
+    assert_refused(path, o, LLMQ_E_INPUT, "2 tokens do not make a single window of 4");
+    ck_assert_ptr_nonnull(strstr(err.hint, "--ctx 2 or less"));
+    path = write_text("a.json", "[[1,2,3,4],[5,6,7]]");
+    assert_refused(path, (struct corpus_options){.max_tokens = 3}, LLMQ_E_USAGE,
+                   "--max-tokens 3 leaves no whole window");
+    struct corpus c = {0};
+    o = (struct corpus_options){.window = 4, .max_tokens = 6};
+    ck_assert_ok(load(write_text("a.txt", "abcdefghij"), tok, 27, &o, &c), &err);
+    ck_assert_int_eq(c.tokens_used, 4);
+    ck_assert_int_eq(c.tokens_dropped, 7);
+    ck_assert_int_eq(c.tokens_beyond, 5);
+    corpus_free(&c);
+    path = write_text("a.json", "[[1,2,3,4],[5,6,7]]");
+    ck_assert_ok(load(path, NULL, 9, &o, &c), &err);
+    ck_assert_int_eq(c.windows_beyond, 1);
+    ck_assert_int_eq(c.tokens_beyond, 3);
+    corpus_free(&c);
+    o = (struct corpus_options){.max_windows = 1};
+    ck_assert_ok(load(path, NULL, 9, &o, &c), &err);
+    ck_assert_int_eq(c.windows_beyond, 1);
+    ck_assert_int_eq(c.tokens_beyond, 0);
+    corpus_free(&c);
+}
+END_TEST
+
 START_TEST(test_text_without_a_tokenizer_is_a_usage_error) {
     struct corpus c = {0};
     struct corpus_options o = {.window = 4};
     const char *path = write_text("a.txt", "abc");
-    ck_assert_fails(corpus_load(path, NULL, 27, &o, &c, &err), LLMQ_E_USAGE, "needs a tokenizer",
-                    &err);
+    ck_assert_fails(load(path, NULL, 27, &o, &c), LLMQ_E_USAGE, "needs a tokenizer", &err);
 }
 END_TEST
 
@@ -203,6 +375,11 @@ int main(void) {
     tcase_add_test(tcase, test_sampled_windows_keep_their_order_and_depend_on_the_seed_alone);
     tcase_add_test(tcase, test_sampling_more_than_there_are_takes_all);
     tcase_add_test(tcase, test_bad_corpora_are_refused_with_the_place);
+    tcase_add_test(tcase, test_kinds_are_told_by_content);
+    tcase_add_test(tcase, test_text_that_begins_like_json_is_text);
+    tcase_add_test(tcase, test_what_is_no_text_is_refused_with_the_way_out);
+    tcase_add_test(tcase, test_options_that_would_change_nothing_are_refused);
+    tcase_add_test(tcase, test_a_limit_is_told_from_a_short_text);
     tcase_add_test(tcase, test_text_without_a_tokenizer_is_a_usage_error);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -1,0 +1,77 @@
+/* What is read to calibrate and to measure: see setup.h. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "pipeline/setup.h"
+
+enum llmq_status setup_check_windows(const struct model *m, const char *path,
+                                     const struct corpus *corpus, llmq_error *err) {
+    if (corpus->max_len <= m->config.max_positions || m->config.rope.type == ROPE_DYNAMIC)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_USAGE,
+                     "%s: windows of %" PRId64 " tokens; the model was trained for %" PRId64, path,
+                     corpus->max_len, m->config.max_positions);
+}
+
+static void say_of_texts(const llmq_context *ctx, const char *path, const struct corpus *c) {
+    if (c->texts_begun > 0)
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "%s: %" PRId64 " of %" PRId64
+                    " texts begin with the begin-of-text token: it is not put there a second time",
+                    path, c->texts_begun, c->texts);
+    if (c->texts_empty > 0)
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "%s: %" PRId64 " of %" PRId64 " texts are empty and left out", path,
+                    c->texts_empty, c->texts);
+}
+
+enum llmq_status setup_corpus(const llmq_context *ctx, const struct model *m,
+                              const struct corpus_file *file, const struct corpus_options *options,
+                              struct corpus *out, llmq_error *err) {
+    struct tokenizer *tok = NULL;
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct corpus){0};
+    if (file->kind != CORPUS_WINDOWS)
+        LLMQ_TRY(setup_tokenizer(m->dir, &tok, err));
+    LLMQ_TRY(corpus_load(file, tok, m->config.vocab, options, out, err));
+    say_of_texts(ctx, file->path, out);
+    status = setup_check_windows(m, file->path, out, err);
+    if (status != LLMQ_OK)
+        corpus_free(out);
+cleanup:
+    tokenizer_free(&tok);
+    return status;
+}
+
+static void say_of_limit(const llmq_context *ctx, int64_t max_tokens, const struct corpus *c) {
+    const int64_t tokens = c->tokens_used + c->tokens_dropped;
+    if (c->tokens_beyond > 0)
+        log_message(ctx, LLMQ_LOG_INFO,
+                    "--max-tokens %" PRId64 ": the other %" PRId64 " of %" PRId64
+                    " tokens are not read",
+                    max_tokens, c->tokens_beyond, tokens);
+    else if (max_tokens > tokens)
+        log_message(ctx, LLMQ_LOG_INFO, "--max-tokens %" PRId64 ": there are only %" PRId64,
+                    max_tokens, tokens);
+    if (c->tokens_dropped > c->tokens_beyond)
+        log_message(ctx, LLMQ_LOG_INFO, "%" PRId64 " tokens at the end fill no window: not scored",
+                    c->tokens_dropped - c->tokens_beyond);
+}
+
+enum llmq_status setup_scoring(const llmq_context *ctx, enum llmq_convention convention,
+                               const struct corpus_options *options, struct corpus *corpus,
+                               llmq_error *err) {
+    const bool llamacpp = convention == LLMQ_CONVENTION_LLAMACPP;
+    say_of_limit(ctx, options->max_tokens, corpus);
+    if (eval_scored_tokens(corpus, setup_convention(convention)) == 0) {
+        error_set(err, LLMQ_E_USAGE,
+                  "no token counts by the convention %s in windows of %" PRId64 " tokens",
+                  setup_convention_name(convention), corpus->max_len);
+        error_hint(err, "windows of 3 tokens are the shortest");
+        return LLMQ_E_USAGE;
+    }
+    for (int64_t w = 0; llamacpp && corpus->bos >= 0 && w < corpus->count; w++)
+        corpus->ids[corpus->offsets[w]] = corpus->bos;
+    return LLMQ_OK;
+}

@@ -1,0 +1,218 @@
+/* Kinds of corpus files: see corpus_file.h.
+ *
+ * What is refused here would otherwise be tokenized as it is: the bytes of a compressed file, the
+ * braces of JSON, the commas of a table. */
+#include "text/corpus_file.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/json_check.h"
+#include "text/utf8.h"
+
+#define CORPUS_MAX_FILE ((size_t)4 << 30)
+
+/* Bytes in which an encoding shows. */
+#define SAMPLE 256
+
+static enum llmq_status refuse(const struct corpus_file *f, const char *what, llmq_error *err) {
+    error_set(err, LLMQ_E_INPUT,
+              "%s: %s: expected UTF-8 text, one {\"text\": ...} a line, or a JSON array of arrays "
+              "of token ids",
+              f->path, what);
+    return LLMQ_E_INPUT;
+}
+
+/* --- what is no text -------------------------------------------------------------------------- */
+
+static const struct signature {
+    size_t offset;
+    const char *bytes;
+    size_t len;
+    const char *what;
+    const char *hint; /* with %s for the file; NULL: none */
+} signatures[] = {
+    /* clang-format off */
+    {0, "PAR1", 4, "a Parquet file", "convert it: python3 -c 'import pandas, sys; "
+        "pandas.read_parquet(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s"},
+    {0, "ARROW1", 6, "an Arrow file", "convert it: python3 -c 'import pandas, sys; "
+        "pandas.read_feather(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s"},
+    {0, "\x1f\x8b", 2, "compressed with gzip", "unpack it: gzip -dk %s"},
+    {0, "\x28\xb5\x2f\xfd", 4, "compressed with Zstandard", "unpack it: zstd -dk %s"},
+    {0, "\xfd" "7zXZ", 6, "compressed with xz", "unpack it: xz -dk %s"},
+    {0, "BZh", 3, "compressed with bzip2", "unpack it: bzip2 -dk %s"},
+    {0, "\x04\x22\x4d\x18", 4, "compressed with LZ4", "unpack it: lz4 -dk %s"},
+    {0, "PK\x03\x04", 4, "a zip archive", "unpack it: unzip %s"},
+    {0, "7z\xbc\xaf\x27\x1c", 6, "a 7z archive", "unpack it: 7z x %s"},
+    {257, "ustar", 5, "a tar archive", "unpack it: tar -xf %s"},
+    {0, "%PDF-", 5, "a PDF file", "take out its text: pdftotext %s"},
+    {0, "{\\rtf", 5, "an RTF file", NULL},
+    {0, "SQLite format 3", 16, "an SQLite database", NULL},
+    {0, "\x93NUMPY", 6, "a NumPy array", NULL},
+    {0, "\x89HDF\r\n", 6, "an HDF5 file", NULL},
+    {0, "GGUF", 4, "a GGUF model", NULL},
+    {0, "\x7f" "ELF", 4, "a program", NULL},
+    {0, "\x89PNG", 4, "an image", NULL},
+    {0, "\xff\xd8\xff", 3, "an image", NULL},
+    /* clang-format on */
+};
+
+static enum llmq_status check_signature(const struct corpus_file *f, llmq_error *err) {
+    for (size_t i = 0; i < sizeof signatures / sizeof signatures[0]; i++) {
+        const struct signature *s = &signatures[i];
+        if (f->len < s->offset + s->len || memcmp(f->text + s->offset, s->bytes, s->len) != 0)
+            continue;
+        enum llmq_status status = refuse(f, s->what, err);
+        if (s->hint) {
+            const char *name = strstr(s->hint, "%s");
+            error_hint(err, "%.*s%s", (int)(name - s->hint), s->hint, f->path);
+        }
+        return status;
+    }
+    return LLMQ_OK;
+}
+
+/* UTF-16 or UTF-32 with a mark, or without one where Latin letters leave every other byte 0. */
+static const char *wide_encoding(const struct corpus_file *f) {
+    const unsigned char *p = (const unsigned char *)f->text;
+    const size_t n = f->len < SAMPLE ? f->len / 2 * 2 : SAMPLE;
+    size_t zeros[2] = {0, 0};
+    if (f->len >= 4 && memcmp(p, "\xff\xfe\0\0", 4) == 0)
+        return "UTF-32";
+    if (f->len >= 2 && (memcmp(p, "\xff\xfe", 2) == 0 || memcmp(p, "\xfe\xff", 2) == 0))
+        return "UTF-16";
+    for (size_t i = 0; i < n; i++)
+        zeros[i % 2] += p[i] == 0;
+    if (n >= 4 && zeros[1] > n / 4 && zeros[0] <= n / 16)
+        return "UTF-16LE";
+    if (n >= 4 && zeros[0] > n / 4 && zeros[1] <= n / 16)
+        return "UTF-16BE";
+    return NULL;
+}
+
+static enum llmq_status check_encoding(const struct corpus_file *f, llmq_error *err) {
+    const char *wide = wide_encoding(f);
+    const size_t skipped = (size_t)(f->text - f->data);
+    if (wide) {
+        error_set(err, LLMQ_E_INPUT, "%s: the text is %s: expected UTF-8", f->path, wide);
+        error_hint(err, "convert it: iconv -f %s -t UTF-8 %s > text", wide, f->path);
+        return LLMQ_E_INPUT;
+    }
+    const char *nul = memchr(f->text, '\0', f->len);
+    if (nul) {
+        error_set(err, LLMQ_E_INPUT, "%s: byte %zu is NUL: expected UTF-8 text, found binary data",
+                  f->path, (size_t)(nul - f->data));
+        error_hint(err, "a text with stray NUL bytes is mended by tr -d '\\000'");
+        return LLMQ_E_INPUT;
+    }
+    const size_t invalid = utf8_first_invalid(f->text, f->len);
+    if (invalid == f->len)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_INPUT, "%s: the text is not UTF-8: byte %zu is 0x%02x", f->path,
+              skipped + invalid, (unsigned)(unsigned char)f->text[invalid]);
+    error_hint(err, "convert it, if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 %s > text",
+               f->path);
+    return LLMQ_E_INPUT;
+}
+
+/* --- kinds of text ---------------------------------------------------------------------------- */
+
+/* Does the name end in one of the suffixes, in whatever case? */
+static bool is_named(const struct corpus_file *f, const char *const *suffixes) {
+    const char *dot = strrchr(path_base(f->path), '.');
+    for (; dot && *suffixes; suffixes++)
+        if (strcasecmp(dot + 1, *suffixes) == 0)
+            return true;
+    return false;
+}
+
+static bool is_json(const char *text, size_t len) {
+    struct json_scan scan;
+    json_scan_init(&scan, text, len, JSON_MAX_DEPTH);
+    scan.nonfinite = true;
+    return json_check(&scan, NULL) == LLMQ_OK;
+}
+
+static size_t skip_blank(const char *text) {
+    return strspn(text, " \t\r\n");
+}
+
+/* Both of the first two lines that are not blank are JSON objects, or the only one is. */
+static bool holds_lines(const struct corpus_file *f) {
+    const char *line = f->text;
+    for (int n = 0; n < 2; n++) {
+        line += skip_blank(line);
+        const size_t len = strcspn(line, "\n");
+        if (*line == '\0')
+            return n > 0;
+        if (*line != '{' || !is_json(line, len))
+            return false;
+        line += len;
+    }
+    return true;
+}
+
+/* "[[": an array whose first element is one. */
+static bool begins_as_windows(const struct corpus_file *f) {
+    const char *text = f->text + skip_blank(f->text);
+    return *text == '[' && text[1 + skip_blank(text + 1)] == '[';
+}
+
+static enum llmq_status find_kind(struct corpus_file *f, llmq_error *err) {
+    static const char *const lines[] = {"jsonl", "jsonlines", "ndjson", NULL};
+    static const char *const json[] = {"json", NULL}, *const tables[] = {"csv", "tsv", NULL};
+    const char first = f->text[skip_blank(f->text)];
+    if (is_named(f, tables)) {
+        enum llmq_status status = refuse(f, "a table", err);
+        error_hint(err,
+                   "give its column of text: python3 -c 'import pandas, sys; "
+                   "pandas.read_csv(sys.argv[1]).to_json(\"text.jsonl\", "
+                   "orient=\"records\", lines=True)' %s",
+                   f->path);
+        return status;
+    }
+    if (is_named(f, lines))
+        f->kind = begins_as_windows(f) && is_json(f->text, f->len) ? CORPUS_WINDOWS : CORPUS_LINES;
+    else if (is_named(f, json))
+        f->kind = first == '{' && holds_lines(f) ? CORPUS_LINES : CORPUS_WINDOWS;
+    else if (begins_as_windows(f) && is_json(f->text, f->len))
+        f->kind = CORPUS_WINDOWS;
+    else
+        f->kind = holds_lines(f) ? CORPUS_LINES : CORPUS_TEXT;
+    return LLMQ_OK;
+}
+
+enum llmq_status corpus_file_read(const char *path, struct corpus_file *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct corpus_file f = {.path = strdup(path)};
+    if (!f.path)
+        return error_memory(err, "a path");
+    LLMQ_TRY(file_read(path, CORPUS_MAX_FILE, &f.data, &f.len, err));
+    f.text = f.data;
+    if (f.len >= 3 && memcmp(f.data, "\xef\xbb\xbf", 3) == 0) {
+        f.text += 3;
+        f.len -= 3;
+    }
+    if (f.len == 0) {
+        status = error_set(err, LLMQ_E_INPUT, "%s: the file is empty", path);
+        goto cleanup;
+    }
+    LLMQ_TRY(check_signature(&f, err));
+    LLMQ_TRY(check_encoding(&f, err));
+    LLMQ_TRY(find_kind(&f, err));
+    *out = f;
+    f = (struct corpus_file){0};
+cleanup:
+    corpus_file_free(&f);
+    return status;
+}
+
+void corpus_file_free(struct corpus_file *file) {
+    free(file->path);
+    free(file->data);
+    *file = (struct corpus_file){0};
+}
