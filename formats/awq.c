@@ -199,7 +199,7 @@ cleanup:
 
 /* Loaders match the entries as part of a name, as its end or from its start: only a full name means
  * the same to all. Null, not an empty list, where everything is quantized. */
-static void add_plain_names(struct json *root, const struct layout_config *config) {
+static void add_plain_names(struct json *root, const struct layout_config *config, bool head) {
     if (config->plain_count == 0) {
         json_add_null(root, "modules_to_not_convert");
         return;
@@ -207,7 +207,8 @@ static void add_plain_names(struct json *root, const struct layout_config *confi
     struct json *names = json_new_array();
     for (int64_t i = 0; i < config->plain_count; i++)
         json_add_string(names, NULL, config->plain[i]);
-    json_add_string(names, NULL, "lm_head");
+    if (!head)
+        json_add_string(names, NULL, "lm_head");
     json_add(root, "modules_to_not_convert", names);
 }
 
@@ -215,14 +216,17 @@ static void add_plain_names(struct json *root, const struct layout_config *confi
 static struct json *awq_config_write(const struct layout_config *config,
                                      const struct layout_module *modules, int64_t count) {
     struct json *root = json_new_object();
-    (void)modules;
-    (void)count;
+    bool head = false;
+    for (int64_t i = 0; i < count; i++)
+        head = head || strcmp(modules[i].name, "lm_head") == 0;
     json_add_string(root, "quant_method", "awq");
     json_add_int64(root, "bits", config->bits);
     json_add_int64(root, "group_size", config->group);
     json_add_bool(root, "zero_point", true);
     json_add_string(root, "version", "gemm");
-    add_plain_names(root, config);
+    if (head)
+        json_add_bool(root, "lm_head", true);
+    add_plain_names(root, config, head);
     return root;
 }
 

@@ -253,7 +253,8 @@ static bool is_listed(const struct json *list, const char *name) {
     return false;
 }
 
-/* transformers converts every linear of a block unless it is given a list of those to convert (a
+/* (The head, whose name has no dot, is in no block.)
+ * transformers converts every linear of a block unless it is given a list of those to convert (a
  * list of lists, which it adds up). The list holds for all blocks alike, so that a linear which
  * only some blocks keep plain cannot be told: then there is none, and `dynamic` alone says it. */
 static void add_quantized_names(struct json *root, const struct layout_config *config,
@@ -261,7 +262,7 @@ static void add_quantized_names(struct json *root, const struct layout_config *c
     struct json *list = json_new_array(), *lists = json_new_array();
     bool same = config->plain_count > 0;
     for (int64_t i = 0; same && i < count; i++)
-        if (!is_listed(list, name_in_block(modules[i].name)))
+        if (strchr(modules[i].name, '.') && !is_listed(list, name_in_block(modules[i].name)))
             json_add_string(list, NULL, name_in_block(modules[i].name));
     for (int64_t i = 0; same && i < config->plain_count; i++)
         same = !is_listed(list, name_in_block(config->plain[i]));

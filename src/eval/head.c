@@ -23,13 +23,21 @@ enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
         arena_alloc(out->arena, columns * (size_t)m->config.hidden, sizeof *out->weights, err);
     out->logits = arena_alloc(out->arena, columns * LOGIT_ROWS, sizeof *out->logits, err);
     out->lse = arena_alloc(out->arena, (size_t)corpus->tokens_used, sizeof *out->lse, err);
-    if (!out->weights || !out->logits || !out->lse)
+    if (!out->weights || !out->logits || !out->lse) {
         status = LLMQ_E_MEMORY;
+        goto cleanup;
+    }
+    if (model_head_packed(m)) {
+        char name[MODEL_NAME_MAX];
+        LLMQ_TRY(model_load_qlinear(m, model_head_name(m, name), m->config.vocab, m->config.hidden,
+                                    &out->packed, err));
+    }
 cleanup:
     return status;
 }
 
 void head_free(struct head *h) {
+    qlinear_free(&h->packed);
     arena_free(&h->arena);
 }
 
@@ -71,12 +79,19 @@ static void fold_tile(const struct head *h, struct head_tile t, double *logprobs
     }
 }
 
+/* Rows [first, end) of the head to h->weights. */
+static enum llmq_status load_slice(struct head *h, int64_t first, int64_t end, llmq_error *err) {
+    if (!h->packed.codes)
+        return model_head_rows(h->m, first, end, h->weights, err);
+    qlinear_dequantize(&h->packed, first, end, h->weights);
+    return LLMQ_OK;
+}
+
 enum llmq_status head_visit(struct head *h, const struct head_tile *tile, double *logprobs,
                             llmq_error *err) {
     int64_t hidden = h->m->config.hidden;
     if (tile->begin == 0) {
-        enum llmq_status status =
-            model_head_rows(h->m, tile->first, tile->first + tile->columns, h->weights, err);
+        enum llmq_status status = load_slice(h, tile->first, tile->first + tile->columns, err);
         if (status != LLMQ_OK)
             return status;
     }

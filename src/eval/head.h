@@ -24,9 +24,10 @@ struct head {
     const struct corpus *corpus;
     const struct acts *hidden; /* [tokens_used, hidden], see hidden.h */
     struct arena *arena;
-    float *weights; /* the current slice of the head */
-    float *logits;  /* [rows, columns] of the current tile */
-    double *lse;    /* [tokens_used]: log-sum-exp of the logits so far */
+    struct qlinear packed; /* the whole head where it is stored packed, a byte for each weight */
+    float *weights;        /* the current slice of the head */
+    float *logits;         /* [rows, columns] of the current tile */
+    double *lse;           /* [tokens_used]: log-sum-exp of the logits so far */
 };
 
 /* The arguments must outlive the result. Release with head_free. */

@@ -81,6 +81,8 @@ static enum llmq_status read_layout(struct model *m, llmq_error *err) {
         status = layout_of_config(quant.object, &m->layout, err);
         if (status == LLMQ_OK)
             status = m->layout->config_read(quant.object, &m->layout_config, err);
+        if (status == LLMQ_OK)
+            status = layout_check_tensors(m->tensors, err);
         if (status != LLMQ_OK)
             error_prefix(err, status, "%s/%s", m->dir, quant.file);
     }
@@ -121,27 +123,24 @@ cleanup:
     return status;
 }
 
-/* An output head that is packed like the linears. */
-static enum llmq_status refuse_packed_head(const struct model *m, llmq_error *err) {
+const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]) {
     const char *head = m->config.family->head, *dot = strrchr(head, '.');
+    (void)snprintf(buf, MODEL_NAME_MAX, "%.*s", dot ? (int)(dot - head) : 0, head);
+    return buf;
+}
+
+bool model_head_packed(const struct model *m) {
     char name[MODEL_NAME_MAX];
-    (void)snprintf(name, sizeof name, "%.*s", dot ? (int)(dot - head) : 0, head);
-    if (m->config.tied || !layout_has_module(m->tensors, m->layout, name))
-        return LLMQ_OK;
-    return error_set(err, LLMQ_E_UNSUPPORTED,
-                     "%s: %s is quantized; llmq reads quantized linears of the blocks only", m->dir,
-                     name);
+    return layout_has_module(m->tensors, m->layout, model_head_name(m, name));
 }
 
 static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
     const struct model_config *c = &m->config;
     const struct st_tensor *t = NULL;
-    enum llmq_status status = refuse_packed_head(m, err);
-    if (status != LLMQ_OK)
-        return status;
+    enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
     LLMQ_TRY(require(m, c->family->final_norm, 0, c->hidden, &t, err));
-    if (!c->tied)
+    if (!c->tied && !model_head_packed(m))
         LLMQ_TRY(require(m, c->family->head, c->vocab, c->hidden, &t, err));
     for (int64_t b = 0; b < c->blocks; b++)
         LLMQ_TRY(check_block(m, b, err));
@@ -183,12 +182,8 @@ void model_close(struct model *m) {
 
 /* --- packed linears --------------------------------------------------------------------------- */
 
-enum llmq_status model_load_qlinear(const struct model *m, int64_t block, enum linear_role role,
+enum llmq_status model_load_qlinear(const struct model *m, const char *name, int64_t n, int64_t k,
                                     struct qlinear *q, llmq_error *err) {
-    char name[MODEL_NAME_MAX];
-    int64_t n = 0, k = 0;
-    config_linear_shape(&m->config, role, &n, &k);
-    model_linear_name(m, block, role, "", name);
     enum llmq_status status = layout_load(m->tensors, m->layout, &m->layout_config, name, q, err);
     if (status == LLMQ_OK && (q->n != n || q->k != k))
         status = error_set(err, LLMQ_E_INPUT,
@@ -206,8 +201,10 @@ static enum llmq_status load_packed_linear(const struct model *m, int64_t block,
                                            enum linear_role role, enum load_mode mode,
                                            struct arena *arena, struct linear *l, llmq_error *err) {
     struct qlinear q = {0};
+    char name[MODEL_NAME_MAX];
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_load_qlinear(m, block, role, &q, err));
+    model_linear_name(m, block, role, "", name);
+    LLMQ_TRY(model_load_qlinear(m, name, l->n, l->k, &q, err));
     if (mode != LOAD_PLAIN) {
         llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
         LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));

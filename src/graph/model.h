@@ -75,10 +75,16 @@ void block_release(struct block *b);
 /* Is this linear stored packed? */
 bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role);
 
-/* Decode one packed linear to the neutral form; qlinear_free is the caller's. */
-LLMQ_NODISCARD enum llmq_status model_load_qlinear(const struct model *m, int64_t block,
-                                                   enum linear_role role, struct qlinear *q,
+/* Decode the packed module of that name, which is [n, k] by the config, to the neutral form;
+ * qlinear_free is the caller's. */
+LLMQ_NODISCARD enum llmq_status model_load_qlinear(const struct model *m, const char *name,
+                                                   int64_t n, int64_t k, struct qlinear *q,
                                                    llmq_error *err);
+
+/* The output head's name ("lm_head") in `buf`. Is it stored packed? Then model_head_rows does not
+ * give its rows: decode it by its name, [vocab, hidden]. */
+const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]);
+bool model_head_packed(const struct model *m);
 
 /* Rows of the embedding for `count` token ids (each in [0, vocab)): out [count, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t *ids,
@@ -88,7 +94,7 @@ LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t
 LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, float *out,
                                                  llmq_error *err);
 
-/* Rows [begin, end) of the output head (the embedding when tied): out [end - begin, hidden]. */
+/* Rows [begin, end) of a plain output head (the embedding when tied): out [end - begin, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end,
                                                 float *out, llmq_error *err);
 

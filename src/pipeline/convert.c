@@ -70,7 +70,8 @@ static enum llmq_status repack_module(struct convert *c, int64_t i, llmq_error *
     const struct plan_module *module = &c->plan.modules[i];
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_load_qlinear(&c->model, module->block, module->role, &q, err));
+    LLMQ_TRY(
+        model_load_qlinear(&c->model, module->name, module->shape.n, module->shape.k, &q, err));
     q.sym = module->shape.sym;
     c->hashes[i] = output_hash(&q);
     LLMQ_TRY(store_module(c->plan.layout, module, &q, c->writer, err));

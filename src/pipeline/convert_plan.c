@@ -41,20 +41,27 @@ static enum llmq_status add_module(struct convert *c, int64_t block, enum linear
     char name[MODEL_NAME_MAX];
     struct plan_module *module = &p->modules[p->module_count];
     *module = (struct plan_module){.block = block, .role = role};
-    module->name = strdup(model_linear_name(&c->model, block, role, "", name));
+    module->name =
+        strdup(role == LINEAR_COUNT ? model_head_name(&c->model, name)
+                                    : model_linear_name(&c->model, block, role, "", name));
     if (!module->name)
         return error_memory(err, "the plan");
     p->module_count++;
-    config_linear_shape(&c->model.config, role, &module->shape.n, &module->shape.k);
+    if (role == LINEAR_COUNT) {
+        module->shape.n = c->model.config.vocab;
+        module->shape.k = c->model.config.hidden;
+    } else {
+        config_linear_shape(&c->model.config, role, &module->shape.n, &module->shape.k);
+    }
     return LLMQ_OK;
 }
 
-/* Every linear of the blocks: a module to convert, or one that stays plain. */
+/* Every linear of the blocks: a module to convert, or one that stays plain; and a packed head. */
 static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
     const int64_t count = c->model.config.blocks * LINEAR_COUNT;
     enum llmq_status status = LLMQ_OK;
     char name[MODEL_NAME_MAX];
-    c->plan.modules = calloc((size_t)count, sizeof *c->plan.modules);
+    c->plan.modules = calloc((size_t)count + 1, sizeof *c->plan.modules);
     if (!c->plan.modules)
         return error_memory(err, "the plan");
     for (int64_t i = 0; status == LLMQ_OK && i < count; i++) {
@@ -65,6 +72,8 @@ static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
                      : plan_add_plain(&c->plan, model_linear_name(&c->model, block, role, "", name),
                                       err);
     }
+    if (status == LLMQ_OK && model_head_packed(&c->model))
+        status = add_module(c, c->model.config.blocks - 1, LINEAR_COUNT, err);
     if (status == LLMQ_OK && c->plan.module_count == 0)
         status =
             error_set(err, LLMQ_E_INPUT, "%s: no linear is packed as %s, which its config names",
@@ -92,7 +101,8 @@ static void hint_layouts(const struct convert *c, const struct plan_module *modu
 /* Decode a module, note its shape, and try the target layout on it. */
 static enum llmq_status try_module(struct convert *c, struct plan_module *module, llmq_error *err) {
     struct qlinear q = {0};
-    enum llmq_status status = model_load_qlinear(&c->model, module->block, module->role, &q, err);
+    enum llmq_status status =
+        model_load_qlinear(&c->model, module->name, module->shape.n, module->shape.k, &q, err);
     if (status != LLMQ_OK)
         return status;
     struct quant_shape *s = &module->shape;
@@ -190,7 +200,8 @@ static enum llmq_status is_idle_bias(const struct convert *c, const struct st_te
                                            ? find_module(&c->plan, t->name, (size_t)(dot - t->name))
                                            : NULL;
     *idle = false;
-    if (!module || config_linear_bias(&c->model.config, module->role) ||
+    if (!module ||
+        (module->role != LINEAR_COUNT && config_linear_bias(&c->model.config, module->role)) ||
         t->nbytes > (uint64_t)module->shape.n * sizeof(double))
         return LLMQ_OK;
     unsigned char *bytes = calloc(t->nbytes ? (size_t)t->nbytes : 1, 1);

@@ -79,7 +79,8 @@ enum llmq_status dequantize_module(struct convert *c, int64_t i, llmq_error *err
     struct expansion x = {.hash = HASH_INIT};
     enum llmq_status status = LLMQ_OK;
     (void)snprintf(x.name, sizeof x.name, "%s.weight", module->name);
-    LLMQ_TRY(model_load_qlinear(&c->model, module->block, module->role, &x.q, err));
+    LLMQ_TRY(
+        model_load_qlinear(&c->model, module->name, module->shape.n, module->shape.k, &x.q, err));
     LLMQ_TRY(expansion_alloc(&x, rows, err));
     for (int64_t begin = 0; begin < x.q.n; begin += rows) {
         const int64_t end = begin + rows < x.q.n ? begin + rows : x.q.n;

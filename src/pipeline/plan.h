@@ -15,8 +15,8 @@
 
 struct plan_module {
     int64_t block;
-    enum linear_role role;
-    char *name; /* "model.layers.0.self_attn.q_proj" */
+    enum linear_role role; /* LINEAR_COUNT: the output head, of no block, only in conversions */
+    char *name;            /* "model.layers.0.self_attn.q_proj" */
     struct quant_shape shape;
 };
 

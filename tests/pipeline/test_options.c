@@ -29,7 +29,7 @@ static int64_t inexact_scales(void) {
     struct qlinear q;
     int64_t count = 0;
     ck_assert_ok(model_open(out, &m, &err), &err);
-    ck_assert_ok(model_load_qlinear(&m, 0, LINEAR_Q, &q, &err), &err);
+    ck_assert_ok(model_load_qlinear(&m, "model.layers.0.self_attn.q_proj", 64, 64, &q, &err), &err);
     for (int64_t i = 0; i < q.n * q.groups; i++)
         count += bf16_to_f32(f32_to_bf16(q.scales[i])) != q.scales[i];
     qlinear_free(&q);
