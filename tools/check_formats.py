@@ -18,7 +18,9 @@ descriptions, and words are taken apart in the way of each format's own loader:
     gptq_v2             the same without the plus one (GPTQModel)
     awq                 AutoAWQ's unpack_awq and reverse_awq_order
     compressed-tensors  unpack_from_int32, signed codes and zero points by their
-                        offset of 2^(bits-1), no zero point tensor meaning 0
+                        offset of 2^(bits-1), no zero point tensor meaning 0, one of
+                        I8 taken as it is; as many codes to a word as fit in it
+    auto-round          the layout that packing_format names
     onnx                com.microsoft.MatMulNBits: what the node's constants point at
 
 Python 3.8 and its standard library are enough; a model of 15 million weights takes
@@ -30,7 +32,7 @@ import sys
 from array import array
 from pathlib import Path
 
-DTYPE_BYTES = {"I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "U8": 1}
+DTYPE_BYTES = {"I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1}
 
 
 class Unreadable(Exception):
@@ -73,7 +75,7 @@ def numbers(dtype, data):
         halves = struct.unpack(f"<{len(data) // 2}H", data)
         return struct.unpack(f"<{len(halves)}f", struct.pack(f"<{len(halves)}I",
                                                              *(h << 16 for h in halves)))
-    code = {"I32": "i", "I64": "q", "F32": "f", "U8": "B"}[dtype]
+    code = {"I32": "i", "I64": "q", "F32": "f", "I8": "b", "U8": "B"}[dtype]
     values = array(code, data)
     if sys.byteorder == "big":
         values.byteswap()
@@ -219,7 +221,12 @@ def read_compressed_tensors(config, tensors):
         offset, count = 1 << bits - 1, part["weight_scale"].shape[1]
         codes = unpack_from_int32(part["weight_packed"].rows(), bits, inputs)
         zeros = [[0] * outputs] * count
-        if "weight_zero_point" in part:
+        if "weight_g_idx" in part:
+            map_of_groups = numbers(part["weight_g_idx"].dtype, part["weight_g_idx"].bytes())
+            require(set(map_of_groups) == {-1}, f"{module}: a map of groups")
+        if "weight_zero_point" in part and part["weight_zero_point"].dtype == "I8":
+            zeros = list(zip(*part["weight_zero_point"].rows()))
+        elif "weight_zero_point" in part:
             columns = list(zip(*part["weight_zero_point"].rows()))
             zeros = unpack_from_int32(columns, bits, outputs)
         codes = [[value + offset for value in row] for row in codes]
@@ -324,6 +331,10 @@ def read_folder(folder):
     method = config and config["quant_method"]
     if method == "onnx":
         return read_onnx(config, tensors, folder), tensors
+    if method == "auto-round":
+        layouts = {"auto_round:auto_gptq": "gptq", "auto_round:auto_awq": "awq"}
+        require(config["packing_format"] in layouts, f"packing {config['packing_format']}")
+        method, config = layouts[config["packing_format"]], {"desc_act": False, **config}
     readers = {"gptq": read_gptq, "awq": read_awq, "compressed-tensors": read_compressed_tensors}
     require(method is None or method in readers, f"quant_method {method}")
     return readers[method](config, tensors) if method else None, tensors
