@@ -99,9 +99,13 @@ static enum llmq_status lock(struct claim *c, const char *dir, llmq_error *err) 
     c->lock = openat(c->folder, MARKER_LOCK_NAME, flags, 0666);
     if (c->lock < 0)
         return errno == ENOENT ? LLMQ_OK : error_output(err, "%s/" MARKER_LOCK_NAME, dir);
-    if (flock(c->lock, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? claim_busy(dir, err)
-                                    : error_output(err, "%s/" MARKER_LOCK_NAME ": lock", dir);
+    if (flock(c->lock, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            return claim_busy(dir, err);
+        error_output(err, "%s/" MARKER_LOCK_NAME ": cannot lock", dir);
+        error_hint(err, "choose --out on a file system that has locks");
+        return LLMQ_E_IO;
+    }
     c->held =
         same_file(c->lock, MARKER_LOCK_NAME, c->folder, AT_SYMLINK_NOFOLLOW) && claim_is_at(c, dir);
     return LLMQ_OK;

@@ -309,6 +309,33 @@ expect "one succeeds at least" grep -q 0 code.1 code.2 code.3 code.4 code.5 code
 expect "the result is whole" unchanged none
 expect "no partial folder" test ! -e none.partial
 
+test_case "a result in the lower layer of an overlay, which cannot be renamed, is replaced"
+if unshare -rm true 2>stderr; then
+    mkdir -p lower upper merged
+    cp -r r lower/q
+    cat >in-overlay <<END
+#!/bin/sh
+exec unshare -rm sh -c '
+    mount -t tmpfs none upper && mkdir upper/new upper/work &&
+        mount -t overlay -o lowerdir=lower,upperdir=upper/new,workdir=upper/work,userxattr none merged ||
+        exit 77
+    "\$0" rtn --model "$demo" --bits 8 --out merged/q --force -q && ls -A merged >names &&
+        "\$0" inspect merged/q' "$llmq"
+END
+    code=0
+    sh ./in-overlay >stdout 2>stderr || code=$?
+    ran='llmq rtn --out merged/q --force'
+    if [ "$code" -eq 77 ]; then
+        echo "SKIP: no overlays here"
+    else
+        expect_code 0
+        expect_stdout "8"
+        expect "nothing else is there" test "$(cat names)" = q
+    fi
+else
+    echo "SKIP: no namespaces for mounts here"
+fi
+
 # --- streams ---
 
 test_case "messages never go into the result when streams are closed"
