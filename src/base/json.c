@@ -60,22 +60,59 @@ static char *replace_nonfinite(const char *text, size_t len) {
     return strbuf_take(&out);
 }
 
+/* cJSON ends a string at U+0000: the same document with C0 80 in its place. What the scan accepts
+ * has backslashes in strings only, each before the character it belongs to. */
+static char *pack_nul(const char *text, size_t len) {
+    struct strbuf out = {0};
+    size_t done = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] != '\\')
+            continue;
+        if (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) {
+            strbuf_append(&out, text + done, i - done);
+            strbuf_append(&out, "\xc0\x80", 2);
+            done = i + 6;
+        }
+        i++;
+    }
+    strbuf_append(&out, text + done, len - done);
+    return strbuf_take(&out);
+}
+
+static bool has_nul(const char *text, size_t len) {
+    const char *end = text + len;
+    while ((text = memchr(text, '\\', (size_t)(end - text))) && end - text >= 6) {
+        if (memcmp(text, "\\u0000", 6) == 0)
+            return true;
+        text++;
+    }
+    return false;
+}
+
+/* Give cJSON the document, rewritten where it would not understand it. */
+static cJSON *build(const char *text, size_t len, bool nonfinite) {
+    char *finite = nonfinite ? replace_nonfinite(text, len) : NULL;
+    cJSON *root = NULL;
+    if (finite) {
+        text = finite;
+        len = strlen(finite);
+    }
+    char *packed = has_nul(text, len) ? pack_nul(text, len) : NULL;
+    if ((finite || !nonfinite) && (packed || !has_nul(text, len)))
+        root = cJSON_ParseWithLength(packed ? packed : text, packed ? strlen(packed) : len);
+    free(packed);
+    free(finite);
+    return root;
+}
+
 /* cJSON is lenient; the check makes sure that only documents with one meaning reach it. */
 static enum llmq_status parse(const char *text, size_t len, struct json **out, llmq_error *err) {
     struct json_scan scan;
-    char *finite = NULL;
     scan_again(&scan, text, len);
     enum llmq_status status = json_check(&scan, err);
     if (status != LLMQ_OK)
         return status;
-    if (scan.nonfinite_count > 0) {
-        finite = replace_nonfinite(text, len);
-        if (!finite)
-            return error_memory(err, "a JSON document");
-    }
-    *out =
-        (struct json *)cJSON_ParseWithLength(finite ? finite : text, finite ? strlen(finite) : len);
-    free(finite);
+    *out = (struct json *)build(text, len, scan.nonfinite_count > 0);
     return *out ? LLMQ_OK : error_memory(err, "the JSON tree");
 }
 
@@ -231,6 +268,28 @@ void json_add_null(struct json *parent, const char *key) {
     json_add(parent, key, (struct json *)cJSON_CreateNull());
 }
 
+size_t json_unpack(char *text) {
+    size_t len = 0;
+    for (const char *p = text; *p; p++) {
+        bool nul = (unsigned char)p[0] == 0xc0 && (unsigned char)p[1] == 0x80;
+        text[len++] = nul ? '\0' : *p;
+        p += nul;
+    }
+    text[len] = '\0';
+    return len;
+}
+
+/* Text that was packed on reading is an escape again. */
+static char *escape_packed(const char *text) {
+    struct strbuf out = {0};
+    for (const char *at = NULL; (at = strstr(text, "\xc0\x80")); text = at + 2) {
+        strbuf_append(&out, text, (size_t)(at - text));
+        strbuf_puts(&out, "\\u0000");
+    }
+    strbuf_puts(&out, text);
+    return strbuf_take(&out);
+}
+
 /* cJSON indents with tabs and puts one after each colon; strings hold none, they are escaped. */
 static char *spaces_for_tabs(const char *text) {
     struct strbuf out = {0};
@@ -248,6 +307,11 @@ char *json_print(const struct json *v, bool pretty) {
     if (poisoned(node(v)))
         return NULL;
     char *text = pretty ? cJSON_Print(node(v)) : cJSON_PrintUnformatted(node(v));
+    if (text && strstr(text, "\xc0\x80")) {
+        char *escaped = escape_packed(text);
+        free(text);
+        text = escaped;
+    }
     if (!text || !pretty)
         return text;
     char *spaced = spaces_for_tabs(text);

@@ -38,8 +38,13 @@ const struct json *json_next(const struct json *child);
 const char *json_key(const struct json *child); /* of an object's child, else NULL */
 size_t json_count(const struct json *v);        /* children; linear */
 
-/* The string's text, or NULL when `v` is not a string. Text with an embedded NUL reads short. */
+/* The string's text, or NULL when `v` is not a string. U+0000 in it (and in keys) reads as the two
+ * bytes C0 80, which are no UTF-8 and so stand for nothing else. */
 const char *json_string(const struct json *v);
+
+/* Put NUL for C0 80 in a copy of such text, in place; the length of the result, which a further NUL
+ * ends. */
+size_t json_unpack(char *text);
 
 /* True and *out set when `v` is of the type asked for; doubles must be finite, integers exact. */
 bool json_as_double(const struct json *v, double *out);
