@@ -35,7 +35,7 @@ check_tree() (
         only["lapacke.h"]     = "src/linalg/"
         only["cJSON.h"]       = "src/base/json.c"
         only["cjson/cJSON.h"] = "src/base/json.c"
-        only["pcre2.h"]       = "src/text/ src/base/regex.c"
+        only["pcre2.h"]       = "src/base/regex.c"
         only["utf8proc.h"]    = "src/text/"
         only["immintrin.h"]   = "src/kernels/"
         only["x86intrin.h"]   = "src/kernels/"

@@ -9,12 +9,15 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "text/code_set.h"
 #include "text/hash.h"
 #include "text/json_field.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 struct added_token {
-    char *content;
+    char *content; /* NUL-terminated, and may hold NUL */
+    size_t content_len;
     char *needle; /* what is looked for: content, normalized where the token says so */
     size_t needle_len;
     int32_t id;
@@ -38,6 +41,7 @@ struct added_tokens {
     int32_t *by_id;            /* [limit] index in tokens, or -1 */
     int32_t limit;             /* no id reaches this */
     struct needle_set sets[2]; /* [normalized] */
+    struct code_table word;    /* word characters, for single_word */
 };
 
 /* Contents that are not in the vocabulary, while loading: hash table of indices, -1 is empty. */
@@ -51,18 +55,14 @@ struct content_index {
 static enum llmq_status parse_token(const struct json *value, struct added_token *t,
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const char *content = NULL;
     int32_t declared = 0;
-    LLMQ_TRY(field_string(value, "content", &content, err));
-    LLMQ_TRY(json_token_id(json_get(value, "id"), content, &declared, err));
+    LLMQ_TRY(field_text(value, "content", &t->content, &t->content_len, err));
+    LLMQ_TRY(json_token_id(json_get(value, "id"), t->content, &declared, err));
     LLMQ_TRY(field_bool(value, "single_word", false, &t->single_word, err));
     LLMQ_TRY(field_bool(value, "lstrip", false, &t->lstrip, err));
     LLMQ_TRY(field_bool(value, "rstrip", false, &t->rstrip, err));
     LLMQ_TRY(field_bool(value, "normalized", true, &t->normalized, err));
     LLMQ_TRY(field_bool(value, "special", false, &t->special, err));
-    t->content = strdup(content);
-    if (!t->content)
-        status = error_memory(err, "added tokens");
 cleanup:
     return status;
 }
@@ -73,10 +73,14 @@ static void token_clear(struct added_token *t) {
     *t = (struct added_token){0};
 }
 
+static bool same_content(const struct added_token *a, const struct added_token *b) {
+    return a->content_len == b->content_len && memcmp(a->content, b->content, a->content_len) == 0;
+}
+
 static int32_t *content_slot(const struct added_tokens *a, const struct content_index *index,
-                             const char *content) {
-    size_t i = (size_t)hash_bytes(content, strlen(content)) & index->mask;
-    while (index->slots[i] >= 0 && strcmp(a->tokens[index->slots[i]].content, content) != 0)
+                             const struct added_token *t) {
+    size_t i = (size_t)hash_bytes(t->content, t->content_len) & index->mask;
+    while (index->slots[i] >= 0 && !same_content(&a->tokens[index->slots[i]], t))
         i = (i + 1) & index->mask;
     return &index->slots[i];
 }
@@ -84,12 +88,12 @@ static int32_t *content_slot(const struct added_tokens *a, const struct content_
 /* Keep `t` in the set: a token of the same text or id is replaced, an empty one is dropped. */
 static void keep(struct added_tokens *a, struct content_index *index, struct added_token *t,
                  const struct vocab *v, int32_t *next_id) {
-    if (!*t->content) {
+    if (t->content_len == 0) {
         token_clear(t);
         return;
     }
-    int32_t *slot = content_slot(a, index, t->content);
-    t->id = vocab_find(v, t->content, strlen(t->content));
+    int32_t *slot = content_slot(a, index, t);
+    t->id = vocab_find(v, t->content, t->content_len);
     if (t->id < 0)
         t->id = *slot >= 0 ? a->tokens[*slot].id : (*next_id)++;
     int32_t *at = &a->by_id[t->id];
@@ -107,7 +111,7 @@ static enum llmq_status make_needle(struct added_token *t, const struct added_co
     struct strbuf text = {0};
     bool at_start = true;
     enum llmq_status status = LLMQ_OK;
-    strbuf_puts(&text, t->content);
+    strbuf_append(&text, t->content, t->content_len);
     if (t->normalized)
         LLMQ_TRY(normalizer_apply(context->normalizer, context->scratch, &text, &at_start, err));
     t->needle_len = text.len;
@@ -130,6 +134,14 @@ static int compare_needles(const void *left, const void *right) {
     if (order == 0 && a->needle_len != b->needle_len)
         order = a->needle_len < b->needle_len ? -1 : 1;
     return order != 0 ? order : (a->id > b->id) - (a->id < b->id);
+}
+
+static enum llmq_status build_word(struct added_tokens *a, llmq_error *err) {
+    struct code_set set = {0};
+    unicode_property(UNICODE_WORD, strlen(UNICODE_WORD), &set);
+    enum llmq_status status = code_table_build(&set, &a->word, err);
+    code_set_free(&set);
+    return status;
 }
 
 static enum llmq_status build_set(struct added_tokens *a, bool normalized, llmq_error *err) {
@@ -194,6 +206,7 @@ enum llmq_status added_tokens_parse(const struct json *array, const struct added
     LLMQ_TRY(read_tokens(array, context->vocab, a, err));
     for (size_t i = 0; i < a->count; i++)
         LLMQ_TRY(make_needle(&a->tokens[i], context, err));
+    LLMQ_TRY(build_word(a, err));
     LLMQ_TRY(build_set(a, false, err));
     LLMQ_TRY(build_set(a, true, err));
     *out = a;
@@ -211,6 +224,7 @@ void added_tokens_free(struct added_tokens **a) {
         free((*a)->by_id);
         free((*a)->sets[0].items);
         free((*a)->sets[1].items);
+        code_table_free(&(*a)->word);
         free(*a);
     }
     *a = NULL;
@@ -275,13 +289,15 @@ static const struct added_token *longest_match(const struct needle_set *set, con
     return best;
 }
 
-static bool stands_alone(const struct strbuf *text, size_t begin, size_t end) {
+static bool stands_alone(const struct added_tokens *a, const struct strbuf *text, size_t begin,
+                         size_t end) {
     uint32_t before = 0, after = 0;
     if (begin > 0)
         utf8_decode(text->data + utf8_previous(text->data, begin), &before);
     if (end < text->len)
         utf8_decode(text->data + end, &after);
-    return !(begin > 0 && unicode_is_word(before)) && !(end < text->len && unicode_is_word(after));
+    return !(begin > 0 && code_table_has(&a->word, before)) &&
+           !(end < text->len && code_table_has(&a->word, after));
 }
 
 /* Start of the white space that ends at `end`, not before `floor`. */
@@ -321,7 +337,7 @@ enum llmq_status added_tokens_split(const struct added_tokens *a, bool normalize
             t = longest_match(set, text->data + at, text->len - at);
         size_t begin = at, end = t ? at + t->needle_len : at + 1;
         at = end;
-        if (!t || (t->single_word && !stands_alone(text, begin, end)))
+        if (!t || (t->single_word && !stands_alone(a, text, begin, end)))
             continue;
         if (t->lstrip)
             begin = space_begin(text, done, begin);
@@ -330,7 +346,8 @@ enum llmq_status added_tokens_split(const struct added_tokens *a, bool normalize
         if (done < begin)
             LLMQ_TRY(
                 piece_list_add(out, text->data + done, begin - done, at_start && done == 0, err));
-        LLMQ_TRY(piece_list_add_id(out, t->id, err));
+        if (begin < end) /* not so where rstrip and then lstrip took all of it */
+            LLMQ_TRY(piece_list_add_id(out, t->id, err));
         done = end;
     }
     if (done < text->len)

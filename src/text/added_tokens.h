@@ -21,7 +21,7 @@ struct added_tokens;
 struct added_context {
     const struct vocab *vocab;
     const struct normalizer *normalizer; /* may be NULL */
-    struct match_scratch *scratch;
+    struct expr_scratch *scratch;
 };
 
 /* Parse the "added_tokens" array; null or absent is an empty set. As in the reference, a token

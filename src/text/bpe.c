@@ -114,10 +114,9 @@ static enum llmq_status parse_options(const struct json *model, struct bpe *b, l
         return LLMQ_OK;
     if (!json_string(unk))
         return error_set(err, LLMQ_E_INPUT, "'unk_token' must be a string");
-    b->unk_token = strdup(json_string(unk));
-    if (!b->unk_token)
-        return error_memory(err, "the model");
-    b->unk_id = vocab_find(&b->vocab, b->unk_token, strlen(b->unk_token));
+    size_t len = 0;
+    LLMQ_TRY(text_copy(json_string(unk), &b->unk_token, &len, err));
+    b->unk_id = vocab_find(&b->vocab, b->unk_token, len);
 cleanup:
     return status;
 }

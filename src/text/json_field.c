@@ -1,6 +1,8 @@
 /* Typed members of JSON objects: see json_field.h. */
 #include "text/json_field.h"
 
+#include <string.h>
+
 #include "base/error.h"
 
 /* The component's own name for messages: its "type" where it has one. */
@@ -16,6 +18,21 @@ enum llmq_status field_string(const struct json *object, const char *key, const 
         return error_set(err, LLMQ_E_INPUT, "%s: '%s' must be a string", component_name(object),
                          key);
     return LLMQ_OK;
+}
+
+enum llmq_status text_copy(const char *string, char **out, size_t *len, llmq_error *err) {
+    *out = strdup(string);
+    if (!*out)
+        return error_memory(err, "the tokenizer");
+    *len = json_unpack(*out);
+    return LLMQ_OK;
+}
+
+enum llmq_status field_text(const struct json *object, const char *key, char **out, size_t *len,
+                            llmq_error *err) {
+    const char *string = NULL;
+    enum llmq_status status = field_string(object, key, &string, err);
+    return status == LLMQ_OK ? text_copy(string, out, len, err) : status;
 }
 
 enum llmq_status field_bool(const struct json *object, const char *key, bool fallback, bool *out,

@@ -16,6 +16,14 @@
 LLMQ_NODISCARD enum llmq_status field_string(const struct json *object, const char *key,
                                              const char **out, llmq_error *err);
 
+/* A copy of a string that may hold U+0000, ended by a further NUL; the caller frees it. */
+LLMQ_NODISCARD enum llmq_status text_copy(const char *string, char **out, size_t *len,
+                                          llmq_error *err);
+
+/* The same of a required member. */
+LLMQ_NODISCARD enum llmq_status field_text(const struct json *object, const char *key, char **out,
+                                           size_t *len, llmq_error *err);
+
 /* An optional boolean: `fallback` when absent or null. */
 LLMQ_NODISCARD enum llmq_status field_bool(const struct json *object, const char *key,
                                            bool fallback, bool *out, llmq_error *err);

@@ -23,29 +23,40 @@ const struct merge *merge_table_find(const struct merge_table *t, int32_t left, 
     return m->left < 0 ? NULL : m;
 }
 
+/* A merge's two tokens, one after the other: U+0000 may be in them. */
 struct halves {
-    const char *left, *right;
-    size_t left_len, right_len;
+    struct strbuf text;
+    size_t left_len;
 };
+
+static void append_text(struct strbuf *b, const char *text, size_t len) {
+    size_t begin = b->len;
+    strbuf_append(b, text, len);
+    if (strbuf_ok(b) && b->data)
+        b->len = begin + json_unpack(b->data + begin);
+}
 
 /* Both spellings of a merge; false when it is neither. */
 static bool split_merge(const struct json *value, struct halves *h) {
     const char *text = json_string(value);
+    h->text.len = 0;
     if (text) {
         const char *space = strchr(text, ' ');
         if (!space || strchr(space + 1, ' '))
             return false;
-        *h = (struct halves){text, space + 1, (size_t)(space - text), strlen(space + 1)};
+        append_text(&h->text, text, (size_t)(space - text));
+        h->left_len = h->text.len;
+        append_text(&h->text, space + 1, strlen(space + 1));
         return true;
     }
     const struct json *first = json_type(value) == JSON_ARRAY ? json_first(value) : NULL;
     const struct json *second = first ? json_next(first) : NULL;
-    h->left = json_string(first);
-    h->right = json_string(second);
-    if (!h->left || !h->right || json_next(second))
+    const char *left = json_string(first), *right = json_string(second);
+    if (!left || !right || json_next(second))
         return false;
-    h->left_len = strlen(h->left);
-    h->right_len = strlen(h->right);
+    append_text(&h->text, left, strlen(left));
+    h->left_len = h->text.len;
+    append_text(&h->text, right, strlen(right));
     return true;
 }
 
@@ -60,17 +71,15 @@ static enum llmq_status require_token(const struct vocab *v, const char *text, s
 
 /* Add one merge. A pair given twice keeps its last rank, as in the reference. */
 static enum llmq_status add(struct merge_table *t, const struct vocab *v, const struct halves *h,
-                            uint32_t rank, struct strbuf *joined, llmq_error *err) {
+                            uint32_t rank, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct merge m = {.rank = rank};
-    LLMQ_TRY(require_token(v, h->left, h->left_len, &m.left, err));
-    LLMQ_TRY(require_token(v, h->right, h->right_len, &m.right, err));
-    joined->len = 0;
-    strbuf_append(joined, h->left, h->left_len);
-    strbuf_append(joined, h->right, h->right_len);
-    if (!strbuf_ok(joined))
+    const char *text = h->text.data ? h->text.data : "";
+    if (!strbuf_ok(&h->text))
         return error_memory(err, "merges");
-    LLMQ_TRY(require_token(v, joined->data, joined->len, &m.id, err));
+    LLMQ_TRY(require_token(v, text, h->left_len, &m.left, err));
+    LLMQ_TRY(require_token(v, text + h->left_len, h->text.len - h->left_len, &m.right, err));
+    LLMQ_TRY(require_token(v, text, h->text.len, &m.id, err));
     *slot_of(t, m.left, m.right) = m;
 cleanup:
     return status;
@@ -91,14 +100,13 @@ static enum llmq_status allocate(struct merge_table *t, size_t count, llmq_error
 enum llmq_status merge_table_parse(const struct json *array, const struct vocab *v,
                                    struct merge_table *t, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct strbuf joined = {0};
+    struct halves h = {0};
     uint32_t rank = 0;
     size_t number = 0;
     if (json_type(array) != JSON_ARRAY)
         return error_set(err, LLMQ_E_INPUT, "'merges' must be an array");
     LLMQ_TRY(allocate(t, json_count(array), err));
     for (const struct json *c = json_first(array); c; c = json_next(c)) {
-        struct halves h = {0};
         const char *text = json_string(c);
         number++;
         if (text && strncmp(text, "#version", 8) == 0) /* the first line of old merges.txt */
@@ -109,14 +117,14 @@ enum llmq_status merge_table_parse(const struct json *array, const struct vocab 
                           "merge %zu is neither \"left right\" nor [\"left\", \"right\"]", number);
             goto cleanup;
         }
-        status = add(t, v, &h, rank++, &joined, err);
+        status = add(t, v, &h, rank++, err);
         if (status != LLMQ_OK) {
             error_prefix(err, status, "merge %zu", number);
             goto cleanup;
         }
     }
 cleanup:
-    strbuf_free(&joined);
+    strbuf_free(&h.text);
     return status;
 }
 

@@ -9,12 +9,15 @@
 #include "base/error.h"
 #include "text/byte_level.h"
 #include "text/json_field.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 struct normalizer {
     const struct normalizer_kind *kind;
     struct pattern *pattern; /* Replace */
     char *content;           /* Replace, Prepend */
+    size_t content_len;
+    struct code_table set; /* forms: what they know of; StripAccents: marks */
     bool strip_left, strip_right;
     struct normalizer **children; /* Sequence */
     size_t count;
@@ -22,7 +25,7 @@ struct normalizer {
 
 /* Where a normalizer reads from, writes to, and what it may use. */
 struct job {
-    struct match_scratch *scratch;
+    struct expr_scratch *scratch;
     const char *text;
     size_t len;
     struct strbuf *out;
@@ -34,6 +37,14 @@ struct normalizer_kind {
     enum llmq_status (*parse)(const struct json *value, struct normalizer *n, llmq_error *err);
     enum llmq_status (*apply)(const struct normalizer *n, const struct job *job, llmq_error *err);
 };
+
+static enum llmq_status build_set(const char *property, struct code_table *out, llmq_error *err) {
+    struct code_set set = {0};
+    unicode_property(property, strlen(property), &set);
+    enum llmq_status status = code_table_build(&set, out, err);
+    code_set_free(&set);
+    return status;
+}
 
 /* --- Sequence: children run one after another in normalizer_apply ----------------------------- */
 
@@ -55,12 +66,7 @@ static enum llmq_status parse_sequence(const struct json *value, struct normaliz
 
 static enum llmq_status copy_content(const struct json *value, const char *key,
                                      struct normalizer *n, llmq_error *err) {
-    const char *text = NULL;
-    enum llmq_status status = field_string(value, key, &text, err);
-    if (status != LLMQ_OK)
-        return status;
-    n->content = strdup(text);
-    return n->content ? LLMQ_OK : error_memory(err, "a normalizer");
+    return field_text(value, key, &n->content, &n->content_len, err);
 }
 
 static enum llmq_status parse_prepend(const struct json *value, struct normalizer *n,
@@ -72,7 +78,7 @@ static enum llmq_status apply_prepend(const struct normalizer *n, const struct j
                                       llmq_error *err) {
     (void)err;
     if (job->len > 0)
-        strbuf_puts(job->out, n->content);
+        strbuf_append(job->out, n->content, n->content_len);
     strbuf_append(job->out, job->text, job->len);
     return LLMQ_OK;
 }
@@ -89,12 +95,12 @@ static enum llmq_status parse_replace(const struct json *value, struct normalize
 static bool keeps_start(const struct normalizer *n, const struct job *job,
                         const struct segment *s) {
     uint32_t cp = 0;
-    return s->begin > 0 || s->end == 0 || (*n->content && s->end == utf8_decode(job->text, &cp));
+    return s->begin > 0 || s->end == 0 ||
+           (n->content_len > 0 && s->end == utf8_decode(job->text, &cp));
 }
 
 static enum llmq_status apply_replace(const struct normalizer *n, const struct job *job,
                                       llmq_error *err) {
-    size_t content_len = strlen(n->content);
     struct segment_walk walk;
     struct segment s;
     bool more = true;
@@ -108,11 +114,20 @@ static enum llmq_status apply_replace(const struct normalizer *n, const struct j
             continue;
         }
         *job->at_start = *job->at_start && keeps_start(n, job, &s);
-        strbuf_append(job->out, n->content, content_len);
+        strbuf_append(job->out, n->content, n->content_len);
     }
 }
 
 /* --- Unicode normalization forms -------------------------------------------------------------- */
+
+/* The reference knows Unicode 9, and utf8proc whatever it was built for. Of what both know they
+ * say the same, by Unicode's stability policy; to the reference everything else is a letter that
+ * neither decomposes nor composes nor changes places. So the text is cut at such characters. */
+static enum llmq_status parse_form(const struct json *value, struct normalizer *n,
+                                   llmq_error *err) {
+    (void)value;
+    return build_set(UNICODE_NORMALIZATION, &n->set, err);
+}
 
 static bool is_ascii(const char *text, size_t len) {
     unsigned char all = 0;
@@ -121,46 +136,70 @@ static bool is_ascii(const char *text, size_t len) {
     return all < 0x80;
 }
 
+/* Length of the characters at the start of `text` that are in the set, or that are not. */
+static size_t span(const struct code_table *set, bool in, const char *text, size_t len) {
+    size_t at = 0;
+    while (at < len) {
+        uint32_t cp = 0;
+        size_t n = utf8_decode(text + at, &cp);
+        if (code_table_has(set, cp) != in)
+            break;
+        at += n;
+    }
+    return at;
+}
+
 /* ASCII text is in every normalization form already. */
-static enum llmq_status normal_form(const struct job *job, utf8proc_option_t options,
-                                    llmq_error *err) {
-    if (is_ascii(job->text, job->len)) {
-        strbuf_append(job->out, job->text, job->len);
+static enum llmq_status form_of_known(const char *text, size_t len, utf8proc_option_t options,
+                                      struct strbuf *out, llmq_error *err) {
+    if (is_ascii(text, len)) {
+        strbuf_append(out, text, len);
         return LLMQ_OK;
     }
     utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)job->text,
-                                      (utf8proc_ssize_t)job->len, &mapped, options);
+    utf8proc_ssize_t n =
+        utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &mapped, options);
     if (n < 0)
         return error_set(err, n == UTF8PROC_ERROR_NOMEM ? LLMQ_E_MEMORY : LLMQ_E_INPUT,
                          "Unicode normalization: %s", utf8proc_errmsg(n));
-    strbuf_append(job->out, (const char *)mapped, (size_t)n);
+    strbuf_append(out, (const char *)mapped, (size_t)n);
     free(mapped);
     return LLMQ_OK;
 }
 
+static enum llmq_status normal_form(const struct normalizer *n, const struct job *job,
+                                    utf8proc_option_t options, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    bool known = true;
+    for (size_t at = 0; at < job->len && status == LLMQ_OK; known = !known) {
+        size_t len = span(&n->set, known, job->text + at, job->len - at);
+        if (known)
+            status = form_of_known(job->text + at, len, options, job->out, err);
+        else
+            strbuf_append(job->out, job->text + at, len);
+        at += len;
+    }
+    return status;
+}
+
 static enum llmq_status apply_nfc(const struct normalizer *n, const struct job *job,
                                   llmq_error *err) {
-    (void)n;
-    return normal_form(job, UTF8PROC_STABLE | UTF8PROC_COMPOSE, err);
+    return normal_form(n, job, UTF8PROC_STABLE | UTF8PROC_COMPOSE, err);
 }
 
 static enum llmq_status apply_nfd(const struct normalizer *n, const struct job *job,
                                   llmq_error *err) {
-    (void)n;
-    return normal_form(job, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, err);
+    return normal_form(n, job, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, err);
 }
 
 static enum llmq_status apply_nfkc(const struct normalizer *n, const struct job *job,
                                    llmq_error *err) {
-    (void)n;
-    return normal_form(job, UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT, err);
+    return normal_form(n, job, UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT, err);
 }
 
 static enum llmq_status apply_nfkd(const struct normalizer *n, const struct job *job,
                                    llmq_error *err) {
-    (void)n;
-    return normal_form(job, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, err);
+    return normal_form(n, job, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, err);
 }
 
 /* --- character by character ------------------------------------------------------------------- */
@@ -173,7 +212,7 @@ static enum llmq_status apply_lowercase(const struct normalizer *n, const struct
         char lower[4];
         uint32_t cp = 0;
         at += utf8_decode(job->text + at, &cp);
-        size_t len = utf8_encode((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), lower);
+        size_t len = utf8_encode(unicode_to_lower(cp), lower);
         strbuf_append(job->out, lower, len);
         if (cp == 0x130) /* the one letter whose lower case is two: i and a dot above */
             strbuf_puts(job->out, "\xcc\x87");
@@ -181,14 +220,19 @@ static enum llmq_status apply_lowercase(const struct normalizer *n, const struct
     return LLMQ_OK;
 }
 
+static enum llmq_status parse_marks(const struct json *value, struct normalizer *n,
+                                    llmq_error *err) {
+    (void)value;
+    return build_set(UNICODE_MARK, &n->set, err);
+}
+
 static enum llmq_status apply_strip_accents(const struct normalizer *n, const struct job *job,
                                             llmq_error *err) {
-    (void)n;
     (void)err;
     for (size_t at = 0; at < job->len;) {
         uint32_t cp = 0;
         size_t len = utf8_decode(job->text + at, &cp);
-        if (!unicode_is_mark(cp))
+        if (!code_table_has(&n->set, cp))
             strbuf_append(job->out, job->text + at, len);
         else if (at == 0)
             *job->at_start = false;
@@ -244,13 +288,13 @@ static const struct normalizer_kind kinds[] = {
     {"Sequence",     parse_sequence, NULL},
     {"Prepend",      parse_prepend,  apply_prepend},
     {"Replace",      parse_replace,  apply_replace},
-    {"NFC",          NULL,           apply_nfc},
-    {"NFD",          NULL,           apply_nfd},
-    {"NFKC",         NULL,           apply_nfkc},
-    {"NFKD",         NULL,           apply_nfkd},
+    {"NFC",          parse_form,     apply_nfc},
+    {"NFD",          parse_form,     apply_nfd},
+    {"NFKC",         parse_form,     apply_nfkc},
+    {"NFKD",         parse_form,     apply_nfkd},
     {"Lowercase",    NULL,           apply_lowercase},
     {"Strip",        parse_strip,    apply_strip},
-    {"StripAccents", NULL,           apply_strip_accents},
+    {"StripAccents", parse_marks,    apply_strip_accents},
     {"ByteLevel",    NULL,           apply_byte_level},
     /* clang-format on */
 };
@@ -287,12 +331,13 @@ void normalizer_free(struct normalizer **n) {
         free((*n)->children);
         free((*n)->content);
         pattern_free(&(*n)->pattern);
+        code_table_free(&(*n)->set);
         free(*n);
     }
     *n = NULL;
 }
 
-enum llmq_status normalizer_apply(const struct normalizer *n, struct match_scratch *scratch,
+enum llmq_status normalizer_apply(const struct normalizer *n, struct expr_scratch *scratch,
                                   struct strbuf *text, bool *at_start, llmq_error *err) {
     if (!n || text->len == 0)
         return LLMQ_OK;

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "llmq/error.h"
+#include "text/expr.h"
 #include "text/pattern.h"
 
 /* Immutable after parsing. */
@@ -21,7 +22,7 @@ void normalizer_free(struct normalizer **n);
 /* Normalize `text` in place. *at_start is cleared when the first character of the result no longer
  * stands for the first character of the input. `n` may be NULL. */
 LLMQ_NODISCARD enum llmq_status normalizer_apply(const struct normalizer *n,
-                                                 struct match_scratch *scratch, struct strbuf *text,
+                                                 struct expr_scratch *scratch, struct strbuf *text,
                                                  bool *at_start, llmq_error *err);
 
 #endif

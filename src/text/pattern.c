@@ -1,126 +1,116 @@
-/* Literal and regular-expression patterns: see pattern.h. The only user of PCRE2. */
-#define PCRE2_CODE_UNIT_WIDTH 8
+/* Patterns of all kinds: see pattern.h. */
 #include "text/pattern.h"
 
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "text/regex_syntax.h"
+#include "text/json_field.h"
 #include "text/utf8.h"
 
-/* The JIT's stack grows on demand; the patterns of known tokenizers stay far below the start. */
-#define JIT_STACK_START ((size_t)32 << 10)
-#define JIT_STACK_MAX   ((size_t)8 << 20)
+enum pattern_kind { PATTERN_LITERAL, PATTERN_REGEX, PATTERN_SETS };
 
 struct pattern {
-    char *literal; /* NULL for a regular expression */
+    enum pattern_kind kind;
+    char *literal;
     size_t literal_len;
-    pcre2_code *code;
+    struct expr *regex;
+    struct code_table sets[2];
+    unsigned set_count;
+    bool runs; /* matches are as long as the characters stay in one set */
 };
 
-struct match_scratch {
-    pcre2_match_data *data;
-    pcre2_match_context *context;
-    pcre2_jit_stack *stack;
-};
-
-static enum llmq_status compile(const char *translated, struct pattern *p, llmq_error *err) {
-    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
-    if (!context)
-        return error_memory(err, "a regular expression");
-    pcre2_set_newline(context, PCRE2_NEWLINE_LF); /* what ^, $ and . mean by a line */
-    int code = 0;
-    PCRE2_SIZE offset = 0;
-    p->code = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &offset, context);
-    pcre2_compile_context_free(context);
-    if (!p->code) {
-        PCRE2_UCHAR why[160] = {0};
-        pcre2_get_error_message(code, why, sizeof why);
-        return error_set(err, LLMQ_E_INPUT, "regular expression '%.200s': %s (at byte %zu)",
-                         translated, (const char *)why, (size_t)offset);
-    }
-    /* Without a JIT (unusual builds) pcre2_match interprets: slower, same result. */
-    (void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
-    return LLMQ_OK;
+static struct pattern *new_pattern(enum pattern_kind kind) {
+    struct pattern *p = calloc(1, sizeof *p);
+    if (p)
+        p->kind = kind;
+    return p;
 }
 
-enum llmq_status pattern_regex(const char *expression, struct pattern **out, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    char *translated = NULL;
-    struct pattern *p = calloc(1, sizeof *p);
+enum llmq_status pattern_regex(const char *expression, size_t len, struct pattern **out,
+                               llmq_error *err) {
+    struct pattern *p = new_pattern(PATTERN_REGEX);
     if (!p)
         return error_memory(err, "a pattern");
-    LLMQ_TRY(regex_translate(expression, &translated, err));
-    LLMQ_TRY(compile(translated, p, err));
-    *out = p;
-    p = NULL;
-cleanup:
-    free(translated);
-    pattern_free(&p);
+    enum llmq_status status = expr_compile(expression, len, &p->regex, err);
+    if (status == LLMQ_OK)
+        *out = p;
+    else
+        pattern_free(&p);
     return status;
 }
 
-enum llmq_status pattern_literal(const char *text, struct pattern **out, llmq_error *err) {
-    if (!*text) /* matches between all characters, as the empty expression does */
-        return pattern_regex("", out, err);
-    struct pattern *p = calloc(1, sizeof *p);
+enum llmq_status pattern_literal(const char *text, size_t len, struct pattern **out,
+                                 llmq_error *err) {
+    if (len == 0) /* matches between all characters, as the empty expression does */
+        return pattern_regex("", 0, out, err);
+    struct pattern *p = new_pattern(PATTERN_LITERAL);
     if (p)
-        p->literal = strdup(text);
+        p->literal = malloc(len);
     if (!p || !p->literal) {
         pattern_free(&p);
         return error_memory(err, "a pattern");
     }
-    p->literal_len = strlen(text);
+    memcpy(p->literal, text, len);
+    p->literal_len = len;
     *out = p;
     return LLMQ_OK;
+}
+
+static enum llmq_status from_sets(struct code_set *one, struct code_set *other, bool runs,
+                                  struct pattern **out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct pattern *p = new_pattern(PATTERN_SETS);
+    if (!p)
+        return error_memory(err, "a pattern");
+    p->runs = runs;
+    LLMQ_TRY(code_table_build(one, &p->sets[p->set_count], err));
+    p->set_count++;
+    if (other) {
+        LLMQ_TRY(code_table_build(other, &p->sets[p->set_count], err));
+        p->set_count++;
+    }
+    *out = p;
+    p = NULL;
+cleanup:
+    pattern_free(&p);
+    return status;
+}
+
+enum llmq_status pattern_set(struct code_set *set, struct pattern **out, llmq_error *err) {
+    return from_sets(set, NULL, false, out, err);
+}
+
+enum llmq_status pattern_runs(struct code_set *one, struct code_set *other, struct pattern **out,
+                              llmq_error *err) {
+    return from_sets(one, other, true, out, err);
 }
 
 enum llmq_status pattern_parse(const struct json *value, struct pattern **out, llmq_error *err) {
     const char *literal = json_string(json_get(value, "String"));
     const char *regex = json_string(json_get(value, "Regex"));
+    char *text = NULL;
+    size_t len = 0;
     if (json_type(value) != JSON_OBJECT || !literal == !regex)
         return error_set(err, LLMQ_E_INPUT,
                          "'pattern' must be {\"String\": text} or {\"Regex\": text}");
-    return literal ? pattern_literal(literal, out, err) : pattern_regex(regex, out, err);
+    enum llmq_status status = text_copy(literal ? literal : regex, &text, &len, err);
+    if (status == LLMQ_OK)
+        status =
+            literal ? pattern_literal(text, len, out, err) : pattern_regex(text, len, out, err);
+    free(text);
+    return status;
 }
 
 void pattern_free(struct pattern **p) {
     if (*p) {
         free((*p)->literal);
-        pcre2_code_free((*p)->code);
+        expr_free(&(*p)->regex);
+        for (unsigned i = 0; i < 2; i++)
+            code_table_free(&(*p)->sets[i]);
         free(*p);
     }
     *p = NULL;
-}
-
-enum llmq_status match_scratch_create(struct match_scratch **out, llmq_error *err) {
-    struct match_scratch *m = calloc(1, sizeof *m);
-    if (m) {
-        m->data = pcre2_match_data_create(1, NULL);
-        m->context = pcre2_match_context_create(NULL);
-        m->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, NULL);
-    }
-    if (!m || !m->data || !m->context) { /* the stack is NULL where there is no JIT */
-        match_scratch_free(&m);
-        return error_memory(err, "pattern matching");
-    }
-    if (m->stack)
-        pcre2_jit_stack_assign(m->context, NULL, m->stack);
-    *out = m;
-    return LLMQ_OK;
-}
-
-void match_scratch_free(struct match_scratch **m) {
-    if (*m) {
-        pcre2_match_data_free((*m)->data);
-        pcre2_match_context_free((*m)->context);
-        pcre2_jit_stack_free((*m)->stack);
-        free(*m);
-    }
-    *m = NULL;
 }
 
 /* --- searching: each finder sets *found and the span of the next match at or after `from` ----- */
@@ -143,38 +133,54 @@ static void find_literal(const struct segment_walk *w, size_t from, struct segme
     }
 }
 
-static enum llmq_status find_regex(const struct segment_walk *w, size_t from, struct segment *out,
-                                   bool *found, llmq_error *err) {
-    struct match_scratch *m = w->scratch;
-    int rc = pcre2_match(w->pattern->code, (PCRE2_SPTR)w->text, w->len, from, PCRE2_NO_UTF_CHECK,
-                         m->data, m->context);
-    *found = rc >= 0;
-    if (rc == PCRE2_ERROR_NOMATCH)
-        return LLMQ_OK;
-    if (rc < 0) {
-        PCRE2_UCHAR why[160] = {0};
-        pcre2_get_error_message(rc, why, sizeof why);
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "the tokenizer's regular expression gives up near byte %zu: %s", from,
-                         (const char *)why);
+/* The set that the character at `at` belongs to, or -1; its length in *len. */
+static int set_of(const struct segment_walk *w, size_t at, size_t *len) {
+    uint32_t cp = 0;
+    *len = utf8_decode(w->text + at, &cp);
+    for (unsigned i = 0; i < w->pattern->set_count; i++)
+        if (code_table_has(&w->pattern->sets[i], cp))
+            return (int)i;
+    return -1;
+}
+
+static void find_sets(const struct segment_walk *w, size_t from, struct segment *out, bool *found) {
+    size_t len = 0;
+    int set = -1;
+    *found = false;
+    for (; from < w->len && set < 0; from += set < 0 ? len : 0)
+        set = set_of(w, from, &len);
+    if (set < 0)
+        return;
+    *out = (struct segment){from, from + len, true};
+    *found = true;
+    while (w->pattern->runs && out->end < w->len && set_of(w, out->end, &len) == set)
+        out->end += len;
+}
+
+static enum llmq_status find(const struct segment_walk *w, size_t from, struct segment *out,
+                             bool *found, llmq_error *err) {
+    struct expr_span span = {0};
+    enum llmq_status status = LLMQ_OK;
+    switch (w->pattern->kind) {
+    case PATTERN_LITERAL:
+        find_literal(w, from, out, found);
+        break;
+    case PATTERN_SETS:
+        find_sets(w, from, out, found);
+        break;
+    case PATTERN_REGEX:
+        status = expr_find(w->pattern->regex, w->scratch, w->text, w->len, from, &span, found, err);
+        *out = (struct segment){span.begin, span.end, true};
+        break;
     }
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m->data);
-    size_t begin = span[0] < span[1] ? span[0] : span[1]; /* \K in a lookahead can swap them */
-    *out = (struct segment){begin < w->covered ? w->covered : begin, span[1], true};
-    if (out->end < out->begin)
-        out->end = out->begin;
-    return LLMQ_OK;
+    return status;
 }
 
 /* Find the next match that is not an empty one touching the match before it. */
 static enum llmq_status find_next(struct segment_walk *w, llmq_error *err) {
     w->has_match = false;
     while (w->search <= w->len) {
-        enum llmq_status status = LLMQ_OK;
-        if (w->pattern->literal)
-            find_literal(w, w->search, &w->match, &w->has_match);
-        else
-            status = find_regex(w, w->search, &w->match, &w->has_match, err);
+        enum llmq_status status = find(w, w->search, &w->match, &w->has_match, err);
         if (status != LLMQ_OK || !w->has_match) {
             w->search = w->len + 1; /* there will be none */
             return status;
@@ -189,7 +195,7 @@ static enum llmq_status find_next(struct segment_walk *w, llmq_error *err) {
     return LLMQ_OK;
 }
 
-void segment_walk_init(struct segment_walk *w, const struct pattern *p, struct match_scratch *m,
+void segment_walk_init(struct segment_walk *w, const struct pattern *p, struct expr_scratch *m,
                        const char *text, size_t len) {
     *w = (struct segment_walk){.pattern = p, .scratch = m, .text = text, .len = len};
 }

@@ -8,30 +8,33 @@
 
 #include "base/json.h"
 #include "llmq/error.h"
+#include "text/code_set.h"
+#include "text/expr.h"
 
-/* Immutable after creation; safe to use from several threads, each with its own match_scratch. */
+/* Immutable after creation; safe to use from several threads, each with its own expr_scratch. */
 struct pattern;
-
-/* What matching needs per thread of execution. */
-struct match_scratch;
 
 /* Parse {"String": text} or {"Regex": expression}. */
 LLMQ_NODISCARD enum llmq_status pattern_parse(const struct json *value, struct pattern **out,
                                               llmq_error *err);
 
-/* Compile a regular expression written for the reference's engine (Oniguruma, Ruby syntax).
- * LLMQ_E_UNSUPPORTED for constructs that cannot be translated, LLMQ_E_INPUT for errors. */
-LLMQ_NODISCARD enum llmq_status pattern_regex(const char *expression, struct pattern **out,
-                                              llmq_error *err);
+/* Compile a regular expression: see expr.h. */
+LLMQ_NODISCARD enum llmq_status pattern_regex(const char *expression, size_t len,
+                                              struct pattern **out, llmq_error *err);
 
 /* Match a string as it is; the text is copied. */
-LLMQ_NODISCARD enum llmq_status pattern_literal(const char *text, struct pattern **out,
+LLMQ_NODISCARD enum llmq_status pattern_literal(const char *text, size_t len, struct pattern **out,
                                                 llmq_error *err);
 
-void pattern_free(struct pattern **p);
+/* Match single characters of a set. */
+LLMQ_NODISCARD enum llmq_status pattern_set(struct code_set *set, struct pattern **out,
+                                            llmq_error *err);
 
-LLMQ_NODISCARD enum llmq_status match_scratch_create(struct match_scratch **out, llmq_error *err);
-void match_scratch_free(struct match_scratch **m);
+/* Match runs of characters of one set and runs of those of another, which have none in common. */
+LLMQ_NODISCARD enum llmq_status pattern_runs(struct code_set *one, struct code_set *other,
+                                             struct pattern **out, llmq_error *err);
+
+void pattern_free(struct pattern **p);
 
 /* A stretch of text, either matched by the pattern or between two matches. */
 struct segment {
@@ -44,7 +47,7 @@ struct segment {
  * an empty match right after another match is skipped, gaps are never empty. */
 struct segment_walk {
     const struct pattern *pattern;
-    struct match_scratch *scratch;
+    struct expr_scratch *scratch;
     const char *text;
     size_t len;
     size_t covered;       /* end of the last segment returned */
@@ -54,7 +57,7 @@ struct segment_walk {
     bool matched_before; /* a match ended at `covered`, or the wait is for the next one */
 };
 
-void segment_walk_init(struct segment_walk *w, const struct pattern *p, struct match_scratch *m,
+void segment_walk_init(struct segment_walk *w, const struct pattern *p, struct expr_scratch *m,
                        const char *text, size_t len);
 
 /* Next segment; *more is false, and *out untouched, at the end. */

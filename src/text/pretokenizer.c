@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "text/byte_level.h"
 #include "text/json_field.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 /* GPT-2's expression (Radford et al. 2019, encoder.py): what ByteLevel cuts by. */
@@ -36,8 +37,9 @@ struct pretokenizer {
     const struct pretokenizer_kind *kind;
     struct pattern *pattern; /* Split; ByteLevel with use_regex; Metaspace with split */
     const struct behavior *behavior;
-    bool invert;                    /* gaps count as matches */
-    char *meta;                     /* Metaspace: the character for a space */
+    bool invert; /* gaps count as matches */
+    char *meta;  /* Metaspace: the character for a space */
+    size_t meta_len;
     struct pattern *space;          /* Metaspace: " " */
     enum prepend prepend;           /* ByteLevel, Metaspace */
     struct pretokenizer **children; /* Sequence */
@@ -46,7 +48,7 @@ struct pretokenizer {
 
 /* One piece to cut, and where its parts go. */
 struct job {
-    struct match_scratch *scratch;
+    struct expr_scratch *scratch;
     const char *text;
     size_t len;
     bool at_start;
@@ -107,12 +109,28 @@ cleanup:
 
 static enum llmq_status parse_delimiter(const struct json *value, struct pretokenizer *p,
                                         llmq_error *err) {
-    const char *delimiter = NULL;
-    enum llmq_status status = field_string(value, "delimiter", &delimiter, err);
-    if (status != LLMQ_OK)
-        return status;
+    char *delimiter = NULL;
+    size_t len = 0;
+    uint32_t cp = 0;
+    enum llmq_status status = field_text(value, "delimiter", &delimiter, &len, err);
+    if (status == LLMQ_OK && (len == 0 || utf8_decode(delimiter, &cp) != len))
+        status =
+            error_set(err, LLMQ_E_INPUT, "CharDelimiterSplit: 'delimiter' must be one character");
+    if (status == LLMQ_OK)
+        status = pattern_literal(delimiter, len, &p->pattern, err);
     p->behavior = behavior_named("Removed");
-    return pattern_literal(delimiter, &p->pattern, err);
+    free(delimiter);
+    return status;
+}
+
+/* A pattern of single characters with a property. */
+static enum llmq_status property_pattern(const char *property, struct pattern **out,
+                                         llmq_error *err) {
+    struct code_set set = {0};
+    unicode_property(property, strlen(property), &set);
+    enum llmq_status status = pattern_set(&set, out, err);
+    code_set_free(&set);
+    return status;
 }
 
 static enum llmq_status parse_digits(const struct json *value, struct pretokenizer *p,
@@ -122,7 +140,7 @@ static enum llmq_status parse_digits(const struct json *value, struct pretokeniz
     if (status != LLMQ_OK)
         return status;
     p->behavior = behavior_named(individual ? "Isolated" : "Contiguous");
-    return pattern_regex("\\p{N}", &p->pattern, err);
+    return property_pattern(UNICODE_NUMERIC, &p->pattern, err);
 }
 
 static enum llmq_status parse_punctuation(const struct json *value, struct pretokenizer *p,
@@ -130,25 +148,31 @@ static enum llmq_status parse_punctuation(const struct json *value, struct preto
     enum llmq_status status = parse_behavior(value, "Isolated", p, err);
     if (status != LLMQ_OK)
         return status;
-    return pattern_regex("[\\p{P}$+<=>\\^`|~]", &p->pattern, err); /* ASCII symbols count too */
+    return property_pattern(UNICODE_PUNCTUATION, &p->pattern, err);
 }
 
-/* Words and runs of other visible characters; here \w is that of UTS #18, not the engine's. */
+/* Runs of word characters and runs of other visible characters. */
 static enum llmq_status parse_whitespace(const struct json *value, struct pretokenizer *p,
                                          llmq_error *err) {
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"
+    struct code_set word = {0}, other = {0};
     (void)value;
     p->behavior = behavior_named("Removed");
     p->invert = true;
-    return pattern_regex("[" WORD "]+|[^" WORD "\\s]+", &p->pattern, err);
-#undef WORD
+    unicode_property(UNICODE_WORD, strlen(UNICODE_WORD), &word);
+    unicode_property("space", 5, &other);
+    code_set_add_set(&other, &word);
+    code_set_invert(&other);
+    enum llmq_status status = pattern_runs(&word, &other, &p->pattern, err);
+    code_set_free(&word);
+    code_set_free(&other);
+    return status;
 }
 
 static enum llmq_status parse_whitespace_split(const struct json *value, struct pretokenizer *p,
                                                llmq_error *err) {
     (void)value;
     p->behavior = behavior_named("Removed");
-    return pattern_regex("\\s", &p->pattern, err);
+    return property_pattern("space", &p->pattern, err);
 }
 
 static enum llmq_status apply_split(const struct pretokenizer *p, const struct job *job,
@@ -187,7 +211,7 @@ static enum llmq_status parse_byte_level(const struct json *value, struct pretok
     LLMQ_TRY(field_bool(value, "use_regex", true, &use_regex, err));
     p->prepend = prefix ? PREPEND_ALWAYS : PREPEND_NEVER;
     if (use_regex)
-        LLMQ_TRY(pattern_regex(gpt2_expression, &p->pattern, err));
+        LLMQ_TRY(pattern_regex(gpt2_expression, sizeof gpt2_expression - 1, &p->pattern, err));
 cleanup:
     return status;
 }
@@ -259,20 +283,16 @@ static enum llmq_status parse_prepend(const struct json *value, struct pretokeni
 static enum llmq_status parse_metaspace(const struct json *value, struct pretokenizer *p,
                                         llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const char *meta = NULL;
     bool split = true;
     uint32_t cp = 0;
-    LLMQ_TRY(field_string(value, "replacement", &meta, err));
-    if (!*meta || utf8_decode(meta, &cp) != strlen(meta))
+    LLMQ_TRY(field_text(value, "replacement", &p->meta, &p->meta_len, err));
+    if (p->meta_len == 0 || utf8_decode(p->meta, &cp) != p->meta_len)
         return error_set(err, LLMQ_E_INPUT, "Metaspace: 'replacement' must be one character");
     LLMQ_TRY(parse_prepend(value, p, err));
     LLMQ_TRY(field_bool(value, "split", true, &split, err));
-    p->meta = strdup(meta);
-    if (!p->meta)
-        return error_memory(err, "a pre-tokenizer");
-    LLMQ_TRY(pattern_literal(" ", &p->space, err));
+    LLMQ_TRY(pattern_literal(" ", 1, &p->space, err));
     if (split)
-        LLMQ_TRY(pattern_literal(meta, &p->pattern, err));
+        LLMQ_TRY(pattern_literal(p->meta, p->meta_len, &p->pattern, err));
     p->behavior = behavior_named("MergedWithNext");
 cleanup:
     return status;
@@ -284,7 +304,7 @@ static enum llmq_status spell_metaspace(const struct pretokenizer *p, const stru
     struct segment_walk walk;
     struct segment s;
     bool more = false;
-    size_t meta_len = strlen(p->meta);
+    size_t meta_len = p->meta_len;
     bool has =
         job->text[0] == ' ' || (job->len >= meta_len && memcmp(job->text, p->meta, meta_len) == 0);
     bool wants = p->prepend == PREPEND_ALWAYS || (p->prepend == PREPEND_FIRST && job->at_start);
@@ -373,7 +393,7 @@ void pretokenizer_free(struct pretokenizer **p) {
 }
 
 /* Cut every text piece by a pre-tokenizer that is not a Sequence. */
-static enum llmq_status apply_one(const struct pretokenizer *p, struct match_scratch *scratch,
+static enum llmq_status apply_one(const struct pretokenizer *p, struct expr_scratch *scratch,
                                   const struct piece_list *in, struct piece_list *out,
                                   llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -386,7 +406,7 @@ static enum llmq_status apply_one(const struct pretokenizer *p, struct match_scr
     return status;
 }
 
-enum llmq_status pretokenizer_apply(const struct pretokenizer *p, struct match_scratch *scratch,
+enum llmq_status pretokenizer_apply(const struct pretokenizer *p, struct expr_scratch *scratch,
                                     struct piece_list *pieces, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (!p)

@@ -18,7 +18,7 @@ void pretokenizer_free(struct pretokenizer **p);
 
 /* Cut the text pieces of *pieces further; tokens stay. `p` may be NULL. */
 LLMQ_NODISCARD enum llmq_status pretokenizer_apply(const struct pretokenizer *p,
-                                                   struct match_scratch *scratch,
+                                                   struct expr_scratch *scratch,
                                                    struct piece_list *pieces, llmq_error *err);
 
 #endif

@@ -58,7 +58,7 @@ void id_list_free(struct id_list *list) {
 /* --- loading ---------------------------------------------------------------------------------- */
 
 static enum llmq_status parse_parts(const struct json *root, struct tokenizer *t,
-                                    struct match_scratch *scratch, llmq_error *err) {
+                                    struct expr_scratch *scratch, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const struct json *version = json_get(root, "version");
     const char *version_text = json_string(version);
@@ -93,13 +93,13 @@ static enum llmq_status check_ids(struct tokenizer *t, llmq_error *err) {
 enum llmq_status tokenizer_load(const char *path, struct tokenizer **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct json *root = NULL;
-    struct match_scratch *scratch = NULL;
+    struct expr_scratch *scratch = NULL;
     struct tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_memory(err, "a tokenizer");
     t->bos = -1;
     LLMQ_TRY(json_read(path, &root, err));
-    LLMQ_TRY(match_scratch_create(&scratch, err));
+    LLMQ_TRY(expr_scratch_create(&scratch, err));
     status = parse_parts(root, t, scratch, err);
     if (status == LLMQ_OK)
         status = check_ids(t, err);
@@ -110,7 +110,7 @@ enum llmq_status tokenizer_load(const char *path, struct tokenizer **out, llmq_e
     *out = t;
     t = NULL;
 cleanup:
-    match_scratch_free(&scratch);
+    expr_scratch_free(&scratch);
     json_free(&root);
     tokenizer_free(&t);
     return status;
@@ -214,7 +214,7 @@ const char *tokenizer_token(const struct tokenizer *tok, int32_t id) {
 
 /* Normalize the text pieces of `in` and take out the added tokens that are looked for in normalized
  * text. */
-static enum llmq_status normalize_pieces(const struct tokenizer *t, struct match_scratch *scratch,
+static enum llmq_status normalize_pieces(const struct tokenizer *t, struct expr_scratch *scratch,
                                          const struct piece_list *in, struct piece_list *out,
                                          llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -244,10 +244,10 @@ cleanup:
 static enum llmq_status cut(const struct tokenizer *t, const char *text, size_t len,
                             struct piece_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct match_scratch *scratch = NULL;
+    struct expr_scratch *scratch = NULL;
     struct piece_list raw = {0};
     struct strbuf whole = {0};
-    LLMQ_TRY(match_scratch_create(&scratch, err));
+    LLMQ_TRY(expr_scratch_create(&scratch, err));
     strbuf_append(&whole, len ? text : "", len);
     if (!strbuf_ok(&whole)) {
         status = error_memory(err, "text");
@@ -261,7 +261,7 @@ static enum llmq_status cut(const struct tokenizer *t, const char *text, size_t 
 cleanup:
     strbuf_free(&whole);
     piece_list_free(&raw);
-    match_scratch_free(&scratch);
+    expr_scratch_free(&scratch);
     return status;
 }
 

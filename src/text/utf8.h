@@ -1,4 +1,4 @@
-/* Code points and the Unicode character classes that tokenizers speak of. */
+/* Code points in UTF-8. */
 #ifndef LLMQ_TEXT_UTF8_H
 #define LLMQ_TEXT_UTF8_H
 
@@ -17,15 +17,5 @@ size_t utf8_encode(uint32_t cp, char out[4]);
 
 /* Start of the code point that ends just before `end` (> 0). */
 size_t utf8_previous(const char *text, size_t end);
-
-/* Property White_Space. */
-bool unicode_is_space(uint32_t cp);
-
-/* Word character as UTS #18 defines \w: Alphabetic, marks, decimal digits, connector punctuation,
- * Join_Control. */
-bool unicode_is_word(uint32_t cp);
-
-/* General category Mn, Mc or Me. */
-bool unicode_is_mark(uint32_t cp);
 
 #endif

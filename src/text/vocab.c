@@ -79,9 +79,9 @@ enum llmq_status vocab_parse(const struct json *object, struct vocab *v, llmq_er
     LLMQ_TRY(measure(object, v, &bytes, err));
     LLMQ_TRY(allocate(v, bytes, err));
     for (const struct json *c = json_first(object); c; c = json_next(c)) {
-        size_t len = strlen(json_key(c));
         int32_t id = 0;
-        memcpy(v->pool + used, json_key(c), len + 1);
+        memcpy(v->pool + used, json_key(c), strlen(json_key(c)) + 1);
+        size_t len = json_unpack(v->pool + used);
         LLMQ_TRY(json_token_id(c, json_key(c), &id, err));
         LLMQ_TRY(insert(v, v->pool + used, len, id, err));
         used += len + 1;

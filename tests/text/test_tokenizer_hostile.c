@@ -58,9 +58,28 @@ static const struct {
     {WITH("pre_tokenizer", PLAIN("UnicodeScripts")), LLMQ_E_UNSUPPORTED, "pre-tokenizer 'UnicodeScripts'"},
     {WITH("pre_tokenizer", REGEX_SPLIT("[a")), LLMQ_E_INPUT, "regular expression '[a'"},
     {WITH("pre_tokenizer", REGEX_SPLIT("a\\\\")), LLMQ_E_INPUT, "regular expression"},
-    {WITH("pre_tokenizer", REGEX_SPLIT("[a&&b]")), LLMQ_E_UNSUPPORTED, "&&"},
-    {WITH("pre_tokenizer", REGEX_SPLIT("[a[b]]")), LLMQ_E_UNSUPPORTED, "a set inside a set"},
-    {WITH("pre_tokenizer", REGEX_SPLIT("[\\\\W]")), LLMQ_E_UNSUPPORTED, "inside [...]"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("a\\\\p{Klingon}")), LLMQ_E_UNSUPPORTED, "'Klingon' (at byte 3)"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("\\\\p{Script=Greek}")), LLMQ_E_UNSUPPORTED, "'Script=Greek'"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("\\\\p{:word16}")), LLMQ_E_UNSUPPORTED, "no property"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("\\\\p{L")), LLMQ_E_INPUT, "no property 'L'"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("(a)\\\\1")), LLMQ_E_UNSUPPORTED, "a reference to a group (at byte 3)"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("\\\\X")), LLMQ_E_UNSUPPORTED, "text segments"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("(?~a)")), LLMQ_E_UNSUPPORTED, "this kind of group"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("(?s:a)")), LLMQ_E_UNSUPPORTED, "this kind of group"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("a|*")), LLMQ_E_INPUT, "nothing to repeat (at byte 2)"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("^+")), LLMQ_E_UNSUPPORTED, "a repeated anchor"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("a)b")), LLMQ_E_INPUT, "did not begin (at byte 1)"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("[[:vowel:]]")), LLMQ_E_INPUT, "no such POSIX bracket"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("[z-a]")), LLMQ_E_INPUT, "the range is empty"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("[\\\\w-a]")), LLMQ_E_INPUT, "a range begins with a class"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("[a-\\\\d]")), LLMQ_E_INPUT, "a range ends in a class"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("[]")), LLMQ_E_INPUT, "the class is empty"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("a{200000}")), LLMQ_E_INPUT, "repetitions is too large"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("(?:ab){99999}")), LLMQ_E_UNSUPPORTED, "too large"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("\\\\ud800")), LLMQ_E_INPUT, "not that of a character"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("\\\\xff")), LLMQ_E_INPUT, "do not make a character"},
+    {WITH("pre_tokenizer", REGEX_SPLIT("(?<=a+\\\\b)")), LLMQ_E_UNSUPPORTED, "a lookbehind of several lengths"},
+    {WITH("pre_tokenizer", "{\"type\":\"CharDelimiterSplit\",\"delimiter\":\"ab\"}"), LLMQ_E_INPUT, "one character"},
     {WITH("pre_tokenizer", SPLIT(DASH, "Sideways", "false")), LLMQ_E_INPUT, "'Sideways'"},
     {WITH("pre_tokenizer", SPLIT(DASH, "Isolated", "3")), LLMQ_E_INPUT, "'invert' must be"},
     {WITH("pre_tokenizer", "{\"type\":\"Metaspace\",\"replacement\":\"ab\"}"), LLMQ_E_INPUT, "one character"},
@@ -138,7 +157,7 @@ START_TEST(test_truncated_and_mutated_files_do_no_harm) {
 }
 END_TEST
 
-/* Nested quantifiers backtrack exponentially; the engine's limits stop them. */
+/* Nested quantifiers backtrack exponentially; the limit of steps stops them. */
 START_TEST(test_a_regular_expression_without_end_is_stopped) {
     static const char file[] = "{\"pre_tokenizer\":" REGEX_SPLIT(
         "(a|aa)+(a|aa)+(a|aa)+c") ",\"model\":{\"vocab\":{\"a\":0},"
