@@ -33,8 +33,8 @@ typedef struct llmq_convert_report {
     int64_t kept;          /* tensors copied bit for bit, those linears included */
     char **dropped; /* left out: stray buffers, biases that are zero and unknown to the family */
     size_t dropped_count;
-    uint64_t bytes;            /* of the result's tensors */
-    double max_error;          /* largest |rounded - exact| of a dequantized weight, else 0 */
+    uint64_t bytes;   /* of the result's tensors */
+    double max_error; /* largest |rounded - exact| of a dequantized or kept value, else 0 */
     double max_relative_error; /* the same relative to the exact weight */
     double seconds;
     uint64_t peak_rss_bytes;

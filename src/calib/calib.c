@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "calib/stream.h"
 #include "linalg/linalg.h"
+#include "tensor/dtype.h"
 
 /* Of so many batches one is held back (the last, when there are fewer). */
 #define HOLD_EVERY 8
@@ -41,6 +42,8 @@ struct calib {
     int64_t max_rows, max_width;
     int64_t batches, held_tokens; /* no tokens are held back when there is one batch */
     enum block_stage next;        /* the stage calib_stage expects */
+    bool peaks;
+    struct calib_peak peak;
 };
 
 static const char *const stage_names[STAGE_COUNT] = {"attention input", "attention output",
@@ -161,6 +164,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->tokens = tokens;
     c->ctx = ctx;
     c->paired = options->paired;
+    c->peaks = options->peaks;
     c->max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
     c->max_width = widest_stage(config);
     c->start.file.fd = -1;
@@ -329,6 +333,24 @@ void calib_scale_original(struct calib *c, enum block_stage stage, const float *
     c->scales[stage] = scales;
 }
 
+struct calib_peak calib_peak(const struct calib *c) {
+    return c->peak;
+}
+
+static void note_peak(struct calib *c, const float *x, int64_t count, const char *where) {
+    const float most = x ? dtype_peak(DTYPE_F32, x, (size_t)count) : 0;
+    if (most > c->peak.value)
+        c->peak = (struct calib_peak){most, c->quantized.block->index, where};
+}
+
+static void note_peaks(struct calib *c, enum block_stage stage, int64_t rows, int64_t k,
+                       const struct stage_rows *q) {
+    if (!c->peaks || k == 0)
+        return;
+    note_peak(c, q->S, rows * c->m->config.hidden, "residual stream");
+    note_peak(c, q->X, rows * k, stage_names[stage]);
+}
+
 /* One batch of a stage, both streams. k = 0: no moments are wanted. */
 static enum llmq_status run_batch(struct calib *c, enum block_stage stage, int64_t k,
                                   const struct batch *batch, bool held, llmq_error *err) {
@@ -338,6 +360,7 @@ static enum llmq_status run_batch(struct calib *c, enum block_stage stage, int64
     LLMQ_TRY(stream_step(&c->quantized, &c->forward, stage, batch, &q, err));
     if (pairing(c))
         LLMQ_TRY(stream_step(&c->original, &c->forward, stage, batch, &o, err));
+    note_peaks(c, stage, rows, k, &q);
     if (k == 0)
         return LLMQ_OK;
     add_square(&c->H, held, rows, q.X, k);

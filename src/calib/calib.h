@@ -42,6 +42,7 @@ struct calib_options {
     const char *spill_dir;     /* keep activations in unlinked files there; NULL: in memory */
     enum llmq_compute compute; /* of the forward pass; moments are float32 always */
     struct tally *tally;       /* the caller's, to put times down, or NULL */
+    bool peaks;                /* look for the largest activation, see calib_peak */
 };
 
 /* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. Release with calib_free. */
@@ -80,6 +81,15 @@ LLMQ_NODISCARD enum llmq_status calib_stage(struct calib *c, enum block_stage st
 /* Finish the block: its output becomes the next block's input. Stages not asked for are computed.
  * Also the way to replay blocks that were quantized before (no calib_stage in between). */
 LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
+
+/* The largest magnitude so far in the residual stream and in the inputs of linears, as the
+ * quantized stream has them, and where it was; 0 unless the options ask for it. */
+struct calib_peak {
+    float value;
+    int64_t block;
+    const char *where; /* static, e.g. "MLP input" */
+};
+struct calib_peak calib_peak(const struct calib *c);
 
 /* --- doing a block twice: a pass that only looks, then the one that changes it
  *

@@ -79,8 +79,8 @@ static void print_result(const llmq_convert_report *r, bool verbose) {
     for (size_t i = 0; verbose && i < r->dropped_count; i++)
         printf("              left out: %s\n", CONSOLE_SHOWN(r->dropped[i]));
     if (r->max_error > 0)
-        printf("  rounding    at most %.3g, %.3g of a weight\n", r->max_error,
-               r->max_relative_error);
+        printf("  rounding    at most %.3g, %.3g of a weight%s\n", r->max_error,
+               r->max_relative_error, r->max_relative_error < 1 ? "" : ": the smallest became 0");
     else
         printf("  rounding    none: every weight is the same\n");
     printf("  time        %s, peak memory %s\n", console_seconds(r->seconds, time),

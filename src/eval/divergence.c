@@ -87,11 +87,14 @@ static enum llmq_status finish(const struct run *r, const struct corpus *corpus,
             bool counts = t + 1 < corpus->offsets[w + 1];
             d->kl[t] = counts ? kl_of(&r->sums[t]) : 0.0;
             d->agree[t] = counts && r->sums[t].top[MODEL] == r->sums[t].top[REFERENCE];
-            if (!isfinite(d->kl[t]))
-                return error_set(err, LLMQ_E_NUMERIC,
-                                 "window %" PRId64 ", token %" PRId64
-                                 ": divergence is not finite; activations overflow",
-                                 w, t - corpus->offsets[w]);
+            if (isfinite(d->kl[t]))
+                continue;
+            (void)error_set(err, LLMQ_E_NUMERIC,
+                            "window %" PRId64 ", token %" PRId64
+                            ": divergence is not finite: weights are not, or activations overflow",
+                            w, t - corpus->offsets[w]);
+            error_hint(err, "llmq verify names the weights that are not finite");
+            return LLMQ_E_NUMERIC;
         }
     return LLMQ_OK;
 }

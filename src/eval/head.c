@@ -107,12 +107,15 @@ enum llmq_status head_finish(const struct head *h, double *logprobs, llmq_error 
     for (int64_t w = 0; w < h->corpus->count; w++)
         for (int64_t t = offsets[w]; t < offsets[w + 1]; t++) {
             logprobs[t] = t + 1 < offsets[w + 1] ? logprobs[t] - h->lse[t] : 0.0;
-            if (!isfinite(logprobs[t]))
-                return error_set(
-                    err, LLMQ_E_NUMERIC,
-                    "window %" PRId64 ", token %" PRId64
-                    ": log-probability is not finite; the model's activations overflow",
-                    w, t - offsets[w]);
+            if (isfinite(logprobs[t]))
+                continue;
+            (void)error_set(err, LLMQ_E_NUMERIC,
+                            "window %" PRId64 ", token %" PRId64
+                            ": log-probability is not finite: weights are not, or the model's "
+                            "activations overflow",
+                            w, t - offsets[w]);
+            error_hint(err, "llmq verify names the weights that are not finite");
+            return LLMQ_E_NUMERIC;
         }
     return LLMQ_OK;
 }

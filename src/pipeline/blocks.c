@@ -17,6 +17,7 @@
 #include "pipeline/run.h"
 #include "pipeline/setup.h"
 #include "pipeline/store.h"
+#include "pipeline/value_check.h"
 #include "quant/correct.h"
 #include "quant/quant.h"
 
@@ -142,6 +143,30 @@ cleanup:
     return status;
 }
 
+/* --- what float16 does not hold --------------------------------------------------------------- */
+
+static void warn_of_weights(const struct run *run, const struct plan_module *module,
+                            const struct qlinear *q) {
+    const float peak = run->half ? qlinear_peak(q, HALF_MOST) : HALF_MOST;
+    if (peak > HALF_MOST)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "%s: weights up to %g, beyond float16 (at most 65504), which the result's "
+                    "config.json names: infinite where the model runs in that",
+                    module->name, (double)peak);
+}
+
+static void warn_of_activations(struct run *run) {
+    const struct calib_peak peak = calib_peak(run->calib);
+    if (run->half_told || !(peak.value > HALF_MOST))
+        return;
+    run->half_told = true;
+    log_message(run->ctx, LLMQ_LOG_WARNING,
+                "block %" PRId64
+                ", %s: activations up to %g, beyond float16 (at most 65504), which "
+                "the result's config.json names: infinite where the model runs in that",
+                peak.block, peak.where, (double)peak.value);
+}
+
 /* What a stage's modules have in common. */
 struct stage_task {
     struct calib_moments moments;
@@ -191,6 +216,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
     LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
     tally_read(&run->tally, TALLY_SOLVE, task ? plan_rounding_flops(run->options, l->n, l->k) : 0);
+    warn_of_weights(run, module, &q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(report_module(run, module, &outcome, strength, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
@@ -217,6 +243,7 @@ static enum llmq_status quantize_stage(struct run *run, struct block *block, enu
     struct stage_task task = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(calib_stage(run->calib, stage, &task.moments, err));
+    warn_of_activations(run);
     for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
         const struct plan_module *module = plan_module_of(&run->plan, block->index, role);
         if (family->linears[role].stage != stage)
@@ -256,7 +283,11 @@ static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *
         LLMQ_TRY(interrupt_check(run->ctx, err));
         LLMQ_TRY(model_load_weight(&run->model, index, role, l.w, err));
         tally_read(&run->tally, TALLY_READ, 0);
-        LLMQ_TRY(quantize_linear(run, module, &l, NULL, err));
+        status = quantize_linear(run, module, &l, NULL, err);
+        if (status == LLMQ_E_NUMERIC)
+            (void)value_check_tensor(run->model.tensors, module, run->ctx, err);
+        if (status != LLMQ_OK)
+            goto cleanup;
         arena_reset(run->weights);
     }
 cleanup:

@@ -14,6 +14,7 @@
 #include "pipeline/marker.h"
 #include "pipeline/setup.h"
 #include "pipeline/store.h"
+#include "pipeline/value_check.h"
 
 void llmq_convert_options_init(llmq_convert_options *options) {
     *options = (llmq_convert_options){.shard_limit = UINT64_C(5000000000)};
@@ -99,14 +100,19 @@ cleanup:
 
 static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     const struct plan *p = &c->plan;
+    struct store_rounding kept = {0};
     enum llmq_status status = LLMQ_OK;
     c->hashes = calloc((size_t)p->module_count, sizeof *c->hashes);
     if (!c->hashes)
         return error_memory(err, "the conversion");
     LLMQ_TRY(output_prepare(&c->output, err));
+    LLMQ_TRY(value_check(p, c->model.tensors, false, value_half_result(p, c->model.config_json),
+                         c->ctx, err));
     LLMQ_TRY(output_open_writer(&c->output, p, c->options->shard_limit, false, &c->writer, err));
     LLMQ_TRY(output_write_config(&c->output, c->model.dir, &c->source.companions, p, err));
-    LLMQ_TRY(store_kept(p, c->model.tensors, c->writer, c->ctx, err));
+    LLMQ_TRY(store_kept(p, c->model.tensors, c->writer, &kept, c->ctx, err));
+    c->report->max_error = kept.max_error;
+    c->report->max_relative_error = kept.max_relative_error;
     LLMQ_TRY(write_modules(c, err));
     LLMQ_TRY(st_writer_finish(&c->writer, err));
     if (p->layout)

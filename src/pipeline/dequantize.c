@@ -39,12 +39,16 @@ static void expansion_free(struct expansion *x) {
     free(x->stored);
 }
 
-static enum llmq_status note_rounding(const struct expansion *x, int64_t count,
+/* `count` weights from row `row`. */
+static enum llmq_status note_rounding(const struct expansion *x, int64_t row, int64_t count,
                                       llmq_convert_report *r, llmq_error *err) {
     for (int64_t i = 0; i < count; i++) {
         const double w = (double)x->exact[i], error = fabs((double)x->rounded[i] - w);
         if (!isfinite(x->rounded[i])) {
-            error_set(err, LLMQ_E_NUMERIC, "a weight of %g is beyond the range of %s", w, r->to);
+            error_set(err, LLMQ_E_NUMERIC,
+                      "row %" PRId64 ", column %" PRId64 ": a weight of %g is beyond the range of "
+                      "%s",
+                      row + i / x->q.k, i % x->q.k, w, r->to);
             error_hint(err, "choose --format bf16 or f32");
             return LLMQ_E_NUMERIC;
         }
@@ -65,7 +69,7 @@ static enum llmq_status write_rows(struct convert *c, struct expansion *x, int64
     qlinear_dequantize(&x->q, begin, end, x->exact);
     dtype_from_f32(dtype, x->exact, (size_t)count, x->stored);
     dtype_to_f32(dtype, x->stored, (size_t)count, x->rounded);
-    enum llmq_status status = note_rounding(x, count, c->report, err);
+    enum llmq_status status = note_rounding(x, begin, count, c->report, err);
     if (status != LLMQ_OK)
         return status;
     x->hash = hash_bytes(x->hash, x->stored, bytes);

@@ -57,16 +57,20 @@ enum llmq_status plan_add_spec(struct plan *p, const char *name, const struct st
     return LLMQ_OK;
 }
 
+enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t) {
+    if (p->gguf)
+        return gguf_export_dtype(t);
+    return p->layout || !dtype_is_float(t->dtype) ? t->dtype : p->plain_dtype;
+}
+
 enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error *err) {
-    struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
+    struct st_spec spec = {.dtype = plan_kept_dtype(p, t), .rank = t->rank};
     memcpy(spec.shape, t->shape, sizeof spec.shape);
     if (p->gguf && gguf_export_drops(p->gguf, t))
         return plan_drop(p, t, err);
     enum llmq_status status = LLMQ_OK;
-    if (p->gguf) {
+    if (p->gguf)
         LLMQ_TRY(gguf_export_check(t, err));
-        spec.dtype = gguf_export_dtype(t);
-    }
     LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
     LLMQ_TRY(plan_add_spec(p, t->name, &spec, err));
 cleanup:

@@ -29,7 +29,7 @@ struct plan {
     int64_t module_count;
     struct st_spec *specs; /* tensors of the result, in file order */
     size_t spec_count, spec_cap;
-    char **kept; /* tensors copied in their own precision */
+    char **kept; /* tensors that are not quantized, see plan_kept_dtype */
     size_t kept_count, kept_cap;
     char **folded; /* norms and biases that folds change, stored with their block in their own
                       precision */
@@ -82,6 +82,10 @@ LLMQ_NODISCARD enum llmq_status plan_add_packed(struct plan *p, const struct pla
                                                 llmq_error *err);
 LLMQ_NODISCARD enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t,
                                           llmq_error *err);
+/* The type a tensor of the source is kept in: its own, but float32 for vectors in a GGUF file, and
+ * the weights' where linears become plain. */
+enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t);
+
 LLMQ_NODISCARD enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t,
                                           llmq_error *err);
 

@@ -20,6 +20,7 @@
 #include "pipeline/run.h"
 #include "pipeline/setup.h"
 #include "pipeline/store.h"
+#include "pipeline/value_check.h"
 #include "quant/quant.h"
 
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method) {
@@ -306,11 +307,20 @@ cleanup:
     return status;
 }
 
+/* What is stored as it is, and before hours of calibration all that will be quantized, has to be
+ * finite. Rounding finds out about the weights in seconds by itself. */
+static enum llmq_status check_values(struct run *run, llmq_error *err) {
+    run->half = value_half_result(&run->plan, run->model.config_json);
+    return value_check(&run->plan, run->model.tensors, run->calibrated, run->half, run->ctx, err);
+}
+
 static enum llmq_status execute(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(check_values(run, err));
+    tally_read(&run->tally, TALLY_READ, 0);
     LLMQ_TRY(open_outputs(run, err));
     tally_read(&run->tally, TALLY_PREPARE, 0);
-    LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, run->ctx, err));
+    LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, NULL, run->ctx, err));
     LLMQ_TRY(journal_add_kept(run->journal, run->model.tensors, run->plan.kept,
                               run->plan.kept_count, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
@@ -320,6 +330,7 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
         .spill_dir = run->plan.spill ? run->output.partial_dir : NULL,
         .tally = &run->tally,
         .compute = run->options->compute,
+        .peaks = run->half,
     };
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
@@ -349,6 +360,16 @@ static void run_free(struct run *run) {
     model_close(&run->model);
 }
 
+/* Rounding that failed on the model's numbers would fail again: there is nothing to resume. */
+static void discard_rounded(struct run *run) {
+    if (run->calibrated || !run->journal)
+        return;
+    st_writer_abort(&run->writer);
+    journal_close(&run->journal);
+    enum llmq_status removed = output_discard(&run->output, NULL);
+    (void)removed;
+}
+
 enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_context *ctx,
                                llmq_quantize_report *report, llmq_error *err) {
     struct run run = {.options = options, .ctx = ctx, .report = report};
@@ -363,7 +384,11 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
         LLMQ_TRY(report_planned_modules(&run, err));
         goto cleanup;
     }
-    LLMQ_TRY(execute(&run, err));
+    status = execute(&run, err);
+    if (status == LLMQ_E_NUMERIC)
+        discard_rounded(&run);
+    if (status != LLMQ_OK)
+        goto cleanup;
     report->seconds = tally_now() - start;
 cleanup:
     report->peak_rss_bytes = memory_peak();

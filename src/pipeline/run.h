@@ -34,6 +34,8 @@ struct run {
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
     struct tally tally;
+    bool half;      /* the result's config names float16: what is beyond its range is told */
+    bool half_told; /* of activations: once */
 };
 
 /* The grid of a module. */

@@ -1,6 +1,7 @@
 /* See store.h. */
 #include "pipeline/store.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,17 +41,59 @@ cleanup:
     return status;
 }
 
-/* Store a tensor, a vector, as float32. */
-static enum llmq_status widen_tensor(const struct st_set *from, const struct st_tensor *t,
-                                     struct st_writer *writer, llmq_error *err) {
-    const size_t bytes = (size_t)t->shape[0] * sizeof(float);
-    float *values = malloc(bytes ? bytes : 1);
-    if (!values)
+/* --- tensors that are kept -------------------------------------------------------------------- */
+
+/* Elements converted at a time, of 8 bytes at most. */
+#define CONVERT_ELEMENTS (COPY_BYTES / 8)
+
+/* Where slices of a tensor are converted; one allocation that `exact` owns. */
+struct conversion {
+    float *exact, *rounded;
+    void *stored; /* before and after */
+};
+
+static void note_rounding(const struct conversion *c, size_t count, struct store_rounding *out) {
+    for (size_t i = 0; i < count; i++) {
+        const double v = (double)c->exact[i], error = fabs((double)c->rounded[i] - v);
+        if (error > out->max_error)
+            out->max_error = error;
+        if (error > out->max_relative_error * fabs(v))
+            out->max_relative_error = error / fabs(v);
+    }
+}
+
+static enum llmq_status convert_slice(const struct st_set *from, const struct st_tensor *t,
+                                      enum dtype type, struct st_writer *writer, uint64_t begin,
+                                      size_t count, const struct conversion *c, llmq_error *err) {
+    const size_t ours = dtype_bits(t->dtype) / 8, theirs = dtype_bits(type) / 8;
+    enum llmq_status status = st_read(from, t, begin * ours, count * ours, c->stored, err);
+    if (status != LLMQ_OK)
+        return status;
+    dtype_to_f32(t->dtype, c->stored, count, c->exact);
+    dtype_from_f32(type, c->exact, count, c->stored);
+    dtype_to_f32(type, c->stored, count, c->rounded);
+    return st_writer_put_part(writer, t->name, begin * theirs, c->stored, count * theirs, err);
+}
+
+/* Store a tensor as another type. */
+static enum llmq_status convert_tensor(const struct st_set *from, const struct st_tensor *t,
+                                       enum dtype type, struct st_writer *writer,
+                                       struct store_rounding *rounding, llmq_error *err) {
+    const uint64_t elements = t->nbytes / (dtype_bits(t->dtype) / 8);
+    const size_t part = elements < CONVERT_ELEMENTS ? (size_t)elements : CONVERT_ELEMENTS;
+    float *floats = malloc((part + 1) * 4 * sizeof *floats);
+    const struct conversion c = {floats, floats + part, floats + 2 * part};
+    enum llmq_status status = LLMQ_OK;
+    if (!floats)
         return error_memory(err, t->name);
-    enum llmq_status status = st_read_f32(from, t, values, err);
-    if (status == LLMQ_OK)
-        status = st_writer_put(writer, t->name, values, bytes, err);
-    free(values);
+    for (uint64_t at = 0; at < elements; at += part) {
+        const size_t count = elements - at < part ? (size_t)(elements - at) : part;
+        LLMQ_TRY(convert_slice(from, t, type, writer, at, count, &c, err));
+        if (rounding)
+            note_rounding(&c, count, rounding);
+    }
+cleanup:
+    free(floats);
     return status;
 }
 
@@ -76,16 +119,17 @@ static enum llmq_status copy_tensor(const struct st_set *from, const struct st_t
 }
 
 enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
-                            struct st_writer *writer, const llmq_context *ctx, llmq_error *err) {
+                            struct st_writer *writer, struct store_rounding *rounding,
+                            const llmq_context *ctx, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     void *buffer = huge_malloc(COPY_BYTES);
     if (!buffer)
         return error_memory(err, "a copy buffer");
     for (size_t i = 0; status == LLMQ_OK && i < plan->kept_count; i++) {
         const struct st_tensor *t = st_find(from, plan->kept[i]);
-        bool widen = plan->gguf && gguf_export_dtype(t) != t->dtype;
-        status = widen ? widen_tensor(from, t, writer, err)
-                       : copy_tensor(from, t, writer, buffer, ctx, err);
+        const enum dtype type = plan_kept_dtype(plan, t);
+        status = type != t->dtype ? convert_tensor(from, t, type, writer, rounding, err)
+                                  : copy_tensor(from, t, writer, buffer, ctx, err);
     }
     free(buffer);
     return status;

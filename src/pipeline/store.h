@@ -13,10 +13,17 @@ LLMQ_NODISCARD enum llmq_status store_module(const struct layout *layout,
                                              const struct qlinear *q, struct st_writer *writer,
                                              llmq_error *err);
 
-/* Copy the tensors the plan keeps through a buffer: embeddings may be larger than a block. Vectors
- * become float32 where the container wants that. */
+/* What rounding to another type changed. */
+struct store_rounding {
+    double max_error, max_relative_error;
+};
+
+/* Copy the tensors the plan keeps through a buffer: embeddings may be larger than a block. Those
+ * that the plan gives another type (see plan_kept_dtype) are converted, and *rounding, unless it is
+ * NULL, is raised to the largest change. Values were checked before, see value_check. */
 LLMQ_NODISCARD enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
-                                           struct st_writer *writer, const llmq_context *ctx,
+                                           struct st_writer *writer,
+                                           struct store_rounding *rounding, const llmq_context *ctx,
                                            llmq_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/compat.h"
+#include "pipeline/value_check.h"
 #include "pipeline/verify.h"
 
 /* The largest number of F16, in which most formats keep scales; the largest that BF16 holds too;
@@ -60,6 +61,15 @@ static void scale_coarse(struct verify *v, const llmq_verify_module *m, const st
                      "%" PRId64 " scales are the largest that F16 holds: the weights of these "
                      "groups may be cut off",
                      high);
+}
+
+static void half_range_packed(struct verify *v, const llmq_verify_module *m,
+                              const struct qlinear *q) {
+    const float peak = config_names_half(v->config) ? qlinear_peak(q, HALF_MOST) : HALF_MOST;
+    if (peak > HALF_MOST)
+        verify_found(v, file_of(v, m->name), m->name, HALF_HINT,
+                     "weights up to %g, beyond the range of float16, which config.json names",
+                     (double)peak);
 }
 
 /* What llmq writes is what every loader expects; files by others may have a wider type, lack the
@@ -155,6 +165,9 @@ const struct verify_rule verify_module_rules[] = {
      "scales are positive and within the type the format keeps them in", NULL, scale_range},
     {"scale-coarse", VERIFY_WARNING, VERIFY_MODULE,
      "scales are not at the ends of what F16 holds, where weights are lost", NULL, scale_coarse},
+    {"half-range-packed", VERIFY_WARNING, VERIFY_MODULE,
+     "where config.json names float16, no packed weight is beyond its range", NULL,
+     half_range_packed},
     {"zero-range", VERIFY_VIOLATION, VERIFY_MODULE,
      "zero points are ones that all readers of the format understand alike", NULL, zero_range},
     {"groups-in-order", VERIFY_VIOLATION, VERIFY_MODULE, "groups follow the order of columns", NULL,

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "pipeline/value_check.h"
 #include "pipeline/verify.h"
 
 /* Elements read at a time. */
@@ -271,18 +272,49 @@ static enum llmq_status count_values(const struct verify *v, const struct st_ten
     return status;
 }
 
+static enum llmq_status not_finite(struct verify *v, const struct st_tensor *t,
+                                   const struct value_at *first, llmq_error *err) {
+    char place[VALUE_PLACE_MAX];
+    uint64_t bad = 0, used = 0;
+    enum llmq_status status = count_values(v, t, &bad, &used, err);
+    if (status == LLMQ_OK)
+        verify_found(v, verify_file_of(v, t), t->name, NULL,
+                     "%" PRIu64 " values are not finite, %s is %g", bad,
+                     value_place(t, first->index, place), (double)first->value);
+    return status;
+}
+
 static enum llmq_status finite(struct verify *v, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
-        uint64_t bad = 0, used = 0;
+        struct value_at peak = {0};
         if (!dtype_is_float(t->dtype))
             continue;
-        LLMQ_TRY(interrupt_check(v->ctx, err));
-        LLMQ_TRY(count_values(v, t, &bad, &used, err));
-        if (bad > 0)
-            verify_found(v, verify_file_of(v, t), t->name, NULL,
-                         "%" PRIu64 " values are not finite", bad);
+        LLMQ_TRY(value_peak(v->tensors, t, v->ctx, &peak, err));
+        if (!isfinite(peak.value))
+            LLMQ_TRY(not_finite(v, t, &peak, err));
+    }
+cleanup:
+    return status;
+}
+
+/* Tensors that are stored as float16 cannot hold such values. */
+static enum llmq_status half_range(struct verify *v, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; config_names_half(v->config) && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        char place[VALUE_PLACE_MAX];
+        struct value_at peak = {0};
+        size_t len = 0;
+        if (!dtype_is_float(t->dtype) || t->dtype == DTYPE_F16 ||
+            layout_suffix(v->layout, t->name, &len) >= 0)
+            continue;
+        LLMQ_TRY(value_peak(v->tensors, t, v->ctx, &peak, err));
+        if (isfinite(peak.value) && fabsf(peak.value) > HALF_MOST)
+            verify_found(v, verify_file_of(v, t), t->name, HALF_HINT,
+                         "%s is %g, beyond the range of float16, which config.json names",
+                         value_place(t, peak.index, place), (double)peak.value);
     }
 cleanup:
     return status;
@@ -340,6 +372,8 @@ const struct verify_rule verify_tensor_rules[] = {
      "an output head beside tie_word_embeddings is the embedding", tied_head, NULL},
     {"finite", VERIFY_VIOLATION, VERIFY_CONTENTS, "no floating tensor holds NaN or infinity",
      finite, NULL},
+    {"half-range", VERIFY_WARNING, VERIFY_CONTENTS,
+     "where config.json names float16, no value is beyond its range", half_range, NULL},
     {"bias-zero", VERIFY_WARNING, VERIFY_CONTENTS,
      "linears have no bias of zeros that the family does not know", bias_zero, NULL},
     {"bias-unknown", VERIFY_VIOLATION, VERIFY_CONTENTS,

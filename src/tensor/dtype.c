@@ -167,3 +167,44 @@ void dtype_from_f32(enum dtype t, const float *src, size_t count, void *dst) {
         memcpy(bytes + 2 * i, &h, sizeof h);
     }
 }
+
+/* Without their sign, numbers of a type are ordered as their bits are, infinity and NaN last. Many
+ * running maxima, so that the loops become vector instructions. */
+#define DEFINE_PEAK(name, type, mask)                                                              \
+    static type name(const unsigned char *bytes, size_t count) {                                   \
+        enum { LANES = 64 };                                                                       \
+        type most[LANES] = {0}, block[LANES], peak = 0;                                            \
+        for (; count > 0; bytes += sizeof block, count -= LANES) {                                 \
+            const size_t part = count < LANES ? count : LANES;                                     \
+            if (part < LANES)                                                                      \
+                memset(block, 0, sizeof block);                                                    \
+            memcpy(block, bytes, part * sizeof *block);                                            \
+            for (int l = 0; l < LANES; l++) {                                                      \
+                const type magnitude = (type)(block[l] & (mask));                                  \
+                most[l] = magnitude > most[l] ? magnitude : most[l];                               \
+            }                                                                                      \
+            if (part < LANES)                                                                      \
+                break;                                                                             \
+        }                                                                                          \
+        for (int l = 0; l < LANES; l++)                                                            \
+            peak = most[l] > peak ? most[l] : peak;                                                \
+        return peak;                                                                               \
+    }
+
+DEFINE_PEAK(peak_u16, uint16_t, 0x7fffu)
+DEFINE_PEAK(peak_u32, uint32_t, 0x7fffffffu)
+DEFINE_PEAK(peak_u64, uint64_t, UINT64_C(0x7fffffffffffffff))
+
+float dtype_peak(enum dtype t, const void *src, size_t count) {
+    assert(dtype_is_float(t));
+    if (t == DTYPE_F16)
+        return f16_to_f32(peak_u16(src, count));
+    if (t == DTYPE_BF16)
+        return bf16_to_f32(peak_u16(src, count));
+    if (t == DTYPE_F32)
+        return float_from_bits(peak_u32(src, count));
+    const uint64_t bits = peak_u64(src, count);
+    double peak;
+    memcpy(&peak, &bits, sizeof peak);
+    return (float)peak;
+}

@@ -67,6 +67,11 @@ uint16_t f32_to_bf16(float f); /* NaN stays NaN */
  * dtype_is_float. */
 void dtype_to_f32(enum dtype t, const void *src, size_t count, float *dst);
 
+/* Largest magnitude of `count` elements of a floating dtype at `src` (any alignment), as float32:
+ * 0 for none, infinite or NaN when any element is, infinite for an F64 beyond float32. Fast enough
+ * for whole checkpoints. */
+float dtype_peak(enum dtype t, const void *src, size_t count);
+
 /* float32 to F16, BF16 or F32, rounding to nearest even. */
 void dtype_from_f32(enum dtype t, const float *src, size_t count, void *dst);
 

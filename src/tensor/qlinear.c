@@ -114,3 +114,29 @@ enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err) {
                              (long long)k, q->group_of[k], (long long)q->groups);
     return LLMQ_OK;
 }
+
+/* Largest distance of a code from its zero point in a row's group; group g of a row are the columns
+ * that group_of says, or the g-th run. */
+static int widest_level(const struct qlinear *q, int64_t row, int64_t g) {
+    const int zero = q->zeros[row * q->groups + g];
+    int widest = 0;
+    for (int64_t c = q->group_of ? 0 : g * q->group;
+         c < q->k && (q->group_of || c < (g + 1) * q->group); c++) {
+        const int level = abs((int)q->codes[row * q->k + c] - zero);
+        if ((!q->group_of || q->group_of[c] == g) && level > widest)
+            widest = level;
+    }
+    return widest;
+}
+
+float qlinear_peak(const struct qlinear *q, float floor) {
+    const float top = (float)((1 << q->bits) - 1);
+    float peak = floor;
+    for (int64_t i = 0; i < q->n * q->groups; i++) {
+        if (!(q->scales[i] * top > peak)) /* true of nearly all: no code is looked at */
+            continue;
+        const float w = q->scales[i] * (float)widest_level(q, i / q->groups, i % q->groups);
+        peak = w > peak ? w : peak;
+    }
+    return peak;
+}

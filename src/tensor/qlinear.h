@@ -34,6 +34,9 @@ void qlinear_free(struct qlinear *q); /* accepts a zeroed struct; zeroes it */
 /* Decode rows [row_begin, row_end) into w [row_end - row_begin, k]. */
 void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w);
 
+/* Largest magnitude of the weights that q stands for, if it is above `floor`; else `floor`. */
+float qlinear_peak(const struct qlinear *q, float floor);
+
 /* Check the invariants: code and zero ranges, finite non-negative scales, group_of in range.
  * LLMQ_E_INPUT says the first violation. */
 LLMQ_NODISCARD enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err);

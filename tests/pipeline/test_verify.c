@@ -292,6 +292,14 @@ static void seed_scale_most(const char *dir) {
     poke16(dir, Q0 ".scales", 0x7bf8);
 }
 
+static void seed_beyond_half(const char *dir) {
+    poke16(dir, "model.embed_tokens.weight", 0x4880); /* 2^18 in BF16 */
+}
+
+static void seed_packed_beyond_half(const char *dir) {
+    poke16(dir, Q0 ".scales", 0x7b53);
+}
+
 static void seed_zero_range(const char *dir) {
     poke32(dir, Q0 ".qzeros", 0xffffffff);
 }
@@ -448,6 +456,8 @@ static const struct seeded {
     {"finite", "g", seed_nan, NORM0, false},
     {"finite", "source", seed_nan, NORM0, false},
     {"finite", "g", seed_scale_nan, Q0 ".scales", false},
+    {"half-range", "a", seed_beyond_half, "row 0, column 0 is 262144", false},
+    {"half-range-packed", "a", seed_packed_beyond_half, Q0, false},
     {"bias-zero", "g", seed_bias_zero, Q0 ".bias", false},
     {"bias-unknown", "g", seed_bias, Q0 ".bias", false},
     {"config-model", "g", seed_model, "hidden_size", false},
