@@ -73,6 +73,11 @@ double plan_correction_flops(int64_t n, int64_t k);
 /* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */
 LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err);
 
+/* Warn where groups keep servers from splitting the model over 2, 4 or 8, and say which smaller
+ * ones would not. */
+void plan_warn_of_splits(const struct plan *p, const struct model_config *config,
+                         const llmq_context *ctx);
+
 /* The steps of listing a result's tensors, in file order: a tensor (the plan owns a copy of the
  * name), the packed tensors of a module, a tensor of the source that is copied (or left out where
  * the container has no use for it), one that is left out. */

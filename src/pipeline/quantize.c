@@ -233,6 +233,7 @@ static void log_plan(const struct run *run) {
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
+    plan_warn_of_splits(&run->plan, &run->model.config, run->ctx);
     if (run->plan.gguf && gguf_export_caveat(run->plan.gguf))
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
 }
