@@ -133,6 +133,12 @@ static size_t escape_length(const struct json_scan *s, size_t at) {
     return low >= 0xdc00 && low <= 0xdfff ? 12 : 0;
 }
 
+/* What is wrong with the escape at `at`. */
+static const char *invalid_escape(const struct json_scan *s, size_t at) {
+    const int32_t unit = at + 1 < s->len && s->text[at + 1] == 'u' ? hex4(s, at + 2) : -1;
+    return unit >= 0 ? "half of a surrogate pair: no character" : "invalid escape";
+}
+
 /* A string whose opening quote is at pos; leaves pos after the closing one. */
 static enum llmq_status scan_string(struct json_scan *s, struct json_token *token,
                                     llmq_error *err) {
@@ -150,7 +156,7 @@ static enum llmq_status scan_string(struct json_scan *s, struct json_token *toke
             n = utf8_sequence((const unsigned char *)s->text + at, s->len - at);
         if (n == 0)
             return json_scan_fail(s, at,
-                                  c == '\\'  ? "invalid escape"
+                                  c == '\\'  ? invalid_escape(s, at)
                                   : c < 0x20 ? "control character in a string"
                                              : "invalid UTF-8",
                                   err);

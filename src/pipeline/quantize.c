@@ -126,7 +126,9 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
                     run->corpus.count, o->samples);
     else if (run->corpus.windows_beyond > 0)
         log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "the first %" PRId64 " of %" PRId64 " windows of %s are used: --samples",
+                    "the first %" PRId64 " of %" PRId64
+                    " windows of %s are used: give --samples to "
+                    "choose how many",
                     run->corpus.count, run->corpus.count + run->corpus.windows_beyond, file);
     return LLMQ_OK;
 }

@@ -34,6 +34,11 @@ enum llmq_status setup_corpus(const llmq_context *ctx, const struct model *m,
     *out = (struct corpus){0};
     if (file->kind != CORPUS_WINDOWS)
         LLMQ_TRY(setup_tokenizer(m->dir, &tok, err));
+    if (tok && options->special != LLMQ_SPECIAL_NONE && tokenizer_flags_differ(tok))
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "%s: add_bos_token or add_eos_token of tokenizer_config.json contradicts the "
+                    "template of tokenizer.json: the template counts",
+                    m->dir);
     LLMQ_TRY(corpus_load(file, tok, m->config.vocab, options, out, err));
     say_of_texts(ctx, file->path, out);
     status = setup_check_windows(m, file->path, out, err);

@@ -190,6 +190,10 @@ const int32_t *postprocessor_prefix(const struct postprocessor *p, size_t *count
     return p->items.ids;
 }
 
+bool postprocessor_has_suffix(const struct postprocessor *p) {
+    return p->items.count > 0 && p->items.ids[p->items.count - 1] != THE_TEXT;
+}
+
 int32_t postprocessor_limit(const struct postprocessor *p) {
     int32_t limit = 0;
     for (size_t i = 0; i < p->items.count; i++)

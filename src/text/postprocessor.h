@@ -32,6 +32,9 @@ LLMQ_NODISCARD enum llmq_status postprocessor_frame(struct postprocessor *p, int
 /* The special ids before a text; valid as long as the post-processor. */
 const int32_t *postprocessor_prefix(const struct postprocessor *p, size_t *count);
 
+/* Does it put special ids after a text? */
+bool postprocessor_has_suffix(const struct postprocessor *p);
+
 /* One more than the largest special id, 0 without any. */
 int32_t postprocessor_limit(const struct postprocessor *p);
 

@@ -31,6 +31,7 @@ struct tokenizer {
     int32_t bos;        /* begin-of-text token of tokenizer_config.json, or -1 */
     const char *absent; /* key of a special token it asks for that the vocabulary lacks, or NULL */
     char *absent_text;
+    bool flags_differ;
 };
 
 /* --- lists of ids ----------------------------------------------------------------------------- */
@@ -141,8 +142,14 @@ static enum llmq_status configure(struct tokenizer *t, const struct json *docume
     struct tokenizer_config config;
     int32_t eos = -1;
     LLMQ_TRY(tokenizer_config_read(document, &config, err));
-    if (postprocessor_limit(t->postprocessor) > 0) /* the template is the tokenizer's word */
+    if (postprocessor_limit(t->postprocessor) > 0) { /* the template is the tokenizer's word */
+        size_t before = 0;
+        (void)postprocessor_prefix(t->postprocessor, &before);
+        t->flags_differ =
+            (config.says_bos && config.add_bos != (before > 0)) ||
+            (config.says_eos && config.add_eos != postprocessor_has_suffix(t->postprocessor));
         config.add_bos = config.add_eos = false;
+    }
     LLMQ_TRY(find_token(t, "bos_token", config.bos, config.add_bos, &t->bos, err));
     LLMQ_TRY(find_token(t, "eos_token", config.eos, config.add_eos, &eos, err));
     if (config.add_bos || config.add_eos)
@@ -280,6 +287,10 @@ static enum llmq_status encode_pieces(const struct tokenizer *t, const struct pi
 cleanup:
     bpe_scratch_free(&scratch);
     return status;
+}
+
+bool tokenizer_flags_differ(const struct tokenizer *tok) {
+    return tok->flags_differ;
 }
 
 bool tokenizer_is_special(const struct tokenizer *tok, int32_t id) {

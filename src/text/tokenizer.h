@@ -52,6 +52,10 @@ LLMQ_NODISCARD enum llmq_status tokenizer_wrap(const struct tokenizer *tok,
 const int32_t *tokenizer_prefix(const struct tokenizer *tok, enum llmq_special special,
                                 size_t *count);
 
+/* Does tokenizer_config.json ask for other tokens around a text than the template of tokenizer.json
+ * puts there? The template counts, as for transformers 5; versions before went by the flags. */
+bool tokenizer_flags_differ(const struct tokenizer *tok);
+
 /* Is it a special token of tokenizer.json? */
 bool tokenizer_is_special(const struct tokenizer *tok, int32_t id);
 

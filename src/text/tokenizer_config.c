@@ -68,6 +68,8 @@ enum llmq_status tokenizer_config_read(const struct json *document, struct token
     LLMQ_TRY(read_token(document, "bos_token", class ? class->bos : NULL, &out->bos, err));
     LLMQ_TRY(read_token(document, "eos_token", class ? class->eos : NULL, &out->eos, err));
     if (class) {
+        out->says_bos = json_get(document, "add_bos_token") != NULL;
+        out->says_eos = json_get(document, "add_eos_token") != NULL;
         LLMQ_TRY(read_flag(document, "add_bos_token", class->add_bos, &out->add_bos, err));
         LLMQ_TRY(read_flag(document, "add_eos_token", class->add_eos, &out->add_eos, err));
     }

@@ -9,9 +9,10 @@
 
 /* What a tokenizer_config.json says; the texts point into the document or are static. */
 struct tokenizer_config {
-    bool frames;           /* its class of tokenizers acts on the two flags below */
-    bool add_bos, add_eos; /* false unless `frames` */
-    const char *bos, *eos; /* texts of the tokens, or NULL: none is named */
+    bool frames; /* its class of tokenizers acts on the flags, which are false elsewhere */
+    bool add_bos, add_eos;   /* put the tokens before and after a text */
+    bool says_bos, says_eos; /* the flag is in the file, not the class's default */
+    const char *bos, *eos;   /* texts of the tokens, or NULL: none is named */
 };
 
 /* Read a document; NULL or a document that is no object says nothing. LLMQ_E_INPUT for flags and

@@ -91,6 +91,12 @@ END_TEST
 START_TEST(errors_name_line_and_column) {
     llmq_error err = {0};
     ck_assert_fails(scan_all("{\n  \"a\": x}", 11, &err), LLMQ_E_INPUT, "line 2 column 8", &err);
+    ck_assert_fails(scan_all("[\"\\ud83d!\"]", 11, &err), LLMQ_E_INPUT,
+                    "line 1 column 3: half of a surrogate pair", &err);
+    ck_assert_fails(scan_all("[\"\\u12g4\"]", 10, &err), LLMQ_E_INPUT, "invalid escape", &err);
+    ck_assert_fails(scan_all("[\"\\u", 4, &err), LLMQ_E_INPUT, "invalid escape", &err);
+    ck_assert_fails(scan_all("[NaN]", 5, &err), LLMQ_E_INPUT, "NaN and Infinity are not JSON",
+                    &err);
 }
 END_TEST
 

@@ -107,6 +107,27 @@ START_TEST(test_a_template_is_the_tokenizers_word) {
 }
 END_TEST
 
+START_TEST(test_flags_that_contradict_a_template_are_known) {
+    static const struct {
+        const char *config;
+        bool differ;
+    } cases[] = {
+        {CLASS("LlamaTokenizer", BOS), false},
+        {CLASS("LlamaTokenizer", BOS ",\"add_bos_token\":true,\"add_eos_token\":false"), false},
+        {CLASS("LlamaTokenizer", BOS ",\"add_bos_token\":false"), true},
+        {CLASS("GemmaTokenizerFast", BOS EOS ",\"add_eos_token\":true"), true},
+        {CLASS("PreTrainedTokenizerFast", BOS ",\"add_bos_token\":false"), false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        use_special_tokens(BOS_TEMPLATE, cases[i].config);
+        ck_assert_int_eq(tokenizer_flags_differ(tok), cases[i].differ);
+        assert_read("ab", LLMQ_SPECIAL_MODEL, "#ab");
+    }
+    use_special_tokens("null", CLASS("LlamaTokenizer", BOS ",\"add_bos_token\":true"));
+    ck_assert(!tokenizer_flags_differ(tok));
+}
+END_TEST
+
 START_TEST(test_bos_is_put_where_the_tokenizer_does_not) {
     use_special_tokens("null", CLASS("PreTrainedTokenizerFast", BOS));
     assert_read("ab", LLMQ_SPECIAL_MODEL, "ab");
@@ -174,6 +195,7 @@ int main(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, test_flags_count_for_the_classes_that_act_on_them);
     tcase_add_test(tcase, test_a_template_is_the_tokenizers_word);
+    tcase_add_test(tcase, test_flags_that_contradict_a_template_are_known);
     tcase_add_test(tcase, test_bos_is_put_where_the_tokenizer_does_not);
     tcase_add_test(tcase, test_tokens_that_the_vocabulary_lacks_are_an_error_where_they_are_wanted);
     tcase_add_test(tcase, test_texts_are_counted_and_empty_ones_left_out);
