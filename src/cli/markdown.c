@@ -80,8 +80,8 @@ static bool print_command(const struct command *const *command) {
 
 bool generate_markdown(void) {
     struct common_args none = {0};
-    fputs("`llmq --help` lists the commands, `llmq --version` tells version, BLAS and instruction "
-          "set.\n",
+    fputs("`llmq --help` lists the commands, `llmq --version` tells version, build, BLAS and "
+          "instruction set.\n",
           stdout);
     for (const struct command *const *c = commands; *c; c++)
         if (!print_command(c))

@@ -74,8 +74,11 @@ static const char *const apart[] = {"*.py",  "*.jinja*", "*.png",  "*.jpg", "*.j
 /* What says how the source is quantized, besides quant_config_files. */
 static const char *const settings[] = {"hf_quant_config.json", "recipe.yaml"};
 
-static const char *const private_names[] = {".*",        "*.tmp",      "*.lock",     "*.incomplete",
-                                            "*.partial", "*.replaced", "__pycache__"};
+static const char *const private_names[] = {
+    ".*",           "*.tmp",      "*.lock",
+    "*.incomplete", "*.partial",  "*.replaced",
+    "__pycache__",  "lost+found", "System Volume Information",
+    "$RECYCLE.BIN"};
 
 static bool among(const char *name, const char *const *patterns, size_t count) {
     for (size_t i = 0; i < count; i++)

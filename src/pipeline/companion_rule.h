@@ -11,7 +11,7 @@ enum companion_kind {
     COMPANION_TRAVELS,
     COMPANION_WEIGHTS, /* of any framework, their indices, adapters */
     COMPANION_OURS,    /* the result has a file of this name, or of this purpose, of its own */
-    COMPANION_PRIVATE, /* hidden, or a leftover of a write or a download */
+    COMPANION_PRIVATE, /* hidden, the file system's, a leftover of a write or a download */
 };
 
 /* A file by its name (without folders); `top`: it lies in the model's folder itself. `bytes` tells

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/json_scan.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "pipeline/companion_rule.h"
@@ -83,6 +84,8 @@ static enum llmq_status add_file(struct walk *w, const char *path, const char *n
     const char *base = path_base(name);
     if (companion_kind(base, base == name, stamp.size) == COMPANION_WEIGHTS)
         return leave(w->out, name, false, NULL, err);
+    if (!utf8_valid(name, strlen(name))) /* the journal and the marker are JSON */
+        return leave(w->out, name, false, "its name is not UTF-8", err);
     if (stamp.size > COMPANION_MAX_BYTES)
         return leave(w->out, name, false, "too large for a file beside the weights", err);
     return add(w->out, path, name, err);

@@ -3,8 +3,8 @@
  * companion_rule.h; links to files and folders are followed, and become files and folders.
  *
  * Left behind with a word to the user: weights in other forms, files above COMPANION_MAX_BYTES,
- * what is neither file nor folder, folders below COMPANION_MAX_DEPTH and links that lead back up.
- */
+ * what is neither file nor folder, names that are not UTF-8, folders below COMPANION_MAX_DEPTH and
+ * links that lead back up. */
 #ifndef LLMQ_PIPELINE_COMPANIONS_H
 #define LLMQ_PIPELINE_COMPANIONS_H
 

@@ -176,12 +176,13 @@ static void compare_calibration(struct differences *d, const struct json *before
     compare_options(d, before, now, EFFECT_WINDOWS);
 }
 
+/* `changed` says what another value means. */
 static void compare_files(struct differences *d, const struct json *before, const struct json *now,
-                          const char *section) {
+                          const char *section, const char *changed) {
     for (const struct json *a = json_first(json_get(before, section)); a; a = json_next(a)) {
         const struct json *b = member(now, section, json_key(a));
         if (!same(a, b) && begin(d))
-            strbuf_printf(&d->text, "%s %s", json_key(a), b ? "was changed" : "is gone");
+            strbuf_printf(&d->text, "%s %s", json_key(a), b ? changed : "is gone");
     }
     for (const struct json *b = json_first(json_get(now, section)); b; b = json_next(b))
         if (!member(before, section, json_key(b)) && begin(d))
@@ -196,8 +197,8 @@ static void compare_all(struct differences *d, const struct json *before, const 
                    {"kernels", "the instruction set"},
                    {"blas", "the BLAS"}};
     compare_options(d, before, now, EFFECT_RESULT);
-    compare_files(d, before, now, "files");
-    compare_files(d, before, now, "weights");
+    compare_files(d, before, now, "files", "was changed");
+    compare_files(d, before, now, "weights", "was changed, replaced or copied");
     compare_calibration(d, before, now);
     for (size_t i = 0; i < sizeof machine / sizeof machine[0]; i++)
         if (!same(json_get(before, machine[i].key), json_get(now, machine[i].key)))

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fileio.h"
 #include "formats/safetensors.h"
+#include "formats/safetensors_watch.h"
 
 #define ENTRY(name, dtype, shape, begin, end)                                                      \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end \
@@ -414,6 +416,40 @@ START_TEST(a_tensor_in_two_shards_is_refused) {
 }
 END_TEST
 
+/* More than one part, of a type that is read in place and of one that is converted. */
+START_TEST(a_watched_set_refuses_what_it_did_not_read_before) {
+    enum { COUNT = 100000 };
+    static float values[COUNT];
+    static const char *const headers[] = {ENTRY("a", "F32", "[100000]", 0, 400000),
+                                          ENTRY("a", "BF16", "[200000]", 0, 400000)};
+    float *read = calloc(2 * COUNT, sizeof *read);
+    for (size_t i = 0; i < 2; i++) {
+        struct st_set *set = NULL;
+        struct file f;
+        char header[128];
+        const float other = -1;
+        (void)snprintf(header, sizeof header, "{%s}", headers[i]);
+        put_safetensors("model.safetensors", header, values, sizeof values);
+        ck_assert_ok(st_open_dir(scratch, &set, &err), &err);
+        const struct st_tensor *t = st_find(set, "a");
+        ck_assert_ok(st_read_f32(set, t, read, &err), &err);
+        ck_assert_uint_eq(st_noted(set, t), 0);
+        ck_assert_ok(st_watch(set, &err), &err);
+        ck_assert_ok(st_read_f32(set, t, read, &err), &err);
+        ck_assert_ok(st_read_f32(set, t, read, &err), &err);
+        ck_assert_uint_eq(st_noted(set, t), st_hash_part(0, values, sizeof values));
+        ck_assert_ok(file_open_update(scratch_path("model.safetensors"), &f, &err), &err);
+        ck_assert_ok(file_pwrite(&f, &other, 4, t->begin + t->nbytes - 4, &err), &err);
+        ck_assert_fails(st_read_f32(set, t, read, &err), LLMQ_E_INPUT,
+                        "model.safetensors: tensor 'a': its content is not what was read before",
+                        &err);
+        file_close(&f, &err);
+        st_close(&set);
+    }
+    free(read);
+}
+END_TEST
+
 START_TEST(a_folder_without_safetensors_says_what_it_holds) {
     struct st_set *set = NULL;
     ck_assert_fails(st_open_dir(scratch, &set, &err), LLMQ_E_NOT_FOUND, "found 0 files", &err);
@@ -481,6 +517,7 @@ int main(void) {
     tcase_add_test(folders, a_sharded_folder_reads_as_one_set);
     tcase_add_test(folders, an_index_that_lies_is_refused);
     tcase_add_test(folders, a_tensor_in_two_shards_is_refused);
+    tcase_add_test(folders, a_watched_set_refuses_what_it_did_not_read_before);
     tcase_add_test(folders, a_folder_without_safetensors_says_what_it_holds);
     tcase_add_test(folders, the_only_file_of_weights_is_the_checkpoint);
     suite_add_tcase(suite, rows);

@@ -108,8 +108,8 @@ static const char *const ours[] = {
     "recipe.yaml",          "llmq.json",         "llmq-journal.jsonl",       "config.json",
 };
 
-static const char *const private[] = {".gitattributes", ".git",      ".cache",
-                                      ".DS_Store",      "x.partial", "a.incomplete"};
+static const char *const private[] = {".gitattributes", ".git",         ".cache",    ".DS_Store",
+                                      "x.partial",      "a.incomplete", "lost+found"};
 
 #define ASSERT_ALL(names, kind)                                                                    \
     for (size_t i = 0; i < sizeof(names) / sizeof(names)[0]; i++)                                  \
@@ -251,6 +251,7 @@ START_TEST(what_is_left_behind_is_told) {
     furnish(source);
     char *large = path_join(source, "large.dat", NULL), *pipe = path_join(source, "pipe", NULL);
     char *loop = path_join(source, "code/up", NULL);
+    put_in(source, "latin-\xe9.txt", "");
     put_in(source, "large.dat", "");
     ck_assert_int_eq(truncate(large, (off_t)COMPANION_MAX_BYTES + 1), 0);
     ck_assert_int_eq(mkfifo(pipe, 0600), 0);
@@ -259,6 +260,7 @@ START_TEST(what_is_left_behind_is_told) {
     llmq_quantize_report_free(&report);
     ck_assert_ptr_nonnull(strstr(told.data, "left behind: large.dat: too large"));
     ck_assert_ptr_nonnull(strstr(told.data, "left behind: pipe: neither a file nor a folder"));
+    ck_assert_ptr_nonnull(strstr(told.data, ": its name is not UTF-8"));
     ck_assert_ptr_nonnull(strstr(told.data, "left behind: code/up/: a link to a folder that it"));
     ck_assert_ptr_nonnull(strstr(told.data, "weights in other forms: adapter_config.json, coreml/,"
                                             " gguf/, mixed/head.safetensors, onnx/, original/, "
