@@ -161,6 +161,13 @@ static enum llmq_status read_all(const struct file *file, char **text, size_t *l
     return file_pread(file, *text, *len, 0, err);
 }
 
+/* A run that was killed before it had begun. */
+static enum llmq_status nothing_recorded(llmq_error *err) {
+    error_set(err, LLMQ_E_INPUT, "nothing is recorded of a run that could be continued");
+    error_hint(err, "start over with --force");
+    return LLMQ_E_INPUT;
+}
+
 enum llmq_status journal_resume(const char *dir, const struct json *identity,
                                 struct journal_blocks *blocks, llmq_quantize_report *report,
                                 struct journal **out, llmq_error *err) {
@@ -169,7 +176,11 @@ enum llmq_status journal_resume(const char *dir, const struct json *identity,
     char *text = NULL;
     size_t len = 0;
     blocks->done = 0;
-    LLMQ_TRY(open_file(dir, false, out, err));
+    status = open_file(dir, false, out, err);
+    if (status == LLMQ_E_NOT_FOUND)
+        return error_prefix(err, nothing_recorded(err), "%s", dir);
+    if (status != LLMQ_OK)
+        return status;
     LLMQ_TRY(read_all(&(*out)->file, &text, &len, err));
     for (const char *line = text, *end; (end = memchr(line, '\n', len - (size_t)(line - text)));
          line = end + 1) {
@@ -178,7 +189,7 @@ enum llmq_status journal_resume(const char *dir, const struct json *identity,
     }
     (*out)->kept = r.kept;
     if (r.identity)
-        status = error_set(err, LLMQ_E_INPUT, "no run was recorded");
+        status = nothing_recorded(err);
 cleanup:
     free(text);
     if (status != LLMQ_OK && *out) {

@@ -314,6 +314,20 @@ START_TEST(another_build_or_machine_does_not_go_on) {
 }
 END_TEST
 
+START_TEST(a_run_killed_before_it_began_is_started_over) {
+    const llmq_quantize_options o = interrupted_run();
+    llmq_quantize_options resumed = o;
+    resumed.resume = true;
+    put_in(scratch_path("out.partial"), "llmq-journal.jsonl", "{\"llmq\":\"0.1");
+    llmq_error e = run_fails(&resumed, LLMQ_E_INPUT, "llmq-journal.jsonl: nothing is recorded");
+    ck_assert_ptr_nonnull(strstr(e.hint, "--force"));
+    ck_assert_int_eq(unlink(scratch_path("out.partial/llmq-journal.jsonl")), 0);
+    e = run_fails(&resumed, LLMQ_E_INPUT, "out.partial: nothing is recorded");
+    ck_assert_ptr_nonnull(strstr(e.hint, "--force"));
+    run_quantize(&o);
+}
+END_TEST
+
 /* --- what is in <out>.partial ----------------------------------------------------------------- */
 
 static void remove_in(const char *folder, const char *name) {
@@ -525,6 +539,7 @@ int main(void) {
     tcase_add_test(t, calibration_is_compared_by_its_tokens);
     tcase_add_test(t, several_differences_are_told_together);
     tcase_add_test(t, another_build_or_machine_does_not_go_on);
+    tcase_add_test(t, a_run_killed_before_it_began_is_started_over);
     tcase_add_test(t, what_was_edited_in_the_part_is_written_again);
     tcase_add_test(t, the_index_of_the_part_is_written_again);
     tcase_add_test(t, links_in_the_part_are_not_followed);
