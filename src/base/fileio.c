@@ -50,14 +50,15 @@ static enum path_kind kind_of(const struct stat *st) {
     return S_ISREG(st->st_mode) ? PATH_FILE : S_ISDIR(st->st_mode) ? PATH_FOLDER : PATH_OTHER;
 }
 
-/* A link that cannot be followed: what a cache holds of a file that was removed or never came. */
+/* A link that cannot be followed: what a cache holds of a file that was removed or never came. Not
+ * LLMQ_E_NOT_FOUND, which some take for leave to go on without. */
 static enum llmq_status broken_link(const char *path, llmq_error *err) {
     char target[PATH_MAX];
     ssize_t len = readlink(path, target, sizeof target - 1);
     target[len > 0 ? len : 0] = '\0';
-    error_set(err, LLMQ_E_NOT_FOUND, "%s: a link to %.200s, which is not there", path, target);
+    error_set(err, LLMQ_E_INPUT, "%s: a link to %.200s, which is not there", path, target);
     error_hint(err, "complete the download of the model, or remove the link");
-    return LLMQ_E_NOT_FOUND;
+    return LLMQ_E_INPUT;
 }
 
 enum llmq_status path_look(const char *path, enum path_kind *kind, llmq_error *err) {

@@ -176,11 +176,7 @@ enum llmq_status journal_resume(const char *dir, const struct json *identity,
     char *text = NULL;
     size_t len = 0;
     blocks->done = 0;
-    status = open_file(dir, false, out, err);
-    if (status == LLMQ_E_NOT_FOUND)
-        return error_prefix(err, nothing_recorded(err), "%s", dir);
-    if (status != LLMQ_OK)
-        return status;
+    LLMQ_TRY(open_file(dir, false, out, err));
     LLMQ_TRY(read_all(&(*out)->file, &text, &len, err));
     for (const char *line = text, *end; (end = memchr(line, '\n', len - (size_t)(line - text)));
          line = end + 1) {

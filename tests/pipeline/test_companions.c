@@ -9,6 +9,7 @@
 #include "base/fileio.h"
 #include "base/strbuf.h"
 #include "llmq/convert.h"
+#include "llmq/evaluate.h"
 #include "llmq/model.h"
 #include "llmq/verify.h"
 #include "pipeline/companion_rule.h"
@@ -302,7 +303,7 @@ START_TEST(a_file_that_cannot_be_read_is_not_absent) {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = path_join(source, names[i], NULL);
         ck_assert_int_eq(symlink("../../blobs/5f3e", path), 0);
-        llmq_error err = run_refused(&o, LLMQ_E_NOT_FOUND, names[i]);
+        llmq_error err = run_refused(&o, LLMQ_E_INPUT, names[i]);
         ck_assert_ptr_nonnull(strstr(err.message, "a link to ../../blobs/5f3e, which is not"));
         ck_assert_ptr_nonnull(strstr(err.hint, "complete the download"));
         ck_assert_int_eq(unlink(path), 0);
@@ -324,31 +325,45 @@ START_TEST(every_reader_tells_absent_from_unreadable) {
     llmq_verify_report verified;
     int32_t *ids = NULL;
     size_t count = 0;
+    char *plain = strdup(scratch_path("plain"));
     char *settings = path_join(source, "quantize_config.json", NULL);
     char *tokenizer = path_join(source, "tokenizer.json", NULL);
     char *index = path_join(source, "model.safetensors.index.json", NULL);
     char *config = path_join(source, "config.json", NULL);
     ck_assert_int_eq(symlink("gone", settings), 0);
-    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_NOT_FOUND,
+    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_INPUT,
                     "quantize_config.json: a link to gone", &err);
     llmq_inspect_report_free(&inspected);
-    ck_assert_fails(llmq_verify(&verify, NULL, &verified, &err), LLMQ_E_NOT_FOUND,
+    ck_assert_fails(llmq_verify(&verify, NULL, &verified, &err), LLMQ_E_INPUT,
                     "quantize_config.json: a link to gone", &err);
     llmq_verify_report_free(&verified);
     ck_assert_int_eq(unlink(settings), 0);
     ck_assert_int_eq(symlink("gone", tokenizer), 0);
-    ck_assert_fails(llmq_tokenize(source, "a", 1, true, &ids, &count, &err), LLMQ_E_NOT_FOUND,
+    ck_assert_fails(llmq_tokenize(source, "a", 1, true, &ids, &count, &err), LLMQ_E_INPUT,
                     "tokenizer.json: a link to gone", &err);
+    llmq_compare_options compare;
+    llmq_compare_result compared;
+    llmq_compare_options_init(&compare);
+    tiny_model_write(plain, 1, 0);
+    put_in(plain, "tokenizer.json",
+           "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}");
+    put_file("text.txt", "some text", 9);
+    compare.model = source;
+    compare.reference = plain;
+    compare.text = scratch_path("text.txt");
+    ck_assert_fails(llmq_compare(&compare, NULL, &compared, &err), LLMQ_E_INPUT,
+                    "source/tokenizer.json: a link to gone", &err);
     ck_assert_int_eq(symlink("gone", index), 0);
-    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_NOT_FOUND,
+    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_INPUT,
                     "index.json: a link to gone", &err);
     llmq_inspect_report_free(&inspected);
     ck_assert_int_eq(unlink(index), 0);
     ck_assert_int_eq(unlink(config), 0);
     ck_assert_int_eq(symlink("gone", config), 0);
-    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_NOT_FOUND,
+    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_INPUT,
                     "config.json: a link to gone", &err);
     llmq_inspect_report_free(&inspected);
+    free(plain);
     free(settings);
     free(tokenizer);
     free(index);
