@@ -36,7 +36,8 @@ static char *default_name(const llmq_quantize_options *o, const char *model_dir)
     struct strbuf b = {0};
     strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, report_method(o), o->bits);
     for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
-        b.data[i] = b.data[i] == '+' ? '-' : b.data[i];
+        if (b.data[i] == '+')
+            b.data[i] = '-';
     if (o->group == -1)
         strbuf_puts(&b, "row");
     else
@@ -56,11 +57,11 @@ static void trim(char *path) {
 static enum llmq_status name_folders(char *final_dir, struct output *out, llmq_error *err) {
     struct strbuf partial = {0};
     out->final_dir = final_dir;
-    if (final_dir) {
-        trim(final_dir);
-        strbuf_printf(&partial, "%s.partial", final_dir);
-        out->partial_dir = strbuf_take(&partial);
-    }
+    if (!final_dir)
+        return error_memory(err, "a path");
+    trim(final_dir);
+    strbuf_printf(&partial, "%s.partial", final_dir);
+    out->partial_dir = strbuf_take(&partial);
     if (!out->partial_dir)
         return error_memory(err, "a path");
     if (final_dir[0] == '\0')

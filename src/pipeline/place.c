@@ -21,7 +21,7 @@ static enum llmq_status find_guarded(const struct guarded *g, struct location *a
                                      llmq_error *err) {
     llmq_error unread = {0};
     enum llmq_status status = location_find(g->path, at, &unread);
-    if (status == LLMQ_OK || status != LLMQ_E_MEMORY)
+    if (status != LLMQ_E_MEMORY)
         return LLMQ_OK;
     return error_memory(err, "a path");
 }
