@@ -20,16 +20,25 @@ int dir_open(const char *path) {
     return open(path, FOLDER_FLAGS);
 }
 
-bool dir_is_mount(int fd) {
+const char *dir_fixed(int fd) {
+    bool mount = false, known = false;
 #ifdef STATX_ATTR_MOUNT_ROOT
     struct statx now;
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &now) == 0 &&
-        (now.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT))
-        return now.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &now) == 0) {
+        if (now.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))
+            return "it is marked immutable";
+        known = now.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT;
+        mount = now.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+    }
 #endif
     struct stat here, above;
-    return fstat(fd, &here) == 0 && fstatat(fd, "..", &above, 0) == 0 &&
-           (here.st_dev != above.st_dev || here.st_ino == above.st_ino);
+    if (!known && fstat(fd, &here) == 0 && fstatat(fd, "..", &above, 0) == 0)
+        mount = here.st_dev != above.st_dev || here.st_ino == above.st_ino;
+    return mount ? "something is mounted there" : NULL;
+}
+
+static enum llmq_status not_removed(const char *path, int fd, llmq_error *err) {
+    return error_set(err, LLMQ_E_IO, "%s: not removed: %s", path, dir_fixed(fd));
 }
 
 static enum llmq_status cannot_remove(const char *path, llmq_error *err) {
@@ -47,8 +56,8 @@ static enum llmq_status remove_folder(int fd, const char *name, const struct sta
     if (fstat(folder, &opened) != 0 || opened.st_dev != seen->st_dev ||
         opened.st_ino != seen->st_ino)
         status = error_set(err, LLMQ_E_IO, "%s: changed while it was being removed", path);
-    else if (dir_is_mount(folder))
-        status = error_set(err, LLMQ_E_IO, "%s: not removed: something is mounted there", path);
+    else if (dir_fixed(folder))
+        status = not_removed(path, folder, err);
     else
         status = dir_clear(folder, path, NULL, err);
     close(folder);
@@ -91,8 +100,8 @@ enum llmq_status dir_remove(const char *path, llmq_error *err) {
     if (fd < 0)
         return cannot_remove(path, err);
     enum llmq_status status = LLMQ_OK;
-    if (dir_is_mount(fd))
-        status = error_set(err, LLMQ_E_IO, "%s: not removed: something is mounted there", path);
+    if (dir_fixed(fd))
+        status = not_removed(path, fd, err);
     else
         status = dir_clear(fd, path, NULL, err);
     close(fd);

@@ -93,8 +93,9 @@ LLMQ_NODISCARD enum llmq_status dir_clear(int fd, const char *path, const char *
 /* Open a folder itself, not one that a link leads to; -1 and errno as open(2). */
 int dir_open(const char *path);
 
-/* Is this folder, open as `fd`, where another file system or folder is mounted? */
-bool dir_is_mount(int fd);
+/* Why this folder, open as `fd`, can be neither renamed nor removed, whoever asks: something is
+ * mounted there, or it is marked immutable. NULL: nothing of the kind. */
+const char *dir_fixed(int fd);
 
 /* fsync the folder that holds `path`. */
 LLMQ_NODISCARD enum llmq_status path_sync_parent(const char *path, llmq_error *err);

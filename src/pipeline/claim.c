@@ -38,8 +38,9 @@ static enum llmq_status foreign(int fd, const char *dir, llmq_error *err) {
 static enum llmq_status look_inside(int fd, const char *dir, enum claim_state *state,
                                     llmq_error *err) {
     struct dir_list list = {0};
-    if (dir_is_mount(fd))
-        return error_set(err, LLMQ_E_IO, "%s: something is mounted there", dir);
+    const char *fixed = dir_fixed(fd);
+    if (fixed)
+        return error_set(err, LLMQ_E_IO, "%s: %s", dir, fixed);
     enum llmq_status status = dir_list_read_at(fd, dir, &list, err);
     if (status != LLMQ_OK)
         return status;

@@ -106,8 +106,9 @@ static enum llmq_status check_final(struct output *out, llmq_error *err) {
     const int fd = dir_open(out->final_dir);
     if (fd < 0)
         return error_output(err, "%s", out->final_dir);
-    if (dir_is_mount(fd)) {
-        error_set(err, LLMQ_E_IO, "%s: something is mounted there", out->final_dir);
+    const char *fixed = dir_fixed(fd);
+    if (fixed) {
+        error_set(err, LLMQ_E_IO, "%s: %s", out->final_dir, fixed);
         error_hint(err, "choose a folder inside it: --out %s/NAME", out->final_dir);
         LLMQ_TRY(LLMQ_E_IO);
     }

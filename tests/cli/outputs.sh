@@ -163,6 +163,16 @@ else
     echo "SKIP: not root, or no setpriv"
 fi
 
+test_case "a folder that is marked immutable"
+mkdir fixed
+if chattr +i fixed 2>chattr-says; then
+    refused 4 "fixed: it is marked immutable" rtn --model model --out fixed
+    refused 4 "no folder can be made" rtn --model model --out fixed/q --dry-run
+    chattr -i fixed
+else
+    echo "SKIP: no chattr here"
+fi
+
 test_case "mount points, seen from their device or not, and models that are mounted twice"
 if unshare -rm true 2>unshare-says; then
     mkdir mounted bound again
