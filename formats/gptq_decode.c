@@ -102,6 +102,9 @@ static enum llmq_status infer(const struct layout_config *config, const struct l
     LLMQ_TRY(
         parts_infer_group(config, f->k, f->groups, gptq_suffixes[GPTQ_SCALES], &f->group, err));
     LLMQ_TRY(check_shapes(data, f, err));
+    if (config->desc_act && f->groups > 1 && !data[GPTQ_G_IDX].data)
+        LLMQ_TRY(refuse(err, GPTQ_G_IDX, "it, since desc_act says that columns were reordered",
+                        "no such tensor"));
 
 cleanup:
     return status;

@@ -123,22 +123,33 @@ static void groups_in_order(struct verify *v, const llmq_verify_module *m,
         }
 }
 
-static void module_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+/* The shape of a linear of the blocks, or of the head; false: of neither. */
+static bool shape_by_config(const struct verify *v, const char *module, int64_t *n, int64_t *k) {
     char name[LAYOUT_NAME_MAX];
-    for (int64_t i = 0; v->known && i < v->model.blocks * LINEAR_COUNT; i++) {
-        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
-        int64_t n = 0, k = 0;
-        verify_linear_name(v, i / LINEAR_COUNT, role, name, sizeof name);
-        if (strcmp(name, m->name) != 0)
-            continue;
-        config_linear_shape(&v->model, role, &n, &k);
-        if (n != q->n || k != q->k)
-            verify_found(v, file_of(v, m->name), m->name, NULL,
-                         "expected [%" PRId64 ", %" PRId64 "] by config.json, found [%" PRId64
-                         ", %" PRId64 "]",
-                         n, k, q->n, q->k);
-        return;
+    const size_t head = strlen(v->model.family->head) - strlen(".weight");
+    if (strlen(module) == head && strncmp(module, v->model.family->head, head) == 0) {
+        *n = v->model.vocab;
+        *k = v->model.hidden;
+        return true;
     }
+    for (int64_t i = 0; i < v->model.blocks * LINEAR_COUNT; i++) {
+        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
+        verify_linear_name(v, i / LINEAR_COUNT, role, name, sizeof name);
+        if (strcmp(name, module) != 0)
+            continue;
+        config_linear_shape(&v->model, role, n, k);
+        return true;
+    }
+    return false;
+}
+
+static void module_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    int64_t n = 0, k = 0;
+    if (v->known && shape_by_config(v, m->name, &n, &k) && (n != q->n || k != q->k))
+        verify_found(v, file_of(v, m->name), m->name, NULL,
+                     "expected [%" PRId64 ", %" PRId64 "] by config.json, found [%" PRId64
+                     ", %" PRId64 "]",
+                     n, k, q->n, q->k);
 }
 
 /* Marlin pads such shapes in current vLLM; older versions fall back to slow kernels. Told once for

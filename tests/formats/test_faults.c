@@ -192,6 +192,44 @@ START_TEST(the_gptq_layout_reports_every_failed_allocation) {
 }
 END_TEST
 
+static const struct json *rules_config;
+
+static enum llmq_status read_rules(llmq_error *err) {
+    const struct layout_config config = {.bits = 4, .group = 32, .sym = true};
+    struct module_rules rules;
+    struct module_setting setting;
+    enum llmq_status status = module_rules_read(rules_config, layout, &config, &rules, err);
+    if (status == LLMQ_OK)
+        status = module_rules_find(&rules, "model.layers.0.mlp.up_proj", &setting, err);
+    module_rules_free(&rules);
+    return status;
+}
+
+START_TEST(the_rules_for_modules_report_every_failed_allocation) {
+    static const struct {
+        const struct layout *layout;
+        const char *text;
+    } cases[] = {
+        {&layout_gptq, "{\"dynamic\":{\"-:a.*\":{},\"b\":{\"bits\":8}}}"},
+        {&layout_awq, "{\"modules_to_not_convert\":[\"lm_head\",\"x\"]}"},
+        {&layout_gptq, "{\"quant_method\":\"auto-round\",\"extra_config\":{\"a\":{\"bits\":8},"
+                       "\".*b\":{\"bits\":16}},\"block_name_to_quantize\":\"model.layers,c\"}"},
+        {&layout_compressed_tensors,
+         "{\"ignore\":[\"lm_head\",\"re:x.*\"],\"config_groups\":{\"g\":{\"targets\":[\"Linear\"],"
+         "\"weights\":{\"num_bits\":4,\"strategy\":\"channel\"}}}}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        llmq_error err = {0};
+        struct json *root = NULL;
+        ck_assert_ok(json_parse(cases[i].text, strlen(cases[i].text), "test", &root, &err), &err);
+        layout = cases[i].layout;
+        rules_config = root;
+        fail_each(read_rules);
+        json_free(&root);
+    }
+}
+END_TEST
+
 /* Their encoders allocate nothing, and their configs only what the JSON library does. */
 START_TEST(other_layouts_report_every_failed_allocation) {
     static const struct layout *const others[] = {&layout_awq, &layout_compressed_tensors,
@@ -235,6 +273,7 @@ int main(void) {
     tcase_add_test(tests, gguf_files_report_every_failed_allocation);
     tcase_add_test(tests, the_gptq_layout_reports_every_failed_allocation);
     tcase_add_test(tests, other_layouts_report_every_failed_allocation);
+    tcase_add_test(tests, the_rules_for_modules_report_every_failed_allocation);
     tcase_add_test(tests, the_onnx_models_report_every_failed_allocation);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

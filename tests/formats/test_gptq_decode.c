@@ -24,6 +24,8 @@ START_TEST(an_absent_g_idx_means_column_order) {
     decodes_the_same();
     sound.file.data[QZEROS] = (struct layout_data){0};
     decodes_the_same();
+    sound.config.desc_act = true; /* then there was a map, and it is lost */
+    decode_refused("g_idx: expected it, since desc_act says that columns were reordered");
 }
 END_TEST
 

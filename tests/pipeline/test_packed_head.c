@@ -113,6 +113,8 @@ START_TEST(a_packed_head_of_another_shape_is_refused) {
     make("gptq", K0, true);
     ck_assert_fails(llmq_eval(&o, NULL, &r, &err), LLMQ_E_INPUT,
                     "lm_head: packed as [32, 64]; config.json implies [64, 64]", &err);
+    name_the_head("gptq");
+    ck_assert(!passes(out));
 }
 END_TEST
 
