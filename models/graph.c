@@ -208,6 +208,37 @@ static enum llmq_status order(struct graph *g, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* --- tasks ------------------------------------------------------------------------------------ */
+
+static struct graph_task *task_of(struct graph *g, const struct graph_node *n) {
+    int i = 0;
+    while (i < g->task_count && (g->task[i].round != n->round || g->task[i].source != n->in[0] ||
+                                 g->task[i].stream != n->stream))
+        i++;
+    if (i == GRAPH_TASKS)
+        return NULL;
+    if (i == g->task_count) {
+        g->task[i] = (struct graph_task){n->round, n->in[0], n->stream, 0};
+        g->task_count++;
+    }
+    return &g->task[i];
+}
+
+static enum llmq_status find_tasks(struct graph *g, llmq_error *err) {
+    for (int round = 0; round < g->rounds; round++)
+        for (int i = 0; i < g->count; i++) {
+            const struct graph_node *n = &g->node[i];
+            if (n->round != round || !graph_node_quantized(n))
+                continue;
+            struct graph_task *t = task_of(g, n);
+            if (!t)
+                return error_set(err, LLMQ_E_UNSUPPORTED,
+                                 "linears that read more than %d different things", GRAPH_TASKS);
+            t->nodes |= UINT64_C(1) << i;
+        }
+    return LLMQ_OK;
+}
+
 /* --- stores ----------------------------------------------------------------------------------- */
 
 /* Rows that are rather run again than their outputs kept. */
@@ -258,6 +289,7 @@ enum llmq_status graph_make(const struct node *rows, unsigned traits, const int6
     LLMQ_TRY(take_rows(rows, out, err));
     LLMQ_TRY(connect(out, err));
     LLMQ_TRY(order(out, err));
+    LLMQ_TRY(find_tasks(out, err));
     LLMQ_TRY(find_stores(out, err));
 cleanup:
     return status;

@@ -15,7 +15,7 @@
 #include "llmq/error.h"
 #include "models/schema.h"
 
-enum { GRAPH_NODES = 64, GRAPH_ROUNDS = 8, GRAPH_STORES = 4 };
+enum { GRAPH_NODES = 64, GRAPH_ROUNDS = 8, GRAPH_STORES = 4, GRAPH_TASKS = 16 };
 
 struct graph_node {
     const struct node *row;
@@ -27,13 +27,22 @@ struct graph_node {
     enum value stream; /* a linear's output is added to this and goes nowhere else; else V_NONE */
 };
 
+/* Linears of a round that read the same value and add to the same stream: they share the moments
+ * that they are quantized against. */
+struct graph_task {
+    int round;
+    enum value source, stream;
+    uint64_t nodes; /* as bits */
+};
+
 struct graph {
     unsigned traits;
     int64_t dims[DIM_COUNT];
     int count;
     struct graph_node node[GRAPH_NODES];
     enum value input, output;
-    int rounds;
+    int rounds, task_count;
+    struct graph_task task[GRAPH_TASKS]; /* by rounds */
     /* Of each value: its width, the node that makes it (-1: none does), how many nodes read it, and
      * how many rounds must be done before it is there. */
     int64_t width[V_COUNT];

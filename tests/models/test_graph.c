@@ -9,6 +9,7 @@
 #include "models/blocks.h"
 #include "models/fold.h"
 #include "models/rows.h"
+#include "models/shapes.h"
 #include "support.h"
 
 static struct model_config parse(const char *text) {
@@ -75,19 +76,18 @@ static void compare_fold(const struct model_config *c, const struct graph *g,
         ck_assert_int_eq(graph_fold_channel(g, &fold, column), fold_channel(c, stage, column));
 }
 
-static void compare_family(const char *config) {
-    struct model_config c = parse(config);
+static void compare_family(const struct model_config *c) {
     struct blocks *blocks = NULL;
     llmq_error err = {0};
-    ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
+    ck_assert_ok(blocks_create(c, &blocks, &err), &err);
     for (int kind = 0; kind < blocks->kind_count; kind++) {
         const struct graph *g = &blocks->kinds[kind];
         ck_assert_int_eq(g->rounds, STAGE_COUNT);
         ck_assert_int_eq(g->output, V_Z);
         for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-            compare_linear(&c, g, role);
+            compare_linear(c, g, role);
         for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-            compare_fold(&c, g, stage);
+            compare_fold(c, g, stage);
         const enum value stored[STAGE_COUNT][3] = {{V_X}, {V_X, V_CONTEXT}, {V_Y}, {V_Y, V_MID}};
         for (int round = 0; round < STAGE_COUNT; round++)
             ck_assert_mem_eq(g->stored[round], stored[round], sizeof stored[round]);
@@ -96,18 +96,19 @@ static void compare_family(const char *config) {
 }
 
 START_TEST(families_derive_what_their_tables_said) {
-    static const char *const biases[] = {"false", "true"};
     for (int i = 0; family_at(i); i++)
         for (int bits = 0; bits < 8; bits++) {
-            char text[512];
+            char text[256];
             snprintf(text, sizeof text,
                      "{\"model_type\":\"%s\",\"hidden_size\":48,\"intermediate_size\":80,"
                      "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"head_dim\":8,"
-                     "\"num_hidden_layers\":3,\"attention_bias\":%s,\"mlp_bias\":%s,"
-                     "\"sliding_window\":%s,\"use_sliding_window\":true,\"max_window_layers\":1}",
-                     family_at(i)->model_types[0], biases[bits & 1], biases[bits >> 1 & 1],
-                     bits >> 2 ? "16" : "null");
-            compare_family(text);
+                     "\"num_hidden_layers\":3}",
+                     family_at(i)->model_types[0]);
+            struct model_config c = parse(text);
+            c.attention_bias = bits & 1;
+            c.mlp_bias = bits & 2;
+            c.slides[1] = bits & 4;
+            compare_family(&c);
         }
 }
 END_TEST
@@ -131,16 +132,6 @@ END_TEST
 
 /* --- other shapes ----------------------------------------------------------------------------- */
 
-/* Two heads of queries for each of keys and values; every width can be told from the others. */
-static const int64_t sizes[DIM_COUNT] = {
-    [DIM_ONE] = 1,         [DIM_HIDDEN] = 24, [DIM_HEADS] = 4,     [DIM_KV_HEADS] = 2,
-    [DIM_HEAD] = 6,        [DIM_ATTN] = 24,   [DIM_KV] = 12,       [DIM_QKV] = 48,
-    [DIM_FFN] = 40,        [DIM_FFN2] = 80,   [DIM_EXPERTS] = 8,   [DIM_EXPERT_FFN] = 16,
-    [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10, [DIM_KV_LORA] = 14,  [DIM_PE] = 2,
-    [DIM_NOPE] = 4,        [DIM_KV_A] = 16,   [DIM_MLA_NOPE] = 16, [DIM_MLA_V] = 20,
-    [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,
-};
-
 static void tell_linear(const struct graph *g, const struct graph_node *n, struct strbuf *b) {
     const struct graph_fold fold = graph_fold_find(g, n->in[0]);
     strbuf_printf(b, " %s<%s", n->row->name, schema_value_name(n->in[0]));
@@ -157,7 +148,7 @@ static void assert_rounds(const struct node *rows, unsigned traits, const char *
     struct strbuf b = {0};
     llmq_error err = {0};
     ck_assert_ptr_nonnull(g);
-    ck_assert_ok(graph_make(rows, T_ALWAYS | traits, sizes, V_X, g, &err), &err);
+    ck_assert_ok(graph_make(rows, T_ALWAYS | traits, shape_sizes, V_X, g, &err), &err);
     for (int round = 0; round < g->rounds; round++) {
         strbuf_printf(&b, "%d [", round);
         for (int s = 0; g->stored[round][s] != V_NONE; s++)
@@ -174,23 +165,7 @@ static void assert_rounds(const struct node *rows, unsigned traits, const char *
 }
 
 START_TEST(parallel_branches_share_a_round) {
-    static const struct node rows[] = {
-        {NORM(ATTN_IN, X, "ln")},
-        {LINEAR(Q, ATTN_IN, ATTN, "q")},
-        {LINEAR(K, ATTN_IN, KV, "k")},
-        {LINEAR(V, ATTN_IN, KV, "v")},
-        {ROPE(Q_ROT, Q, HEADS)},
-        {ROPE(K_ROT, K, KV_HEADS)},
-        {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},
-        {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "dense")},
-        {ADD(Y, X, ATTN_OUT)},
-        {LINEAR(UP, ATTN_IN, FFN, "fc1")},
-        {ACT(MID, UP)},
-        {LINEAR(MLP_OUT, MID, HIDDEN, "fc2")},
-        {ADD(Z, Y, MLP_OUT)},
-        {END},
-    };
-    assert_rounds(rows, 0,
+    assert_rounds(shape_parallel, 0,
                   "0 [X]: q<ATTN_IN/ln k<ATTN_IN/ln v<ATTN_IN/ln fc1<ATTN_IN/ln\n"
                   "1 [X CONTEXT MID]: dense<CONTEXT+X/v\n"
                   "2 [Y MID]: fc2<MID+Y\n");
@@ -198,19 +173,11 @@ START_TEST(parallel_branches_share_a_round) {
 END_TEST
 
 START_TEST(a_fused_linear_is_folded_through_its_split) {
-    static const struct node rows[] = {
-        {NORM(ATTN_IN, X, "ln_1")},
-        {LINEAR(QKV, ATTN_IN, QKV, "c_attn")},
-        {SPLIT(QKV, KV_HEADS), .out = {V_Q, V_K, V_V}, .width = {DIM_ATTN, DIM_KV, DIM_KV}},
-        {ATTENTION(CONTEXT, Q, K, V)},
-        {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "c_proj")},
-        {ADD(Z, X, ATTN_OUT)},
-        {END},
-    };
     struct graph g;
     llmq_error err = {0};
-    assert_rounds(rows, 0, "0 [X]: c_attn<ATTN_IN/ln_1\n1 [X CONTEXT]: c_proj<CONTEXT+X/c_attn\n");
-    ck_assert_ok(graph_make(rows, T_ALWAYS, sizes, V_X, &g, &err), &err);
+    assert_rounds(shape_fused, 0,
+                  "0 [X]: c_attn<ATTN_IN/ln_1\n1 [X CONTEXT]: c_proj<CONTEXT+X/c_attn\n");
+    ck_assert_ok(graph_make(shape_fused, T_ALWAYS, shape_sizes, V_X, &g, &err), &err);
     const struct graph_fold fold = graph_fold_find(&g, V_CONTEXT);
     ck_assert_int_eq(fold.channels, 48);
     /* A run of a key-value head: two query heads, a key, a value, of 6 each. */
@@ -221,15 +188,7 @@ START_TEST(a_fused_linear_is_folded_through_its_split) {
 END_TEST
 
 START_TEST(a_norm_behind_a_branch_hides_the_stream) {
-    static const struct node rows[] = {
-        {NORM(ATTN_IN, X, "input_layernorm")},
-        QKV_ROWS(0),
-        ATTEND_ROWS(Q, K, 0),
-        {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
-        {ADD(Z, X, ATTN_POST)},
-        {END},
-    };
-    assert_rounds(rows, 0,
+    assert_rounds(shape_post_norm, 0,
                   "0 [X]: self_attn.q_proj<ATTN_IN/input_layernorm "
                   "self_attn.k_proj<ATTN_IN/input_layernorm "
                   "self_attn.v_proj<ATTN_IN/input_layernorm\n"
@@ -238,31 +197,12 @@ START_TEST(a_norm_behind_a_branch_hides_the_stream) {
 END_TEST
 
 START_TEST(latent_attention_takes_a_round_for_each_bottleneck) {
-    static const struct node rows[] = {
-        {NORM(ATTN_IN, X, "ln")},
-        {LINEAR(Q_A, ATTN_IN, Q_LORA, "q_a"), .when = T_Q_LORA},
-        {NORM(Q_A_NORM, Q_A, "q_a_norm"), .when = T_Q_LORA},
-        {LINEAR(Q, Q_A_NORM, MLA_Q, "q_b"), .when = T_Q_LORA},
-        {LINEAR(Q, ATTN_IN, MLA_Q, "q"), .unless = T_Q_LORA},
-        {LINEAR(KV_A, ATTN_IN, KV_A, "kv_a")},
-        {SPLIT(KV_A, ONE), .out = {V_KV_C, V_K_PE}, .width = {DIM_KV_LORA, DIM_PE}},
-        {NORM(KV_C_NORM, KV_C, "kv_a_norm")},
-        {LINEAR(KV_B, KV_C_NORM, KV_B, "kv_b")},
-        {SPLIT(KV_B, HEADS), .out = {V_K_NOPE, V_V}, .width = {DIM_MLA_NOPE, DIM_MLA_V}},
-        {JOIN(K, K_NOPE, K_PE, HEADS)},
-        {ROPE(Q_ROT, Q, HEADS), .skip = DIM_NOPE},
-        {ROPE(K_ROT, K, HEADS), .skip = DIM_NOPE},
-        {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},
-        {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "o")},
-        {ADD(Z, X, ATTN_OUT)},
-        {END},
-    };
     int64_t dims[DIM_COUNT];
     struct graph g;
     llmq_error err = {0};
-    memcpy(dims, sizes, sizeof dims);
+    memcpy(dims, shape_sizes, sizeof dims);
     dims[DIM_KV_HEADS] = 4; /* every head has keys and values of its own */
-    ck_assert_ok(graph_make(rows, T_ALWAYS | T_Q_LORA, dims, V_X, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_latent, T_ALWAYS | T_Q_LORA, dims, V_X, &g, &err), &err);
     ck_assert_int_eq(g.rounds, 3);
     ck_assert_int_eq(find_node(&g, "q_a")->round, 0);
     ck_assert_int_eq(find_node(&g, "kv_a")->round, 0);
@@ -278,41 +218,20 @@ START_TEST(latent_attention_takes_a_round_for_each_bottleneck) {
     /* Head by head: 4 of the key, 5 of the value. */
     ck_assert_int_eq(graph_fold_channel(&g, &fold, 0), 4);
     ck_assert_int_eq(graph_fold_channel(&g, &fold, 5), 9 + 4);
-    /* Without the bottleneck its rows are left out and q goes with kv_a. */
-    ck_assert_ok(graph_make(rows, T_ALWAYS, dims, V_X, &g, &err), &err);
+    /* Without the bottleneck its shape_latent are left out and q goes with kv_a. */
+    ck_assert_ok(graph_make(shape_latent, T_ALWAYS, dims, V_X, &g, &err), &err);
     ck_assert_int_eq(find_node(&g, "q")->round, 0);
     ck_assert_int_eq(g.producer[V_Q_A], -1);
 }
 END_TEST
 
 START_TEST(experts_are_one_step_and_share_a_scale_with_the_router) {
-    static const struct node expert[] = {
-        {LINEAR(GATE, E, EXPERT_FFN, "w1")},
-        {LINEAR(UP, E, EXPERT_FFN, "w3")},
-        {GLU(MID, GATE, UP)},
-        {LINEAR(E_OUT, MID, HIDDEN, "w2")},
-        {END},
-    };
-    static const struct node rows[] = {
-        {NORM(MLP_IN, X, "ln")},
-        {ROUTER(ROUTE, MLP_IN, "gate")},
-        {EXPERTS(ROUTED, MLP_IN, ROUTE, "experts", expert)},
-        {ADD(Y_ROUTED, X, ROUTED)},
-        {LINEAR(SHARED_GATE, MLP_IN, SHARED_FFN, "shared.gate")},
-        {LINEAR(SHARED_UP, MLP_IN, SHARED_FFN, "shared.up")},
-        {GLU(SHARED_MID, SHARED_GATE, SHARED_UP)},
-        {LINEAR(SHARED_OUT, SHARED_MID, HIDDEN, "shared.down")},
-        {LINEAR(SHARED_SWITCH, MLP_IN, ONE, "switch"), .plain = true},
-        {GLU(SHARED, SHARED_SWITCH, SHARED_OUT)},
-        {ADD(Z, Y_ROUTED, SHARED)},
-        {END},
-    };
     struct graph g;
     llmq_error err = {0};
-    assert_rounds(rows, 0,
+    assert_rounds(shape_experts, 0,
                   "0 [X]: experts<MLP_IN/ln shared.gate<MLP_IN/ln shared.up<MLP_IN/ln\n"
                   "1 [Y_ROUTED SHARED_MID SHARED_SWITCH]: shared.down<SHARED_MID/shared.up\n");
-    ck_assert_ok(graph_make(rows, T_ALWAYS, sizes, V_X, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_experts, T_ALWAYS, shape_sizes, V_X, &g, &err), &err);
     const struct graph_fold fold = graph_fold_find(&g, V_MLP_IN);
     const char *const readers[] = {"gate", "experts", "shared.gate", "shared.up", "switch"};
     uint64_t expected = 0;
@@ -320,7 +239,7 @@ START_TEST(experts_are_one_step_and_share_a_scale_with_the_router) {
         expected |= UINT64_C(1) << (find_node(&g, readers[i]) - g.node);
     ck_assert_uint_eq(fold.consumers, expected);
     /* The expert is a block of its own kind. */
-    ck_assert_ok(graph_make(expert, T_ALWAYS, sizes, V_E, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_expert, T_ALWAYS, shape_sizes, V_E, &g, &err), &err);
     ck_assert_int_eq(g.rounds, 2);
     ck_assert_str_eq(g.node[graph_fold_find(&g, V_MID).producer].row->name, "w3");
 }
@@ -331,8 +250,8 @@ END_TEST
 static void assert_refused(const struct node *rows, const char *part) {
     struct graph g;
     llmq_error err = {0};
-    ck_assert_fails(graph_make(rows, T_ALWAYS, sizes, V_X, &g, &err), LLMQ_E_UNSUPPORTED, part,
-                    &err);
+    ck_assert_fails(graph_make(rows, T_ALWAYS, shape_sizes, V_X, &g, &err), LLMQ_E_UNSUPPORTED,
+                    part, &err);
 }
 
 START_TEST(rows_that_make_no_block_are_refused) {

@@ -1,0 +1,241 @@
+/* See schedule.h. */
+#include "graph/schedule.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/int64.h"
+
+static bool has(uint64_t set, int member) {
+    return set >> member & 1;
+}
+
+/* --- what runs -------------------------------------------------------------------------------- */
+
+static uint64_t inputs(const struct graph_node *n) {
+    uint64_t set = 0;
+    for (int i = 0; i < NODE_INPUTS; i++)
+        set |= n->in[i] == V_NONE ? 0 : VALUE_BIT(n->in[i]);
+    return set;
+}
+
+static uint64_t outputs(const struct graph_node *n) {
+    uint64_t set = 0;
+    for (int o = 0; o < NODE_OUTPUTS; o++)
+        set |= n->out[o] == V_NONE ? 0 : VALUE_BIT(n->out[o]);
+    return set;
+}
+
+static uint64_t needed_nodes(const struct graph *g, uint64_t given, uint64_t wanted) {
+    uint64_t needed = wanted & ~given, nodes = 0;
+    for (int i = g->count - 1; i >= 0; i--)
+        if (outputs(&g->node[i]) & needed) {
+            nodes |= UINT64_C(1) << i;
+            needed |= inputs(&g->node[i]) & ~given;
+        }
+    return nodes;
+}
+
+/* --- where values lie ------------------------------------------------------------------------- */
+
+struct planner {
+    const struct graph *g;
+    const struct homes *homes;
+    struct schedule *s;
+    int last[V_COUNT]; /* node that reads a value last; g->count: it is wanted; -1: none does */
+    bool made[V_COUNT];
+};
+
+static void find_lives(struct planner *p) {
+    for (int v = 0; v < V_COUNT; v++)
+        p->last[v] = has(p->s->wanted, v) ? p->g->count : -1;
+    for (int i = 0; i < p->g->count; i++)
+        for (int v = 0; v < V_COUNT; v++)
+            if (has(p->s->nodes, i) && has(inputs(&p->g->node[i]), v) && p->last[v] < i)
+                p->last[v] = i;
+}
+
+/* Operations that take each entry by itself: the output may lie where an input of its width does.
+ */
+static bool is_elementwise(enum op op) {
+    return op == OP_NORM || op == OP_ROPE || op == OP_CLIP || op == OP_ACT || op == OP_GLU ||
+           op == OP_ADD;
+}
+
+/* Is the value still read after node `i`? */
+static bool lives_after(const struct planner *p, int v, int i) {
+    return p->made[v] && p->last[v] > i;
+}
+
+/* Does nothing that is read after node `i` lie in the home? */
+static bool home_is_free(const struct planner *p, int home, int i) {
+    for (int v = 0; v < V_COUNT; v++)
+        if (p->s->home[v] == home && lives_after(p, v, i))
+            return false;
+    return true;
+}
+
+/* Does a value move into its home between the two nodes? */
+static bool home_is_taken(const struct planner *p, int home, int from, int to) {
+    for (int v = 0; v < V_COUNT; v++)
+        if (p->homes->of[v] == home && p->g->producer[v] > from && p->g->producer[v] < to &&
+            has(p->s->nodes, p->g->producer[v]))
+            return true;
+    return false;
+}
+
+/* The home of what is made of `v` in place, step by step: then `v`, which node `maker` makes, is
+ * best made there at once. 0: there is none, or it is not free. */
+static int home_of_heir(const struct planner *p, enum value v, int maker) {
+    const struct graph *g = p->g;
+    for (int reader = p->last[v]; reader > maker && reader < g->count; reader = p->last[v]) {
+        const struct graph_node *n = &g->node[reader];
+        if (g->readers[v] != 1 || !is_elementwise(n->row->op) || g->width[n->out[0]] != g->width[v])
+            return 0;
+        v = n->out[0];
+        const int home = p->homes->of[v];
+        if (home)
+            return home_is_free(p, home, maker) && !home_is_taken(p, home, maker, reader) ? home
+                                                                                          : 0;
+    }
+    return 0;
+}
+
+/* The input that the node's output can replace for all its life, V_NONE: none. */
+static enum value replaced_input(const struct planner *p, int i) {
+    const struct graph_node *n = &p->g->node[i];
+    for (int k = 0; is_elementwise(n->row->op) && k < NODE_INPUTS; k++) {
+        const enum value v = n->in[k];
+        if (v != V_NONE && p->last[v] == i && p->g->width[v] == n->width[0] &&
+            !(p->s->home[v] && home_is_taken(p, p->s->home[v], i, p->last[n->out[0]])))
+            return v;
+    }
+    return V_NONE;
+}
+
+static bool overlaps(const struct planner *p, int64_t column, int64_t width, int i) {
+    for (int v = 0; v < V_COUNT; v++)
+        if (p->made[v] && p->s->home[v] == 0 && p->last[v] >= i &&
+            column < p->s->column[v] + p->g->width[v] && p->s->column[v] < column + width)
+            return true;
+    return false;
+}
+
+/* The first columns that are free while node `i` runs: at the beginning or behind a live value. */
+static int64_t free_column(const struct planner *p, int64_t width, int i) {
+    int64_t best = overlaps(p, 0, width, i) ? INT64_MAX : 0;
+    for (int v = 0; v < V_COUNT; v++) {
+        const int64_t behind = p->s->column[v] + p->g->width[v];
+        if (p->made[v] && p->s->home[v] == 0 && behind < best && !overlaps(p, behind, width, i))
+            best = behind;
+    }
+    return best;
+}
+
+static void place(struct planner *p, enum value v, int i) {
+    struct schedule *s = p->s;
+    const enum value replaced = replaced_input(p, i);
+    const int heir = home_of_heir(p, v, i);
+    if (p->homes->of[v]) {
+        s->home[v] = p->homes->of[v];
+    } else if (heir) {
+        s->home[v] = (uint8_t)heir;
+    } else if (replaced != V_NONE) {
+        s->home[v] = s->home[replaced];
+        s->column[v] = s->column[replaced];
+    } else {
+        s->column[v] = free_column(p, p->g->width[v], i);
+        s->width = max_i64(s->width, s->column[v] + p->g->width[v]);
+    }
+    p->made[v] = true;
+}
+
+void schedule_make(const struct graph *g, uint64_t given, uint64_t wanted,
+                   const struct homes *homes, struct schedule *out) {
+    struct planner p = {.g = g, .homes = homes, .s = out};
+    *out = (struct schedule){.given = given, .wanted = wanted};
+    out->nodes = needed_nodes(g, given, wanted);
+    find_lives(&p);
+    for (int v = 0; v < V_COUNT; v++)
+        if (has(given, v)) {
+            out->home[v] = homes->of[v];
+            p.made[v] = true;
+        }
+    for (int i = 0; i < g->count; i++)
+        for (int o = 0; has(out->nodes, i) && o < NODE_OUTPUTS; o++)
+            if (g->node[i].out[o] != V_NONE && !p.made[g->node[i].out[o]])
+                place(&p, g->node[i].out[o], i);
+}
+
+void schedule_block(const struct graph *g, struct schedule *out) {
+    struct homes homes = {.count = 1};
+    homes.of[g->input] = homes.of[g->output] = 1;
+    homes.width[1] = g->width[g->input];
+    schedule_make(g, VALUE_BIT(g->input), VALUE_BIT(g->output), &homes, out);
+}
+
+/* --- homes between rounds --------------------------------------------------------------------- */
+
+uint64_t schedule_kept(const struct graph *g, int round) {
+    uint64_t kept = 0;
+    if (round == g->rounds)
+        return VALUE_BIT(g->output);
+    for (int s = 0; g->stored[round][s] != V_NONE; s++)
+        kept |= VALUE_BIT(g->stored[round][s]);
+    return kept;
+}
+
+/* May `v` lie where `old` does? Every node that reads `old` has then run, or makes `v` of it entry
+ * by entry. */
+static bool may_succeed(const struct graph *g, enum value v, enum value old) {
+    const int maker = g->producer[v];
+    for (int i = 0; i < g->count; i++)
+        if (has(inputs(&g->node[i]), (int)old) &&
+            (i > maker ||
+             (i == maker && (!is_elementwise(g->node[i].row->op) || g->width[old] != g->width[v]))))
+            return false;
+    return true;
+}
+
+/* The home is free for `v`, made on the way to `round`, when it can succeed every value that was
+ * kept there. What lies there until then must be as wide: batches pass one after the other. */
+static bool home_suits(const struct graph *g, const struct homes *h, int home, enum value v,
+                       int round) {
+    const uint64_t kept = schedule_kept(g, round), before = schedule_kept(g, round - 1);
+    for (int old = 0; old < V_COUNT; old++)
+        if (h->of[old] == home && (has(kept, old) || !may_succeed(g, v, (enum value)old) ||
+                                   (has(before, old) && g->width[old] != g->width[v])))
+            return false;
+    return true;
+}
+
+static enum llmq_status find_home(const struct graph *g, enum value v, int round, struct homes *h,
+                                  llmq_error *err) {
+    int home = 1;
+    while (home <= h->count && !home_suits(g, h, home, v, round))
+        home++;
+    if (home > HOMES_KEPT)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "more than %d values of a block are kept",
+                         HOMES_KEPT);
+    h->count = home > h->count ? home : h->count;
+    h->of[v] = (uint8_t)home;
+    h->width[home] = max_i64(h->width[home], g->width[v]);
+    return LLMQ_OK;
+}
+
+enum llmq_status homes_of_rounds(const struct graph *g, struct homes *out, llmq_error *err) {
+    *out = (struct homes){.count = 1};
+    out->of[g->input] = 1;
+    out->width[1] = g->width[g->input];
+    for (int round = 1; round <= g->rounds; round++) {
+        for (int v = 0; v < V_COUNT; v++)
+            if (has(schedule_kept(g, round), v) && out->of[v] == 0) {
+                enum llmq_status status = find_home(g, (enum value)v, round, out, err);
+                if (status != LLMQ_OK)
+                    return status;
+            }
+    }
+    if (out->of[g->output] != 1)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "a block's output cannot take its input's place");
+    return LLMQ_OK;
+}

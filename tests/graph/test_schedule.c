@@ -1,0 +1,157 @@
+/* Schedules, run with names in place of numbers: every node finds what it reads where the schedule
+ * says, and what is wanted is there at the end, whatever shares the room. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/schedule.h"
+#include "models/shapes.h"
+#include "support.h"
+
+enum { COLUMNS = 1024 };
+
+/* Which value each entry of a row holds, in the scratch and in the homes. */
+struct room {
+    int scratch[COLUMNS];
+    int home[HOMES + 1][COLUMNS];
+};
+
+static int *entries(struct room *r, const struct schedule *s, enum value v) {
+    return s->home[v] ? r->home[s->home[v]] : r->scratch + s->column[v];
+}
+
+static void assert_holds(struct room *r, const struct schedule *s, const struct graph *g,
+                         enum value v) {
+    const int *e = entries(r, s, v);
+    for (int64_t i = 0; i < g->width[v]; i++)
+        ck_assert_msg(e[i] == (int)v, "%s is not there: %s is", schema_value_name(v),
+                      schema_value_name((enum value)e[i]));
+}
+
+static void run_node(struct room *r, const struct schedule *s, const struct graph *g,
+                     const struct graph_node *n) {
+    for (int k = 0; k < NODE_INPUTS && n->in[k] != V_NONE; k++)
+        assert_holds(r, s, g, n->in[k]);
+    for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++) {
+        if (s->home[n->out[o]] == 0)
+            ck_assert_int_le(s->column[n->out[o]] + n->width[o], s->width);
+        for (int64_t i = 0; i < n->width[o]; i++)
+            entries(r, s, n->out[o])[i] = (int)n->out[o];
+    }
+}
+
+static void run_schedule(struct room *r, const struct schedule *s, const struct graph *g) {
+    memset(r->scratch, 0, sizeof r->scratch);
+    for (int i = 0; i < g->count; i++)
+        if (s->nodes >> i & 1)
+            run_node(r, s, g, &g->node[i]);
+    for (int v = 0; v < V_COUNT; v++)
+        if (s->wanted >> v & 1)
+            assert_holds(r, s, g, (enum value)v);
+}
+
+static void fill(struct room *r, int home, const struct graph *g, enum value v) {
+    for (int64_t i = 0; i < g->width[v]; i++)
+        r->home[home][i] = (int)v;
+}
+
+/* --- passes ----------------------------------------------------------------------------------- */
+
+static void read_shape(const struct node *rows, unsigned traits, struct graph *g) {
+    int64_t dims[DIM_COUNT];
+    llmq_error err = {0};
+    memcpy(dims, shape_sizes, sizeof dims);
+    if (rows == shape_latent)
+        dims[DIM_KV_HEADS] = dims[DIM_HEADS];
+    ck_assert_ok(
+        graph_make(rows, T_ALWAYS | traits, dims, rows == shape_expert ? V_E : V_X, g, &err), &err);
+}
+
+static const struct {
+    const struct node *rows;
+    unsigned traits;
+} shapes[] = {
+    {shape_parallel, 0},      {shape_fused, 0},  {shape_post_norm, 0}, {shape_latent, 0},
+    {shape_latent, T_Q_LORA}, {shape_expert, 0}, {shape_experts, 0},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+START_TEST(a_block_in_place) {
+    struct room *r = calloc(1, sizeof *r);
+    struct graph g;
+    struct schedule s;
+    read_shape(shapes[_i].rows, shapes[_i].traits, &g);
+    schedule_block(&g, &s);
+    fill(r, 1, &g, g.input);
+    run_schedule(r, &s, &g);
+    ck_assert_int_eq(s.home[g.output], 1);
+    free(r);
+}
+END_TEST
+
+/* Task by task, as calibration goes; and from every round straight to the end. */
+START_TEST(a_block_in_rounds) {
+    struct room *r = calloc(1, sizeof *r), *shortcut = calloc(1, sizeof *r);
+    llmq_error err = {0};
+    struct graph g;
+    struct homes homes;
+    struct schedule s;
+    read_shape(shapes[_i].rows, shapes[_i].traits, &g);
+    ck_assert_ok(homes_of_rounds(&g, &homes, &err), &err);
+    ck_assert_int_eq(homes.of[g.output], 1);
+    uint64_t kept = VALUE_BIT(g.input);
+    fill(r, 1, &g, g.input);
+    for (int t = 0; t < g.task_count; t++) {
+        const struct graph_task *task = &g.task[t];
+        const uint64_t next = schedule_kept(&g, task->round);
+        schedule_make(&g, kept, next | VALUE_BIT(task->source), &homes, &s);
+        run_schedule(r, &s, &g);
+        kept = next;
+        *shortcut = *r;
+        schedule_make(&g, kept, VALUE_BIT(g.output), &homes, &s);
+        run_schedule(shortcut, &s, &g);
+    }
+    for (int h = 1; h <= homes.count; h++)
+        ck_assert_int_gt(homes.width[h], 0);
+    free(r);
+    free(shortcut);
+}
+END_TEST
+
+START_TEST(only_what_is_needed_runs) {
+    struct graph g;
+    struct homes homes;
+    struct schedule s;
+    llmq_error err = {0};
+    read_shape(shape_parallel, 0, &g);
+    ck_assert_ok(homes_of_rounds(&g, &homes, &err), &err);
+    /* dense and its sum, not the attention before it, and fc2 not yet. */
+    schedule_make(&g, schedule_kept(&g, 1), schedule_kept(&g, 2), &homes, &s);
+    const uint64_t expected = UINT64_C(1) << g.producer[V_ATTN_OUT] | UINT64_C(1)
+                                                                          << g.producer[V_Y];
+    ck_assert_uint_eq(s.nodes, expected);
+    ck_assert_int_eq(homes.of[V_Y], homes.of[V_X]);
+    ck_assert_int_ne(homes.of[V_MID], homes.of[V_CONTEXT]);
+}
+END_TEST
+
+START_TEST(lives_that_do_not_overlap_share_room) {
+    struct graph g;
+    struct schedule s;
+    read_shape(shape_post_norm, 0, &g);
+    schedule_block(&g, &s);
+    /* At most the norm's output, q, k and v are alive at once; the context takes the norm's place.
+     */
+    ck_assert_int_eq(s.width, 24 + 24 + 12 + 12);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("schedule");
+    TCase *t = tcase_create("schedule");
+    tcase_add_loop_test(t, a_block_in_place, 0, SHAPES);
+    tcase_add_loop_test(t, a_block_in_rounds, 0, SHAPES);
+    tcase_add_test(t, only_what_is_needed_runs);
+    tcase_add_test(t, lives_that_do_not_overlap_share_room);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}

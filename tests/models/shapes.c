@@ -1,0 +1,93 @@
+/* See shapes.h. */
+#include "models/shapes.h"
+
+#include "models/rows.h"
+
+/* Two heads of queries for each of keys and values; every width can be told from the others. */
+const int64_t shape_sizes[DIM_COUNT] = {
+    [DIM_ONE] = 1,         [DIM_HIDDEN] = 24, [DIM_HEADS] = 4,     [DIM_KV_HEADS] = 2,
+    [DIM_HEAD] = 6,        [DIM_ATTN] = 24,   [DIM_KV] = 12,       [DIM_QKV] = 48,
+    [DIM_FFN] = 40,        [DIM_FFN2] = 80,   [DIM_EXPERTS] = 8,   [DIM_EXPERT_FFN] = 16,
+    [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10, [DIM_KV_LORA] = 14,  [DIM_PE] = 2,
+    [DIM_NOPE] = 4,        [DIM_KV_A] = 16,   [DIM_MLA_NOPE] = 16, [DIM_MLA_V] = 20,
+    [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,
+};
+
+const struct node shape_parallel[] = {
+    {NORM(ATTN_IN, X, "ln")},
+    {LINEAR(Q, ATTN_IN, ATTN, "q")},
+    {LINEAR(K, ATTN_IN, KV, "k")},
+    {LINEAR(V, ATTN_IN, KV, "v")},
+    {ROPE(Q_ROT, Q, HEADS)},
+    {ROPE(K_ROT, K, KV_HEADS)},
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "dense")},
+    {ADD(Y, X, ATTN_OUT)},
+    {LINEAR(UP, ATTN_IN, FFN, "fc1")},
+    {ACT(MID, UP)},
+    {LINEAR(MLP_OUT, MID, HIDDEN, "fc2")},
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+const struct node shape_fused[] = {
+    {NORM(ATTN_IN, X, "ln_1")},
+    {LINEAR(QKV, ATTN_IN, QKV, "c_attn")},
+    {SPLIT(QKV, KV_HEADS), .out = {V_Q, V_K, V_V}, .width = {DIM_ATTN, DIM_KV, DIM_KV}},
+    {ATTENTION(CONTEXT, Q, K, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "c_proj")},
+    {ADD(Z, X, ATTN_OUT)},
+    {END},
+};
+
+const struct node shape_post_norm[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(0),
+    ATTEND_ROWS(Q, K, 0),
+    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
+    {ADD(Z, X, ATTN_POST)},
+    {END},
+};
+
+const struct node shape_latent[] = {
+    {NORM(ATTN_IN, X, "ln")},
+    {LINEAR(Q_A, ATTN_IN, Q_LORA, "q_a"), .when = T_Q_LORA},
+    {NORM(Q_A_NORM, Q_A, "q_a_norm"), .when = T_Q_LORA},
+    {LINEAR(Q, Q_A_NORM, MLA_Q, "q_b"), .when = T_Q_LORA},
+    {LINEAR(Q, ATTN_IN, MLA_Q, "q"), .unless = T_Q_LORA},
+    {LINEAR(KV_A, ATTN_IN, KV_A, "kv_a")},
+    {SPLIT(KV_A, ONE), .out = {V_KV_C, V_K_PE}, .width = {DIM_KV_LORA, DIM_PE}},
+    {NORM(KV_C_NORM, KV_C, "kv_a_norm")},
+    {LINEAR(KV_B, KV_C_NORM, KV_B, "kv_b")},
+    {SPLIT(KV_B, HEADS), .out = {V_K_NOPE, V_V}, .width = {DIM_MLA_NOPE, DIM_MLA_V}},
+    {JOIN(K, K_NOPE, K_PE, HEADS)},
+    {ROPE(Q_ROT, Q, HEADS), .skip = DIM_NOPE},
+    {ROPE(K_ROT, K, HEADS), .skip = DIM_NOPE},
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "o")},
+    {ADD(Z, X, ATTN_OUT)},
+    {END},
+};
+
+const struct node shape_expert[] = {
+    {LINEAR(GATE, E, EXPERT_FFN, "w1")},
+    {LINEAR(UP, E, EXPERT_FFN, "w3")},
+    {GLU(MID, GATE, UP)},
+    {LINEAR(E_OUT, MID, HIDDEN, "w2")},
+    {END},
+};
+
+const struct node shape_experts[] = {
+    {NORM(MLP_IN, X, "ln")},
+    {ROUTER(ROUTE, MLP_IN, "gate")},
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, "experts", shape_expert)},
+    {ADD(Y_ROUTED, X, ROUTED)},
+    {LINEAR(SHARED_GATE, MLP_IN, SHARED_FFN, "shared.gate")},
+    {LINEAR(SHARED_UP, MLP_IN, SHARED_FFN, "shared.up")},
+    {GLU(SHARED_MID, SHARED_GATE, SHARED_UP)},
+    {LINEAR(SHARED_OUT, SHARED_MID, HIDDEN, "shared.down")},
+    {LINEAR(SHARED_SWITCH, MLP_IN, ONE, "switch"), .plain = true},
+    {GLU(SHARED, SHARED_SWITCH, SHARED_OUT)},
+    {ADD(Z, Y_ROUTED, SHARED)},
+    {END},
+};

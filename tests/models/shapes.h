@@ -1,0 +1,29 @@
+/* Blocks of shapes that the families do not have yet, for the suites of what is derived from rows.
+ */
+#ifndef LLMQ_TESTS_MODELS_SHAPES_H
+#define LLMQ_TESTS_MODELS_SHAPES_H
+
+#include "models/schema.h"
+
+/* Sizes that they can be read with. */
+extern const int64_t shape_sizes[DIM_COUNT];
+
+/* Attention and MLP side by side on one norm, as in Phi 2. */
+extern const struct node shape_parallel[];
+
+/* Queries, keys and values in one linear, key-value head by key-value head, as in GPTBigCode. */
+extern const struct node shape_fused[];
+
+/* A norm between a branch and the stream, as in Gemma 2. */
+extern const struct node shape_post_norm[];
+
+/* Queries, keys and values through bottlenecks, as in DeepSeek V3; T_Q_LORA: the queries too. */
+extern const struct node shape_latent[];
+
+/* One of its experts, from V_E. */
+extern const struct node shape_expert[];
+
+/* Routed experts beside one that every token passes, behind a switch, as in Qwen2-MoE. */
+extern const struct node shape_experts[];
+
+#endif
