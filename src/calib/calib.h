@@ -1,21 +1,21 @@
-/* Calibration: runs the calibration tokens through the blocks, stage by stage, and hands out the
- * moments of each stage's input, the Hessian first of all.
+/* Calibration: runs the calibration tokens through the blocks, round by round (models/graph.h), and
+ * hands out the moments of what the linears of a round read, the Hessian first of all.
  *
- * Pull interface. The caller loads a block, asks for one stage after the other, and may change the
- * weights of a stage's linears before it asks for the next: what follows then sees the changed
- * weights. So quantizing each stage when its Hessian is at hand gives true-sequential,
+ * Pull interface. The caller loads a block, asks for one task after the other, and may change the
+ * weights of a task's linears before it asks for the next: what follows then sees the changed
+ * weights. So quantizing each task when its Hessian is at hand gives true-sequential,
  * quantized-input propagation in one pass, every linear computed once:
  *
  *     calib_begin_block(c, &block, original)
- *     for each stage s: calib_stage(c, s, &moments); quantize the linears of s in place
+ *     while calib_next(c, &task): quantize the linears of the task in place
  *     calib_end_block(c)
  *
  * Paired, a second stream shows the same tokens to the original model, so that the errors made so
  * far are known: the cross moments D and R are accumulated like H.
  *
- * In memory, for each stream: the residual stream [T, hidden] and one intermediate [T, max(heads x
- * head_dim, intermediate)] (both in files when spilled); the moments of one stage, scratch for one
- * batch. */
+ * In memory, for each stream: what a block keeps between its rounds, for Llama the residual stream
+ * [T, hidden] and one intermediate [T, max(heads x head_dim, intermediate)] (in files when
+ * spilled); the moments of one task, scratch for one batch. */
 #ifndef LLMQ_CALIB_CALIB_H
 #define LLMQ_CALIB_CALIB_H
 
@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #include "base/tally.h"
-#include "graph/model.h"
+#include "graph/block.h"
 #include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -57,29 +57,28 @@ void calib_free(struct calib **c);
  * NULL); both stay the caller's and must live until calib_end_block. */
 void calib_begin_block(struct calib *c, const struct block *block, const struct block *original);
 
-/* What a stage's linears are quantized against: second moments of their input X [T, k], of what it
- * lacks of the original model's input X_o, and of what the residual stream S [T, hidden] that they
- * add to lacks. Valid until the next call. */
+/* What a task's linears are quantized against: second moments of their input X [T, k], of what it
+ * lacks of the original model's input X_o, and of what the stream S [T, n] that they add to lacks.
+ * Valid until the next call. */
 struct calib_moments {
     int64_t k;
     const float *H; /* [k, k] (2/T) X^T X, full symmetric storage */
     const float *D; /* [k, k] (2/T) (X_o - X)^T X; NULL unless paired */
-    const float *R; /* [hidden, k] (2/T) (S_o - S)^T X; NULL unless paired and the stage's linear
-                       adds to the residual stream */
+    const float *R; /* [n, k] (2/T) (S_o - S)^T X; NULL unless paired and there is such a stream */
     /* Paired and from more than one batch: the same over the windows held back, about an eighth of
      * the tokens, for judging what was fitted on the others; `held_share` of all tokens. */
     const float *H_held, *D_held, *R_held;
     double held_share;
 };
 
-/* Advance to `stage` (stages in order, each once) and return the moments of its input. Accumulated
- * in float32 over at most 4096 tokens at a time and in double across them, in a fixed order.
- * LLMQ_E_NUMERIC names the block, stage and window of a non-finite activation. */
-LLMQ_NODISCARD enum llmq_status calib_stage(struct calib *c, enum block_stage stage,
-                                            struct calib_moments *out, llmq_error *err);
+/* Advance to the block's next task and return its linears and moments; *task is NULL at the end.
+ * Accumulated in float32 over at most 4096 tokens at a time and in double across them, in a fixed
+ * order. LLMQ_E_NUMERIC names the block, module and window of a non-finite activation. */
+LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, const struct graph_task **task,
+                                           struct calib_moments *out, llmq_error *err);
 
-/* Finish the block: its output becomes the next block's input. Stages not asked for are computed.
- * Also the way to replay blocks that were quantized before (no calib_stage in between). */
+/* Finish the block: its output becomes the next block's input. Tasks not asked for are passed
+ * over. Also the way to replay blocks that were quantized before (no calib_next in between). */
 LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
 
 /* The largest magnitude so far in the residual stream and in the inputs of linears, as the
@@ -87,7 +86,7 @@ LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err
 struct calib_peak {
     float value;
     int64_t block;
-    const char *where; /* static, e.g. "MLP input" */
+    const char *module; /* whose input, as "mlp.down_proj"; NULL: the residual stream */
 };
 struct calib_peak calib_peak(const struct calib *c);
 
@@ -95,26 +94,26 @@ struct calib_peak calib_peak(const struct calib *c);
  *
  *     calib_keep_start(c)                                       once
  *     calib_begin_block(c, &block, original); calib_mark_start(c)
- *     for each stage s: calib_stage(c, s, &moments)             the first stream only
- *     calib_rewind(c)                                           the stages start over
+ *     while calib_next(c, &task)                                the first stream only
+ *     calib_rewind(c)                                           the tasks start over
  */
 
 /* Make room for a copy of the residual stream, in a file with `spill_dir`. */
 LLMQ_NODISCARD enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir,
                                                  llmq_error *err);
-/* What was folded into the block and not into its original: the original's inputs of a stage are
- * divided by scales [k] before they are compared. They must live until calib_end_block. */
-void calib_scale_original(struct calib *c, enum block_stage stage, const float *scales);
+/* What was folded into the block and not into its original: the original's `source`, what linears
+ * read, is divided by scales [k] before it is compared. They must live until calib_end_block. */
+void calib_scale_original(struct calib *c, enum value source, const float *scales);
 
 /* Bytes of that copy; activations, as in calib_memory. */
-uint64_t calib_start_bytes(const struct model_config *config, const struct calib_tokens *tokens);
+uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens);
 
 /* Copy the residual stream at the start of a block, and go back to the copy. */
 LLMQ_NODISCARD enum llmq_status calib_mark_start(struct calib *c, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status calib_rewind(struct calib *c, llmq_error *err);
 
 /* Input and output [calib_probe_rows, hidden] of the block as it is now, on the first batch of the
- * marked stream, in float32 whatever the options say. Between calib_mark_start and the first stage
+ * marked stream, in float32 whatever the options say. Between calib_mark_start and the first task
  * or after calib_rewind; nothing changes. */
 LLMQ_NODISCARD enum llmq_status calib_probe(struct calib *c, float *in, float *out,
                                             llmq_error *err);
@@ -128,11 +127,12 @@ LLMQ_NODISCARD enum llmq_status calib_residual(const struct calib *c, float *out
 struct calib_memory {
     uint64_t fixed, activations;
 };
-struct calib_memory calib_memory(const struct model_config *config,
-                                 const struct calib_tokens *tokens, bool paired,
-                                 enum llmq_compute compute);
+LLMQ_NODISCARD enum llmq_status calib_memory(const struct model *m,
+                                             const struct calib_tokens *tokens, bool paired,
+                                             enum llmq_compute compute, struct calib_memory *out,
+                                             llmq_error *err);
 
-/* In_features of the linears of a stage. */
-int64_t calib_stage_width(const struct model_config *config, enum block_stage stage);
+/* In_features of a model's widest linears. */
+int64_t calib_widest(const struct blocks *blocks);
 
 #endif

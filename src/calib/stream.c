@@ -3,22 +3,28 @@
 
 #include "base/error.h"
 
-enum llmq_status stream_create(const struct model_config *config, int64_t total, int64_t max_rows,
-                               const char *spill_dir, struct arena *arena, struct stream *out,
-                               llmq_error *err) {
-    size_t rows = (size_t)max_rows, hidden = (size_t)config->hidden;
-    int64_t mid = forward_mid_width(config);
-    enum llmq_status status = LLMQ_OK;
-    *out = (struct stream){0};
-    LLMQ_TRY(acts_create(total, config->hidden, spill_dir, &out->x, err));
-    LLMQ_TRY(acts_create(total, mid, spill_dir, &out->mid, err));
-    out->normed = arena_alloc(arena, rows * hidden, sizeof(float), err);
-    if (spill_dir) {
-        out->x_buf = arena_alloc(arena, rows * hidden, sizeof(float), err);
-        out->mid_buf = arena_alloc(arena, rows * (size_t)mid, sizeof(float), err);
+static enum llmq_status create_home(const struct stream_size *size, int h, struct arena *arena,
+                                    struct stream *s, llmq_error *err) {
+    const int64_t width = size->homes.width[h];
+    const bool kept = h <= size->homes.count;
+    if (kept) {
+        enum llmq_status status =
+            acts_create(size->total, width, size->spill_dir, &s->acts[h], err);
+        if (status != LLMQ_OK || !size->spill_dir)
+            return status;
     }
-    if (!out->normed || (spill_dir && (!out->x_buf || !out->mid_buf)))
-        status = LLMQ_E_MEMORY;
+    if (width == 0)
+        return LLMQ_OK;
+    s->buffer[h] = arena_alloc(arena, (size_t)size->max_rows * (size_t)width, sizeof(float), err);
+    return s->buffer[h] ? LLMQ_OK : LLMQ_E_MEMORY;
+}
+
+enum llmq_status stream_create(const struct stream_size *size, struct arena *arena,
+                               struct stream *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct stream){.homes = size->homes.count};
+    for (int h = 1; h <= HOMES; h++)
+        LLMQ_TRY(create_home(size, h, arena, out, err));
 cleanup:
     if (status != LLMQ_OK)
         stream_free(out);
@@ -26,131 +32,74 @@ cleanup:
 }
 
 void stream_free(struct stream *s) {
-    acts_free(&s->x);
-    acts_free(&s->mid);
+    for (int h = 1; h <= s->homes; h++)
+        acts_free(&s->acts[h]);
     *s = (struct stream){0};
 }
 
 float *stream_target(const struct stream *s, int64_t begin) {
-    return acts_target(&s->x, begin, s->x_buf);
+    return acts_target(&s->acts[HOME_RESIDUAL], begin, s->buffer[HOME_RESIDUAL]);
 }
 
 enum llmq_status stream_put(const struct stream *s, int64_t begin, int64_t rows, const float *x,
                             llmq_error *err) {
-    return acts_store(&s->x, begin, rows, x, err);
+    return acts_store(&s->acts[HOME_RESIDUAL], begin, rows, x, err);
 }
 
-bool stage_is_output(enum block_stage stage) {
-    return stage == STAGE_ATTENTION_OUT || stage == STAGE_MLP_OUT;
+/* Values that the pass makes and that are kept of all tokens. */
+static bool is_kept(const struct stream *s, const struct schedule *schedule, int v) {
+    return schedule->home[v] && schedule->home[v] <= s->homes && (schedule->wanted >> v & 1) &&
+           !(schedule->given >> v & 1);
 }
 
-void stream_begin_stage(struct stream *s, enum block_stage stage, int64_t width) {
-    if (stage_is_output(stage)) /* the intermediate changes hands */
-        acts_set_width(&s->mid, width);
+void stream_begin_pass(struct stream *s, const struct schedule *schedule) {
+    for (int v = 0; v < V_COUNT; v++)
+        if (is_kept(s, schedule, v))
+            acts_set_width(&s->acts[schedule->home[v]], s->block->graph->width[v]);
 }
 
-/* --- steps of a block on one batch ------------------------------------------------------------ */
-
-struct step {
-    struct stream *s;
-    struct forward *forward;
-    const struct batch *batch;
-    int64_t begin, rows;
-    float *x; /* the batch's residual stream */
-};
-
-/* Rows of the batch from and to a store, the time put down. */
-static enum llmq_status load_rows(struct step *p, const struct acts *a, float *buf, float **rows,
-                                  llmq_error *err) {
-    enum llmq_status status = acts_load(a, p->begin, p->rows, buf, rows, err);
+/* Values that are given come from their homes. */
+static enum llmq_status load(const struct stream *s, const struct pass *p, int64_t begin,
+                             int64_t rows, llmq_error *err) {
+    for (int v = 0; v < V_COUNT; v++) {
+        const int h = p->schedule->home[v];
+        float *unused = NULL;
+        if (!(p->schedule->given >> v & 1) || s->acts[h].data)
+            continue;
+        enum llmq_status status = acts_load(&s->acts[h], begin, rows, s->buffer[h], &unused, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
     tally_read(p->forward->tally, TALLY_SPILL, 0);
-    return status;
+    return LLMQ_OK;
 }
 
-static enum llmq_status store_rows(struct step *p, const struct acts *a, const float *rows,
-                                   llmq_error *err) {
-    enum llmq_status status = acts_store(a, p->begin, p->rows, rows, err);
+static enum llmq_status store(const struct stream *s, const struct pass *p, int64_t begin,
+                              int64_t rows, llmq_error *err) {
+    for (int v = 0; v < V_COUNT; v++) {
+        if (!is_kept(s, p->schedule, v))
+            continue;
+        const int h = p->schedule->home[v];
+        enum llmq_status status = acts_store(&s->acts[h], begin, rows, p->home[h], err);
+        if (status != LLMQ_OK)
+            return status;
+    }
     tally_read(p->forward->tally, TALLY_SPILL, 0);
-    return status;
+    return LLMQ_OK;
 }
 
-static enum llmq_status load_x(struct step *p, llmq_error *err) {
-    return load_rows(p, &p->s->x, p->s->x_buf, &p->x, err);
-}
-
-static float *normed(struct step *p, const float *weight) {
-    forward_norm(p->forward, weight, p->x, p->rows, p->s->normed);
-    return p->s->normed;
-}
-
-static enum llmq_status step_attention_in(struct step *p, float **X, llmq_error *err) {
-    enum llmq_status status = load_x(p, err);
-    if (status == LLMQ_OK)
-        *X = normed(p, p->s->block->attention_norm);
-    return status;
-}
-
-static enum llmq_status step_attention_out(struct step *p, float **X, llmq_error *err) {
-    struct stream *s = p->s;
+enum llmq_status stream_pass(struct stream *s, struct forward *forward,
+                             const struct schedule *schedule, const struct batch *batch,
+                             struct pass *out, llmq_error *err) {
+    const int64_t begin = batch->offsets[0], rows = batch_rows(batch);
     enum llmq_status status = LLMQ_OK;
-    float *in = NULL;
-    LLMQ_TRY(step_attention_in(p, &in, err));
-    *X = acts_target(&s->mid, p->begin, s->mid_buf);
-    LLMQ_TRY(forward_attention(p->forward, s->block, p->batch, in, *X, err));
-    LLMQ_TRY(store_rows(p, &s->mid, *X, err));
+    *out =
+        (struct pass){.forward = forward, .schedule = schedule, .block = s->block, .batch = batch};
+    for (int h = 1; h <= HOMES; h++)
+        out->home[h] = h <= s->homes ? acts_target(&s->acts[h], begin, s->buffer[h]) : s->buffer[h];
+    LLMQ_TRY(load(s, out, begin, rows, err));
+    LLMQ_TRY(pass_run(out, err));
+    LLMQ_TRY(store(s, out, begin, rows, err));
 cleanup:
-    return status;
-}
-
-/* x += l(mid), stored. */
-static enum llmq_status add_branch(struct step *p, enum linear_role role, llmq_error *err) {
-    struct stream *s = p->s;
-    float *mid = NULL;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(load_x(p, err));
-    LLMQ_TRY(load_rows(p, &s->mid, s->mid_buf, &mid, err));
-    LLMQ_TRY(forward_residual(p->forward, &s->block->linears[role], mid, p->rows, p->x, err));
-    LLMQ_TRY(store_rows(p, &s->x, p->x, err));
-cleanup:
-    return status;
-}
-
-static enum llmq_status step_mlp_in(struct step *p, float **X, llmq_error *err) {
-    enum llmq_status status = add_branch(p, LINEAR_O, err);
-    if (status == LLMQ_OK)
-        *X = normed(p, p->s->block->mlp_norm);
-    return status;
-}
-
-static enum llmq_status step_mlp_out(struct step *p, float **X, llmq_error *err) {
-    struct stream *s = p->s;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(load_x(p, err));
-    *X = acts_target(&s->mid, p->begin, s->mid_buf);
-    LLMQ_TRY(forward_gated(p->forward, s->block, normed(p, s->block->mlp_norm), p->rows, *X, err));
-    LLMQ_TRY(store_rows(p, &s->mid, *X, err));
-cleanup:
-    return status;
-}
-
-static enum llmq_status step_end(struct step *p, float **X, llmq_error *err) {
-    *X = NULL;
-    return add_branch(p, LINEAR_DOWN, err);
-}
-
-static enum llmq_status (*const steps[STAGE_COUNT + 1])(struct step *, float **, llmq_error *) = {
-    [STAGE_ATTENTION_IN] = step_attention_in,
-    [STAGE_ATTENTION_OUT] = step_attention_out,
-    [STAGE_MLP_IN] = step_mlp_in,
-    [STAGE_MLP_OUT] = step_mlp_out,
-    [STAGE_COUNT] = step_end,
-};
-
-enum llmq_status stream_step(struct stream *s, struct forward *forward, enum block_stage stage,
-                             const struct batch *batch, struct stage_rows *out, llmq_error *err) {
-    struct step p = {s, forward, batch, batch->offsets[0], batch_rows(batch), NULL};
-    *out = (struct stage_rows){0};
-    enum llmq_status status = steps[stage](&p, &out->X, err);
-    out->S = p.x;
     return status;
 }

@@ -5,37 +5,40 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "base/log.h"
-#include "graph/forward.h"
+#include "graph/pass.h"
 
 /* What running the blocks needs beside the residual stream. */
 struct workspace {
     struct forward forward;
-    struct arena *scratch, *weights;
-    float *normed, *mid;
+    struct arena *weights;
+    struct schedule kinds[BLOCKS_MAX_KINDS];
 };
 
 static enum llmq_status workspace_create(const struct eval_job *job, struct workspace *ws,
                                          llmq_error *err) {
-    const struct model_config *c = &job->m->config;
+    const struct blocks *blocks = job->m->blocks;
     const struct corpus *corpus = job->corpus;
-    int64_t rows = batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS);
+    struct forward_size size = {
+        .max_rows = batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS),
+        .max_length = corpus->max_len,
+        .compute = job->numbers.compute,
+    };
     enum llmq_status status = LLMQ_OK;
     *ws = (struct workspace){0};
-    LLMQ_TRY(forward_create(c, rows, corpus->max_len, job->numbers.compute, &ws->forward, err));
-    LLMQ_TRY(arena_create("evaluation", &ws->scratch, err));
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        schedule_block(&blocks->kinds[kind], &ws->kinds[kind]);
+        size.width = max_i64(size.width, ws->kinds[kind].width);
+    }
+    LLMQ_TRY(forward_create(&job->m->config, blocks, &size, &ws->forward, err));
     LLMQ_TRY(arena_create("a block's weights", &ws->weights, err));
-    ws->normed = arena_alloc(ws->scratch, (size_t)(rows * c->hidden), sizeof(float), err);
-    ws->mid = arena_alloc(ws->scratch, (size_t)(rows * forward_mid_width(c)), sizeof(float), err);
-    if (!ws->normed || !ws->mid)
-        status = LLMQ_E_MEMORY;
 cleanup:
     return status;
 }
 
 static void workspace_free(struct workspace *ws) {
     forward_free(&ws->forward);
-    arena_free(&ws->scratch);
     arena_free(&ws->weights);
 }
 
@@ -44,12 +47,15 @@ static enum llmq_status run_block(const struct eval_job *job, int64_t index, str
     const struct corpus *corpus = job->corpus;
     enum llmq_status status = LLMQ_OK;
     struct block block = {0};
-    LLMQ_TRY(model_load_block(job->m, index, job->numbers.mode, ws->weights, &block, err));
+    struct pass pass = {.forward = &ws->forward,
+                        .schedule = &ws->kinds[job->m->blocks->kind_of[index]],
+                        .block = &block};
+    LLMQ_TRY(block_load(job->m, index, job->numbers.mode, ws->weights, &block, err));
     for (struct batch b = {0}; batch_next(corpus->offsets, corpus->count, BATCH_ROWS, &b);) {
         LLMQ_TRY(interrupt_check(job->ctx, err));
-        float *rows = NULL;
-        LLMQ_TRY(acts_load(x, b.offsets[0], batch_rows(&b), NULL, &rows, err));
-        LLMQ_TRY(forward_block(&ws->forward, &block, &b, rows, ws->normed, ws->mid, err));
+        pass.batch = &b;
+        LLMQ_TRY(acts_load(x, b.offsets[0], batch_rows(&b), NULL, &pass.home[1], err));
+        LLMQ_TRY(pass_run(&pass, err));
     }
 cleanup:
     block_release(&block);
@@ -64,7 +70,7 @@ static enum llmq_status final_norm(const struct eval_job *job, struct workspace 
         return LLMQ_E_MEMORY;
     enum llmq_status status = model_final_norm(job->m, norm, err);
     if (status == LLMQ_OK)
-        forward_norm(&ws->forward, norm, x->data, x->rows, x->data);
+        op_rmsnorm(x->data, norm, job->m->config.norm_eps, x->rows, x->width, x->data);
     return status;
 }
 

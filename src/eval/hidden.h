@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "graph/acts.h"
-#include "graph/model.h"
+#include "graph/block.h"
 #include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"

@@ -9,19 +9,13 @@
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
-void attention_rotate(const struct model_config *c, const struct rope_table *rope,
-                      const float *norm, int64_t length, int64_t heads, float *x) {
-    const struct llmq_kernels *kernels = kernels_get();
+void attention_rotate(const struct rope_table *rope, int64_t length, int64_t heads,
+                      int64_t head_dim, const float *x, float *out) {
 #pragma omp parallel for schedule(static) default(none)                                            \
-    shared(c, rope, norm, length, heads, x, kernels)
-    for (int64_t row = 0; row < length; row++) {
-        for (int64_t h = 0; h < heads; h++) {
-            float *head = x + (row * heads + h) * c->head_dim;
-            if (norm)
-                kernels->rmsnorm_row(head, norm, c->norm_eps, c->head_dim, head);
-            rope_rotate(rope, row, c->head_dim, head);
-        }
-    }
+    shared(rope, length, heads, head_dim, x, out)
+    for (int64_t row = 0; row < length; row++)
+        for (int64_t h = row * heads; h < (row + 1) * heads; h++)
+            rope_rotate(rope, row, head_dim, x + h * head_dim, out + h * head_dim);
 }
 
 /* Rows [begin, end) of one head. */

@@ -10,10 +10,10 @@
 /* Query rows that share one product with the keys. */
 #define ATTENTION_TILE 64
 
-/* Per head of every row: RMSNorm when `norm` [head_dim] is given (Qwen3), then rotation to the
- * row's position. x [length, heads x head_dim] in place. */
-void attention_rotate(const struct model_config *c, const struct rope_table *rope,
-                      const float *norm, int64_t length, int64_t heads, float *x);
+/* Every head of every row, rotated to the row's position: x, out [length, heads x head_dim], which
+ * may be the same. */
+void attention_rotate(const struct rope_table *rope, int64_t length, int64_t heads,
+                      int64_t head_dim, const float *x, float *out);
 
 /* out = softmax(q k^T / sqrt(head_dim)) v, causal; with window > 0 a query sees itself and the
  * window - 1 rows before it. Query head h reads key-value head h / (heads / kv_heads).

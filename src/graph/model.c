@@ -60,8 +60,8 @@ static enum llmq_status require(const struct model *m, const char *name, int64_t
     return LLMQ_OK;
 }
 
-static enum llmq_status load_f32(const struct model *m, const char *name, int64_t rows,
-                                 int64_t cols, struct arena *arena, float **out, llmq_error *err) {
+enum llmq_status model_load_f32(const struct model *m, const char *name, int64_t rows, int64_t cols,
+                                struct arena *arena, float **out, llmq_error *err) {
     const struct st_tensor *t = NULL;
     enum llmq_status status = require(m, name, rows, cols, &t, err);
     if (status != LLMQ_OK)
@@ -159,6 +159,8 @@ enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err)
     }
     LLMQ_TRY(json_read(config_path, &out->config_json, err));
     status = config_parse(out->config_json, &out->config, err);
+    if (status == LLMQ_OK)
+        status = blocks_create(&out->config, &out->blocks, err);
     if (status != LLMQ_OK) {
         error_prefix(err, status, "%s", dir);
         goto cleanup;
@@ -175,6 +177,7 @@ cleanup:
 
 void model_close(struct model *m) {
     json_free(&m->config_json);
+    free(m->blocks);
     st_close(&m->tensors);
     free(m->dir);
     *m = (struct model){0};
@@ -197,63 +200,12 @@ enum llmq_status model_load_qlinear(const struct model *m, const char *name, int
     return status;
 }
 
-static enum llmq_status load_packed_linear(const struct model *m, int64_t block,
-                                           enum linear_role role, enum load_mode mode,
-                                           struct arena *arena, struct linear *l, llmq_error *err) {
-    struct qlinear q = {0};
-    char name[MODEL_NAME_MAX];
-    enum llmq_status status = LLMQ_OK;
-    model_linear_name(m, block, role, "", name);
-    LLMQ_TRY(model_load_qlinear(m, name, l->n, l->k, &q, err));
-    if (mode != LOAD_PLAIN) {
-        llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
-        LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
-        if (mode == LOAD_PACKED_INT8)
-            l->activations = LLMQ_ACTIVATIONS_INT8;
-    } else {
-        l->w = arena_alloc(arena, (size_t)q.n * (size_t)q.k, sizeof *l->w, err);
-        if (l->w)
-            qlinear_dequantize(&q, 0, q.n, l->w);
-        status = l->w ? LLMQ_OK : LLMQ_E_MEMORY;
-    }
-cleanup:
-    qlinear_free(&q);
-    return status;
-}
-
 /* --- blocks
  * ----------------------------------------------------------------------------------------------------
  */
 
-static enum llmq_status load_linear(const struct model *m, int64_t block, enum linear_role role,
-                                    enum load_mode mode, struct arena *arena, struct linear *l,
-                                    llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    char name[MODEL_NAME_MAX];
-    config_linear_shape(&m->config, role, &l->n, &l->k);
-    if (config_linear_bias(&m->config, role))
-        LLMQ_TRY(load_f32(m, model_linear_name(m, block, role, ".bias", name), 0, l->n, arena,
-                          &l->bias, err));
-    if (model_linear_packed(m, block, role))
-        LLMQ_TRY(load_packed_linear(m, block, role, mode, arena, l, err));
-    else
-        LLMQ_TRY(load_f32(m, model_linear_name(m, block, role, ".weight", name), l->n, l->k, arena,
-                          &l->w, err));
-cleanup:
-    return status;
-}
-
-static enum llmq_status load_norm(const struct model *m, int64_t block, const char *which,
-                                  int64_t size, struct arena *arena, float **out, llmq_error *err) {
-    char name[MODEL_NAME_MAX];
-    if (!which)
-        return LLMQ_OK;
-    return load_f32(m, model_block_tensor_name(m, block, which, "", name), 0, size, arena, out,
-                    err);
-}
-
 /* Blocks are loaded in order: while one is computed with, the disk can look for the next. */
-static void read_ahead(const struct model *m, int64_t index) {
+void model_read_ahead(const struct model *m, int64_t index) {
     char prefix[MODEL_NAME_MAX];
     const size_t len = strlen(model_block_tensor_name(m, index, "", "", prefix));
     for (size_t i = 0; i < st_count(m->tensors); i++)
@@ -261,23 +213,8 @@ static void read_ahead(const struct model *m, int64_t index) {
             st_read_ahead(m->tensors, st_at(m->tensors, i));
 }
 
-enum llmq_status model_load_block(const struct model *m, int64_t index, enum load_mode mode,
-                                  struct arena *arena, struct block *out, llmq_error *err) {
-    const struct model_config *c = &m->config;
-    enum llmq_status status = LLMQ_OK;
-    *out = (struct block){.index = index, .slides = c->slides[index]};
-    LLMQ_TRY(load_norm(m, index, c->family->attention_norm, c->hidden, arena, &out->attention_norm,
-                       err));
-    LLMQ_TRY(load_norm(m, index, c->family->mlp_norm, c->hidden, arena, &out->mlp_norm, err));
-    LLMQ_TRY(load_norm(m, index, c->family->q_norm, c->head_dim, arena, &out->q_norm, err));
-    LLMQ_TRY(load_norm(m, index, c->family->k_norm, c->head_dim, arena, &out->k_norm, err));
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        LLMQ_TRY(load_linear(m, index, role, mode, arena, &out->linears[role], err));
-    read_ahead(m, index + 1);
-cleanup:
-    if (status != LLMQ_OK)
-        block_release(out);
-    return status;
+const struct graph *model_graph(const struct model *m, int64_t index) {
+    return &m->blocks->kinds[m->blocks->kind_of[index]];
 }
 
 enum llmq_status model_load_weight(const struct model *m, int64_t block, enum linear_role role,
@@ -289,12 +226,6 @@ enum llmq_status model_load_weight(const struct model *m, int64_t block, enum li
     enum llmq_status status =
         require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err);
     return status == LLMQ_OK ? st_read_f32(m->tensors, t, out, err) : status;
-}
-
-void block_release(struct block *b) {
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        llmq_qmat_free(&b->linears[role].packed);
-    *b = (struct block){0};
 }
 
 /* --- the ends
@@ -339,14 +270,4 @@ enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t e
     const struct family *f = m->config.family;
     return read_rows(m, st_find(m->tensors, m->config.tied ? f->embedding : f->head), begin, end,
                      out, err);
-}
-
-uint64_t model_block_bytes(const struct model *m) {
-    uint64_t elements = 2 * (uint64_t)m->config.hidden;
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        int64_t n = 0, k = 0;
-        config_linear_shape(&m->config, role, &n, &k);
-        elements += (uint64_t)n * (uint64_t)k;
-    }
-    return elements * sizeof(float);
 }

@@ -10,40 +10,18 @@
 #include "formats/layout.h"
 #include "formats/safetensors.h"
 #include "llmq/error.h"
-#include "llmq/matmul.h"
-#include "models/config.h"
+#include "models/blocks.h"
 
 /* An open model folder. Immutable; reading from it is thread-safe. */
 struct model {
     char *dir;
     struct json *config_json;
     struct model_config config;
+    struct blocks *blocks; /* what the config's blocks are made of */
     struct st_set *tensors;
     const struct layout *layout; /* how linears are packed; NULL: they are plain */
     struct layout_config layout_config;
 };
-
-/* y = x W^T + bias. Either `w` or `packed` is set, or neither when weights were not asked for. */
-struct linear {
-    int64_t n, k;
-    float *w;                          /* [n, k]; in the block's arena */
-    llmq_qmat *packed;                 /* owned by the block */
-    enum llmq_activations activations; /* in products with `packed` */
-    float *bias;                       /* [n] or NULL; in the block's arena */
-};
-
-/* One decoder block's weights. */
-struct block {
-    int64_t index;
-    bool slides;                      /* attention limited to the config's window */
-    float *attention_norm, *mlp_norm; /* [hidden]; in the block's arena, like all below */
-    float *q_norm, *k_norm;           /* [head_dim] or NULL */
-    struct linear linears[LINEAR_COUNT];
-};
-
-/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul; so does
- * PACKED_INT8, which has them multiplied with activations rounded to 8 bits. */
-enum load_mode { LOAD_PLAIN, LOAD_PACKED, LOAD_PACKED_INT8 };
 
 /* Open a folder (already resolved): config.json, tensors, quantization layout. Every tensor that
  * the family's table asks for must be there with the shape the config implies: the first that is
@@ -65,12 +43,16 @@ LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, int64_t
                                                   enum linear_role role, float *out,
                                                   llmq_error *err);
 
-/* Load block `index` into `arena` (which the caller resets between blocks). Call block_release
- * before the arena is reset. */
-LLMQ_NODISCARD enum llmq_status model_load_block(const struct model *m, int64_t index,
-                                                 enum load_mode mode, struct arena *arena,
-                                                 struct block *out, llmq_error *err);
-void block_release(struct block *b);
+/* The graph of block `index`. */
+const struct graph *model_graph(const struct model *m, int64_t index);
+
+/* Let the disk look for the tensors of block `index` (may be past the end). */
+void model_read_ahead(const struct model *m, int64_t index);
+
+/* A plain tensor, [rows, cols] or, with rows 0, [cols], as float32 in `arena`. */
+LLMQ_NODISCARD enum llmq_status model_load_f32(const struct model *m, const char *name,
+                                               int64_t rows, int64_t cols, struct arena *arena,
+                                               float **out, llmq_error *err);
 
 /* Is this linear stored packed? */
 bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role);
@@ -97,8 +79,5 @@ LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, float *o
 /* Rows [begin, end) of a plain output head (the embedding when tied): out [end - begin, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end,
                                                 float *out, llmq_error *err);
-
-/* Bytes of a block's weights in memory when loaded PLAIN. */
-uint64_t model_block_bytes(const struct model *m);
 
 #endif

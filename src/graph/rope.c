@@ -114,12 +114,13 @@ void rope_table_free(struct rope_table *table) {
     *table = (struct rope_table){0};
 }
 
-void rope_rotate(const struct rope_table *table, int64_t position, int64_t head_dim, float *x) {
+void rope_rotate(const struct rope_table *table, int64_t position, int64_t head_dim, const float *x,
+                 float *out) {
     int64_t half = head_dim / 2;
     const float *cosines = table->cos + position * half, *sines = table->sin + position * half;
     for (int64_t i = 0; i < half; i++) {
         float a = x[i], b = x[i + half];
-        x[i] = a * cosines[i] - b * sines[i];
-        x[i + half] = b * cosines[i] + a * sines[i];
+        out[i] = a * cosines[i] - b * sines[i];
+        out[i + half] = b * cosines[i] + a * sines[i];
     }
 }

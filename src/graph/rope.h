@@ -25,7 +25,8 @@ void rope_table_free(struct rope_table *table);
 float rope_llama3_divisor(const struct model_config *c, int64_t i);
 
 /* Rotate one head vector x [head_dim] at `position`: the halves form the pairs (x[i],
- * x[i + head_dim/2]), the layout of Hugging Face checkpoints. */
-void rope_rotate(const struct rope_table *table, int64_t position, int64_t head_dim, float *x);
+ * x[i + head_dim/2]), the layout of Hugging Face checkpoints. `out` [head_dim] may be `x`. */
+void rope_rotate(const struct rope_table *table, int64_t position, int64_t head_dim, const float *x,
+                 float *out);
 
 #endif

@@ -24,6 +24,15 @@ struct anchor {
     float *values; /* in the block; NULL when no block was given */
 };
 
+static float *norm_weight(const struct block *block, enum value v) {
+    return block->node[block->graph->producer[v]].weight;
+}
+
+static const struct linear *linear_of(const struct model *m, const struct block *block,
+                                      enum linear_role role) {
+    return &block->node[block_role_node(block->graph, m->config.family, role)].linear;
+}
+
 /* False: nothing the fold of this stage changes is kept in its own type. */
 static bool anchor_of(const struct model *m, int64_t index, enum block_stage stage,
                       const struct block *block, struct anchor *out) {
@@ -33,17 +42,17 @@ static bool anchor_of(const struct model *m, int64_t index, enum block_stage sta
     switch (fold->producer) {
     case FOLD_ATTENTION_NORM:
         model_block_tensor_name(m, index, f->attention_norm, "", out->name);
-        out->values = block ? block->attention_norm : NULL;
+        out->values = block ? norm_weight(block, V_ATTN_IN) : NULL;
         break;
     case FOLD_MLP_NORM:
         model_block_tensor_name(m, index, f->mlp_norm, "", out->name);
-        out->values = block ? block->mlp_norm : NULL;
+        out->values = block ? norm_weight(block, V_MLP_IN) : NULL;
         break;
     case FOLD_LINEAR:
         if (!config_linear_bias(&m->config, fold->linear))
             return false;
         model_linear_name(m, index, fold->linear, ".bias", out->name);
-        out->values = block ? block->linears[fold->linear].bias : NULL;
+        out->values = block ? linear_of(m, block, fold->linear)->bias : NULL;
         break;
     case FOLD_NONE:
     default:
@@ -162,10 +171,11 @@ enum llmq_status block_fold_apply(const struct model *m, enum block_stage stage,
             return status;
     }
     if (fold->producer == FOLD_LINEAR)
-        divide_rows(scales, &block->linears[fold->linear]);
+        divide_rows(scales, block_linear(block, m->config.family, fold->linear));
     for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
         if (fold->consumers & FOLD_ROLE(role))
-            multiply_columns(&m->config, stage, scales, &block->linears[role]);
+            multiply_columns(&m->config, stage, scales,
+                             block_linear(block, m->config.family, role));
     return LLMQ_OK;
 }
 
@@ -176,9 +186,9 @@ static int list_consumers(const struct run *run, const struct block *block, enum
     int count = 0;
     for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
         const struct plan_module *module = plan_module_of(&run->plan, block->index, role);
+        const struct linear *l = linear_of(&run->model, block, role);
         if (run->model.config.family->folds[stage].consumers & FOLD_ROLE(role))
-            consumers[count++] = (struct awq_consumer){
-                block->linears[role].w, block->linears[role].n, run_grid(run, &module->shape)};
+            consumers[count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
     }
     return count;
 }
@@ -189,7 +199,7 @@ static enum llmq_status limit_rows(const struct run *run, const struct block *bl
     const struct family_fold *fold = &run->model.config.family->folds[stage];
     if (fold->producer != FOLD_LINEAR)
         return LLMQ_OK;
-    const struct linear *l = &block->linears[fold->linear];
+    const struct linear *l = linear_of(&run->model, block, fold->linear);
     struct quant_grid grid =
         run_grid(run, &plan_module_of(&run->plan, block->index, fold->linear)->shape);
     float *limits = arena_alloc(run->weights, (size_t)l->n, sizeof *limits, err);
@@ -208,7 +218,8 @@ static enum llmq_status fold_stage(const struct run *run, struct block *block,
     struct awq_consumer consumers[LINEAR_COUNT];
     struct awq_outcome outcome;
     struct anchor anchor;
-    int64_t k = calib_stage_width(c, stage), channels = fold_channels(c, stage);
+    int64_t k = block->graph->width[block->graph->task[stage].source];
+    int64_t channels = fold_channels(c, stage);
     float *magnitude = arena_alloc(run->weights, (size_t)k, sizeof *magnitude, err);
     int64_t *channel = arena_alloc(run->weights, (size_t)k, sizeof *channel, err);
     float *scales = arena_alloc(run->weights, (size_t)channels, sizeof *scales, err);
@@ -264,11 +275,12 @@ static size_t probe_floats(const struct run *run) {
 }
 
 /* The original's stream is not folded: tell the calibration how its inputs differ. */
-static enum llmq_status scale_original(const struct run *run, const struct block_fold *fold,
-                                       llmq_error *err) {
+static enum llmq_status scale_original(const struct run *run, const struct graph *g,
+                                       const struct block_fold *fold, llmq_error *err) {
     const struct model_config *c = &run->model.config;
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        int64_t k = calib_stage_width(c, s);
+        const enum value source = g->task[s].source;
+        int64_t k = g->width[source];
         if (!fold->scales[s])
             continue;
         float *columns = arena_alloc(run->weights, (size_t)k, sizeof *columns, err);
@@ -276,7 +288,7 @@ static enum llmq_status scale_original(const struct run *run, const struct block
             return LLMQ_E_MEMORY;
         for (int64_t i = 0; i < k; i++)
             columns[i] = fold->scales[s][fold_channel(c, s, i)];
-        calib_scale_original(run->calib, s, columns);
+        calib_scale_original(run->calib, source, columns);
     }
     return LLMQ_OK;
 }
@@ -294,9 +306,10 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
     LLMQ_TRY(calib_probe(run->calib, in, before, err));
     for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++) {
         struct calib_moments moments = {0};
+        const struct graph_task *task = NULL;
         LLMQ_TRY(interrupt_check(run->ctx, err));
         LLMQ_TRY(fold_check(&run->model.config, stage, err));
-        LLMQ_TRY(calib_stage(run->calib, stage, &moments, err));
+        LLMQ_TRY(calib_next(run->calib, &task, &moments, err));
         if (run->model.config.family->folds[stage].producer != FOLD_NONE)
             LLMQ_TRY(fold_stage(run, block, stage, moments.H, out, err));
         tally_read(&run->tally, TALLY_FOLD, 0);
@@ -305,19 +318,16 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
     LLMQ_TRY(calib_probe(run->calib, in, after, err));
     LLMQ_TRY(block_fold_compare(in, before, after, (int64_t)count, &out->difference, err));
     if (run->plan.paired)
-        LLMQ_TRY(scale_original(run, out, err));
+        LLMQ_TRY(scale_original(run, block->graph, out, err));
 cleanup:
     free(probes);
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "block %" PRId64, block->index);
 }
 
-uint64_t block_fold_bytes(const struct model_config *c, const struct calib_tokens *tokens) {
+uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *tokens) {
     uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
-    uint64_t widest = 0;
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-        if ((uint64_t)calib_stage_width(c, s) > widest)
-            widest = (uint64_t)calib_stage_width(c, s);
-    return 3 * rows * (uint64_t)c->hidden * sizeof(float) + awq_search_bytes((int64_t)widest);
+    return 3 * rows * (uint64_t)m->config.hidden * sizeof(float) +
+           awq_search_bytes(calib_widest(m->blocks));
 }
 
 /* --- errors of the function before the fold --------------------------------------------------- */

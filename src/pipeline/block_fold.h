@@ -12,7 +12,7 @@
 
 #include "calib/calib.h"
 #include "formats/safetensors.h"
-#include "graph/model.h"
+#include "graph/block.h"
 #include "llmq/error.h"
 #include "quant/quant.h"
 
@@ -67,6 +67,6 @@ LLMQ_NODISCARD enum llmq_status block_fold_verify(const struct model *stored, in
                                                   uint64_t expected, llmq_error *err);
 
 /* Bytes block_fold_make needs beside the block and the calibration. */
-uint64_t block_fold_bytes(const struct model_config *c, const struct calib_tokens *tokens);
+uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *tokens);
 
 #endif

@@ -162,9 +162,10 @@ static void warn_of_activations(struct run *run) {
     run->half_told = true;
     log_message(run->ctx, LLMQ_LOG_WARNING,
                 "block %" PRId64
-                ", %s: activations up to %g, beyond float16 (at most 65504), which "
+                ", %s%s: activations up to %g, beyond float16 (at most 65504), which "
                 "the result's config.json names: infinite where the model runs in that",
-                peak.block, peak.where, (double)peak.value);
+                peak.block, peak.module ? "input of " : "",
+                peak.module ? peak.module : "residual stream", (double)peak.value);
 }
 
 /* What a stage's modules have in common. */
@@ -232,33 +233,51 @@ cleanup:
  * -----------------------------------------------------------------------------------------------
  */
 
-static enum llmq_status quantize_stage(struct run *run, struct block *block, enum block_stage stage,
-                                       llmq_error *err) {
-    const struct family *family = run->model.config.family;
+/* The linears of a task, each against the moments they share. */
+static enum llmq_status quantize_task(struct run *run, struct block *block,
+                                      const struct graph_task *linears, struct stage_task *task,
+                                      llmq_error *err) {
     const struct quant_options quant = {.act_order = (enum act_order)run->options->act_order,
                                         .damp = run->options->damp,
                                         .descent_passes = run->options->descent,
                                         .rounds = run->options->rounds};
     bool factored = run->options->method == LLMQ_METHOD_GPTQ || run->plan.paired;
-    struct stage_task task = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(calib_stage(run->calib, stage, &task.moments, err));
-    warn_of_activations(run);
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        const struct plan_module *module = plan_module_of(&run->plan, block->index, role);
-        if (family->linears[role].stage != stage)
+    for (int i = 0; i < block->graph->count; i++) {
+        if (!(linears->nodes >> i & 1))
             continue;
+        const struct plan_module *module = plan_module_of(
+            &run->plan, block->index, block_node_role(block->graph, run->model.config.family, i));
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        if (factored && !task.factor) {
-            LLMQ_TRY(gptq_factor_create(task.moments.H, task.moments.k, module->shape.group, &quant,
-                                        &task.factor, err));
-            tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task.moments.k));
+        if (factored && !task->factor) {
+            LLMQ_TRY(gptq_factor_create(task->moments.H, task->moments.k, module->shape.group,
+                                        &quant, &task->factor, err));
+            tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task->moments.k));
         }
-        LLMQ_TRY(quantize_linear(run, module, &block->linears[role], &task, err));
+        LLMQ_TRY(quantize_linear(run, module, &block->node[i].linear, task, err));
     }
 cleanup:
-    gptq_factor_free(&task.factor);
+    gptq_factor_free(&task->factor);
     return status;
+}
+
+static enum llmq_status quantize_tasks(struct run *run, struct block *block, llmq_error *err) {
+    const int64_t blocks = run->model.config.blocks, steps = STAGE_COUNT;
+    for (int64_t step = 0;; step++) {
+        struct stage_task task = {0};
+        const struct graph_task *linears = NULL;
+        if (step < steps)
+            log_progress(run->ctx, block->index * steps + step, blocks * steps,
+                         "block %" PRId64 "/%" PRId64, block->index + 1, blocks);
+        enum llmq_status status = calib_next(run->calib, &linears, &task.moments, err);
+        if (status == LLMQ_OK && !linears)
+            return LLMQ_OK;
+        warn_of_activations(run);
+        if (status == LLMQ_OK)
+            status = quantize_task(run, block, linears, &task, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
 }
 
 /* Load the original block `index`, for the second stream, if there is one. */
@@ -266,7 +285,7 @@ static enum llmq_status load_original(struct run *run, int64_t index, struct blo
                                       llmq_error *err) {
     if (!run->plan.paired)
         return LLMQ_OK;
-    return model_load_block(&run->model, index, LOAD_PLAIN, run->weights, original, err);
+    return block_load(&run->model, index, LOAD_PLAIN, run->weights, original, err);
 }
 
 /* Without calibration: one linear after the other, each in the memory of the one before. */
@@ -298,7 +317,7 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     struct block block = {0}, original = {0};
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_load_block(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
+    LLMQ_TRY(block_load(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
     LLMQ_TRY(load_original(run, index, &original, err));
     tally_read(&run->tally, TALLY_READ, 0);
     calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
@@ -307,11 +326,7 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
         LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++) {
-        log_progress(run->ctx, index * STAGE_COUNT + (int64_t)stage, blocks * STAGE_COUNT,
-                     "block %" PRId64 "/%" PRId64, index + 1, blocks);
-        LLMQ_TRY(quantize_stage(run, &block, stage, err));
-    }
+    LLMQ_TRY(quantize_tasks(run, &block, err));
     bool last = index + 1 == blocks;
     if (!last) /* nothing is calibrated on the last block's output */
         LLMQ_TRY(calib_end_block(run->calib, err));
@@ -340,7 +355,7 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     if (plan_folds(run->options))
         LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
-        LLMQ_TRY(model_load_block(stored, index, LOAD_PLAIN, run->weights, &block, err));
+        LLMQ_TRY(block_load(stored, index, LOAD_PLAIN, run->weights, &block, err));
         LLMQ_TRY(load_original(run, index, &original, err));
         tally_read(&run->tally, TALLY_READ, 0);
         calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);

@@ -305,10 +305,11 @@ static double block_flops(const struct model *m, const llmq_quantize_options *o,
         flops += tokens ? plan_rounding_flops(o, n, k) : 0;
         flops += pairs * plan_correction_flops(n, k) + folds * FOLD_LOSSES * weights * (double)k;
     }
-    for (enum block_stage s = 0; tokens && s < STAGE_COUNT; s++) {
-        double k = (double)calib_stage_width(&m->config, s), h = (double)m->config.hidden;
+    const struct graph *g = &m->blocks->kinds[0];
+    for (int t = 0; tokens && t < g->task_count; t++) {
+        double k = (double)g->width[g->task[t].source], n = (double)g->width[g->task[t].stream];
         flops += k * k * T * (1 + folds) + plan_factor_flops((int64_t)k);
-        flops += pairs * 2 * (k + h / 2) * k * T; /* every second stage has R */
+        flops += pairs * 2 * (k + n) * k * T;
     }
     return flops;
 }
@@ -324,18 +325,17 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
     else if (limit == 0)
         limit = UINT64_MAX;
     if (tokens) {
-        fixed += (p->paired ? 2 : 1) * model_block_bytes(m);
-        struct calib_memory memory = calib_memory(&m->config, tokens, p->paired, o->compute);
-        int64_t widest = 0;
-        for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-            if (calib_stage_width(&m->config, s) > widest)
-                widest = calib_stage_width(&m->config, s);
-        fixed += memory.fixed + gptq_factor_bytes(widest);
+        struct calib_memory memory;
+        enum llmq_status status = calib_memory(m, tokens, p->paired, o->compute, &memory, err);
+        if (status != LLMQ_OK)
+            return status;
+        fixed += (p->paired ? 2 : 1) * block_bytes(&m->blocks->kinds[0]);
+        fixed += memory.fixed + gptq_factor_bytes(calib_widest(m->blocks));
         activations = memory.activations;
     }
     if (tokens && plan_folds(o)) {
-        fixed += block_fold_bytes(&m->config, tokens);
-        activations += calib_start_bytes(&m->config, tokens);
+        fixed += block_fold_bytes(m, tokens);
+        activations += calib_start_bytes(m, tokens);
     }
     p->spill = fixed + activations > limit;
     p->spill_bytes = p->spill ? activations : 0;

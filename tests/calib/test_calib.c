@@ -86,11 +86,12 @@ static void check_taps(const char *file, int64_t sequences) {
     ck_assert_ok(st_open_file(path, &taps, &err), &err);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
     ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &c, &err), &err);
-    ck_assert_ok(model_load_block(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
+    ck_assert_ok(block_load(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
     calib_begin_block(c, &block, NULL);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
         struct calib_moments m = {0};
-        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        const struct graph_task *task = NULL;
+        ck_assert_ok(calib_next(c, &task, &m, &err), &err);
         ck_assert(!m.D && !m.R && m.held_share == 0);
         ck_assert_double_le(tap_error(taps, s, m.H, m.k), TAP_GATE);
     }
@@ -120,11 +121,12 @@ static void run_blocks(struct fixture *f, const char *spill_dir, bool stages, fl
     ck_assert_ok(calib_create(&f->model, &f->tokens, &options, NULL, &c, &err), &err);
     for (int64_t i = 0; i < f->model.config.blocks; i++) {
         struct block block;
-        ck_assert_ok(model_load_block(&f->model, i, LOAD_PLAIN, weights, &block, &err), &err);
+        ck_assert_ok(block_load(&f->model, i, LOAD_PLAIN, weights, &block, &err), &err);
         calib_begin_block(c, &block, NULL);
         for (enum block_stage s = 0; stages && s < STAGE_COUNT; s++) {
             struct calib_moments m = {0};
-            ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+            const struct graph_task *task = NULL;
+            ck_assert_ok(calib_next(c, &task, &m, &err), &err);
             memcpy(last_H, m.H, (size_t)(m.k * m.k) * sizeof *last_H);
         }
         ck_assert_ok(calib_end_block(c, &err), &err);
@@ -159,22 +161,24 @@ START_TEST(spilling_and_replaying_change_no_bit) {
 }
 END_TEST
 
-START_TEST(overflow_names_block_stage_and_window) {
+START_TEST(overflow_names_block_module_and_window) {
     llmq_error err = {0};
     struct fixture f;
     struct calib *c = NULL;
     struct arena *weights = NULL;
     struct block block;
     struct calib_moments m = {0};
+    const struct graph_task *task = NULL;
     fixture_open(&f, 2);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
     ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &c, &err), &err);
-    ck_assert_ok(model_load_block(&f.model, 1, LOAD_PLAIN, weights, &block, &err), &err);
+    ck_assert_ok(block_load(&f.model, 1, LOAD_PLAIN, weights, &block, &err), &err);
     calib_begin_block(c, &block, NULL);
-    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_IN, &m, &err), &err);
-    block.linears[LINEAR_V].w[0] = INFINITY;
-    ck_assert_fails(calib_stage(c, STAGE_ATTENTION_OUT, &m, &err), LLMQ_E_NUMERIC,
-                    "block 1, attention output: non-finite activation in calibration window 0",
+    ck_assert_ok(calib_next(c, &task, &m, &err), &err);
+    block_linear(&block, f.model.config.family, LINEAR_V)->w[0] = INFINITY;
+    ck_assert_fails(calib_next(c, &task, &m, &err), LLMQ_E_NUMERIC,
+                    "block 1, input of self_attn.o_proj: non-finite activation in calibration "
+                    "window 0",
                     &err);
     block_release(&block);
     calib_free(&c);
@@ -195,7 +199,7 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, hessians_equal_the_taps);
     tcase_add_test(t, spilling_and_replaying_change_no_bit);
-    tcase_add_test(t, overflow_names_block_stage_and_window);
+    tcase_add_test(t, overflow_names_block_module_and_window);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

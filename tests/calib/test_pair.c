@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "calib/calib.h"
-#include "graph/forward.h"
+#include "graph/pass.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "support.h"
@@ -37,11 +37,13 @@ static void fixture_open(struct fixture *f) {
     for (int64_t i = 0; i <= WINDOWS; i++)
         f->offsets[i] = i * LENGTH;
     f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS};
-    ck_assert_ok(model_load_block(&f->model, 0, LOAD_PLAIN, f->weights, &f->original, &err), &err);
-    ck_assert_ok(model_load_block(&f->model, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        for (int64_t i = 0; i < f->block.linears[role].n * f->block.linears[role].k; i++)
-            f->block.linears[role].w[i] *= 0.8F + 0.4F * (float)(random_next(&state) % 1000) / 1000;
+    ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->original, &err), &err);
+    ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        struct linear *l = block_linear(&f->block, f->model.config.family, role);
+        for (int64_t i = 0; i < l->n * l->k; i++)
+            l->w[i] *= 0.8F + 0.4F * (float)(random_next(&state) % 1000) / 1000;
+    }
     free(dir);
 }
 
@@ -59,20 +61,34 @@ static void start(struct fixture *f, const char *spill_dir, struct calib **c) {
     calib_begin_block(*c, &f->block, &f->original);
 }
 
-/* Input of o and the stream it adds to, for all windows, in buffers of the caller. */
-static void attention_out(struct fixture *f, const struct block *block, float *X, float *S) {
+/* The next task of the block, which is there. */
+static const struct graph_task *next(struct calib *c, struct calib_moments *m) {
+    llmq_error err = {0};
+    const struct graph_task *task = NULL;
+    ck_assert_ok(calib_next(c, &task, m, &err), &err);
+    ck_assert_ptr_nonnull(task);
+    return task;
+}
+
+/* What a block makes of all windows: X [T, ..], what the linears of the task read, and S [T,
+ * hidden], the stream that they add to, in buffers of the caller. */
+static void pass_to(struct fixture *f, const struct block *block, enum value source,
+                    enum value stream, float *X, float *S) {
     llmq_error err = {0};
     struct forward forward = {0};
-    int64_t hidden = f->model.config.hidden;
-    float *normed = calloc((size_t)(TOKENS * hidden), sizeof *normed);
+    struct schedule schedule;
+    struct homes homes = {.count = 2};
     const struct batch all = {f->offsets, WINDOWS};
-    ck_assert_ok(forward_create(&f->model.config, TOKENS, LENGTH, LLMQ_COMPUTE_F32, &forward, &err),
-                 &err);
+    homes.of[V_X] = homes.of[stream] = 1;
+    homes.of[source] = 2;
+    schedule_make(block->graph, VALUE_BIT(V_X), VALUE_BIT(source) | VALUE_BIT(stream), &homes,
+                  &schedule);
+    const struct forward_size size = {TOKENS, LENGTH, schedule.width, LLMQ_COMPUTE_F32};
+    const struct pass pass = {&forward, &schedule, block, &all, {NULL, S, X}};
+    ck_assert_ok(forward_create(&f->model.config, f->model.blocks, &size, &forward, &err), &err);
     ck_assert_ok(model_embed(&f->model, f->ids, TOKENS, S, &err), &err);
-    forward_norm(&forward, block->attention_norm, S, TOKENS, normed);
-    ck_assert_ok(forward_attention(&forward, block, &all, normed, X, &err), &err);
+    ck_assert_ok(pass_run(&pass, &err), &err);
     forward_free(&forward);
-    free(normed);
 }
 
 /* ||M - (2/T) (A - B)^T X|| / ||the same||, A and B [T, width], X [T, k]; a sum of zero counts by
@@ -93,24 +109,23 @@ static double moment_error(const float *M, const float *A, const float *B, int64
 }
 
 START_TEST(cross_moments_are_sums_over_both_streams) {
-    llmq_error err = {0};
     struct fixture f;
     struct calib *c = NULL;
     struct calib_moments m = {0};
     fixture_open(&f);
-    int64_t k = calib_stage_width(&f.model.config, STAGE_ATTENTION_OUT);
+    int64_t k = model_graph(&f.model, 0)->width[V_CONTEXT];
     int64_t hidden = f.model.config.hidden;
     float *X = calloc((size_t)(TOKENS * k), sizeof *X),
           *Xo = calloc((size_t)(TOKENS * k), sizeof *X);
     float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
     start(&f, NULL, &c);
-    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_IN, &m, &err), &err);
+    ck_assert_int_eq(next(c, &m)->source, V_ATTN_IN);
     for (int64_t i = 0; i < m.k * m.k; i++) /* both streams begin alike */
         ck_assert(m.D[i] == 0);
     ck_assert_ptr_null(m.R);
-    ck_assert_ok(calib_stage(c, STAGE_ATTENTION_OUT, &m, &err), &err);
-    attention_out(&f, &f.original, Xo, S);
-    attention_out(&f, &f.block, X, S);
+    ck_assert_int_eq(next(c, &m)->source, V_CONTEXT);
+    pass_to(&f, &f.original, V_CONTEXT, V_X, Xo, S);
+    pass_to(&f, &f.block, V_CONTEXT, V_X, X, S);
     ck_assert_int_eq(m.k, k);
     ck_assert_double_le(moment_error(m.D, Xo, X, k, X, k), GATE);
     ck_assert_double_le(moment_error(m.R, S, S, hidden, X, k), GATE); /* still alike */
@@ -123,7 +138,6 @@ START_TEST(cross_moments_are_sums_over_both_streams) {
 END_TEST
 
 START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
-    llmq_error err = {0};
     struct fixture f;
     struct calib *c = NULL;
     struct calib_moments m = {0};
@@ -132,34 +146,18 @@ START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
     float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *So = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *X = calloc((size_t)(TOKENS * k), sizeof *X);
-    float *normed = calloc((size_t)(TOKENS * hidden), sizeof *normed);
-    struct forward forward = {0};
     start(&f, NULL, &c);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        (void)next(c, &m);
     ck_assert_int_eq(m.k, k);
-    /* The same by hand. */
-    ck_assert_ok(forward_create(&f.model.config, TOKENS, LENGTH, LLMQ_COMPUTE_F32, &forward, &err),
-                 &err);
-    const struct block *blocks[] = {&f.original, &f.block};
-    float *streams[] = {So, S};
-    for (int i = 0; i < 2; i++) {
-        const struct batch all = {f.offsets, WINDOWS};
-        attention_out(&f, blocks[i], X, streams[i]);
-        ck_assert_ok(forward_residual(&forward, &blocks[i]->linears[LINEAR_O], X,
-                                      all.sequences * LENGTH, streams[i], &err),
-                     &err);
-    }
-    forward_norm(&forward, f.block.mlp_norm, S, TOKENS, normed);
-    ck_assert_ok(forward_gated(&forward, &f.block, normed, TOKENS, X, &err), &err);
+    pass_to(&f, &f.original, V_MID, V_Y, X, So);
+    pass_to(&f, &f.block, V_MID, V_Y, X, S);
     ck_assert_double_le(moment_error(m.R, So, S, hidden, X, k), GATE);
-    forward_free(&forward);
     calib_free(&c);
     fixture_close(&f);
     free(S);
     free(So);
     free(X);
-    free(normed);
 }
 END_TEST
 
@@ -185,9 +183,9 @@ START_TEST(windows_held_back_are_the_last_batch) {
     f.tokens = (struct calib_tokens){f.ids, f.offsets, WINDOWS};
     calib_begin_block(alone, &f.block, NULL);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        (void)next(c, &m);
         f.tokens.count = HELD;
-        ck_assert_ok(calib_stage(alone, s, &held, &err), &err);
+        (void)next(alone, &held);
         f.tokens.count = WINDOWS;
         ck_assert_double_eq_tol(m.held_share, (double)HELD / WINDOWS, 1e-12);
         ck_assert_double_le(distance(m.H_held, held.H, m.k * m.k), 1e-5);
@@ -202,14 +200,15 @@ END_TEST
 /* A scale per channel, folded into the quantized side only. */
 static void fold_mlp_input(struct fixture *f, const float *scales) {
     for (int64_t i = 0; i < f->model.config.hidden; i++)
-        f->block.mlp_norm[i] /= scales[i];
-    for (enum linear_role role = LINEAR_GATE; role <= LINEAR_UP; role++)
-        for (int64_t i = 0; i < f->block.linears[role].n * f->block.linears[role].k; i++)
-            f->block.linears[role].w[i] *= scales[i % f->block.linears[role].k];
+        f->block.node[f->block.graph->producer[V_MLP_IN]].weight[i] /= scales[i];
+    for (enum linear_role role = LINEAR_GATE; role <= LINEAR_UP; role++) {
+        struct linear *l = block_linear(&f->block, f->model.config.family, role);
+        for (int64_t i = 0; i < l->n * l->k; i++)
+            l->w[i] *= scales[i % l->k];
+    }
 }
 
 START_TEST(a_fold_divides_the_cross_moment_by_its_scales) {
-    llmq_error err = {0};
     struct fixture f;
     struct calib *c = NULL, *folded = NULL;
     struct calib_moments m = {0}, n = {0};
@@ -220,14 +219,14 @@ START_TEST(a_fold_divides_the_cross_moment_by_its_scales) {
         scales[i] = i % 3 ? 2.0F : 0.25F;
     start(&f, NULL, &c);
     for (enum block_stage s = 0; s <= STAGE_MLP_IN; s++)
-        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
+        (void)next(c, &m);
     for (int64_t i = 0; i < k * k; i++)
         expected[i] = m.D[i] / (scales[i / k] * scales[i % k]);
     fold_mlp_input(&f, scales);
     start(&f, NULL, &folded);
-    calib_scale_original(folded, STAGE_MLP_IN, scales);
+    calib_scale_original(folded, V_MLP_IN, scales);
     for (enum block_stage s = 0; s <= STAGE_MLP_IN; s++)
-        ck_assert_ok(calib_stage(folded, s, &n, &err), &err);
+        (void)next(folded, &n);
     ck_assert_double_le(distance(n.D, expected, k * k), 1e-5);
     calib_free(&c);
     calib_free(&folded);
@@ -249,13 +248,13 @@ START_TEST(looking_ahead_leaves_the_pair_alone) {
     ck_assert_ok(calib_keep_start(looked, NULL, &err), &err);
     ck_assert_ok(calib_mark_start(looked, &err), &err);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        ck_assert_ok(calib_stage(looked, s, &n, &err), &err);
+        (void)next(looked, &n);
         ck_assert(!n.D && !n.R && !n.H_held && n.held_share == 0);
     }
     ck_assert_ok(calib_rewind(looked, &err), &err);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        ck_assert_ok(calib_stage(c, s, &m, &err), &err);
-        ck_assert_ok(calib_stage(looked, s, &n, &err), &err);
+        (void)next(c, &m);
+        (void)next(looked, &n);
         size_t square = (size_t)(m.k * m.k) * sizeof *m.H;
         ck_assert(memcmp(m.H, n.H, square) == 0 && memcmp(m.D, n.D, square) == 0);
     }
@@ -266,7 +265,6 @@ START_TEST(looking_ahead_leaves_the_pair_alone) {
 END_TEST
 
 START_TEST(spilling_changes_no_bit) {
-    llmq_error err = {0};
     struct fixture f;
     struct calib *c = NULL, *spilled = NULL;
     struct calib_moments a = {0}, b = {0};
@@ -274,8 +272,8 @@ START_TEST(spilling_changes_no_bit) {
     start(&f, NULL, &c);
     start(&f, scratch_path(""), &spilled);
     for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        ck_assert_ok(calib_stage(c, s, &a, &err), &err);
-        ck_assert_ok(calib_stage(spilled, s, &b, &err), &err);
+        (void)next(c, &a);
+        (void)next(spilled, &b);
         size_t square = (size_t)(a.k * a.k) * sizeof *a.H;
         ck_assert(memcmp(a.H, b.H, square) == 0 && memcmp(a.D, b.D, square) == 0);
         ck_assert(memcmp(a.D_held, b.D_held, square) == 0);

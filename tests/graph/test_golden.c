@@ -10,7 +10,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "eval/logprobs.h"
-#include "graph/forward.h"
+#include "graph/pass.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "support.h"
@@ -125,19 +125,21 @@ static void check_hidden(const struct golden *g) {
     int64_t T = g->corpus.tokens_used;
     struct forward f;
     struct arena *weights = NULL;
-    size_t mid = (size_t)(T * forward_mid_width(c));
+    struct schedule schedule;
+    schedule_block(model_graph(&g->model, 0), &schedule);
+    const struct forward_size size = {T, T, schedule.width, LLMQ_COMPUTE_F32};
     float *x = calloc((size_t)(T * c->hidden), sizeof *x);
-    float *normed = calloc((size_t)(T * c->hidden), sizeof *x), *m = calloc(mid, sizeof *x);
-    ck_assert_ok(forward_create(c, T, T, LLMQ_COMPUTE_F32, &f, &err), &err);
+    ck_assert_ok(forward_create(c, g->model.blocks, &size, &f, &err), &err);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
     ck_assert_ok(model_embed(&g->model, g->corpus.ids, T, x, &err), &err);
     ck_assert_double_le(deviation(g, "hidden.embed", x), HIDDEN_GATE);
     for (int64_t i = 0; i < c->blocks; i++) {
         struct block block;
         struct batch batch = {g->corpus.offsets, 1};
+        struct pass pass = {&f, &schedule, &block, &batch, {NULL, x}};
         char name[32];
-        ck_assert_ok(model_load_block(&g->model, i, LOAD_PLAIN, weights, &block, &err), &err);
-        ck_assert_ok(forward_block(&f, &block, &batch, x, normed, m, &err), &err);
+        ck_assert_ok(block_load(&g->model, i, LOAD_PLAIN, weights, &block, &err), &err);
+        ck_assert_ok(pass_run(&pass, &err), &err);
         snprintf(name, sizeof name, "hidden.%d", (int)i);
         ck_assert_double_le(deviation(g, name, x), HIDDEN_GATE);
         block_release(&block);
@@ -146,8 +148,6 @@ static void check_hidden(const struct golden *g) {
     forward_free(&f);
     arena_free(&weights);
     free(x);
-    free(normed);
-    free(m);
 }
 
 static void check_case(const char *dir) {

@@ -52,7 +52,7 @@ static void fixture_open(struct fixture *f, const char *dir) {
     const struct calib_options streams = {0};
     ck_assert_ok(calib_create(&f->m, &f->tokens, &streams, NULL, &f->c, &err), &err);
     ck_assert_ok(calib_keep_start(f->c, NULL, &err), &err);
-    ck_assert_ok(model_load_block(&f->m, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
+    ck_assert_ok(block_load(&f->m, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
     calib_begin_block(f->c, &f->block, NULL);
     ck_assert_ok(calib_mark_start(f->c, &err), &err);
     f->count = calib_probe_rows(f->c) * f->m.config.hidden;
@@ -70,13 +70,21 @@ static void fixture_close(struct fixture *f) {
     free(f->in);
 }
 
+static float *norm_of(struct fixture *f, enum value v) {
+    return f->block.node[f->block.graph->producer[v]].weight;
+}
+
+static struct linear *linear_of(struct fixture *f, enum linear_role role) {
+    return block_linear(&f->block, f->m.config.family, role);
+}
+
 /* Scales between 1/4 and 4 that the block's norm or bias can take exactly, folded in. */
 static float *fold_random(struct fixture *f, enum block_stage stage, uint64_t seed) {
     llmq_error err = {0};
     int64_t channels = fold_channels(&f->m.config, stage);
     float *scales = malloc((size_t)channels * sizeof *scales);
-    const float *norm = stage == STAGE_ATTENTION_IN ? f->block.attention_norm
-                        : stage == STAGE_MLP_IN     ? f->block.mlp_norm
+    const float *norm = stage == STAGE_ATTENTION_IN ? norm_of(f, V_ATTN_IN)
+                        : stage == STAGE_MLP_IN     ? norm_of(f, V_MLP_IN)
                                                     : NULL;
     for (int64_t i = 0; i < channels; i++) {
         scales[i] = exp2f((float)(random_next(&seed) % 1000) / 250.0F - 2.0F);
@@ -116,7 +124,7 @@ START_TEST(the_proof_catches_a_wrong_fold) {
         struct fixture f;
         fixture_open(&f, source);
         float *scales = fold_random(&f, mistake == 3 ? STAGE_MLP_OUT : STAGE_ATTENTION_IN, 5);
-        struct linear *v = &f.block.linears[LINEAR_V], *down = &f.block.linears[LINEAR_DOWN];
+        struct linear *v = linear_of(&f, LINEAR_V), *down = linear_of(&f, LINEAR_DOWN);
         if (mistake == 0) /* a reader that was forgotten */
             for (int64_t i = 0; i < v->n * v->k; i++)
                 v->w[i] /= scales[i % v->k];
@@ -124,7 +132,7 @@ START_TEST(the_proof_catches_a_wrong_fold) {
             for (int64_t row = 0; row < v->n; row++)
                 v->w[row * v->k + 3] *= 1.01F;
         if (mistake == 2) /* a norm rounded after the scale was derived from it */
-            f.block.attention_norm[9] *= 1.004F;
+            norm_of(&f, V_ATTN_IN)[9] *= 1.004F;
         if (mistake == 3) /* channels one off */
             for (int64_t row = 0; row < down->n; row++)
                 for (int64_t i = 0; i < down->k; i++)
@@ -144,7 +152,7 @@ END_TEST
 START_TEST(query_heads_share_scales) {
     struct fixture f;
     fixture_open(&f, source);
-    struct linear *v = &f.block.linears[LINEAR_V], *o = &f.block.linears[LINEAR_O];
+    struct linear *v = linear_of(&f, LINEAR_V), *o = linear_of(&f, LINEAR_O);
     float v_before = v->w[17 * v->k + 2], o_before[2] = {o->w[17], o->w[33]};
     float *scales = fold_random(&f, STAGE_ATTENTION_OUT, 3);
     /* 4 heads of 16 on 2 key-value heads: columns 17 and 1 read channel 1, column 33 reads 17. */
@@ -162,7 +170,7 @@ START_TEST(biases_are_divided) {
     struct fixture f;
     tiny_model_write_biased(source, 3);
     fixture_open(&f, source);
-    struct linear *v = &f.block.linears[LINEAR_V];
+    struct linear *v = linear_of(&f, LINEAR_V);
     float scales[32], bias = v->bias[5];
     for (int i = 0; i < 32; i++)
         scales[i] = i % 2 ? 0.5F : 4;
@@ -189,8 +197,9 @@ START_TEST(a_rewound_block_gives_the_same_hessians) {
             ck_assert_ok(calib_mark_start(f.c, &err), &err);
         }
         for (int pass = 0; pass < 2; pass++) {
+            const struct graph_task *task = NULL;
             for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-                ck_assert_ok(calib_stage(f.c, s, &m, &err), &err);
+                ck_assert_ok(calib_next(f.c, &task, &m, &err), &err);
             size_t bytes = (size_t)(m.k * m.k) * sizeof *m.H;
             if (!first) {
                 first = malloc(bytes);

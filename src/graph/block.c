@@ -1,0 +1,123 @@
+/* Loading a block's weights: see block.h. */
+#include "graph/block.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "formats/layout_load.h"
+
+int block_role_node(const struct graph *g, const struct family *family, enum linear_role role) {
+    const char *name = family->linears[role].name;
+    int i = 0;
+    while (!g->node[i].row->name || strcmp(g->node[i].row->name, name) != 0)
+        i++;
+    return i;
+}
+
+enum linear_role block_node_role(const struct graph *g, const struct family *family, int node) {
+    enum linear_role role = 0;
+    while (block_role_node(g, family, role) != node)
+        role++;
+    return role;
+}
+
+struct linear *block_linear(struct block *b, const struct family *family, enum linear_role role) {
+    return &b->node[block_role_node(b->graph, family, role)].linear;
+}
+
+static enum llmq_status load_packed(const struct model *m, const char *name, enum load_mode mode,
+                                    struct arena *arena, struct linear *l, llmq_error *err) {
+    struct qlinear q = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(model_load_qlinear(m, name, l->n, l->k, &q, err));
+    if (mode != LOAD_PLAIN) {
+        llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
+        LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
+        if (mode == LOAD_PACKED_INT8)
+            l->activations = LLMQ_ACTIVATIONS_INT8;
+    } else {
+        l->w = arena_alloc(arena, (size_t)q.n * (size_t)q.k, sizeof *l->w, err);
+        if (l->w)
+            qlinear_dequantize(&q, 0, q.n, l->w);
+        status = l->w ? LLMQ_OK : LLMQ_E_MEMORY;
+    }
+cleanup:
+    qlinear_free(&q);
+    return status;
+}
+
+/* Where nodes of a block are loaded to. */
+struct loader {
+    const struct model *m;
+    int64_t index;
+    enum load_mode mode;
+    struct arena *arena;
+    const struct graph *graph;
+};
+
+static enum llmq_status load_linear(const struct loader *b, const struct graph_node *n,
+                                    struct linear *l, llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    enum llmq_status status = LLMQ_OK;
+    l->n = n->width[0];
+    l->k = b->graph->width[n->in[0]];
+    if (graph_node_biased(b->graph, n)) {
+        model_block_tensor_name(b->m, b->index, n->row->name, ".bias", name);
+        LLMQ_TRY(model_load_f32(b->m, name, 0, l->n, b->arena, &l->bias, err));
+    }
+    model_block_tensor_name(b->m, b->index, n->row->name, "", name);
+    if (layout_has_module(b->m->tensors, b->m->layout, name)) {
+        LLMQ_TRY(load_packed(b->m, name, b->mode, b->arena, l, err));
+    } else {
+        model_block_tensor_name(b->m, b->index, n->row->name, ".weight", name);
+        LLMQ_TRY(model_load_f32(b->m, name, l->n, l->k, b->arena, &l->w, err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status load_node(const struct loader *b, const struct graph_node *n,
+                                  struct params *out, llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    if (n->row->op == OP_LINEAR)
+        return load_linear(b, n, &out->linear, err);
+    if (n->row->op != OP_NORM)
+        return LLMQ_OK;
+    model_block_tensor_name(b->m, b->index, n->row->name, ".weight", name);
+    return model_load_f32(b->m, name, 0, n->width[0] / n->groups, b->arena, &out->weight, err);
+}
+
+enum llmq_status block_load(const struct model *m, int64_t index, enum load_mode mode,
+                            struct arena *arena, struct block *out, llmq_error *err) {
+    const struct graph *g = model_graph(m, index);
+    const struct loader loader = {m, index, mode, arena, g};
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct block){.index = index, .graph = g};
+    for (int i = 0; status == LLMQ_OK && i < g->count; i++)
+        status = load_node(&loader, &g->node[i], &out->node[i], err);
+    if (status != LLMQ_OK)
+        block_release(out);
+    else
+        model_read_ahead(m, index + 1);
+    return status;
+}
+
+void block_release(struct block *b) {
+    for (int i = 0; b->graph && i < b->graph->count; i++)
+        llmq_qmat_free(&b->node[i].linear.packed);
+    *b = (struct block){0};
+}
+
+uint64_t block_bytes(const struct graph *g) {
+    uint64_t elements = 0;
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        if (n->row->op == OP_LINEAR)
+            elements += (uint64_t)n->width[0] * (uint64_t)g->width[n->in[0]] +
+                        (graph_node_biased(g, n) ? (uint64_t)n->width[0] : 0);
+        if (n->row->op == OP_NORM)
+            elements += (uint64_t)(n->width[0] / n->groups);
+    }
+    return elements * sizeof(float);
+}

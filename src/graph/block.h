@@ -1,0 +1,53 @@
+/* One decoder block's weights, by the nodes of its graph. */
+#ifndef LLMQ_GRAPH_BLOCK_H
+#define LLMQ_GRAPH_BLOCK_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "graph/model.h"
+#include "llmq/error.h"
+#include "llmq/matmul.h"
+#include "models/graph.h"
+
+/* y = x W^T + bias. Either `w` or `packed` is set, or neither when weights were not asked for. */
+struct linear {
+    int64_t n, k;
+    float *w;                          /* [n, k]; in the block's arena */
+    llmq_qmat *packed;                 /* owned by the block */
+    enum llmq_activations activations; /* in products with `packed` */
+    float *bias;                       /* [n] or NULL; in the block's arena */
+};
+
+/* What a node takes from the checkpoint; which of them, its operation says. */
+struct params {
+    struct linear linear;
+    float *weight; /* of a norm, as long as one of its groups; in the block's arena */
+};
+
+struct block {
+    int64_t index;
+    const struct graph *graph; /* the model's */
+    struct params node[GRAPH_NODES];
+};
+
+/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul; so does
+ * PACKED_INT8, which has them multiplied with activations rounded to 8 bits. */
+enum load_mode { LOAD_PLAIN, LOAD_PACKED, LOAD_PACKED_INT8 };
+
+/* Load block `index` into `arena` (which the caller resets between blocks). Call block_release
+ * before the arena is reset. */
+LLMQ_NODISCARD enum llmq_status block_load(const struct model *m, int64_t index,
+                                           enum load_mode mode, struct arena *arena,
+                                           struct block *out, llmq_error *err);
+void block_release(struct block *b);
+
+/* Bytes of a block's weights in memory when loaded PLAIN. */
+uint64_t block_bytes(const struct graph *g);
+
+/* The linear, and the node, that a family's table calls `role`; and the role of a node. */
+struct linear *block_linear(struct block *b, const struct family *family, enum linear_role role);
+int block_role_node(const struct graph *g, const struct family *family, enum linear_role role);
+enum linear_role block_node_role(const struct graph *g, const struct family *family, int node);
+
+#endif
