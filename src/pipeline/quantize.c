@@ -240,6 +240,20 @@ static void log_plan(const struct run *run) {
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
 }
 
+/* Rounding to nearest takes every option of the other methods, so that a script changes the method
+ * by a word; but the user should know which of them were about text. */
+static void say_nothing_is_read(const struct run *run) {
+    const llmq_quantize_options *o = run->options;
+    const char *option = o->seqlen                         ? "--seqlen"
+                         : o->seed_given                   ? "--seed"
+                         : o->special == LLMQ_SPECIAL_BOS  ? "--bos"
+                         : o->special == LLMQ_SPECIAL_NONE ? "--no-special"
+                                                           : NULL;
+    if (option)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "rtn reads no text without --calib: %s changes nothing", option);
+}
+
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     char *dir = NULL;
     enum llmq_status status = LLMQ_OK;
@@ -254,6 +268,8 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
         plan_free(&run->plan);
         LLMQ_TRY(load_calibration(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
+    } else {
+        say_nothing_is_read(run);
     }
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);

@@ -158,6 +158,13 @@ expect_json windows 2
 expect_json texts 0
 expect_json tokens_dropped 4
 
+test_case "rtn says which options are about text that it does not read"
+run rtn --model "$demo" --group 64 --seed 1 --dry-run
+expect_code 0
+expect_stderr "rtn reads no text without --calib: --seed changes nothing"
+run rtn --model "$demo" --group 64 --dry-run
+expect "nothing without them" test -z "$(grep 'changes nothing' stderr)"
+
 # --- limits and short texts ---
 
 printf 'A few words.' >short.txt
