@@ -18,7 +18,7 @@ typedef struct llmq_convert_options {
     const char *format;   /* a layout ("gptq", "awq", ...), or "f16", "bf16", "f32": dequantize */
     const char *out;      /* folder to create */
     uint64_t shard_limit; /* bytes of tensor data per file */
-    bool force;           /* replace an existing `out` */
+    bool force;           /* replace an `out` that is a result of llmq, and nothing else */
 } llmq_convert_options;
 
 /* Shards of 5 GB, nothing replaced. */

@@ -63,7 +63,9 @@ LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, cons
 
 /* Log-probabilities of a list of tokens: logprobs[t] = log p(ids[t+1] | ids[..t]) for
  * t = 0 ... count-2, in the caller's array of count-1 doubles. When `logits_path` is not NULL, F32
- * logits [count, vocab] are written there as a safetensors file with the tensor "logits". */
+ * logits [count, vocab] are written there as a safetensors file with the tensor "logits": a new
+ * file, in place of a regular one, or into a pipe or character device. LLMQ_E_IO for anything else
+ * there, LLMQ_E_USAGE for a place in the model's folder; both before anything is computed. */
 LLMQ_NODISCARD enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
                                            const char *logits_path, const llmq_context *ctx,
                                            double *logprobs, llmq_error *err);

@@ -72,7 +72,8 @@ typedef struct llmq_quantize_options {
         max_mem; /* bytes; 0: 80 % of what is available. Activations go to a file when they must */
     uint64_t shard_limit; /* bytes of tensor data per file */
     bool resume;          /* continue <out>.partial */
-    bool force;           /* replace an existing <out> or <out>.partial */
+    bool force;           /* replace an <out> that is a result of llmq, or an
+                             interrupted run's <out>.partial; nothing else */
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 

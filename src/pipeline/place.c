@@ -45,8 +45,9 @@ static enum llmq_status check(const char *out, const struct location *at, const 
     return LLMQ_E_USAGE;
 }
 
-/* The files of a model lie elsewhere when their names are links, as in the Hugging Face cache. */
-static enum llmq_status check_files(const char *out, const struct location *at, const char *model,
+/* Parts of a model lie elsewhere too when their names are links, as in the Hugging Face cache, or
+ * when they are mounted a second time. */
+static enum llmq_status check_parts(const char *out, const struct location *at, const char *model,
                                     llmq_error *err) {
     struct dir_list list;
     enum llmq_status status = dir_list_read(model, &list, NULL);
@@ -54,7 +55,7 @@ static enum llmq_status check_files(const char *out, const struct location *at, 
         return status == LLMQ_E_MEMORY ? error_memory(err, "a folder listing") : LLMQ_OK;
     for (size_t i = 0; status == LLMQ_OK && i < list.count; i++) {
         char *path = path_join(model, list.names[i], err);
-        status = path ? check(out, at, &(struct guarded){"a file of the model", path, false}, err)
+        status = path ? check(out, at, &(struct guarded){"part of the model", path, true}, err)
                       : LLMQ_E_MEMORY;
         free(path);
     }
@@ -79,7 +80,7 @@ enum llmq_status place_check(const char *out, const struct place_inputs *inputs,
         if (all[i].path && all[i].path[0])
             status = check(out, &at, &all[i], err);
     if (status == LLMQ_OK)
-        status = check_files(out, &at, inputs->model, err);
+        status = check_parts(out, &at, inputs->model, err);
     location_free(&at);
     return status;
 }

@@ -85,8 +85,27 @@ for file in model/*.safetensors; do
     cp "$file" "hub/blobs/$(basename "$file")"
     ln -s "../blobs/$(basename "$file")" hub/snapshot/
 done
-refused 2 "holds a file of the model" rtn --model hub/snapshot --out hub/blobs --force
+refused 2 "holds part of the model" rtn --model hub/snapshot --out hub/blobs --force
 rm -r hub
+
+test_case "the folders of the case that lost them"
+if [ -d "$shared/cases/force_deletes/models" ]; then
+    cp -r "$shared/cases/force_deletes/models" case
+    chmod -R u+w case
+    find case -type f -exec sha256sum {} + >case-sums
+    for out in case case/a case/b case/a/q case/b/thesis.txt case/../case/b; do
+        for method in rtn gptq; do
+            run $method --model case/a --group 32 --out $out --force -q
+            expect "exit code 2 or 4" test "$code" -eq 2 -o "$code" -eq 4
+            expect "as it was" sha256sum -c --quiet case-sums
+        done
+    done
+    run rtn --model case/a --group 32 --out case/b -q
+    expect_code 2
+    expect "as it was" sha256sum -c --quiet case-sums
+else
+    echo "SKIP: no cases in $shared"
+fi
 
 test_case "a folder of somebody's files is not replaced, and what it holds is named"
 refused 2 "it holds 'cal.txt', 'thesis.txt'" rtn --model model --out notes --force
@@ -175,11 +194,12 @@ fi
 
 test_case "mount points, seen from their device or not, and models that are mounted twice"
 if unshare -rm true 2>unshare-says; then
-    mkdir mounted bound again
+    mkdir mounted bound again part models/a/sub
     cat >in-namespace <<END
 #!/bin/sh
 exec unshare -rm sh -c '
     mount -t tmpfs none mounted && mount --bind other bound && mount --bind models again &&
+        mount --bind models/a/sub part &&
         exec "\$0" "\$@"' "$llmq" "\$@"
 END
     chmod 755 in-namespace
@@ -190,6 +210,7 @@ END
     refused 2 "lies in the model's folder" rtn --model models/a --out again/a/q --force
     refused 2 "is the model's folder" rtn --model again/a --out models/a --force
     refused 2 "holds the model's folder" rtn --model models/a --out again --force
+    refused 2 "lies in part of the model" rtn --model models/a --out part/q
     llmq=$program
 else
     echo "SKIP: no namespaces for mounts here"
