@@ -37,7 +37,7 @@ typedef struct llmq_stack_report {
     bool loads; /* and computes what the checkpoint means */
     const char *kernel;
     const char *note;
-    const char *rule; /* the violated rule that keeps it from loading */
+    const char *rule; /* the rule that keeps it from loading, by not holding */
 } llmq_stack_report;
 
 /* A packed module. */

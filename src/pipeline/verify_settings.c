@@ -162,6 +162,52 @@ static void zeros_symmetric(struct verify *v, const llmq_verify_module *m,
                      1 << (q->bits - 1));
 }
 
+/* --- forms that llmq reads and current loaders do not ------------------------------------------
+ */
+
+static const struct st_tensor *part_of(const struct verify *v, const char *module,
+                                       const char *suffix) {
+    char name[LAYOUT_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%s.%s", module, suffix);
+    return v->layout == &layout_compressed_tensors ? st_find(v->tensors, name) : NULL;
+}
+
+static void old_form(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    static const char hint[] = "llmq convert to the same format writes them as loaders expect";
+    const struct st_tensor *zeros = part_of(v, m->name, "weight_zero_point");
+    const struct st_tensor *codes = part_of(v, m->name, "weight_packed");
+    if (zeros && zeros->dtype == DTYPE_I8)
+        verify_found(v, verify_file_of(v, zeros), m->name, hint,
+                     "signed zero points, one by one: loaders want them packed into words");
+    if (codes && codes->shape[1] != ((uint64_t)q->k * (uint64_t)q->bits + 31) / 32)
+        verify_found(v, verify_file_of(v, codes), m->name, hint,
+                     "codes of %d bits with gaps, as packed before 2026: loaders want none",
+                     q->bits);
+}
+
+/* Does any group of a compressed-tensors config reorder columns, so that its loader has a map? */
+static bool reorders(const struct verify *v) {
+    const struct json *groups = json_get(v->quant.object, "config_groups");
+    for (const struct json *g = json_first(groups); g; g = json_next(g)) {
+        const struct json *order = json_get(json_get(g, "weights"), "actorder");
+        const char *text = json_string(order);
+        bool flag = false;
+        if ((text && (strcmp(text, "group") == 0 || strcmp(text, "dynamic") == 0)) ||
+            (json_as_bool(order, &flag) && flag))
+            return true;
+    }
+    return false;
+}
+
+static void idle_map(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    const struct st_tensor *map = part_of(v, m->name, "weight_g_idx");
+    (void)q;
+    if (map && !reorders(v))
+        verify_found(v, verify_file_of(v, map), m->name, "llmq convert leaves it out",
+                     "a map of groups where the config has no actorder: servers have no place for "
+                     "the tensor");
+}
+
 const struct verify_rule verify_setting_rules[] = {
     {"config-patterns", VERIFY_VIOLATION, VERIFY_HEADERS,
      "the entries that name modules are ones that loaders can use", NULL, NULL},
@@ -177,5 +223,10 @@ const struct verify_rule verify_setting_rules[] = {
      grid_of_config},
     {"zeros-symmetric", VERIFY_VIOLATION, VERIFY_MODULE,
      "zero points lie in the middle where the config says symmetric", NULL, zeros_symmetric},
+    {"old-form", VERIFY_WARNING, VERIFY_MODULE,
+     "packed modules are stored as current loaders read them", NULL, old_form},
+    {"idle-map", VERIFY_WARNING, VERIFY_MODULE,
+     "compressed-tensors modules have a map of groups only where the config reorders columns", NULL,
+     idle_map},
     {.id = NULL},
 };

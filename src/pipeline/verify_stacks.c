@@ -14,8 +14,9 @@
 #define READERS     (SERVERS | STACK(TRANSFORMERS) | STACK(TGI))
 #define ALL         (READERS | STACK(LLAMA_CPP) | STACK(ONNX_RUNTIME) | STACK(TENSORRT))
 
-/* For each rule whose violation is a fault of the checkpoint, the stacks that stop on it, or load
- * and compute something else. Of "decode" nobody can tell: what llmq cannot decode others may. */
+/* For each rule that is about what loaders can use (violations, and some warnings), the stacks that
+ * stop on it, or load and compute something else. Of "decode" nobody can tell: what llmq cannot
+ * decode others may. */
 static const struct {
     const char *rule;
     unsigned stacks;
@@ -49,6 +50,8 @@ static const struct {
     {"zero-range", READERS},
     {"zeros-symmetric", SERVERS | STACK(TGI)}, /* kernels that do not look at zero points */
     {"groups-in-order", STACK(VLLM)},
+    {"old-form", READERS},
+    {"idle-map", SERVERS},
     {"decode", 0},
     /* Of the distance from the original, which no loader knows. */
     {"against-error", 0},
@@ -116,13 +119,19 @@ static bool all_decoded(const struct verify *v) {
     return decoded;
 }
 
-/* The first violated rule that a stack stops on or computes wrongly with, or "". */
-static const char *blamed_rule(const struct verify *v, int stack) {
-    const llmq_findings *list = &v->report->violations;
+static const char *first_blamed(const llmq_findings *list, int stack) {
     for (size_t i = 0; i < list->count; i++)
         if (verify_rule_concerns(list->items[i].rule, stack))
             return list->items[i].rule;
-    return "";
+    return NULL;
+}
+
+/* The first rule, of those that do not hold, that a stack stops on or computes wrongly with, or
+ * "". */
+static const char *blamed_rule(const struct verify *v, int stack) {
+    const char *rule = first_blamed(&v->report->violations, stack);
+    rule = rule ? rule : first_blamed(&v->report->warnings, stack);
+    return rule ? rule : "";
 }
 
 static llmq_stack_report stack_report(const struct verify *v, int stack) {
@@ -133,7 +142,7 @@ static llmq_stack_report stack_report(const struct verify *v, int stack) {
     if (refuses)
         return (llmq_stack_report){name, true, false, "", a.note, ""};
     if (*rule)
-        return (llmq_stack_report){name, true, false, "", "see the violation of ", rule};
+        return (llmq_stack_report){name, true, false, "", "see the finding of ", rule};
     if (!all_decoded(v))
         return (llmq_stack_report){name, false, false, "", "not every module could be decoded", ""};
     return (llmq_stack_report){name, true, true, a.kernel, a.note, ""};

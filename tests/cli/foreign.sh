@@ -71,5 +71,14 @@ expect_code 1
 expect_json stacks.0.rule config-forbidden
 run verify "$cases/lm_head_packed" --json
 expect_code 0
+run verify "$cases/ct_zero_point_i8" --json
+expect_code 0
+expect_json stacks.0.loads false
+expect_json stacks.0.rule old-form
+run verify "$cases/ct_g_idx_minus_one" --json
+expect_code 0
+expect_json stacks.0.rule idle-map
+expect_json stacks.3.stack transformers
+expect_json stacks.3.loads true
 
 finish

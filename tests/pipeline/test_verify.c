@@ -426,6 +426,19 @@ static void seed_ignore(const char *dir) {
     config(dir, "[\"lm_head\"]", "[\"lm_head\", \"" UP0 "\"]");
 }
 
+static void seed_signed_zeros(const char *dir) {
+    with(dir, Q0 ".weight_zero_point", DTYPE_I8, 64, 2, 0);
+}
+
+static void seed_idle_map(const char *dir) {
+    struct edit e;
+    int32_t unset[64];
+    memset(unset, 0xff, sizeof unset);
+    edit_read(dir, &e);
+    edit_put(&e, Q0 ".weight_g_idx", DTYPE_I32, 0, 64, unset);
+    edit_write(dir, &e, 1u << 30);
+}
+
 /* --- the cases -------------------------------------------------------------------------------- */
 
 static const struct seeded {
@@ -496,6 +509,8 @@ static const struct seeded {
     {"zero-range", "ga", seed_zero_range, Q0, false},
     {"zeros-symmetric", "g", seed_zero_asymmetric, Q0, false},
     {"groups-in-order", "g", seed_group_order, Q0, false},
+    {"old-form", "c", seed_signed_zeros, Q0, false},
+    {"idle-map", "c", seed_idle_map, Q0, false},
     {"packed-form", "g", seed_wide_map, "I64", false},
     {"packed-form", "g", seed_no_zeros, Q0 ".qzeros", false},
     {"kernel-shape", "g", nothing, "[64, 64]", false},
@@ -563,7 +578,7 @@ START_TEST(every_violation_is_found_by_its_rule) {
                       "case %zu: %s not found", i, cases[i].rule);
         if (violation)
             ck_assert_msg(!r.ok, "case %zu: %s, and yet ok", i, cases[i].rule);
-        for (size_t s = 0; violation && s < r.stack_count; s++)
+        for (size_t s = 0; s < r.stack_count; s++)
             ck_assert_msg(!r.stacks[s].loads || !verify_rule_concerns(cases[i].rule, (int)s),
                           "case %zu: %s, and yet %s loads it", i, cases[i].rule, r.stacks[s].stack);
         llmq_verify_report_free(&r);
