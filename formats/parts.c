@@ -40,7 +40,6 @@ enum llmq_status parts_accept_group(const struct quant_shape *shape, llmq_error 
         err, LLMQ_E_UNSUPPORTED,
         "group size %" PRId64 " does not divide in_features %" PRId64 "; these would do: %s",
         shape->group, shape->k, groups);
-    error_hint(err, "choose a group size that divides every module, or a size for each module");
     return status;
 }
 
@@ -49,10 +48,7 @@ enum llmq_status parts_accept_size(const char *what, int64_t size, int64_t unit,
         return LLMQ_OK;
     enum llmq_status status = error_set(
         err, LLMQ_E_UNSUPPORTED, "%s %" PRId64 " is not a multiple of %" PRId64, what, size, unit);
-    error_hint(err,
-               "files of this format pack %" PRId64 " values at a time: leave this module in "
-               "16 bits",
-               unit);
+    error_hint(err, "files of this format pack %" PRId64 " values at a time", unit);
     return status;
 }
 

@@ -139,26 +139,6 @@ const struct plan_module *plan_module_of(const struct plan *p, int64_t block,
     return &p->modules[block * LINEAR_COUNT + (int64_t)role];
 }
 
-static int64_t gcd(int64_t a, int64_t b) {
-    return b == 0 ? a : gcd(b, a % b);
-}
-
-/* Group sizes up to the one asked for that divide every module's in_features, largest first. */
-static void hint_groups(const struct plan *p, int64_t group, llmq_error *err) {
-    int64_t common = 0;
-    for (int64_t i = 0; i < p->module_count; i++)
-        common = gcd(common, p->modules[i].shape.k);
-    struct strbuf fits = {0};
-    for (int64_t g = group, listed = 0; g >= 8 && listed < 6; g--) {
-        if (common % g != 0)
-            continue;
-        strbuf_printf(&fits, "%s%" PRId64, listed++ ? ", " : "", g);
-    }
-    error_hint(err, "group sizes that divide every module: %s; or --group auto-fit",
-               fits.data ? fits.data : "-1");
-    strbuf_free(&fits);
-}
-
 /* The modules of the first block whose in_features the group does not divide. */
 static enum llmq_status check_groups(const struct model *m, const struct plan *p, int64_t group,
                                      llmq_error *err) {
@@ -174,7 +154,6 @@ static enum llmq_status check_groups(const struct model *m, const struct plan *p
     error_set(err, LLMQ_E_USAGE,
               "group %" PRId64 " does not divide in_features of %s in each of %" PRId64 " blocks",
               group, bad.data, m->config.blocks);
-    hint_groups(p, group, err);
     strbuf_free(&bad);
     return LLMQ_E_USAGE;
 }
@@ -189,8 +168,7 @@ static enum llmq_status check_uniform(const struct plan *p, const struct quant_s
               "expected group %" PRId64 " as in the first module, found %" PRId64
               ": %s files hold one group size",
               common, s->group, p->layout->name);
-    error_hint(err, "choose a group size that divides every module, or --format %s",
-               layout_gptq.name);
+    error_hint(err, "give --format %s, whose files hold a size for each module", layout_gptq.name);
     return LLMQ_E_UNSUPPORTED;
 }
 
@@ -203,6 +181,24 @@ enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err) {
         if (status != LLMQ_OK)
             error_prefix(err, status, "%s", p->modules[i].name);
     }
+    return status;
+}
+
+/* Can it be made at all, and if not, what can? */
+static enum llmq_status check_grid(const struct model *m, const llmq_quantize_options *o,
+                                   const struct plan *p, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (!o->sym && p->layout->asym_if_exact)
+        status =
+            error_set(err, LLMQ_E_UNSUPPORTED,
+                      "--asym: %s files hold asymmetric codes only where they happen to be exact",
+                      p->layout->name);
+    if (status == LLMQ_OK)
+        status = check_groups(m, p, o->group, err);
+    if (status == LLMQ_OK)
+        status = plan_check_modules(p, err);
+    if (status == LLMQ_E_USAGE || status == LLMQ_E_UNSUPPORTED)
+        plan_hint(p, o, err);
     return status;
 }
 
@@ -340,15 +336,18 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
     p->spill = fixed + activations > limit;
     p->spill_bytes = p->spill ? activations : 0;
     p->ram_bytes = fixed + activations - p->spill_bytes;
-    if (p->ram_bytes > limit && o->max_mem > 0) {
-        error_set(err, LLMQ_E_MEMORY,
-                  "--max-mem %" PRIu64 " bytes: one block of this model needs %" PRIu64
-                  " bytes, activations in a file not counted",
-                  o->max_mem, p->ram_bytes);
-        error_hint(err, "give at least --max-mem %" PRIu64 "M", (p->ram_bytes >> 20) + 1);
-        return LLMQ_E_MEMORY;
-    }
     return LLMQ_OK;
+}
+
+enum llmq_status plan_check_memory(const struct plan *p, uint64_t limit, llmq_error *err) {
+    if (limit == 0 || p->ram_bytes <= limit)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_MEMORY,
+              "--max-mem %" PRIu64 " bytes: one block of this model needs %" PRIu64
+              " bytes, activations in a file not counted",
+              limit, p->ram_bytes);
+    error_hint(err, "give at least --max-mem %" PRIu64 "M", (p->ram_bytes >> 20) + 1);
+    return LLMQ_E_MEMORY;
 }
 
 /* --- the whole
@@ -363,13 +362,6 @@ static enum llmq_status choose_layout(const llmq_quantize_options *o, struct pla
         o->format ? layout_find(o->format) : layout_default(o->bits, sym, !o->group_auto_fit);
     if (!p->layout)
         return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", o->format);
-    if (!o->sym && p->layout->asym_if_exact) {
-        error_set(err, LLMQ_E_UNSUPPORTED,
-                  "--asym: %s files hold asymmetric codes only where they happen to be exact",
-                  p->layout->name);
-        error_hint(err, "quantize with --sym, or choose --format %s", layout_awq.name);
-        return LLMQ_E_UNSUPPORTED;
-    }
     p->layout_config = (struct layout_config){
         .bits = o->bits,
         .group = o->group,
@@ -391,8 +383,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(add_modules(m, options, out, err));
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
         out->layout_config.group = out->modules[0].shape.group;
-    LLMQ_TRY(check_groups(m, out, options->group, err));
-    LLMQ_TRY(plan_check_modules(out, err));
+    LLMQ_TRY(check_grid(m, options, out, err));
     LLMQ_TRY(plan_container(m, out, err));
     LLMQ_TRY(add_tensors(m, options, out, err));
     out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;

@@ -47,12 +47,21 @@ struct plan {
 /* Plan for an open, plain model. `tokens` is NULL for a run without calibration.
  * LLMQ_E_USAGE: a group that does not divide a module's in_features (the message names the
  * modules, the hint the sizes that would do); LLMQ_E_UNSUPPORTED: the layout cannot hold a module,
- * or the model is quantized already; LLMQ_E_MEMORY: more than --max-mem even when spilling. */
+ * or the model is quantized already. */
 LLMQ_NODISCARD enum llmq_status plan_create(const struct model *m,
                                             const llmq_quantize_options *options,
                                             const struct calib_tokens *tokens, struct plan *out,
                                             llmq_error *err);
 void plan_free(struct plan *p); /* accepts a zeroed struct */
+
+/* LLMQ_E_MEMORY: the whole plan takes more than `limit` bytes (0: no limit) even when activations
+ * lie in a file. */
+LLMQ_NODISCARD enum llmq_status plan_check_memory(const struct plan *p, uint64_t limit,
+                                                  llmq_error *err);
+
+/* Give the error of a grid or format that cannot be the hint of what can. `p` has its layout and
+ * modules. */
+void plan_hint(const struct plan *p, const llmq_quantize_options *options, llmq_error *err);
 
 /* Does a run with these options scale activations by AWQ? */
 bool plan_folds(const llmq_quantize_options *options);

@@ -271,6 +271,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     } else {
         say_nothing_is_read(run);
     }
+    LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);
 cleanup:
