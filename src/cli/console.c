@@ -174,3 +174,16 @@ void console_quote(FILE *stream, const char *text) {
     }
     fputc('\'', stream);
 }
+
+char *console_quoted(const char *text) {
+    char *quoted = NULL;
+    size_t len = 0;
+    FILE *stream = open_memstream(&quoted, &len);
+    if (!stream)
+        return NULL;
+    console_quote(stream, text);
+    if (fclose(stream) == 0)
+        return quoted;
+    free(quoted);
+    return NULL;
+}

@@ -54,4 +54,7 @@ const char *console_seconds(double seconds, char buf[CONSOLE_TEXT]);
  * is pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. */
 void console_quote(FILE *stream, const char *text);
 
+/* The same as a string, which the caller frees; NULL when memory is short. */
+char *console_quoted(const char *text);
+
 #endif

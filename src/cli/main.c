@@ -85,13 +85,17 @@ static enum llmq_status run_command(const struct command *command, int argc, cha
     return command->run(args, &interrupted, err);
 }
 
-static enum llmq_status unknown_command(const char *typed, llmq_error *err) {
+/* `next`: the argument behind it, or NULL. */
+static enum llmq_status unknown_command(const char *typed, const char *next, llmq_error *err) {
     struct suggestion near = {.typed = typed};
     for (const struct command *const *c = commands; *c; c++)
         suggestion_offer(&near, (*c)->name);
+    const char *known = suggest_command(typed);
     cli_fail(err, LLMQ_E_USAGE, "there is no command '%s'", typed);
-    if (near.best)
-        cli_hint(err, "did you mean llmq %s?", near.best);
+    if (known && strcmp(known, "--help") == 0 && next && command_find(next))
+        cli_hint(err, "did you mean llmq %s --help?", next);
+    else if (known || near.best)
+        cli_hint(err, "did you mean llmq %s?", known ? known : near.best);
     else
         cli_hint(err, "'llmq --help' lists the commands");
     return LLMQ_E_USAGE;
@@ -115,6 +119,8 @@ static enum llmq_status run_program_option(const char *option, const char *value
         return blas_core_print(err);
     suggestion_offer(&near, "--help");
     suggestion_offer(&near, "--version");
+    if (strcmp(option, "-v") == 0 || strcmp(option, "-V") == 0)
+        near.best = "--version";
     cli_fail(err, LLMQ_E_USAGE, "llmq has no option %s before a command", option);
     if (near.best)
         cli_hint(err, "did you mean %s?", near.best);
@@ -152,7 +158,7 @@ static enum llmq_status dispatch(int argc, char **argv, llmq_error *err) {
     if (argv[1][0] == '-')
         status = run_program_option(argv[1], argv[2], err);
     else
-        status = unknown_command(argv[1], err);
+        status = unknown_command(argv[1], argv[2], err);
     if (status != LLMQ_OK)
         console_error(err, console_colours(false));
     return status;

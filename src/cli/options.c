@@ -50,7 +50,12 @@ static enum llmq_status unknown_option(const struct option_table *table, const c
         if (option->kind != OPTION_POSITIONAL)
             suggestion_offer(&near, option->name);
     cli_fail(err, LLMQ_E_USAGE, "%s has no option %s", table->command, typed);
-    if (near.best)
+    const char *known = suggest_option(name, table);
+    if (known && known[0] != '-')
+        cli_hint(err, "give it without an option: llmq %s %s", table->command, known);
+    else if (known)
+        cli_hint(err, "did you mean %s?", known);
+    else if (near.best)
         cli_hint(err, "did you mean --%s?", near.best);
     else
         cli_hint(err, "'llmq %s --help' lists the options", table->command);
@@ -123,6 +128,31 @@ static enum llmq_status take_short(struct cursor *c, const char *arg, void *args
     return unknown_option(c->table, arg, arg + 1, err);
 }
 
+/* The option that an argument nobody expects is likely the value of: the first of these that the
+ * command has and that is not given yet; NULL: none. */
+static const char *meant_by_argument(const struct cursor *c) {
+    static const char *const order[] = {"model", "reference", "against", "calib", "text", "ids"};
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        const struct option *option;
+        for (size_t j = 0; (option = options_at(c->table, j)); j++)
+            if (!c->given[j] && strcmp(option->name, order[i]) == 0)
+                return order[i];
+    }
+    return NULL;
+}
+
+static enum llmq_status refuse_argument(const struct cursor *c, const char *arg, llmq_error *err) {
+    const char *option = meant_by_argument(c);
+    cli_fail(err, LLMQ_E_USAGE, "%s does not expect the argument '%s'", c->table->command, arg);
+    char *quoted = option ? console_quoted(arg) : NULL;
+    if (quoted && strcmp(option, "model") == 0)
+        cli_hint(err, "the model is given as --model %s", quoted);
+    else if (quoted)
+        cli_hint(err, "did you mean --%s %s?", option, quoted);
+    free(quoted);
+    return LLMQ_E_USAGE;
+}
+
 static enum llmq_status take_positional(struct cursor *c, const char *arg, void *args,
                                         llmq_error *err) {
     const struct option *option;
@@ -133,10 +163,7 @@ static enum llmq_status take_positional(struct cursor *c, const char *arg, void 
         c->positionals++;
         return option_store(option, arg, args, err);
     }
-    cli_fail(err, LLMQ_E_USAGE, "%s does not expect the argument '%s'", c->table->command, arg);
-    if (c->positionals == 0 && options_find(c->table, "model"))
-        cli_hint(err, "the model is given as --model %s", arg);
-    return LLMQ_E_USAGE;
+    return refuse_argument(c, arg, err);
 }
 
 enum llmq_status options_parse(const struct option_table *table, int argc, char **argv, void *args,

@@ -103,8 +103,9 @@ static enum llmq_status store_choice(const struct option *option, const char *te
         suggestion_offer(&near, c->word);
     }
     cli_fail(err, LLMQ_E_USAGE, "--%s: '%s' is none of %s", option->name, text, option->value);
-    if (near.best)
-        cli_hint(err, "did you mean --%s %s?", option->name, near.best);
+    const char *known = suggest_choice(text, option);
+    if (known || near.best)
+        cli_hint(err, "did you mean --%s %s?", option->name, known ? known : near.best);
     return LLMQ_E_USAGE;
 }
 

@@ -124,6 +124,62 @@ wrong "gptq does not expect the argument 'm'" "the model is given as --model m" 
 wrong "inspect does not expect the argument 'n'" "" inspect m n
 wrong "inspect does not expect the argument '--json'" "" inspect m -- --json
 
+wrong "gptq does not expect the argument 'm n'" "the model is given as --model 'm n'" gptq "m n"
+wrong "gptq does not expect the argument 'f'" "did you mean --calib f?" gptq --model m f
+wrong "eval does not expect the argument 'f'" "did you mean --text f?" eval --model m f
+wrong "compare does not expect the argument 'r'" "did you mean --reference r?" compare --model m r
+wrong "verify does not expect the argument 'n'" "did you mean --against n?" verify m n
+
+# What other tools call it.
+while read -r command typed ours; do
+    wrong "$command has no option $typed" "did you mean $ours?" "$command" "$typed" x
+done <<'END'
+gptq -m --model
+gptq --model-path --model
+gptq --model_name_or_path --model
+gptq -o --out
+gptq --output --out
+gptq --outdir --out
+gptq --output_dir --out
+gptq --group-size --group
+gptq --groupsize --group
+gptq --group_size --group
+awq --q_group_size --group
+gptq --wbits --bits
+awq --w_bit --bits
+gptq --desc-act --act-order static
+gptq --desc_act --act-order static
+gptq --damp-percent --damp
+gptq --percdamp --damp
+gptq --nsamples --samples
+gptq --num_calibration_samples --samples
+gptq --max-seq-length --seqlen
+gptq --calibration --calib
+gptq --dataset --calib
+eval --dataset --text
+eval --ctx-size --ctx
+eval --seqlen --ctx
+eval -t --threads
+convert --outtype --format
+compare --base --reference
+verify --original --against
+awq --zero_point --asym
+END
+wrong "inspect has no option --model" "give it without an option: llmq inspect M" inspect --model m
+wrong "there is no command 'quantize'" "did you mean llmq gptq?" quantize m
+wrong "there is no command 'perplexity'" "did you mean llmq eval?" perplexity
+wrong "there is no command 'ppl'" "did you mean llmq eval?" ppl
+wrong "there is no command 'info'" "did you mean llmq inspect?" info m
+wrong "there is no command 'help'" "did you mean llmq --help?" help
+wrong "there is no command 'help'" "did you mean llmq gptq --help?" help gptq
+wrong "there is no command 'version'" "did you mean llmq --version?" version
+wrong "llmq has no option -v" "did you mean --version?" -v
+wrong "--bits: '4bit' is none of 2|3|4|8" "did you mean --bits 4?" gptq --bits=4bit
+wrong "--bits: 'int8' is none of 2|3|4|8" "did you mean --bits 8?" gptq --bits int8
+wrong "--format: 'fp16' is none of" "did you mean --format f16?" convert --format fp16
+wrong "--format: 'auto_gptq' is none of" "did you mean --format gptq?" gptq --format auto_gptq
+wrong "--act-order: 'true' is none of" "did you mean --act-order static?" gptq --act-order true
+
 # Options that contradict the method.
 wrong "--awq goes with gptq" "rounding to nearest after AWQ's scaling is llmq awq" \
     rtn --awq --model "$demo" -q

@@ -1,0 +1,100 @@
+#!/bin/sh
+# A hint leads out: the options that it names, in place of those that were refused, are accepted, at
+# once and each of them.
+. "$(dirname "$0")/lib.sh"
+
+# The options that the hint on stderr names, one set a line.
+ways_out() {
+    sed -n -e 's/^hint: give \(at least \)\{0,1\}\(--.*\)$/\2/p' \
+        -e 's/^hint: group sizes that divide every module: \([-0-9, ]*\).*/\1/p' \
+        "$work/stderr" | sed 's/^\([-0-9].*\)$/\1/; /^[0-9]/{s/,//g; s/\([0-9][0-9]*\) */--group \1\n/g}' |
+        sed '/^ *$/d'
+    grep -q '^hint: .*; or --group auto-fit$' "$work/stderr" && echo '--group auto-fit'
+}
+
+# Options $1 without those that $2 names, and $2.
+replaced() {
+    rest=$1
+    # shellcheck disable=SC2086 # a list of words
+    set -- $2
+    with=$*
+    while [ $# -gt 0 ]; do
+        rest=$(printf '%s' "$rest" | sed "s/$1 [^ ]*//")
+        shift 2
+    done
+    printf '%s %s' "$rest" "$with"
+}
+
+# leads_out CODE MODEL COMMAND OPTIONS: refused with CODE, then planned in every way the hint names.
+leads_out() {
+    test_case "the hint of llmq $3 $4"
+    # shellcheck disable=SC2086 # a list of words
+    run $3 --model "$2" $4 --dry-run -q
+    expect_code "$1"
+    expect_no_stdout
+    ways_out >"$work/ways"
+    expect "a hint with options" test -s "$work/ways"
+    while read -r way; do
+        # shellcheck disable=SC2086,SC2046
+        run $3 --model "$2" $(replaced "$4" "$way") --dry-run -q
+        expect_code 0
+    done <"$work/ways"
+}
+
+# Grids and formats: sizes of the demo are 256 and 768.
+leads_out 2 "$demo" rtn "--group 100"
+leads_out 2 "$demo" rtn "--group 96"
+leads_out 2 "$demo" rtn "--group 100 --format gguf"
+leads_out 2 "$demo" rtn "--group 100 --format awq"
+leads_out 2 "$demo" rtn "--group 100 --format onnx"
+leads_out 2 "$demo" rtn "--group 2048"
+leads_out 3 "$demo" rtn "--group 16 --format gguf"
+leads_out 3 "$demo" rtn "--group 8 --format onnx"
+leads_out 3 "$demo" rtn "--format awq --group auto-fit:512"
+leads_out 3 "$demo" rtn "--format gguf --group auto-fit:20"
+leads_out 3 "$demo" rtn "--format awq --bits 8"
+leads_out 3 "$demo" rtn "--format awq --bits 3"
+leads_out 3 "$demo" rtn "--format compressed-tensors --bits 3"
+leads_out 3 "$demo" rtn "--format onnx --bits 3"
+leads_out 3 "$demo" rtn "--format gguf --bits 2"
+leads_out 3 "$demo" rtn "--format gguf --asym"
+leads_out 3 "$demo" rtn "--format gguf --asym --bits 8"
+
+test_case "fast kernels' sizes come first, and larger ones than asked for are named"
+run rtn --model "$demo" --group 100 --dry-run -q
+expect_stderr "hint: group sizes that divide every module: 128, 64, 32, 256, 16, 8; or --group auto-fit"
+
+# Memory: the first figure is the one that is enough, for a dry run and for a run.
+little='--samples 4 --seqlen 64'
+for command in "gptq $little" "gptq --quality fast $little" "awq $little" "gptq --awq $little"; do
+    for size in 1 1M 3M; do
+        leads_out 5 "$demo" "$command" "--max-mem $size"
+    done
+done
+leads_out 5 "$demo" rtn "--max-mem 1K"
+
+test_case "a run within the memory that the hint names"
+# shellcheck disable=SC2086
+run gptq --model "$demo" $little --max-mem 1M --dry-run -q
+enough=$(ways_out)
+# shellcheck disable=SC2086
+run gptq --model "$demo" $little $enough --out within -q
+expect_code 0
+expect "a result" test -f within/config.json
+
+if [ -d "$shared/models/stories15M" ]; then
+    stories=$shared/models/stories15M
+    leads_out 2 "$stories" rtn ""
+    leads_out 2 "$stories" rtn "--format awq"
+    leads_out 2 "$stories" rtn "--format gguf"
+    leads_out 3 "$stories" rtn "--format awq --group auto-fit"
+    leads_out 3 "$stories" rtn "--format gguf --group auto-fit:40"
+    leads_out 2 "$stories" rtn "--format awq --bits 8"
+    leads_out 2 "$stories" awq "--format compressed-tensors --bits 3"
+    test_case "sizes for 288 and 768 columns"
+    run rtn --model "$stories" --dry-run -q
+    expect_stderr "hint: group sizes that divide every module: 32, 96, 48, 24, 16, 12, 8; or"
+    leads_out 5 "$stories" gptq "--max-mem 1M --group 32"
+fi
+
+finish
