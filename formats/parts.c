@@ -40,6 +40,7 @@ enum llmq_status parts_accept_group(const struct quant_shape *shape, llmq_error 
         err, LLMQ_E_UNSUPPORTED,
         "group size %" PRId64 " does not divide in_features %" PRId64 "; these would do: %s",
         shape->group, shape->k, groups);
+    error_hint(err, "choose a group size that divides every module");
     return status;
 }
 
