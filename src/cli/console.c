@@ -27,7 +27,9 @@ enum llmq_status cli_fail(llmq_error *err, enum llmq_status code, const char *fm
 
 enum llmq_status cli_fail_errno(llmq_error *err, const char *path) {
     int saved = errno;
-    enum llmq_status code = saved == ENOENT ? LLMQ_E_NOT_FOUND : LLMQ_E_IO;
+    enum llmq_status code = saved == ENOMEM   ? LLMQ_E_MEMORY
+                            : saved == ENOENT ? LLMQ_E_NOT_FOUND
+                                              : LLMQ_E_IO;
     cli_fail(err, code, "%s: %s", path, strerror(saved));
     err->sys_errno = saved;
     return code;

@@ -13,7 +13,7 @@ const struct exit_code help_exit_codes[] = {
     {2, "wrong usage"},
     {3, "input malformed, unsupported or not found"},
     {4, "reading or writing failed"},
-    {5, "out of memory"},
+    {5, "out of memory, or no thread could be started"},
     {6, "numeric failure: non-finite values"},
     {130, "interrupted"},
     {0, NULL},

@@ -94,23 +94,28 @@ static bool moment_right(const struct check *c) {
     return same(c->y, c->x);
 }
 
-/* C = A A^T + ODD I, its factor L and the inverse of that: L L^T v = C v, L^-1 L v = v? */
-static bool factor_right(const struct check *c) {
+/* C = A A^T + ODD I, its factor L and the inverse of that: L L^T v = C v, L^-1 L v = v? Fails only
+ * where memory is short: a factorisation that BLAS refuses is wrong. */
+static enum llmq_status factor_right(const struct check *c, bool *right, llmq_error *err) {
+    *right = false;
     linalg_gemm_nt(ODD, ODD, ODD, 1, c->A, ODD, c->A, ODD, 0, c->C, ODD);
     for (int i = 0; i < ODD; i++)
         c->C[i * ODD + i] += ODD;
     apply(c->C, false, WHOLE, c->v, c->x);
-    if (linalg_potrf_lower(ODD, c->C, ODD, NULL) != LLMQ_OK)
-        return false;
+    enum llmq_status status = linalg_potrf_lower(ODD, c->C, ODD, err);
+    if (status != LLMQ_OK)
+        return status == LLMQ_E_MEMORY ? status : LLMQ_OK;
     apply(c->C, true, LOWER, c->v, c->w);
     apply(c->C, false, LOWER, c->w, c->y);
     if (!same(c->y, c->x))
-        return false;
+        return LLMQ_OK;
     apply(c->C, false, LOWER, c->v, c->w);
-    if (linalg_trtri_lower(ODD, c->C, ODD, NULL) != LLMQ_OK)
-        return false;
+    status = linalg_trtri_lower(ODD, c->C, ODD, err);
+    if (status != LLMQ_OK)
+        return status == LLMQ_E_MEMORY ? status : LLMQ_OK;
     apply(c->C, false, LOWER, c->w, c->y);
-    return same(c->y, c->v);
+    *right = same(c->y, c->v);
+    return LLMQ_OK;
 }
 
 /* Operations a second of a product, on this thread. */
@@ -124,8 +129,10 @@ static double product_rate(const struct check *c) {
     return best;
 }
 
-static double efficiency(const struct check *c) {
+/* 0: BLAS is wrong. */
+static enum llmq_status efficiency(const struct check *c, double *out, llmq_error *err) {
     double fma = 0;
+    bool right = false;
     bench_random(1, (int64_t)ODD * ODD, c->A);
     bench_random(2, (int64_t)ODD * ODD, c->B);
     for (int i = 0; i < ODD; i++)
@@ -133,10 +140,15 @@ static double efficiency(const struct check *c) {
     double rate = product_rate(c);
     for (int i = 0; i < 3; i++)
         fma = fmax(fma, limits_fma(1));
-    bool right = product_right(c, false, false) && product_right(c, false, true) &&
-                 product_right(c, true, false) && triangle_right(c, false) &&
-                 triangle_right(c, true) && moment_right(c) && factor_right(c);
-    return right ? rate / fma : 0;
+    *out = 0;
+    enum llmq_status status = factor_right(c, &right, err);
+    if (status != LLMQ_OK)
+        return status;
+    right = right && product_right(c, false, false) && product_right(c, false, true) &&
+            product_right(c, true, false) && triangle_right(c, false) && triangle_right(c, true) &&
+            moment_right(c);
+    *out = right ? rate / fma : 0;
+    return LLMQ_OK;
 }
 
 enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
@@ -161,7 +173,7 @@ enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
                                 .y = v + 3 * ODD};
         linalg_init();
         omp_set_num_threads(1);
-        *out = efficiency(&c);
+        status = efficiency(&c, out, err);
         omp_set_num_threads(threads);
     }
     free(matrices);

@@ -115,6 +115,7 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     if (logits_path)
         LLMQ_TRY(logits_choose(logits_path, m.dir, &place, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
+    LLMQ_TRY(setup_check_windows(&m, "--ids", &corpus, err));
     scores = calloc(count, sizeof *scores);
     if (logits_path)
         logits = calloc(count * (size_t)m.config.vocab, sizeof *logits);

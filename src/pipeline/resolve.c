@@ -1,4 +1,5 @@
 /* From what the user calls a model to its folder: see llmq_model_resolve in llmq/model.h. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,14 @@ struct search {
     const char *spec;
     struct strbuf tried;
     llmq_error unseen; /* the first place that is there, or may be, and cannot be looked at */
+    bool memory_short; /* a place was not looked at because its name could not be formed */
 };
+
+/* Notes a name that could not be formed. */
+static char *formed(struct search *s, char *name) {
+    s->memory_short = s->memory_short || !name;
+    return name;
+}
 
 static void note(struct search *s, const char *place) {
     strbuf_printf(&s->tried, "%s%s", s->tried.len ? ", " : "", place);
@@ -35,8 +43,8 @@ static bool try_folder(struct search *s, const char *folder) {
 }
 
 /* `root`/`spec`, when there is such a folder. */
-static char *under(struct search *s, const char *root, llmq_error *err) {
-    char *folder = root && *root ? path_join(root, s->spec, err) : NULL;
+static char *under(struct search *s, const char *root) {
+    char *folder = root && *root ? formed(s, path_join(root, s->spec, NULL)) : NULL;
     if (folder && try_folder(s, folder))
         return folder;
     free(folder);
@@ -63,6 +71,7 @@ static char *snapshot(struct search *s, const char *repository) {
     char *commit = NULL;
     size_t len = 0;
     strbuf_printf(&path, "%s/refs/main", repository);
+    s->memory_short = s->memory_short || !strbuf_ok(&path);
     bool there = strbuf_ok(&path) && look(s, path.data) == PATH_FILE;
     enum llmq_status status =
         there ? file_read(path.data, 4096, &commit, &len, &s->unseen) : LLMQ_E_NOT_FOUND;
@@ -72,16 +81,16 @@ static char *snapshot(struct search *s, const char *repository) {
     commit[strcspn(commit, "\r\n ")] = '\0';
     strbuf_printf(&path, "%s/snapshots/%s", repository, commit);
     free(commit);
-    char *folder = strbuf_take(&path);
+    char *folder = formed(s, strbuf_take(&path));
     if (folder && !strstr(folder, "/../") && try_folder(s, folder))
         return folder;
     free(folder);
     return NULL;
 }
 
-static char *in_cache(struct search *s, const char *hub, llmq_error *err) {
-    char *name = cache_name(s->spec);
-    char *repository = name ? path_join(hub, name, err) : NULL;
+static char *in_cache(struct search *s, const char *hub) {
+    char *name = formed(s, cache_name(s->spec));
+    char *repository = name ? formed(s, path_join(hub, name, NULL)) : NULL;
     char *folder = repository ? snapshot(s, repository) : NULL;
     free(name);
     free(repository);
@@ -89,7 +98,7 @@ static char *in_cache(struct search *s, const char *hub, llmq_error *err) {
 }
 
 /* The Hugging Face cache: $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. */
-static char *in_default_cache(struct search *s, llmq_error *err) {
+static char *in_default_cache(struct search *s) {
     static const struct {
         const char *variable, *below;
     } roots[] = {{"HF_HUB_CACHE", ""}, {"HF_HOME", "hub"}, {"HOME", ".cache/huggingface/hub"}};
@@ -97,8 +106,8 @@ static char *in_default_cache(struct search *s, llmq_error *err) {
         const char *root = getenv(roots[i].variable);
         if (!root || !*root)
             continue;
-        char *hub = path_join(root, roots[i].below, err);
-        char *folder = hub ? in_cache(s, hub, err) : NULL;
+        char *hub = formed(s, path_join(root, roots[i].below, NULL));
+        char *folder = hub ? in_cache(s, hub) : NULL;
         free(hub);
         if (folder)
             return folder;
@@ -137,19 +146,23 @@ enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *e
         return refuse_file(spec, err);
     }
     if (kind == PATH_FOLDER)
-        *path = strdup(spec);
+        *path = formed(&s, strdup(spec));
     bool relative = spec[0] != '/' && strncmp(spec, "./", 2) != 0 && strncmp(spec, "../", 3) != 0;
     if (!*path && relative) {
-        *path = under(&s, getenv("LLMQ_MODELS"), err);
+        *path = under(&s, getenv("LLMQ_MODELS"));
         if (!*path)
-            *path = under(&s, "./models", err);
+            *path = under(&s, "./models");
         if (!*path)
-            *path = in_default_cache(&s, err);
+            *path = in_default_cache(&s);
     }
     enum llmq_status status = *path ? LLMQ_OK : LLMQ_E_NOT_FOUND;
-    if (s.unseen.code != LLMQ_OK && (*path || !relative))
+    if (s.memory_short) { /* what was found may come after what was meant */
+        status = error_memory(err, "the places where a model may be");
+        free(*path);
+        *path = NULL;
+    } else if (s.unseen.code != LLMQ_OK && (*path || !relative)) {
         status = prefer_unseen(&s, path, err);
-    else if (!*path) {
+    } else if (!*path) {
         error_set(err, LLMQ_E_NOT_FOUND, "model '%s' not found", spec);
         error_hint(err, "looked for: %s", s.tried.data ? s.tried.data : spec);
     }

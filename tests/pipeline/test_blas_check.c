@@ -1,11 +1,13 @@
 /* The check of BLAS against a BLAS that is wrong: everything that the check has BLAS compute gets
- * one bad entry, one call at a time, and each time BLAS has to be refused.
+ * one bad entry, one call at a time, and each time BLAS has to be refused. Against memory that runs
+ * out: that is no fault of BLAS.
  *
  * Linked with --wrap, so that the code under test calls BLAS through the functions below. */
 #include <cblas.h>
 #include <check.h>
 #include <lapacke.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -150,6 +152,19 @@ lapack_int __wrap_LAPACKE_strtri_work(int layout, char uplo, char diag, lapack_i
     return info;
 }
 
+/* --- memory ----------------------------------------------------------------------------------- */
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+static long until_failure = -1; /* allocations that still succeed; negative: all */
+
+void *__wrap_malloc(size_t size) {
+    if (until_failure >= 0 && until_failure-- == 0)
+        return NULL;
+    return __real_malloc(size);
+}
+
 /* --- the check -------------------------------------------------------------------------------- */
 
 static double efficiency(struct bad_call bad_now) {
@@ -193,11 +208,30 @@ START_TEST(one_bad_entry_is_found) {
 }
 END_TEST
 
+START_TEST(short_memory_is_not_a_wrong_blas) {
+    enum llmq_status status = LLMQ_E_MEMORY;
+    double value = -1;
+    bad = none;
+    for (long n = 0; status != LLMQ_OK; n++) {
+        llmq_error err = {0};
+        until_failure = n;
+        status = llmq_blas_efficiency(&value, &err);
+        const bool failed = until_failure < 0;
+        until_failure = -1;
+        ck_assert_int_eq(status, failed ? LLMQ_E_MEMORY : LLMQ_OK);
+        ck_assert_int_eq(err.code, status);
+        ck_assert_int_lt(n, 100);
+    }
+    ck_assert_double_gt(value, 0);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("blas_check");
     TCase *t = tcase_create("blas_check");
     tcase_set_timeout(t, 300);
     tcase_add_test(t, right_results_have_an_efficiency);
+    tcase_add_test(t, short_memory_is_not_a_wrong_blas);
     tcase_add_loop_test(t, one_bad_entry_is_found, 0, KINDS);
     suite_add_tcase(s, t);
     return run_suite(s);
