@@ -21,13 +21,10 @@ enum { LEVELS_MAX = 5 };
 static const struct architecture {
     const char *name;
     const char *levels[LEVELS_MAX + 1]; /* as in enum cpu_level there; NULL ends them */
-    const char *choice;                 /* the same in words */
 } architectures[] = {
-    {"x86-64",
-     {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16"},
-     "ref, avx2, avx512, avx512vnni or avx512bf16"},
-    {"aarch64", {"ref", "neon", "neondot"}, "ref, neon or neondot"},
-    {"this architecture", {"ref"}, "ref"},
+    {"x86-64", {"ref", "avx2", "avx512", "avx512vnni", "avx512bf16"}},
+    {"aarch64", {"ref", "neon", "neondot"}},
+    {"this architecture", {"ref"}},
 };
 enum { X86_64, AARCH64, ANY_OTHER, ARCHITECTURES };
 
@@ -64,17 +61,34 @@ static int level_named(const struct architecture *a, const char *name) {
     return -1;
 }
 
-/* Say why `cap`, which names no level of this architecture, cannot be had. */
-static enum llmq_status refuse_level(const char *cap, llmq_error *err) {
+/* The levels that this CPU has, in words. */
+static void hint_levels(enum cpu_level best, llmq_error *err) {
+    const struct architecture *here = &architectures[HERE];
+    char words[LEVELS_MAX * 16] = "";
+    size_t used = 0;
+    for (int l = 0; l <= (int)best; l++)
+        used += (size_t)snprintf(words + used, sizeof words - used, "%s%s",
+                                 l == 0           ? ""
+                                 : l == (int)best ? " or "
+                                                  : ", ",
+                                 here->levels[l]);
+    error_hint(err, "use %s", words);
+}
+
+/* Say why `cap` cannot be had. */
+static enum llmq_status refuse_level(const char *cap, enum cpu_level best, llmq_error *err) {
     const struct architecture *here = &architectures[HERE];
     enum llmq_status status = LLMQ_OK;
+    if (level_named(here, cap) >= 0)
+        status = error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: this CPU offers %s at most", cap,
+                           here->levels[best]);
     for (int a = 0; a < ARCHITECTURES && status == LLMQ_OK; a++)
         if (level_named(&architectures[a], cap) >= 0)
             status = error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: a level of %s, not of %s",
                                cap, architectures[a].name, here->name);
     if (status == LLMQ_OK)
         status = error_set(err, LLMQ_E_USAGE, "LLMQ_CPU=%s: unknown CPU level", cap);
-    error_hint(err, "use %s", here->choice);
+    hint_levels(best, err);
     return status;
 }
 
@@ -85,11 +99,8 @@ enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err) {
     if (!cap || !*cap)
         return LLMQ_OK;
     const int named = level_named(&architectures[HERE], cap);
-    if (named < 0)
-        return refuse_level(cap, err);
-    if (named > (int)best)
-        return error_set(err, LLMQ_E_UNSUPPORTED, "LLMQ_CPU=%s: this CPU offers %s at most", cap,
-                         architectures[HERE].levels[best]);
+    if (named < 0 || named > (int)best)
+        return refuse_level(cap, best, err);
     *level = (enum cpu_level)named;
     return LLMQ_OK;
 }

@@ -113,7 +113,11 @@ static enum llmq_status read_wish(bool *always, llmq_error *err) {
 static enum llmq_status wrong_blas(llmq_error *err) {
     cli_fail(err, LLMQ_E_UNSUPPORTED, "BLAS computes wrong products on this processor (%s)",
              llmq_blas_name());
-    cli_hint(err, "set OPENBLAS_CORETYPE to kernels it can run, such as Haswell or Nehalem");
+    const char *oldest = cores[0];
+    for (const char *const *core = cores; *core; core++)
+        oldest = *core;
+    if (oldest)
+        cli_hint(err, "set " CORE " to kernels it can run, such as %s", oldest);
     return LLMQ_E_UNSUPPORTED;
 }
 

@@ -79,7 +79,11 @@ enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_
     int64_t blocks = job->m->config.blocks;
     struct workspace ws = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(acts_create(corpus->tokens_used, job->m->config.hidden, NULL, out, err));
+    status = acts_create(corpus->tokens_used, job->m->config.hidden, NULL, out, err);
+    if (status != LLMQ_OK) {
+        error_hint(err, "read fewer tokens: --max-tokens %" PRId64, corpus->tokens_used / 2);
+        goto cleanup;
+    }
     LLMQ_TRY(workspace_create(job, &ws, err));
     LLMQ_TRY(model_embed(job->m, corpus->ids, corpus->tokens_used, out->data, err));
     for (int64_t i = 0; i < blocks; i++) {

@@ -35,11 +35,8 @@ enum llmq_status acts_create(int64_t rows, int64_t width, const char *spill_dir,
     if (spill_dir)
         return create_in_file(spill_dir, bytes, out, err);
     void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mem == MAP_FAILED) {
-        error_set(err, LLMQ_E_MEMORY, "out of memory for %zu bytes of activations", bytes);
-        error_hint(err, "give --max-mem to keep activations in a file, or fewer --samples");
-        return LLMQ_E_MEMORY;
-    }
+    if (mem == MAP_FAILED)
+        return error_set(err, LLMQ_E_MEMORY, "out of memory for %zu bytes of activations", bytes);
     (void)madvise(mem, bytes, MADV_HUGEPAGE);
     out->data = mem;
     out->mapped = bytes;

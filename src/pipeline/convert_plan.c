@@ -33,6 +33,9 @@ enum llmq_status convert_target_find(const char *format, struct convert_target *
     return LLMQ_OK;
 }
 
+/* Room for a mark at each layout that llmq has. */
+enum { LAYOUTS_MOST = 16 };
+
 /* --- modules ---------------------------------------------------------------------------------- */
 
 static enum llmq_status add_module(struct convert *c, int64_t block, enum linear_role role,
@@ -81,18 +84,54 @@ static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
     return status;
 }
 
-/* The other layouts that can hold a module, and what is always possible. */
-static void hint_layouts(const struct convert *c, const struct plan_module *module,
-                         const struct qlinear *q, llmq_error *err) {
-    struct strbuf fits = {0};
+static enum llmq_status decode(const struct convert *c, const struct plan_module *module,
+                               struct qlinear *q, struct quant_shape *shape, llmq_error *err) {
+    enum llmq_status status =
+        model_load_qlinear(&c->model, module->name, module->shape.n, module->shape.k, q, err);
+    if (status != LLMQ_OK)
+        return status;
+    const bool whole = c->model.layout_config.group == -1 && q->group == q->k;
+    *shape = (struct quant_shape){q->n, q->k, q->bits, whole ? -1 : q->group, q->sym};
+    return LLMQ_OK;
+}
+
+/* Which of the layouts still hold everything when this module is looked at too? `first` is the
+ * shape of the first one. */
+static void narrow(const struct plan_module *module, const struct qlinear *q,
+                   const struct quant_shape *first, bool *holds) {
     const struct layout *layout;
-    for (int i = 0; (layout = layout_at(i)); i++)
-        if (layout != c->plan.layout && layout != c->model.layout &&
-            layout->accepts(&module->shape, NULL) == LLMQ_OK &&
-            store_module(layout, module, q, NULL, NULL) == LLMQ_OK)
+    for (int i = 0; i < LAYOUTS_MOST && (layout = layout_at(i)); i++)
+        holds[i] = holds[i] &&
+                   (layout->overrides ||
+                    (module->shape.group == first->group && module->shape.bits == first->bits)) &&
+                   layout->accepts(&module->shape, NULL) == LLMQ_OK &&
+                   store_module(layout, module, q, NULL, NULL) == LLMQ_OK;
+}
+
+/* The other layouts that can hold every module, and what is always possible. */
+static void hint_layouts(const struct convert *c, llmq_error *err) {
+    struct strbuf fits = {0};
+    struct quant_shape first = {0};
+    bool holds[LAYOUTS_MOST];
+    bool all = true;
+    const struct layout *layout;
+    for (int i = 0; i < LAYOUTS_MOST; i++)
+        holds[i] = (layout = layout_at(i)) && layout != c->plan.layout && layout != c->model.layout;
+    for (int64_t i = 0; all && i < c->plan.module_count; i++) {
+        struct plan_module module = c->plan.modules[i];
+        struct qlinear q = {0};
+        all = interrupt_check(c->ctx, NULL) == LLMQ_OK &&
+              decode(c, &module, &q, &module.shape, NULL) == LLMQ_OK;
+        first = i == 0 ? module.shape : first;
+        if (all)
+            narrow(&module, &q, &first, holds);
+        qlinear_free(&q);
+    }
+    for (int i = 0; all && i < LAYOUTS_MOST && (layout = layout_at(i)); i++)
+        if (holds[i])
             strbuf_printf(&fits, "%s%s", fits.len ? ", " : "", layout->name);
     if (fits.len > 0 && strbuf_ok(&fits))
-        error_hint(err, "can hold this module: %s; --format bf16 dequantizes", fits.data);
+        error_hint(err, "can hold all modules: %s; --format bf16 dequantizes", fits.data);
     else
         error_hint(err, "--format bf16 dequantizes, and quantizing the original again is better");
     strbuf_free(&fits);
@@ -101,19 +140,15 @@ static void hint_layouts(const struct convert *c, const struct plan_module *modu
 /* Decode a module, note its shape, and try the target layout on it. */
 static enum llmq_status try_module(struct convert *c, struct plan_module *module, llmq_error *err) {
     struct qlinear q = {0};
-    enum llmq_status status =
-        model_load_qlinear(&c->model, module->name, module->shape.n, module->shape.k, &q, err);
+    enum llmq_status status = decode(c, module, &q, &module->shape, err);
     if (status != LLMQ_OK)
         return status;
-    struct quant_shape *s = &module->shape;
-    const bool whole = c->model.layout_config.group == -1 && q.group == q.k;
-    *s = (struct quant_shape){q.n, q.k, q.bits, whole ? -1 : q.group, q.sym};
-    status = c->plan.layout->accepts(s, err);
+    status = c->plan.layout->accepts(&module->shape, err);
     if (status == LLMQ_OK)
         status = store_module(c->plan.layout, module, &q, NULL, err);
     if (status != LLMQ_OK && status != LLMQ_E_MEMORY) {
         error_prefix(err, status, "%s", module->name);
-        hint_layouts(c, module, &q, err);
+        hint_layouts(c, err);
     }
     qlinear_free(&q);
     return status;

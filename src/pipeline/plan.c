@@ -372,6 +372,15 @@ static enum llmq_status choose_layout(const llmq_quantize_options *o, struct pla
     return LLMQ_OK;
 }
 
+/* A model may have no equal in a container that describes it anew. */
+static void hint_container(llmq_error *err) {
+    if (err) {
+        const llmq_error why = *err;
+        error_hint(err, "%.400s%s--format %s has no such limit", why.hint, why.hint[0] ? "; " : "",
+                   layout_gptq.name);
+    }
+}
+
 enum llmq_status plan_create(const struct model *m, const llmq_quantize_options *options,
                              const struct calib_tokens *tokens, struct plan *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -384,7 +393,12 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
         out->layout_config.group = out->modules[0].shape.group;
     LLMQ_TRY(check_grid(m, options, out, err));
-    LLMQ_TRY(plan_container(m, out, err));
+    status = plan_container(m, out, err);
+    if (status == LLMQ_E_UNSUPPORTED) {
+        hint_container(err);
+        goto cleanup;
+    }
+    LLMQ_TRY(status);
     LLMQ_TRY(add_tensors(m, options, out, err));
     out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));

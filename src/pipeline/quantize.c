@@ -71,11 +71,14 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
                                                    o->correct.beta >= 0 && o->correct.beta <= 1))
         return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",
                          o->correct.alpha, o->correct.beta);
-    if (o->descent < 0 || o->rounds < 0 || (o->rounds > 0 && o->descent == 0))
-        return error_set(err, LLMQ_E_USAGE,
-                         "--descent %d, --rounds %d: expected numbers from 0, and rounds only with "
-                         "descent",
-                         o->descent, o->rounds);
+    if (o->descent < 0 || o->rounds < 0 || (o->rounds > 0 && o->descent == 0)) {
+        error_set(
+            err, LLMQ_E_USAGE,
+            "--descent %d, --rounds %d: expected numbers from 0, and rounds only with descent",
+            o->descent, o->rounds);
+        error_hint(err, "give --descent 1, or --rounds 0");
+        return LLMQ_E_USAGE;
+    }
     if (o->method == LLMQ_METHOD_RTN && !o->calib &&
         (o->correct.mode != LLMQ_CORRECT_OFF || o->search == LLMQ_RANGE_WEIGHTED)) {
         error_set(err, LLMQ_E_USAGE, "rtn with %s needs calibration",

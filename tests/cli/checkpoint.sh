@@ -50,7 +50,7 @@ run rtn --model "$demo" --bits 8 --out w8 -q
 run convert --model w8 --format awq --out never -q
 expect_code 3
 expect_stderr "model.layers.0.self_attn.q_proj: expected 4 bits for the awq format, found 8"
-expect_stderr "hint: can hold this module: gptq_v2, compressed-tensors"
+expect_stderr "hint: can hold all modules: gptq_v2, compressed-tensors"
 expect "no folder" test ! -e never -a ! -e never.partial
 
 test_case "an existing result is refused without --force"

@@ -20,11 +20,13 @@ expect_code 0
 test_case "no descriptor left: reading failed, the model is not called absent"
 for most in 4 5 6; do
     code=0
-    sh -c "ulimit -n $most; exec \"\$0\" inspect \"\$1\"" "$llmq" "$demo" \
+    sh -c "ulimit -n $most; exec \"\$0\" rtn --model \"\$1\" --out few-\$2 -q" "$llmq" "$demo" "$most" \
         >stdout 2>stderr </dev/null || code=$?
-    ran="ulimit -n $most; llmq inspect"
-    expect "exit code 0 or 4" test "$code" -eq 0 -o "$code" -eq 4
-    [ "$code" -eq 0 ] || expect_stderr "Too many open files"
+    ran="ulimit -n $most; llmq rtn"
+    expect_code 4
+    expect_no_stdout
+    expect_stderr "Too many open files"
+    expect "no result" test ! -e "few-$most"
 done
 
 if [ "$(id -u)" -ne 0 ]; then
