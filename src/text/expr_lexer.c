@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "text/unicode.h"
@@ -149,7 +150,8 @@ enum llmq_status expr_read_escape(struct expr_parser *p, uint32_t *cp) {
 }
 
 /* \p{name}, \P{name}, \p{^name}; the parser is at the brace. */
-static enum llmq_status read_property(struct expr_parser *p, bool negative, struct code_set *out) {
+static enum llmq_status read_property(struct expr_parser *p, bool negative, bool in_class,
+                                      struct code_set *out) {
     size_t at = p->at++;
     if (expr_peek(p, 0) == '^') {
         negative = !negative;
@@ -165,6 +167,8 @@ static enum llmq_status read_property(struct expr_parser *p, bool negative, stru
         return expr_fail(p, end ? LLMQ_E_UNSUPPORTED : LLMQ_E_INPUT, at, what);
     }
     p->at += len + 1;
+    if (!in_class && len == 4 && strncasecmp(name, "word", 4) == 0)
+        expr_word_characters(out);
     if (negative)
         code_set_invert(out);
     return LLMQ_OK;
@@ -190,7 +194,7 @@ enum llmq_status expr_read_set_escape(struct expr_parser *p, bool in_class, stru
     p->at += 2;
     enum llmq_status status = LLMQ_OK;
     if (property)
-        status = read_property(p, letter == 'P', &set);
+        status = read_property(p, letter == 'P', in_class, &set);
     else if ((letter == 'w' || letter == 'W') && in_class)
         unicode_property("word", 4, &set);
     else if (letter == 'w' || letter == 'W')

@@ -79,7 +79,7 @@ const newProperties = { idsunaryoperator: 'idsu', modifiercombiningmark: 'mcm' }
 // Properties that the engine does not know: an expression with one must be refused.
 const unknown = new Set(['Bidi_Mirrored', 'Changes_When_NFKC_Casefolded', 'Composition_Exclusion',
   'Expands_On_NFC', 'Expands_On_NFD', 'Expands_On_NFKC', 'Expands_On_NFKD',
-  'Full_Composition_Exclusion', 'NFKC_Simple_Casefold']);
+  'Full_Composition_Exclusion', 'InCB', 'NFKC_Simple_Casefold']);
 
 function valueAliases(property) {
   const out = new Map();
@@ -185,9 +185,12 @@ const oldGc = (initial) => union(ucdLines('extracted/DerivedGeneralCategory.txt'
 add([':word16'], union(word, property.Join_Control));
 add([':numeric17'], await ranges(17, 'General_Category/Number'));
 add([':assigned9'], knownIn(9));
-add([':mark9'], intersect(oldGc('M'), knownIn(9)));
+// Categories are not for ever: U+111C9 was punctuation until Unicode 11, U+166D until 12, and
+// U+1CF2 and U+1CF3 were marks until 12.
+const sandhi = one(0x111c9);
+add([':mark9'], minus(union(intersect(oldGc('M'), knownIn(9)), one(0x1cf2, 0x1cf3)), sandhi));
 add([':punctuation8'],
-  union(intersect(oldGc('P'), knownIn(8)), intersect(gc.Symbol, [[0, 0x7f]])));
+  union(intersect(oldGc('P'), knownIn(8)), one(0x166d), sandhi, intersect(gc.Symbol, [[0, 0x7f]])));
 
 // --- maps of one code point to one: runs of equal distance ----------------------------------------
 
