@@ -275,6 +275,27 @@ START_TEST(trees_print) {
 }
 END_TEST
 
+/* A string goes on after U+0000, and is printed as it was written. */
+START_TEST(nul_in_strings_and_keys_is_kept) {
+    static const char text[] = "{\"k\\u0000\":\"a\\u0000b\\\\u0000\"}";
+    struct json *doc = NULL;
+    llmq_error err = {0};
+    char copy[16];
+    ck_assert_ok(json_parse(text, strlen(text), "doc", &doc, &err), &err);
+    const struct json *member = json_first(doc);
+    ck_assert_str_eq(json_key(member), "k\xc0\x80");
+    ck_assert_str_eq(json_string(member), "a\xc0\x80"
+                                          "b\\u0000");
+    memcpy(copy, json_string(member), strlen(json_string(member)) + 1);
+    ck_assert_uint_eq(json_unpack(copy), 9);
+    ck_assert_int_eq(memcmp(copy, "a\0b\\u0000", 10), 0);
+    char *printed = json_print(doc, false);
+    ck_assert_str_eq(printed, text);
+    free(printed);
+    json_free(&doc);
+}
+END_TEST
+
 START_TEST(edits_keep_every_other_byte) {
     static const struct {
         const char *text, *expected;
@@ -339,6 +360,7 @@ int main(void) {
     tcase_add_test(t, a_key_twice_among_many_is_found);
     tcase_add_test(t, numbers_that_are_not_finite_are_no_doubles);
     tcase_add_test(t, trees_print);
+    tcase_add_test(t, nul_in_strings_and_keys_is_kept);
     tcase_add_test(t, edits_keep_every_other_byte);
     tcase_add_test(t, removals_keep_every_other_byte);
     suite_add_tcase(s, t);

@@ -30,7 +30,8 @@ static size_t unhex(char *line) {
 static enum llmq_status append_ids(const struct tokenizer *tok, const char *text, size_t len,
                                    bool special, struct strbuf *out, llmq_error *err) {
     struct id_list ids = {0};
-    enum llmq_status status = tokenizer_encode(tok, text, len, special, &ids, err);
+    enum llmq_status status = tokenizer_encode(
+        tok, text, len, special ? LLMQ_SPECIAL_MODEL : LLMQ_SPECIAL_NONE, &ids, err);
     for (size_t i = 0; i < ids.count; i++)
         strbuf_printf(out, "%s%d", i ? "," : "", (int)ids.ids[i]);
     id_list_free(&ids);

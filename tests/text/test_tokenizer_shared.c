@@ -39,7 +39,9 @@ static char *ids_of(const struct tokenizer *tok, const char *hex, size_t hex_len
         text[i] = (char)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
     for (int special = 0; special < 2; special++) {
         struct id_list ids = {0};
-        ck_assert_ok(tokenizer_encode(tok, text, len, special, &ids, &err), &err);
+        ck_assert_ok(tokenizer_encode(tok, text, len,
+                                      special ? LLMQ_SPECIAL_MODEL : LLMQ_SPECIAL_NONE, &ids, &err),
+                     &err);
         strbuf_puts(&out, special ? "|" : "");
         for (size_t i = 0; i < ids.count; i++)
             strbuf_printf(&out, "%s%d", i ? "," : "", (int)ids.ids[i]);
