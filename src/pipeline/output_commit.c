@@ -61,7 +61,9 @@ static int swap(const char *fresh, const char *old) {
 }
 
 static void hint_kept(const struct output *out, llmq_error *err) {
-    if (out->resumable)
+    if (!out->claim.held)
+        error_hint(err, "the result is complete in %s: rename it yourself", out->partial_dir);
+    else if (out->resumable)
         error_hint(err,
                    "the result is complete in %s: move %s away and repeat the command with "
                    "--resume; --force too, if it is a result of llmq",
@@ -74,8 +76,10 @@ static void hint_kept(const struct output *out, llmq_error *err) {
  * one takes its name; killed in between, the new one is whole and --resume ends the run. */
 static enum llmq_status make_way(struct output *out, struct claim *old, llmq_error *err) {
     enum llmq_status status = claim_remove(old, out->final_dir, err);
-    if (status == LLMQ_OK && rename_new(out->partial_dir, out->final_dir) != 0)
+    if (status == LLMQ_OK && rename_new(out->partial_dir, out->final_dir) != 0) {
         status = error_output(err, "%s: cannot rename to %s", out->partial_dir, out->final_dir);
+        claim_release(&out->claim); /* the only one left: nothing may discard it */
+    }
     return status;
 }
 

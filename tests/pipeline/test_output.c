@@ -154,6 +154,19 @@ START_TEST(a_system_that_refuses_leaves_both) {
 }
 END_TEST
 
+START_TEST(the_only_result_left_is_never_discarded) {
+    struct output out = {0};
+    finish("first", false);
+    grow(&out, true, "second");
+    rename_errno = EXDEV;
+    ck_assert_fails(output_commit(&out, &err), LLMQ_E_IO, "cannot rename", &err);
+    ck_assert_ptr_nonnull(strstr(err.hint, "complete in"));
+    ck_assert_ok(output_discard(&out, &err), &err);
+    ck_assert(!there("out") && holds("out.partial/weights", "second"));
+    output_free(&out);
+}
+END_TEST
+
 START_TEST(a_folder_that_was_swapped_is_not_made_the_result) {
     struct output out = {0};
     grow(&out, false, "mine");
@@ -257,6 +270,7 @@ int main(void) {
     tcase_add_loop_test(t, an_empty_folder_gives_way_where_it_was_seen_before, 0, count);
     tcase_add_loop_test(t, what_appears_is_replaced_only_if_it_is_a_result, 0, count);
     tcase_add_test(t, a_system_that_refuses_leaves_both);
+    tcase_add_test(t, the_only_result_left_is_never_discarded);
     tcase_add_test(t, a_folder_that_was_swapped_is_not_made_the_result);
     tcase_add_test(t, a_claim_excludes_every_other);
     tcase_add_test(t, only_folders_of_runs_are_claimed);
