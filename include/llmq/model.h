@@ -68,6 +68,49 @@ LLMQ_NODISCARD enum llmq_status llmq_inspect(const char *model, llmq_inspect_rep
                                              llmq_error *err);
 void llmq_inspect_report_free(llmq_inspect_report *report);
 
+/* --- the blocks of a model ---------------------------------------------------------------------
+ */
+
+/* One operation of a block. Strings are static. */
+typedef struct llmq_block_row {
+    const char *op, *makes; /* "linear", "Q" */
+    const char *reads[4];   /* names of values; NULL after the last */
+    const char *module;     /* within the block; NULL: it takes nothing from the checkpoint */
+    int64_t width;          /* of what it makes */
+    int64_t columns;        /* of a linear's weight, 0 for other operations */
+    bool bias;              /* of a linear */
+    int round;              /* in which a linear is quantized, from 0; -1: it is not */
+    const char *repairs; /* what a linear's output is added to, NULL: nothing or more than that */
+    const char
+        *folds_into;       /* module that a scale of a linear's columns can be divided out of, or */
+    const char *folds_not; /* why there is none */
+    const char *fused;     /* layer that serving stacks merge the linear into, NULL: none */
+    const char *split;     /* what tensor parallelism divides: "rows", "columns"; NULL: nothing */
+} llmq_block_row;
+
+/* Blocks that are alike. */
+typedef struct llmq_block_kind {
+    char *blocks; /* their numbers: "0-3, 5" */
+    int64_t count;
+    bool window; /* attention is limited to a sliding window */
+    int rounds;
+    char **kept; /* [rounds]: values of every token kept before a round, "X, CONTEXT" */
+    llmq_block_row *rows;
+    size_t row_count;
+} llmq_block_kind;
+
+typedef struct llmq_blocks_report {
+    const char *family;
+    llmq_block_kind *kinds;
+    size_t kind_count;
+} llmq_blocks_report;
+
+/* What a model's blocks are made of and what follows from it: config.json is read, tensors are not.
+ * Release the report with llmq_blocks_report_free. */
+LLMQ_NODISCARD enum llmq_status llmq_inspect_blocks(const char *model, llmq_blocks_report *report,
+                                                    llmq_error *err);
+void llmq_blocks_report_free(llmq_blocks_report *report);
+
 /* --- tokenize --------------------------------------------------------------------------------- */
 
 /* Token ids of UTF-8 text with the model's tokenizer, exactly as it gives them: a text that begins
@@ -81,6 +124,7 @@ LLMQ_NODISCARD enum llmq_status llmq_tokenize(const char *model, const char *tex
 /* The report as one JSON object, without the tensor list unless `with_tensors`. The caller frees
  * it; NULL when memory is short. */
 char *llmq_inspect_json(const llmq_inspect_report *report, bool with_tensors);
+char *llmq_blocks_json(const llmq_blocks_report *report);
 
 #ifdef __cplusplus
 }

@@ -10,7 +10,7 @@
 struct inspect_args {
     struct common_args common;
     const char *model;
-    bool tensors;
+    bool tensors, blocks;
 };
 
 static const struct option inspect_options[] = {
@@ -24,6 +24,11 @@ static const struct option inspect_options[] = {
      .kind = OPTION_ON,
      .offset = offsetof(struct inspect_args, tensors),
      .help = "list every tensor"},
+    {.name = "blocks",
+     .kind = OPTION_ON,
+     .offset = offsetof(struct inspect_args, blocks),
+     .help =
+         "instead, what the blocks are made of and what follows for quantizing and serving them"},
     {.name = NULL},
 };
 
@@ -85,11 +90,76 @@ static void print_tensors(const llmq_inspect_report *r) {
     }
 }
 
+/* --- blocks ----------------------------------------------------------------------------------- */
+
+static void print_reads(const llmq_block_row *row) {
+    char text[64] = "";
+    for (int i = 0; row->reads[i]; i++) {
+        size_t used = strlen(text);
+        (void)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", row->reads[i]);
+    }
+    printf("  %-20s", text);
+}
+
+static void print_linear(const llmq_block_row *row) {
+    char shape[48];
+    (void)snprintf(shape, sizeof shape, "%" PRId64 " x %" PRId64 "%s", row->width, row->columns,
+                   row->bias ? " + bias" : "");
+    printf("  %-20s", shape);
+    if (row->round >= 0)
+        printf("  %5d", row->round);
+    else
+        printf("  %5s", "-");
+    printf("  %-8s  %-12s  %-7s  %s%s\n", row->repairs ? row->repairs : "-",
+           row->fused ? row->fused : "-", row->split,
+           row->folds_into ? "" : "no: ", row->folds_into ? row->folds_into : row->folds_not);
+}
+
+static void print_kind(const llmq_block_kind *kind) {
+    printf("\nblocks %s (%" PRId64 ")%s\n", kind->blocks, kind->count,
+           kind->window ? ", sliding window" : "");
+    printf("%-10s  %-9s  %-20s  %-26s  %-20s  %5s  %-8s  %-12s  %-7s  %s\n", "makes", "by", "from",
+           "module", "width or shape", "round", "repairs", "merged into", "split",
+           "scale folds into");
+    for (size_t i = 0; i < kind->row_count; i++) {
+        const llmq_block_row *row = &kind->rows[i];
+        printf("%-10s  %-9s", row->makes, row->op);
+        print_reads(row);
+        printf("  %-26s", row->module ? row->module : "");
+        if (row->columns)
+            print_linear(row);
+        else
+            printf("  %" PRId64 "\n", row->width);
+    }
+    for (int round = 0; round < kind->rounds; round++)
+        printf("%s%d: %s", round ? "; " : "kept of every token before round ", round,
+               kind->kept[round]);
+    printf("\n");
+}
+
+static enum llmq_status print_blocks(const struct inspect_args *a, llmq_error *err) {
+    llmq_blocks_report report;
+    enum llmq_status status = llmq_inspect_blocks(a->model, &report, err);
+    if (status != LLMQ_OK)
+        return status;
+    if (a->common.json) {
+        status = console_json(llmq_blocks_json(&report), err);
+    } else {
+        printf("family %s\n", report.family);
+        for (size_t i = 0; i < report.kind_count; i++)
+            print_kind(&report.kinds[i]);
+    }
+    llmq_blocks_report_free(&report);
+    return status;
+}
+
 static enum llmq_status inspect_run(const void *args, const volatile sig_atomic_t *interrupt,
                                     llmq_error *err) {
     (void)interrupt; /* done before anybody could ask */
     const struct inspect_args *a = args;
     llmq_inspect_report report = {0};
+    if (a->blocks)
+        return print_blocks(a, err);
     enum llmq_status status = llmq_inspect(a->model, &report, err);
     if (status != LLMQ_OK)
         return status;
@@ -107,11 +177,11 @@ static enum llmq_status inspect_run(const void *args, const volatile sig_atomic_
 const struct command command_inspect = {
     .name = "inspect",
     .summary = "what is in a checkpoint: tensors, bytes, bits per weight, quantization",
-    .synopsis = "inspect M [--tensors] [options]",
+    .synopsis = "inspect M [--tensors | --blocks] [options]",
     .description = "Reads the headers of the checkpoint's files, not the weights, and prints what "
                    "they hold. A packed matrix counts as the weights it stands for.",
-    .examples = {{"llmq inspect models/demo", "summary"},
-                 {"llmq inspect demo-gptq-w4g128 --tensors", "with every tensor"}},
+    .examples = {{"llmq inspect demo-gptq-w4g128 --tensors", "summary and every tensor"},
+                 {"llmq inspect models/demo --blocks", "the data flow of its blocks"}},
     .groups = groups,
     .args_size = sizeof(struct inspect_args),
     .run = inspect_run,

@@ -26,6 +26,22 @@ expect_code 0
 expect_stdout "model.embed_tokens.weight"
 expect_stdout "model.layers.0.mlp.down_proj.weight"
 
+test_case "inspect --blocks tells the rounds, what a linear repairs and where its scale goes"
+run inspect "$demo" --blocks
+expect_code 0
+expect_no_stderr
+expect_stdout "blocks 0-4 (5)"
+expect_stdout "self_attn.o_proj            256 x 256                 1  X "
+expect_stdout "columns  mlp.up_proj"
+expect_stdout "kept of every token before round 0: X; 1: X, CONTEXT; 2: Y; 3: Y, MID"
+run inspect "$demo" --blocks --json
+expect_json kinds.0.rows.1.makes Q
+expect_json kinds.0.rows.1.round 0
+expect_json kinds.0.rows.1.folds_into input_layernorm
+expect_json kinds.0.rows.1.fused qkv_proj
+expect_json kinds.0.rows.7.repairs X
+expect_json kinds.0.rows.7.split columns
+
 test_case "a model that is not there: exit code 3, and where llmq looked"
 run inspect no-such-model
 expect_code 3

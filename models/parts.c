@@ -1,0 +1,34 @@
+/* See parts.h. The merged layers are those of vLLM's and SGLang's model files
+ * (packed_modules_mapping). */
+#include "models/parts.h"
+
+#include <stddef.h>
+
+const char *part_fused(enum value v) {
+    static const struct {
+        enum value makes;
+        const char *fused;
+    } parts[] = {
+        {V_Q, "qkv_proj"},        {V_K, "qkv_proj"},      {V_V, "qkv_proj"},
+        {V_GATE, "gate_up_proj"}, {V_UP, "gate_up_proj"},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].makes == v)
+            return parts[i].fused;
+    return NULL;
+}
+
+/* Through a norm or a switch, if need be: what ends in the stream. */
+bool part_splits_columns(const struct graph *g, const struct graph_node *linear) {
+    enum value v = linear->out[0];
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        const bool reads = n->in[0] == v || n->in[1] == v;
+        if (reads && n->row->op == OP_ADD)
+            return true;
+        if (reads && (n->row->op == OP_NORM || n->row->op == OP_GLU) &&
+            n->width[0] == g->width[g->input])
+            v = n->out[0];
+    }
+    return false;
+}

@@ -1,0 +1,16 @@
+/* What serving stacks do with the part of a block that makes a value, whatever the family calls its
+ * module. */
+#ifndef LLMQ_MODELS_PARTS_H
+#define LLMQ_MODELS_PARTS_H
+
+#include "models/graph.h"
+
+/* The layer that loaders merge the linear into that makes `v`, so that its members must be
+ * quantized alike; NULL: it stays by itself. */
+const char *part_fused(enum value v);
+
+/* Does tensor parallelism divide the linear's columns, as each device has a part of what it reads?
+ * So it is where the output is added to the stream; all others have their rows divided. */
+bool part_splits_columns(const struct graph *g, const struct graph_node *linear);
+
+#endif
