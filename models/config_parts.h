@@ -34,7 +34,7 @@ LLMQ_NODISCARD enum llmq_status config_rope(const struct json *json, const struc
                                             int64_t max_positions, struct rope_config *rope,
                                             llmq_error *err);
 
-/* --- config_keys.c ------------------------------------------------------------------------------
+/* --- config_neutral.c ------------------------------------------------------------------------------
  */
 
 /* LLMQ_E_UNSUPPORTED when a key that changes the forward pass is set, and the forward pass has no
