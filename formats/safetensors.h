@@ -53,6 +53,12 @@ LLMQ_NODISCARD enum llmq_status st_open_files(const char *dir, struct st_set **o
 
 void st_close(struct st_set **set);
 
+/* Give every tensor another name: names[i], which is copied, for st_at(set, i). Pointers to names
+ * stay valid until the set is closed. LLMQ_E_ST_DUPLICATE_TENSOR leaves a set that is only good for
+ * closing. */
+LLMQ_NODISCARD enum llmq_status st_rename(struct st_set *set, const char *const *names,
+                                          llmq_error *err);
+
 /* Tensors in the order of file, then offset. */
 size_t st_count(const struct st_set *set);
 const struct st_tensor *st_at(const struct st_set *set, size_t index);

@@ -45,6 +45,11 @@ LLMQ_NODISCARD enum llmq_status st_table_add(struct st_table *t, const struct st
 LLMQ_NODISCARD enum llmq_status st_table_add_metadata(struct st_table *t, char *key, char *value,
                                                       llmq_error *err);
 
+/* Give tensor `index` a name from malloc, which belongs to the table afterwards, also on failure.
+ * The index has to be built again. */
+LLMQ_NODISCARD enum llmq_status st_table_rename(struct st_table *t, size_t index, char *name,
+                                                llmq_error *err);
+
 /* Build the index over tensors [first, count), replacing any; the tensors must not move while it
  * is used. *duplicate is a tensor whose name occurs twice, or NULL. */
 LLMQ_NODISCARD enum llmq_status st_table_index(struct st_table *t, size_t first,

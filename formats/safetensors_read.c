@@ -153,6 +153,15 @@ void st_close(struct st_set **set) {
     *set = NULL;
 }
 
+enum llmq_status st_rename(struct st_set *set, const char *const *names, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; status == LLMQ_OK && i < set->table.count; i++) {
+        char *name = strdup(names[i]);
+        status = name ? st_table_rename(&set->table, i, name, err) : error_memory(err, "a name");
+    }
+    return status == LLMQ_OK ? st_set_index(set, err) : status;
+}
+
 size_t st_count(const struct st_set *set) {
     return set->table.count;
 }

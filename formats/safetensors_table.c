@@ -47,6 +47,13 @@ enum llmq_status st_table_add(struct st_table *t, const struct st_tensor *tensor
     return LLMQ_OK;
 }
 
+enum llmq_status st_table_rename(struct st_table *t, size_t index, char *name, llmq_error *err) {
+    enum llmq_status status = own(t, name, err);
+    if (status == LLMQ_OK)
+        t->tensors[index].name = name;
+    return status;
+}
+
 enum llmq_status st_table_add_metadata(struct st_table *t, char *key, char *value,
                                        llmq_error *err) {
     enum llmq_status status = own(t, key, err);
