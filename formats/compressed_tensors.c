@@ -292,6 +292,7 @@ const struct layout layout_compressed_tensors = {
     .accepts = ct_accepts,
     .scales = DTYPE_F16,
     .overrides = true,
+    .cache_scheme = true,
     .model_dtype = NULL,
     .caveat = ct_caveat,
     .zero_range = ct_zero_range,

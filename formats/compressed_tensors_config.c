@@ -105,7 +105,10 @@ struct json *ct_config_write(const struct layout_config *config,
     json_add_string(root, "quantization_status", "compressed");
     json_add(root, "config_groups", groups);
     json_add(root, "ignore", ignore);
-    json_add_null(root, "kv_cache_scheme");
+    if (config->cache_scheme)
+        json_add(root, "kv_cache_scheme", json_copy(config->cache_scheme));
+    else
+        json_add_null(root, "kv_cache_scheme");
     json_add_null(root, "global_compression_ratio");
     return root;
 }

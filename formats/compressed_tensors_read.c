@@ -175,6 +175,8 @@ enum llmq_status ct_config_read(const struct json *quantization_config, struct l
             *out = found;
         out->sym = out->sym || found.sym;
     }
+    const struct json *scheme = json_get(quantization_config, "kv_cache_scheme");
+    out->cache_scheme = json_type(scheme) == JSON_OBJECT ? scheme : NULL;
 
 cleanup:
     return status;

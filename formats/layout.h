@@ -50,6 +50,9 @@ struct layout_config {
     bool sym;
     bool desc_act;
     bool zeros_minus_one;     /* GPTQ v1 */
+    /* How an 8-bit key and value cache is scaled: owned by the config it was read from; NULL: no
+     * such cache. Only layouts with `cache_scheme` read and write it. */
+    const struct json *cache_scheme;
     double damp;              /* written for information; 0: not written */
     const char *llmq_version; /* written for information */
     /* Linears of the blocks that are not quantized, by name, for the config writer only. */
@@ -76,6 +79,9 @@ struct layout {
 
     /* May modules deviate from the config in bits, group size or symmetry? */
     bool overrides;
+
+    /* Is there a place for the scales of an 8-bit key and value cache? */
+    bool cache_scheme;
 
     /* Do asymmetric modules fit only if their numbers happen to? encode() says so, which is too
      * late for a run that makes them. */

@@ -220,6 +220,10 @@ struct json *json_new_object(void) {
     return (struct json *)cJSON_CreateObject();
 }
 
+struct json *json_copy(const struct json *v) {
+    return (struct json *)cJSON_Duplicate(node(v), true);
+}
+
 struct json *json_new_array(void) {
     return (struct json *)cJSON_CreateArray();
 }

@@ -66,6 +66,9 @@ void json_add_int64(struct json *parent, const char *key, int64_t value);
 void json_add_bool(struct json *parent, const char *key, bool value);
 void json_add_null(struct json *parent, const char *key);
 
+/* A tree of its own with the same contents; NULL when memory is short. */
+struct json *json_copy(const struct json *v);
+
 /* Text of a tree, the caller frees it; NULL when building or printing ran out of memory. Pretty
  * output has two-space indents and ends in a newline. */
 char *json_print(const struct json *v, bool pretty);
