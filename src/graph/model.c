@@ -1,4 +1,4 @@
-/* Opening a model folder and loading its blocks: see model.h. */
+/* A model's blocks and ends, loaded one at a time: see model.h. Opening it is model_open.c. */
 #include "graph/model.h"
 
 #include <inttypes.h>
@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/fileio.h"
 #include "formats/layout_load.h"
-#include "formats/quant_config.h"
+#include "graph/model_private.h"
 
 /* --- names
  * -------------------------------------------------------------------------------------------------
@@ -36,91 +35,21 @@ const char *model_linear_name(const struct model *m, int64_t block, enum linear_
     return model_block_tensor_name(m, block, m->config.family->linears[role].name, suffix, buf);
 }
 
-/* --- checked access to plain tensors ---------------------------------------------------------- */
-
-/* The tensor, if it is there, floating and of shape [rows, cols] ([cols] when rows is 0). */
-static enum llmq_status require(const struct model *m, const char *name, int64_t rows, int64_t cols,
-                                const struct st_tensor **out, llmq_error *err) {
-    const struct st_tensor *t = st_find(m->tensors, name);
-    if (!t)
-        return error_set(err, LLMQ_E_INPUT, "%s: tensor '%s' is missing", m->dir, name);
-    bool fits =
-        rows == 0 ? t->rank == 1 && t->shape[0] == (uint64_t)cols
-                  : t->rank == 2 && t->shape[0] == (uint64_t)rows && t->shape[1] == (uint64_t)cols;
-    if (!fits)
-        return error_set(err, LLMQ_E_INPUT,
-                         "%s: tensor '%s' has rank %d, first dimension %" PRIu64
-                         "; config.json implies [%s%" PRId64 "%s%" PRId64 "]",
-                         m->dir, name, t->rank, t->rank ? t->shape[0] : 0, rows ? "" : "",
-                         rows ? rows : cols, rows ? ", " : "", rows ? cols : 0);
-    if (!dtype_is_float(t->dtype))
-        return error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%s' is %s, not a floating type",
-                         m->dir, name, dtype_name(t->dtype));
-    *out = t;
-    return LLMQ_OK;
-}
+/* --- plain tensors ---------------------------------------------------------------------------- */
 
 enum llmq_status model_load_f32(const struct model *m, const char *name, int64_t rows, int64_t cols,
                                 struct arena *arena, float **out, llmq_error *err) {
     const struct st_tensor *t = NULL;
-    enum llmq_status status = require(m, name, rows, cols, &t, err);
+    enum llmq_status status = model_require(m, name, rows, cols, &t, err);
     if (status != LLMQ_OK)
         return status;
     *out = arena_alloc(arena, (size_t)(rows ? rows : 1) * (size_t)cols, sizeof **out, err);
     return *out ? st_read_f32(m->tensors, t, *out, err) : LLMQ_E_MEMORY;
 }
 
-/* --- opening
- * -----------------------------------------------------------------------------------------------
- */
-
-static enum llmq_status read_layout(struct model *m, llmq_error *err) {
-    struct quant_config quant = {0};
-    enum llmq_status status = quant_config_find(m->dir, m->config_json, &quant, err);
-    if (status == LLMQ_OK && quant.object) {
-        status = layout_of_config(quant.object, &m->layout, err);
-        if (status == LLMQ_OK)
-            status = m->layout->config_read(quant.object, &m->layout_config, err);
-        if (status == LLMQ_OK)
-            status = layout_check_tensors(m->tensors, err);
-        if (status != LLMQ_OK)
-            error_prefix(err, status, "%s/%s", m->dir, quant.file);
-    }
-    quant_config_free(&quant);
-    return status;
-}
-
 bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role) {
     char name[MODEL_NAME_MAX];
     return layout_has_module(m->tensors, m->layout, model_linear_name(m, block, role, "", name));
-}
-
-static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
-    const struct family *f = m->config.family;
-    const struct {
-        const char *name;
-        int64_t size;
-    } norms[] = {{f->attention_norm, m->config.hidden},
-                 {f->mlp_norm, m->config.hidden},
-                 {f->q_norm, m->config.head_dim},
-                 {f->k_norm, m->config.head_dim}};
-    char name[MODEL_NAME_MAX];
-    const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    for (size_t i = 0; i < sizeof norms / sizeof norms[0]; i++)
-        if (norms[i].name)
-            LLMQ_TRY(require(m, model_block_tensor_name(m, block, norms[i].name, "", name), 0,
-                             norms[i].size, &t, err));
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        int64_t n = 0, k = 0;
-        config_linear_shape(&m->config, role, &n, &k);
-        if (config_linear_bias(&m->config, role))
-            LLMQ_TRY(require(m, model_linear_name(m, block, role, ".bias", name), 0, n, &t, err));
-        if (!model_linear_packed(m, block, role))
-            LLMQ_TRY(require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err));
-    }
-cleanup:
-    return status;
 }
 
 const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]) {
@@ -134,48 +63,8 @@ bool model_head_packed(const struct model *m) {
     return layout_has_module(m->tensors, m->layout, model_head_name(m, name));
 }
 
-static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
-    const struct model_config *c = &m->config;
-    const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
-    LLMQ_TRY(require(m, c->family->final_norm, 0, c->hidden, &t, err));
-    if (!c->tied && !model_head_packed(m))
-        LLMQ_TRY(require(m, c->family->head, c->vocab, c->hidden, &t, err));
-    for (int64_t b = 0; b < c->blocks; b++)
-        LLMQ_TRY(check_block(m, b, err));
-cleanup:
-    return status;
-}
-
-enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    *out = (struct model){0};
-    char *config_path = path_join(dir, "config.json", err);
-    out->dir = strdup(dir);
-    if (!config_path || !out->dir) {
-        status = error_memory(err, "a path");
-        goto cleanup;
-    }
-    LLMQ_TRY(json_read(config_path, &out->config_json, err));
-    status = config_parse(out->config_json, &out->config, err);
-    if (status == LLMQ_OK)
-        status = blocks_create(&out->config, &out->blocks, err);
-    if (status != LLMQ_OK) {
-        error_prefix(err, status, "%s", dir);
-        goto cleanup;
-    }
-    LLMQ_TRY(st_open_dir(dir, &out->tensors, err));
-    LLMQ_TRY(read_layout(out, err));
-    LLMQ_TRY(check_tensors(out, err));
-cleanup:
-    free(config_path);
-    if (status != LLMQ_OK)
-        model_close(out);
-    return status;
-}
-
 void model_close(struct model *m) {
+    quant_config_free(&m->quant);
     json_free(&m->config_json);
     free(m->blocks);
     st_close(&m->tensors);
@@ -224,7 +113,7 @@ enum llmq_status model_load_weight(const struct model *m, int64_t block, enum li
     const struct st_tensor *t = NULL;
     config_linear_shape(&m->config, role, &n, &k);
     enum llmq_status status =
-        require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err);
+        model_require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err);
     return status == LLMQ_OK ? st_read_f32(m->tensors, t, out, err) : status;
 }
 

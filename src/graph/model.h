@@ -8,7 +8,10 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "formats/layout.h"
+#include "formats/quant_config.h"
 #include "formats/safetensors.h"
+#include "graph/naming.h"
+#include "graph/tying.h"
 #include "llmq/error.h"
 #include "models/blocks.h"
 
@@ -16,16 +19,20 @@
 struct model {
     char *dir;
     struct json *config_json;
-    struct model_config config;
-    struct blocks *blocks; /* what the config's blocks are made of */
-    struct st_set *tensors;
+    struct model_config config; /* `tied` as the tensors have it, whatever the file says */
+    struct blocks *blocks;      /* what the config's blocks are made of */
+    struct st_set *tensors;     /* under the family's names */
+    struct naming naming;       /* what they are in the files */
+    enum tying tying;
+    struct quant_config quant;   /* what layout_config may point into */
     const struct layout *layout; /* how linears are packed; NULL: they are plain */
     struct layout_config layout_config;
 };
 
 /* Open a folder (already resolved): config.json, tensors, quantization layout. Every tensor that
  * the family's table asks for must be there with the shape the config implies: the first that is
- * not is an LLMQ_E_INPUT naming it. Release with model_close. */
+ * not is an LLMQ_E_INPUT naming it. LLMQ_E_UNSUPPORTED when tensors say that the model computes
+ * something else than the family does (graph/inventory.h). Release with model_close. */
 LLMQ_NODISCARD enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err);
 void model_close(struct model *m); /* accepts a zeroed struct */
 

@@ -1,0 +1,268 @@
+/* See inventory.h. What loaders do with a tensor that they have no place for: transformers warns
+ * and goes on; vLLM (model_executor/models/llama.py, load_weights) passes over rotary_emb.inv_freq,
+ * its cached cosines and sines, unknown names in .bias, and scales of the cache, and stops at any
+ * other; llama.cpp's converter stops. */
+#include "graph/inventory.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "formats/layout_load.h"
+
+static bool ends_with(const char *text, const char *end) {
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static bool contains_any(const char *name, const char *const *parts) {
+    for (int i = 0; parts[i]; i++)
+        if (strstr(name, parts[i]))
+            return true;
+    return false;
+}
+
+static bool ends_with_any(const char *name, const char *const *ends) {
+    for (int i = 0; ends[i]; i++)
+        if (ends_with(name, ends[i]))
+            return true;
+    return false;
+}
+
+/* --- kinds that any name may be of ------------------------------------------------------------ */
+
+static bool is_adapter(const char *name) {
+    static const char *const parts[] = {"lora_A",         "lora_B",          "lora_embedding_",
+                                        "lora_magnitude", ".lora_",          ".base_layer.",
+                                        ".hada_w",        ".lokr_w",         ".oft_r",
+                                        ".ia3_l",         "modules_to_save", NULL};
+    return contains_any(name, parts);
+}
+
+/* compressed-tensors, ModelOpt, AutoFP8 and Quark put them at the attention or at the projections.
+ */
+static bool is_cache_scale(const char *name) {
+    static const char *const ends[] = {".k_scale",
+                                       ".v_scale",
+                                       ".q_scale",
+                                       ".kv_scale",
+                                       ".prob_scale",
+                                       ".k_zero_point",
+                                       ".v_zero_point",
+                                       ".q_zero_point",
+                                       "k_proj.output_scale",
+                                       "v_proj.output_scale",
+                                       "q_proj.output_scale",
+                                       "k_proj.output_zero_point",
+                                       "v_proj.output_zero_point",
+                                       NULL};
+    return strstr(name, "attn") && ends_with_any(name, ends);
+}
+
+static bool is_buffer(const struct st_tensor *t) {
+    static const char *const ends[] = {".inv_freq",         ".cos_cached",
+                                       ".sin_cached",       ".masked_bias",
+                                       ".position_ids",     ".num_batches_tracked",
+                                       ".causal_mask",      ".attn_mask",
+                                       "rope_freqs.weight", NULL};
+    return !dtype_is_float(t->dtype) || ends_with_any(t->name, ends);
+}
+
+/* --- the family's places ---------------------------------------------------------------------- */
+
+/* Where a name stands: in a block, and which. */
+struct place {
+    bool in_block;
+    int64_t block;
+    const char *rest; /* of the name, within the block */
+};
+
+static struct place place_of(const struct family *f, const char *name) {
+    struct place p = {.rest = name};
+    const char *number = strstr(f->block_prefix, "%lld");
+    const size_t before = (size_t)(number - f->block_prefix);
+    const char *after = number + strlen("%lld");
+    if (strncmp(name, f->block_prefix, before) != 0)
+        return p;
+    const char *digits = name + before;
+    const size_t count = strspn(digits, "0123456789");
+    if (count == 0 || count > 9 || strncmp(digits + count, after, strlen(after)) != 0)
+        return p;
+    p.in_block = true;
+    p.block = strtol(digits, NULL, 10);
+    p.rest = digits + count + strlen(after);
+    return p;
+}
+
+static bool equals(const char *text, const char *wanted) {
+    return wanted && strcmp(text, wanted) == 0;
+}
+
+/* The linear that `len` bytes of the name are, or LINEAR_COUNT. */
+static enum linear_role role_of(const struct family *f, const char *rest, size_t len) {
+    enum linear_role role = 0;
+    while (role < LINEAR_COUNT && !(strlen(f->linears[role].name) == len &&
+                                    strncmp(f->linears[role].name, rest, len) == 0))
+        role++;
+    return role;
+}
+
+static bool is_block_part(const struct model_config *c, const struct layout *layout,
+                          const char *rest) {
+    const struct family *f = c->family;
+    size_t len = 0;
+    if (equals(rest, f->attention_norm) || equals(rest, f->mlp_norm) || equals(rest, f->q_norm) ||
+        equals(rest, f->k_norm))
+        return true;
+    if (layout_suffix(layout, rest, &len) >= 0 && role_of(f, rest, len) < LINEAR_COUNT)
+        return true;
+    const char *dot = strrchr(rest, '.');
+    const enum linear_role role = dot ? role_of(f, rest, (size_t)(dot - rest)) : LINEAR_COUNT;
+    return role < LINEAR_COUNT && (strcmp(dot, ".weight") == 0 ||
+                                   (strcmp(dot, ".bias") == 0 && config_linear_bias(c, role)));
+}
+
+static bool is_head(const struct family *f, const struct layout *layout, const char *name) {
+    const size_t module = (size_t)(strrchr(f->head, '.') - f->head);
+    size_t len = 0;
+    return strcmp(name, f->head) == 0 || (layout_suffix(layout, name, &len) >= 0 && len == module &&
+                                          strncmp(name, f->head, len) == 0);
+}
+
+/* Does a name outside of the blocks stand where the model's data passes: beside the embedding, the
+ * last norm, or at the head? */
+static bool is_in_stream(const struct family *f, const char *name) {
+    static const char *const parts[] = {"embed", "norm", "ln_", "wpe", "wte", "pos", NULL};
+    const size_t trunk = (size_t)(strchr(f->embedding, '.') + 1 - f->embedding);
+    const size_t head = (size_t)(strrchr(f->head, '.') + 1 - f->head);
+    if (strncmp(name, f->head, head) == 0)
+        return true;
+    if (strncmp(name, f->embedding, trunk) != 0)
+        return false;
+    for (int i = 0; parts[i]; i++)
+        if (strncmp(name + trunk, parts[i], strlen(parts[i])) == 0)
+            return true;
+    return false;
+}
+
+enum tensor_use inventory_use(const struct model_config *c, const struct layout *layout,
+                              const struct st_tensor *t) {
+    const struct family *f = c->family;
+    const struct place p = place_of(f, t->name);
+    if (p.in_block && p.block >= c->blocks)
+        return USE_EXTRA_LAYER;
+    if (p.in_block ? is_block_part(c, layout, p.rest)
+                   : equals(t->name, f->embedding) || equals(t->name, f->final_norm) ||
+                         is_head(f, layout, t->name))
+        return USE_PART;
+    if (is_adapter(t->name))
+        return USE_ADAPTER;
+    if (is_cache_scale(t->name))
+        return USE_CACHE_SCALE;
+    if (is_buffer(t))
+        return USE_BUFFER;
+    if (!p.in_block && !is_in_stream(f, t->name))
+        return USE_OTHER;
+    return ends_with(t->name, ".bias") ? USE_BIAS : USE_FOREIGN;
+}
+
+const char *inventory_words(enum tensor_use use) {
+    static const char *const words[USE_COUNT] = {
+        [USE_PART] = "of the model",
+        [USE_CACHE_SCALE] = "with scales of an 8-bit key and value cache",
+        [USE_BUFFER] = "that are buffers, which loaders make themselves or misread",
+        [USE_BIAS] = "with biases where the model has none, all zero",
+        [USE_EXTRA_LAYER] = "of layers beyond num_hidden_layers",
+        [USE_OTHER] = "that no part of the model uses",
+        [USE_ADAPTER] = "of an adapter that is not merged",
+        [USE_FOREIGN] = "of parts that the family does not have",
+    };
+    return words[use];
+}
+
+/* --- what they say of the model --------------------------------------------------------------- */
+
+enum llmq_status inventory_is_zero(const struct st_set *set, const struct st_tensor *t, bool *zero,
+                                   llmq_error *err) {
+    enum { CHUNK = 1 << 16 };
+    unsigned char *bytes = malloc(CHUNK);
+    enum llmq_status status = bytes ? LLMQ_OK : error_memory(err, "a bias");
+    *zero = true;
+    for (uint64_t at = 0; status == LLMQ_OK && *zero && at < t->nbytes; at += CHUNK) {
+        const size_t part = t->nbytes - at < CHUNK ? (size_t)(t->nbytes - at) : CHUNK;
+        const size_t element = dtype_bits(t->dtype) / 8;
+        status = st_read(set, t, at, part, bytes, err);
+        /* little-endian: the sign, of a zero too, is in the last byte's highest bit */
+        for (size_t i = 0; status == LLMQ_OK && i < part; i++)
+            *zero = *zero && (bytes[i] & (i % element == element - 1 ? 0x7f : 0xff)) == 0;
+    }
+    free(bytes);
+    return status;
+}
+
+void inventory_hint_merge(llmq_error *err) {
+    error_hint(err, "merge it first: in Python, PeftModel.from_pretrained(base, adapter)"
+                    ".merge_and_unload().save_pretrained(folder)");
+}
+
+static enum llmq_status refuse_adapter(const struct st_tensor *t, llmq_error *err) {
+    error_set(
+        err, LLMQ_E_UNSUPPORTED,
+        "tensor '%.200s': an adapter that is not merged into the weights: without it they are "
+        "another model",
+        t->name);
+    inventory_hint_merge(err);
+    return LLMQ_E_UNSUPPORTED;
+}
+
+static enum llmq_status refuse_foreign(const struct model_config *c, const struct st_tensor *t,
+                                       llmq_error *err) {
+    error_set(
+        err, LLMQ_E_UNSUPPORTED,
+        "tensor '%.200s': %s models have no such part: the model computes something else than "
+        "its config.json says",
+        t->name, c->family->name);
+    error_hint(err, "is model_type the right one? the parts of the model follow from it");
+    return LLMQ_E_UNSUPPORTED;
+}
+
+static enum llmq_status refuse_bias(const struct model_config *c, const struct st_tensor *t,
+                                    llmq_error *err) {
+    const bool mlp = strstr(t->name, ".mlp.") != NULL;
+    error_set(
+        err, LLMQ_E_UNSUPPORTED,
+        "tensor '%.200s': a bias that is not zero where the config has none: loaders pass over "
+        "it, and the model was not made so",
+        t->name);
+    if (c->family->linears[mlp ? LINEAR_UP : LINEAR_O].bias ==
+        (mlp ? BIAS_IF_MLP : BIAS_IF_ATTENTION))
+        error_hint(err, "set %s to true in config.json if the model has its biases",
+                   mlp ? "mlp_bias" : "attention_bias");
+    else
+        error_hint(err, "is model_type the right one? %s models have no such bias",
+                   c->family->name);
+    return LLMQ_E_UNSUPPORTED;
+}
+
+enum llmq_status inventory_check(const struct model_config *c, const struct layout *layout,
+                                 const struct st_set *set, llmq_error *err) {
+    for (size_t i = 0; i < st_count(set); i++) {
+        const struct st_tensor *t = st_at(set, i);
+        const enum tensor_use use = inventory_use(c, layout, t);
+        bool zero = true;
+        if (use == USE_ADAPTER)
+            return refuse_adapter(t, err);
+        if (use == USE_FOREIGN)
+            return refuse_foreign(c, t, err);
+        if (use != USE_BIAS)
+            continue;
+        enum llmq_status status = inventory_is_zero(set, t, &zero, err);
+        if (status != LLMQ_OK)
+            return status;
+        if (!zero)
+            return refuse_bias(c, t, err);
+    }
+    return LLMQ_OK;
+}

@@ -1,0 +1,236 @@
+/* Opening a model folder: see model.h.
+ *
+ * config.json says what the model is and the tensors are held against it: under which names they
+ * are there, whether any says that the model is another one, which of them is the output head, and
+ * whether all are there in the shapes that follow. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/strbuf.h"
+#include "formats/layout_load.h"
+#include "graph/inventory.h"
+#include "graph/model_private.h"
+
+/* --- what is missing, and what helps ---------------------------------------------------------- */
+
+/* The weight is there, packed in a layout that no config names. */
+static bool hint_packed(const struct model *m, const char *name, llmq_error *err) {
+    const size_t len = strlen(name), suffix = strlen(".weight");
+    const struct layout *layout;
+    char module[MODEL_NAME_MAX];
+    if (len <= suffix || strcmp(name + len - suffix, ".weight") != 0)
+        return false;
+    (void)snprintf(module, sizeof module, "%.*s", (int)(len - suffix), name);
+    for (int i = 0; (layout = layout_at(i)); i++) {
+        if (layout == m->layout || !layout_has_module(m->tensors, layout, module))
+            continue;
+        error_hint(err,
+                   "'%.120s.%s' is there: the weights are quantized, and %s. Put back the "
+                   "quantization_config that the quantizer wrote into config.json, or its "
+                   "quantize_config.json beside it",
+                   module, layout->suffixes[0],
+                   m->layout ? "in another format than the config says" : "no config says how");
+        return true;
+    }
+    return false;
+}
+
+static bool hint_head(const struct model *m, const char *name, llmq_error *err) {
+    if (strcmp(name, m->config.family->head) != 0)
+        return false;
+    const struct st_tensor *score = st_find(m->tensors, "score.weight");
+    if (score)
+        error_hint(err,
+                   "the checkpoint has score.weight, a classifier's head: llmq computes models "
+                   "of language");
+    else
+        error_hint(err, "if the embedding is the output head, set \"tie_word_embeddings\": true in "
+                        "config.json; if the model was saved without its head, save it from the "
+                        "class for causal language models");
+    return true;
+}
+
+/* Layers that the files hold, when that is not what the config says. */
+static bool hint_layers(const struct model *m, llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    int64_t layers = 0;
+    while (layers < CONFIG_MAX_BLOCKS &&
+           st_find(m->tensors,
+                   model_block_tensor_name(m, layers, m->config.family->attention_norm, "", name)))
+        layers++;
+    if (layers == 0 || layers >= m->config.blocks)
+        return false;
+    error_hint(err,
+               "the files hold %" PRId64 " layers, num_hidden_layers is %" PRId64
+               ": complete the download, or correct config.json",
+               layers, m->config.blocks);
+    return true;
+}
+
+/* PEFT puts the weight that an adapter goes with into a module of that name. */
+static bool hint_adapter(const struct model *m, const char *name, llmq_error *err) {
+    char base[MODEL_NAME_MAX];
+    const char *dot = strrchr(name, '.');
+    (void)snprintf(base, sizeof base, "%.*s.base_layer%s", dot ? (int)(dot - name) : 0, name,
+                   dot ? dot : "");
+    if (!st_find(m->tensors, base))
+        return false;
+    inventory_hint_merge(err);
+    return true;
+}
+
+static void hint_missing(const struct model *m, const char *name, llmq_error *err) {
+    if (hint_adapter(m, name, err) || hint_packed(m, name, err) || hint_head(m, name, err) ||
+        hint_layers(m, err))
+        return;
+    if (st_count(m->tensors) > 0)
+        error_hint(err,
+                   "the files hold %zu tensors, '%.120s' among them: is the download complete, and "
+                   "are these the names of a %s model?",
+                   st_count(m->tensors), st_at(m->tensors, 0)->name, m->config.family->name);
+}
+
+/* --- shapes ----------------------------------------------------------------------------------- */
+
+static void shape_text(const uint64_t *shape, int rank, struct strbuf *out) {
+    strbuf_puts(out, "[");
+    for (int d = 0; d < rank; d++)
+        strbuf_printf(out, "%s%" PRIu64, d ? ", " : "", shape[d]);
+    strbuf_puts(out, "]");
+}
+
+static enum llmq_status refuse_shape(const struct model *m, const struct st_tensor *t,
+                                     const uint64_t *shape, int rank, llmq_error *err) {
+    struct strbuf expected = {0}, found = {0};
+    shape_text(shape, rank, &expected);
+    shape_text(t->shape, t->rank, &found);
+    const bool ok = strbuf_ok(&expected) && strbuf_ok(&found);
+    enum llmq_status status =
+        error_set(err, LLMQ_E_INPUT, "%s: tensor '%.200s' has shape %s; config.json implies %s",
+                  m->dir, t->name, ok ? found.data : "of its own", ok ? expected.data : "another");
+    strbuf_free(&expected);
+    strbuf_free(&found);
+    return status;
+}
+
+enum llmq_status model_require(const struct model *m, const char *name, int64_t rows, int64_t cols,
+                               const struct st_tensor **out, llmq_error *err) {
+    const struct st_tensor *t = st_find(m->tensors, name);
+    const uint64_t shape[2] = {(uint64_t)(rows ? rows : cols), (uint64_t)cols};
+    const int rank = rows ? 2 : 1;
+    if (!t) {
+        error_set(err, LLMQ_E_INPUT, "%s: tensor '%.200s' is missing", m->dir, name);
+        hint_missing(m, name, err);
+        return LLMQ_E_INPUT;
+    }
+    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
+        return refuse_shape(m, t, shape, rank, err);
+    if (!dtype_is_float(t->dtype))
+        return error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%s' is %s, not a floating type",
+                         m->dir, name, dtype_name(t->dtype));
+    *out = t;
+    return LLMQ_OK;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static enum llmq_status read_layout(struct model *m, llmq_error *err) {
+    enum llmq_status status = quant_config_find(m->dir, m->config_json, &m->quant, err);
+    if (status != LLMQ_OK || !m->quant.object)
+        return status;
+    status = layout_of_config(m->quant.object, &m->layout, err);
+    if (status == LLMQ_OK)
+        status = m->layout->config_read(m->quant.object, &m->layout_config, err);
+    if (status == LLMQ_OK)
+        status = layout_check_tensors(m->tensors, err);
+    return status == LLMQ_OK ? status : error_prefix(err, status, "%s/%s", m->dir, m->quant.file);
+}
+
+static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
+    const struct family *f = m->config.family;
+    const struct {
+        const char *name;
+        int64_t size;
+    } norms[] = {{f->attention_norm, m->config.hidden},
+                 {f->mlp_norm, m->config.hidden},
+                 {f->q_norm, m->config.head_dim},
+                 {f->k_norm, m->config.head_dim}};
+    char name[MODEL_NAME_MAX];
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < sizeof norms / sizeof norms[0]; i++)
+        if (norms[i].name)
+            LLMQ_TRY(model_require(m, model_block_tensor_name(m, block, norms[i].name, "", name), 0,
+                                   norms[i].size, &t, err));
+    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
+        int64_t n = 0, k = 0;
+        config_linear_shape(&m->config, role, &n, &k);
+        if (config_linear_bias(&m->config, role))
+            LLMQ_TRY(
+                model_require(m, model_linear_name(m, block, role, ".bias", name), 0, n, &t, err));
+        if (!model_linear_packed(m, block, role))
+            LLMQ_TRY(model_require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t,
+                                   err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
+    const struct model_config *c = &m->config;
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(model_require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
+    LLMQ_TRY(model_require(m, c->family->final_norm, 0, c->hidden, &t, err));
+    if (!c->tied && !model_head_packed(m))
+        LLMQ_TRY(model_require(m, c->family->head, c->vocab, c->hidden, &t, err));
+    for (int64_t b = 0; b < c->blocks; b++)
+        LLMQ_TRY(check_block(m, b, err));
+cleanup:
+    return status;
+}
+
+/* Hold the tensors against the config: their names, and which is the head. */
+static enum llmq_status settle_tensors(struct model *m, llmq_error *err) {
+    struct model_config *c = &m->config;
+    enum llmq_status status = naming_settle(c->family, m->tensors, &m->naming, err);
+    if (status == LLMQ_OK)
+        status = tying_settle(c->family, c->tied, m->layout, m->tensors, &m->tying, err);
+    c->tied = c->tied && m->tying != TYING_DIFFERS;
+    return status == LLMQ_OK ? status : error_prefix(err, status, "%s", m->dir);
+}
+
+enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct model){0};
+    char *config_path = path_join(dir, "config.json", err);
+    out->dir = strdup(dir);
+    if (!config_path || !out->dir) {
+        status = error_memory(err, "a path");
+        goto cleanup;
+    }
+    LLMQ_TRY(json_read(config_path, &out->config_json, err));
+    status = config_parse(out->config_json, &out->config, err);
+    if (status == LLMQ_OK)
+        status = blocks_create(&out->config, &out->blocks, err);
+    if (status != LLMQ_OK) {
+        error_prefix(err, status, "%s", dir);
+        goto cleanup;
+    }
+    LLMQ_TRY(st_open_dir(dir, &out->tensors, err));
+    LLMQ_TRY(read_layout(out, err));
+    LLMQ_TRY(settle_tensors(out, err));
+    LLMQ_TRY(check_tensors(out, err));
+    status = inventory_check(&out->config, out->layout, out->tensors, err);
+    if (status != LLMQ_OK)
+        error_prefix(err, status, "%s", dir);
+cleanup:
+    free(config_path);
+    if (status != LLMQ_OK)
+        model_close(out);
+    return status;
+}
