@@ -86,7 +86,7 @@ static void print_modules(const llmq_quantize_report *r) {
 static void print_kept(const llmq_quantize_report *r) {
     printf("  kept as is   %zu tensor%s\n", r->kept_count, r->kept_count == 1 ? "" : "s");
     if (r->dropped_count > 0)
-        printf("  left out     %zu stray buffer%s that loaders misread\n", r->dropped_count,
+        printf("  left out     %zu tensor%s that the result has no use for\n", r->dropped_count,
                r->dropped_count == 1 ? "" : "s");
 }
 

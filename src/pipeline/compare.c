@@ -20,11 +20,11 @@ void llmq_compare_options_init(llmq_compare_options *options) {
 
 /* --- what must hold before work --------------------------------------------------------------- */
 
-static enum llmq_status open_models(const llmq_compare_options *options, struct model *model,
-                                    struct model *reference, llmq_error *err) {
-    enum llmq_status status = setup_model(options->reference, reference, err);
+static enum llmq_status open_models(const llmq_compare_options *options, const llmq_context *ctx,
+                                    struct model *model, struct model *reference, llmq_error *err) {
+    enum llmq_status status = setup_model(options->reference, ctx, reference, err);
     if (status == LLMQ_OK)
-        status = setup_model(options->model, model, err);
+        status = setup_model(options->model, ctx, model, err);
     if (status != LLMQ_OK)
         return status;
     if (model->config.vocab != reference->config.vocab)
@@ -136,7 +136,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(open_models(options, &model, &reference, err));
+    LLMQ_TRY(open_models(options, ctx, &model, &reference, err));
     LLMQ_TRY(setup_numbers(&model, options->activations, options->compute, &pair.numbers, err));
     LLMQ_TRY(load_corpus(options, text, &pair, &corpus, err));
     LLMQ_TRY(eval_divergence(&pair, &divergence, err));

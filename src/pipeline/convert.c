@@ -12,6 +12,7 @@
 #include "llmq/model.h"
 #include "pipeline/convert.h"
 #include "pipeline/marker.h"
+#include "pipeline/notes.h"
 #include "pipeline/setup.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
@@ -29,6 +30,7 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     LLMQ_TRY(llmq_model_resolve(c->options->model, &r->model, err));
     LLMQ_TRY(output_choose_at(c->options->out, r->model, c->options->force, &c->output, err));
     LLMQ_TRY(model_open(r->model, &c->model, err));
+    notes_of_model(&c->model, c->ctx);
     LLMQ_TRY(source_find(&c->model, c->ctx, &c->source, err));
     if (!c->model.layout) {
         error_set(err, LLMQ_E_UNSUPPORTED, "%s is not quantized: there is nothing to convert",
@@ -59,6 +61,7 @@ static enum llmq_status report_plan(struct convert *c, llmq_error *err) {
     r->plain = (int64_t)p->plain_count;
     r->kept = (int64_t)p->kept_count;
     r->bytes = p->disk_bytes;
+    notes_of_result(&c->model, p, c->ctx);
     const char *caveat = p->layout ? p->layout->caveat(&p->layout_config) : NULL;
     if (caveat)
         log_message(c->ctx, LLMQ_LOG_WARNING, "%s", caveat);

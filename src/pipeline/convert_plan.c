@@ -202,6 +202,7 @@ static void settle_config(struct convert *c) {
     p->layout_config.bits = base->bits;
     p->layout_config.sym = base->sym;
     p->layout_config.damp = source->damp;
+    p->layout_config.cache_scheme = p->layout->cache_scheme ? source->cache_scheme : NULL;
     p->layout_config.llmq_version = LLMQ_VERSION;
 }
 
@@ -227,37 +228,10 @@ static enum llmq_status add_plain_weight(struct plan *p, const struct plan_modul
     return status;
 }
 
-/* AutoGPTQ gives every linear a bias, zeros where the family has none. */
-static enum llmq_status is_idle_bias(const struct convert *c, const struct st_tensor *t, bool *idle,
-                                     llmq_error *err) {
-    const char *dot = strrchr(t->name, '.');
-    const struct plan_module *module = dot && strcmp(dot, ".bias") == 0
-                                           ? find_module(&c->plan, t->name, (size_t)(dot - t->name))
-                                           : NULL;
-    *idle = false;
-    if (!module ||
-        (module->role != LINEAR_COUNT && config_linear_bias(&c->model.config, module->role)) ||
-        t->nbytes > (uint64_t)module->shape.n * sizeof(double))
-        return LLMQ_OK;
-    unsigned char *bytes = calloc(t->nbytes ? (size_t)t->nbytes : 1, 1);
-    if (!bytes)
-        return error_memory(err, "a bias");
-    enum llmq_status status = st_read(c->model.tensors, t, 0, (size_t)t->nbytes, bytes, err);
-    *idle = true;
-    for (uint64_t i = 0; i < t->nbytes; i++)
-        *idle = *idle && bytes[i] == 0;
-    if (status == LLMQ_OK && !*idle)
-        log_message(c->ctx, LLMQ_LOG_WARNING,
-                    "%s: a bias that is not zero where the family has none: kept", t->name);
-    free(bytes);
-    return status;
-}
-
 static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t, llmq_error *err) {
     struct plan *p = &c->plan;
     size_t len = 0;
     const int suffix = layout_suffix(c->model.layout, t->name, &len);
-    bool idle = false;
     if (suffix >= 0) {
         const struct plan_module *module = find_module(p, t->name, len);
         if (!module)
@@ -269,15 +243,13 @@ static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t,
             return LLMQ_OK; /* the module's tensors are listed where its first one stands */
         return p->layout ? plan_add_packed(p, module, err) : add_plain_weight(p, module, err);
     }
-    enum llmq_status status = is_idle_bias(c, t, &idle, err);
-    if (status != LLMQ_OK)
-        return status;
-    return idle || !dtype_is_float(t->dtype) ? plan_drop(p, t, err) : plan_keep(p, t, err);
+    return plan_rest(&c->model, p, t, err);
 }
 
 enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     c->plan.layout = c->target.layout;
+    c->plan.untied = c->model.tying == TYING_DIFFERS;
     c->plan.plain_dtype = c->target.dtype;
     LLMQ_TRY(list_modules(c, err));
     if (c->plan.layout) {

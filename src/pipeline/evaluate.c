@@ -39,7 +39,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(setup_model(options->model, &m, err));
+    LLMQ_TRY(setup_model(options->model, ctx, &m, err));
     if (options->dequantize)
         LLMQ_TRY(setup_check_compute(options->compute, err));
     else
@@ -111,7 +111,7 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     const struct eval_numbers numbers = {.mode = LOAD_PACKED};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(setup_model(model, &m, err));
+    LLMQ_TRY(setup_model(model, ctx, &m, err));
     if (logits_path)
         LLMQ_TRY(logits_choose(logits_path, m.dir, &place, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));

@@ -104,6 +104,8 @@ static enum llmq_status edit_config(const struct plan *plan, const char *quant, 
     LLMQ_TRY(set_member("quantization_config", quant, text, err));
     if (dtype)
         LLMQ_TRY(set_dtype(dtype, text, err));
+    if (plan->untied) /* else loaders take the embedding for the head that is stored */
+        LLMQ_TRY(set_member("tie_word_embeddings", "false", text, err));
 cleanup:
     return status;
 }

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "graph/inventory.h"
 #include "pipeline/block_fold.h"
 #include "quant/quant.h"
 
@@ -87,6 +88,14 @@ static enum llmq_status plan_fold(struct plan *p, const struct st_tensor *t, llm
 
 enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t, llmq_error *err) {
     return list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
+}
+
+enum llmq_status plan_rest(const struct model *m, struct plan *p, const struct st_tensor *t,
+                           llmq_error *err) {
+    const enum tensor_use use = inventory_use(&m->config, m->layout, t);
+    const bool scales_cache = use == USE_CACHE_SCALE && p->layout && p->layout->cache_scheme &&
+                              p->layout_config.cache_scheme;
+    return use == USE_PART || scales_cache ? plan_keep(p, t, err) : plan_drop(p, t, err);
 }
 
 enum llmq_status plan_container(const struct model *m, struct plan *p, llmq_error *err) {
@@ -240,11 +249,9 @@ static enum llmq_status add_tensors(const struct model *m, const llmq_quantize_o
         const struct plan_module *module = module_of_weight(p, t->name);
         if (module) {
             LLMQ_TRY(plan_add_packed(p, module, err));
-        } else if (!dtype_is_float(t->dtype)) {
-            LLMQ_TRY(plan_drop(p, t, err));
         } else {
             LLMQ_TRY(plan_folds(o) && block_fold_changes(m, t->name) ? plan_fold(p, t, err)
-                                                                     : plan_keep(p, t, err));
+                                                                     : plan_rest(m, p, t, err));
         }
     }
 cleanup:
@@ -389,6 +396,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
         return error_set(err, LLMQ_E_UNSUPPORTED, "%s is quantized already (%s)", m->dir,
                          m->layout->name);
     LLMQ_TRY(choose_layout(options, out, err));
+    out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(add_modules(m, options, out, err));
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
         out->layout_config.group = out->modules[0].shape.group;

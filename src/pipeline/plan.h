@@ -34,13 +34,14 @@ struct plan {
     char **folded; /* norms and biases that folds change, stored with their block in their own
                       precision */
     size_t folded_count, folded_cap;
-    char **dropped; /* stray non-floating buffers that loaders would misread */
+    char **dropped; /* tensors that the model does not use, or that the format has no place for */
     size_t dropped_count, dropped_cap;
     char **plain; /* linears that are among the kept ones; layout_config points at them */
     size_t plain_count, plain_cap;
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
     bool paired; /* the original model's activations run beside the quantized model's */
+    bool untied; /* the result's config.json has to say so: see TYING_DIFFERS */
     double flops;
 };
 
@@ -102,6 +103,11 @@ enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t);
 
 LLMQ_NODISCARD enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t,
                                           llmq_error *err);
+
+/* A tensor that is no part of a module: kept when the model uses it, or when it scales a cache
+ * whose scheme the result states; left out otherwise, because loaders stop at it. */
+LLMQ_NODISCARD enum llmq_status plan_rest(const struct model *m, struct plan *p,
+                                          const struct st_tensor *t, llmq_error *err);
 
 /* Note a linear that stays plain, for the config writer. */
 LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);

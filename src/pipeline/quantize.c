@@ -16,6 +16,7 @@
 #include "llmq/model.h"
 #include "pipeline/identity.h"
 #include "pipeline/marker.h"
+#include "pipeline/notes.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 #include "pipeline/setup.h"
@@ -231,10 +232,7 @@ static void log_plan(const struct run *run) {
                 "about %.0f s",
                 (double)r->plan_ram_bytes / 0x1p30, (double)r->spill_bytes / 0x1p30,
                 (double)r->plan_disk_bytes / 0x1p30, r->plan_seconds);
-    for (size_t i = 0; i < r->dropped_count; i++)
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "left out: %s, a buffer that is no weight and that loaders misread",
-                    r->dropped[i]);
+    notes_of_result(&run->model, &run->plan, run->ctx);
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
@@ -264,6 +262,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
     LLMQ_TRY(output_choose(run->options, dir, run->ctx, &run->output, err));
     LLMQ_TRY(model_open(dir, &run->model, err));
+    notes_of_model(&run->model, run->ctx);
     LLMQ_TRY(source_find(&run->model, run->ctx, &run->source, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
     LLMQ_TRY(plan_create(&run->model, run->options, NULL, &run->plan, err));

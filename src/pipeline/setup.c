@@ -15,6 +15,7 @@
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "llmq/model.h"
+#include "pipeline/notes.h"
 #include "text/tokenizer.h"
 
 #define DEFAULT_CONTEXT 2048
@@ -86,11 +87,16 @@ enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {
     return status == LLMQ_OK ? linalg_reserve(context_threads(ctx), err) : status;
 }
 
-enum llmq_status setup_model(const char *spec, struct model *m, llmq_error *err) {
+enum llmq_status setup_model(const char *spec, const llmq_context *ctx, struct model *m,
+                             llmq_error *err) {
     char *dir = NULL;
     enum llmq_status status = llmq_model_resolve(spec, &dir, err);
     if (status == LLMQ_OK)
         status = model_open(dir, m, err);
+    if (status == LLMQ_OK) {
+        notes_of_model(m, ctx);
+        notes_of_use(m, ctx);
+    }
     free(dir);
     return status;
 }

@@ -21,8 +21,10 @@ LLMQ_NODISCARD enum llmq_status setup_threads(const llmq_context *ctx, llmq_erro
 /* The same and BLAS; LLMQ_E_MEMORY: not on so many threads. */
 LLMQ_NODISCARD enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err);
 
-/* Open the model that `spec` names, see llmq_model_resolve. Release with model_close. */
-LLMQ_NODISCARD enum llmq_status setup_model(const char *spec, struct model *m, llmq_error *err);
+/* Open the model that `spec` names, see llmq_model_resolve, and tell `ctx` what is to be known of
+ * it. Release with model_close. */
+LLMQ_NODISCARD enum llmq_status setup_model(const char *spec, const llmq_context *ctx,
+                                            struct model *m, llmq_error *err);
 
 /* Tokens per window when the user names none: the model's context, at most 2048. */
 int64_t setup_context(const struct model_config *config);

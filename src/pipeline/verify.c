@@ -11,14 +11,16 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/tally.h"
+#include "graph/tying.h"
 #include "llmq/model.h"
 #include "pipeline/setup.h"
 
 /* --- the tables ------------------------------------------------------------------------------- */
 
 static const struct verify_rule *const tables[] = {
-    verify_container_rules, verify_tensor_rules, verify_config_rules, verify_list_rules,
-    verify_setting_rules,   verify_module_rules, verify_stack_rules,  verify_against_rules,
+    verify_container_rules, verify_tensor_rules, verify_use_rules,
+    verify_config_rules,    verify_list_rules,   verify_setting_rules,
+    verify_module_rules,    verify_stack_rules,  verify_against_rules,
 };
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
@@ -166,6 +168,23 @@ static enum llmq_status open_family(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* Let the rules see the family's names, as models are read; two models in one are a finding. */
+static enum llmq_status open_names(struct verify *v, llmq_error *err) {
+    const struct family *f = v->model.family;
+    llmq_error found = {0};
+    if (!v->known)
+        return LLMQ_OK;
+    enum llmq_status status = naming_settle(f, v->tensors, &v->naming, &found);
+    if (status == LLMQ_E_INPUT) {
+        verify_found_error(v, "tensor-names", NULL, NULL, &found);
+        v->known = false;
+        return LLMQ_OK;
+    }
+    if (status == LLMQ_OK)
+        status = tying_adopt(f, v->model.tied, v->tensors, &v->head_adopted, &found);
+    return status == LLMQ_OK ? status : error_set(err, status, "%s: %s", v->dir, found.message);
+}
+
 enum llmq_status verify_open(struct verify *v, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char *path = path_join(v->dir, "config.json", err);
@@ -176,6 +195,7 @@ enum llmq_status verify_open(struct verify *v, llmq_error *err) {
     LLMQ_TRY(open_tensors(v, err));
     LLMQ_TRY(open_quantization(v, err));
     LLMQ_TRY(open_family(v, err));
+    LLMQ_TRY(open_names(v, err));
 cleanup:
     free(path);
     return status;

@@ -14,6 +14,7 @@
 #include "formats/auto_round.h"
 #include "formats/layout_load.h"
 #include "formats/quant_config.h"
+#include "graph/naming.h"
 #include "llmq/verify.h"
 #include "models/config.h"
 
@@ -36,6 +37,8 @@ struct verify {
     llmq_error unread_error;
     bool known; /* llmq has a table for the family: `model` is filled */
     struct model_config model;
+    struct naming naming;            /* of the files; `tensors` have the family's names */
+    bool head_adopted;               /* the embedding is stored as the output head alone */
     struct module_rules rules;       /* what the config says of modules */
     bool ruled;                      /* `rules` can be used */
     struct module_setting *settings; /* of report->modules, NULL: not decodable */
@@ -62,6 +65,7 @@ struct verify_rule {
 /* The tables, each ended by a NULL id. */
 extern const struct verify_rule verify_container_rules[];
 extern const struct verify_rule verify_tensor_rules[];
+extern const struct verify_rule verify_use_rules[];
 extern const struct verify_rule verify_config_rules[];
 extern const struct verify_rule verify_list_rules[];
 extern const struct verify_rule verify_setting_rules[];

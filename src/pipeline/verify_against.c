@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "graph/inventory.h"
+#include "graph/tying.h"
 #include "pipeline/verify.h"
 
 /* Elements compared at a time. */
@@ -202,7 +204,9 @@ static void find_missing(struct verify *v, const struct verify *original,
     (void)snprintf(module, sizeof module, "%.*s", dot ? (int)(dot - o->name) : 0, o->name);
     const bool head = original->known && original->model.tied &&
                       strcmp(o->name, original->model.family->head) == 0;
-    if (st_find(v->tensors, o->name) || !dtype_is_float(o->dtype) || head ||
+    const bool unused =
+        original->known && inventory_use(&original->model, original->layout, o) != USE_PART;
+    if (st_find(v->tensors, o->name) || !dtype_is_float(o->dtype) || head || unused ||
         layout_has_module(v->tensors, v->layout, module) ||
         layout_suffix(original->layout, o->name, &len) >= 0)
         return;
@@ -275,11 +279,23 @@ cleanup:
     return status;
 }
 
+/* A stored head that differs from the embedding is a tensor of the original, tied or not. */
+static enum llmq_status settle_head(struct verify *original, llmq_error *err) {
+    enum tying tying = TYING_PLAIN;
+    if (!original->known)
+        return LLMQ_OK;
+    enum llmq_status status = tying_settle(original->model.family, original->model.tied,
+                                           original->layout, original->tensors, &tying, err);
+    original->model.tied = original->model.tied && tying != TYING_DIFFERS;
+    return status;
+}
+
 enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err) {
     llmq_verify_report ignored = {0};
     struct verify original = {.dir = dir, .ctx = v->ctx, .report = &ignored};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(verify_open(&original, err));
+    LLMQ_TRY(settle_head(&original, err));
     LLMQ_TRY(compare_modules(v, &original, err));
     LLMQ_TRY(compare_others(v, &original, err));
     judge_errors(v);

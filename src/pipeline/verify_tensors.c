@@ -25,6 +25,21 @@ static void shape_text(const uint64_t *shape, int rank, char *out, size_t size) 
     }
 }
 
+/* Weights that are packed in a layout that no config names. */
+static const char *missing_hint(const struct verify *v, const char *name) {
+    const size_t len = strlen(name), suffix = strlen(".weight");
+    char module[LAYOUT_NAME_MAX];
+    const struct layout *layout;
+    (void)snprintf(module, sizeof module, "%.*s", (int)(len > suffix ? len - suffix : 0), name);
+    for (int i = 0; (layout = layout_at(i)); i++)
+        if (layout != v->layout && layout_has_module(v->tensors, layout, module))
+            return "it is there in packed form: put back the quantization_config that the "
+                   "quantizer wrote into config.json";
+    if (strcmp(name, v->model.family->head) == 0)
+        return "save the model with its head, or set tie_word_embeddings to true";
+    return "complete the checkpoint";
+}
+
 /* A floating tensor [rows, columns], or [columns] when rows is 0. */
 static void want(struct verify *v, const char *name, int64_t rows, int64_t columns) {
     const struct st_tensor *t = st_find(v->tensors, name);
@@ -32,7 +47,7 @@ static void want(struct verify *v, const char *name, int64_t rows, int64_t colum
     const int rank = rows ? 2 : 1;
     char found[96], expected[96];
     if (!t) {
-        verify_found(v, NULL, name, "complete the checkpoint", "the tensor is missing");
+        verify_found(v, NULL, name, missing_hint(v, name), "the tensor is missing");
         return;
     }
     shape_text(shape, rank, expected, sizeof expected);
@@ -212,41 +227,6 @@ static enum llmq_status tied_head_packed(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
-/* Do two tensors have the same bytes? */
-static enum llmq_status same_bytes(const struct verify *v, const struct st_tensor *a,
-                                   const struct st_tensor *b, bool *same, llmq_error *err) {
-    unsigned char *buffer = malloc(2 * CHUNK);
-    enum llmq_status status = buffer ? LLMQ_OK : error_memory(err, "a buffer");
-    *same = a->dtype == b->dtype && a->nbytes == b->nbytes;
-    for (uint64_t at = 0; status == LLMQ_OK && *same && at < a->nbytes; at += CHUNK) {
-        const size_t part = (size_t)(a->nbytes - at < CHUNK ? a->nbytes - at : CHUNK);
-        status = st_read(v->tensors, a, at, part, buffer, err);
-        if (status == LLMQ_OK)
-            status = st_read(v->tensors, b, at, part, buffer + CHUNK, err);
-        if (status == LLMQ_OK)
-            *same = memcmp(buffer, buffer + CHUNK, part) == 0;
-    }
-    free(buffer);
-    return status;
-}
-
-static enum llmq_status tied_head(struct verify *v, llmq_error *err) {
-    if (!v->known || !v->model.tied)
-        return LLMQ_OK;
-    const struct st_tensor *head = st_find(v->tensors, v->model.family->head);
-    const struct st_tensor *embedding = st_find(v->tensors, v->model.family->embedding);
-    bool same = true;
-    if (!head || !embedding)
-        return LLMQ_OK;
-    enum llmq_status status = same_bytes(v, head, embedding, &same, err);
-    if (status == LLMQ_OK && !same)
-        verify_found(
-            v, verify_file_of(v, head), head->name,
-            "loaders use the embedding; set tie_word_embeddings to false if they should not",
-            "it differs from the embedding although tie_word_embeddings is true");
-    return status;
-}
-
 /* --- contents --------------------------------------------------------------------------------- */
 
 /* Call for each chunk of a floating tensor. */
@@ -320,38 +300,6 @@ cleanup:
     return status;
 }
 
-/* Biases of linears that the family has none for; those that are zero when `zero`. */
-static enum llmq_status unknown_biases(struct verify *v, bool zero, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    for (int64_t i = 0; v->known && i < v->model.blocks * LINEAR_COUNT; i++) {
-        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
-        char linear[LAYOUT_NAME_MAX - 8], name[LAYOUT_NAME_MAX];
-        uint64_t bad = 0, used = 0;
-        verify_linear_name(v, i / LINEAR_COUNT, role, linear, sizeof linear);
-        (void)snprintf(name, sizeof name, "%s.bias", linear);
-        const struct st_tensor *t = st_find(v->tensors, name);
-        if (!t || config_linear_bias(&v->model, role) || !dtype_is_float(t->dtype))
-            continue;
-        LLMQ_TRY(count_values(v, t, &bad, &used, err));
-        if (zero && used == 0)
-            verify_found(v, verify_file_of(v, t), name, "llmq convert leaves it out",
-                         "a bias of zeros where the family has none");
-        else if (!zero && used > 0)
-            verify_found(v, verify_file_of(v, t), name, NULL,
-                         "a bias that is not zero where the family has none: loaders ignore it");
-    }
-cleanup:
-    return status;
-}
-
-static enum llmq_status bias_zero(struct verify *v, llmq_error *err) {
-    return unknown_biases(v, true, err);
-}
-
-static enum llmq_status bias_unknown(struct verify *v, llmq_error *err) {
-    return unknown_biases(v, false, err);
-}
-
 const struct verify_rule verify_tensor_rules[] = {
     {"model-tensors", VERIFY_VIOLATION, VERIFY_HEADERS,
      "every tensor the family asks for is there, floating and of the config's shape", model_tensors,
@@ -368,15 +316,9 @@ const struct verify_rule verify_tensor_rules[] = {
      "the linears that loaders fuse have the same bits and group size", fused_grid, NULL},
     {"tied-head-packed", VERIFY_VIOLATION, VERIFY_HEADERS,
      "an output head tied to the embedding is not packed", tied_head_packed, NULL},
-    {"tied-head", VERIFY_WARNING, VERIFY_CONTENTS,
-     "an output head beside tie_word_embeddings is the embedding", tied_head, NULL},
     {"finite", VERIFY_VIOLATION, VERIFY_CONTENTS, "no floating tensor holds NaN or infinity",
      finite, NULL},
     {"half-range", VERIFY_WARNING, VERIFY_CONTENTS,
      "where config.json names float16, no value is beyond its range", half_range, NULL},
-    {"bias-zero", VERIFY_WARNING, VERIFY_CONTENTS,
-     "linears have no bias of zeros that the family does not know", bias_zero, NULL},
-    {"bias-unknown", VERIFY_VIOLATION, VERIFY_CONTENTS,
-     "linears have no bias with contents that the family does not know", bias_unknown, NULL},
     {.id = NULL},
 };

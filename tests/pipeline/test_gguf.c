@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
+#include "edit_checkpoint.h"
 #include "formats/safetensors.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
@@ -98,6 +99,12 @@ START_TEST(a_tied_head_and_scaled_rotations_are_expressed) {
     char *gptq = strdup(scratch_path("gptq"));
     size_t len = 0;
     put_file("source/config.json", config, sizeof config - 1);
+    struct edit e;
+    edit_read(source, &e);
+    size_t bytes = 0;
+    const void *embedding = edit_data(&e, "model.embed_tokens.weight", &bytes);
+    memcpy(edit_data(&e, "lm_head.weight", NULL), embedding, bytes);
+    edit_write(source, &e, 1u << 30);
     run_quantize(&o);
     char *data = read_file(scratch_path("out/model.gguf"), &len);
     ck_assert_ptr_nonnull(memmem(data, len, "rope_freqs.weight", 17));

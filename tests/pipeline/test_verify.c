@@ -192,6 +192,35 @@ static void seed_tied(const char *dir) {
     config(dir, "\"my_key\": 1.50", "\"my_key\": 1.50, \"tie_word_embeddings\": true");
 }
 
+/* Names of a model that was saved without its head. */
+static void seed_names(const char *dir) {
+    struct edit e;
+    edit_read(dir, &e);
+    for (size_t i = 0; i < e.count; i++)
+        if (strncmp(e.specs[i].name, "model.", 6) == 0) {
+            char *name = strdup(e.specs[i].name + 6);
+            free((char *)(uintptr_t)e.specs[i].name);
+            e.specs[i].name = name;
+        }
+    edit_write(dir, &e, 1u << 30);
+}
+
+static void seed_two_names(const char *dir) {
+    with(dir, "module.model.layers.0.input_layernorm.weight", DTYPE_BF16, 0, 64, 1);
+}
+
+static void seed_extra_layer(const char *dir) {
+    with(dir, "model.layers.2.self_attn.q_proj.weight", DTYPE_BF16, 64, 64, 1);
+}
+
+static void seed_lora(const char *dir) {
+    with(dir, Q0 ".lora_A.weight", DTYPE_BF16, 8, 64, 1);
+}
+
+static void seed_cache_scale(const char *dir) {
+    with(dir, "model.layers.0.self_attn.k_scale", DTYPE_F32, 0, 1, 1);
+}
+
 /* Put the decoded module `from` under the name `to`. */
 static void transplant(const char *dir, const char *from, const char *to) {
     struct edit e;
@@ -466,6 +495,11 @@ static const struct seeded {
     {"fused-grid", "g", seed_fused_grid, K0, false},
     {"tied-head-packed", "g", seed_tied_packed, "lm_head", false},
     {"tied-head", "g", seed_tied, "lm_head.weight", false},
+    {"tensor-names", "source", seed_names, "begin with ''", false},
+    {"tensor-names", "g", seed_two_names, "two models", false},
+    {"unused-tensors", "g", seed_extra_layer, "model.layers.2.", false},
+    {"unused-tensors", "source", seed_lora, "lora_A", false},
+    {"cache-scales", "c", seed_cache_scale, "k_scale", false},
     {"finite", "g", seed_nan, NORM0, false},
     {"finite", "source", seed_nan, NORM0, false},
     {"finite", "g", seed_scale_nan, Q0 ".scales", false},

@@ -1,0 +1,88 @@
+/* See notes.h. */
+#include "pipeline/notes.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "graph/inventory.h"
+
+void notes_of_model(const struct model *m, const llmq_context *ctx) {
+    const struct family *f = m->config.family;
+    if (m->tying == TYING_DIFFERS)
+        log_message(
+            ctx, LLMQ_LOG_WARNING,
+            "%s: tie_word_embeddings is true, but %s differs from the embedding: the stored "
+            "head counts, as in current loaders (older ones drop it)",
+            m->dir, f->head);
+    if (m->tying == TYING_HEAD_ONLY)
+        log_message(ctx, LLMQ_LOG_INFO, "%s: %s is stored alone and tied: it is read as %s too",
+                    m->dir, f->head, f->embedding);
+    if (!m->naming.usual)
+        log_message(ctx, LLMQ_LOG_INFO, "%s: tensors named %s%s are read as those of a %s model",
+                    m->dir, m->naming.prefix, *m->naming.prefix ? "..." : "without a prefix",
+                    f->name);
+    if (m->config.own_code)
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "%s: config.json: auto_map names code of the checkpoint's own, which llmq does "
+                    "not run: it computes %s",
+                    m->dir, f->architectures[0]);
+}
+
+/* A list of names of one use, as far as it is shown. */
+struct group {
+    size_t count;
+    struct strbuf names;
+};
+
+enum { SHOWN_NAMES = 3 };
+
+static void group_add(struct group *g, const char *name) {
+    if (g->count++ < SHOWN_NAMES)
+        strbuf_printf(&g->names, "%s%.160s", g->count > 1 ? ", " : "", name);
+}
+
+/* One message for each use, and an end to the groups. */
+static void groups_log(struct group groups[USE_COUNT], const char *what, const llmq_context *ctx) {
+    for (enum tensor_use use = 0; use < USE_COUNT; use++) {
+        struct group *g = &groups[use];
+        if (g->count > SHOWN_NAMES)
+            strbuf_printf(&g->names, " and %zu more", g->count - SHOWN_NAMES);
+        if (g->count > 0)
+            log_message(ctx, LLMQ_LOG_WARNING, "%s: %zu tensor%s %s: %s", what, g->count,
+                        g->count == 1 ? "" : "s", inventory_words(use),
+                        strbuf_ok(&g->names) ? g->names.data : "");
+        strbuf_free(&g->names);
+    }
+}
+
+/* Buffers and idle biases change nothing; a cache in full precision computes otherwise than one in
+ * 8 bits does. */
+void notes_of_use(const struct model *m, const llmq_context *ctx) {
+    struct group groups[USE_COUNT] = {0};
+    for (size_t i = 0; i < st_count(m->tensors); i++) {
+        const struct st_tensor *t = st_at(m->tensors, i);
+        const enum tensor_use use = inventory_use(&m->config, m->layout, t);
+        if (use == USE_CACHE_SCALE || use == USE_EXTRA_LAYER || use == USE_OTHER)
+            group_add(&groups[use], t->name);
+    }
+    groups_log(groups, "not applied", ctx);
+}
+
+void notes_of_result(const struct model *m, const struct plan *p, const llmq_context *ctx) {
+    struct group groups[USE_COUNT] = {0};
+    for (size_t i = 0; i < p->dropped_count; i++) {
+        const struct st_tensor *t = st_find(m->tensors, p->dropped[i]);
+        const enum tensor_use use = t ? inventory_use(&m->config, m->layout, t) : USE_PART;
+        if (use != USE_PART) /* else a tied head, which the container does not hold twice */
+            group_add(&groups[use], p->dropped[i]);
+    }
+    groups_log(groups, "left out", ctx);
+    if (m->layout_config.cache_scheme && !p->layout_config.cache_scheme)
+        log_message(ctx, LLMQ_LOG_WARNING, "kv_cache_scheme of the source is left out: %s",
+                    p->layout ? "the format has no place for it" : "plain checkpoints have none");
+    if (p->untied)
+        log_message(ctx, LLMQ_LOG_INFO,
+                    "the result's config.json says tie_word_embeddings false, so that every loader "
+                    "takes the stored head");
+}
