@@ -49,7 +49,7 @@ struct layout_config {
     int64_t group; /* -1: one group per row */
     bool sym;
     bool desc_act;
-    bool zeros_minus_one;     /* GPTQ v1 */
+    bool zeros_minus_one; /* GPTQ v1 */
     /* How an 8-bit key and value cache is scaled: owned by the config it was read from; NULL: no
      * such cache. Only layouts with `cache_scheme` read and write it. */
     const struct json *cache_scheme;

@@ -39,8 +39,8 @@ struct model_config {
 
 /* Read a parsed config.json (transformers 4 and 5 spellings). LLMQ_E_UNSUPPORTED names a
  * model_type, activation or rope type llmq does not know, or a key that changes the forward pass
- * and that it does not honour (config_neutral.c); LLMQ_E_INPUT a key with an impossible value, or two
- * that contradict each other. */
+ * and that it does not honour (config_neutral.c); LLMQ_E_INPUT a key with an impossible value, or
+ * two that contradict each other. */
 LLMQ_NODISCARD enum llmq_status config_parse(const struct json *json, struct model_config *out,
                                              llmq_error *err);
 

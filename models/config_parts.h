@@ -4,8 +4,7 @@
 
 #include "models/config.h"
 
-/* --- config_values.c: typed members; one that is null reads as absent ---------------------------
- */
+/* --- config_values.c: typed members; one that is null reads as absent ------------------------- */
 
 /* The member, or NULL when it is absent or null. */
 const struct json *config_value(const struct json *object, const char *key);
@@ -24,8 +23,7 @@ LLMQ_NODISCARD enum llmq_status config_double(const struct json *object, const c
 LLMQ_NODISCARD enum llmq_status config_bool(const struct json *object, const char *key,
                                             bool fallback, bool *out, llmq_error *err);
 
-/* --- config_rope.c ------------------------------------------------------------------------------
- */
+/* --- config_rope.c ---------------------------------------------------------------------------- */
 
 /* Read rope_theta, rope_scaling (transformers 4) and rope_parameters (5). LLMQ_E_UNSUPPORTED: a
  * type or a setting that the forward pass has none of; LLMQ_E_INPUT: a setting that the type needs
@@ -34,8 +32,7 @@ LLMQ_NODISCARD enum llmq_status config_rope(const struct json *json, const struc
                                             int64_t max_positions, struct rope_config *rope,
                                             llmq_error *err);
 
-/* --- config_neutral.c ------------------------------------------------------------------------------
- */
+/* --- config_neutral.c ------------------------------------------------------------------------- */
 
 /* LLMQ_E_UNSUPPORTED when a key that changes the forward pass is set, and the forward pass has no
  * part for it; `c` is filled otherwise. Keys that are not known to do so are passed over. */

@@ -101,8 +101,8 @@ struct family {
 
     /* What config.json may call the class of the model, the usual name first; NULL-terminated. */
     const char *const *architectures;
-    /* Keys of models/config_neutral.c that the family's tables honour, and those that are true of the
-     * family whether they are there or not; NULL: none. */
+    /* Keys of models/config_neutral.c that the family's tables honour, and those that are true of
+     * the family whether they are there or not; NULL: none. */
     const char *const *honoured_keys, *const *inherent_keys;
 
     /* What GGUF files call the architecture (formats/gguf_file.h), NULL: no such files. */
