@@ -176,7 +176,7 @@ static enum llmq_status open_names(struct verify *v, llmq_error *err) {
         return LLMQ_OK;
     enum llmq_status status = naming_settle(f, v->tensors, &v->naming, &found);
     if (status == LLMQ_E_INPUT) {
-        verify_found_error(v, "tensor-names", NULL, NULL, &found);
+        verify_found_error(v, "tensor-prefix", NULL, NULL, &found);
         v->known = false;
         return LLMQ_OK;
     }

@@ -30,6 +30,11 @@ static const struct {
     {"fused-status", SERVERS | STACK(TGI)},
     {"fused-grid", SERVERS | STACK(TGI)},
     {"tied-head-packed", READERS},
+    {"tensor-names", SERVERS | STACK(TGI)}, /* transformers knows names without the prefix */
+    {"tensor-prefix", READERS},
+    {"unused-tensors", VLLM_BOTH}, /* others warn */
+    {"foreign-tensors", ALL},
+    {"tied-head", STACK(VLLM_OLD) | STACK(SGLANG) | STACK(TGI)}, /* they take the embedding */
     {"finite", ALL},
     {"bias-unknown", ALL}, /* loads, and leaves the bias out */
     {"config-model", ALL},

@@ -14,15 +14,25 @@
  * them. */
 static enum llmq_status tensor_names(struct verify *v, llmq_error *err) {
     (void)err;
-    if (v->known && !v->naming.usual)
+    if (v->known && !v->naming.usual && !*v->naming.prefix)
         verify_found(v, NULL, NULL, "llmq's results have the usual names",
-                     "names begin with '%s' where loaders look for '%s': vLLM stops at them",
-                     v->naming.prefix, v->model.family->embedding);
+                     "names lack what '%s' begins with: vLLM stops at them",
+                     v->model.family->embedding);
     if (v->head_adopted)
         verify_found(v, NULL, v->model.family->head, "llmq writes it under the embedding's name",
                      "tied, and stored without %s: vLLM and older loaders pass over the head and "
                      "have no embedding",
                      v->model.family->embedding);
+    return LLMQ_OK;
+}
+
+static enum llmq_status tensor_prefix(struct verify *v, llmq_error *err) {
+    (void)err;
+    if (v->known && !v->naming.usual && *v->naming.prefix)
+        verify_found(v, NULL, NULL, "llmq's results have the usual names",
+                     "names begin with '%s', or their head does not stand where it should: loaders "
+                     "look for '%s' and '%s'",
+                     v->naming.prefix, v->model.family->embedding, v->model.family->head);
     return LLMQ_OK;
 }
 
@@ -55,26 +65,18 @@ static bool stops_loaders(const struct verify *v, const struct st_tensor *t, enu
     switch (use) {
     case USE_EXTRA_LAYER:
     case USE_OTHER:
-    case USE_ADAPTER:
-    case USE_FOREIGN:
         return true;
     case USE_BUFFER: /* integers in packed checkpoints are another rule's */
         return !is_rotary(t->name) && (dtype_is_float(t->dtype) || !v->layout);
     case USE_PART:
     case USE_CACHE_SCALE:
     case USE_BIAS:
+    case USE_ADAPTER:
+    case USE_FOREIGN:
     case USE_COUNT:
     default:
         return false;
     }
-}
-
-static const char *way_out(enum tensor_use use) {
-    return use == USE_ADAPTER   ? "merge the adapter: PeftModel.merge_and_unload()"
-           : use == USE_FOREIGN ? "is model_type the right one?"
-           : use == USE_EXTRA_LAYER
-               ? "correct num_hidden_layers, or leave the layers out as llmq's results do"
-               : "leave it out, as llmq's results do";
 }
 
 static enum llmq_status unused_tensors(struct verify *v, llmq_error *err) {
@@ -84,8 +86,29 @@ static enum llmq_status unused_tensors(struct verify *v, llmq_error *err) {
         const enum tensor_use use = inventory_use(&v->model, v->layout, t);
         size_t len = 0;
         if (stops_loaders(v, t, use) && layout_suffix(v->layout, t->name, &len) < 0)
-            verify_found(v, verify_file_of(v, t), t->name, way_out(use),
+            verify_found(v, verify_file_of(v, t), t->name,
+                         use == USE_EXTRA_LAYER
+                             ? "correct num_hidden_layers, or leave the layers out"
+                             : "leave it out, as llmq's results do",
                          "one of the tensors %s: vLLM stops at it", inventory_words(use));
+    }
+    return LLMQ_OK;
+}
+
+/* What they add to the model is in no loader's forward pass. */
+static enum llmq_status foreign_tensors(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; v->known && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        const enum tensor_use use = inventory_use(&v->model, v->layout, t);
+        size_t len = 0;
+        if ((use == USE_ADAPTER || use == USE_FOREIGN) &&
+            layout_suffix(v->layout, t->name, &len) < 0)
+            verify_found(v, verify_file_of(v, t), t->name,
+                         use == USE_ADAPTER ? "merge the adapter: PeftModel.merge_and_unload()"
+                                            : "is model_type the right one?",
+                         "one of the tensors %s: without it the model is another",
+                         inventory_words(use));
     }
     return LLMQ_OK;
 }
@@ -134,9 +157,14 @@ static enum llmq_status bias_unknown(struct verify *v, llmq_error *err) {
 
 const struct verify_rule verify_use_rules[] = {
     {"tensor-names", VERIFY_VIOLATION, VERIFY_HEADERS,
-     "tensors have the names by which loaders look for them, once", tensor_names, NULL},
+     "tensors have the names by which loaders look for them", tensor_names, NULL},
+    {"tensor-prefix", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "tensors are the model's own, not behind another's prefix, and not twice", tensor_prefix,
+     NULL},
     {"unused-tensors", VERIFY_VIOLATION, VERIFY_HEADERS,
      "every tensor is part of the model, or of what loaders pass over", unused_tensors, NULL},
+    {"foreign-tensors", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "no tensor adds to the model what its config.json does not say", foreign_tensors, NULL},
     {"cache-scales", VERIFY_WARNING, VERIFY_HEADERS,
      "scales of a key and value cache go with a scheme", cache_scales, NULL},
     {"tied-head", VERIFY_VIOLATION, VERIFY_CONTENTS,
