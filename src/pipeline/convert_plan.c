@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "formats/layout_load.h"
+#include "graph/inventory.h"
 #include "pipeline/convert.h"
 #include "pipeline/store.h"
 
@@ -234,6 +235,9 @@ static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t,
     const int suffix = layout_suffix(c->model.layout, t->name, &len);
     if (suffix >= 0) {
         const struct plan_module *module = find_module(p, t->name, len);
+        const enum tensor_use use = inventory_use(&c->model.config, c->model.layout, t);
+        if (!module && (use == USE_EXTRA_LAYER || use == USE_OTHER))
+            return plan_drop(p, t, err);
         if (!module)
             return error_set(err, LLMQ_E_UNSUPPORTED,
                              "tensor '%s' is packed, and belongs to no linear of the blocks that "

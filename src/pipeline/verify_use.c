@@ -84,8 +84,7 @@ static enum llmq_status unused_tensors(struct verify *v, llmq_error *err) {
     for (size_t i = 0; v->known && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         const enum tensor_use use = inventory_use(&v->model, v->layout, t);
-        size_t len = 0;
-        if (stops_loaders(v, t, use) && layout_suffix(v->layout, t->name, &len) < 0)
+        if (stops_loaders(v, t, use))
             verify_found(v, verify_file_of(v, t), t->name,
                          use == USE_EXTRA_LAYER
                              ? "correct num_hidden_layers, or leave the layers out"
@@ -101,9 +100,7 @@ static enum llmq_status foreign_tensors(struct verify *v, llmq_error *err) {
     for (size_t i = 0; v->known && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         const enum tensor_use use = inventory_use(&v->model, v->layout, t);
-        size_t len = 0;
-        if ((use == USE_ADAPTER || use == USE_FOREIGN) &&
-            layout_suffix(v->layout, t->name, &len) < 0)
+        if (use == USE_ADAPTER || use == USE_FOREIGN)
             verify_found(v, verify_file_of(v, t), t->name,
                          use == USE_ADAPTER ? "merge the adapter: PeftModel.merge_and_unload()"
                                             : "is model_type the right one?",

@@ -403,6 +403,21 @@ START_TEST(what_is_beside_the_model_is_left_out) {
 }
 END_TEST
 
+/* A packed model whose config.json names fewer layers than it has. */
+START_TEST(packed_layers_beyond_the_configs_are_left_out) {
+    quantize("gptq");
+    edit_text(out, "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
+    const double shallow = loss_of(out);
+    says("beyond num_hidden_layers");
+    ck_assert(finds(out, "unused-tensors", true));
+    convert(out, "awq", scratch_path("awq"));
+    says("beyond num_hidden_layers");
+    ck_assert_double_eq(loss_of(scratch_path("awq")), shallow);
+    ck_assert(!stored(scratch_path("awq"), "model.layers.1.self_attn.q_proj.qweight"));
+    ck_assert(!finds(scratch_path("awq"), "unused-tensors", true));
+}
+END_TEST
+
 START_TEST(the_plan_lists_what_is_left_out) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     put(source, "vision_tower.patch_embed.weight", DTYPE_F32, 0, 16, 1);
@@ -527,6 +542,7 @@ int main(void) {
     tcase_add_test(t, parts_that_the_family_does_not_have_are_refused);
     tcase_add_test(t, biases_that_say_something_are_refused);
     tcase_add_test(t, what_is_beside_the_model_is_left_out);
+    tcase_add_test(t, packed_layers_beyond_the_configs_are_left_out);
     tcase_add_test(t, the_plan_lists_what_is_left_out);
     tcase_add_test(t, scales_of_the_cache_stay_where_their_scheme_does);
     tcase_add_test(t, scales_of_the_cache_of_plain_models_are_left_out);
