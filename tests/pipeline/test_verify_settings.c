@@ -236,6 +236,27 @@ START_TEST(what_llmq_cannot_decode_others_may) {
 }
 END_TEST
 
+/* The flag of older configs, with the tensors that it speaks of: refused by the order's name. */
+START_TEST(tensors_in_marlins_order_are_refused) {
+    const llmq_verify_options o = {.model = out};
+    const llmq_eval_options e = run_eval_options(out);
+    llmq_eval_result result;
+    struct edit edit;
+    static const int32_t words[6 * 128];
+    make("gptq");
+    edit_read(out, &edit);
+    edit_put(&edit, DOWN0 ".B", DTYPE_I32, 6, 128, words);
+    edit_write(out, &edit, 1u << 30);
+    verify(); /* a name alone says nothing */
+    edit_read(out, &edit);
+    edit_put(&edit, DOWN0 ".s", DTYPE_F16, 3, 64, words);
+    edit_write(out, &edit, 1u << 30);
+    ck_assert_fails(llmq_verify(&o, NULL, &report, &err), LLMQ_E_UNSUPPORTED,
+                    "tensors '" DOWN0 ".B' and '" DOWN0 ".s' are in Marlin's order", &err);
+    ck_assert_fails(llmq_eval(&e, NULL, &result, &err), LLMQ_E_UNSUPPORTED, "Marlin's order", &err);
+}
+END_TEST
+
 /* Settings that llmq cannot honour are an error, and no verdict; a checkpoint that breaks rules
  * besides is told so. */
 START_TEST(settings_that_cannot_be_honoured) {
@@ -268,6 +289,7 @@ int main(void) {
     tcase_add_test(t, blocks_that_auto_round_names);
     tcase_add_test(t, expressions_that_take_forever_are_a_finding);
     tcase_add_test(t, what_llmq_cannot_decode_others_may);
+    tcase_add_test(t, tensors_in_marlins_order_are_refused);
     tcase_add_test(t, settings_that_cannot_be_honoured);
     suite_add_tcase(s, t);
     return run_suite(s);
