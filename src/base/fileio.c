@@ -192,7 +192,7 @@ void file_write_out(const struct file *f, uint64_t offset, uint64_t len) {
 
 enum llmq_status file_sync(const struct file *f, llmq_error *err) {
     if (fsync(f->fd) != 0)
-        return error_errno(err, "%s: fsync", f->path);
+        return error_output(err, "%s: fsync", f->path);
     return LLMQ_OK;
 }
 
@@ -305,8 +305,8 @@ enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err) {
 enum llmq_status dir_sync(const char *path, llmq_error *err) {
     int fd = open(*path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return error_errno(err, "%s", path);
-    enum llmq_status status = fsync(fd) == 0 ? LLMQ_OK : error_errno(err, "%s: fsync", path);
+        return error_output(err, "%s", path);
+    enum llmq_status status = fsync(fd) == 0 ? LLMQ_OK : error_output(err, "%s: fsync", path);
     close(fd);
     return status;
 }
