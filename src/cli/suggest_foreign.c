@@ -1,6 +1,5 @@
 /* What other tools call what llmq does: see suggest.h. Names as in AutoGPTQ, GPTQModel, AutoAWQ,
  * AutoRound, llm-compressor, llama.cpp, transformers and their examples. */
-#include <ctype.h>
 #include <string.h>
 
 #include "cli/suggest.h"
@@ -186,15 +185,22 @@ static const struct foreign words_of_others[] = {
     {"llama", "llamacpp"},
 };
 
+/* What options are made of, in lower case; else 0. */
+static char plain_letter(char c) {
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '\0';
+}
+
 /* Letters and digits of a word, in lower case; false where it is too long to be any of these. */
 static bool plain(const char *typed, char out[WORD_MOST]) {
     size_t len = 0;
     for (; *typed; typed++) {
-        if (!isalnum((unsigned char)*typed))
-            continue;
-        if (len + 1 == WORD_MOST)
+        const char letter = plain_letter(*typed);
+        if (letter && len + 1 == WORD_MOST)
             return false;
-        out[len++] = (char)tolower((unsigned char)*typed);
+        if (letter)
+            out[len++] = letter;
     }
     out[len] = '\0';
     return len > 0;
