@@ -82,6 +82,39 @@ run gptq --model "$demo" $little $enough --out within -q
 expect_code 0
 expect "a result" test -f within/config.json
 
+test_case "formats that convert names hold every module"
+for options in "--bits 3" "--bits 8 --asym --group 64" "--asym --format gptq"; do
+    for format in awq gguf onnx; do
+        rm -rf packed "to-$format"
+        # shellcheck disable=SC2086
+        run rtn --model "$demo" $options --out packed -q
+        expect_code 0
+        run convert --model packed --format "$format" --out "to-$format" -q
+        [ "$code" -eq 0 ] && continue
+        expect_code 3
+        expect_stderr "hint: "
+        expect_stderr "--format bf16 dequantizes"
+        for other in $(sed -n 's/^hint: can hold all modules: \([^;]*\);.*/\1/p' stderr | tr -d ,) bf16; do
+            rm -rf other
+            run convert --model packed --format "$other" --out other -q
+            expect_code 0
+        done
+    done
+done
+
+test_case "levels of the processor that are offered can be had"
+cap=${LLMQ_CPU-}
+export LLMQ_CPU=none
+run verify "$demo" -q
+expect_code 2
+levels=$(sed -n 's/^hint: use //p' stderr | sed 's/,//g; s/ or / /')
+expect "levels" test -n "$levels"
+for LLMQ_CPU in $levels; do
+    run verify "$demo" -q
+    expect_code 0
+done
+LLMQ_CPU=$cap
+
 if [ -d "$shared/models/stories15M" ]; then
     stories=$shared/models/stories15M
     leads_out 2 "$stories" rtn ""
