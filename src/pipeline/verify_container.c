@@ -56,6 +56,17 @@ static enum llmq_status file_name(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* vLLM and SGLang read all files that they find; transformers finds none. */
+static enum llmq_status shard_index(struct verify *v, llmq_error *err) {
+    (void)err;
+    if (st_shard_count(v->tensors) > 1 && !has_file(v, "model.safetensors.index.json"))
+        verify_found(v, path_base(st_shard_path(v->tensors, 0)), NULL,
+                     "complete the download: model.safetensors.index.json belongs to the shards",
+                     "one of %d shards without an index, by which transformers finds them",
+                     st_shard_count(v->tensors));
+    return LLMQ_OK;
+}
+
 static enum llmq_status other_weights(struct verify *v, llmq_error *err) {
     static const char *const patterns[] = {"*.bin", "*.pt",      "*.pth",      "*.gguf",
                                            "*.h5",  "*.msgpack", "params.json"};
@@ -109,6 +120,8 @@ const struct verify_rule verify_container_rules[] = {
      "a folder has model.safetensors or an index of shards, not both", two_containers, NULL},
     {"file-name", VERIFY_WARNING, VERIFY_HEADERS, "a single file is called model.safetensors",
      file_name, NULL},
+    {"shard-index", VERIFY_VIOLATION, VERIFY_HEADERS, "several shards have an index", shard_index,
+     NULL},
     {"other-weights", VERIFY_WARNING, VERIFY_HEADERS, "no weights in other formats lie beside",
      other_weights, NULL},
     {"metadata-format", VERIFY_WARNING, VERIFY_HEADERS,

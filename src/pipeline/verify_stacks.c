@@ -23,6 +23,7 @@ static const struct {
 } blame[] = {
     {"index", READERS},
     {"stale-weights", VLLM_BOTH}, /* looks at the headers of all files */
+    {"shard-index", STACK(TRANSFORMERS)},
     {"model-tensors", ALL},
     {"packed-orphans", READERS},
     {"packed-and-plain", READERS},

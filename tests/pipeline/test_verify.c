@@ -95,6 +95,15 @@ static void write_file(const char *dir, const char *name, const char *text) {
     free(path);
 }
 
+static void seed_no_index(const char *dir) {
+    struct edit e;
+    edit_read(dir, &e);
+    edit_write(dir, &e, 16384);
+    char *path = path_join(dir, "model.safetensors.index.json", &err);
+    ck_assert_int_eq(remove(path), 0);
+    free(path);
+}
+
 static void seed_two_containers(const char *dir) {
     write_file(dir, "model.safetensors.index.json", "{}");
 }
@@ -481,6 +490,8 @@ static const struct seeded {
     {"stale-weights", "source", seed_stale, "old.safetensors", false},
     {"two-containers", "g", seed_two_containers, "index.json", false},
     {"file-name", "g", seed_file_name, "gptq_model-4bit-32g", false},
+    {"shard-index", "g", seed_no_index, "without an index", false},
+    {"shard-index", "source", seed_no_index, "without an index", false},
     {"other-weights", "g", seed_other_weights, "pytorch_model.bin", false},
     {"metadata-format", "g", seed_metadata, "found tf", false},
     {"tokenizer", "g", nothing, "no tokenizer", false},
