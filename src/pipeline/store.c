@@ -46,10 +46,14 @@ cleanup:
 /* Elements converted at a time, of 8 bytes at most. */
 #define CONVERT_ELEMENTS (COPY_BYTES / 8)
 
-/* Where slices of a tensor are converted; one allocation that `exact` owns. */
+/* A tensor on its way to another type. One allocation that `exact` owns. */
 struct conversion {
-    float *exact, *rounded;
-    void *stored; /* before and after */
+    const struct st_set *from;
+    const struct st_tensor *t;
+    enum dtype type;
+    float *exact, *rounded; /* a slice of it */
+    void *stored;           /* the slice as in the file, before and after */
+    uint64_t hash;          /* of what was read */
 };
 
 static void note_rounding(const struct conversion *c, size_t count, struct store_rounding *out) {
@@ -62,38 +66,42 @@ static void note_rounding(const struct conversion *c, size_t count, struct store
     }
 }
 
-static enum llmq_status convert_slice(const struct st_set *from, const struct st_tensor *t,
-                                      enum dtype type, struct st_writer *writer, uint64_t begin,
-                                      size_t count, const struct conversion *c, llmq_error *err) {
-    const size_t ours = dtype_bits(t->dtype) / 8, theirs = dtype_bits(type) / 8;
-    enum llmq_status status = st_read(from, t, begin * ours, count * ours, c->stored, err);
+static enum llmq_status convert_slice(struct conversion *c, uint64_t begin, size_t count,
+                                      struct st_writer *writer, llmq_error *err) {
+    const size_t ours = dtype_bits(c->t->dtype) / 8, theirs = dtype_bits(c->type) / 8;
+    enum llmq_status status = st_read(c->from, c->t, begin * ours, count * ours, c->stored, err);
     if (status != LLMQ_OK)
         return status;
-    dtype_to_f32(t->dtype, c->stored, count, c->exact);
-    dtype_from_f32(type, c->exact, count, c->stored);
-    dtype_to_f32(type, c->stored, count, c->rounded);
-    return st_writer_put_part(writer, t->name, begin * theirs, c->stored, count * theirs, err);
+    if (st_watched(c->from))
+        c->hash += st_hash_part(begin * ours, c->stored, count * ours);
+    dtype_to_f32(c->t->dtype, c->stored, count, c->exact);
+    dtype_from_f32(c->type, c->exact, count, c->stored);
+    dtype_to_f32(c->type, c->stored, count, c->rounded);
+    return st_writer_put_part(writer, c->t->name, begin * theirs, c->stored, count * theirs, err);
 }
 
 /* Store a tensor as another type. */
-static enum llmq_status convert_tensor(const struct st_set *from, const struct st_tensor *t,
-                                       enum dtype type, struct st_writer *writer,
-                                       struct store_rounding *rounding, llmq_error *err) {
-    const uint64_t elements = t->nbytes / (dtype_bits(t->dtype) / 8);
+static enum llmq_status convert_tensor(struct conversion *c, struct st_writer *writer,
+                                       struct store_rounding *rounding, const llmq_context *ctx,
+                                       llmq_error *err) {
+    const uint64_t elements = c->t->nbytes / (dtype_bits(c->t->dtype) / 8);
     const size_t part = elements < CONVERT_ELEMENTS ? (size_t)elements : CONVERT_ELEMENTS;
-    float *floats = malloc((part + 1) * 4 * sizeof *floats);
-    const struct conversion c = {floats, floats + part, floats + 2 * part};
     enum llmq_status status = LLMQ_OK;
-    if (!floats)
-        return error_memory(err, t->name);
+    c->exact = malloc((part + 1) * 4 * sizeof *c->exact);
+    if (!c->exact)
+        return error_memory(err, c->t->name);
+    c->rounded = c->exact + part;
+    c->stored = c->rounded + part;
     for (uint64_t at = 0; at < elements; at += part) {
         const size_t count = elements - at < part ? (size_t)(elements - at) : part;
-        LLMQ_TRY(convert_slice(from, t, type, writer, at, count, &c, err));
+        LLMQ_TRY(interrupt_check(ctx, err));
+        LLMQ_TRY(convert_slice(c, at, count, writer, err));
         if (rounding)
-            note_rounding(&c, count, rounding);
+            note_rounding(c, count, rounding);
     }
+    LLMQ_TRY(st_note(c->from, c->t, c->hash, err));
 cleanup:
-    free(floats);
+    free(c->exact);
     return status;
 }
 
@@ -127,9 +135,9 @@ enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
         return error_memory(err, "a copy buffer");
     for (size_t i = 0; status == LLMQ_OK && i < plan->kept_count; i++) {
         const struct st_tensor *t = st_find(from, plan->kept[i]);
-        const enum dtype type = plan_kept_dtype(plan, t);
-        status = type != t->dtype ? convert_tensor(from, t, type, writer, rounding, err)
-                                  : copy_tensor(from, t, writer, buffer, ctx, err);
+        struct conversion c = {.from = from, .t = t, .type = plan_kept_dtype(plan, t)};
+        status = c.type != t->dtype ? convert_tensor(&c, writer, rounding, ctx, err)
+                                    : copy_tensor(from, t, writer, buffer, ctx, err);
     }
     free(buffer);
     return status;
