@@ -66,6 +66,7 @@ typedef struct llmq_verify_report {
     char *against;          /* resolved folder, or NULL */
     double error;           /* over all compared modules; NaN: none compared */
     int64_t equal, changed; /* other tensors that are those of the original, or not */
+    int64_t folded;         /* vectors changed by scales that the linears behind them make up for */
     double seconds;
 } llmq_verify_report;
 

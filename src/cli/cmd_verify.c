@@ -157,8 +157,9 @@ static void print_report(const llmq_verify_report *r, bool verbose) {
         printf("  error       %.4e of the original's weights (squared), over all modules\n",
                r->error);
     if (r->against)
-        printf("  unpacked    %" PRId64 " tensors equal the original's, %" PRId64 " do not\n",
-               r->equal, r->changed);
+        printf("  unpacked    %" PRId64 " tensors equal the original's, %" PRId64
+               " do not, %" PRId64 " carry scales that the linears make up for\n",
+               r->equal, r->changed, r->folded);
     printf("  time        %s\n", console_seconds(r->seconds, time));
     print_findings("violations", &r->violations, verbose);
     print_findings("warnings", &r->warnings, verbose);
@@ -198,7 +199,9 @@ const struct command command_verify = {
         "Lists which stacks load the checkpoint with which kernel, and the largest tensor-parallel "
         "split (TP) that keeps the groups of each kind of module whole. With --against, the error "
         "of every module is |W - W'|^2 / |W|^2, and everything that is not packed has to equal the "
-        "original; norms that carry folded scales are reported as changed.",
+        "original. Scales that AWQ moved between linears and what feeds them are found, checked "
+        "and "
+        "undone first.",
     .examples = {{"llmq verify demo-gptq-w4g128", "rules and stacks"},
                  {"llmq verify demo-gptq-w4g128 --against models/demo", "and the distance from the "
                                                                         "original"}},

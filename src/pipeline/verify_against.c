@@ -1,9 +1,10 @@
 /* Comparing a checkpoint with its original: see verify.h.
  *
  * A packed module is judged by |W - W'|^2 / |W|^2, summed row by row in double. Everything else is
- * expected to be the original's, byte for byte. AWQ moves scales between linears and the norms
- * before them: then vectors differ and the modules' weights are scaled, so that a large error of a
- * module whose block has a changed vector says nothing. */
+ * expected to be the original's, byte for byte. AWQ moves scales between linears and what feeds
+ * them: these are found first (verify_fold.h), undone before W' is compared, and the vectors they
+ * changed count as the original's. In families that llmq does not know they are not found: there a
+ * large error of a module whose block has a changed vector says nothing. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,16 +15,27 @@
 #include "base/log.h"
 #include "graph/inventory.h"
 #include "graph/tying.h"
-#include "pipeline/verify.h"
+#include "pipeline/verify_fold.h"
 
 /* Elements compared at a time. */
 #define CHUNK ((int64_t)1 << 20)
 
-/* An error no rounding makes: the weights are of another matrix. */
-#define IMPLAUSIBLE 1.0
+/* Weights of another matrix are farther than their own size, and point elsewhere. Few bits and the
+ * errors that methods move about may lead as far, but keep to the direction. */
+#define IMPLAUSIBLE_ERROR  1.0
+#define IMPLAUSIBLE_COSINE 0.3
 
 struct sums {
-    double difference, reference;
+    double difference, reference, product;
+};
+
+struct comparison {
+    struct verify *v;
+    struct verify original;
+    struct verify_fold *folds; /* of every block; NULL: the family is not known */
+    int64_t folds_count;
+    struct sums total;
+    bool *strange; /* [module_count] the module points elsewhere than the original's */
 };
 
 static void found(struct verify *v, const char *rule) {
@@ -76,7 +88,31 @@ static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64
     return status;
 }
 
-static enum llmq_status sum_errors(struct reference *r, const struct qlinear *q, struct sums *sums,
+/* The block and role of a linear in a known family. */
+static bool find_linear(const struct verify *v, const char *module, int64_t *block,
+                        enum linear_role *role) {
+    char name[LAYOUT_NAME_MAX];
+    for (*block = 0; *block < v->model.blocks; ++*block)
+        for (*role = 0; *role < LINEAR_COUNT; ++*role) {
+            verify_linear_name(v, *block, *role, name, sizeof name);
+            if (strcmp(name, module) == 0)
+                return true;
+        }
+    return false;
+}
+
+/* What q stands for in the original's scale. */
+static void decode_rows(const struct comparison *c, const char *module, const struct qlinear *q,
+                        int64_t begin, int64_t end, float *out) {
+    int64_t block = 0;
+    enum linear_role role = 0;
+    qlinear_dequantize(q, begin, end, out);
+    if (c->folds && find_linear(c->v, module, &block, &role))
+        verify_fold_undo(c->v, &c->folds[block], role, begin, end - begin, out);
+}
+
+static enum llmq_status sum_errors(const struct comparison *cmp, const char *module,
+                                   struct reference *r, const struct qlinear *q, struct sums *sums,
                                    llmq_error *err) {
     const int64_t rows = q->k < CHUNK ? CHUNK / q->k : 1;
     float *ours = malloc((size_t)(rows * q->k) * sizeof *ours);
@@ -89,11 +125,12 @@ static enum llmq_status sum_errors(struct reference *r, const struct qlinear *q,
         status = reference_rows(r, begin, end, theirs, err);
         if (status != LLMQ_OK)
             break;
-        qlinear_dequantize(q, begin, end, ours);
+        decode_rows(cmp, module, q, begin, end, ours);
         for (int64_t i = 0; i < (end - begin) * q->k; i++) {
             const double w = (double)theirs[i], d = w - (double)ours[i];
             sums->difference += d * d;
             sums->reference += w * w;
+            sums->product += w * (double)ours[i];
         }
     }
     free(ours);
@@ -103,13 +140,19 @@ static enum llmq_status sum_errors(struct reference *r, const struct qlinear *q,
     return status;
 }
 
-static enum llmq_status compare_module(struct verify *v, const struct verify *original,
-                                       llmq_verify_module *m, struct sums *total, llmq_error *err) {
+static bool points_elsewhere(const struct sums *s) {
+    const double own = s->difference - s->reference + 2 * s->product;
+    return !(s->product >= IMPLAUSIBLE_COSINE * sqrt(s->reference * own));
+}
+
+static enum llmq_status compare_module(struct comparison *c, llmq_verify_module *m,
+                                       llmq_error *err) {
+    struct verify *v = c->v;
     struct reference r = {0};
     struct qlinear q = {0};
     struct sums sums = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(reference_open(original, m->name, &r, err));
+    LLMQ_TRY(reference_open(&c->original, m->name, &r, err));
     LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, m->name, &q, err));
     if ((!r.plain && !r.packed.codes) || !reference_fits(&r, &q)) {
         found(v, "against-shape");
@@ -118,15 +161,16 @@ static enum llmq_status compare_module(struct verify *v, const struct verify *or
                      q.k);
         goto cleanup;
     }
-    LLMQ_TRY(sum_errors(&r, &q, &sums, err));
+    LLMQ_TRY(sum_errors(c, m->name, &r, &q, &sums, err));
     m->error = sums.reference > 0 ? sums.difference / sums.reference : sums.difference;
     if (!isfinite(m->error)) {
         found(v, "against-error");
         verify_found(v, NULL, m->name, NULL, "the original's weight holds NaN or infinity");
         goto cleanup;
     }
-    total->difference += sums.difference;
-    total->reference += sums.reference;
+    c->strange[m - v->report->modules] = points_elsewhere(&sums);
+    c->total.difference += sums.difference;
+    c->total.reference += sums.reference;
 cleanup:
     qlinear_free(&r.packed);
     qlinear_free(&q);
@@ -172,9 +216,17 @@ static enum llmq_status compare_bytes(const struct verify *v, const struct st_te
     return status;
 }
 
-static enum llmq_status compare_kept(struct verify *v, const struct verify *original,
-                                     const struct st_tensor *t, llmq_error *err) {
-    const struct st_tensor *o = st_find(original->tensors, t->name);
+static bool fold_explains(const struct comparison *c, const char *tensor) {
+    for (int64_t b = 0; c->folds && b < c->folds_count; b++)
+        if (verify_fold_explains(c->v, &c->folds[b], b, tensor))
+            return true;
+    return false;
+}
+
+static enum llmq_status compare_kept(const struct comparison *c, const struct st_tensor *t,
+                                     llmq_error *err) {
+    struct verify *v = c->v;
+    const struct st_tensor *o = st_find(c->original.tensors, t->name);
     enum likeness likeness = DIFFERENT;
     if (!o) {
         found(v, "against-added");
@@ -183,10 +235,12 @@ static enum llmq_status compare_kept(struct verify *v, const struct verify *orig
     }
     if (!dtype_is_float(t->dtype))
         return LLMQ_OK;
-    enum llmq_status status = compare_bytes(v, t, original, o, &likeness, err);
+    enum llmq_status status = compare_bytes(v, t, &c->original, o, &likeness, err);
+    const bool folded = status == LLMQ_OK && likeness == DIFFERENT && fold_explains(c, t->name);
+    v->report->folded += folded;
     v->report->equal += likeness == SAME;
-    v->report->changed += likeness != SAME;
-    if (status != LLMQ_OK || likeness == SAME)
+    v->report->changed += likeness != SAME && !folded;
+    if (status != LLMQ_OK || likeness == SAME || folded)
         return status;
     found(v, likeness == ROUNDED || t->rank == 1 ? "against-changed" : "against-kept");
     verify_found(v, verify_file_of(v, t), t->name, NULL, "%s",
@@ -214,17 +268,17 @@ static void find_missing(struct verify *v, const struct verify *original,
     verify_found(v, NULL, o->name, "complete the checkpoint", "the original has this tensor");
 }
 
-static enum llmq_status compare_others(struct verify *v, const struct verify *original,
-                                       llmq_error *err) {
+static enum llmq_status compare_others(const struct comparison *c, llmq_error *err) {
+    struct verify *v = c->v;
     enum llmq_status status = LLMQ_OK;
     size_t len = 0;
     for (size_t i = 0; i < st_count(v->tensors); i++) {
         LLMQ_TRY(interrupt_check(v->ctx, err));
         if (layout_suffix(v->layout, st_at(v->tensors, i)->name, &len) < 0)
-            LLMQ_TRY(compare_kept(v, original, st_at(v->tensors, i), err));
+            LLMQ_TRY(compare_kept(c, st_at(v->tensors, i), err));
     }
-    for (size_t i = 0; i < st_count(original->tensors); i++)
-        find_missing(v, original, st_at(original->tensors, i));
+    for (size_t i = 0; i < st_count(c->original.tensors); i++)
+        find_missing(v, &c->original, st_at(c->original.tensors, i));
 cleanup:
     return status;
 }
@@ -252,29 +306,49 @@ static bool block_changed(const struct verify *v, const char *module) {
     return false;
 }
 
-static void judge_errors(struct verify *v) {
+static void judge_errors(const struct comparison *c) {
+    struct verify *v = c->v;
     found(v, "against-error");
     for (size_t i = 0; i < v->report->module_count; i++) {
         const llmq_verify_module *m = &v->report->modules[i];
-        if (isfinite(m->error) && m->error > IMPLAUSIBLE && !block_changed(v, m->name))
+        if (isfinite(m->error) && m->error > IMPLAUSIBLE_ERROR && c->strange[i] &&
+            !block_changed(v, m->name))
             verify_found(v, NULL, m->name, "is it the original of this checkpoint?",
                          "the error is %.3g of the weights: these are of another matrix", m->error);
     }
 }
 
-static enum llmq_status compare_modules(struct verify *v, const struct verify *original,
-                                        llmq_error *err) {
+static enum llmq_status find_folds(struct comparison *c, llmq_error *err) {
+    const struct verify *v = c->v;
+    enum llmq_status status = LLMQ_OK;
+    if (!v->known || !v->decodable || !c->original.known)
+        return LLMQ_OK;
+    c->folds = calloc((size_t)v->model.blocks, sizeof *c->folds);
+    if (!c->folds)
+        return error_memory(err, "the folds of a model");
+    for (; c->folds_count < v->model.blocks; c->folds_count++) {
+        log_progress(v->ctx, c->folds_count, 2 * v->model.blocks, "comparing");
+        LLMQ_TRY(interrupt_check(v->ctx, err));
+        LLMQ_TRY(
+            verify_fold_find(c->v, &c->original, c->folds_count, &c->folds[c->folds_count], err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status compare_modules(struct comparison *c, llmq_error *err) {
+    const struct verify *v = c->v;
     llmq_verify_report *r = v->report;
-    struct sums total = {0};
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; i < r->module_count; i++) {
-        log_progress(v->ctx, (int64_t)i, (int64_t)r->module_count, "comparing");
+        log_progress(v->ctx, (int64_t)(r->module_count + i), (int64_t)(2 * r->module_count),
+                     "comparing");
         LLMQ_TRY(interrupt_check(v->ctx, err));
         if (r->modules[i].bits)
-            LLMQ_TRY(compare_module(v, original, &r->modules[i], &total, err));
+            LLMQ_TRY(compare_module(c, &r->modules[i], err));
     }
-    if (total.reference > 0)
-        r->error = total.difference / total.reference;
+    if (c->total.reference > 0)
+        r->error = c->total.difference / c->total.reference;
 cleanup:
     return status;
 }
@@ -292,15 +366,23 @@ static enum llmq_status settle_head(struct verify *original, llmq_error *err) {
 
 enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err) {
     llmq_verify_report ignored = {0};
-    struct verify original = {.dir = dir, .ctx = v->ctx, .report = &ignored};
+    struct comparison c = {.v = v, .original = {.dir = dir, .ctx = v->ctx, .report = &ignored}};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(verify_open(&original, err));
-    LLMQ_TRY(settle_head(&original, err));
-    LLMQ_TRY(compare_modules(v, &original, err));
-    LLMQ_TRY(compare_others(v, &original, err));
-    judge_errors(v);
+    c.strange = calloc(v->report->module_count + 1, sizeof *c.strange);
+    if (!c.strange)
+        return error_memory(err, "the modules");
+    LLMQ_TRY(verify_open(&c.original, err));
+    LLMQ_TRY(settle_head(&c.original, err));
+    LLMQ_TRY(find_folds(&c, err));
+    LLMQ_TRY(compare_modules(&c, err));
+    LLMQ_TRY(compare_others(&c, err));
+    judge_errors(&c);
 cleanup:
-    verify_close(&original);
+    for (int64_t b = 0; b < c.folds_count; b++)
+        verify_fold_free(&c.folds[b]);
+    free(c.folds);
+    free(c.strange);
+    verify_close(&c.original);
     llmq_verify_report_free(&ignored);
     return status;
 }
@@ -311,6 +393,8 @@ const struct verify_rule verify_against_rules[] = {
      "no module is farther from the original than its own size", NULL, NULL},
     {"against-shape", VERIFY_VIOLATION, VERIFY_CONTENTS,
      "the original has a weight of the same shape for every packed module", NULL, NULL},
+    {"against-fold", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "where scales were moved between linears and what feeds them, both sides agree", NULL, NULL},
     {"against-kept", VERIFY_VIOLATION, VERIFY_CONTENTS,
      "matrices that are not packed are the original's, bit for bit", NULL, NULL},
     {"against-changed", VERIFY_WARNING, VERIFY_CONTENTS,

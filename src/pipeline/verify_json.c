@@ -70,6 +70,7 @@ char *llmq_verify_json(const llmq_verify_report *r) {
     json_add_double(o, "error", r->error);
     json_add_int64(o, "equal", r->equal);
     json_add_int64(o, "changed", r->changed);
+    json_add_int64(o, "folded", r->folded);
     json_add_double(o, "seconds", r->seconds);
     char *text = json_print(o, true);
     json_free(&o);

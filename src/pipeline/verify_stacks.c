@@ -62,6 +62,7 @@ static const struct {
     /* Of the distance from the original, which no loader knows. */
     {"against-error", 0},
     {"against-shape", 0},
+    {"against-fold", 0},
     {"against-kept", 0},
     {"against-missing", 0},
 };
