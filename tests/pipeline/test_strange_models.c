@@ -259,6 +259,18 @@ START_TEST(a_head_that_is_missing_is_told_with_what_helps) {
 }
 END_TEST
 
+START_TEST(code_of_the_checkpoints_own_is_told) {
+    const double plain = loss_of(source);
+    ck_assert_str_eq(messages, "");
+    edit_text(source, "config.json", "\"my_key\": 1.50",
+              "\"my_key\": 1.50, \"auto_map\": {\"AutoModelForCausalLM\": \"m.Mine\"}");
+    ck_assert_double_eq(loss_of(source), plain);
+    says("auto_map names code of the checkpoint's own");
+    quantize("gptq");
+    says("it computes LlamaForCausalLM");
+}
+END_TEST
+
 /* --- names ------------------------------------------------------------------------------------ */
 
 static void reads_as(const char *trunk, const char *head) {
@@ -531,6 +543,7 @@ int main(void) {
     tcase_add_test(t, a_head_of_equal_values_in_another_dtype_is_no_news);
     tcase_add_test(t, a_tied_embedding_that_is_stored_as_the_head_loads);
     tcase_add_test(t, a_head_that_is_missing_is_told_with_what_helps);
+    tcase_add_test(t, code_of_the_checkpoints_own_is_told);
     tcase_add_test(t, names_of_the_model_without_its_head);
     tcase_add_test(t, names_of_a_model_inside_of_another);
     tcase_add_test(t, names_of_a_model_inside_of_another_as_of_late);
