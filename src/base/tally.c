@@ -13,10 +13,18 @@ static const char *const names[TALLY_KINDS] = {
     [TALLY_SOLVE] = "rounding",          [TALLY_WRITE] = "write and verify",
 };
 
-double tally_now(void) {
+static double seconds_of(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+double tally_now(void) {
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double tally_thread_now(void) {
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void tally_start(struct tally *t) {

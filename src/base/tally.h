@@ -29,6 +29,9 @@ struct tally {
 /* Seconds of a monotonic clock. */
 double tally_now(void);
 
+/* Seconds that the calling thread has had the processor: what others run there does not count. */
+double tally_thread_now(void);
+
 void tally_start(struct tally *t);
 
 /* Put the time since the last reading, and `flops` operations, down to `kind`. `t` may be NULL. */
