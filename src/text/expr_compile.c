@@ -201,8 +201,33 @@ static uint32_t compile_string(struct compiler *c, const uint32_t *chars, size_t
     return i;
 }
 
-/* Masks of the ways that can match at each byte. */
-static bool fill_dispatch(struct compiler *c, uint32_t alt, uint32_t count) {
+/* Append the list of those of `ways` that can match at `byte`, ended by 0, unless it is equal to
+ * the list at `same`; its place, 0 where it is empty. */
+static bool append_list(struct compiler *c, const uint32_t *ways, uint32_t count, unsigned byte,
+                        uint32_t same, uint32_t *place) {
+    struct expr *r = c->r;
+    void *items = r->ways;
+    size_t cap = r->way_cap;
+    bool ok = reserve(c, &items, r->way_count, &cap, count + 2, sizeof *r->ways);
+    r->ways = items;
+    r->way_cap = (uint32_t)cap;
+    if (!ok)
+        return false;
+    if (r->way_count == 0)
+        r->ways[r->way_count++] = 0;
+    uint32_t begin = r->way_count, n = 0;
+    for (uint32_t k = 0; k < count; k++)
+        if (expr_first_has(&insn_at(c, ways[k])->first, byte))
+            r->ways[begin + n++] = ways[k];
+    r->ways[begin + n] = 0;
+    bool equal = same && memcmp(r->ways + same, r->ways + begin, (n + 1) * sizeof *r->ways) == 0;
+    *place = n == 0 ? 0 : equal ? same : begin;
+    r->way_count += *place == begin ? n + 1 : 0;
+    return true;
+}
+
+/* Make instruction `alt` choose between `ways`. */
+static bool set_ways(struct compiler *c, uint32_t alt, const uint32_t *ways, uint32_t count) {
     struct expr *r = c->r;
     void *items = r->dispatch;
     size_t cap = r->dispatch_cap;
@@ -212,34 +237,17 @@ static bool fill_dispatch(struct compiler *c, uint32_t alt, uint32_t count) {
     if (!ok)
         return false;
     struct expr_insn *insn = insn_at(c, alt);
-    insn->b = r->dispatch_count++;
+    insn->a = r->dispatch_count++;
     insn->first = (struct expr_first){{0}};
-    for (unsigned byte = 0; byte <= EXPR_END; byte++) {
-        uint32_t mask = 0;
-        for (uint32_t k = 0; k < count; k++)
-            if (expr_first_has(&insn_at(c, r->ways[insn->a + k])->first, byte))
-                mask |= 1u << k;
-        r->dispatch[insn->b][byte] = mask;
-        if (mask)
+    for (unsigned byte = 0, same = 0; byte <= EXPR_END; byte++) {
+        uint32_t *place = &r->dispatch[insn->a][byte];
+        if (!append_list(c, ways, count, byte, same, place))
+            return false;
+        same = *place ? *place : same;
+        if (*place)
             first_add(&insn->first, byte);
     }
     return true;
-}
-
-/* Make instruction `alt` choose between `ways`. */
-static bool set_ways(struct compiler *c, uint32_t alt, const uint32_t *ways, uint32_t count) {
-    struct expr *r = c->r;
-    void *items = r->ways;
-    size_t cap = r->way_cap;
-    bool ok = reserve(c, &items, r->way_count, &cap, count, sizeof *r->ways);
-    r->ways = items;
-    r->way_cap = (uint32_t)cap;
-    if (!ok)
-        return false;
-    insn_at(c, alt)->a = r->way_count;
-    memcpy(r->ways + r->way_count, ways, count * sizeof *ways);
-    r->way_count += count;
-    return fill_dispatch(c, alt, count);
 }
 
 /* `a` before `b`. */

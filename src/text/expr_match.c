@@ -20,7 +20,7 @@
 
 struct frame {
     uint32_t pc;
-    uint32_t left; /* ALT: ways; LOOP, lazy: how many more */
+    uint32_t left; /* ALT: the list of ways; LOOP, lazy: how many more */
     size_t pos;
     size_t floor; /* LOOP, greedy: where giving back ends; MARK: the register's value */
 };
@@ -222,18 +222,14 @@ static enum outcome retry_loop(struct matcher *m, struct frame *f, size_t *pos) 
     return FAILED;
 }
 
-/* Choose the first of the ways `mask` of an ALT, and leave a frame for the others. */
-static inline enum outcome choose(struct matcher *m, uint32_t pc, uint32_t mask, size_t pos,
+/* Choose the first of a list of ways for the ALT `pc`, and leave a frame for the others. */
+static inline enum outcome choose(struct matcher *m, uint32_t pc, uint32_t list, size_t pos,
                                   uint32_t *next) {
-    const struct expr_insn *insn = &m->r->insns[pc];
-    if (!mask)
+    const uint32_t *ways = m->r->ways + list;
+    if (list == 0)
         return FAILED;
-    unsigned way = 0;
-    while (!(mask >> way & 1))
-        way++;
-    *next = m->r->ways[insn->a + way];
-    mask &= mask - 1;
-    return mask ? push(m, (struct frame){pc, mask, pos, 0}) : MATCHED;
+    *next = ways[0];
+    return ways[1] ? push(m, (struct frame){pc, list + 1, pos, 0}) : MATCHED;
 }
 
 /* Go back to the latest choice above `base`: where and with what to go on. */
@@ -282,7 +278,7 @@ static inline enum outcome step(struct matcher *m, uint32_t *pc, size_t *pos) {
         break;
     case EXPR_OP_ALT: {
         unsigned byte = *pos < m->len ? (unsigned char)m->text[*pos] : EXPR_END;
-        outcome = choose(m, *pc, r->dispatch[insn->b][byte], *pos, &next);
+        outcome = choose(m, *pc, r->dispatch[insn->a][byte], *pos, &next);
         break;
     }
     case EXPR_OP_MARK:

@@ -19,7 +19,7 @@ enum expr_op {
     EXPR_OP_STRING, /* bytes [a, a + b) of the pool */
     EXPR_OP_SET,    /* one character of table a */
     EXPR_OP_LOOP,   /* min to max characters of table a; mode */
-    EXPR_OP_ALT,    /* the ways a, ..., in order; dispatch b says which can match at a byte */
+    EXPR_OP_ALT,    /* the ways that dispatch a lists for a byte, in order */
     EXPR_OP_MARK,   /* keep the place in register a */
     EXPR_OP_CHECK,  /* go on with b, or with `next` when the place is that in register a */
     EXPR_OP_LOOK,   /* body a ahead, or behind: min to max characters back; negative */
@@ -58,9 +58,9 @@ struct expr {
     size_t pool_len, pool_cap;
     struct code_table *tables;
     uint32_t table_count;
-    uint32_t *ways;
+    uint32_t *ways; /* lists of instructions, each ended by 0 */
     uint32_t way_count, way_cap;
-    uint32_t (*dispatch)[EXPR_END + 1]; /* masks of ways */
+    uint32_t (*dispatch)[EXPR_END + 1]; /* places in `ways`, 0 for none */
     uint32_t dispatch_count, dispatch_cap;
     uint32_t registers;
     uint32_t word; /* table of word characters, for \b; table_count when there is none */
