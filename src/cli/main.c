@@ -31,17 +31,22 @@ static void on_exit_of_others(void) {
         _exit(llmq_exit_code(LLMQ_E_MEMORY));
 }
 
-/* SA_RESETHAND restores the default action: a second Ctrl-C ends the process at once. */
 static void on_interrupt(int signal_number) {
     (void)signal_number;
     interrupted = 1;
 }
 
-static void catch_interrupts(void) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+/* SA_RESETHAND restores the default action: a second Ctrl-C ends the process at once. Under nohup
+ * the end of a session stays ignored. A limit on the size of files (ulimit -f) is an error of the
+ * write that meets it. */
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, hangup;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* The command line again with --resume instead of --force, for the user to paste. */
@@ -81,7 +86,7 @@ static enum llmq_status run_command(const struct command *command, int argc, cha
     if (status != LLMQ_OK)
         return status;
 
-    catch_interrupts();
+    catch_signals();
     return command->run(args, &interrupted, err);
 }
 

@@ -382,10 +382,15 @@ static void run_free(struct run *run) {
     model_close(&run->model);
 }
 
-/* Rounding that failed on the model's numbers would fail again: there is nothing to resume. */
-static void discard_rounded(struct run *run) {
-    if (run->calibrated || !run->journal)
-        return;
+/* Is nothing worth keeping of a run that failed? One that did not get as far as its journal cannot
+ * be resumed, and rounding that failed on the model's numbers would fail again. */
+static bool nothing_to_resume(const struct run *run, enum llmq_status status) {
+    if (!run->journal)
+        return !run->options->resume;
+    return status == LLMQ_E_NUMERIC && !run->calibrated;
+}
+
+static void discard(struct run *run) {
     st_writer_abort(&run->writer);
     journal_close(&run->journal);
     enum llmq_status removed = output_discard(&run->output, NULL);
@@ -407,8 +412,8 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
         goto cleanup;
     }
     status = execute(&run, err);
-    if (status == LLMQ_E_NUMERIC)
-        discard_rounded(&run);
+    if (status != LLMQ_OK && nothing_to_resume(&run, status))
+        discard(&run);
     if (status != LLMQ_OK)
         goto cleanup;
     report->seconds = tally_now() - start;

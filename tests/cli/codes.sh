@@ -1,5 +1,6 @@
 #!/bin/sh
-# Exit codes of what is neither wrong usage nor a wrong model: 4 reading or writing, 5 memory.
+# Exit codes of what is neither wrong usage nor a wrong model: 4 reading or writing, 5 memory, 130 a
+# signal; and what is left behind then.
 . "$(dirname "$0")/lib.sh"
 
 test_case "more ids than the model's context: refused as eval refuses such windows"
@@ -63,5 +64,61 @@ if [ -w /dev/full ]; then
         expect_stderr "standard output"
     done
 fi
+
+# The shell is asked first: some count in blocks of other sizes.
+small() {
+    code=0
+    (ulimit -f 100 && exec "$llmq" "$@" -q) </dev/null >stdout 2>stderr || code=$?
+    ran="ulimit -f 100; llmq $*"
+}
+
+test_case "a file larger than the limit: exit code 4, and nothing is left"
+run rtn --model "$demo" --out packed -q
+expect_code 0
+: >before
+: >after
+ls -A >before
+for command in "rtn --model $demo --out limited" "rtn --model $demo --out limited --format gguf" \
+    "convert --model packed --format f16 --out limited" \
+    "score --model $demo --ids 1$(printf ',1%.0s' $(seq 100)) --logits limited"; do
+    # shellcheck disable=SC2086 # a list of words
+    small $command
+    expect_code 4
+    expect_no_stdout
+    expect_stderr "File too large"
+    ls -A >after
+    expect "no new files" cmp -s before after
+done
+
+# hung_up HOW: a run whose session ends in its second block, started as HOW says.
+hung_up() {
+    rm -rf hung hung.partial pipe log
+    mkfifo pipe
+    "$@" "$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 4 --seqlen 64 \
+        --quality fast --out hung >stdout 2>pipe &
+    pid=$!
+    while read -r line; do
+        printf '%s\n' "$line" >>log
+        case $line in
+        'block 2/'*) kill -HUP "$pid" ;;
+        esac
+    done <pipe
+    code=0
+    wait "$pid" || code=$?
+    ran="$* llmq gptq ... & kill -HUP"
+    cp log stderr
+}
+
+test_case "the end of the session ends the run as Ctrl-C does; nohup keeps it running"
+hung_up env
+expect_code 130
+expect_stderr "hint: continue with: "
+expect "no result" test ! -e hung
+run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 4 --seqlen 64 --quality fast \
+    --out hung --resume -q
+expect_code 0
+hung_up nohup
+expect_code 0
+expect "a result" test -e hung/config.json
 
 finish
