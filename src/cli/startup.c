@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -76,10 +77,13 @@ static size_t threads_at_start(char **env) {
 }
 
 /* Start again with `count` more variables in place of others of their names. Returns where that
- * cannot be done. */
+ * cannot be done: a program that was given to the dynamic linker as an argument, as bundles of a
+ * program and its libraries do, has the linker for its own file, and no base of another one. */
 static void start_again(char **argv, char **env, char *const *more, size_t count) {
     static char path[PATH_MOST];
     size_t old = 0, kept = 0;
+    if (getauxval(AT_BASE) == 0)
+        return;
     while (env[old])
         old++;
     char **all = calloc(old + count + 1, sizeof *all);

@@ -82,6 +82,16 @@ if [ "$code" -eq 5 ]; then
     expect_code 0
 fi
 
+loader=$(sed -n 's|.* \(/[^ ]*/ld-[^ /]*\)$|\1|p' /proc/self/maps 2>/dev/null | head -n 1)
+if [ -x "$loader" ]; then
+    test_case "a program that is given to the dynamic linker does not start the linker again"
+    code=0
+    env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT "$loader" "$llmq" --version >stdout 2>stderr || code=$?
+    ran="$loader llmq --version"
+    expect_code 0
+    expect_stdout "llmq "
+fi
+
 # The environment that the program runs in, read while it waits for text.
 mkfifo text
 environment() {
