@@ -23,18 +23,35 @@
 
 /* --- names ------------------------------------------------------------------------------------ */
 
+/* Cut slashes and "/." from the end of a path. */
+static void trim(char *path) {
+    size_t len = strlen(path);
+    while (len > 1 &&
+           (path[len - 1] == '/' || (len > 2 && path[len - 1] == '.' && path[len - 2] == '/')))
+        path[--len] = '\0';
+}
+
+/* What the user calls the model. A snapshot of the Hugging Face cache is named by its commit, and a
+ * folder that is "." or ".." by what it is called elsewhere. The caller frees. */
+static char *model_name(const char *spec, const char *dir) {
+    char *path = strdup(path_is_dir(spec) ? dir : spec);
+    if (!path)
+        return NULL;
+    trim(path);
+    char *whole = path_base(path)[strspn(path_base(path), ".")] ? NULL : realpath(path, NULL);
+    char *name = strdup(path_base(whole ? whole : path));
+    free(whole);
+    free(path);
+    return name;
+}
+
 static char *default_name(const llmq_quantize_options *o, const char *model_dir) {
-    size_t len = strlen(model_dir);
-    while (len > 1 && model_dir[len - 1] == '/')
-        len--;
-    size_t begin = len;
-    while (begin > 0 && model_dir[begin - 1] != '/')
-        begin--;
-    /* A snapshot of the Hugging Face cache is named by its commit; the user's name says more. */
-    const char *name = path_is_dir(o->model) ? model_dir + begin : path_base(o->model);
-    int name_len = path_is_dir(o->model) ? (int)(len - begin) : (int)strlen(name);
+    char *name = model_name(o->model, model_dir);
+    if (!name)
+        return NULL;
     struct strbuf b = {0};
-    strbuf_printf(&b, "%.*s-%s-w%d", name_len, name, report_method(o), o->bits);
+    strbuf_printf(&b, "%s-%s-w%d", name, report_method(o), o->bits);
+    free(name);
     for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
         if (b.data[i] == '+')
             b.data[i] = '-';
@@ -43,14 +60,6 @@ static char *default_name(const llmq_quantize_options *o, const char *model_dir)
     else
         strbuf_printf(&b, "g%" PRId64, o->group);
     return strbuf_take(&b);
-}
-
-/* Cut slashes and "/." from the end of a path. */
-static void trim(char *path) {
-    size_t len = strlen(path);
-    while (len > 1 &&
-           (path[len - 1] == '/' || (len > 2 && path[len - 1] == '.' && path[len - 2] == '/')))
-        path[--len] = '\0';
 }
 
 /* Takes `final_dir`, which may be NULL when memory is short. */
@@ -210,25 +219,38 @@ static enum llmq_status exists(const struct output *out, llmq_error *err) {
     return LLMQ_E_USAGE;
 }
 
+/* Did the run in <out>.partial get as far as its journal? */
+static enum llmq_status find_record(const struct output *out, bool *recorded, llmq_error *err) {
+    char *journal = path_join(out->partial_dir, JOURNAL_NAME, err);
+    if (!journal)
+        return LLMQ_E_MEMORY;
+    *recorded = path_is_file(journal);
+    free(journal);
+    return LLMQ_OK;
+}
+
 static enum llmq_status interrupted_run(const struct output *out, llmq_error *err) {
+    bool recorded = false;
+    enum llmq_status status = find_record(out, &recorded, err);
+    if (status != LLMQ_OK)
+        return status;
     error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
-    error_hint(err, out->resumable ? "give --resume to continue it, or --force to start over"
-                                   : "give --force to start over");
+    error_hint(err, out->resumable && recorded
+                        ? "give --resume to continue it, or --force to start over"
+                        : "give --force to start over");
     return LLMQ_E_USAGE;
 }
 
 static enum llmq_status check_resumable(const struct output *out, llmq_error *err) {
+    bool recorded = false;
     if (out->partial == CLAIM_ABSENT)
         return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
-    char *journal = path_join(out->partial_dir, JOURNAL_NAME, err);
-    const bool recorded = journal && path_is_file(journal);
-    if (journal && !recorded) {
-        error_set(err, LLMQ_E_USAGE, "nothing to resume: no run is recorded in %s",
-                  out->partial_dir);
-        error_hint(err, "give --force in place of --resume to start over");
-    }
-    free(journal);
-    return recorded ? LLMQ_OK : journal ? LLMQ_E_USAGE : LLMQ_E_MEMORY;
+    enum llmq_status status = find_record(out, &recorded, err);
+    if (status != LLMQ_OK || recorded)
+        return status;
+    error_set(err, LLMQ_E_USAGE, "nothing to resume: no run is recorded in %s", out->partial_dir);
+    error_hint(err, "give --force in place of --resume to start over");
+    return LLMQ_E_USAGE;
 }
 
 /* What stands in the way of a result, and what would do about it. */

@@ -316,6 +316,12 @@ expect "demo-rtn-w4g64" test -f demo-rtn-w4g64/config.json
 # shellcheck disable=SC2086
 run gptq --awq --model "$demo" --calib "$demo/calibration.txt" $little --dry-run -q
 expect_stdout "demo-awq-gptq-w4g128"
+cp -r "$demo" called
+(cd called && mkdir inner)
+for model in called/. called/inner/.. called/; do
+    run rtn --model "$model" --dry-run -q
+    expect_stdout "called-rtn-w4g128"
+done
 
 test_case "Ctrl-C: exit code 130, nothing under the final name, and the command that continues"
 # Interrupted when the first block is reported.

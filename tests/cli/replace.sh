@@ -287,6 +287,9 @@ expect "unchanged" unchanged z.partial
 test_case "a run that was killed before it recorded anything is started over"
 mkdir none.partial
 : >none.partial/llmq.lock
+run rtn --model "$demo" --out none -q
+expect_code 2
+expect_stderr "hint: give --force to start over"
 run rtn --model "$demo" --out none --resume -q
 expect_code 2
 expect_stderr "no run is recorded in none.partial"
