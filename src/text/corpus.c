@@ -67,13 +67,17 @@ static enum llmq_status not_windows(const struct corpus_file *file, const struct
     const struct json *first = json_first(root);
     error_set(err, LLMQ_E_INPUT, "not an array of arrays of token ids");
     if (json_type(root) == JSON_OBJECT)
-        error_hint(err, "text is read from JSON with one {\"text\": ...} a line: jq -c . %s",
-                   file->path);
+        error_hint(
+            err, "text is read from JSON with one {\"text\": ...} a line: jq -c . %s > text.jsonl",
+            file->path);
     else if (json_type(first) == JSON_OBJECT)
-        error_hint(err, "text is read from JSON with one {\"text\": ...} a line: jq -c '.[]' %s",
-                   file->path);
+        error_hint(
+            err,
+            "text is read from JSON with one {\"text\": ...} a line: jq -c '.[]' %s > text.jsonl",
+            file->path);
     else if (json_type(first) == JSON_STRING)
-        error_hint(err, "give one {\"text\": ...} a line: jq -c '.[] | {text: .}' %s", file->path);
+        error_hint(err, "give one {\"text\": ...} a line: jq -c '.[] | {text: .}' %s > text.jsonl",
+                   file->path);
     else if (json_type(first) == JSON_NUMBER)
         error_hint(err, "a single window is an array in an array: [[1, 2, 3]]");
     return LLMQ_E_INPUT;
@@ -111,27 +115,34 @@ static const char *idle_option(const struct corpus_options *o) {
     return o->special == LLMQ_SPECIAL_NONE ? "--no-special" : NULL;
 }
 
+static enum llmq_status refuse_idle(const struct corpus_file *file, const char *option,
+                                    llmq_error *err) {
+    error_set(err, LLMQ_E_USAGE,
+              "%s: its windows of token ids are used as they are, %s would change nothing",
+              file->path, option);
+    error_hint(err, "leave out %s, or give text", option);
+    return LLMQ_E_USAGE;
+}
+
 static enum llmq_status load_windows(const struct corpus_file *file, const struct corpus_options *o,
                                      struct corpus *c, struct id_list *ids, llmq_error *err) {
     const char *option = idle_option(o);
     struct json *root = NULL;
-    if (option) {
-        error_set(err, LLMQ_E_USAGE,
-                  "%s: its windows of token ids are used as they are, %s would change nothing",
-                  file->path, option);
-        error_hint(err, "leave out %s, or give text", option);
-        return LLMQ_E_USAGE;
-    }
     enum llmq_status status = json_parse(file->text, file->len, file->path, &root, err);
-    if (status != LLMQ_OK)
+    if (status != LLMQ_OK) {
+        if (!strchr("[{", file->text[strspn(file->text, " \t\r\n")]))
+            error_hint(err, "a text needs another name, such as text.txt");
         return status;
+    }
     const enum json_type first = json_type(json_first(root));
     if (json_type(root) != JSON_ARRAY || (json_first(root) && first != JSON_ARRAY))
-        status = not_windows(file, root, err);
-    else
-        status = take_windows(root, o, c, ids, err);
+        status = error_prefix(err, not_windows(file, root, err), "%s", file->path);
+    else if (option)
+        status = refuse_idle(file, option, err);
+    else if ((status = take_windows(root, o, c, ids, err)) != LLMQ_OK)
+        error_prefix(err, status, "%s", file->path);
     json_free(&root);
-    return status == LLMQ_OK ? status : error_prefix(err, status, "%s", file->path);
+    return status;
 }
 
 /* --- cutting the stream ----------------------------------------------------------------------- */

@@ -35,62 +35,83 @@ static const struct signature {
     size_t len;
     const char *what;
     const char *hint; /* with %s for the file; NULL: none */
+    bool is_text;     /* such a file may be UTF-8 as a whole; otherwise a text may begin so */
 } signatures[] = {
     /* clang-format off */
     {0, "PAR1", 4, "a Parquet file", "convert it: python3 -c 'import pandas, sys; "
-        "pandas.read_parquet(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s"},
+        "pandas.read_parquet(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s",
+        false},
     {0, "ARROW1", 6, "an Arrow file", "convert it: python3 -c 'import pandas, sys; "
-        "pandas.read_feather(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s"},
-    {0, "\x1f\x8b", 2, "compressed with gzip", "unpack it: gzip -dk %s"},
-    {0, "\x28\xb5\x2f\xfd", 4, "compressed with Zstandard", "unpack it: zstd -dk %s"},
-    {0, "\xfd" "7zXZ", 6, "compressed with xz", "unpack it: xz -dk %s"},
-    {0, "BZh", 3, "compressed with bzip2", "unpack it: bzip2 -dk %s"},
-    {0, "\x04\x22\x4d\x18", 4, "compressed with LZ4", "unpack it: lz4 -dk %s"},
-    {0, "PK\x03\x04", 4, "a zip archive", "unpack it: unzip %s"},
-    {0, "7z\xbc\xaf\x27\x1c", 6, "a 7z archive", "unpack it: 7z x %s"},
-    {257, "ustar", 5, "a tar archive", "unpack it: tar -xf %s"},
-    {0, "%PDF-", 5, "a PDF file", "take out its text: pdftotext %s"},
-    {0, "{\\rtf", 5, "an RTF file", NULL},
-    {0, "SQLite format 3", 16, "an SQLite database", NULL},
-    {0, "\x93NUMPY", 6, "a NumPy array", NULL},
-    {0, "\x89HDF\r\n", 6, "an HDF5 file", NULL},
-    {0, "GGUF", 4, "a GGUF model", NULL},
-    {0, "\x7f" "ELF", 4, "a program", NULL},
-    {0, "\x89PNG", 4, "an image", NULL},
-    {0, "\xff\xd8\xff", 3, "an image", NULL},
+        "pandas.read_feather(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s",
+        false},
+    {0, "\x1f\x8b", 2, "compressed with gzip", "unpack it: gzip -dc %s > text", false},
+    {0, "\x28\xb5\x2f\xfd", 4, "compressed with Zstandard", "unpack it: zstd -dc %s > text", false},
+    {0, "\xfd" "7zXZ", 6, "compressed with xz", "unpack it: xz -dc %s > text", false},
+    {0, "BZh", 3, "compressed with bzip2", "unpack it: bzip2 -dc %s > text", false},
+    {0, "\x04\x22\x4d\x18", 4, "compressed with LZ4", "unpack it: lz4 -dc %s > text", true},
+    {0, "PK\x03\x04", 4, "a zip archive", "unpack it: unzip %s", true},
+    {0, "7z\xbc\xaf\x27\x1c", 6, "a 7z archive", "unpack it: 7z x %s", false},
+    {257, "ustar", 5, "a tar archive", "unpack it: tar -xf %s", false},
+    {0, "%PDF-", 5, "a PDF file", "take out its text: pdftotext %s", true},
+    {0, "{\\rtf", 5, "an RTF file", NULL, true},
+    {0, "SQLite format 3", 16, "an SQLite database", NULL, false},
+    {0, "\x93NUMPY", 6, "a NumPy array", NULL, false},
+    {0, "\x89HDF\r\n", 6, "an HDF5 file", NULL, false},
+    {0, "GGUF", 4, "a GGUF model", NULL, false},
+    {0, "\x7f" "ELF", 4, "a program", NULL, false},
+    {0, "\x89PNG", 4, "an image", NULL, false},
+    {0, "\xff\xd8\xff", 3, "an image", NULL, false},
     /* clang-format on */
 };
+
+/* Has the file nothing of what all kinds of binary files hold, NUL and bytes out of place? */
+static bool is_text(const struct corpus_file *f) {
+    return !memchr(f->text, '\0', f->len) && utf8_first_invalid(f->text, f->len) == f->len;
+}
+
+void corpus_file_hint(const struct corpus_file *file, const char *hint, llmq_error *err) {
+    const char *place = strstr(hint, "%s");
+    if (place)
+        error_hint(err, "%.*s%s%s", (int)(place - hint), hint, file->path, place + 2);
+    else
+        error_hint(err, "%s", hint);
+}
 
 static enum llmq_status check_signature(const struct corpus_file *f, llmq_error *err) {
     for (size_t i = 0; i < sizeof signatures / sizeof signatures[0]; i++) {
         const struct signature *s = &signatures[i];
-        if (f->len < s->offset + s->len || memcmp(f->text + s->offset, s->bytes, s->len) != 0)
+        if (f->len < s->offset + s->len || memcmp(f->text + s->offset, s->bytes, s->len) != 0 ||
+            (!s->is_text && is_text(f)))
             continue;
         enum llmq_status status = refuse(f, s->what, err);
-        if (s->hint) {
-            const char *name = strstr(s->hint, "%s");
-            error_hint(err, "%.*s%s", (int)(name - s->hint), s->hint, f->path);
-        }
+        if (s->hint)
+            corpus_file_hint(f, s->hint, err);
         return status;
     }
     return LLMQ_OK;
 }
 
-/* UTF-16 or UTF-32 with a mark, or without one where Latin letters leave every other byte 0. */
+/* UTF-16 or UTF-32 with a mark, or without one where Latin letters leave the other bytes of each
+ * unit 0. */
 static const char *wide_encoding(const struct corpus_file *f) {
     const unsigned char *p = (const unsigned char *)f->text;
-    const size_t n = f->len < SAMPLE ? f->len / 2 * 2 : SAMPLE;
-    size_t zeros[2] = {0, 0};
-    if (f->len >= 4 && memcmp(p, "\xff\xfe\0\0", 4) == 0)
+    const size_t n = f->len < SAMPLE ? f->len / 4 * 4 : SAMPLE;
+    size_t zeros[4] = {0, 0, 0, 0}; /* by position in 4 bytes */
+    if (f->len >= 4 && (memcmp(p, "\xff\xfe\0\0", 4) == 0 || memcmp(p, "\0\0\xfe\xff", 4) == 0))
         return "UTF-32";
     if (f->len >= 2 && (memcmp(p, "\xff\xfe", 2) == 0 || memcmp(p, "\xfe\xff", 2) == 0))
         return "UTF-16";
     for (size_t i = 0; i < n; i++)
-        zeros[i % 2] += p[i] == 0;
-    if (n >= 4 && zeros[1] > n / 4 && zeros[0] <= n / 16)
+        zeros[i % 4] += p[i] == 0;
+    const size_t even = zeros[0] + zeros[2], odd = zeros[1] + zeros[3], few = n / 16;
+    if (odd > n / 4 && even <= few)
         return "UTF-16LE";
-    if (n >= 4 && zeros[0] > n / 4 && zeros[1] <= n / 16)
+    if (even > n / 4 && odd <= few)
         return "UTF-16BE";
+    if (n > 0 && zeros[3] == n / 4 && zeros[2] + few >= n / 4 && zeros[0] <= few)
+        return "UTF-32LE";
+    if (n > 0 && zeros[0] == n / 4 && zeros[1] + few >= n / 4 && zeros[3] <= few)
+        return "UTF-32BE";
     return NULL;
 }
 
@@ -114,8 +135,13 @@ static enum llmq_status check_encoding(const struct corpus_file *f, llmq_error *
         return LLMQ_OK;
     error_set(err, LLMQ_E_INPUT, "%s: the text is not UTF-8: byte %zu is 0x%02x", f->path,
               skipped + invalid, (unsigned)(unsigned char)f->text[invalid]);
-    error_hint(err, "convert it, if it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 %s > text",
-               f->path);
+    /* Latin-1 has no visible characters from 0x80 to 0x9f, where this one has its quotation marks.
+     */
+    error_hint(
+        err,
+        "convert it, if it is Latin-1 or Windows' Western one: iconv -f WINDOWS-1252 -t UTF-8 "
+        "%s > text",
+        f->path);
     return LLMQ_E_INPUT;
 }
 
@@ -141,31 +167,34 @@ static size_t skip_blank(const char *text) {
     return strspn(text, " \t\r\n");
 }
 
-/* Both of the first two lines that are not blank are JSON objects, or the only one is. */
+/* The first two lines that are not blank are each a JSON object or array, or the only one is an
+ * object. */
 static bool holds_lines(const struct corpus_file *f) {
     const char *line = f->text;
+    char begin = '\0';
     for (int n = 0; n < 2; n++) {
         line += skip_blank(line);
         const size_t len = strcspn(line, "\n");
         if (*line == '\0')
-            return n > 0;
-        if (*line != '{' || !is_json(line, len))
+            return begin == '{';
+        begin = *line;
+        if ((begin != '{' && begin != '[') || !is_json(line, len))
             return false;
         line += len;
     }
     return true;
 }
 
-/* "[[": an array whose first element is one. */
-static bool begins_as_windows(const struct corpus_file *f) {
-    const char *text = f->text + skip_blank(f->text);
-    return *text == '[' && text[1 + skip_blank(text + 1)] == '[';
+/* The whole is one JSON object or array. */
+static bool is_document(const struct corpus_file *f) {
+    const char first = f->text[skip_blank(f->text)];
+    return (first == '{' || first == '[') && is_json(f->text, f->len);
 }
 
+/* JSON that is neither lines nor windows goes as windows: the error says what there is. */
 static enum llmq_status find_kind(struct corpus_file *f, llmq_error *err) {
     static const char *const lines[] = {"jsonl", "jsonlines", "ndjson", NULL};
     static const char *const json[] = {"json", NULL}, *const tables[] = {"csv", "tsv", NULL};
-    const char first = f->text[skip_blank(f->text)];
     if (is_named(f, tables)) {
         enum llmq_status status = refuse(f, "a table", err);
         error_hint(err,
@@ -175,14 +204,12 @@ static enum llmq_status find_kind(struct corpus_file *f, llmq_error *err) {
                    f->path);
         return status;
     }
-    if (is_named(f, lines))
-        f->kind = begins_as_windows(f) && is_json(f->text, f->len) ? CORPUS_WINDOWS : CORPUS_LINES;
-    else if (is_named(f, json))
-        f->kind = first == '{' && holds_lines(f) ? CORPUS_LINES : CORPUS_WINDOWS;
-    else if (begins_as_windows(f) && is_json(f->text, f->len))
+    if (holds_lines(f))
+        f->kind = CORPUS_LINES;
+    else if (is_named(f, json) || is_document(f))
         f->kind = CORPUS_WINDOWS;
     else
-        f->kind = holds_lines(f) ? CORPUS_LINES : CORPUS_TEXT;
+        f->kind = is_named(f, lines) ? CORPUS_LINES : CORPUS_TEXT;
     return LLMQ_OK;
 }
 

@@ -22,11 +22,14 @@ struct corpus_file {
 
 /* Read a file of at most 4 GiB. Its kind is told by its content; the name decides only what is left
  * open: a file named .jsonl, .jsonlines or .ndjson holds lines and one named .json lines or windows
- * (in capitals too), or it is refused. LLMQ_E_INPUT, with the way out in the hint, for what is
- * neither: compressed and binary files, other encodings, NUL bytes, tables, an empty file. Release
- * with corpus_file_free. */
+ * (in capitals too), or it is refused. What is JSON as a whole is never CORPUS_TEXT. LLMQ_E_INPUT,
+ * with the way out in the hint, for what is neither: compressed and binary files, other encodings,
+ * NUL bytes, tables, an empty file. Release with corpus_file_free. */
 LLMQ_NODISCARD enum llmq_status corpus_file_read(const char *path, struct corpus_file *out,
                                                  llmq_error *err);
 void corpus_file_free(struct corpus_file *file); /* accepts a zeroed struct */
+
+/* Give the error a hint, with the file's path in the place of its "%s", if it has one. */
+void corpus_file_hint(const struct corpus_file *file, const char *hint, llmq_error *err);
 
 #endif

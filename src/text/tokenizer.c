@@ -319,7 +319,10 @@ static enum llmq_status check_special(const struct tokenizer *t, enum llmq_speci
                   "tokenizer_config.json puts the %s '%.60s' around texts, which the vocabulary of "
                   "tokenizer.json lacks",
                   t->absent, t->absent_text);
-        error_hint(err, "--no-special reads text without special tokens");
+        error_hint(err,
+                   "name a token of the vocabulary there, or set add_%s to false; where text is "
+                   "read, --no-special leaves it out",
+                   t->absent);
         return LLMQ_E_INPUT;
     }
     (void)tokenizer_prefix(t, special, &prefix);

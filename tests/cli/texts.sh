@@ -193,7 +193,7 @@ for name in messages.jsonl MESSAGES.JSONL messages.json messages.txt; do
         "chat template" gptq --model "$demo" --calib $name
 done
 gzip -c text.txt >text.gz
-refused 3 "text.gz: compressed with gzip" "gzip -dk text.gz" eval --model "$demo" --text text.gz
+refused 3 "text.gz: compressed with gzip" "gzip -dc text.gz" eval --model "$demo" --text text.gz
 cp text.gz text.jsonl
 refused 3 "text.jsonl: compressed with gzip" "" rtn --model "$demo" --calib text.jsonl
 printf 'text,id\nHello,1\n' >table.CSV

@@ -181,7 +181,7 @@ START_TEST(test_bad_corpora_are_refused_with_the_place) {
         {"a.json", "[]", LLMQ_E_INPUT, "do not make a single window"},
         {"a.json", "[[1,2]", LLMQ_E_INPUT, "a.json"},
         {"a.jsonl", "{\"text\":\"ab\"}\n{\"text\":7}\n", LLMQ_E_INPUT,
-         "a.jsonl: line 2: \"text\" is not"},
+         "a.jsonl: line 2: \"text\" is a number, not"},
         {"a.jsonl", "{\"text\":\"ab\"}\n\n{\"txt\":\"a\"}", LLMQ_E_INPUT, "line 3: no \"text\""},
         {"a.jsonl", "{\"text\":\"ab\"}\n{\"text\":", LLMQ_E_INPUT, "line 2: JSON"},
         {"a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}", LLMQ_E_INPUT, "'text' is given twice"},
@@ -192,7 +192,7 @@ START_TEST(test_bad_corpora_are_refused_with_the_place) {
         {"a.json", "{\"text\":\"ab\"}\n{\"prompt\":\"cd\"}\n", LLMQ_E_INPUT, "line 2: no \"text\""},
         {"a", "{\"messages\":[]}\n{\"messages\":[]}\n", LLMQ_E_INPUT, "line 1: no \"text\""},
         {"a.jsonl", "{\"text\":\"ab\"} x", LLMQ_E_INPUT, "line 1: JSON"},
-        {"a.jsonl", "[1]", LLMQ_E_INPUT, "line 1: not a JSON object"},
+        {"a.jsonl", "[1]\n[2]", LLMQ_E_INPUT, "line 1: not a JSON object"},
         {"a.txt", "ab\xff", LLMQ_E_INPUT, "a.txt: the text is not UTF-8: byte 2"},
         {"a.txt", "", LLMQ_E_INPUT, "a.txt: the file is empty"},
         {"a.txt", "\xef\xbb\xbf", LLMQ_E_INPUT, "a.txt: the file is empty"},
@@ -229,6 +229,7 @@ START_TEST(test_kinds_are_told_by_content) {
         {"a.jsonl", "[[0,1,2,3]]\n", "abcd"},
         {"a.txt", " [ [0,1,2,3] ] ", "abcd"},
         {"a.txt", "\xef\xbb\xbfxyz", "#xyz"},
+        {"a.jsonl", "{\"text\":\"abc\"}\n\xef\xbb\xbf{\"text\":\"def\"}\n", "#abc|#def"},
         {"json", "abc", "#abc"},
         {"a.jsonl.txt", "abc", "#abc"},
     };
@@ -240,8 +241,18 @@ END_TEST
 
 /* Text that looks like JSON only at its beginning is text: the tokenizer leaves out the braces. */
 START_TEST(test_text_that_begins_like_json_is_text) {
-    static const char *const texts[] = {
-        "{ab} cd", "{\n\"text\": \"ab\"\n}", "{\"text\":1}\nab", "[[1]] [[ab]]", "[[1,2]", "[ab]"};
+    static const char *const texts[] = {"{ab} cd",
+                                        "{\n\"text\": \"ab\"\n} or so",
+                                        "{\"text\":1}\nab",
+                                        "[[1]] [[ab]]",
+                                        "[[1,2]",
+                                        "[ab]",
+                                        "[1]\nSee there.",
+                                        "{}\n[...]",
+                                        "GGUF is a kind of file",
+                                        "PAR1 is a gene",
+                                        "BZhang wrote this",
+                                        "ARROW1 flew"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct corpus_file file = {0};
         ck_assert_ok(corpus_file_read(write_text("a.md", texts[i]), &file, &err), &err);
@@ -258,16 +269,16 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         size_t len;
         const char *part, *hint;
     } cases[] = {
-        {"a.parquet", "PAR1....PAR1", 12, "a Parquet file", "read_parquet"},
-        {"a.jsonl", "PAR1....PAR1", 12, "a Parquet file", "read_parquet"},
+        {"a.parquet", "PAR1\x15\0..PAR1", 12, "a Parquet file", "read_parquet"},
+        {"a.jsonl", "PAR1\x15\0..PAR1", 12, "a Parquet file", "read_parquet"},
         {"a.arrow", "ARROW1\0\0", 8, "an Arrow file", "read_feather"},
-        {"a.txt", "\x1f\x8b\x08\0...", 7, "compressed with gzip", "gzip -dk "},
-        {"a.json", "\x28\xb5\x2f\xfd.", 5, "compressed with Zstandard", "zstd -dk "},
+        {"a.txt", "\x1f\x8b\x08\0...", 7, "compressed with gzip", "gzip -dc "},
+        {"a.json", "\x28\xb5\x2f\xfd.", 5, "compressed with Zstandard", "zstd -dc "},
         {"a.xz",
          "\xfd"
          "7zXZ\0",
-         6, "compressed with xz", "xz -dk "},
-        {"a.bz2", "BZh91AY", 7, "compressed with bzip2", "bzip2 -dk "},
+         6, "compressed with xz", "xz -dc "},
+        {"a.bz2", "BZh91AY&SY\xee", 11, "compressed with bzip2", "bzip2 -dc "},
         {"a.txt", "PK\x03\x04", 4, "a zip archive", "unzip "},
         {"a.txt", "%PDF-1.7\n", 9, "a PDF file", "pdftotext "},
         {"a.CSV", "text,id\nab,1\n", 13, "a table", "read_csv"},
@@ -280,14 +291,29 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         {"a.txt", "a\0b\0c\0d\0", 8, "the text is UTF-16LE", "iconv -f UTF-16LE "},
         {"a.txt", "\0a\0b\0c\0d", 8, "the text is UTF-16BE", "iconv -f UTF-16BE "},
         {"a.txt", "\xff\xfe\0\0a\0\0\0", 8, "the text is UTF-32", "iconv -f UTF-32 "},
+        {"a.txt", "\0\0\xfe\xff\0\0\0a", 8, "the text is UTF-32", "iconv -f UTF-32 "},
+        {"a.txt", "a\0\0\0b\0\0\0", 8, "the text is UTF-32LE", "iconv -f UTF-32LE "},
+        {"a.txt", "\0\0\0a\0\0\0b", 8, "the text is UTF-32BE", "iconv -f UTF-32BE "},
         {"a.txt", "some words\0and more", 19, "byte 10 is NUL", "tr -d"},
         {"a.json", "[[1,2]]\0", 8, "byte 7 is NUL", "tr -d"},
-        {"a.txt", "caf\xe9 au lait", 12, "byte 3 is 0xe9", "iconv -f ISO-8859-1"},
+        {"a.txt", "caf\xe9 au lait", 12, "byte 3 is 0xe9", "iconv -f WINDOWS-1252"},
         {"a.json", "[{\"text\":\"a\"}]", 14, "not an array of arrays", "jq -c '.[]'"},
         {"a.json", "{\"data\":\n[]}", 12, "not an array of arrays", "jq -c ."},
         {"a.json", "[\"a\",\"b\"]", 9, "not an array of arrays", "{text: .}"},
         {"a.jsonl", "{\"messages\":[]}", 15, "no \"text\"", "chat template"},
         {"a.jsonl", "{\"conversations\":[]}", 20, "no \"text\"", "chat template"},
+        {"a.txt", "[{\"text\":\n\"a\"}]", 15, "not an array of arrays", "jq -c '.[]'"},
+        {"a", "[\n\"a\"]", 6, "not an array of arrays", "{text: .}"},
+        {"a.txt", "[1,2,3]", 7, "not an array of arrays", "[[1, 2, 3]]"},
+        {"a.jsonl", "{\"text\":\n\"a\"}", 13, "not an array of arrays", "jq -c ."},
+        {"a.txt", "[1,2]\n[3,4]", 11, "line 1: not a JSON object", "jq -s . "},
+        {"a.jsonl", "[1,2]\n[3,4]", 11, "line 1: not a JSON object", "jq -s . "},
+        {"a.jsonl", "\"a\"\n\"b\"", 7, "line 1: not a JSON object", "{text: .}"},
+        {"a.jsonl", "{\"input_ids\":[1]}", 17, "no \"text\"", "map(.input_ids)"},
+        {"a.jsonl", "{\"text\":null}", 13, "\"text\" is null", "select("},
+        {"a.jsonl", "{\"text\":5}", 10, "\"text\" is a number", "select("},
+        {"a.jsonl", "{\"text\":[\"a\"]}", 14, "\"text\" is an array", "select("},
+        {"a.json", "Some words", 10, "expected a value", "text.txt"},
         {"a.jsonl", "{\"prompt\":\"a\"}", 14, "no \"text\"", "{text: .KEY}"},
     };
     struct corpus_options o = {.window = 4};

@@ -147,6 +147,7 @@ START_TEST(test_tokens_that_the_vocabulary_lacks_are_an_error_where_they_are_wan
     ck_assert_fails(tokenizer_encode(tok, "ab", 2, LLMQ_SPECIAL_MODEL, &ids, &err), LLMQ_E_INPUT,
                     "the bos_token '<s>'", &err);
     ck_assert_ptr_nonnull(strstr(err.hint, "--no-special"));
+    ck_assert_ptr_nonnull(strstr(err.hint, "set add_bos_token to false"));
     ck_assert_ok(tokenizer_encode(tok, "ab", 2, LLMQ_SPECIAL_NONE, &ids, &err), &err);
     ck_assert_uint_eq(ids.count, 2);
     id_list_free(&ids);
