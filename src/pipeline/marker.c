@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/strbuf.h"
+#include "pipeline/companion_rule.h"
 #include "pipeline/journal.h"
 
 #define MARKER_MAX_BYTES ((size_t)16 << 20)
@@ -22,8 +23,9 @@
  * by its path from the top; what it returns ends the walk unless it is LLMQ_OK. */
 struct walk {
     enum llmq_status (*visit)(struct walk *w, const char *path, llmq_error *err);
-    struct json *list;        /* writing: where files are added */
-    const struct json *known; /* checking: the files that are the result's */
+    struct json *list;                   /* writing: where files are added */
+    const struct companions *companions; /* writing: what came with the model */
+    const struct json *known;            /* checking: the files that are the result's */
 };
 
 /* Names at the top that belong to the run and not to what it made. */
@@ -66,17 +68,28 @@ static enum llmq_status walk_folder(struct walk *w, int fd, const char *prefix, 
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
+/* Is this a file that the run has written? */
+static bool is_written(const struct walk *w, const char *path) {
+    const enum companion_kind kind = companion_kind_by_name(path, true);
+    for (size_t i = 0; i < w->companions->count; i++)
+        if (strcmp(w->companions->files[i].name, path) == 0)
+            return true;
+    return !strchr(path, '/') && (kind == COMPANION_OURS || kind == COMPANION_WEIGHTS);
+}
+
 static enum llmq_status add_file(struct walk *w, const char *path, llmq_error *err) {
     (void)err;
-    json_add_string(w->list, NULL, path);
+    if (is_written(w, path))
+        json_add_string(w->list, NULL, path);
     return LLMQ_OK;
 }
 
-enum llmq_status marker_write(const char *dir, const char *command, struct json *options,
+enum llmq_status marker_write(const char *dir, const char *command,
+                              const struct companions *companions, struct json *options,
                               llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct json *o = json_new_object(), *files = json_new_array();
-    struct walk walk = {.visit = add_file, .list = files};
+    struct walk walk = {.visit = add_file, .list = files, .companions = companions};
     char *path = path_join(dir, MARKER_NAME, err), *text = NULL;
     const int fd = dir_open(dir);
     json_add_string(o, "llmq", LLMQ_VERSION);

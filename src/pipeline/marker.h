@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "llmq/error.h"
+#include "pipeline/companions.h"
 
 #define MARKER_NAME "llmq.json"
 
@@ -13,10 +14,12 @@
  * hold them when it was killed in its last moment. */
 #define MARKER_LOCK_NAME "llmq.lock"
 
-/* Write the marker of the complete result in `dir`: every file there, folders entered, is listed as
- * the result's. The same bytes for the same result: no times and no names of machines. `options`,
- * NULL for none, belongs to this function. */
+/* Write the marker of the complete result in `dir`: its tensors in every form, what states how they
+ * are quantized, and the companions are listed as the result's; anything else there is somebody's
+ * who put it there meanwhile. The same bytes for the same result: no times and no names of
+ * machines. `options`, NULL for none, belongs to this function. */
 LLMQ_NODISCARD enum llmq_status marker_write(const char *dir, const char *command,
+                                             const struct companions *companions,
                                              struct json *options, llmq_error *err);
 
 /* Is the folder, open as `fd`, a result with nothing in it that is not the result's? LLMQ_E_USAGE

@@ -283,6 +283,20 @@ cleanup:
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
+/* What an interrupted run left; what is damaged there cannot be continued. */
+static enum llmq_status resume_outputs(struct run *run, const struct json *identity,
+                                       llmq_error *err) {
+    const struct output *out = &run->output;
+    enum llmq_status status =
+        journal_resume(out->partial_dir, identity, &run->blocks, run->report, &run->journal, err);
+    if (status == LLMQ_OK)
+        status =
+            output_open_writer(out, &run->plan, run->options->shard_limit, true, &run->writer, err);
+    if ((status == LLMQ_E_INPUT || status == LLMQ_E_NOT_FOUND) && err && !err->hint[0])
+        error_hint(err, "the interrupted run's files are damaged; start over with --force");
+    return status;
+}
+
 static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     const struct plan *p = &run->plan;
     const char *dir = run->output.partial_dir;
@@ -299,10 +313,9 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
         LLMQ_TRY(error_memory(err, "the run"));
     LLMQ_TRY(st_watch(run->model.tensors, err));
     LLMQ_TRY(output_prepare(&run->output, err));
-    if (resume)
-        LLMQ_TRY(journal_resume(dir, identity, &run->blocks, run->report, &run->journal, err));
-    LLMQ_TRY(
-        output_open_writer(&run->output, p, run->options->shard_limit, resume, &run->writer, err));
+    LLMQ_TRY(resume ? resume_outputs(run, identity, err)
+                    : output_open_writer(&run->output, p, run->options->shard_limit, false,
+                                         &run->writer, err));
     LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->source.companions, p, err));
     if (!resume)
         LLMQ_TRY(journal_create(dir, identity, &run->journal, err));
@@ -321,7 +334,7 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
     LLMQ_TRY(marker_write(run->output.partial_dir, command_name(run->options),
-                          identity_options(run), err));
+                          &run->source.companions, identity_options(run), err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(source_check(&run->source, &run->model, err));
     LLMQ_TRY(output_commit(&run->output, err));

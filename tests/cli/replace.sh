@@ -248,6 +248,28 @@ expect_stderr "live is not replaced"
 expect "the folder is as it was" grep -q mine live/file
 rm -r live live.partial
 
+test_case "what is put into the folder of a run is not the result's"
+start
+echo mine >live.partial/notes
+go_on
+expect_code 0
+run gptq --model "$demo" $few --out live --force -q
+expect_code 2
+expect_stderr "it holds 'notes', which is not of the result"
+expect "it is there" grep -q mine live/notes
+rm -r live
+
+test_case "an interrupted run whose files are damaged: how to start over"
+start
+kill -TERM "$pid"
+go_on
+expect_code 130
+: >live.partial/model.safetensors
+run gptq --model "$demo" $few --out live --resume -q
+expect_code 3
+expect_stderr "hint: the interrupted run's files are damaged; start over with --force"
+rm -r live.partial
+
 test_case "a run killed at any moment leaves a folder that --force and --resume know"
 for delay in 0 0.05 0.1 0.2 0.4 0.8; do
     rm -rf kill kill.partial

@@ -68,7 +68,9 @@ static void grow(struct output *out, bool force, const char *text) {
     ck_assert_ok(choose(out, force), &err);
     ck_assert_ok(output_prepare(out, &err), &err);
     put_file("out.partial/weights", text, strlen(text));
-    ck_assert_ok(marker_write(out->partial_dir, "test", NULL, &err), &err);
+    struct companion written = {.name = (char[]){"weights"}};
+    const struct companions companions = {.files = &written, .count = 1};
+    ck_assert_ok(marker_write(out->partial_dir, "test", &companions, NULL, &err), &err);
 }
 
 static void finish(const char *text, bool force) {
@@ -233,6 +235,31 @@ START_TEST(only_folders_of_runs_are_claimed) {
 }
 END_TEST
 
+START_TEST(markers_do_not_claim_what_somebody_put_there) {
+    const struct companions none = {0};
+    ck_assert_ok(dir_make(scratch_path("r"), false, &err), &err);
+    ck_assert_ok(dir_make(scratch_path("r/sub"), false, &err), &err);
+    put_file("r/config.json", "x", 1);
+    put_file("r/model-00001-of-00002.safetensors", "x", 1);
+    put_file("r/model.safetensors.index.json", "x", 1);
+    put_file("r/model.layers.0.mlp.up_proj.onnx", "x", 1);
+    put_file("r/model.gguf", "x", 1);
+    put_file("r/quantize_config.json", "x", 1);
+    ck_assert_ok(marker_write(scratch_path("r"), "rtn", &none, NULL, &err), &err);
+    const int fd = dir_open(scratch_path("r"));
+    ck_assert_ok(marker_check(fd, "r", &err), &err);
+    static const char *const theirs[] = {"r/notes.txt", "r/sub/model.safetensors"};
+    for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
+        put_file(theirs[i], "x", 1);
+        ck_assert_ok(marker_write(scratch_path("r"), "rtn", &none, NULL, &err), &err);
+        ck_assert_fails(marker_check(fd, "r", &err), LLMQ_E_USAGE, strchr(theirs[i], '/') + 1,
+                        &err);
+        ck_assert_int_eq(unlink(scratch_path(theirs[i])), 0);
+    }
+    close(fd);
+}
+END_TEST
+
 START_TEST(markers_name_what_is_the_results) {
     char *data = NULL;
     size_t len = 0;
@@ -242,9 +269,12 @@ START_TEST(markers_name_what_is_the_results) {
     put_file("r/a", "x", 1);
     put_file("r/sub/llmq.lock", "x", 1); /* of the run only at the top */
     put_file("r/llmq.lock", "x", 1);
+    struct companion written[] = {
+        {.name = (char[]){"a"}}, {.name = (char[]){"b"}}, {.name = (char[]){"sub/llmq.lock"}}};
+    const struct companions companions = {.files = written, .count = 3};
     struct json *options = json_new_object();
     json_add_int64(options, "bits", 4);
-    ck_assert_ok(marker_write(scratch_path("r"), "rtn", options, &err), &err);
+    ck_assert_ok(marker_write(scratch_path("r"), "rtn", &companions, options, &err), &err);
     ck_assert_ok(file_read(scratch_path("r/llmq.json"), 1000, &data, &len, &err), &err);
     ck_assert_ptr_nonnull(strstr(data, "\"command\": \"rtn\""));
     ck_assert_ptr_nonnull(strstr(data, "\"bits\": 4"));
@@ -275,6 +305,7 @@ int main(void) {
     tcase_add_test(t, a_claim_excludes_every_other);
     tcase_add_test(t, only_folders_of_runs_are_claimed);
     tcase_add_test(t, markers_name_what_is_the_results);
+    tcase_add_test(t, markers_do_not_claim_what_somebody_put_there);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
