@@ -2,6 +2,7 @@
 #include "models/blocks.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 
@@ -51,12 +52,63 @@ enum llmq_status blocks_create(const struct model_config *c, struct blocks **out
     *out = calloc(1, sizeof **out);
     if (!*out)
         return error_memory(err, "the blocks' graphs");
+    (*out)->family = c->family;
     read_dims(c, dims);
-    for (int64_t b = 0; status == LLMQ_OK && b < c->blocks; b++)
+    for (int64_t b = 0; status == LLMQ_OK && b < c->blocks; b++) {
         status = sort_block(c, dims, b, *out, err);
+        (*out)->count = b + 1;
+        (*out)->first[b + 1] = (*out)->first[b] + blocks_graph(*out, b)->linear_count;
+    }
     if (status == LLMQ_OK)
         return LLMQ_OK;
     free(*out);
     *out = NULL;
     return error_prefix(err, status, "%s", c->family->name);
+}
+
+const struct graph *blocks_graph(const struct blocks *b, int64_t block) {
+    return &b->kinds[b->kind_of[block]];
+}
+
+/* --- linears ---------------------------------------------------------------------------------- */
+
+int64_t blocks_linear_count(const struct blocks *b) {
+    return b->first[b->count];
+}
+
+struct linear_place blocks_linear_at(const struct blocks *b, int64_t index) {
+    int64_t low = 0, high = b->count;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (b->first[middle] <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (struct linear_place){low, blocks_graph(b, low)->linear[index - b->first[low]]};
+}
+
+int64_t blocks_linear_number(const struct blocks *b, int64_t block, int node) {
+    return b->first[block] + blocks_graph(b, block)->ordinal[node];
+}
+
+void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t *n, int64_t *k) {
+    const struct graph *g = blocks_graph(b, at.block);
+    *n = g->node[at.node].width[0];
+    *k = g->width[g->node[at.node].in[0]];
+}
+
+const char *blocks_node_name(const struct blocks *b, struct linear_place at, const char *suffix,
+                             char buf[FAMILY_NAME_MAX]) {
+    const char *module = blocks_graph(b, at.block)->node[at.node].row->name;
+    return family_block_name(b->family, at.block, module, suffix, buf);
+}
+
+bool blocks_find_linear(const struct blocks *b, const char *name, struct linear_place *out) {
+    const char *rest = NULL;
+    if (!family_block_of(b->family, name, &out->block, &rest) || out->block >= b->count)
+        return false;
+    const struct graph *g = blocks_graph(b, out->block);
+    out->node = graph_find_module(g, rest, strlen(rest));
+    return out->node >= 0 && g->ordinal[out->node] >= 0;
 }

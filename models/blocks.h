@@ -9,14 +9,44 @@
 enum { BLOCKS_MAX_KINDS = 8 };
 
 struct blocks {
+    const struct family *family;
+    int64_t count;
     int kind_count;
     struct graph kinds[BLOCKS_MAX_KINDS]; /* in the order in which a model first has them */
     uint8_t kind_of[CONFIG_MAX_BLOCKS];   /* block -> kind */
+    int64_t
+        first[CONFIG_MAX_BLOCKS + 1]; /* number of a block's first quantized linear, and of all */
+};
+
+/* A linear of a model: which node of which block. */
+struct linear_place {
+    int64_t block;
+    int node;
 };
 
 /* Derive the graphs of a model's blocks. *out is the caller's to free(). LLMQ_E_UNSUPPORTED: the
  * sizes do not fit the family's rows. */
 LLMQ_NODISCARD enum llmq_status blocks_create(const struct model_config *c, struct blocks **out,
                                               llmq_error *err);
+
+/* The graph of a block. */
+const struct graph *blocks_graph(const struct blocks *b, int64_t block);
+
+/* The linears that are quantized, over all blocks in order: how many, the one of a number, and the
+ * number of one. */
+int64_t blocks_linear_count(const struct blocks *b);
+struct linear_place blocks_linear_at(const struct blocks *b, int64_t index);
+int64_t blocks_linear_number(const struct blocks *b, int64_t block, int node);
+
+/* Rows (out_features) and columns (in_features) of a linear. */
+void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t *n, int64_t *k);
+
+/* The linear by that name of the whole model, such as "model.layers.3.mlp.up_proj"; false: none of
+ * the blocks' is called so. */
+bool blocks_find_linear(const struct blocks *b, const char *name, struct linear_place *out);
+
+/* The name of a node's module in the whole model, and `suffix` behind it. */
+const char *blocks_node_name(const struct blocks *b, struct linear_place at, const char *suffix,
+                             char buf[FAMILY_NAME_MAX]);
 
 #endif

@@ -184,33 +184,3 @@ enum llmq_status config_parse(const struct json *json, struct model_config *out,
 cleanup:
     return status;
 }
-
-void config_linear_shape(const struct model_config *c, enum linear_role role, int64_t *n,
-                         int64_t *k) {
-    int64_t attention = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    const int64_t shapes[LINEAR_COUNT][2] = {
-        [LINEAR_Q] = {attention, c->hidden},
-        [LINEAR_K] = {kv, c->hidden},
-        [LINEAR_V] = {kv, c->hidden},
-        [LINEAR_O] = {c->hidden, attention},
-        [LINEAR_GATE] = {c->intermediate, c->hidden},
-        [LINEAR_UP] = {c->intermediate, c->hidden},
-        [LINEAR_DOWN] = {c->hidden, c->intermediate},
-    };
-    *n = shapes[role][0];
-    *k = shapes[role][1];
-}
-
-bool config_linear_bias(const struct model_config *c, enum linear_role role) {
-    switch (c->family->linears[role].bias) {
-    case BIAS_ALWAYS:
-        return true;
-    case BIAS_IF_ATTENTION:
-        return c->attention_bias;
-    case BIAS_IF_MLP:
-        return c->mlp_bias;
-    case BIAS_NEVER:
-    default:
-        return false;
-    }
-}

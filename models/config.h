@@ -44,11 +44,4 @@ struct model_config {
 LLMQ_NODISCARD enum llmq_status config_parse(const struct json *json, struct model_config *out,
                                              llmq_error *err);
 
-/* Rows (out_features) and columns (in_features) of a linear. */
-void config_linear_shape(const struct model_config *c, enum linear_role role, int64_t *n,
-                         int64_t *k);
-
-/* Does this linear have a bias tensor? */
-bool config_linear_bias(const struct model_config *c, enum linear_role role);
-
 #endif

@@ -2,6 +2,8 @@
 #include "models/family.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "models/tables.h"
@@ -24,4 +26,48 @@ const struct family *family_find(const char *model_type) {
             if (strcmp(families[i]->model_types[t], model_type) == 0)
                 return families[i];
     return NULL;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+#define NUMBER "%lld"
+
+const char *family_block_name(const struct family *f, int64_t block, const char *name,
+                              const char *suffix, char buf[FAMILY_NAME_MAX]) {
+    /* The prefix is a constant of the family's table with one NUMBER. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    (void)snprintf(buf, FAMILY_NAME_MAX, f->block_prefix, (long long)block);
+#pragma GCC diagnostic pop
+    const size_t used = strlen(buf);
+    (void)snprintf(buf + used, FAMILY_NAME_MAX - used, "%s%s", name, suffix);
+    return buf;
+}
+
+bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest) {
+    const size_t before = (size_t)(strstr(f->block_prefix, NUMBER) - f->block_prefix);
+    const char *after = f->block_prefix + before + strlen(NUMBER);
+    if (strncmp(name, f->block_prefix, before) != 0)
+        return false;
+    const char *digits = name + before;
+    const size_t count = strspn(digits, "0123456789");
+    if (count == 0 || count > 9 || strncmp(digits + count, after, strlen(after)) != 0)
+        return false;
+    *block = strtol(digits, NULL, 10);
+    *rest = digits + count + strlen(after);
+    return true;
+}
+
+const char *family_first_module(const struct family *f) {
+    const struct node *row = f->rows;
+    while (!row->name)
+        row++;
+    return row->name;
+}
+
+bool family_has_bias(const struct family *f, unsigned trait) {
+    for (const struct node *row = f->rows; row->op != OP_END; row++)
+        if (row->bias == trait)
+            return true;
+    return false;
 }

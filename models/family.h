@@ -1,9 +1,9 @@
 /* Model families as data.
  *
  * A family is one table: what config.json calls it, the defaults of absent keys, the tensor names,
- * which linear reads which input, where biases are. The forward pass, the planner and the loaders'
- * rules read the table; no other file names a family. Adding one is a table, a line in family.c
- * and a fixture. */
+ * and the data flow of a block as rows (models/schema.h). The forward pass, the planner and the
+ * loaders' rules read what is derived from it; no other file names a family. Adding one is a table,
+ * a line in family.c and a fixture. */
 #ifndef LLMQ_MODELS_FAMILY_H
 #define LLMQ_MODELS_FAMILY_H
 
@@ -12,62 +12,11 @@
 
 #include "models/schema.h"
 
-/* The linears of a decoder block, in the order of the data flow. */
-enum linear_role {
-    LINEAR_Q,
-    LINEAR_K,
-    LINEAR_V,
-    LINEAR_O,
-    LINEAR_GATE,
-    LINEAR_UP,
-    LINEAR_DOWN,
-    LINEAR_COUNT
-};
-
-/* Linears of one stage read the same input, so they share one Hessian; stages follow each other
- * in the data flow. */
-enum block_stage {
-    STAGE_ATTENTION_IN,  /* normalised residual stream -> q, k, v */
-    STAGE_ATTENTION_OUT, /* attention output -> o */
-    STAGE_MLP_IN,        /* normalised residual stream -> gate, up */
-    STAGE_MLP_OUT,       /* gated activation -> down */
-    STAGE_COUNT
-};
-
-enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_IF_ATTENTION, BIAS_IF_MLP };
-
 /* When attention is limited to a window:
  * NEVER     no sliding window in this family
  * VALUE     `sliding_window` of the config is the window of every layer, null means none
  * SWITCHED  only when `use_sliding_window` is true, from layer `max_window_layers` on */
 enum window_rule { WINDOW_NEVER, WINDOW_VALUE, WINDOW_SWITCHED };
-
-/* What a scale per channel can be divided out of. */
-enum fold_producer { FOLD_NONE, FOLD_ATTENTION_NORM, FOLD_MLP_NORM, FOLD_LINEAR };
-
-/* Which channel of the producer an input column of its consumers reads. */
-enum fold_map {
-    FOLD_SAME,    /* column i reads channel i */
-    FOLD_BY_HEAD, /* the channels of a key-value head feed all query heads that share it */
-};
-
-#define FOLD_ROLE(role) (1u << (role))
-
-/* A scale per channel of what the linears of a stage read can be divided out of its producer and
- * multiplied into the linears' columns, and the block computes the same (Lin et al.,
- * arXiv:2306.00978). The consumers must be all that read the producer: see fold_check. */
-struct family_fold {
-    enum fold_producer producer;
-    enum linear_role linear; /* FOLD_LINEAR: the one whose output rows and bias are divided */
-    enum fold_map map;
-    unsigned consumers; /* set of FOLD_ROLE */
-};
-
-struct family_linear {
-    const char *name; /* within the block, e.g. "self_attn.q_proj" */
-    enum block_stage stage;
-    enum bias_rule bias;
-};
 
 /* Values of config keys that files may omit. */
 struct family_defaults {
@@ -90,11 +39,7 @@ struct family {
 
     /* Tensor names. block_prefix takes the block's number. */
     const char *embedding, *block_prefix, *final_norm, *head;
-    const char *attention_norm, *mlp_norm; /* RMSNorm weights [hidden] */
-    const char *q_norm, *k_norm;           /* RMSNorm per head [head_dim], NULL: none */
-    struct family_linear linears[LINEAR_COUNT];
-    const struct node *rows;               /* the same block as data flow: models/graph.h */
-    struct family_fold folds[STAGE_COUNT]; /* by the stage of the consumers */
+    const struct node *rows; /* the data flow of a block: models/graph.h */
 
     enum window_rule window;
     struct family_defaults defaults;
@@ -112,5 +57,22 @@ struct family {
 /* The family of a model_type, or NULL. family_at iterates: NULL past the end. */
 const struct family *family_find(const char *model_type);
 const struct family *family_at(int index);
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* "model.layers.3.mlp.up_proj.weight" in `buf`: of a block, what it calls `name`, and `suffix`. The
+ * one place where names of a block's tensors are made. */
+enum { FAMILY_NAME_MAX = 256 };
+const char *family_block_name(const struct family *f, int64_t block, const char *name,
+                              const char *suffix, char buf[FAMILY_NAME_MAX]);
+
+/* The inverse: the block that a tensor's name lies in, and the rest of the name; false: in none. */
+bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest);
+
+/* The module that every block begins with, which tells one in a folder. */
+const char *family_first_module(const struct family *f);
+
+/* Has a linear of the family biases by this trait? */
+bool family_has_bias(const struct family *f, unsigned trait);
 
 #endif

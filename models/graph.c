@@ -14,6 +14,31 @@ bool graph_node_biased(const struct graph *g, const struct graph_node *n) {
     return n->row->bias && (g->traits & n->row->bias) == n->row->bias;
 }
 
+int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
+    int count = 0;
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        const int64_t width = n->width[0];
+        if (n->row->op == OP_NORM)
+            out[count++] = (struct graph_param){i, ".weight", 0, width / n->groups, false};
+        if (n->row->op == OP_LINEAR && graph_node_biased(g, n))
+            out[count++] = (struct graph_param){i, ".bias", 0, width, false};
+        if (n->row->op == OP_LINEAR)
+            out[count++] = (struct graph_param){i, ".weight", width, g->width[n->in[0]],
+                                                graph_node_quantized(n)};
+    }
+    return count;
+}
+
+int graph_find_module(const struct graph *g, const char *name, size_t len) {
+    for (int i = 0; i < g->count; i++) {
+        const char *module = g->node[i].row->name;
+        if (module && strlen(module) == len && strncmp(module, name, len) == 0)
+            return i;
+    }
+    return -1;
+}
+
 /* --- which rows ------------------------------------------------------------------------------- */
 
 static bool applies(const struct node *row, unsigned traits) {
@@ -239,6 +264,17 @@ static enum llmq_status find_tasks(struct graph *g, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* In the order in which they are quantized. */
+static void list_linears(struct graph *g) {
+    memset(g->ordinal, -1, sizeof g->ordinal);
+    for (int t = 0; t < g->task_count; t++)
+        for (int i = 0; i < g->count; i++)
+            if ((g->task[t].nodes >> i & 1) && g->node[i].row->op == OP_LINEAR) {
+                g->ordinal[i] = (int8_t)g->linear_count;
+                g->linear[g->linear_count++] = (int8_t)i;
+            }
+}
+
 /* --- stores ----------------------------------------------------------------------------------- */
 
 /* Rows that are rather run again than their outputs kept. */
@@ -290,6 +326,7 @@ enum llmq_status graph_make(const struct node *rows, unsigned traits, const int6
     LLMQ_TRY(connect(out, err));
     LLMQ_TRY(order(out, err));
     LLMQ_TRY(find_tasks(out, err));
+    list_linears(out);
     LLMQ_TRY(find_stores(out, err));
 cleanup:
     return status;

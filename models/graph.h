@@ -27,6 +27,14 @@ struct graph_node {
     enum value stream; /* a linear's output is added to this and goes nowhere else; else V_NONE */
 };
 
+/* A tensor that a block takes from the checkpoint. */
+struct graph_param {
+    int node;
+    const char *suffix;    /* ".weight" or ".bias", behind the node's name */
+    int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
+    bool quantized;        /* a weight that may be stored packed instead */
+};
+
 /* Linears of a round that read the same value and add to the same stream: they share the moments
  * that they are quantized against. */
 struct graph_task {
@@ -41,6 +49,9 @@ struct graph {
     int count;
     struct graph_node node[GRAPH_NODES];
     enum value input, output;
+    int linear_count;            /* linears that are quantized, ... */
+    int8_t linear[GRAPH_NODES];  /* ... their nodes in the order of the tasks, and ... */
+    int8_t ordinal[GRAPH_NODES]; /* ... the place of a node among them, -1: it is none */
     int rounds, task_count;
     struct graph_task task[GRAPH_TASKS]; /* by rounds */
     /* Of each value: its width, the node that makes it (-1: none does), how many nodes read it, and
@@ -64,6 +75,13 @@ bool graph_node_quantized(const struct graph_node *n);
 
 /* Has the linear or router a bias? */
 bool graph_node_biased(const struct graph *g, const struct graph_node *n);
+
+/* The tensors of a block in order; returns how many they are. */
+enum { GRAPH_PARAMS = 2 * GRAPH_NODES };
+int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]);
+
+/* The node that takes the module `name`, of `len` bytes; -1: none does. */
+int graph_find_module(const struct graph *g, const char *name, size_t len);
 
 /* --- folds ------------------------------------------------------------------------------------ */
 

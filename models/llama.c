@@ -22,8 +22,6 @@ const struct family family_llama = {
     .name = "llama",
     .model_types = {"llama"},
     LLAMA_TENSOR_NAMES,
-    LLAMA_LINEARS(BIAS_IF_ATTENTION, BIAS_IF_ATTENTION, BIAS_IF_MLP),
-    LLAMA_FOLDS,
     .rows = rows,
     .window = WINDOW_NEVER,
     .gguf = "llama",

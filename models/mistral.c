@@ -21,8 +21,6 @@ const struct family family_mistral = {
     .name = "mistral",
     .model_types = {"mistral"},
     LLAMA_TENSOR_NAMES,
-    LLAMA_LINEARS(BIAS_NEVER, BIAS_NEVER, BIAS_NEVER),
-    LLAMA_FOLDS,
     .rows = rows,
     .window = WINDOW_VALUE,
     .gguf = "llama",

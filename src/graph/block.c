@@ -2,29 +2,9 @@
 #include "graph/block.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "formats/layout_load.h"
-
-int block_role_node(const struct graph *g, const struct family *family, enum linear_role role) {
-    const char *name = family->linears[role].name;
-    int i = 0;
-    while (!g->node[i].row->name || strcmp(g->node[i].row->name, name) != 0)
-        i++;
-    return i;
-}
-
-enum linear_role block_node_role(const struct graph *g, const struct family *family, int node) {
-    enum linear_role role = 0;
-    while (block_role_node(g, family, role) != node)
-        role++;
-    return role;
-}
-
-struct linear *block_linear(struct block *b, const struct family *family, enum linear_role role) {
-    return &b->node[block_role_node(b->graph, family, role)].linear;
-}
 
 static enum llmq_status load_packed(const struct model *m, const char *name, enum load_mode mode,
                                     struct arena *arena, struct linear *l, llmq_error *err) {
@@ -56,6 +36,11 @@ struct loader {
     const struct graph *graph;
 };
 
+static const char *node_name(const struct loader *b, const struct graph_node *n, const char *suffix,
+                             char buf[MODEL_NAME_MAX]) {
+    return family_block_name(b->m->config.family, b->index, n->row->name, suffix, buf);
+}
+
 static enum llmq_status load_linear(const struct loader *b, const struct graph_node *n,
                                     struct linear *l, llmq_error *err) {
     char name[MODEL_NAME_MAX];
@@ -63,14 +48,14 @@ static enum llmq_status load_linear(const struct loader *b, const struct graph_n
     l->n = n->width[0];
     l->k = b->graph->width[n->in[0]];
     if (graph_node_biased(b->graph, n)) {
-        model_block_tensor_name(b->m, b->index, n->row->name, ".bias", name);
+        node_name(b, n, ".bias", name);
         LLMQ_TRY(model_load_f32(b->m, name, 0, l->n, b->arena, &l->bias, err));
     }
-    model_block_tensor_name(b->m, b->index, n->row->name, "", name);
+    node_name(b, n, "", name);
     if (layout_has_module(b->m->tensors, b->m->layout, name)) {
         LLMQ_TRY(load_packed(b->m, name, b->mode, b->arena, l, err));
     } else {
-        model_block_tensor_name(b->m, b->index, n->row->name, ".weight", name);
+        node_name(b, n, ".weight", name);
         LLMQ_TRY(model_load_f32(b->m, name, l->n, l->k, b->arena, &l->w, err));
     }
 cleanup:
@@ -84,7 +69,7 @@ static enum llmq_status load_node(const struct loader *b, const struct graph_nod
         return load_linear(b, n, &out->linear, err);
     if (n->row->op != OP_NORM)
         return LLMQ_OK;
-    model_block_tensor_name(b->m, b->index, n->row->name, ".weight", name);
+    node_name(b, n, ".weight", name);
     return model_load_f32(b->m, name, 0, n->width[0] / n->groups, b->arena, &out->weight, err);
 }
 

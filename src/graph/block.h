@@ -45,9 +45,4 @@ void block_release(struct block *b);
 /* Bytes of a block's weights in memory when loaded PLAIN. */
 uint64_t block_bytes(const struct graph *g);
 
-/* The linear, and the node, that a family's table calls `role`; and the role of a node. */
-struct linear *block_linear(struct block *b, const struct family *family, enum linear_role role);
-int block_role_node(const struct graph *g, const struct family *family, enum linear_role role);
-enum linear_role block_node_role(const struct graph *g, const struct family *family, int node);
-
 #endif

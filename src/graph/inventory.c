@@ -4,7 +4,6 @@
  * other; llama.cpp's converter stops. */
 #include "graph/inventory.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,56 +71,26 @@ static bool is_buffer(const struct st_tensor *t) {
 
 /* --- the family's places ---------------------------------------------------------------------- */
 
-/* Where a name stands: in a block, and which. */
-struct place {
-    bool in_block;
-    int64_t block;
-    const char *rest; /* of the name, within the block */
-};
-
-static struct place place_of(const struct family *f, const char *name) {
-    struct place p = {.rest = name};
-    const char *number = strstr(f->block_prefix, "%lld");
-    const size_t before = (size_t)(number - f->block_prefix);
-    const char *after = number + strlen("%lld");
-    if (strncmp(name, f->block_prefix, before) != 0)
-        return p;
-    const char *digits = name + before;
-    const size_t count = strspn(digits, "0123456789");
-    if (count == 0 || count > 9 || strncmp(digits + count, after, strlen(after)) != 0)
-        return p;
-    p.in_block = true;
-    p.block = strtol(digits, NULL, 10);
-    p.rest = digits + count + strlen(after);
-    return p;
-}
-
 static bool equals(const char *text, const char *wanted) {
     return wanted && strcmp(text, wanted) == 0;
 }
 
-/* The linear that `len` bytes of the name are, or LINEAR_COUNT. */
-static enum linear_role role_of(const struct family *f, const char *rest, size_t len) {
-    enum linear_role role = 0;
-    while (role < LINEAR_COUNT && !(strlen(f->linears[role].name) == len &&
-                                    strncmp(f->linears[role].name, rest, len) == 0))
-        role++;
-    return role;
-}
-
-static bool is_block_part(const struct model_config *c, const struct layout *layout,
-                          const char *rest) {
-    const struct family *f = c->family;
+/* Is `rest`, within a block, one of its tensors, or a part of a packed linear? */
+static bool is_block_part(const struct graph *g, const struct layout *layout, const char *rest) {
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(g, params);
     size_t len = 0;
-    if (equals(rest, f->attention_norm) || equals(rest, f->mlp_norm) || equals(rest, f->q_norm) ||
-        equals(rest, f->k_norm))
-        return true;
-    if (layout_suffix(layout, rest, &len) >= 0 && role_of(f, rest, len) < LINEAR_COUNT)
-        return true;
-    const char *dot = strrchr(rest, '.');
-    const enum linear_role role = dot ? role_of(f, rest, (size_t)(dot - rest)) : LINEAR_COUNT;
-    return role < LINEAR_COUNT && (strcmp(dot, ".weight") == 0 ||
-                                   (strcmp(dot, ".bias") == 0 && config_linear_bias(c, role)));
+    const bool packed = layout_suffix(layout, rest, &len) >= 0;
+    for (int i = 0; i < count; i++) {
+        const char *module = g->node[params[i].node].row->name;
+        const size_t module_len = strlen(module);
+        if (strncmp(rest, module, module_len) != 0)
+            continue;
+        if (strcmp(rest + module_len, params[i].suffix) == 0 ||
+            (packed && params[i].quantized && len == module_len))
+            return true;
+    }
+    return false;
 }
 
 static bool is_head(const struct family *f, const struct layout *layout, const char *name) {
@@ -147,15 +116,17 @@ static bool is_in_stream(const struct family *f, const char *name) {
     return false;
 }
 
-enum tensor_use inventory_use(const struct model_config *c, const struct layout *layout,
+enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *layout,
                               const struct st_tensor *t) {
-    const struct family *f = c->family;
-    const struct place p = place_of(f, t->name);
-    if (p.in_block && p.block >= c->blocks)
+    const struct family *f = blocks->family;
+    int64_t block = 0;
+    const char *rest = NULL;
+    const bool in_block = family_block_of(f, t->name, &block, &rest);
+    if (in_block && block >= blocks->count)
         return USE_EXTRA_LAYER;
-    if (p.in_block ? is_block_part(c, layout, p.rest)
-                   : equals(t->name, f->embedding) || equals(t->name, f->final_norm) ||
-                         is_head(f, layout, t->name))
+    if (in_block ? is_block_part(blocks_graph(blocks, block), layout, rest)
+                 : equals(t->name, f->embedding) || equals(t->name, f->final_norm) ||
+                       is_head(f, layout, t->name))
         return USE_PART;
     if (is_adapter(t->name))
         return USE_ADAPTER;
@@ -163,7 +134,7 @@ enum tensor_use inventory_use(const struct model_config *c, const struct layout 
         return USE_CACHE_SCALE;
     if (is_buffer(t))
         return USE_BUFFER;
-    if (!p.in_block && !is_in_stream(f, t->name))
+    if (!in_block && !is_in_stream(f, t->name))
         return USE_OTHER;
     return ends_with(t->name, ".bias") ? USE_BIAS : USE_FOREIGN;
 }
@@ -217,18 +188,18 @@ static enum llmq_status refuse_adapter(const struct st_tensor *t, llmq_error *er
     return LLMQ_E_UNSUPPORTED;
 }
 
-static enum llmq_status refuse_foreign(const struct model_config *c, const struct st_tensor *t,
+static enum llmq_status refuse_foreign(const struct family *f, const struct st_tensor *t,
                                        llmq_error *err) {
     error_set(
         err, LLMQ_E_UNSUPPORTED,
         "tensor '%.200s': %s models have no such part: the model computes something else than "
         "its config.json says",
-        t->name, c->family->name);
+        t->name, f->name);
     error_hint(err, "is model_type the right one? the parts of the model follow from it");
     return LLMQ_E_UNSUPPORTED;
 }
 
-static enum llmq_status refuse_bias(const struct model_config *c, const struct st_tensor *t,
+static enum llmq_status refuse_bias(const struct family *f, const struct st_tensor *t,
                                     llmq_error *err) {
     const bool mlp = strstr(t->name, ".mlp.") != NULL;
     error_set(
@@ -236,33 +207,32 @@ static enum llmq_status refuse_bias(const struct model_config *c, const struct s
         "tensor '%.200s': a bias that is not zero where the config has none: loaders pass over "
         "it, and the model was not made so",
         t->name);
-    if (c->family->linears[mlp ? LINEAR_UP : LINEAR_O].bias ==
-        (mlp ? BIAS_IF_MLP : BIAS_IF_ATTENTION))
+    if (family_has_bias(f, mlp ? T_MLP_BIAS : T_ATTENTION_BIAS))
         error_hint(err, "set %s to true in config.json if the model has its biases",
                    mlp ? "mlp_bias" : "attention_bias");
     else
-        error_hint(err, "is model_type the right one? %s models have no such bias",
-                   c->family->name);
+        error_hint(err, "is model_type the right one? %s models have no such bias", f->name);
     return LLMQ_E_UNSUPPORTED;
 }
 
-enum llmq_status inventory_check(const struct model_config *c, const struct layout *layout,
+enum llmq_status inventory_check(const struct blocks *blocks, const struct layout *layout,
                                  const struct st_set *set, llmq_error *err) {
+    const struct family *f = blocks->family;
     for (size_t i = 0; i < st_count(set); i++) {
         const struct st_tensor *t = st_at(set, i);
-        const enum tensor_use use = inventory_use(c, layout, t);
+        const enum tensor_use use = inventory_use(blocks, layout, t);
         bool zero = true;
         if (use == USE_ADAPTER)
             return refuse_adapter(t, err);
         if (use == USE_FOREIGN)
-            return refuse_foreign(c, t, err);
+            return refuse_foreign(f, t, err);
         if (use != USE_BIAS)
             continue;
         enum llmq_status status = inventory_is_zero(set, t, &zero, err);
         if (status != LLMQ_OK)
             return status;
         if (!zero)
-            return refuse_bias(c, t, err);
+            return refuse_bias(f, t, err);
     }
     return LLMQ_OK;
 }

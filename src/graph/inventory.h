@@ -7,7 +7,7 @@
 #include "formats/layout.h"
 #include "formats/safetensors.h"
 #include "llmq/error.h"
-#include "models/config.h"
+#include "models/blocks.h"
 
 enum tensor_use {
     USE_PART,        /* the forward pass reads it, packed or plain */
@@ -23,7 +23,7 @@ enum tensor_use {
 
 /* Tensors are judged by their names, which are the family's (graph/naming.h); `layout` may be
  * NULL. */
-enum tensor_use inventory_use(const struct model_config *c, const struct layout *layout,
+enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *layout,
                               const struct st_tensor *t);
 
 /* What such tensors are, after "tensors": "of layers beyond num_hidden_layers". */
@@ -39,7 +39,7 @@ void inventory_hint_merge(llmq_error *err);
 /* LLMQ_E_UNSUPPORTED when tensors say that the model computes something else than the family does:
  * adapters that are not merged, parts that the family does not have, a bias that is not zero where
  * the config has none. The message names the first, the hint the way out. */
-LLMQ_NODISCARD enum llmq_status inventory_check(const struct model_config *c,
+LLMQ_NODISCARD enum llmq_status inventory_check(const struct blocks *blocks,
                                                 const struct layout *layout,
                                                 const struct st_set *set, llmq_error *err);
 

@@ -10,29 +10,11 @@
 #include "formats/layout_load.h"
 #include "graph/model_private.h"
 
-/* --- names
- * -------------------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
-static void block_prefix(const struct model *m, int64_t block, char buf[MODEL_NAME_MAX]) {
-    /* The prefix is a constant of the family's table with one %lld. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(buf, MODEL_NAME_MAX, m->config.family->block_prefix, (long long)block);
-#pragma GCC diagnostic pop
-}
-
-const char *model_block_tensor_name(const struct model *m, int64_t block, const char *name,
-                                    const char *suffix, char buf[MODEL_NAME_MAX]) {
-    block_prefix(m, block, buf);
-    size_t used = strlen(buf);
-    snprintf(buf + used, MODEL_NAME_MAX - used, "%s%s", name, suffix);
-    return buf;
-}
-
-const char *model_linear_name(const struct model *m, int64_t block, enum linear_role role,
-                              const char *suffix, char buf[MODEL_NAME_MAX]) {
-    return model_block_tensor_name(m, block, m->config.family->linears[role].name, suffix, buf);
+const char *model_node_name(const struct model *m, int64_t block, int node, const char *suffix,
+                            char buf[MODEL_NAME_MAX]) {
+    return blocks_node_name(m->blocks, (struct linear_place){block, node}, suffix, buf);
 }
 
 /* --- plain tensors ---------------------------------------------------------------------------- */
@@ -47,9 +29,9 @@ enum llmq_status model_load_f32(const struct model *m, const char *name, int64_t
     return *out ? st_read_f32(m->tensors, t, *out, err) : LLMQ_E_MEMORY;
 }
 
-bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role) {
+bool model_linear_packed(const struct model *m, int64_t block, int node) {
     char name[MODEL_NAME_MAX];
-    return layout_has_module(m->tensors, m->layout, model_linear_name(m, block, role, "", name));
+    return layout_has_module(m->tensors, m->layout, model_node_name(m, block, node, "", name));
 }
 
 const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]) {
@@ -96,24 +78,24 @@ enum llmq_status model_load_qlinear(const struct model *m, const char *name, int
 /* Blocks are loaded in order: while one is computed with, the disk can look for the next. */
 void model_read_ahead(const struct model *m, int64_t index) {
     char prefix[MODEL_NAME_MAX];
-    const size_t len = strlen(model_block_tensor_name(m, index, "", "", prefix));
+    const size_t len = strlen(family_block_name(m->config.family, index, "", "", prefix));
     for (size_t i = 0; i < st_count(m->tensors); i++)
         if (strncmp(st_at(m->tensors, i)->name, prefix, len) == 0)
             st_read_ahead(m->tensors, st_at(m->tensors, i));
 }
 
 const struct graph *model_graph(const struct model *m, int64_t index) {
-    return &m->blocks->kinds[m->blocks->kind_of[index]];
+    return blocks_graph(m->blocks, index);
 }
 
-enum llmq_status model_load_weight(const struct model *m, int64_t block, enum linear_role role,
-                                   float *out, llmq_error *err) {
+enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
+                                   llmq_error *err) {
     char name[MODEL_NAME_MAX];
     int64_t n = 0, k = 0;
     const struct st_tensor *t = NULL;
-    config_linear_shape(&m->config, role, &n, &k);
-    enum llmq_status status =
-        model_require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t, err);
+    blocks_linear_shape(m->blocks, at, &n, &k);
+    model_node_name(m, at.block, at.node, ".weight", name);
+    enum llmq_status status = model_require(m, name, n, k, &t, err);
     return status == LLMQ_OK ? st_read_f32(m->tensors, t, out, err) : status;
 }
 

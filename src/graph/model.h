@@ -37,18 +37,13 @@ LLMQ_NODISCARD enum llmq_status model_open(const char *dir, struct model *out, l
 void model_close(struct model *m); /* accepts a zeroed struct */
 
 /* "model.layers.3.self_attn.q_proj" in `buf`, and with `suffix` (may be "") appended. */
-#define MODEL_NAME_MAX 256
-const char *model_linear_name(const struct model *m, int64_t block, enum linear_role role,
-                              const char *suffix, char buf[MODEL_NAME_MAX]);
+#define MODEL_NAME_MAX FAMILY_NAME_MAX
+const char *model_node_name(const struct model *m, int64_t block, int node, const char *suffix,
+                            char buf[MODEL_NAME_MAX]);
 
-/* The same for any tensor of a block under the family's name, e.g. family->mlp_norm. */
-const char *model_block_tensor_name(const struct model *m, int64_t block, const char *name,
-                                    const char *suffix, char buf[MODEL_NAME_MAX]);
-
-/* The plain weight [n, k] of one linear, as model_load_block gives it with LOAD_PLAIN. */
-LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, int64_t block,
-                                                  enum linear_role role, float *out,
-                                                  llmq_error *err);
+/* The plain weight [n, k] of one linear, as block_load gives it with LOAD_PLAIN. */
+LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, struct linear_place at,
+                                                  float *out, llmq_error *err);
 
 /* The graph of block `index`. */
 const struct graph *model_graph(const struct model *m, int64_t index);
@@ -62,7 +57,7 @@ LLMQ_NODISCARD enum llmq_status model_load_f32(const struct model *m, const char
                                                float **out, llmq_error *err);
 
 /* Is this linear stored packed? */
-bool model_linear_packed(const struct model *m, int64_t block, enum linear_role role);
+bool model_linear_packed(const struct model *m, int64_t block, int node);
 
 /* Decode the packed module of that name, which is [n, k] by the config, to the neutral form;
  * qlinear_free is the caller's. */

@@ -57,10 +57,11 @@ static bool hint_head(const struct model *m, const char *name, llmq_error *err) 
 /* Layers that the files hold, when that is not what the config says. */
 static bool hint_layers(const struct model *m, llmq_error *err) {
     char name[MODEL_NAME_MAX];
+    const struct family *f = m->config.family;
     int64_t layers = 0;
-    while (layers < CONFIG_MAX_BLOCKS &&
-           st_find(m->tensors,
-                   model_block_tensor_name(m, layers, m->config.family->attention_norm, "", name)))
+    while (
+        layers < CONFIG_MAX_BLOCKS &&
+        st_find(m->tensors, family_block_name(f, layers, family_first_module(f), ".weight", name)))
         layers++;
     if (layers == 0 || layers >= m->config.blocks)
         return false;
@@ -151,33 +152,20 @@ static enum llmq_status read_layout(struct model *m, llmq_error *err) {
 }
 
 static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
-    const struct family *f = m->config.family;
-    const struct {
-        const char *name;
-        int64_t size;
-    } norms[] = {{f->attention_norm, m->config.hidden},
-                 {f->mlp_norm, m->config.hidden},
-                 {f->q_norm, m->config.head_dim},
-                 {f->k_norm, m->config.head_dim}};
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(model_graph(m, block), params);
     char name[MODEL_NAME_MAX];
     const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    for (size_t i = 0; i < sizeof norms / sizeof norms[0]; i++)
-        if (norms[i].name)
-            LLMQ_TRY(model_require(m, model_block_tensor_name(m, block, norms[i].name, "", name), 0,
-                                   norms[i].size, &t, err));
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        int64_t n = 0, k = 0;
-        config_linear_shape(&m->config, role, &n, &k);
-        if (config_linear_bias(&m->config, role))
-            LLMQ_TRY(
-                model_require(m, model_linear_name(m, block, role, ".bias", name), 0, n, &t, err));
-        if (!model_linear_packed(m, block, role))
-            LLMQ_TRY(model_require(m, model_linear_name(m, block, role, ".weight", name), n, k, &t,
-                                   err));
+    for (int i = 0; i < count; i++) {
+        const struct graph_param *p = &params[i];
+        if (p->quantized && model_linear_packed(m, block, p->node))
+            continue;
+        model_node_name(m, block, p->node, p->suffix, name);
+        enum llmq_status status = model_require(m, name, p->rows, p->columns, &t, err);
+        if (status != LLMQ_OK)
+            return status;
     }
-cleanup:
-    return status;
+    return LLMQ_OK;
 }
 
 static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
@@ -225,7 +213,7 @@ enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err)
     LLMQ_TRY(read_layout(out, err));
     LLMQ_TRY(settle_tensors(out, err));
     LLMQ_TRY(check_tensors(out, err));
-    status = inventory_check(&out->config, out->layout, out->tensors, err);
+    status = inventory_check(out->blocks, out->layout, out->tensors, err);
     if (status != LLMQ_OK)
         error_prefix(err, status, "%s", dir);
 cleanup:

@@ -21,9 +21,9 @@ static struct parts parts_of(const struct family *f) {
     for (size_t i = 0; f->embedding[i] && f->embedding[i] == f->block_prefix[i]; i++)
         if (f->embedding[i] == '.')
             p.trunk = i + 1;
-    (void)snprintf(p.marker, sizeof p.marker, "%.*s0%s%s",
+    (void)snprintf(p.marker, sizeof p.marker, "%.*s0%s%s.weight",
                    (int)(blocks - f->block_prefix - (ptrdiff_t)p.trunk), f->block_prefix + p.trunk,
-                   blocks + strlen("%lld"), f->attention_norm);
+                   blocks + strlen("%lld"), family_first_module(f));
     (void)snprintf(p.head, sizeof p.head, "%.*s.", (int)(strrchr(f->head, '.') - f->head), f->head);
     return p;
 }

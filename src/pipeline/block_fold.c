@@ -10,9 +10,30 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "graph/forward.h"
-#include "models/fold.h"
 #include "pipeline/run.h"
 #include "quant/awq.h"
+
+/* --- folds of a block ------------------------------------------------------------------------- */
+
+/* The distinct values that tasks read, in the order of the tasks, and what their scales are divided
+ * out of. Returns how many can be folded. */
+struct source_fold {
+    enum value source;
+    struct graph_fold fold;
+};
+
+static int list_folds(const struct graph *g, struct source_fold out[GRAPH_TASKS]) {
+    int count = 0;
+    for (int t = 0; t < g->task_count; t++) {
+        const enum value source = g->task[t].source;
+        bool listed = false;
+        for (int i = 0; i < count; i++)
+            listed = listed || out[i].source == source;
+        out[count] = (struct source_fold){source, graph_fold_find(g, source)};
+        count += !listed && out[count].fold.producer >= 0;
+    }
+    return count;
+}
 
 /* --- what is stored in its own type ----------------------------------------------------------- */
 
@@ -24,40 +45,19 @@ struct anchor {
     float *values; /* in the block; NULL when no block was given */
 };
 
-static float *norm_weight(const struct block *block, enum value v) {
-    return block->node[block->graph->producer[v]].weight;
-}
-
-static const struct linear *linear_of(const struct model *m, const struct block *block,
-                                      enum linear_role role) {
-    return &block->node[block_role_node(block->graph, m->config.family, role)].linear;
-}
-
-/* False: nothing the fold of this stage changes is kept in its own type. */
-static bool anchor_of(const struct model *m, int64_t index, enum block_stage stage,
+/* False: nothing that the fold changes is kept in its own type. */
+static bool anchor_of(const struct model *m, int64_t index, const struct graph_fold *fold,
                       const struct block *block, struct anchor *out) {
-    const struct family *f = m->config.family;
-    const struct family_fold *fold = &f->folds[stage];
-    *out = (struct anchor){.count = fold_channels(&m->config, stage)};
-    switch (fold->producer) {
-    case FOLD_ATTENTION_NORM:
-        model_block_tensor_name(m, index, f->attention_norm, "", out->name);
-        out->values = block ? norm_weight(block, V_ATTN_IN) : NULL;
-        break;
-    case FOLD_MLP_NORM:
-        model_block_tensor_name(m, index, f->mlp_norm, "", out->name);
-        out->values = block ? norm_weight(block, V_MLP_IN) : NULL;
-        break;
-    case FOLD_LINEAR:
-        if (!config_linear_bias(&m->config, fold->linear))
-            return false;
-        model_linear_name(m, index, fold->linear, ".bias", out->name);
-        out->values = block ? linear_of(m, block, fold->linear)->bias : NULL;
-        break;
-    case FOLD_NONE:
-    default:
+    const struct graph *g = model_graph(m, index);
+    const struct graph_node *n = &g->node[fold->producer];
+    const struct params *params = block ? &block->node[fold->producer] : NULL;
+    const bool norm = n->row->op == OP_NORM;
+    *out = (struct anchor){.count = fold->channels};
+    if (!norm && !graph_node_biased(g, n))
         return false;
-    }
+    model_node_name(m, index, fold->producer, norm ? ".weight" : ".bias", out->name);
+    if (params)
+        out->values = norm ? params->weight : params->linear.bias;
     const struct st_tensor *t = st_find(m->tensors, out->name);
     out->dtype = t ? t->dtype : DTYPE_F32;
     return t != NULL;
@@ -90,21 +90,28 @@ static enum llmq_status round_anchor(const struct anchor *a, llmq_error *err) {
 }
 
 bool block_fold_changes(const struct model *m, const char *tensor) {
+    struct source_fold folds[GRAPH_TASKS];
+    int64_t block = 0;
+    const char *rest = NULL;
     struct anchor a;
-    for (int64_t b = 0; b < m->config.blocks; b++)
-        for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-            if (anchor_of(m, b, s, NULL, &a) && strcmp(a.name, tensor) == 0)
-                return true;
+    if (!family_block_of(m->config.family, tensor, &block, &rest) || block >= m->config.blocks)
+        return false;
+    const int count = list_folds(model_graph(m, block), folds);
+    for (int i = 0; i < count; i++)
+        if (anchor_of(m, block, &folds[i].fold, NULL, &a) && strcmp(a.name, tensor) == 0)
+            return true;
     return false;
 }
 
 enum llmq_status block_fold_store(const struct run *run, const struct block *block, uint64_t *hash,
                                   llmq_error *err) {
+    struct source_fold folds[GRAPH_TASKS];
+    const int count = list_folds(block->graph, folds);
     *hash = HASH_INIT;
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int i = 0; i < count; i++) {
         struct anchor a;
         size_t bytes = 0;
-        if (!anchor_of(&run->model, block->index, s, block, &a))
+        if (!anchor_of(&run->model, block->index, &folds[i].fold, block, &a))
             continue;
         if (run->plan.gguf) /* holds every vector in float32; the values stay rounded */
             a.dtype = DTYPE_F32;
@@ -122,10 +129,12 @@ enum llmq_status block_fold_store(const struct run *run, const struct block *blo
 
 enum llmq_status block_fold_verify(const struct model *stored, int64_t block, uint64_t expected,
                                    llmq_error *err) {
+    struct source_fold folds[GRAPH_TASKS];
+    const int count = list_folds(model_graph(stored, block), folds);
     uint64_t hash = HASH_INIT;
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int i = 0; i < count; i++) {
         struct anchor a;
-        if (!anchor_of(stored, block, s, NULL, &a))
+        if (!anchor_of(stored, block, &folds[i].fold, NULL, &a))
             continue;
         const struct st_tensor *t = st_find(stored->tensors, a.name);
         void *data = malloc((size_t)t->nbytes + 1);
@@ -146,11 +155,11 @@ enum llmq_status block_fold_verify(const struct model *stored, int64_t block, ui
 
 /* --- folding ---------------------------------------------------------------------------------- */
 
-static void multiply_columns(const struct model_config *c, enum block_stage stage,
+static void multiply_columns(const struct graph *g, const struct graph_fold *fold,
                              const float *scales, struct linear *l) {
     for (int64_t row = 0; row < l->n; row++)
         for (int64_t i = 0; i < l->k; i++)
-            l->w[row * l->k + i] *= scales[fold_channel(c, stage, i)];
+            l->w[row * l->k + i] *= scales[graph_fold_channel(g, fold, i)];
 }
 
 static void divide_rows(const float *scales, struct linear *l) {
@@ -159,49 +168,52 @@ static void divide_rows(const float *scales, struct linear *l) {
             l->w[row * l->k + i] /= scales[row];
 }
 
-enum llmq_status block_fold_apply(const struct model *m, enum block_stage stage,
-                                  const float *scales, struct block *block, llmq_error *err) {
-    const struct family_fold *fold = &m->config.family->folds[stage];
+enum llmq_status block_fold_apply(const struct model *m, enum value source, const float *scales,
+                                  struct block *block, llmq_error *err) {
+    const struct graph *g = block->graph;
+    const struct graph_fold fold = graph_fold_find(g, source);
     struct anchor a;
-    if (anchor_of(m, block->index, stage, block, &a)) {
+    if (anchor_of(m, block->index, &fold, block, &a)) {
         for (int64_t i = 0; i < a.count; i++)
             a.values[i] /= scales[i];
         enum llmq_status status = round_anchor(&a, err);
         if (status != LLMQ_OK)
             return status;
     }
-    if (fold->producer == FOLD_LINEAR)
-        divide_rows(scales, block_linear(block, m->config.family, fold->linear));
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        if (fold->consumers & FOLD_ROLE(role))
-            multiply_columns(&m->config, stage, scales,
-                             block_linear(block, m->config.family, role));
+    if (g->node[fold.producer].row->op == OP_LINEAR)
+        divide_rows(scales, &block->node[fold.producer].linear);
+    for (int i = 0; i < g->count; i++)
+        if (fold.consumers >> i & 1)
+            multiply_columns(g, &fold, scales, &block->node[i].linear);
     return LLMQ_OK;
 }
 
 /* --- finding the scales ----------------------------------------------------------------------- */
 
-static int list_consumers(const struct run *run, const struct block *block, enum block_stage stage,
-                          struct awq_consumer consumers[LINEAR_COUNT]) {
+static int list_consumers(const struct run *run, const struct block *block,
+                          const struct graph_fold *fold,
+                          struct awq_consumer consumers[GRAPH_NODES]) {
     int count = 0;
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        const struct plan_module *module = plan_module_of(&run->plan, block->index, role);
-        const struct linear *l = linear_of(&run->model, block, role);
-        if (run->model.config.family->folds[stage].consumers & FOLD_ROLE(role))
-            consumers[count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
+    for (int i = 0; i < block->graph->count; i++) {
+        const struct linear *l = &block->node[i].linear;
+        if (!(fold->consumers >> i & 1))
+            continue;
+        const struct plan_module *module = plan_module_of(&run->model, &run->plan, block->index, i);
+        consumers[count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
     }
     return count;
 }
 
-/* How far the rows of the linear that produces a stage's input may be divided; NULL: no limit. */
+/* How far the rows of the linear that produces a source may be divided; NULL: no limit. */
 static enum llmq_status limit_rows(const struct run *run, const struct block *block,
-                                   enum block_stage stage, const float **limit, llmq_error *err) {
-    const struct family_fold *fold = &run->model.config.family->folds[stage];
-    if (fold->producer != FOLD_LINEAR)
+                                   const struct graph_fold *fold, const float **limit,
+                                   llmq_error *err) {
+    if (block->graph->node[fold->producer].row->op != OP_LINEAR)
         return LLMQ_OK;
-    const struct linear *l = linear_of(&run->model, block, fold->linear);
-    struct quant_grid grid =
-        run_grid(run, &plan_module_of(&run->plan, block->index, fold->linear)->shape);
+    const struct linear *l = &block->node[fold->producer].linear;
+    const struct plan_module *module =
+        plan_module_of(&run->model, &run->plan, block->index, fold->producer);
+    struct quant_grid grid = run_grid(run, &module->shape);
     float *limits = arena_alloc(run->weights, (size_t)l->n, sizeof *limits, err);
     if (!limits)
         return LLMQ_E_MEMORY;
@@ -210,42 +222,43 @@ static enum llmq_status limit_rows(const struct run *run, const struct block *bl
     return LLMQ_OK;
 }
 
-/* Scales of one stage with its Hessian, folded into the block. */
-static enum llmq_status fold_stage(const struct run *run, struct block *block,
-                                   enum block_stage stage, const float *H, struct block_fold *out,
-                                   llmq_error *err) {
-    const struct model_config *c = &run->model.config;
-    struct awq_consumer consumers[LINEAR_COUNT];
+/* Scales of one source with its Hessian, folded into the block. */
+static enum llmq_status fold_source(const struct run *run, struct block *block, enum value source,
+                                    const float *H, struct block_fold *out, llmq_error *err) {
+    const struct graph *g = block->graph;
+    const struct graph_fold fold = graph_fold_find(g, source);
+    struct awq_consumer consumers[GRAPH_NODES];
     struct awq_outcome outcome;
     struct anchor anchor;
-    int64_t k = block->graph->width[block->graph->task[stage].source];
-    int64_t channels = fold_channels(c, stage);
+    enum llmq_status status = LLMQ_OK;
+    if (fold.producer < 0 || out->scales[source])
+        return LLMQ_OK;
+    const int64_t k = g->width[source];
     float *magnitude = arena_alloc(run->weights, (size_t)k, sizeof *magnitude, err);
     int64_t *channel = arena_alloc(run->weights, (size_t)k, sizeof *channel, err);
-    float *scales = arena_alloc(run->weights, (size_t)channels, sizeof *scales, err);
-    enum llmq_status status = LLMQ_OK;
+    float *scales = arena_alloc(run->weights, (size_t)fold.channels, sizeof *scales, err);
     if (!magnitude || !channel || !scales)
         return LLMQ_E_MEMORY;
     for (int64_t i = 0; i < k; i++)
-        channel[i] = fold_channel(c, stage, i);
+        channel[i] = graph_fold_channel(g, &fold, i);
     awq_magnitude(H, k, magnitude);
     struct awq_problem problem = {.k = k,
                                   .H = H,
                                   .magnitude = magnitude,
                                   .consumers = consumers,
-                                  .count = list_consumers(run, block, stage, consumers),
-                                  .channels = channels,
+                                  .count = list_consumers(run, block, &fold, consumers),
+                                  .channels = fold.channels,
                                   .channel = channel};
-    LLMQ_TRY(limit_rows(run, block, stage, &problem.limit, err));
-    if (anchor_of(&run->model, block->index, stage, block, &anchor)) {
+    LLMQ_TRY(limit_rows(run, block, &fold, &problem.limit, err));
+    if (anchor_of(&run->model, block->index, &fold, block, &anchor)) {
         problem.anchor = anchor.values;
         problem.anchor_dtype = anchor.dtype;
     }
     LLMQ_TRY(awq_search(&problem, scales, &outcome, err));
     if (!outcome.scaled)
         return LLMQ_OK;
-    out->scales[stage] = scales;
-    LLMQ_TRY(block_fold_apply(&run->model, stage, scales, block, err));
+    out->scales[source] = scales;
+    LLMQ_TRY(block_fold_apply(&run->model, source, scales, block, err));
 cleanup:
     return status;
 }
@@ -274,21 +287,33 @@ static size_t probe_floats(const struct run *run) {
     return (size_t)calib_probe_rows(run->calib) * (size_t)run->model.config.hidden;
 }
 
+/* The scale of every column that reads the source, in the weights' arena; NULL: 1 throughout. */
+static enum llmq_status column_scales(const struct run *run, const struct graph *g,
+                                      const struct block_fold *fold, enum value source,
+                                      const float **out, llmq_error *err) {
+    *out = NULL;
+    if (!fold->scales[source])
+        return LLMQ_OK;
+    const struct graph_fold f = graph_fold_find(g, source);
+    float *columns = arena_alloc(run->weights, (size_t)g->width[source], sizeof *columns, err);
+    if (!columns)
+        return LLMQ_E_MEMORY;
+    for (int64_t i = 0; i < g->width[source]; i++)
+        columns[i] = fold->scales[source][graph_fold_channel(g, &f, i)];
+    *out = columns;
+    return LLMQ_OK;
+}
+
 /* The original's stream is not folded: tell the calibration how its inputs differ. */
 static enum llmq_status scale_original(const struct run *run, const struct graph *g,
                                        const struct block_fold *fold, llmq_error *err) {
-    const struct model_config *c = &run->model.config;
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        const enum value source = g->task[s].source;
-        int64_t k = g->width[source];
-        if (!fold->scales[s])
-            continue;
-        float *columns = arena_alloc(run->weights, (size_t)k, sizeof *columns, err);
-        if (!columns)
-            return LLMQ_E_MEMORY;
-        for (int64_t i = 0; i < k; i++)
-            columns[i] = fold->scales[s][fold_channel(c, s, i)];
-        calib_scale_original(run->calib, source, columns);
+    for (int t = 0; t < g->task_count; t++) {
+        const float *columns = NULL;
+        enum llmq_status status = column_scales(run, g, fold, g->task[t].source, &columns, err);
+        if (status != LLMQ_OK)
+            return status;
+        if (columns)
+            calib_scale_original(run->calib, g->task[t].source, columns);
     }
     return LLMQ_OK;
 }
@@ -304,14 +329,13 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
         return error_memory(err, "the proof of a fold");
     LLMQ_TRY(calib_mark_start(run->calib, err));
     LLMQ_TRY(calib_probe(run->calib, in, before, err));
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++) {
+    for (const struct graph_task *task = NULL;;) {
         struct calib_moments moments = {0};
-        const struct graph_task *task = NULL;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        LLMQ_TRY(fold_check(&run->model.config, stage, err));
         LLMQ_TRY(calib_next(run->calib, &task, &moments, err));
-        if (run->model.config.family->folds[stage].producer != FOLD_NONE)
-            LLMQ_TRY(fold_stage(run, block, stage, moments.H, out, err));
+        if (!task)
+            break;
+        LLMQ_TRY(fold_source(run, block, task->source, moments.H, out, err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(calib_rewind(run->calib, err));
@@ -332,15 +356,19 @@ uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *toke
 
 /* --- errors of the function before the fold --------------------------------------------------- */
 
-/* Scale of the module's input columns and of its output rows; NULL: 1. */
-static void scales_of(const struct run *run, enum linear_role role, const float **columns,
-                      const float **rows) {
-    const struct family *f = run->model.config.family;
-    *columns = run->fold.scales[f->linears[role].stage];
-    *rows = NULL;
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++)
-        if (f->folds[s].producer == FOLD_LINEAR && f->folds[s].linear == role)
-            *rows = run->fold.scales[s];
+/* Scales of the module's output rows; NULL: 1. */
+static const float *row_scales(const struct run *run, const struct plan_module *module) {
+    struct source_fold folds[GRAPH_TASKS];
+    const int count = list_folds(model_graph(&run->model, module->block), folds);
+    for (int i = 0; i < count; i++)
+        if (folds[i].fold.producer == module->node)
+            return run->fold.scales[folds[i].source];
+    return NULL;
+}
+
+/* What the module reads. */
+static enum value source_of(const struct run *run, const struct plan_module *module) {
+    return model_graph(&run->model, module->block)->node[module->node].in[0];
 }
 
 /* Sum of the rows' errors; a folded row stands for an original one `rows[r]` times as large. */
@@ -356,24 +384,25 @@ static double sum_rows(const double *errors, const float *rows, int64_t n) {
 static enum llmq_status rounding_error(const struct run *run, const struct plan_module *module,
                                        const float *H, float *importance, float *W,
                                        llmq_error *err) {
-    const struct model_config *c = &run->model.config;
-    const enum block_stage stage = c->family->linears[module->role].stage;
-    const float *columns = run->fold.scales[stage];
+    const struct graph *g = model_graph(&run->model, module->block);
+    const enum value source = source_of(run, module);
+    const struct graph_fold fold = graph_fold_find(g, source);
+    const float *columns = run->fold.scales[source];
     const int64_t n = module->shape.n, k = module->shape.k;
     struct quant_grid grid = run_grid(run, &module->shape);
     struct qlinear q = {0};
     quant_importance(H, k, importance);
     for (int64_t i = 0; columns && i < k; i++) {
-        float scale = columns[fold_channel(c, stage, i)];
+        float scale = columns[graph_fold_channel(g, &fold, i)];
         importance[i] *= scale * scale;
     }
     enum llmq_status status = rtn_quantize(&grid, W, importance, n, k, &q, err);
     for (int64_t row = 0; status == LLMQ_OK && row < n; row++)
         for (int64_t i = 0; i < k; i++) {
-            int64_t g = row * q.groups + i / q.group;
-            float d =
-                W[row * k + i] - (float)((int)q.codes[row * k + i] - (int)q.zeros[g]) * q.scales[g];
-            W[row * k + i] = d * (columns ? columns[fold_channel(c, stage, i)] : 1);
+            int64_t at = row * q.groups + i / q.group;
+            float d = W[row * k + i] -
+                      (float)((int)q.codes[row * k + i] - (int)q.zeros[at]) * q.scales[at];
+            W[row * k + i] = d * (columns ? columns[graph_fold_channel(g, &fold, i)] : 1);
         }
     qlinear_free(&q);
     return status;
@@ -390,7 +419,8 @@ static enum llmq_status plain_error(const struct run *run, const struct plan_mod
     enum llmq_status status = LLMQ_OK;
     if (!W || !P || !importance)
         LLMQ_TRY(error_memory(err, "a module's weights"));
-    LLMQ_TRY(model_load_weight(&run->model, module->block, module->role, W, err));
+    LLMQ_TRY(
+        model_load_weight(&run->model, (struct linear_place){module->block, module->node}, W, err));
     LLMQ_TRY(rounding_error(run, module, H, importance, W, err));
     for (int64_t at = 0; at < n; at += PANEL)
         quant_forms(W + at * k, n - at < PANEL ? n - at : PANEL, k, H, P, errors + at);
@@ -405,9 +435,9 @@ cleanup:
 enum llmq_status block_fold_outcome(const struct run *run, const struct plan_module *module,
                                     const float *W, const float *H, const struct qlinear *q,
                                     struct quant_outcome *outcome, llmq_error *err) {
-    const float *columns = NULL, *rows = NULL;
+    const float *columns = run->fold.scales[source_of(run, module)];
+    const float *rows = row_scales(run, module);
     double plain = 0;
-    scales_of(run, module->role, &columns, &rows);
     if (!columns && !rows)
         return LLMQ_OK;
     double *errors = malloc((size_t)q->n * sizeof *errors);

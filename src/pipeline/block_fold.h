@@ -1,9 +1,10 @@
-/* AWQ's scales in a loaded block: found stage by stage with the calibration inputs of the block as
- * it is, folded into its weights in place, and proven to leave its output alone.
+/* AWQ's scales in a loaded block: found task by task with the calibration inputs of the block as it
+ * is, folded into its weights in place, and proven to leave its output alone.
  *
- * A fold divides what produces a stage's input (a norm's weight; the output rows and bias of a
- * linear) by a scale per channel and multiplies the input columns of all linears of the stage by
- * it. Norms and biases stay in the checkpoint's own type, so they are stored with their block. */
+ * A fold divides what produces a value (a norm's weight; the output rows and bias of a linear) by a
+ * scale per channel and multiplies the input columns of all linears that read it by the same (see
+ * graph_fold_find). Norms and biases stay in the checkpoint's own type, so they are stored with
+ * their block. */
 #ifndef LLMQ_PIPELINE_BLOCK_FOLD_H
 #define LLMQ_PIPELINE_BLOCK_FOLD_H
 
@@ -21,22 +22,21 @@ struct plan_module;
 
 /* What was folded into the block at hand. */
 struct block_fold {
-    const float *scales[STAGE_COUNT]; /* [fold_channels]; NULL: 1 throughout */
-    double difference;                /* of the block's output, see block_fold_compare */
+    const float *scales[V_COUNT]; /* by what linears read: [channels]; NULL: 1 throughout */
+    double difference;            /* of the block's output, see block_fold_compare */
 };
 
 /* Largest relative difference that float32 rounding explains: measured 1e-7 to 1e-6. */
 #define BLOCK_FOLD_LIMIT 1e-4
 
-/* Find scales for every stage and fold them into `block`, which is loaded PLAIN and at which
+/* Find scales for every source and fold them into `block`, which is loaded PLAIN and at which
  * run->calib begins; run->calib is at the start of the block again afterwards. Scales live in
- * run->weights. LLMQ_E_UNSUPPORTED: the family's table is not complete; LLMQ_E_NUMERIC: the block's
- * output changed. */
+ * run->weights. LLMQ_E_NUMERIC: the block's output changed. */
 LLMQ_NODISCARD enum llmq_status block_fold_make(struct run *run, struct block *block,
                                                 struct block_fold *out, llmq_error *err);
 
-/* Fold `scales` [fold_channels] into the block, in place. */
-LLMQ_NODISCARD enum llmq_status block_fold_apply(const struct model *m, enum block_stage stage,
+/* Fold `scales` [channels] of the linears that read `source` into the block, in place. */
+LLMQ_NODISCARD enum llmq_status block_fold_apply(const struct model *m, enum value source,
                                                  const float *scales, struct block *block,
                                                  llmq_error *err);
 

@@ -1,7 +1,7 @@
-/* The heart of a run: block by block, stage by stage.
+/* The heart of a run: block by block, task by task.
  *
- * With calibration, each stage's Hessian comes from the tokens as the blocks and stages quantized
- * so far leave them; the stage's linears are quantized against it, stored, and replaced by what
+ * With calibration, each task's Hessian comes from the tokens as the blocks and tasks quantized
+ * so far leave them; the task's linears are quantized against it, stored, and replaced by what
  * the file now says, so that all that follows is calibrated on the quantized model. Blocks that an
  * interrupted run finished are read back and replayed. Without calibration (RTN) each linear is
  * rounded by itself. */
@@ -168,14 +168,14 @@ static void warn_of_activations(struct run *run) {
                 peak.module ? peak.module : "residual stream", (double)peak.value);
 }
 
-/* What a stage's modules have in common. */
-struct stage_task {
+/* What a task's modules have in common. */
+struct task_moments {
     struct calib_moments moments;
     struct gptq_factor *factor; /* of H; NULL when neither the method nor a correction needs it */
 };
 
 /* Move the weights of l to the target that makes up for errors upstream. */
-static enum llmq_status correct_weights(const struct run *run, const struct stage_task *task,
+static enum llmq_status correct_weights(const struct run *run, const struct task_moments *task,
                                         struct linear *l, struct correction *strength,
                                         llmq_error *err) {
     const llmq_correct *wanted = &run->options->correct;
@@ -198,7 +198,7 @@ static enum llmq_status correct_weights(const struct run *run, const struct stag
 /* Quantize a linear, store and report it. With calibration, leave in l->w what was stored; without,
  * `task` is NULL and nothing reads l->w again. */
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
-                                        struct linear *l, const struct stage_task *task,
+                                        struct linear *l, const struct task_moments *task,
                                         llmq_error *err) {
     struct quant_grid grid = run_grid(run, &module->shape);
     struct quant_outcome outcome;
@@ -235,7 +235,7 @@ cleanup:
 
 /* The linears of a task, each against the moments they share. */
 static enum llmq_status quantize_task(struct run *run, struct block *block,
-                                      const struct graph_task *linears, struct stage_task *task,
+                                      const struct graph_task *linears, struct task_moments *task,
                                       llmq_error *err) {
     const struct quant_options quant = {.act_order = (enum act_order)run->options->act_order,
                                         .damp = run->options->damp,
@@ -246,8 +246,7 @@ static enum llmq_status quantize_task(struct run *run, struct block *block,
     for (int i = 0; i < block->graph->count; i++) {
         if (!(linears->nodes >> i & 1))
             continue;
-        const struct plan_module *module = plan_module_of(
-            &run->plan, block->index, block_node_role(block->graph, run->model.config.family, i));
+        const struct plan_module *module = plan_module_of(&run->model, &run->plan, block->index, i);
         LLMQ_TRY(interrupt_check(run->ctx, err));
         if (factored && !task->factor) {
             LLMQ_TRY(gptq_factor_create(task->moments.H, task->moments.k, module->shape.group,
@@ -261,14 +260,19 @@ cleanup:
     return status;
 }
 
+/* Progress in tasks; blocks of all kinds count alike. */
+static void log_task(const struct run *run, int64_t block, int task, const char *note) {
+    const int64_t blocks = run->model.config.blocks, steps = run->model.blocks->kinds[0].task_count;
+    log_progress(run->ctx, block * steps + task, blocks * steps, "block %" PRId64 "/%" PRId64 "%s",
+                 block + 1, blocks, note);
+}
+
 static enum llmq_status quantize_tasks(struct run *run, struct block *block, llmq_error *err) {
-    const int64_t blocks = run->model.config.blocks, steps = STAGE_COUNT;
-    for (int64_t step = 0;; step++) {
-        struct stage_task task = {0};
+    for (int step = 0;; step++) {
+        struct task_moments task = {0};
         const struct graph_task *linears = NULL;
-        if (step < steps)
-            log_progress(run->ctx, block->index * steps + step, blocks * steps,
-                         "block %" PRId64 "/%" PRId64, block->index + 1, blocks);
+        if (step < block->graph->task_count)
+            log_task(run, block->index, step, "");
         enum llmq_status status = calib_next(run->calib, &linears, &task.moments, err);
         if (status == LLMQ_OK && !linears)
             return LLMQ_OK;
@@ -291,16 +295,17 @@ static enum llmq_status load_original(struct run *run, int64_t index, struct blo
 /* Without calibration: one linear after the other, each in the memory of the one before. */
 static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    log_progress(run->ctx, index * STAGE_COUNT, run->model.config.blocks * STAGE_COUNT,
-                 "block %" PRId64 "/%" PRId64, index + 1, run->model.config.blocks);
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        const struct plan_module *module = plan_module_of(&run->plan, index, role);
+    const struct graph *g = model_graph(&run->model, index);
+    log_task(run, index, 0, "");
+    for (int i = 0; i < g->linear_count; i++) {
+        const struct linear_place at = {index, g->linear[i]};
+        const struct plan_module *module = plan_module_of(&run->model, &run->plan, index, at.node);
         struct linear l = {.n = module->shape.n, .k = module->shape.k};
         l.w = arena_alloc(run->weights, (size_t)l.n * (size_t)l.k, sizeof *l.w, err);
         if (!l.w)
             return LLMQ_E_MEMORY;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        LLMQ_TRY(model_load_weight(&run->model, index, role, l.w, err));
+        LLMQ_TRY(model_load_weight(&run->model, at, l.w, err));
         tally_read(&run->tally, TALLY_READ, 0);
         status = quantize_linear(run, module, &l, NULL, err);
         if (status == LLMQ_E_NUMERIC)
@@ -343,15 +348,11 @@ cleanup:
 static enum llmq_status replay_block(struct run *run, const struct model *stored, int64_t index,
                                      llmq_error *err) {
     struct block block = {0}, original = {0};
-    int64_t blocks = run->model.config.blocks;
+    const struct blocks *blocks = run->model.blocks;
     enum llmq_status status = LLMQ_OK;
-    log_progress(run->ctx, index * STAGE_COUNT, blocks * STAGE_COUNT,
-                 "block %" PRId64 "/%" PRId64 " (replayed)", index + 1, blocks);
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        const struct plan_module *module = plan_module_of(&run->plan, index, role);
-        LLMQ_TRY(output_verify_module(stored, module,
-                                      run->blocks.hashes[module - run->plan.modules], err));
-    }
+    log_task(run, index, 0, " (replayed)");
+    for (int64_t i = blocks->first[index]; i < blocks->first[index + 1]; i++)
+        LLMQ_TRY(output_verify_module(stored, &run->plan.modules[i], run->blocks.hashes[i], err));
     if (plan_folds(run->options))
         LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
@@ -399,9 +400,11 @@ struct pending {
 /* Sync what was written and put the pending blocks in the journal. */
 static enum llmq_status record_blocks(struct run *run, struct pending *p, llmq_error *err) {
     enum llmq_status status = p->begin < p->end ? st_writer_sync(run->writer, err) : LLMQ_OK;
-    for (; status == LLMQ_OK && p->begin < p->end; p->begin++, p->module += LINEAR_COUNT)
+    for (; status == LLMQ_OK && p->begin < p->end; p->begin++) {
         status = journal_add(run->journal, p->begin, run->report->modules + p->module, &run->blocks,
                              err);
+        p->module += (size_t)model_graph(&run->model, p->begin)->linear_count;
+    }
     tally_read(&run->tally, TALLY_WRITE, 0);
     p->since = tally_now();
     return status;
@@ -428,9 +431,8 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
             (void)record_blocks(run, &p, &second);
             return status;
         }
+        log_task(run, p.end, run->model.blocks->kinds[0].task_count, "");
         p.end++;
-        log_progress(run->ctx, p.end * STAGE_COUNT, blocks * STAGE_COUNT,
-                     "block %" PRId64 "/%" PRId64, p.end, blocks);
         if (tally_now() - p.since >= RECORD_SECONDS)
             LLMQ_TRY(record_blocks(run, &p, err));
     }

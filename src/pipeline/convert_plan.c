@@ -39,45 +39,44 @@ enum { LAYOUTS_MOST = 16 };
 
 /* --- modules ---------------------------------------------------------------------------------- */
 
-static enum llmq_status add_module(struct convert *c, int64_t block, enum linear_role role,
+/* A linear, or the head, which has no place. */
+static enum llmq_status add_module(struct convert *c, const struct linear_place *at,
                                    llmq_error *err) {
     struct plan *p = &c->plan;
+    const struct model *m = &c->model;
     char name[MODEL_NAME_MAX];
     struct plan_module *module = &p->modules[p->module_count];
-    *module = (struct plan_module){.block = block, .role = role};
+    *module = (struct plan_module){.block = at ? at->block : m->config.blocks - 1,
+                                   .node = at ? at->node : -1};
     module->name =
-        strdup(role == LINEAR_COUNT ? model_head_name(&c->model, name)
-                                    : model_linear_name(&c->model, block, role, "", name));
+        strdup(at ? blocks_node_name(m->blocks, *at, "", name) : model_head_name(m, name));
     if (!module->name)
         return error_memory(err, "the plan");
     p->module_count++;
-    if (role == LINEAR_COUNT) {
-        module->shape.n = c->model.config.vocab;
-        module->shape.k = c->model.config.hidden;
-    } else {
-        config_linear_shape(&c->model.config, role, &module->shape.n, &module->shape.k);
-    }
+    module->shape.n = m->config.vocab;
+    module->shape.k = m->config.hidden;
+    if (at)
+        blocks_linear_shape(m->blocks, *at, &module->shape.n, &module->shape.k);
     return LLMQ_OK;
 }
 
 /* Every linear of the blocks: a module to convert, or one that stays plain; and a packed head. */
 static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
-    const int64_t count = c->model.config.blocks * LINEAR_COUNT;
+    const struct blocks *blocks = c->model.blocks;
+    const int64_t count = blocks_linear_count(blocks);
     enum llmq_status status = LLMQ_OK;
     char name[MODEL_NAME_MAX];
     c->plan.modules = calloc((size_t)count + 1, sizeof *c->plan.modules);
     if (!c->plan.modules)
         return error_memory(err, "the plan");
     for (int64_t i = 0; status == LLMQ_OK && i < count; i++) {
-        const int64_t block = i / LINEAR_COUNT;
-        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
-        status = model_linear_packed(&c->model, block, role)
-                     ? add_module(c, block, role, err)
-                     : plan_add_plain(&c->plan, model_linear_name(&c->model, block, role, "", name),
-                                      err);
+        const struct linear_place at = blocks_linear_at(blocks, i);
+        status = model_linear_packed(&c->model, at.block, at.node)
+                     ? add_module(c, &at, err)
+                     : plan_add_plain(&c->plan, blocks_node_name(blocks, at, "", name), err);
     }
     if (status == LLMQ_OK && model_head_packed(&c->model))
-        status = add_module(c, c->model.config.blocks - 1, LINEAR_COUNT, err);
+        status = add_module(c, NULL, err);
     if (status == LLMQ_OK && c->plan.module_count == 0)
         status =
             error_set(err, LLMQ_E_INPUT, "%s: no linear is packed as %s, which its config names",
@@ -235,7 +234,7 @@ static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t,
     const int suffix = layout_suffix(c->model.layout, t->name, &len);
     if (suffix >= 0) {
         const struct plan_module *module = find_module(p, t->name, len);
-        const enum tensor_use use = inventory_use(&c->model.config, c->model.layout, t);
+        const enum tensor_use use = inventory_use(c->model.blocks, c->model.layout, t);
         if (!module && (use == USE_EXTRA_LAYER || use == USE_OTHER))
             return plan_drop(p, t, err);
         if (!module)

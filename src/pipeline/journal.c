@@ -115,10 +115,10 @@ static enum llmq_status read_block(const struct json *line, struct reader *r, ll
     const struct json *modules = json_get(line, "modules");
     struct journal_blocks *b = r->blocks;
     if (!json_as_int64(json_get(line, "block"), &block) || block != b->done || block >= b->count ||
-        json_count(modules) != b->modules)
+        json_count(modules) != (size_t)model_graph(b->source, block)->linear_count)
         return error_set(err, LLMQ_E_INPUT, "the record of block %" PRId64 " is malformed",
                          b->done);
-    uint64_t *hash = b->hashes + (size_t)block * b->modules;
+    uint64_t *hash = b->hashes + b->source->blocks->first[block];
     b->folded[block] = read_hash(json_get(line, "folded"));
     for (const struct json *m = json_first(modules); m; m = json_next(m)) {
         llmq_module_report module;
@@ -223,7 +223,7 @@ enum llmq_status journal_add_kept(struct journal *j, const struct st_set *source
 static struct json *block_source(const struct model *m, int64_t block) {
     struct json *o = json_new_object();
     char prefix[MODEL_NAME_MAX];
-    const size_t len = strlen(model_block_tensor_name(m, block, "", "", prefix));
+    const size_t len = strlen(family_block_name(m->config.family, block, "", "", prefix));
     for (size_t i = 0; i < st_count(m->tensors); i++) {
         const struct st_tensor *t = st_at(m->tensors, i);
         if (strncmp(t->name, prefix, len) == 0 && st_noted(m->tensors, t) != 0)
@@ -235,9 +235,10 @@ static struct json *block_source(const struct model *m, int64_t block) {
 enum llmq_status journal_add(struct journal *j, int64_t block, const llmq_module_report *modules,
                              const struct journal_blocks *blocks, llmq_error *err) {
     struct json *o = json_new_object(), *array = json_new_array();
-    for (size_t i = 0; i < blocks->modules; i++) {
+    const uint64_t *hashes = blocks->hashes + blocks->source->blocks->first[block];
+    for (int i = 0; i < model_graph(blocks->source, block)->linear_count; i++) {
         struct json *m = report_module_json(&modules[i]);
-        add_hash(m, "hash", blocks->hashes[(size_t)block * blocks->modules + i]);
+        add_hash(m, "hash", hashes[i]);
         json_add(array, NULL, m);
     }
     json_add_int64(o, "block", block);

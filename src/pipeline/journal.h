@@ -22,8 +22,7 @@ struct journal;
 /* What a journal says of the blocks of a run. */
 struct journal_blocks {
     int64_t count;    /* blocks of the model */
-    size_t modules;   /* of a block */
-    uint64_t *hashes; /* [count * modules], filled for the blocks done */
+    uint64_t *hashes; /* of every module, filled for the blocks done */
     uint64_t *folded; /* [count] of the norms and biases stored with a block; 0: none are */
     int64_t done;
     const struct model *source; /* what is quantized; its tensors are watched */
@@ -45,7 +44,7 @@ LLMQ_NODISCARD enum llmq_status journal_resume(const char *dir, const struct jso
 LLMQ_NODISCARD enum llmq_status journal_add_kept(struct journal *j, const struct st_set *source,
                                                  char *const *names, size_t count, llmq_error *err);
 
-/* Record a finished block durably: blocks->modules reports, and its hashes in `blocks`. */
+/* Record a finished block durably: the reports of its modules, and their hashes in `blocks`. */
 LLMQ_NODISCARD enum llmq_status journal_add(struct journal *j, int64_t block,
                                             const llmq_module_report *modules,
                                             const struct journal_blocks *blocks, llmq_error *err);

@@ -62,7 +62,7 @@ void notes_of_use(const struct model *m, const llmq_context *ctx) {
     struct group groups[USE_COUNT] = {0};
     for (size_t i = 0; i < st_count(m->tensors); i++) {
         const struct st_tensor *t = st_at(m->tensors, i);
-        const enum tensor_use use = inventory_use(&m->config, m->layout, t);
+        const enum tensor_use use = inventory_use(m->blocks, m->layout, t);
         if (use == USE_CACHE_SCALE || use == USE_EXTRA_LAYER || use == USE_OTHER)
             group_add(&groups[use], t->name);
     }
@@ -73,7 +73,7 @@ void notes_of_result(const struct model *m, const struct plan *p, const llmq_con
     struct group groups[USE_COUNT] = {0};
     for (size_t i = 0; i < p->dropped_count; i++) {
         const struct st_tensor *t = st_find(m->tensors, p->dropped[i]);
-        const enum tensor_use use = t ? inventory_use(&m->config, m->layout, t) : USE_PART;
+        const enum tensor_use use = t ? inventory_use(m->blocks, m->layout, t) : USE_PART;
         if (use != USE_PART) /* else a tied head, which the container does not hold twice */
             group_add(&groups[use], p->dropped[i]);
     }

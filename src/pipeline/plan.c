@@ -92,7 +92,7 @@ enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t, llmq_error
 
 enum llmq_status plan_rest(const struct model *m, struct plan *p, const struct st_tensor *t,
                            llmq_error *err) {
-    const enum tensor_use use = inventory_use(&m->config, m->layout, t);
+    const enum tensor_use use = inventory_use(m->blocks, m->layout, t);
     const bool scales_cache = use == USE_CACHE_SCALE && p->layout && p->layout->cache_scheme &&
                               p->layout_config.cache_scheme;
     return use == USE_PART || scales_cache ? plan_keep(p, t, err) : plan_drop(p, t, err);
@@ -117,22 +117,23 @@ enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *er
 
 static enum llmq_status add_modules(const struct model *m, const llmq_quantize_options *o,
                                     struct plan *p, llmq_error *err) {
-    int64_t count = m->config.blocks * LINEAR_COUNT;
+    int64_t count = blocks_linear_count(m->blocks);
     p->modules = calloc((size_t)count, sizeof *p->modules);
     if (!p->modules)
         return error_memory(err, "the plan");
     for (int64_t i = 0; i < count; i++) {
+        const struct linear_place at = blocks_linear_at(m->blocks, i);
         struct plan_module *module = &p->modules[p->module_count];
         char name[MODEL_NAME_MAX];
-        module->block = i / LINEAR_COUNT;
-        module->role = (enum linear_role)(i % LINEAR_COUNT);
-        module->name = strdup(model_linear_name(m, module->block, module->role, "", name));
+        module->block = at.block;
+        module->node = at.node;
+        module->name = strdup(blocks_node_name(m->blocks, at, "", name));
         if (!module->name)
             return error_memory(err, "the plan");
         p->module_count++;
         struct quant_shape *s = &module->shape;
         *s = (struct quant_shape){.bits = o->bits, .group = o->group, .sym = o->sym};
-        config_linear_shape(&m->config, module->role, &s->n, &s->k);
+        blocks_linear_shape(m->blocks, at, &s->n, &s->k);
         if (o->group_auto_fit)
             s->group = quant_fit_group(s->k, o->group);
     }
@@ -143,20 +144,21 @@ bool plan_folds(const llmq_quantize_options *options) {
     return options->awq || options->method == LLMQ_METHOD_AWQ;
 }
 
-const struct plan_module *plan_module_of(const struct plan *p, int64_t block,
-                                         enum linear_role role) {
-    return &p->modules[block * LINEAR_COUNT + (int64_t)role];
+const struct plan_module *plan_module_of(const struct model *m, const struct plan *p, int64_t block,
+                                         int node) {
+    return &p->modules[blocks_linear_number(m->blocks, block, node)];
 }
 
 /* The modules of the first block whose in_features the group does not divide. */
 static enum llmq_status check_groups(const struct model *m, const struct plan *p, int64_t group,
                                      llmq_error *err) {
     struct strbuf bad = {0};
-    for (int64_t i = 0; i < LINEAR_COUNT && i < p->module_count; i++) {
+    const struct graph *g = model_graph(m, 0);
+    for (int64_t i = 0; i < g->linear_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
         if (s->group > 0 && s->k % s->group != 0)
             strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
-                          m->config.family->linears[p->modules[i].role].name, s->k);
+                          g->node[p->modules[i].node].row->name, s->k);
     }
     if (bad.len == 0)
         return LLMQ_OK;
@@ -266,7 +268,7 @@ cleanup:
  * Panels of a thread's own are not counted: they are a small part of that. */
 static uint64_t module_workspace(const struct plan *p) {
     uint64_t most = 0;
-    for (int64_t i = 0; i < LINEAR_COUNT; i++) {
+    for (int64_t i = 0; i < p->module_count; i++) {
         uint64_t n = (uint64_t)p->modules[i].shape.n, k = (uint64_t)p->modules[i].shape.k;
         uint64_t bytes = n * k * (2 * sizeof(float) + 3);
         if (p->paired) /* the target, and what it is made of */
@@ -301,14 +303,14 @@ static double block_flops(const struct model *m, const llmq_quantize_options *o,
                           const struct plan *p, const struct calib_tokens *tokens) {
     double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
     double folds = plan_folds(o) && tokens ? 1 : 0, pairs = p->paired ? 1 : 0;
-    for (int64_t i = 0; i < LINEAR_COUNT; i++) {
+    const struct graph *g = &m->blocks->kinds[0];
+    for (int64_t i = 0; i < g->linear_count; i++) {
         int64_t n = p->modules[i].shape.n, k = p->modules[i].shape.k;
         double weights = (double)n * (double)k;
         flops += 2 * weights * T * (1 + pairs + folds);
         flops += tokens ? plan_rounding_flops(o, n, k) : 0;
         flops += pairs * plan_correction_flops(n, k) + folds * FOLD_LOSSES * weights * (double)k;
     }
-    const struct graph *g = &m->blocks->kinds[0];
     for (int t = 0; tokens && t < g->task_count; t++) {
         double k = (double)g->width[g->task[t].source], n = (double)g->width[g->task[t].stream];
         flops += k * k * T * (1 + folds) + plan_factor_flops((int64_t)k);

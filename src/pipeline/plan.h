@@ -15,8 +15,8 @@
 
 struct plan_module {
     int64_t block;
-    enum linear_role role; /* LINEAR_COUNT: the output head, of no block, only in conversions */
-    char *name;            /* "model.layers.0.self_attn.q_proj" */
+    int node;   /* of the block's graph; -1: the output head, of no block, only in conversions */
+    char *name; /* "model.layers.0.self_attn.q_proj" */
     struct quant_shape shape;
 };
 
@@ -85,8 +85,7 @@ LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_er
 
 /* Warn where groups keep servers from splitting the model over 2, 4 or 8, and say which smaller
  * ones would not. */
-void plan_warn_of_splits(const struct plan *p, const struct model_config *config,
-                         const llmq_context *ctx);
+void plan_warn_of_splits(const struct plan *p, const struct model *m, const llmq_context *ctx);
 
 /* The steps of listing a result's tensors, in file order: a tensor (the plan owns a copy of the
  * name), the packed tensors of a module, a tensor of the source that is copied (or left out where
@@ -113,7 +112,7 @@ LLMQ_NODISCARD enum llmq_status plan_rest(const struct model *m, struct plan *p,
 LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);
 
 /* The module of a linear; only in plans that plan_create made. */
-const struct plan_module *plan_module_of(const struct plan *p, int64_t block,
-                                         enum linear_role role);
+const struct plan_module *plan_module_of(const struct model *m, const struct plan *p, int64_t block,
+                                         int node);
 
 #endif

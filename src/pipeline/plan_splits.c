@@ -16,12 +16,12 @@ struct split {
     const struct plan_module *module;
 };
 
-static struct split least_split(const struct plan *p, enum linear_role role) {
+static struct split least_split(const struct plan *p, int node) {
     struct split least = {USUAL_SPLIT, NULL};
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *m = &p->modules[i];
         const struct quant_shape *s = &m->shape;
-        if (m->role != role || s->group == -1 || !compat_splits_input(m->name))
+        if (m->node != node || s->group == -1 || !compat_splits_input(m->name))
             continue;
         const int64_t parts = compat_tensor_parallel(m->name, s->n, s->k, s->group);
         if (parts < least.parts)
@@ -47,19 +47,19 @@ static void put_better_groups(struct strbuf *out, const struct split *least) {
     }
 }
 
-void plan_warn_of_splits(const struct plan *p, const struct model_config *config,
-                         const llmq_context *ctx) {
+void plan_warn_of_splits(const struct plan *p, const struct model *m, const llmq_context *ctx) {
+    const struct graph *g = model_graph(m, 0);
     if (!compat_has_fast_kernels(p->layout->name))
         return;
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        const struct split least = least_split(p, role);
+    for (int i = 0; i < g->linear_count; i++) {
+        const struct split least = least_split(p, g->linear[i]);
         struct strbuf text = {0};
         if (!least.module)
             continue;
         strbuf_printf(&text,
                       "tensor parallelism of %s ends at %" PRId64 ": %" PRId64
                       " inputs in groups of %" PRId64,
-                      config->family->linears[role].name, least.parts, least.module->shape.k,
+                      g->node[g->linear[i]].row->name, least.parts, least.module->shape.k,
                       least.module->shape.group);
         put_better_groups(&text, &least);
         if (strbuf_ok(&text))

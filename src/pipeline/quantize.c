@@ -236,7 +236,7 @@ static void log_plan(const struct run *run) {
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
-    plan_warn_of_splits(&run->plan, &run->model.config, run->ctx);
+    plan_warn_of_splits(&run->plan, &run->model, run->ctx);
     if (run->plan.gguf && gguf_export_caveat(run->plan.gguf))
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
 }
@@ -306,7 +306,6 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     run->blocks = (struct journal_blocks){
         .source = &run->model,
         .count = run->model.config.blocks,
-        .modules = LINEAR_COUNT,
         .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes),
         .folded = calloc((size_t)run->model.config.blocks, sizeof *run->blocks.folded)};
     if (!run->blocks.hashes || !run->blocks.folded)

@@ -157,7 +157,9 @@ static enum llmq_status judge_unread(struct verify *v, llmq_error *err) {
 
 static enum llmq_status open_family(struct verify *v, llmq_error *err) {
     llmq_error found = {0};
-    const enum llmq_status status = config_parse(v->config, &v->model, &found);
+    enum llmq_status status = config_parse(v->config, &v->model, &found);
+    if (status == LLMQ_OK)
+        status = blocks_create(&v->model, &v->blocks, &found);
     v->known = status == LLMQ_OK;
     if (status == LLMQ_E_MEMORY)
         return error_memory(err, "the config");
@@ -207,6 +209,7 @@ void verify_close(struct verify *v) {
     dir_list_free(&v->files);
     quant_config_free(&v->quant);
     json_free(&v->config);
+    free(v->blocks);
     st_close(&v->tensors);
 }
 
@@ -298,18 +301,6 @@ enum llmq_status verify_run(struct verify *v, enum verify_scope scope, llmq_erro
         status = error_memory(err, "the findings");
 cleanup:
     return status;
-}
-
-void verify_linear_name(const struct verify *v, int64_t block, enum linear_role role, char *name,
-                        size_t size) {
-    const struct family *f = v->model.family;
-    /* The prefix is a constant of the family's table with one %lld. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(name, size, f->block_prefix, (long long)block);
-#pragma GCC diagnostic pop
-    const size_t used = strlen(name);
-    (void)snprintf(name + used, size - used, "%s", f->linears[role].name);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */

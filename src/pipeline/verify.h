@@ -16,7 +16,7 @@
 #include "formats/quant_config.h"
 #include "graph/naming.h"
 #include "llmq/verify.h"
-#include "models/config.h"
+#include "models/blocks.h"
 
 struct verify_rule;
 
@@ -35,8 +35,9 @@ struct verify {
     /* Why not, where that may be llmq's limit rather than the checkpoint's fault. */
     enum llmq_status unread;
     llmq_error unread_error;
-    bool known; /* llmq has a table for the family: `model` is filled */
+    bool known; /* llmq has a table for the family: `model` and `blocks` are filled */
     struct model_config model;
+    struct blocks *blocks;
     struct naming naming;            /* of the files; `tensors` have the family's names */
     bool head_adopted;               /* the embedding is stored as the output head alone */
     struct module_rules rules;       /* what the config says of modules */
@@ -121,10 +122,6 @@ bool verify_rule_concerns(const char *rule, int stack);
 
 /* Compare with the original in `dir`: errors of the modules, equality of the rest. */
 LLMQ_NODISCARD enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err);
-
-/* The name of a linear of a known family. */
-void verify_linear_name(const struct verify *v, int64_t block, enum linear_role role, char *name,
-                        size_t size);
 
 /* The rules that read no tensor data, for a folder llmq has written: LLMQ_E_CHECK with the first
  * violation. */

@@ -88,27 +88,13 @@ static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64
     return status;
 }
 
-/* The block and role of a linear in a known family. */
-static bool find_linear(const struct verify *v, const char *module, int64_t *block,
-                        enum linear_role *role) {
-    char name[LAYOUT_NAME_MAX];
-    for (*block = 0; *block < v->model.blocks; ++*block)
-        for (*role = 0; *role < LINEAR_COUNT; ++*role) {
-            verify_linear_name(v, *block, *role, name, sizeof name);
-            if (strcmp(name, module) == 0)
-                return true;
-        }
-    return false;
-}
-
 /* What q stands for in the original's scale. */
 static void decode_rows(const struct comparison *c, const char *module, const struct qlinear *q,
                         int64_t begin, int64_t end, float *out) {
-    int64_t block = 0;
-    enum linear_role role = 0;
+    struct linear_place at = {0};
     qlinear_dequantize(q, begin, end, out);
-    if (c->folds && find_linear(c->v, module, &block, &role))
-        verify_fold_undo(c->v, &c->folds[block], role, begin, end - begin, out);
+    if (c->folds && blocks_find_linear(c->v->blocks, module, &at))
+        verify_fold_undo(c->v, &c->folds[at.block], at, begin, end - begin, out);
 }
 
 static enum llmq_status sum_errors(const struct comparison *cmp, const char *module,
@@ -259,7 +245,7 @@ static void find_missing(struct verify *v, const struct verify *original,
     const bool head = original->known && original->model.tied &&
                       strcmp(o->name, original->model.family->head) == 0;
     const bool unused =
-        original->known && inventory_use(&original->model, original->layout, o) != USE_PART;
+        original->known && inventory_use(original->blocks, original->layout, o) != USE_PART;
     if (st_find(v->tensors, o->name) || !dtype_is_float(o->dtype) || head || unused ||
         layout_has_module(v->tensors, v->layout, module) ||
         layout_suffix(original->layout, o->name, &len) >= 0)

@@ -1,10 +1,11 @@
 /* Folds between a checkpoint and its original: see verify_fold.h.
  *
- * What feeds a stage is a norm's weight, whose quotient is the scale itself, or the rows of a
- * linear. Scales of rows and columns are fitted: y = a x over the original's weights x and the
- * checkpoint's y. Rounding that adds noise makes the y larger by the noise, rounding to the mean of
- * what is near makes them smaller by it: a^2 = sum yy / sum xx lies between. So much, what the
- * residual leaves uncertain, and a little for what methods do to weights, is no disagreement. */
+ * What makes the value that linears read is a norm's weight, whose quotient is the scale itself, or
+ * the rows of a linear. Scales of rows and columns are fitted: y = a x over the original's weights
+ * x and the checkpoint's y. Rounding that adds noise makes the y larger by the noise, rounding to
+ * the mean of what is near makes them smaller by it: a^2 = sum yy / sum xx lies between. So much,
+ * what the residual leaves uncertain, and a little for what methods do to weights, is no
+ * disagreement. */
 #include "pipeline/verify_fold.h"
 
 #include <inttypes.h>
@@ -14,7 +15,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "models/fold.h"
 
 /* What a fit may be off: so much, so many standard errors, and shares of the residual. */
 #define TOLERANCE       0.05
@@ -97,13 +97,12 @@ cleanup:
 }
 
 static enum llmq_status load_pair(const struct verify *v, const struct verify *original,
-                                  int64_t block, enum linear_role role, struct pair *p,
-                                  llmq_error *err) {
-    char module[LAYOUT_NAME_MAX];
+                                  struct linear_place at, struct pair *p, llmq_error *err) {
+    char module[FAMILY_NAME_MAX];
     enum llmq_status status = LLMQ_OK;
     *p = (struct pair){0};
-    verify_linear_name(v, block, role, module, sizeof module);
-    config_linear_shape(&v->model, role, &p->n, &p->k);
+    blocks_node_name(v->blocks, at, "", module);
+    blocks_linear_shape(v->blocks, at, &p->n, &p->k);
     LLMQ_TRY(load(v, module, p->n, p->k, &p->ours, err));
     LLMQ_TRY(load(original, module, p->n, p->k, &p->theirs, err));
     if (!p->ours || !p->theirs)
@@ -114,26 +113,28 @@ cleanup:
     return status;
 }
 
-/* --- what feeds a stage ----------------------------------------------------------------------- */
+/* --- what makes a value ----------------------------------------------------------------------- */
 
-/* Name of the vector that the fold of a stage divides; false: there is none. */
-static bool vector_name(const struct verify *v, int64_t block, enum block_stage stage, char *name,
-                        size_t size) {
-    const struct family *f = v->model.family;
-    const struct family_fold *fold = &f->folds[stage];
-    char linear[LAYOUT_NAME_MAX - 8];
-    const char *norm = fold->producer == FOLD_ATTENTION_NORM ? f->attention_norm
-                       : fold->producer == FOLD_MLP_NORM     ? f->mlp_norm
-                                                             : NULL;
-    if (!norm && (fold->producer != FOLD_LINEAR || !config_linear_bias(&v->model, fold->linear)))
+/* A fold of a block: of what linears read. */
+struct candidate {
+    int64_t block;
+    enum value source;
+    struct graph_fold fold;
+};
+
+static bool made_by_linear(const struct graph *g, const struct candidate *c) {
+    return g->node[c->fold.producer].row->op == OP_LINEAR;
+}
+
+/* Name of the vector that the fold divides; false: there is none. */
+static bool vector_name(const struct verify *v, const struct candidate *c,
+                        char name[FAMILY_NAME_MAX]) {
+    const struct graph *g = blocks_graph(v->blocks, c->block);
+    const bool linear = made_by_linear(g, c);
+    if (linear && !graph_node_biased(g, &g->node[c->fold.producer]))
         return false;
-    const enum linear_role role = norm ? LINEAR_Q : fold->linear;
-    verify_linear_name(v, block, role, linear, sizeof linear);
-    const size_t prefix = strlen(linear) - strlen(f->linears[role].name);
-    if (norm)
-        (void)snprintf(name, size, "%.*s%s", (int)prefix, linear, norm);
-    else
-        (void)snprintf(name, size, "%s.bias", linear);
+    blocks_node_name(v->blocks, (struct linear_place){c->block, c->fold.producer},
+                     linear ? ".bias" : ".weight", name);
     return true;
 }
 
@@ -166,16 +167,17 @@ cleanup:
 struct search {
     struct verify *v;
     const struct verify *original;
-    int64_t block;
+    const struct graph *graph;
     struct verify_fold *fold;
 };
 
-/* Columns of a stage that a norm feeds: its quotients, where the norm has changed. */
-static enum llmq_status find_norm_fold(struct search *s, enum block_stage stage, llmq_error *err) {
-    const int64_t count = fold_channels(&s->v->model, stage);
-    char name[LAYOUT_NAME_MAX];
+/* Columns that read what a norm makes: its quotients, where the norm has changed. */
+static enum llmq_status find_norm_fold(struct search *s, const struct candidate *c,
+                                       llmq_error *err) {
+    const int64_t count = c->fold.channels;
+    char name[FAMILY_NAME_MAX];
     bool known = false, changed = false;
-    if (!vector_name(s->v, s->block, stage, name, sizeof name))
+    if (!vector_name(s->v, c, name))
         return LLMQ_OK;
     float *quotient = malloc((size_t)count * sizeof *quotient);
     if (!quotient)
@@ -185,7 +187,7 @@ static enum llmq_status find_norm_fold(struct search *s, enum block_stage stage,
     for (int64_t i = 0; status == LLMQ_OK && known && i < count; i++)
         changed = changed || fabsf(quotient[i] - 1) > VECTOR_ROUNDING;
     if (changed)
-        s->fold->columns[stage] = quotient;
+        s->fold->columns[c->source] = quotient;
     else
         free(quotient);
     return status;
@@ -211,17 +213,17 @@ static void fit_columns(const struct pair *p, const float *rows, struct fit *fit
                     (double)p->ours[r * p->k + c] * (double)(rows ? rows[r] : 1));
 }
 
-/* The columns of all linears of a stage together: fits [k]. */
-static enum llmq_status fit_stage(const struct search *s, enum block_stage stage, struct fit *fits,
-                                  llmq_error *err) {
+/* The columns of all linears that read the source together: fits [k]. */
+static enum llmq_status fit_source(const struct search *s, const struct candidate *c,
+                                   struct fit *fits, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    for (enum linear_role role = 0; status == LLMQ_OK && role < LINEAR_COUNT; role++) {
+    for (int i = 0; status == LLMQ_OK && i < s->graph->count; i++) {
         struct pair p = {0};
-        if (!(s->v->model.family->folds[stage].consumers & FOLD_ROLE(role)))
+        if (!(c->fold.consumers >> i & 1) || s->graph->ordinal[i] < 0)
             continue;
-        status = load_pair(s->v, s->original, s->block, role, &p, err);
+        status = load_pair(s->v, s->original, (struct linear_place){c->block, i}, &p, err);
         if (status == LLMQ_OK && p.ours)
-            fit_columns(&p, s->fold->rows[role], fits);
+            fit_columns(&p, s->fold->rows[i], fits);
         pair_free(&p);
     }
     return status;
@@ -234,11 +236,11 @@ static double fit_error(const struct fit *f, double scale) {
 
 /* Are rows divided where the columns that read them are multiplied? Columns tell one by one, or all
  * together by what undoing the rows' scales leaves of their error. */
-static bool both_sides(const struct model_config *c, enum block_stage stage, const struct fit *rows,
+static bool both_sides(const struct graph *g, const struct candidate *c, const struct fit *rows,
                        const struct fit *columns, int64_t k) {
     double plain = 0, undone = 0;
     for (int64_t i = 0; i < k; i++) {
-        const struct fit *row = &rows[fold_channel(c, stage, i)];
+        const struct fit *row = &rows[graph_fold_channel(g, &c->fold, i)];
         const double slope = fit_slope(row);
         plain += fit_error(&columns[i], 1);
         undone += fit_error(&columns[i], slope > 0 ? 1 / slope : 1);
@@ -250,12 +252,12 @@ static bool both_sides(const struct model_config *c, enum block_stage stage, con
 }
 
 /* rows[channel] := what the bias was divided by, if there is one; *folded: it was. */
-static enum llmq_status bias_rows(const struct search *s, enum block_stage stage, int64_t n,
+static enum llmq_status bias_rows(const struct search *s, const struct candidate *c, int64_t n,
                                   float *rows, bool *folded, llmq_error *err) {
-    char name[LAYOUT_NAME_MAX];
+    char name[FAMILY_NAME_MAX];
     bool known = false;
     enum llmq_status status = LLMQ_OK;
-    if (vector_name(s->v, s->block, stage, name, sizeof name))
+    if (vector_name(s->v, c, name))
         status = vector_quotient(s->v, s->original, name, n, rows, &known, err);
     for (int64_t r = 0; r < n; r++) {
         rows[r] = known ? rows[r] : (float)NAN;
@@ -273,38 +275,33 @@ static void settle_rows(const struct fit *fits, int64_t n, float *rows) {
     }
 }
 
-static enum llmq_status find_linear_fold(struct search *s, enum block_stage stage,
+static enum llmq_status find_linear_fold(struct search *s, const struct candidate *c,
                                          llmq_error *err) {
-    const struct model_config *c = &s->v->model;
-    const enum linear_role role = c->family->folds[stage].linear;
-    const enum block_stage before = c->family->linears[role].stage;
+    const struct graph *g = s->graph;
+    const int producer = c->fold.producer;
     struct pair p = {0};
-    int64_t n = 0, k = 0, any = 0;
     enum llmq_status status = LLMQ_OK;
-    for (enum linear_role r = 0; r < LINEAR_COUNT; r++)
-        if (c->family->linears[r].stage == stage)
-            config_linear_shape(c, r, &any, &k);
-    LLMQ_TRY(load_pair(s->v, s->original, s->block, role, &p, err));
+    LLMQ_TRY(load_pair(s->v, s->original, (struct linear_place){c->block, producer}, &p, err));
     if (!p.ours)
         return LLMQ_OK;
-    n = p.n;
+    const int64_t n = p.n, k = g->width[c->source];
     struct fit *fits = calloc((size_t)(n + k), sizeof *fits);
     float *rows = malloc((size_t)n * sizeof *rows), *columns = malloc((size_t)k * sizeof *columns);
+    bool folded = false;
     if (!fits || !rows || !columns)
         status = error_memory(err, "the folds of a block");
     if (status == LLMQ_OK)
-        fit_rows(&p, s->fold->columns[before], fits);
+        fit_rows(&p, s->fold->columns[g->node[producer].in[0]], fits);
     if (status == LLMQ_OK)
-        status = fit_stage(s, stage, fits + n, err);
-    bool folded = false;
+        status = fit_source(s, c, fits + n, err);
     if (status == LLMQ_OK)
-        status = bias_rows(s, stage, n, rows, &folded, err);
-    if (status == LLMQ_OK && (folded || both_sides(c, stage, fits, fits + n, k))) {
+        status = bias_rows(s, c, n, rows, &folded, err);
+    if (status == LLMQ_OK && (folded || both_sides(g, c, fits, fits + n, k))) {
         settle_rows(fits, n, rows);
         for (int64_t i = 0; i < k; i++)
-            columns[i] = rows[fold_channel(c, stage, i)];
-        s->fold->rows[role] = rows;
-        s->fold->columns[stage] = columns;
+            columns[i] = rows[graph_fold_channel(g, &c->fold, i)];
+        s->fold->rows[producer] = rows;
+        s->fold->columns[c->source] = columns;
         rows = columns = NULL;
     }
     free(fits);
@@ -322,48 +319,44 @@ static float divisor(float scale) {
 
 /* --- checking --------------------------------------------------------------------------------- */
 
-static void disagree(struct search *s, enum block_stage stage, int64_t column, double made,
+static void disagree(struct search *s, const struct candidate *c, int64_t column, double made,
                      int64_t count) {
-    const struct family *f = s->v->model.family;
-    const struct family_fold *fold = &f->folds[stage];
-    char name[LAYOUT_NAME_MAX];
-    if (fold->producer == FOLD_LINEAR)
-        verify_linear_name(s->v, s->block, fold->linear, name, sizeof name);
-    else if (!vector_name(s->v, s->block, stage, name, sizeof name))
+    char name[FAMILY_NAME_MAX];
+    if (made_by_linear(s->graph, c))
+        blocks_node_name(s->v->blocks, (struct linear_place){c->block, c->fold.producer}, "", name);
+    else if (!vector_name(s->v, c, name))
         return;
     s->v->rule = verify_rule_find("against-fold");
     verify_found(s->v, NULL, name, "one of the two sides is not as it was written",
                  "channel %" PRId64 " is divided by %.4g, but column %" PRId64
                  " of the linears that read it is multiplied by %.4g (%" PRId64 " such columns)",
-                 fold_channel(&s->v->model, stage, column), (double)s->fold->columns[stage][column],
-                 column, made, count);
+                 graph_fold_channel(s->graph, &c->fold, column),
+                 (double)s->fold->columns[c->source][column], column, made, count);
 }
 
-/* Compare the columns of a stage with what feeds them. Where the vector says nothing, being 0, the
- * columns do. */
-static enum llmq_status check_stage(struct search *s, enum block_stage stage, llmq_error *err) {
-    float *columns = s->fold->columns[stage];
-    int64_t k = 0, n = 0, bad = 0, first = 0;
+/* Compare the columns that read a source with what makes it. Where the vector says nothing, being
+ * 0, the columns do. */
+static enum llmq_status check_source(struct search *s, const struct candidate *c, llmq_error *err) {
+    float *columns = s->fold->columns[c->source];
+    const int64_t k = s->graph->width[c->source];
+    int64_t bad = 0, first = 0;
     double made = 0, together = 0, evidence = 0;
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        if (s->v->model.family->linears[role].stage == stage)
-            config_linear_shape(&s->v->model, role, &n, &k);
     struct fit *fits = calloc((size_t)k, sizeof *fits);
     if (!fits)
         return error_memory(err, "the folds of a block");
-    enum llmq_status status = fit_stage(s, stage, fits, err);
-    for (int64_t c = 0; status == LLMQ_OK && c < k; c++) {
-        const double slope = fit_slope(&fits[c]), tolerance = fit_tolerance(&fits[c]);
-        if (slope > 0 && columns[c] > 0 && isfinite(columns[c])) {
-            const double scale = log((double)columns[c]) / tolerance;
+    enum llmq_status status = fit_source(s, c, fits, err);
+    for (int64_t i = 0; status == LLMQ_OK && i < k; i++) {
+        const double slope = fit_slope(&fits[i]), tolerance = fit_tolerance(&fits[i]);
+        if (slope > 0 && columns[i] > 0 && isfinite(columns[i])) {
+            const double scale = log((double)columns[i]) / tolerance;
             together += scale * log(slope) / tolerance;
             evidence += scale * scale;
         }
-        if (isnan(columns[c])) {
-            columns[c] = slope > 0 ? (float)slope : 1;
-        } else if (fits[c].xx > 0 && tolerance < 1 &&
-                   !(fabs(slope / (double)columns[c] - 1) <= 2 * tolerance)) {
-            first = bad ? first : c;
+        if (isnan(columns[i])) {
+            columns[i] = slope > 0 ? (float)slope : 1;
+        } else if (fits[i].xx > 0 && tolerance < 1 &&
+                   !(fabs(slope / (double)columns[i] - 1) <= 2 * tolerance)) {
+            first = bad ? first : i;
             made = bad ? made : slope;
             bad++;
         }
@@ -374,26 +367,45 @@ static enum llmq_status check_stage(struct search *s, enum block_stage stage, ll
         made = 1;
         bad = k;
     }
-    s->fold->sound[stage] = bad == 0;
+    s->fold->sound[c->source] = bad == 0;
     if (bad > 0)
-        disagree(s, stage, first, made, bad);
+        disagree(s, c, first, made, bad);
     return status;
+}
+
+/* The folds that AWQ can have made: norms first, for what they say of the linears behind them. */
+static int list_candidates(const struct graph *g, int64_t block,
+                           struct candidate out[GRAPH_TASKS]) {
+    int count = 0;
+    for (int linears = 0; linears < 2; linears++)
+        for (int t = 0; t < g->task_count; t++) {
+            const enum value source = g->task[t].source;
+            bool listed = false;
+            for (int i = 0; i < count; i++)
+                listed = listed || out[i].source == source;
+            if (listed)
+                continue;
+            out[count] = (struct candidate){block, source, graph_fold_find(g, source)};
+            count += out[count].fold.producer >= 0 && made_by_linear(g, &out[count]) == linears;
+        }
+    return count;
 }
 
 enum llmq_status verify_fold_find(struct verify *v, const struct verify *original, int64_t block,
                                   struct verify_fold *out, llmq_error *err) {
-    struct search s = {v, original, block, out};
+    struct search s = {v, original, blocks_graph(v->blocks, block), out};
+    struct candidate candidates[GRAPH_TASKS];
+    const int count = list_candidates(s.graph, block, candidates);
     enum llmq_status status = LLMQ_OK;
     *out = (struct verify_fold){0};
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-        if (v->model.family->folds[stage].producer != FOLD_LINEAR)
-            LLMQ_TRY(find_norm_fold(&s, stage, err));
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-        if (v->model.family->folds[stage].producer == FOLD_LINEAR)
-            LLMQ_TRY(find_linear_fold(&s, stage, err));
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-        if (out->columns[stage])
-            LLMQ_TRY(check_stage(&s, stage, err));
+    for (int i = 0; i < count; i++)
+        LLMQ_TRY((made_by_linear(s.graph, &candidates[i]) ? find_linear_fold : find_norm_fold)(
+            &s, &candidates[i], err));
+    for (int t = 0; t < s.graph->task_count; t++)
+        for (int i = 0; i < count; i++)
+            if (candidates[i].source == s.graph->task[t].source &&
+                out->columns[candidates[i].source])
+                LLMQ_TRY(check_source(&s, &candidates[i], err));
 cleanup:
     if (status != LLMQ_OK)
         verify_fold_free(out);
@@ -401,29 +413,33 @@ cleanup:
 }
 
 void verify_fold_free(struct verify_fold *f) {
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-        free(f->columns[stage]);
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-        free(f->rows[role]);
+    for (int value = 0; value < V_COUNT; value++)
+        free(f->columns[value]);
+    for (int node = 0; node < GRAPH_NODES; node++)
+        free(f->rows[node]);
     *f = (struct verify_fold){0};
 }
 
 bool verify_fold_explains(const struct verify *v, const struct verify_fold *f, int64_t block,
                           const char *tensor) {
-    char name[LAYOUT_NAME_MAX];
-    for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-        if (f->sound[stage] && vector_name(v, block, stage, name, sizeof name) &&
+    const struct graph *g = blocks_graph(v->blocks, block);
+    struct candidate candidates[GRAPH_TASKS];
+    const int count = list_candidates(g, block, candidates);
+    char name[FAMILY_NAME_MAX];
+    for (int i = 0; i < count; i++)
+        if (f->sound[candidates[i].source] && vector_name(v, &candidates[i], name) &&
             strcmp(name, tensor) == 0)
             return true;
     return false;
 }
 
-void verify_fold_undo(const struct verify *v, const struct verify_fold *f, enum linear_role role,
+void verify_fold_undo(const struct verify *v, const struct verify_fold *f, struct linear_place at,
                       int64_t begin, int64_t count, float *w) {
-    const float *columns = f->columns[v->model.family->linears[role].stage];
-    const float *rows = f->rows[role];
+    const struct graph *g = blocks_graph(v->blocks, at.block);
+    const float *columns = f->columns[g->node[at.node].in[0]];
+    const float *rows = f->rows[at.node];
     int64_t n = 0, k = 0;
-    config_linear_shape(&v->model, role, &n, &k);
+    blocks_linear_shape(v->blocks, at, &n, &k);
     for (int64_t r = 0; (columns || rows) && r < count; r++)
         for (int64_t c = 0; c < k; c++)
             w[r * k + c] *= (rows ? rows[begin + r] : 1) / divisor(columns ? columns[c] : 1);

@@ -13,9 +13,9 @@
 /* The folds of one block. */
 struct verify_fold {
     float
-        *columns[STAGE_COUNT]; /* [k] columns of the stage's linears were multiplied by; NULL: 1 */
-    float *rows[LINEAR_COUNT]; /* [n] rows were divided by; NULL: 1 */
-    bool sound[STAGE_COUNT];   /* folded, and both sides agree */
+        *columns[V_COUNT]; /* by what linears read: [k] their columns were multiplied by; NULL: 1 */
+    float *rows[GRAPH_NODES]; /* of linears: [n] their rows were divided by; NULL: 1 */
+    bool sound[V_COUNT];      /* folded, and both sides agree */
 };
 
 /* Find the folds of block `block` of a known family. Where the two sides of one disagree the rule
@@ -31,7 +31,7 @@ bool verify_fold_explains(const struct verify *v, const struct verify_fold *f, i
 
 /* Take rows [begin, begin + count) of a linear of the block, w [count, k], back to the original's
  * scale. */
-void verify_fold_undo(const struct verify *v, const struct verify_fold *f, enum linear_role role,
+void verify_fold_undo(const struct verify *v, const struct verify_fold *f, struct linear_place at,
                       int64_t begin, int64_t count, float *w);
 
 #endif

@@ -42,9 +42,9 @@ static bool list_names(const struct json *lists, const char *module) {
 /* Call `found` for every linear of a known family that is not packed. */
 static void each_plain(struct verify *v, void (*found)(struct verify *v, const char *name)) {
     char name[LAYOUT_NAME_MAX];
-    for (int64_t i = 0; v->known && v->layout && i < v->model.blocks * LINEAR_COUNT; i++) {
-        verify_linear_name(v, i / LINEAR_COUNT, (enum linear_role)(i % LINEAR_COUNT), name,
-                           sizeof name);
+    const int64_t count = v->known && v->layout ? blocks_linear_count(v->blocks) : 0;
+    for (int64_t i = 0; i < count; i++) {
+        blocks_node_name(v->blocks, blocks_linear_at(v->blocks, i), "", name);
         if (!layout_has_module(v->tensors, v->layout, name))
             found(v, name);
     }

@@ -125,19 +125,15 @@ static void groups_in_order(struct verify *v, const llmq_verify_module *m,
 
 /* The shape of a linear of the blocks, or of the head; false: of neither. */
 static bool shape_by_config(const struct verify *v, const char *module, int64_t *n, int64_t *k) {
-    char name[LAYOUT_NAME_MAX];
     const size_t head = strlen(v->model.family->head) - strlen(".weight");
     if (strlen(module) == head && strncmp(module, v->model.family->head, head) == 0) {
         *n = v->model.vocab;
         *k = v->model.hidden;
         return true;
     }
-    for (int64_t i = 0; i < v->model.blocks * LINEAR_COUNT; i++) {
-        const enum linear_role role = (enum linear_role)(i % LINEAR_COUNT);
-        verify_linear_name(v, i / LINEAR_COUNT, role, name, sizeof name);
-        if (strcmp(name, module) != 0)
-            continue;
-        config_linear_shape(&v->model, role, n, k);
+    struct linear_place at;
+    if (blocks_find_linear(v->blocks, module, &at)) {
+        blocks_linear_shape(v->blocks, at, n, k);
         return true;
     }
     return false;

@@ -74,9 +74,9 @@ static enum llmq_status skip_packed(struct verify *v, llmq_error *err) {
 static void each_plain(struct verify *v, void (*found)(struct verify *v, const char *name)) {
     struct module_setting s;
     char name[LAYOUT_NAME_MAX];
-    for (int64_t i = 0; v->known && v->layout && i < v->model.blocks * LINEAR_COUNT; i++) {
-        verify_linear_name(v, i / LINEAR_COUNT, (enum linear_role)(i % LINEAR_COUNT), name,
-                           sizeof name);
+    const int64_t count = v->known && v->layout ? blocks_linear_count(v->blocks) : 0;
+    for (int64_t i = 0; i < count; i++) {
+        blocks_node_name(v->blocks, blocks_linear_at(v->blocks, i), "", name);
         if (!layout_has_module(v->tensors, v->layout, name) && verify_setting(v, name, &s) &&
             s.packed)
             found(v, name);

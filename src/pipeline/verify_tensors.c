@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "models/parts.h"
 #include "pipeline/value_check.h"
 #include "pipeline/verify.h"
 
@@ -60,27 +61,19 @@ static void want(struct verify *v, const char *name, int64_t rows, int64_t colum
                      dtype_name(t->dtype));
 }
 
-static void want_in_block(struct verify *v, int64_t block, const char *name, int64_t size) {
-    char linear[LAYOUT_NAME_MAX], full[LAYOUT_NAME_MAX];
-    if (!name)
-        return;
-    verify_linear_name(v, block, LINEAR_Q, linear, sizeof linear);
-    const size_t prefix = strlen(linear) - strlen(v->model.family->linears[LINEAR_Q].name);
-    (void)snprintf(full, sizeof full, "%.*s%s", (int)prefix, linear, name);
-    want(v, full, 0, size);
-}
-
-static void want_linear(struct verify *v, int64_t block, enum linear_role role) {
-    char linear[LAYOUT_NAME_MAX - 8], full[LAYOUT_NAME_MAX];
-    int64_t n = 0, k = 0;
-    config_linear_shape(&v->model, role, &n, &k);
-    verify_linear_name(v, block, role, linear, sizeof linear);
-    (void)snprintf(full, sizeof full, "%s.weight", linear);
-    if (!layout_has_module(v->tensors, v->layout, linear))
-        want(v, full, n, k);
-    (void)snprintf(full, sizeof full, "%s.bias", linear);
-    if (config_linear_bias(&v->model, role))
-        want(v, full, 0, n);
+/* The tensors of a block; a linear's weight may be packed instead. */
+static void want_block(struct verify *v, int64_t block) {
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(blocks_graph(v->blocks, block), params);
+    char name[FAMILY_NAME_MAX];
+    for (int i = 0; i < count; i++) {
+        const struct linear_place at = {block, params[i].node};
+        if (params[i].quantized &&
+            layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name)))
+            continue;
+        blocks_node_name(v->blocks, at, params[i].suffix, name);
+        want(v, name, params[i].rows, params[i].columns);
+    }
 }
 
 static bool head_packed(const struct verify *v) {
@@ -99,14 +92,8 @@ static enum llmq_status model_tensors(struct verify *v, llmq_error *err) {
     want(v, c->family->final_norm, 0, c->hidden);
     if (!c->tied && !head_packed(v))
         want(v, c->family->head, c->vocab, c->hidden);
-    for (int64_t b = 0; b < c->blocks; b++) {
-        want_in_block(v, b, c->family->attention_norm, c->hidden);
-        want_in_block(v, b, c->family->mlp_norm, c->hidden);
-        want_in_block(v, b, c->family->q_norm, c->head_dim);
-        want_in_block(v, b, c->family->k_norm, c->head_dim);
-        for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-            want_linear(v, b, role);
-    }
+    for (int64_t b = 0; b < c->blocks; b++)
+        want_block(v, b);
     return LLMQ_OK;
 }
 
@@ -160,30 +147,44 @@ static enum llmq_status stray_buffers(struct verify *v, llmq_error *err) {
 
 /* --- fused modules ---------------------------------------------------------------------------- */
 
-static bool role_packed(const struct verify *v, int64_t block, enum linear_role role) {
-    char name[LAYOUT_NAME_MAX];
-    verify_linear_name(v, block, role, name, sizeof name);
-    return layout_has_module(v->tensors, v->layout, name);
+static bool is_packed(const struct verify *v, struct linear_place at) {
+    char name[FAMILY_NAME_MAX];
+    return layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name));
 }
 
-/* Linears that read one input are the ones loaders fuse: q, k and v; gate and up. */
-static bool fused_with_next(const struct verify *v, enum linear_role role) {
-    const struct family_linear *l = v->model.family->linears;
-    return role + 1 < LINEAR_COUNT && l[role].stage == l[role + 1].stage;
+/* Linears that loaders merge into one layer, neighbours in the order of the block: is number `i`
+ * one of them, and its neighbour too? */
+static bool fused_with_next(const struct verify *v, int64_t i, struct linear_place *at,
+                            struct linear_place *next) {
+    if (i + 1 >= blocks_linear_count(v->blocks))
+        return false;
+    *at = blocks_linear_at(v->blocks, i);
+    *next = blocks_linear_at(v->blocks, i + 1);
+    const struct graph *g = blocks_graph(v->blocks, at->block);
+    const char *layer = part_fused(g->node[at->node].out[0]);
+    const char *other = part_fused(g->node[next->node].out[0]);
+    return at->block == next->block && layer && other && strcmp(layer, other) == 0;
+}
+
+static int64_t linears_to_check(const struct verify *v) {
+    return v->known && v->layout ? blocks_linear_count(v->blocks) : 0;
+}
+
+static const char *module_of(const struct verify *v, struct linear_place at) {
+    return blocks_graph(v->blocks, at.block)->node[at.node].row->name;
 }
 
 static enum llmq_status fused_status(struct verify *v, llmq_error *err) {
     (void)err;
-    for (int64_t b = 0; v->known && v->layout && b < v->model.blocks; b++)
-        for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-            char name[LAYOUT_NAME_MAX];
-            if (!fused_with_next(v, role) || role_packed(v, b, role) == role_packed(v, b, role + 1))
-                continue;
-            verify_linear_name(v, b, role + 1, name, sizeof name);
-            verify_found(v, NULL, name, "quantize all of a fused layer's parts, or none",
+    for (int64_t i = 0; i < linears_to_check(v); i++) {
+        struct linear_place at, next;
+        char name[FAMILY_NAME_MAX];
+        if (fused_with_next(v, i, &at, &next) && is_packed(v, at) != is_packed(v, next))
+            verify_found(v, NULL, blocks_node_name(v->blocks, next, "", name),
+                         "quantize all of a fused layer's parts, or none",
                          "loaders fuse it with %s: one is packed, the other is not",
-                         v->model.family->linears[role].name);
-        }
+                         module_of(v, at));
+    }
     return LLMQ_OK;
 }
 
@@ -196,23 +197,19 @@ static const llmq_verify_module *module_named(const struct verify *v, const char
 
 static enum llmq_status fused_grid(struct verify *v, llmq_error *err) {
     (void)err;
-    for (int64_t b = 0; v->known && v->layout && b < v->model.blocks; b++)
-        for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-            char name[LAYOUT_NAME_MAX];
-            if (!fused_with_next(v, role))
-                continue;
-            verify_linear_name(v, b, role, name, sizeof name);
-            const llmq_verify_module *a = module_named(v, name);
-            verify_linear_name(v, b, role + 1, name, sizeof name);
-            const llmq_verify_module *next = module_named(v, name);
-            if (a && next && a->bits && next->bits &&
-                (a->bits != next->bits || a->group != next->group))
-                verify_found(v, NULL, name, "give the parts of a fused layer one grid",
-                             "%d bits in groups of %" PRId64
-                             ", but loaders fuse it with %s, which has %d in groups of %" PRId64,
-                             next->bits, next->group, v->model.family->linears[role].name, a->bits,
-                             a->group);
-        }
+    for (int64_t i = 0; i < linears_to_check(v); i++) {
+        struct linear_place at, next;
+        char name[FAMILY_NAME_MAX];
+        if (!fused_with_next(v, i, &at, &next))
+            continue;
+        const llmq_verify_module *a = module_named(v, blocks_node_name(v->blocks, at, "", name));
+        const llmq_verify_module *b = module_named(v, blocks_node_name(v->blocks, next, "", name));
+        if (a && b && a->bits && b->bits && (a->bits != b->bits || a->group != b->group))
+            verify_found(v, NULL, name, "give the parts of a fused layer one grid",
+                         "%d bits in groups of %" PRId64
+                         ", but loaders fuse it with %s, which has %d in groups of %" PRId64,
+                         b->bits, b->group, module_of(v, at), a->bits, a->group);
+    }
     return LLMQ_OK;
 }
 

@@ -83,7 +83,7 @@ static enum llmq_status unused_tensors(struct verify *v, llmq_error *err) {
     (void)err;
     for (size_t i = 0; v->known && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
-        const enum tensor_use use = inventory_use(&v->model, v->layout, t);
+        const enum tensor_use use = inventory_use(v->blocks, v->layout, t);
         if (stops_loaders(v, t, use))
             verify_found(v, verify_file_of(v, t), t->name,
                          use == USE_EXTRA_LAYER
@@ -99,7 +99,7 @@ static enum llmq_status foreign_tensors(struct verify *v, llmq_error *err) {
     (void)err;
     for (size_t i = 0; v->known && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
-        const enum tensor_use use = inventory_use(&v->model, v->layout, t);
+        const enum tensor_use use = inventory_use(v->blocks, v->layout, t);
         if (use == USE_ADAPTER || use == USE_FOREIGN)
             verify_found(v, verify_file_of(v, t), t->name,
                          use == USE_ADAPTER ? "merge the adapter: PeftModel.merge_and_unload()"
@@ -116,7 +116,7 @@ static enum llmq_status cache_scales(struct verify *v, llmq_error *err) {
     for (size_t i = 0; v->known && !v->layout_config.cache_scheme && i < st_count(v->tensors);
          i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
-        if (inventory_use(&v->model, v->layout, t) == USE_CACHE_SCALE)
+        if (inventory_use(v->blocks, v->layout, t) == USE_CACHE_SCALE)
             verify_found(v, verify_file_of(v, t), t->name, NULL,
                          "a scale of an 8-bit key and value cache, and no kv_cache_scheme: loaders "
                          "pass over it");
@@ -130,7 +130,7 @@ static enum llmq_status unknown_biases(struct verify *v, bool zero, llmq_error *
     for (size_t i = 0; v->known && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         bool is_zero = false;
-        if (inventory_use(&v->model, v->layout, t) != USE_BIAS)
+        if (inventory_use(v->blocks, v->layout, t) != USE_BIAS)
             continue;
         LLMQ_TRY(inventory_is_zero(v->tensors, t, &is_zero, err));
         if (zero && is_zero)

@@ -12,10 +12,12 @@
 #include "linalg/linalg.h"
 #include "support.h"
 
+enum { ROUNDS = 4 }; /* of a block */
+
 #define TAP_GATE 1e-5 /* relative, Frobenius norm */
 
-static const char *const tap_modules[STAGE_COUNT] = {"self_attn.q_proj", "self_attn.o_proj",
-                                                     "mlp.gate_proj", "mlp.down_proj"};
+static const char *const tap_modules[ROUNDS] = {"self_attn.q_proj", "self_attn.o_proj",
+                                                "mlp.gate_proj", "mlp.down_proj"};
 
 struct fixture {
     struct model model;
@@ -53,11 +55,10 @@ static void fixture_open(struct fixture *f, int64_t sequences) {
 }
 
 /* ||H - tap|| / ||tap|| */
-static double tap_error(const struct st_set *taps, enum block_stage stage, const float *H,
-                        int64_t k) {
+static double tap_error(const struct st_set *taps, int round, const float *H, int64_t k) {
     char name[96];
     llmq_error err = {0};
-    snprintf(name, sizeof name, "H.model.layers.0.%s", tap_modules[stage]);
+    snprintf(name, sizeof name, "H.model.layers.0.%s", tap_modules[round]);
     const struct st_tensor *t = st_find(taps, name);
     ck_assert_ptr_nonnull(t);
     ck_assert_uint_eq(t->shape[0], (uint64_t)k);
@@ -88,7 +89,7 @@ static void check_taps(const char *file, int64_t sequences) {
     ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &c, &err), &err);
     ck_assert_ok(block_load(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
     calib_begin_block(c, &block, NULL);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int s = 0; s < ROUNDS; s++) {
         struct calib_moments m = {0};
         const struct graph_task *task = NULL;
         ck_assert_ok(calib_next(c, &task, &m, &err), &err);
@@ -123,7 +124,7 @@ static void run_blocks(struct fixture *f, const char *spill_dir, bool stages, fl
         struct block block;
         ck_assert_ok(block_load(&f->model, i, LOAD_PLAIN, weights, &block, &err), &err);
         calib_begin_block(c, &block, NULL);
-        for (enum block_stage s = 0; stages && s < STAGE_COUNT; s++) {
+        for (int s = 0; stages && s < ROUNDS; s++) {
             struct calib_moments m = {0};
             const struct graph_task *task = NULL;
             ck_assert_ok(calib_next(c, &task, &m, &err), &err);
@@ -175,7 +176,7 @@ START_TEST(overflow_names_block_module_and_window) {
     ck_assert_ok(block_load(&f.model, 1, LOAD_PLAIN, weights, &block, &err), &err);
     calib_begin_block(c, &block, NULL);
     ck_assert_ok(calib_next(c, &task, &m, &err), &err);
-    block_linear(&block, f.model.config.family, LINEAR_V)->w[0] = INFINITY;
+    block.node[block.graph->producer[V_V]].linear.w[0] = INFINITY;
     ck_assert_fails(calib_next(c, &task, &m, &err), LLMQ_E_NUMERIC,
                     "block 1, input of self_attn.o_proj: non-finite activation in calibration "
                     "window 0",

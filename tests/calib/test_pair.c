@@ -39,8 +39,8 @@ static void fixture_open(struct fixture *f) {
     f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS};
     ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->original, &err), &err);
     ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        struct linear *l = block_linear(&f->block, f->model.config.family, role);
+    for (int node = 0; node < f->block.graph->count; node++) {
+        const struct linear *l = &f->block.node[node].linear;
         for (int64_t i = 0; i < l->n * l->k; i++)
             l->w[i] *= 0.8F + 0.4F * (float)(random_next(&state) % 1000) / 1000;
     }
@@ -147,7 +147,7 @@ START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
     float *So = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *X = calloc((size_t)(TOKENS * k), sizeof *X);
     start(&f, NULL, &c);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++)
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++)
         (void)next(c, &m);
     ck_assert_int_eq(m.k, k);
     pass_to(&f, &f.original, V_MID, V_Y, X, So);
@@ -182,7 +182,7 @@ START_TEST(windows_held_back_are_the_last_batch) {
     ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &alone, &err), &err);
     f.tokens = (struct calib_tokens){f.ids, f.offsets, WINDOWS};
     calib_begin_block(alone, &f.block, NULL);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(c, &m);
         f.tokens.count = HELD;
         (void)next(alone, &held);
@@ -201,8 +201,9 @@ END_TEST
 static void fold_mlp_input(struct fixture *f, const float *scales) {
     for (int64_t i = 0; i < f->model.config.hidden; i++)
         f->block.node[f->block.graph->producer[V_MLP_IN]].weight[i] /= scales[i];
-    for (enum linear_role role = LINEAR_GATE; role <= LINEAR_UP; role++) {
-        struct linear *l = block_linear(&f->block, f->model.config.family, role);
+    const enum value readers[] = {V_GATE, V_UP};
+    for (int reader = 0; reader < 2; reader++) {
+        const struct linear *l = &f->block.node[f->block.graph->producer[readers[reader]]].linear;
         for (int64_t i = 0; i < l->n * l->k; i++)
             l->w[i] *= scales[i % l->k];
     }
@@ -218,14 +219,14 @@ START_TEST(a_fold_divides_the_cross_moment_by_its_scales) {
     for (int64_t i = 0; i < k; i++)
         scales[i] = i % 3 ? 2.0F : 0.25F;
     start(&f, NULL, &c);
-    for (enum block_stage s = 0; s <= STAGE_MLP_IN; s++)
+    for (int s = 0; s < 3; s++) /* to the input of gate and up */
         (void)next(c, &m);
     for (int64_t i = 0; i < k * k; i++)
         expected[i] = m.D[i] / (scales[i / k] * scales[i % k]);
     fold_mlp_input(&f, scales);
     start(&f, NULL, &folded);
     calib_scale_original(folded, V_MLP_IN, scales);
-    for (enum block_stage s = 0; s <= STAGE_MLP_IN; s++)
+    for (int s = 0; s < 3; s++) /* to the input of gate and up */
         (void)next(folded, &n);
     ck_assert_double_le(distance(n.D, expected, k * k), 1e-5);
     calib_free(&c);
@@ -247,12 +248,12 @@ START_TEST(looking_ahead_leaves_the_pair_alone) {
     start(&f, NULL, &looked);
     ck_assert_ok(calib_keep_start(looked, NULL, &err), &err);
     ck_assert_ok(calib_mark_start(looked, &err), &err);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(looked, &n);
         ck_assert(!n.D && !n.R && !n.H_held && n.held_share == 0);
     }
     ck_assert_ok(calib_rewind(looked, &err), &err);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(c, &m);
         (void)next(looked, &n);
         size_t square = (size_t)(m.k * m.k) * sizeof *m.H;
@@ -271,7 +272,7 @@ START_TEST(spilling_changes_no_bit) {
     fixture_open(&f);
     start(&f, NULL, &c);
     start(&f, scratch_path(""), &spilled);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(c, &a);
         (void)next(spilled, &b);
         size_t square = (size_t)(a.k * a.k) * sizeof *a.H;

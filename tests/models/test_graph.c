@@ -1,13 +1,11 @@
-/* What is derived from a block's rows: for the families against their older tables, entry by entry;
- * for the shapes that other families have (parallel branches, fused linears, norms behind the
- * branches, latent attention, experts) against what the data flow of such a block means. */
+/* What is derived from a block's rows: of the families, and of the shapes that other families have
+ * (parallel branches, fused linears, norms behind the branches, latent attention, experts). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/strbuf.h"
 #include "models/blocks.h"
-#include "models/fold.h"
 #include "models/rows.h"
 #include "models/shapes.h"
 #include "support.h"
@@ -22,8 +20,6 @@ static struct model_config parse(const char *text) {
     return c;
 }
 
-/* --- the families ----------------------------------------------------------------------------- */
-
 static const struct graph_node *find_node(const struct graph *g, const char *name) {
     for (int i = 0; i < g->count; i++)
         if (g->node[i].row->name && strcmp(g->node[i].row->name, name) == 0)
@@ -31,85 +27,149 @@ static const struct graph_node *find_node(const struct graph *g, const char *nam
     ck_abort_msg("no row takes %s", name);
 }
 
-static enum value source_of(const struct graph *g, const char *name) {
-    return find_node(g, name)->in[0];
+static void tell_linear(const struct graph *g, const struct graph_node *n, struct strbuf *b) {
+    const struct graph_fold fold = graph_fold_find(g, n->in[0]);
+    strbuf_printf(b, " %s<%s", n->row->name, schema_value_name(n->in[0]));
+    if (n->stream != V_NONE)
+        strbuf_printf(b, "+%s", schema_value_name(n->stream));
+    if (fold.producer >= 0)
+        strbuf_printf(b, "/%s", g->node[fold.producer].row->name);
 }
 
-static void compare_linear(const struct model_config *c, const struct graph *g,
-                           enum linear_role role) {
-    const struct family_linear *old = &c->family->linears[role];
-    const struct graph_node *n = find_node(g, old->name);
-    int64_t rows = 0, columns = 0;
-    config_linear_shape(c, role, &rows, &columns);
-    ck_assert_int_eq(n->width[0], rows);
-    ck_assert_int_eq(g->width[n->in[0]], columns);
-    ck_assert_int_eq(n->round, (int)old->stage);
-    ck_assert_int_eq(graph_node_biased(g, n), config_linear_bias(c, role));
-    ck_assert(graph_node_quantized(n));
-    const bool adds = role == LINEAR_O || role == LINEAR_DOWN;
-    ck_assert_int_eq(n->stream, role == LINEAR_O ? V_X : adds ? V_Y : V_NONE);
-}
-
-static const char *old_producer(const struct family *f, const struct family_fold *fold) {
-    return fold->producer == FOLD_LINEAR           ? f->linears[fold->linear].name
-           : fold->producer == FOLD_ATTENTION_NORM ? "input_layernorm"
-                                                   : "post_attention_layernorm";
-}
-
-static void compare_fold(const struct model_config *c, const struct graph *g,
-                         enum block_stage stage) {
-    const struct family *f = c->family;
-    const struct family_fold *old = &f->folds[stage];
-    enum linear_role first = 0;
-    while (f->linears[first].stage != stage)
-        first++;
-    const enum value source = source_of(g, f->linears[first].name);
-    const struct graph_fold fold = graph_fold_find(g, source);
-    ck_assert_int_ge(fold.producer, 0);
-    ck_assert_str_eq(g->node[fold.producer].row->name, old_producer(f, old));
-    ck_assert_int_eq(fold.channels, fold_channels(c, stage));
-    for (enum linear_role role = 0; role < LINEAR_COUNT; role++) {
-        const int64_t index = find_node(g, f->linears[role].name) - g->node;
-        ck_assert_int_eq(fold.consumers >> index & 1, (old->consumers & FOLD_ROLE(role)) != 0);
+/* "0 [X]: a<ATTN_IN/ln_1 b<...": for each round what is kept, and each linear with what it reads,
+ * the stream that it adds to and what its columns' scale is divided out of. */
+static void assert_graph(const struct graph *g, const char *expected) {
+    struct strbuf b = {0};
+    for (int round = 0; round < g->rounds; round++) {
+        strbuf_printf(&b, "%d [", round);
+        for (int s = 0; g->stored[round][s] != V_NONE; s++)
+            strbuf_printf(&b, "%s%s", s ? " " : "", schema_value_name(g->stored[round][s]));
+        strbuf_puts(&b, "]:");
+        for (int i = 0; i < g->count; i++)
+            if (g->node[i].round == round && graph_node_quantized(&g->node[i]))
+                tell_linear(g, &g->node[i], &b);
+        strbuf_puts(&b, "\n");
     }
-    for (int64_t column = 0; column < g->width[source]; column++)
-        ck_assert_int_eq(graph_fold_channel(g, &fold, column), fold_channel(c, stage, column));
+    ck_assert_str_eq(b.data, expected);
+    strbuf_free(&b);
 }
 
-static void compare_family(const struct model_config *c) {
+static void assert_rounds(const struct node *rows, unsigned traits, const char *expected) {
+    struct graph *g = malloc(sizeof *g);
+    llmq_error err = {0};
+    ck_assert_ptr_nonnull(g);
+    ck_assert_ok(graph_make(rows, T_ALWAYS | traits, shape_sizes, V_X, g, &err), &err);
+    assert_graph(g, expected);
+    free(g);
+}
+
+/* --- the families ----------------------------------------------------------------------------- */
+
+/* Which linears have biases, by the config's two flags. */
+static const struct {
+    const char *model_type;
+    bool attention_bias, mlp_bias;
+    const char *biased; /* in order, a letter each: q k v o g u d */
+} biases[] = {
+    {"llama", false, false, ""},      {"llama", true, false, "qkvo"}, {"llama", false, true, "gud"},
+    {"llama", true, true, "qkvogud"}, {"mistral", true, true, ""},    {"qwen2", true, true, "qkv"},
+    {"qwen2", false, false, "qkv"},   {"qwen3", false, false, ""},    {"qwen3", true, true, "qkvo"},
+};
+
+static void assert_biases(const struct graph *g, const char *biased) {
+    char found[16] = "";
+    for (int i = 0; i < g->linear_count; i++) {
+        const struct graph_node *n = &g->node[g->linear[i]];
+        const char *dot = strchr(n->row->name, '.');
+        if (graph_node_biased(g, n))
+            strncat(found, dot + 1, 1);
+    }
+    ck_assert_str_eq(found, biased);
+}
+
+START_TEST(families_are_quantized_in_four_rounds) {
+    for (size_t i = 0; i < sizeof biases / sizeof biases[0]; i++) {
+        char text[256];
+        struct blocks *blocks = NULL;
+        llmq_error err = {0};
+        snprintf(text, sizeof text,
+                 "{\"model_type\":\"%s\",\"hidden_size\":48,\"intermediate_size\":80,"
+                 "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"head_dim\":8,"
+                 "\"num_hidden_layers\":3}",
+                 biases[i].model_type);
+        struct model_config c = parse(text);
+        c.attention_bias = biases[i].attention_bias;
+        c.mlp_bias = biases[i].mlp_bias;
+        ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
+        assert_graph(&blocks->kinds[0],
+                     "0 [X]: self_attn.q_proj<ATTN_IN/input_layernorm "
+                     "self_attn.k_proj<ATTN_IN/input_layernorm "
+                     "self_attn.v_proj<ATTN_IN/input_layernorm\n"
+                     "1 [X CONTEXT]: self_attn.o_proj<CONTEXT+X/self_attn.v_proj\n"
+                     "2 [Y]: mlp.gate_proj<MLP_IN/post_attention_layernorm "
+                     "mlp.up_proj<MLP_IN/post_attention_layernorm\n"
+                     "3 [Y MID]: mlp.down_proj<MID+Y/mlp.up_proj\n");
+        assert_biases(&blocks->kinds[0], biases[i].biased);
+        free(blocks);
+    }
+}
+END_TEST
+
+START_TEST(query_heads_share_the_channels_of_their_key_value_head) {
+    struct model_config c = parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"head_dim\":8,"
+                                  "\"num_attention_heads\":6,\"num_key_value_heads\":2}");
     struct blocks *blocks = NULL;
     llmq_error err = {0};
-    ck_assert_ok(blocks_create(c, &blocks, &err), &err);
-    for (int kind = 0; kind < blocks->kind_count; kind++) {
-        const struct graph *g = &blocks->kinds[kind];
-        ck_assert_int_eq(g->rounds, STAGE_COUNT);
-        ck_assert_int_eq(g->output, V_Z);
-        for (enum linear_role role = 0; role < LINEAR_COUNT; role++)
-            compare_linear(c, g, role);
-        for (enum block_stage stage = 0; stage < STAGE_COUNT; stage++)
-            compare_fold(c, g, stage);
-        const enum value stored[STAGE_COUNT][3] = {{V_X}, {V_X, V_CONTEXT}, {V_Y}, {V_Y, V_MID}};
-        for (int round = 0; round < STAGE_COUNT; round++)
-            ck_assert_mem_eq(g->stored[round], stored[round], sizeof stored[round]);
-    }
+    ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
+    const struct graph *g = &blocks->kinds[0];
+    const struct graph_fold fold = graph_fold_find(g, V_CONTEXT);
+    ck_assert_int_eq(fold.channels, 16);
+    /* Heads 0 to 2 read key-value head 0, heads 3 to 5 read 1. */
+    static const int64_t columns[][2] = {{0, 0}, {21, 5}, {29, 13}, {47, 15}};
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
+        ck_assert_int_eq(graph_fold_channel(g, &fold, columns[i][0]), columns[i][1]);
+    const struct graph_fold norm = graph_fold_find(g, V_MLP_IN);
+    ck_assert_int_eq(norm.channels, 64);
+    ck_assert_int_eq(graph_fold_channel(g, &norm, 17), 17);
     free(blocks);
 }
+END_TEST
 
-START_TEST(families_derive_what_their_tables_said) {
-    for (int i = 0; family_at(i); i++)
-        for (int bits = 0; bits < 8; bits++) {
-            char text[256];
-            snprintf(text, sizeof text,
-                     "{\"model_type\":\"%s\",\"hidden_size\":48,\"intermediate_size\":80,"
-                     "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"head_dim\":8,"
-                     "\"num_hidden_layers\":3}",
-                     family_at(i)->model_types[0]);
-            struct model_config c = parse(text);
-            c.attention_bias = bits & 1;
-            c.mlp_bias = bits & 2;
-            c.slides[1] = bits & 4;
-            compare_family(&c);
-        }
+START_TEST(linears_of_a_model_have_numbers_names_and_shapes) {
+    struct model_config c =
+        parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"num_attention_heads\":4,"
+              "\"num_key_value_heads\":2,\"head_dim\":24,\"intermediate_size\":80,"
+              "\"num_hidden_layers\":3}");
+    static const int64_t shapes[7][2] = {{96, 64}, {48, 64}, {48, 64}, {64, 96},
+                                         {80, 64}, {80, 64}, {64, 80}};
+    struct blocks *blocks = NULL;
+    llmq_error err = {0};
+    char name[FAMILY_NAME_MAX];
+    ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
+    ck_assert_int_eq(blocks_linear_count(blocks), 21);
+    for (int64_t i = 0; i < 21; i++) {
+        const struct linear_place at = blocks_linear_at(blocks, i);
+        struct linear_place found = {-1, -1};
+        int64_t n = 0, k = 0;
+        blocks_linear_shape(blocks, at, &n, &k);
+        ck_assert(n == shapes[i % 7][0] && k == shapes[i % 7][1]);
+        ck_assert_int_eq(at.block, i / 7);
+        ck_assert_int_eq(blocks_linear_number(blocks, at.block, at.node), i);
+        ck_assert(blocks_find_linear(blocks, blocks_node_name(blocks, at, "", name), &found));
+        ck_assert(found.block == at.block && found.node == at.node);
+    }
+    ck_assert_str_eq(name, "model.layers.2.mlp.down_proj");
+    static const char *const others[] = {"model.layers.3.mlp.down_proj",
+                                         "model.norm",
+                                         "lm_head",
+                                         "model.layers.1.input_layernorm",
+                                         "model.layers.1.mlp.down_proj.weight",
+                                         "model.layers..mlp.down_proj"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct linear_place found;
+        ck_assert_msg(!blocks_find_linear(blocks, others[i], &found), "%s", others[i]);
+    }
+    free(blocks);
 }
 END_TEST
 
@@ -131,38 +191,6 @@ START_TEST(blocks_are_sorted_by_kind) {
 END_TEST
 
 /* --- other shapes ----------------------------------------------------------------------------- */
-
-static void tell_linear(const struct graph *g, const struct graph_node *n, struct strbuf *b) {
-    const struct graph_fold fold = graph_fold_find(g, n->in[0]);
-    strbuf_printf(b, " %s<%s", n->row->name, schema_value_name(n->in[0]));
-    if (n->stream != V_NONE)
-        strbuf_printf(b, "+%s", schema_value_name(n->stream));
-    if (fold.producer >= 0)
-        strbuf_printf(b, "/%s", g->node[fold.producer].row->name);
-}
-
-/* "0 [X]: a<ATTN_IN/ln_1 b<...": for each round what is kept, and each linear with what it reads,
- * the stream that it adds to and what its columns' scale is divided out of. */
-static void assert_rounds(const struct node *rows, unsigned traits, const char *expected) {
-    struct graph *g = malloc(sizeof *g);
-    struct strbuf b = {0};
-    llmq_error err = {0};
-    ck_assert_ptr_nonnull(g);
-    ck_assert_ok(graph_make(rows, T_ALWAYS | traits, shape_sizes, V_X, g, &err), &err);
-    for (int round = 0; round < g->rounds; round++) {
-        strbuf_printf(&b, "%d [", round);
-        for (int s = 0; g->stored[round][s] != V_NONE; s++)
-            strbuf_printf(&b, "%s%s", s ? " " : "", schema_value_name(g->stored[round][s]));
-        strbuf_puts(&b, "]:");
-        for (int i = 0; i < g->count; i++)
-            if (g->node[i].round == round && graph_node_quantized(&g->node[i]))
-                tell_linear(g, &g->node[i], &b);
-        strbuf_puts(&b, "\n");
-    }
-    ck_assert_str_eq(b.data, expected);
-    strbuf_free(&b);
-    free(g);
-}
 
 START_TEST(parallel_branches_share_a_round) {
     assert_rounds(shape_parallel, 0,
@@ -277,7 +305,9 @@ END_TEST
 int main(void) {
     Suite *s = suite_create("graph");
     TCase *t = tcase_create("graph");
-    tcase_add_test(t, families_derive_what_their_tables_said);
+    tcase_add_test(t, families_are_quantized_in_four_rounds);
+    tcase_add_test(t, query_heads_share_the_channels_of_their_key_value_head);
+    tcase_add_test(t, linears_of_a_model_have_numbers_names_and_shapes);
     tcase_add_test(t, blocks_are_sorted_by_kind);
     tcase_add_test(t, parallel_branches_share_a_round);
     tcase_add_test(t, a_fused_linear_is_folded_through_its_split);

@@ -76,7 +76,7 @@ START_TEST(biases_are_divided_and_stored) {
     tiny_model_add_salience(source);
     llmq_quantize_options o = run_options(LLMQ_METHOD_AWQ);
     llmq_quantize_report r = run_report(&o, NULL);
-    ck_assert_str_eq(r.modules[LINEAR_O].method, "awq");
+    ck_assert_str_eq(r.modules[3].method, "awq");
     ck_assert_uint_eq(r.folded_count, 6);
     llmq_quantize_report_free(&r);
     float old[32], new[32];

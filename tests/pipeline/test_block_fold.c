@@ -9,7 +9,6 @@
 #include "graph/model.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
-#include "models/fold.h"
 #include "pipeline/block_fold.h"
 #include "support.h"
 #include "tiny_model.h"
@@ -74,24 +73,24 @@ static float *norm_of(struct fixture *f, enum value v) {
     return f->block.node[f->block.graph->producer[v]].weight;
 }
 
-static struct linear *linear_of(struct fixture *f, enum linear_role role) {
-    return block_linear(&f->block, f->m.config.family, role);
+static struct linear *linear_of(struct fixture *f, enum value made) {
+    return &f->block.node[f->block.graph->producer[made]].linear;
 }
 
 /* Scales between 1/4 and 4 that the block's norm or bias can take exactly, folded in. */
-static float *fold_random(struct fixture *f, enum block_stage stage, uint64_t seed) {
+static float *fold_random(struct fixture *f, enum value read, uint64_t seed) {
     llmq_error err = {0};
-    int64_t channels = fold_channels(&f->m.config, stage);
+    const struct graph *g = f->block.graph;
+    const struct graph_fold fold = graph_fold_find(g, read);
+    const int64_t channels = fold.channels;
     float *scales = malloc((size_t)channels * sizeof *scales);
-    const float *norm = stage == STAGE_ATTENTION_IN ? norm_of(f, V_ATTN_IN)
-                        : stage == STAGE_MLP_IN     ? norm_of(f, V_MLP_IN)
-                                                    : NULL;
+    const float *norm = f->block.node[fold.producer].weight; /* NULL: a linear makes it */
     for (int64_t i = 0; i < channels; i++) {
         scales[i] = exp2f((float)(random_next(&seed) % 1000) / 250.0F - 2.0F);
         if (norm)
             scales[i] = norm[i] / bf16_to_f32(f32_to_bf16(norm[i] / scales[i]));
     }
-    ck_assert_ok(block_fold_apply(&f->m, stage, scales, &f->block, &err), &err);
+    ck_assert_ok(block_fold_apply(&f->m, read, scales, &f->block, &err), &err);
     return scales;
 }
 
@@ -106,8 +105,8 @@ START_TEST(every_fold_leaves_the_block_as_it_was) {
     double difference = 0;
     struct fixture f;
     fixture_open(&f, source);
-    for (enum block_stage s = 0; s < STAGE_COUNT; s++) {
-        free(fold_random(&f, s, 1 + (uint64_t)s));
+    for (int t = 0; t < f.block.graph->task_count; t++) {
+        free(fold_random(&f, f.block.graph->task[t].source, 1 + (uint64_t)t));
         ck_assert_ok(compare(&f, &difference, &err), &err);
         ck_assert_double_gt(difference, 0); /* something did change */
         ck_assert_double_lt(difference, 5e-6);
@@ -123,8 +122,8 @@ START_TEST(the_proof_catches_a_wrong_fold) {
     for (int mistake = 0; mistake < 4; mistake++) {
         struct fixture f;
         fixture_open(&f, source);
-        float *scales = fold_random(&f, mistake == 3 ? STAGE_MLP_OUT : STAGE_ATTENTION_IN, 5);
-        struct linear *v = linear_of(&f, LINEAR_V), *down = linear_of(&f, LINEAR_DOWN);
+        float *scales = fold_random(&f, mistake == 3 ? V_MID : V_ATTN_IN, 5);
+        struct linear *v = linear_of(&f, V_V), *down = linear_of(&f, V_MLP_OUT);
         if (mistake == 0) /* a reader that was forgotten */
             for (int64_t i = 0; i < v->n * v->k; i++)
                 v->w[i] /= scales[i % v->k];
@@ -152,9 +151,9 @@ END_TEST
 START_TEST(query_heads_share_scales) {
     struct fixture f;
     fixture_open(&f, source);
-    struct linear *v = linear_of(&f, LINEAR_V), *o = linear_of(&f, LINEAR_O);
+    struct linear *v = linear_of(&f, V_V), *o = linear_of(&f, V_ATTN_OUT);
     float v_before = v->w[17 * v->k + 2], o_before[2] = {o->w[17], o->w[33]};
-    float *scales = fold_random(&f, STAGE_ATTENTION_OUT, 3);
+    float *scales = fold_random(&f, V_CONTEXT, 3);
     /* 4 heads of 16 on 2 key-value heads: columns 17 and 1 read channel 1, column 33 reads 17. */
     ck_assert(v->w[17 * v->k + 2] == v_before / scales[17]);
     ck_assert(o->w[17] == o_before[0] * scales[1]);
@@ -170,11 +169,11 @@ START_TEST(biases_are_divided) {
     struct fixture f;
     tiny_model_write_biased(source, 3);
     fixture_open(&f, source);
-    struct linear *v = linear_of(&f, LINEAR_V);
+    struct linear *v = linear_of(&f, V_V);
     float scales[32], bias = v->bias[5];
     for (int i = 0; i < 32; i++)
         scales[i] = i % 2 ? 0.5F : 4;
-    ck_assert_ok(block_fold_apply(&f.m, STAGE_ATTENTION_OUT, scales, &f.block, &err), &err);
+    ck_assert_ok(block_fold_apply(&f.m, V_CONTEXT, scales, &f.block, &err), &err);
     ck_assert(v->bias[5] == bias * 2);
     ck_assert_ok(compare(&f, &difference, &err), &err);
     fixture_close(&f);
@@ -198,7 +197,7 @@ START_TEST(a_rewound_block_gives_the_same_hessians) {
         }
         for (int pass = 0; pass < 2; pass++) {
             const struct graph_task *task = NULL;
-            for (enum block_stage s = 0; s < STAGE_COUNT; s++)
+            for (int t = 0; t < f.block.graph->task_count; t++)
                 ck_assert_ok(calib_next(f.c, &task, &m, &err), &err);
             size_t bytes = (size_t)(m.k * m.k) * sizeof *m.H;
             if (!first) {

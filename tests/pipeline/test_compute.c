@@ -58,7 +58,7 @@ START_TEST(a_run_is_not_resumed_with_other_numbers) {
     llmq_quantize_options o = compute_options(LLMQ_METHOD_GPTQ, LLMQ_COMPUTE_BF16);
     run_interrupt(&o);
     o.compute = LLMQ_COMPUTE_F32;
-    run_resume_fails(&o, LLMQ_E_INPUT, "other inputs or options");
+    run_resume_fails(&o, LLMQ_E_INPUT, "--compute was bf16, is f32");
     o.compute = LLMQ_COMPUTE_BF16;
     llmq_quantize_report r = run_resume(&o);
     llmq_quantize_report_free(&r);
