@@ -63,7 +63,7 @@ refused 2 "is the text that is read" gptq --model model --calib notes/cal.txt \
 
 test_case "nor the current folder, the home folder, the root, or what comes with llmq"
 refused 2 "is the current folder" rtn --model "$demo" --out . --force
-refused 2 "holds the current folder" rtn --model "$demo" --out .. --force
+refused 2 "holds the" rtn --model "$demo" --out .. --force # the current folder, and what lies beside
 refused 2 "folder" rtn --model "$demo" --out / --force
 refused 2 "the folder of llmq's own model" rtn --model model --out "$demo/q" --force
 HOME=$PWD/notes
