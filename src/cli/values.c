@@ -1,5 +1,6 @@
 /* Values of options: text to field, and back for the help texts. Every number is parsed whole and
  * checked against its row's range; nothing is clamped or guessed. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -69,13 +70,20 @@ static enum llmq_status store_real(const struct option *option, const char *text
 static enum llmq_status store_size(const struct option *option, const char *text, uint64_t *field,
                                    llmq_error *err) {
     static const char suffixes[] = "KMG";
+    static const char *const powers[] = {"", "^2", "^3"};
     static const char expected[] = "a size: a whole number of bytes, or with K, M or G";
     size_t digits = strspn(text, "0123456789");
     unsigned shift = 0;
     if (text[digits]) {
         const char *suffix = strchr(suffixes, text[digits]);
-        if (!suffix || text[digits + 1])
-            return bad_value(option, text, expected, err);
+        if (!suffix || text[digits + 1]) {
+            bad_value(option, text, expected, err);
+            suffix = strchr(suffixes, toupper((unsigned char)text[digits]));
+            if (suffix && digits > 0) /* as 4GiB, 4gb or 4g */
+                cli_hint(err, "did you mean --%s %.*s%c? (%c is 1024%s)", option->name, (int)digits,
+                         text, *suffix, *suffix, powers[suffix - suffixes]);
+            return LLMQ_E_USAGE;
+        }
         shift = 10 * (unsigned)(suffix - suffixes + 1);
     }
     errno = 0;
