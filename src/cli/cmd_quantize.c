@@ -361,6 +361,9 @@ static enum llmq_status quantize_run(const void *args, const volatile sig_atomic
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
     llmq_quantize_report report = {0};
+    if (options.method != LLMQ_METHOD_GPTQ && a->quality != LLMQ_QUALITY_BALANCED)
+        ctx.sink.message(ctx.sink.user, LLMQ_LOG_WARNING,
+                         "--quality is gptq's: it changes nothing");
     enum llmq_status status = llmq_quantize(&options, &ctx, &report, err);
     progress_end(&progress);
     if (status == LLMQ_OK && a->common.json)

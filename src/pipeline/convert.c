@@ -18,7 +18,7 @@
 #include "pipeline/value_check.h"
 
 void llmq_convert_options_init(llmq_convert_options *options) {
-    *options = (llmq_convert_options){.shard_limit = UINT64_C(5000000000)};
+    *options = (llmq_convert_options){.shard_limit = PLAN_SHARD_LIMIT};
 }
 
 /* --- before anything is written --------------------------------------------------------------- */
@@ -61,7 +61,7 @@ static enum llmq_status report_plan(struct convert *c, llmq_error *err) {
     r->plain = (int64_t)p->plain_count;
     r->kept = (int64_t)p->kept_count;
     r->bytes = p->disk_bytes;
-    notes_of_result(&c->model, p, c->ctx);
+    notes_of_result(&c->model, p, c->options->shard_limit, c->ctx);
     const char *caveat = p->layout ? p->layout->caveat(&p->layout_config) : NULL;
     if (caveat)
         log_message(c->ctx, LLMQ_LOG_WARNING, "%s", caveat);

@@ -29,6 +29,38 @@ void notes_of_model(const struct model *m, const llmq_context *ctx) {
                     m->dir, f->architectures[0]);
 }
 
+/* Every method takes the options of all, so that a script changes the method by a word; but the
+ * user should know which of them do nothing. */
+void notes_of_options(const llmq_quantize_options *o, const llmq_context *ctx) {
+    static const char text[] = "rtn reads no text without --calib";
+    static const char solve[] = "only gptq re-chooses codes";
+    static const char factor[] = "columns are only ordered and damped by gptq and with --correct";
+    llmq_quantize_options usual;
+    llmq_quantize_options_init(&usual, o->method);
+    const bool unread = o->method == LLMQ_METHOD_RTN && !o->calib;
+    const bool rounds_only = o->method != LLMQ_METHOD_GPTQ;
+    const bool unfactored = rounds_only && o->correct.mode == LLMQ_CORRECT_OFF;
+    const struct {
+        const char *why, *option;
+        bool idle;
+    } rows[] = {
+        {text, "--samples", unread && o->samples != usual.samples},
+        {text, "--seqlen", unread && o->seqlen != usual.seqlen},
+        {text, "--seed", unread && o->seed_given},
+        {text, "--bos", unread && o->special == LLMQ_SPECIAL_BOS},
+        {text, "--no-special", unread && o->special == LLMQ_SPECIAL_NONE},
+        {text, "--compute", unread && o->compute != usual.compute},
+        {solve, "--descent", rounds_only && o->descent != usual.descent},
+        {solve, "--rounds", rounds_only && o->rounds != usual.rounds},
+        {factor, "--act-order", unfactored && o->act_order != usual.act_order},
+        {factor, "--damp", unfactored && (o->damp < usual.damp || o->damp > usual.damp)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].idle)
+            log_message(ctx, LLMQ_LOG_WARNING, "%s: %s changes nothing", rows[i].why,
+                        rows[i].option);
+}
+
 /* A list of names of one use, as far as it is shown. */
 struct group {
     size_t count;
@@ -69,7 +101,8 @@ void notes_of_use(const struct model *m, const llmq_context *ctx) {
     groups_log(groups, "not applied", ctx);
 }
 
-void notes_of_result(const struct model *m, const struct plan *p, const llmq_context *ctx) {
+void notes_of_result(const struct model *m, const struct plan *p, uint64_t shard_limit,
+                     const llmq_context *ctx) {
     struct group groups[USE_COUNT] = {0};
     for (size_t i = 0; i < p->dropped_count; i++) {
         const struct st_tensor *t = st_find(m->tensors, p->dropped[i]);
@@ -81,6 +114,9 @@ void notes_of_result(const struct model *m, const struct plan *p, const llmq_con
     if (m->layout_config.cache_scheme && !p->layout_config.cache_scheme)
         log_message(ctx, LLMQ_LOG_WARNING, "kv_cache_scheme of the source is left out: %s",
                     p->layout ? "the format has no place for it" : "plain checkpoints have none");
+    if (p->gguf && shard_limit != PLAN_SHARD_LIMIT)
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "a GGUF file is not split: --shard-size changes nothing");
     if (p->untied)
         log_message(ctx, LLMQ_LOG_INFO,
                     "the result's config.json says tie_word_embeddings false, so that every loader "

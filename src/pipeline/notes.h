@@ -4,15 +4,21 @@
 
 #include "graph/model.h"
 #include "llmq/context.h"
+#include "llmq/quantize.h"
 #include "pipeline/plan.h"
 
 /* Where config.json and the tensors disagree, and what llmq goes by. */
 void notes_of_model(const struct model *m, const llmq_context *ctx);
 
+/* Options given (other than the method's defaults) that change nothing about this run. */
+void notes_of_options(const llmq_quantize_options *o, const llmq_context *ctx);
+
 /* Tensors that computing with the model passes over. */
 void notes_of_use(const struct model *m, const llmq_context *ctx);
 
-/* What a result leaves out, and why, and what its config.json says otherwise. */
-void notes_of_result(const struct model *m, const struct plan *p, const llmq_context *ctx);
+/* What a result leaves out, and why, what its config.json says otherwise, and that a file which is
+ * not split passes over the size of shards. */
+void notes_of_result(const struct model *m, const struct plan *p, uint64_t shard_limit,
+                     const llmq_context *ctx);
 
 #endif

@@ -13,6 +13,9 @@
 #include "llmq/quantize.h"
 #include "pipeline/gguf_export.h"
 
+/* Bytes of tensor data per file, unless the user says otherwise. */
+#define PLAN_SHARD_LIMIT UINT64_C(5000000000)
+
 struct plan_module {
     int64_t block;
     int node;   /* of the block's graph; -1: the output head, of no block, only in conversions */

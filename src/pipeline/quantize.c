@@ -34,7 +34,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .samples = 128,
         .special = LLMQ_SPECIAL_MODEL,
         .damp = 0.01,
-        .shard_limit = UINT64_C(5000000000),
+        .shard_limit = PLAN_SHARD_LIMIT,
     };
     if (method == LLMQ_METHOD_GPTQ)
         llmq_quantize_options_quality(options, LLMQ_QUALITY_BALANCED);
@@ -72,7 +72,8 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
                                                    o->correct.beta >= 0 && o->correct.beta <= 1))
         return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",
                          o->correct.alpha, o->correct.beta);
-    if (o->descent < 0 || o->rounds < 0 || (o->rounds > 0 && o->descent == 0)) {
+    if (o->descent < 0 || o->rounds < 0 ||
+        (o->method == LLMQ_METHOD_GPTQ && o->rounds > 0 && o->descent == 0)) {
         error_set(
             err, LLMQ_E_USAGE,
             "--descent %d, --rounds %d: expected numbers from 0, and rounds only with descent",
@@ -232,27 +233,13 @@ static void log_plan(const struct run *run) {
                 "about %.0f s",
                 (double)r->plan_ram_bytes / 0x1p30, (double)r->spill_bytes / 0x1p30,
                 (double)r->plan_disk_bytes / 0x1p30, r->plan_seconds);
-    notes_of_result(&run->model, &run->plan, run->ctx);
+    notes_of_result(&run->model, &run->plan, run->options->shard_limit, run->ctx);
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
     plan_warn_of_splits(&run->plan, &run->model, run->ctx);
     if (run->plan.gguf && gguf_export_caveat(run->plan.gguf))
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
-}
-
-/* Rounding to nearest takes every option of the other methods, so that a script changes the method
- * by a word; but the user should know which of them were about text. */
-static void say_nothing_is_read(const struct run *run) {
-    const llmq_quantize_options *o = run->options;
-    const char *option = o->seqlen                         ? "--seqlen"
-                         : o->seed_given                   ? "--seed"
-                         : o->special == LLMQ_SPECIAL_BOS  ? "--bos"
-                         : o->special == LLMQ_SPECIAL_NONE ? "--no-special"
-                                                           : NULL;
-    if (option)
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "rtn reads no text without --calib: %s changes nothing", option);
 }
 
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
@@ -270,9 +257,8 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
         plan_free(&run->plan);
         LLMQ_TRY(load_calibration(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
-    } else {
-        say_nothing_is_read(run);
     }
+    notes_of_options(run->options, run->ctx);
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);

@@ -176,6 +176,10 @@ wrong "there is no command 'version'" "did you mean llmq --version?" version
 wrong "llmq has no option -v" "did you mean --version?" -v
 wrong "--bits: '4bit' is none of 2|3|4|8" "did you mean --bits 4?" gptq --bits=4bit
 wrong "--bits: 'int8' is none of 2|3|4|8" "did you mean --bits 8?" gptq --bits int8
+wrong "--max-mem: '4GiB' is not a size" "did you mean --max-mem 4G?" gptq --max-mem 4GiB
+wrong "--shard-size: '900mb' is not a size" "did you mean --shard-size 900M?" \
+    convert --shard-size 900mb
+wrong "--max-mem: 'G' is not a size" "" gptq --max-mem G
 wrong "--format: 'fp16' is none of" "did you mean --format f16?" convert --format fp16
 wrong "--format: 'auto_gptq' is none of" "did you mean --format gptq?" gptq --format auto_gptq
 wrong "--act-order: 'true' is none of" "did you mean --act-order static?" gptq --act-order true
@@ -183,6 +187,30 @@ wrong "--act-order: 'true' is none of" "did you mean --act-order static?" gptq -
 # Options that contradict the method.
 wrong "--awq goes with gptq" "rounding to nearest after AWQ's scaling is llmq awq" \
     rtn --awq --model "$demo" -q
+
+# Options that are another method's, or of no use here, are taken and named.
+for method in rtn awq; do
+    test_case "$method says which options change nothing"
+    run $method --model "$demo" --dry-run --group 64 --no-progress --quality fast --descent 2 \
+        --rounds 1 --act-order static --damp 0.1
+    expect_code 0
+    expect_stderr "--quality is gptq's: it changes nothing"
+    for option in descent rounds act-order damp; do
+        expect_stderr ": --$option changes nothing"
+    done
+    run $method --model "$demo" --dry-run --group 64 --no-progress
+    expect "nothing without them" test -z "$(grep 'changes nothing' stderr)"
+done
+test_case "what the correction uses is not named"
+run awq --model "$demo" --dry-run --group 64 --correct auto --damp 0.1 --act-order static
+expect_code 0
+expect "nothing" test -z "$(grep 'changes nothing' stderr)"
+run gptq --model "$demo" --dry-run --group 64 --quality fast --descent 2 --rounds 1 --damp 0.1
+expect "nothing in gptq" test -z "$(grep 'changes nothing' stderr)"
+test_case "rtn without text"
+run rtn --model "$demo" --dry-run --group 64 --samples 4 --format gguf --shard-size 1G
+expect_stderr "rtn reads no text without --calib: --samples changes nothing"
+expect_stderr "a GGUF file is not split: --shard-size changes nothing"
 
 # What the instruction set does not have.
 if grep -qw avx2 /proc/cpuinfo; then
