@@ -274,6 +274,14 @@ static const struct config_key keys[] = {
 };
 /* clang-format on */
 
+static enum llmq_status refuse_arrangement(const struct json *value, const char *expected,
+                                           llmq_error *err) {
+    enum llmq_status status = config_key_refuse(value, "quantization_config", expected, NULL, err);
+    error_hint(err, "there the codes lie in another order: quantize the original checkpoint with "
+                    "llmq awq, or with AutoAWQ in its version gemm");
+    return status;
+}
+
 /* Several keys name the arrangement, by tool and age. "exllama" and "ipex" are kernels for gemm
  * files; AutoAWQ's "marlin" stores Marlin's order. */
 static enum llmq_status read_arrangement(const struct json *config, llmq_error *err) {
@@ -287,10 +295,10 @@ static enum llmq_status read_arrangement(const struct json *config, llmq_error *
         for (size_t k = 0; text && k < sizeof known / sizeof known[0]; k++)
             fits = fits || strcasecmp(text, known[k]) == 0;
         if (!fits)
-            return config_key_refuse(v, "quantization_config", "gemm", NULL, err);
+            return refuse_arrangement(v, "gemm", err);
     }
     if (json_string(backend) && strcasecmp(json_string(backend), "llm-awq") == 0)
-        return config_key_refuse(backend, "quantization_config", "autoawq", NULL, err);
+        return refuse_arrangement(backend, "autoawq", err);
     return LLMQ_OK;
 }
 

@@ -28,19 +28,30 @@ const struct layout *layout_default(int bits, bool sym, bool uniform) {
     return bits == 4 && !sym && uniform ? &layout_awq : &layout_gptq;
 }
 
-/* The first of two keys that holds a string, or "(none)". */
-static const char *shown(const struct json *config, const char *key, const char *other) {
+/* The first of two keys that holds a string, or NULL. */
+static const char *text_of(const struct json *config, const char *key, const char *other) {
     const char *text = json_string(json_get(config, key));
-    text = text ? text : json_string(json_get(config, other));
-    return text ? text : "(none)";
+    return text ? text : json_string(json_get(config, other));
 }
 
-static void hint_layouts(llmq_error *err) {
+static enum llmq_status refuse_method(const struct json *config, llmq_error *err) {
+    const char *method = text_of(config, "quant_method", "method");
+    const char *format = text_of(config, "checkpoint_format",
+                                 auto_round_config(config) ? "packing_format" : "format");
     struct strbuf names = {0};
     for (int i = 0; i < LAYOUTS; i++)
         strbuf_printf(&names, "%s%s", i == 0 ? "" : ", ", layouts[i]->name);
-    error_hint(err, "llmq reads %s", names.data ? names.data : layouts[0]->name);
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "quantization_config: expected a layout that llmq reads, found %s%.60s%s%s%.60s%s",
+              method ? "quant_method '" : "no quant_method", method ? method : "",
+              method ? "'" : "", format ? " with format '" : "", format ? format : "",
+              format ? "'" : "");
+    error_hint(err,
+               "llmq reads %s: of other kinds take the checkpoint that was quantized, in 16 or 32 "
+               "bits, and quantize that",
+               names.data ? names.data : layouts[0]->name);
     strbuf_free(&names);
+    return LLMQ_E_UNSUPPORTED;
 }
 
 enum llmq_status layout_of_config(const struct json *quantization_config, const struct layout **out,
@@ -51,13 +62,5 @@ enum llmq_status layout_of_config(const struct json *quantization_config, const 
             return LLMQ_OK;
         }
     *out = NULL;
-    enum llmq_status status =
-        error_set(err, LLMQ_E_UNSUPPORTED,
-                  "quantization_config: expected a layout that llmq reads, found quant_method "
-                  "'%.60s' with format '%.60s'",
-                  shown(quantization_config, "quant_method", "method"),
-                  shown(quantization_config, "checkpoint_format",
-                        auto_round_config(quantization_config) ? "packing_format" : "format"));
-    hint_layouts(err);
-    return status;
+    return refuse_method(quantization_config, err);
 }

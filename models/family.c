@@ -65,9 +65,9 @@ const char *family_first_module(const struct family *f) {
     return row->name;
 }
 
-bool family_has_bias(const struct family *f, unsigned trait) {
+unsigned family_bias_trait(const struct family *f, const char *module, size_t len) {
     for (const struct node *row = f->rows; row->op != OP_END; row++)
-        if (row->bias == trait)
-            return true;
-    return false;
+        if (row->name && strlen(row->name) == len && strncmp(row->name, module, len) == 0)
+            return row->bias;
+    return 0;
 }

@@ -8,6 +8,7 @@
 #define LLMQ_MODELS_FAMILY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "models/schema.h"
@@ -72,7 +73,8 @@ bool family_block_of(const struct family *f, const char *name, int64_t *block, c
 /* The module that every block begins with, which tells one in a folder. */
 const char *family_first_module(const struct family *f);
 
-/* Has a linear of the family biases by this trait? */
-bool family_has_bias(const struct family *f, unsigned trait);
+/* The trait by which the module that a block calls by these `len` bytes has a bias; 0: it has none.
+ */
+unsigned family_bias_trait(const struct family *f, const char *module, size_t len);
 
 #endif

@@ -143,7 +143,7 @@ const char *inventory_words(enum tensor_use use) {
     static const char *const words[USE_COUNT] = {
         [USE_PART] = "of the model",
         [USE_CACHE_SCALE] = "with scales of an 8-bit key and value cache",
-        [USE_BUFFER] = "that are buffers, which loaders make themselves or misread",
+        [USE_BUFFER] = "for buffers, which loaders make themselves or misread",
         [USE_BIAS] = "with biases where the model has none, all zero",
         [USE_EXTRA_LAYER] = "of layers beyond num_hidden_layers",
         [USE_OTHER] = "that no part of the model uses",
@@ -199,17 +199,27 @@ static enum llmq_status refuse_foreign(const struct family *f, const struct st_t
     return LLMQ_E_UNSUPPORTED;
 }
 
+/* The key of config.json by which the family has this bias; NULL: there is none. */
+static const char *bias_key(const struct family *f, const char *name) {
+    int64_t block = 0;
+    const char *rest = NULL;
+    const char *dot = family_block_of(f, name, &block, &rest) ? strrchr(rest, '.') : NULL;
+    if (!dot)
+        return NULL;
+    const unsigned trait = family_bias_trait(f, rest, (size_t)(dot - rest));
+    return trait == T_ATTENTION_BIAS ? "attention_bias" : trait == T_MLP_BIAS ? "mlp_bias" : NULL;
+}
+
 static enum llmq_status refuse_bias(const struct family *f, const struct st_tensor *t,
                                     llmq_error *err) {
-    const bool mlp = strstr(t->name, ".mlp.") != NULL;
+    const char *key = bias_key(f, t->name);
     error_set(
         err, LLMQ_E_UNSUPPORTED,
         "tensor '%.200s': a bias that is not zero where the config has none: loaders pass over "
         "it, and the model was not made so",
         t->name);
-    if (family_has_bias(f, mlp ? T_MLP_BIAS : T_ATTENTION_BIAS))
-        error_hint(err, "set %s to true in config.json if the model has its biases",
-                   mlp ? "mlp_bias" : "attention_bias");
+    if (key)
+        error_hint(err, "set %s to true in config.json if the model has its biases", key);
     else
         error_hint(err, "is model_type the right one? %s models have no such bias", f->name);
     return LLMQ_E_UNSUPPORTED;

@@ -118,6 +118,16 @@ static enum llmq_status refuse_shape(const struct model *m, const struct st_tens
     return status;
 }
 
+/* Quantized in a way that no quantization config tells of, as bitsandbytes and FP8 files are. */
+static enum llmq_status refuse_dtype(const struct model *m, const struct st_tensor *t,
+                                     llmq_error *err) {
+    error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%.200s' is %s: expected F64, F32, F16 or BF16",
+              m->dir, t->name, dtype_name(t->dtype));
+    error_hint(err, "it is quantized already, in a form that llmq does not read: take the "
+                    "checkpoint that it was made from, in 16 or 32 bits");
+    return LLMQ_E_UNSUPPORTED;
+}
+
 enum llmq_status model_require(const struct model *m, const char *name, int64_t rows, int64_t cols,
                                const struct st_tensor **out, llmq_error *err) {
     const struct st_tensor *t = st_find(m->tensors, name);
@@ -128,11 +138,10 @@ enum llmq_status model_require(const struct model *m, const char *name, int64_t 
         hint_missing(m, name, err);
         return LLMQ_E_INPUT;
     }
+    if (!dtype_is_float(t->dtype))
+        return refuse_dtype(m, t, err);
     if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
         return refuse_shape(m, t, shape, rank, err);
-    if (!dtype_is_float(t->dtype))
-        return error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%s' is %s, not a floating type",
-                         m->dir, name, dtype_name(t->dtype));
     *out = t;
     return LLMQ_OK;
 }

@@ -1,6 +1,7 @@
 /* Configs of other tools, and how every layout's config names the linears that stay plain. */
 #include "support.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,6 +78,44 @@ START_TEST(configs_are_dispatched_to_layouts) {
             ck_assert_int_eq(config.group, rows[i].group);
             ck_assert(config.zeros_minus_one == (found == &layout_gptq));
         }
+        json_free(&root);
+    }
+}
+END_TEST
+
+/* By their names, with the way to a checkpoint that can be read. */
+START_TEST(methods_that_are_not_read_are_named) {
+    static const char *const rows[][2] = {
+        {"{\"quant_method\":\"mxfp4\",\"modules_to_not_convert\":[]}", "quant_method 'mxfp4'"},
+        {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"marlin\"}",
+         "quant_method 'gptq' with format 'marlin'"},
+        {"{\"load_in_4bit\":true,\"bnb_4bit_quant_type\":\"nf4\"}", "no quant_method"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct layout *found = NULL;
+        struct json *root = NULL;
+        ck_assert_ok(json_parse(rows[i][0], strlen(rows[i][0]), "test", &root, &err), &err);
+        ck_assert_fails(layout_of_config(root, &found, &err), LLMQ_E_UNSUPPORTED, rows[i][1], &err);
+        ck_assert_str_eq(strstr(err.message, rows[i][1]), rows[i][1]); /* and nothing more */
+        ck_assert_ptr_nonnull(strstr(err.hint, "take the checkpoint that was quantized"));
+        json_free(&root);
+    }
+}
+END_TEST
+
+START_TEST(awq_in_another_order_is_refused_with_a_way_out) {
+    static const char *const members[] = {"\"version\":\"gemv\"", "\"version\":\"GEMV_FAST\"",
+                                          "\"format\":\"gemv\"", "\"backend\":\"llm-awq\""};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        char text[160];
+        struct layout_config config;
+        struct json *root = NULL;
+        (void)snprintf(text, sizeof text,
+                       "{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":32,%s}", members[i]);
+        ck_assert_ok(json_parse(text, strlen(text), "test", &root, &err), &err);
+        ck_assert_fails(layout_awq.config_read(root, &config, &err), LLMQ_E_UNSUPPORTED, "expected",
+                        &err);
+        ck_assert_ptr_nonnull(strstr(err.hint, "llmq awq"));
         json_free(&root);
     }
 }
@@ -193,6 +232,8 @@ int main(void) {
     Suite *suite = suite_create("foreign configs");
     TCase *tests = tcase_create("configs");
     tcase_add_test(tests, configs_are_dispatched_to_layouts);
+    tcase_add_test(tests, methods_that_are_not_read_are_named);
+    tcase_add_test(tests, awq_in_another_order_is_refused_with_a_way_out);
     tcase_add_test(tests, the_config_is_looked_for_where_loaders_look);
     tcase_add_test(tests, plain_linears_are_named);
     tcase_add_test(tests, exclusions_come_before_overrides);

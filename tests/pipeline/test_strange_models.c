@@ -349,6 +349,19 @@ START_TEST(wrapped_weights_are_refused) {
 }
 END_TEST
 
+/* As bitsandbytes and FP8 leave them: before the shape, which is another one too, the type. */
+START_TEST(weights_that_are_not_of_floating_type_are_refused) {
+    static const enum dtype types[] = {DTYPE_U8, DTYPE_I8, DTYPE_F8_E4M3};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        char expected[160];
+        (void)snprintf(expected, sizeof expected, Q0 ".weight' is %s: expected F64, F32, F16",
+                       dtype_name(types[i]));
+        put(source, Q0 ".weight", types[i], 2048, 1, 1);
+        refused(expected, "in 16 or 32 bits");
+    }
+}
+END_TEST
+
 START_TEST(parts_that_the_family_does_not_have_are_refused) {
     put(source, "model.layers.1.self_attn.q_norm.weight", DTYPE_BF16, 0, 16, 0x3f80);
     refused("self_attn.q_norm.weight", "model_type");
@@ -365,8 +378,10 @@ START_TEST(biases_that_say_something_are_refused) {
         uint64_t columns;
     } rows[] = {{Q0 ".bias", "attention_bias", 64},
                 {"model.layers.1.mlp.down_proj.bias", "mlp_bias", 64},
-                {"model.layers.0.input_layernorm.bias", "", 64},
-                {"lm_head.bias", "", TINY_VOCAB}};
+                {"model.layers.0.input_layernorm.bias", "llama models have no such bias", 64},
+                {"model.layers.0.bias", "llama models have no such bias", 64},
+                {"model.layers.0.mlp.bias", "llama models have no such bias", 64},
+                {"lm_head.bias", "llama models have no such bias", TINY_VOCAB}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         put(source, rows[i].name, DTYPE_F16, 0, rows[i].columns, 0x3c00);
         refused(rows[i].name, rows[i].hint);
@@ -552,6 +567,7 @@ int main(void) {
     tcase_add_test(t, packed_models_are_read_under_other_names_too);
     tcase_add_test(t, adapters_that_are_not_merged_are_refused);
     tcase_add_test(t, wrapped_weights_are_refused);
+    tcase_add_test(t, weights_that_are_not_of_floating_type_are_refused);
     tcase_add_test(t, parts_that_the_family_does_not_have_are_refused);
     tcase_add_test(t, biases_that_say_something_are_refused);
     tcase_add_test(t, what_is_beside_the_model_is_left_out);
