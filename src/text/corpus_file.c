@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json_check.h"
+#include "base/lfs.h"
 #include "text/utf8.h"
 
 #define CORPUS_MAX_FILE ((size_t)4 << 30)
@@ -228,6 +229,8 @@ enum llmq_status corpus_file_read(const char *path, struct corpus_file *out, llm
         status = error_set(err, LLMQ_E_INPUT, "%s: the file is empty", path);
         goto cleanup;
     }
+    if (f.len <= LFS_MAX_POINTER)
+        LLMQ_TRY(lfs_check(path, f.text, f.len, err));
     LLMQ_TRY(check_signature(&f, err));
     LLMQ_TRY(check_encoding(&f, err));
     LLMQ_TRY(find_kind(&f, err));

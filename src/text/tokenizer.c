@@ -353,9 +353,12 @@ enum llmq_status tokenizer_encode(const struct tokenizer *tok, const char *text,
     struct piece_list pieces = {0};
     struct id_list ids = {0};
     size_t invalid = utf8_first_invalid(text, len);
-    if (invalid < len)
-        return error_set(err, LLMQ_E_INPUT, "the text is not UTF-8: byte %zu is 0x%02x", invalid,
-                         (unsigned)(unsigned char)text[invalid]);
+    if (invalid < len) {
+        error_set(err, LLMQ_E_INPUT, "the text is not UTF-8: byte %zu is 0x%02x", invalid,
+                  (unsigned)(unsigned char)text[invalid]);
+        error_hint(err, "another encoding is converted by iconv -f ENCODING -t UTF-8");
+        return LLMQ_E_INPUT;
+    }
     LLMQ_TRY(cut(tok, text, len, &pieces, err));
     LLMQ_TRY(encode_pieces(tok, &pieces, &ids, err));
     LLMQ_TRY(tokenizer_wrap(tok, &ids, special, out, err));

@@ -304,6 +304,8 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         {"a.jsonl", "{\"conversations\":[]}", 20, "no \"text\"", "chat template"},
         {"a.txt", "[{\"text\":\n\"a\"}]", 15, "not an array of arrays", "jq -c '.[]'"},
         {"a", "[\n\"a\"]", 6, "not an array of arrays", "{text: .}"},
+        {"a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", 57,
+         "a Git LFS pointer", "lfs pull"},
         {"a.txt", "[1,2,3]", 7, "not an array of arrays", "[[1, 2, 3]]"},
         {"a.jsonl", "{\"text\":\n\"a\"}", 13, "not an array of arrays", "jq -c ."},
         {"a.txt", "[1,2]\n[3,4]", 11, "line 1: not a JSON object", "jq -s . "},
