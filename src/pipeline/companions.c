@@ -253,16 +253,28 @@ static enum llmq_status make_folders(const char *to, const char *name, llmq_erro
     return status;
 }
 
-static enum llmq_status copy_one(const char *name, const char *from, const char *to,
+/* Is the copy there, as it should be? */
+static bool is_copied(const char *target, const struct companion *c) {
+    struct stat st;
+    struct file_stamp stamp;
+    uint64_t hash = 0;
+    return lstat(target, &st) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size == c->stamp.size &&
+           file_hash(target, &stamp, &hash, NULL) == LLMQ_OK && hash == c->hash;
+}
+
+static enum llmq_status copy_one(const struct companion *c, const char *from, const char *to,
                                  llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    char *source = path_join(from, name, err), *target = path_join(to, name, err);
+    char *source = path_join(from, c->name, err), *target = path_join(to, c->name, err);
     if (!source || !target)
-        status = LLMQ_E_MEMORY;
-    else if (unlink(target) != 0 && errno != ENOENT)
-        status = error_errno(err, "%s: cannot replace", target);
-    else
-        status = file_copy(source, target, err);
+        LLMQ_TRY(LLMQ_E_MEMORY);
+    if (is_copied(target, c))
+        goto cleanup;
+    if (unlink(target) != 0 && errno != ENOENT)
+        LLMQ_TRY(error_output(err, "%s: cannot replace", target));
+    LLMQ_TRY(file_copy(source, target, err));
+cleanup:
     free(source);
     free(target);
     return status;
@@ -292,7 +304,7 @@ enum llmq_status companions_copy(const struct companions *c, const char *from, c
         const char *name = c->files[i].name;
         const bool last = i + 1 == c->count || !same_folder(name, c->files[i + 1].name);
         LLMQ_TRY(make_folders(to, name, err));
-        LLMQ_TRY(copy_one(name, from, to, err));
+        LLMQ_TRY(copy_one(&c->files[i], from, to, err));
         if (last)
             LLMQ_TRY(sync_folder(to, name, err));
     }

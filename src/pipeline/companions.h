@@ -49,8 +49,8 @@ void companions_free(struct companions *c); /* accepts a zeroed struct */
 void companions_tell(const struct companions *c, const struct st_set *weights,
                      const llmq_context *ctx);
 
-/* Copy them from the model in `from` to the folder `to`, in place of what has their names there.
- * Links in `to` are replaced or refused, never followed. */
+/* Copy them from the model in `from` to the folder `to`, in place of what else has their names
+ * there. Links in `to` are replaced or refused, never followed. */
 LLMQ_NODISCARD enum llmq_status companions_copy(const struct companions *c, const char *from,
                                                 const char *to, llmq_error *err);
 

@@ -120,6 +120,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     LLMQ_TRY(st_writer_finish(&c->writer, err));
     if (p->layout)
         LLMQ_TRY(output_write_beside(&c->output, p, err));
+    LLMQ_TRY(output_write_config(&c->output, c->model.dir, &c->source.companions, p, err));
     LLMQ_TRY(marker_write(c->output.partial_dir, "convert", &c->source.companions, NULL, err));
     if (p->layout) {
         const struct journal_blocks stored = {.hashes = c->hashes};

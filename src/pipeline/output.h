@@ -56,7 +56,8 @@ LLMQ_NODISCARD enum llmq_status output_open_writer(const struct output *out,
 
 /* Write config.json (the source's text with quantization_config set, or removed where the plan has
  * no layout, and the dtype if the result wants one), the layout's own config file, and copy what
- * travels with the model. A resumed run writes them again. */
+ * travels with the model. Once more before the end, and when a run is resumed: who had time to
+ * change or remove them leaves no trace. */
 LLMQ_NODISCARD enum llmq_status output_write_config(const struct output *out, const char *model_dir,
                                                     const struct companions *companions,
                                                     const struct plan *plan, llmq_error *err);

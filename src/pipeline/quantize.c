@@ -318,6 +318,8 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
+    LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->source.companions, &run->plan,
+                                 err));
     LLMQ_TRY(marker_write(run->output.partial_dir, command_name(run->options),
                           &run->source.companions, identity_options(run), err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));

@@ -462,6 +462,31 @@ START_TEST(a_model_that_is_written_to_is_not_a_result) {
 }
 END_TEST
 
+static void damage_copies(void) {
+    char *partial = strdup(scratch_path("out.partial"));
+    remove_in(partial, "tokenizer.json");
+    put_in(partial, "config.json", "{}");
+    free(partial);
+}
+
+START_TEST(what_happens_to_copies_during_a_run_leaves_no_trace) {
+    static const enum llmq_method methods[] = {LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ};
+    put_in(source, "tokenizer.json", "{}");
+    llmq_quantize_options o = run_options(methods[_i]);
+    struct happening h = {.when = "block 2", .what = damage_copies};
+    const llmq_context ctx = {.sink = {.user = &h, .progress = let_happen}};
+    llmq_error err = {0};
+    llmq_quantize_report report;
+    ck_assert_ok(llmq_quantize(&o, &ctx, &report, &err), &err);
+    llmq_quantize_report_free(&report);
+    char *tokenizer = text_in(out, "tokenizer.json"), *config = text_in(out, "config.json");
+    ck_assert(h.done && strcmp(tokenizer, "{}") == 0);
+    ck_assert_ptr_nonnull(strstr(config, "quantization_config"));
+    free(tokenizer);
+    free(config);
+}
+END_TEST
+
 START_TEST(a_block_read_again_has_to_be_the_same) {
     llmq_quantize_options o = interrupted_run(); /* reads the original block again to go on */
     o.resume = true;
@@ -541,6 +566,7 @@ int main(void) {
     tcase_add_test(t, the_index_of_the_part_is_written_again);
     tcase_add_test(t, links_in_the_part_are_not_followed);
     tcase_add_test(t, a_model_that_is_written_to_is_not_a_result);
+    tcase_add_loop_test(t, what_happens_to_copies_during_a_run_leaves_no_trace, 0, 2);
     tcase_add_test(t, a_block_read_again_has_to_be_the_same);
     tcase_add_test(t, a_conversion_of_a_changing_model_is_no_result);
     tcase_add_test(t, the_journal_says_what_a_run_was);
