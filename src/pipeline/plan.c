@@ -394,9 +394,13 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
                              const struct calib_tokens *tokens, struct plan *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct plan){0};
-    if (m->layout)
-        return error_set(err, LLMQ_E_UNSUPPORTED, "%s is quantized already (%s)", m->dir,
-                         m->layout->name);
+    if (m->layout) {
+        error_set(err, LLMQ_E_UNSUPPORTED, "%s is quantized already (%s)", m->dir, m->layout->name);
+        error_hint(err,
+                   "take the checkpoint that it was made from; llmq convert changes the format "
+                   "without loss, and --format bf16 there dequantizes");
+        return LLMQ_E_UNSUPPORTED;
+    }
     LLMQ_TRY(choose_layout(options, out, err));
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(add_modules(m, options, out, err));

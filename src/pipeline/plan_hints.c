@@ -140,6 +140,20 @@ static bool try_layouts(const struct plan *p, const struct candidate *asked, str
     return false;
 }
 
+/* The symmetric grid, rather than another format, with group sizes where those asked for do not
+ * fit. False: none. */
+static bool hint_symmetric(const struct plan *p, struct candidate c, llmq_error *err) {
+    llmq_error sizes = {0};
+    c.sym = true;
+    if (works(p, &c))
+        error_hint(err, "give --sym");
+    else if (hint_sizes(p, c, &sizes))
+        error_hint(err, "give --sym; %.400s", sizes.hint);
+    else
+        return false;
+    return true;
+}
+
 void plan_hint(const struct plan *p, const llmq_quantize_options *o, llmq_error *err) {
     static const int widths[] = {4, 8, 3, 2};
     const struct candidate asked = {.layout = p->layout,
@@ -148,6 +162,8 @@ void plan_hint(const struct plan *p, const llmq_quantize_options *o, llmq_error 
                                     .group = o->group,
                                     .fit = o->group_auto_fit};
     struct candidate c = asked;
+    if (!o->sym && p->layout->asym_if_exact && hint_symmetric(p, asked, err))
+        return;
     if (hint_sizes(p, asked, err))
         return;
     if (try_layouts(p, &asked, &c)) {

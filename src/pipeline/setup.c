@@ -49,10 +49,13 @@ enum llmq_status setup_numbers(const struct model *m, enum llmq_activations acti
             err, LLMQ_E_USAGE,
             "%s is not quantized: only packed weights are multiplied with int8 activations",
             m->dir);
-    if (compute == LLMQ_COMPUTE_BF16 && m->layout)
-        return error_set(err, LLMQ_E_USAGE,
-                         "%s is quantized: packed weights are multiplied as they are, not in bf16",
-                         m->dir);
+    if (compute == LLMQ_COMPUTE_BF16 && m->layout) {
+        error_set(err, LLMQ_E_USAGE,
+                  "%s is quantized: packed weights are multiplied as they are, not in bf16",
+                  m->dir);
+        error_hint(err, "leave out --compute; llmq eval takes it with --dequantize");
+        return LLMQ_E_USAGE;
+    }
     return setup_check_compute(compute, err);
 }
 
