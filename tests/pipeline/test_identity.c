@@ -11,7 +11,6 @@
 #include "base/json.h"
 #include "formats/safetensors.h"
 #include "llmq/convert.h"
-#include "pipeline/quantize_fields.h"
 #include "support.h"
 #include "tiny_model.h"
 #include "tiny_run.h"
@@ -73,131 +72,6 @@ static llmq_quantize_options interrupted_run(void) {
     run_interrupt(&o);
     return o;
 }
-
-/* --- the options' table ----------------------------------------------------------------------- */
-
-static size_t alignment_of(const struct quantize_field *f) {
-    return f->kind == FIELD_CORRECT ? _Alignof(llmq_correct) : f->size;
-}
-
-START_TEST(rows_tile_the_struct_of_options) {
-    size_t count = 0, end = 0;
-    const struct quantize_field *fields = quantize_fields(&count);
-    for (size_t i = 0; i < count; i++) {
-        const size_t alignment = alignment_of(&fields[i]);
-        const size_t begin = (end + alignment - 1) / alignment * alignment;
-        ck_assert_msg(fields[i].offset == begin, "before %s: %zu, not %zu", fields[i].name,
-                      fields[i].offset, begin);
-        end = begin + fields[i].size;
-    }
-    const size_t alignment = _Alignof(llmq_quantize_options);
-    ck_assert_uint_eq((end + alignment - 1) / alignment * alignment, sizeof(llmq_quantize_options));
-}
-END_TEST
-
-/* Other values than those of interrupted_run, which are possible too. */
-static void set_other(const char *name, llmq_quantize_options *o) {
-    static const struct {
-        const char *name, *value;
-        double number;
-    } others[] = {
-        {"method", NULL, LLMQ_METHOD_RTN},
-        {"format", "compressed-tensors", 0},
-        {"bits", NULL, 8},
-        {"group", NULL, 16},
-        {"group auto-fit", NULL, 1},
-        {"sym", NULL, 0},
-        {"awq", NULL, 1},
-        {"scales", NULL, LLMQ_SCALES_F16},
-        {"act-order", NULL, LLMQ_ACT_ORDER_NONE},
-        {"search", NULL, LLMQ_RANGE_PLAIN},
-        {"correct", NULL, LLMQ_CORRECT_OFF},
-        {"descent", NULL, 2},
-        {"rounds", NULL, 1},
-        {"damp", NULL, 0.02},
-        {"compute", NULL, LLMQ_COMPUTE_BF16},
-        {"shard-size", NULL, 20000},
-    };
-    size_t count = 0;
-    const struct quantize_field *f = quantize_fields(&count);
-    while (strcmp(f->name, name) != 0)
-        f++;
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        void *at = (char *)o + f->offset;
-        if (strcmp(others[i].name, name) != 0)
-            continue;
-        if (f->kind == FIELD_TEXT)
-            *(const char **)at = others[i].value;
-        else if (f->kind == FIELD_REAL)
-            *(double *)at = others[i].number;
-        else if (f->size == 8)
-            *(int64_t *)at = (int64_t)others[i].number;
-        else if (f->size == 1)
-            *(bool *)at = others[i].number != 0;
-        else
-            *(int *)at = (int)others[i].number; /* of llmq_correct the mode */
-        return;
-    }
-    ck_abort_msg("no other value for %s", name);
-}
-
-static void refuse_other(const llmq_quantize_options *o, const struct quantize_field *f) {
-    llmq_quantize_options other = *o;
-    llmq_quantize_report report;
-    llmq_error err = {0};
-    char part[64];
-    set_other(f->name, &other);
-    other.resume = true;
-    enum llmq_status status = llmq_quantize(&other, NULL, &report, &err);
-    llmq_quantize_report_free(&report);
-    if (status == LLMQ_E_UNSUPPORTED && strcmp(f->name, "compute") == 0)
-        return; /* a machine without bf16 */
-    snprintf(part, sizeof part, "%s%s was ", strcmp(f->name, "method") == 0 ? "" : "--", f->name);
-    ck_assert_fails(status, LLMQ_E_INPUT, part, &err);
-    ck_assert_ptr_nonnull(strstr(err.hint, "--force"));
-}
-
-START_TEST(every_option_that_counts_is_compared_by_name) {
-    const llmq_quantize_options o = interrupted_run();
-    size_t count = 0;
-    const struct quantize_field *fields = quantize_fields(&count);
-    for (size_t i = 0; i < count; i++)
-        if (fields[i].effect == EFFECT_RESULT)
-            refuse_other(&o, &fields[i]);
-    llmq_quantize_report report = run_resume(&o); /* nothing was spoiled by it */
-    llmq_quantize_report_free(&report);
-}
-END_TEST
-
-static char *options_text(const llmq_quantize_options *o) {
-    struct json *object = quantize_fields_json(o, "gptq", 64, true);
-    char *printed = json_print(object, false);
-    json_free(&object);
-    ck_assert_ptr_nonnull(printed);
-    return printed;
-}
-
-START_TEST(places_and_manner_do_not_count) {
-    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ), other = o;
-    other.model = "elsewhere";
-    other.out = "somewhere";
-    other.calib = "again";
-    other.max_mem = 1 << 30;
-    other.resume = other.force = other.dry_run = true;
-    other.format = NULL; /* the layout's name counts */
-    other.seqlen = 64;   /* what 0 stands for */
-    char *a = options_text(&o), *b = options_text(&other);
-    ck_assert_str_eq(a, b);
-    free(b);
-    other.seed = UINT64_MAX;
-    other.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 0.5, 0.25};
-    b = options_text(&other);
-    ck_assert_ptr_nonnull(strstr(b, "\"seed\":\"18446744073709551615\""));
-    ck_assert_ptr_nonnull(strstr(b, "\"correct\":[0.5,0.25]"));
-    free(a);
-    free(b);
-}
-END_TEST
 
 /* --- between an interruption and its resume --------------------------------------------------- */
 
@@ -553,9 +427,6 @@ int main(void) {
     TCase *t = tcase_create("identity");
     tcase_set_timeout(t, 300);
     tcase_add_checked_fixture(t, run_setup, run_teardown);
-    tcase_add_test(t, rows_tile_the_struct_of_options);
-    tcase_add_test(t, every_option_that_counts_is_compared_by_name);
-    tcase_add_test(t, places_and_manner_do_not_count);
     tcase_add_test(t, files_of_the_model_are_compared_by_content);
     tcase_add_test(t, weights_changed_behind_their_times_are_noticed);
     tcase_add_test(t, calibration_is_compared_by_its_tokens);
