@@ -267,10 +267,13 @@ END_TEST
 START_TEST(grids_that_do_not_fit_are_refused_beforehand) {
     llmq_quantize_options o = gguf_options(LLMQ_METHOD_GPTQ);
     o.sym = false;
-    const llmq_error err =
+    llmq_error err =
         run_refused(&o, LLMQ_E_UNSUPPORTED,
                     "--asym: gguf files hold asymmetric codes only where they happen to be exact");
     ck_assert_str_eq(err.hint, "give --sym");
+    o.group = 24;
+    err = run_refused(&o, LLMQ_E_UNSUPPORTED, "--asym: gguf files");
+    ck_assert_ptr_nonnull(strstr(err.hint, "give --sym; group sizes that divide every module: "));
     o.sym = true;
     o.group = 16;
     run_refused(&o, LLMQ_E_UNSUPPORTED, "group size 16 is not a multiple of 32");
