@@ -95,9 +95,7 @@ enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *
     return LLMQ_OK;
 }
 
-/* --- creation
- * -------------------------------------------------------------------------------------------------
- */
+/* --- creation --------------------------------------------------------------------------------- */
 
 static enum llmq_status embed(struct calib *c, struct stream *stream, llmq_error *err) {
     const struct calib_tokens *t = c->tokens;
@@ -286,9 +284,7 @@ static struct calib_moments finish_moments(struct calib *c, const struct graph_t
     return out;
 }
 
-/* --- the runner
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the runner ------------------------------------------------------------------------------- */
 
 /* Nothing of the block was done yet: the streams are its input. */
 static void start_over(struct calib *c) {

@@ -41,9 +41,7 @@ cleanup:
     return status;
 }
 
-/* --- means
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- means ------------------------------------------------------------------------------------ */
 
 int64_t eval_first_scored(int64_t length, enum eval_convention convention) {
     return convention == EVAL_LLAMACPP ? length / 2 : 0;

@@ -71,9 +71,7 @@ enum llmq_status model_load_qlinear(const struct model *m, const char *name, int
     return status;
 }
 
-/* --- blocks
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 /* Blocks are loaded in order: while one is computed with, the disk can look for the next. */
 void model_read_ahead(const struct model *m, int64_t index) {
@@ -99,9 +97,7 @@ enum llmq_status model_load_weight(const struct model *m, struct linear_place at
     return status == LLMQ_OK ? st_read_f32(m->tensors, t, out, err) : status;
 }
 
-/* --- the ends
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the ends --------------------------------------------------------------------------------- */
 
 static enum llmq_status read_rows(const struct model *m, const struct st_tensor *t, int64_t begin,
                                   int64_t end, float *out, llmq_error *err) {

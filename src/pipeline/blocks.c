@@ -229,9 +229,7 @@ cleanup:
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
 }
 
-/* --- one block
- * -----------------------------------------------------------------------------------------------
- */
+/* --- one block -------------------------------------------------------------------------------- */
 
 /* The linears of a task, each against the moments they share. */
 static enum llmq_status quantize_task(struct run *run, struct block *block,
@@ -386,9 +384,7 @@ cleanup:
     return status;
 }
 
-/* --- all blocks
- * --------------------------------------------------------------------------------------------------
- */
+/* --- all blocks ------------------------------------------------------------------------------- */
 
 /* Finished blocks that the journal does not have yet. */
 struct pending {

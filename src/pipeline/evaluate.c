@@ -75,9 +75,7 @@ cleanup:
     return status;
 }
 
-/* --- score
- * --------------------------------------------------------------------------------------------------
- */
+/* --- score ------------------------------------------------------------------------------------ */
 
 /* One window of the caller's ids; nothing is copied, so the result must not be freed. */
 static enum llmq_status single_window(const struct model *m, const int32_t *ids, size_t count,
@@ -135,9 +133,7 @@ cleanup:
     return status;
 }
 
-/* --- JSON
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 static char *print_and_free(struct json *o) {
     char *text = json_print(o, true);

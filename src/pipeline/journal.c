@@ -22,9 +22,7 @@ struct journal {
     bool kept;    /* has the line of the tensors that are copied */
 };
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* Append a document as a line. */
 static enum llmq_status append(struct journal *j, const struct json *document, llmq_error *err) {
@@ -195,9 +193,7 @@ cleanup:
     return status;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static void add_hash(struct json *object, const char *key, uint64_t hash) {
     char text[17];

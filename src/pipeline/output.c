@@ -31,9 +31,7 @@ enum llmq_status output_open_writer(const struct output *out, const struct plan 
                                                           shard_limit, writer, err);
 }
 
-/* --- config
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- config ----------------------------------------------------------------------------------- */
 
 /* What a layout gets to know of the modules; NULL when memory is short. The caller frees. */
 static struct layout_module *layout_modules(const struct plan *plan) {

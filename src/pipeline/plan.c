@@ -111,9 +111,7 @@ enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *er
     return status;
 }
 
-/* --- modules
- * ------------------------------------------------------------------------------------------------
- */
+/* --- modules ---------------------------------------------------------------------------------- */
 
 static enum llmq_status add_modules(const struct model *m, const llmq_quantize_options *o,
                                     struct plan *p, llmq_error *err) {
@@ -260,9 +258,7 @@ cleanup:
     return status;
 }
 
-/* --- resources
- * ------------------------------------------------------------------------------------------------
- */
+/* --- resources -------------------------------------------------------------------------------- */
 
 /* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers.
  * Panels of a thread's own are not counted: they are a small part of that. */
@@ -359,9 +355,7 @@ enum llmq_status plan_check_memory(const struct plan *p, uint64_t limit, llmq_er
     return LLMQ_E_MEMORY;
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static enum llmq_status choose_layout(const llmq_quantize_options *o, struct plan *p,
                                       llmq_error *err) {
