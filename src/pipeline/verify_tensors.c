@@ -219,7 +219,7 @@ static enum llmq_status tied_head_packed(struct verify *v, llmq_error *err) {
     (void)err;
     if (v->known && v->model.tied && v->layout && head_packed(v))
         verify_found(v, NULL, v->model.family->head,
-                     "leave the head out: the embedding stands for it",
+                     "llmq convert sets it to false: the head that is stored counts",
                      "a packed output head where tie_word_embeddings is true");
     return LLMQ_OK;
 }

@@ -76,6 +76,8 @@ START_TEST(keys_of_relatives_are_refused_where_they_change_something) {
         {"llama", "\"partial_rotary_factor\":0.5", REFUSED("partial_rotary_factor")},
         {"llama", "\"partial_rotary_factor\":1.0", GOOD},
         {"llama", "\"rotary_dim\":8", REFUSED("expected 16")},
+        {"llama", "\"rope_condense_ratio\":8", REFUSED("rope_condense_ratio")}, /* LongChat */
+        {"llama", "\"rope_condense_ratio\":1", GOOD},
         {"llama", "\"position_embedding_type\":\"alibi\"", REFUSED("position_embedding_type")},
         {"llama", "\"position_embedding_type\":\"rope\"", GOOD},
         {"llama", "\"alibi\":true", REFUSED("alibi")},

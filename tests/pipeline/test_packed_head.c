@@ -107,6 +107,29 @@ START_TEST(a_packed_head_that_the_config_denies_is_found) {
 }
 END_TEST
 
+/* The head that is stored counts, and conversions say so. */
+START_TEST(a_packed_head_beside_a_tied_config_counts) {
+    const llmq_verify_options o = {.model = out};
+    llmq_verify_report r;
+    make("gptq", Q0, true);
+    name_the_head("gptq");
+    const double untied = run_loss(out, false);
+    edit_text(out, "config.json", "\"my_key\": 1.50",
+              "\"my_key\": 1.50, \"tie_word_embeddings\": true");
+    ck_assert_double_eq(run_loss(out, false), untied);
+    ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
+    ck_assert_uint_eq(r.violations.count, 1);
+    ck_assert_str_eq(r.violations.items[0].rule, "tied-head-packed");
+    ck_assert_ptr_nonnull(strstr(r.violations.items[0].hint, "llmq convert sets it to false"));
+    llmq_verify_report_free(&r);
+    char *to = strdup(scratch_path("untied"));
+    convert("gptq_v2", to);
+    ck_assert(passes(to));
+    ck_assert_double_eq(run_loss(to, false), untied);
+    free(to);
+}
+END_TEST
+
 START_TEST(a_packed_head_of_another_shape_is_refused) {
     const llmq_eval_options o = run_eval_options(out);
     llmq_eval_result r;
@@ -126,6 +149,7 @@ int main(void) {
     tcase_add_loop_test(t, a_packed_head_scores_as_its_weights_do, 0,
                         sizeof formats / sizeof formats[0]);
     tcase_add_test(t, a_packed_head_that_the_config_denies_is_found);
+    tcase_add_test(t, a_packed_head_beside_a_tied_config_counts);
     tcase_add_test(t, a_packed_head_of_another_shape_is_refused);
     suite_add_tcase(s, t);
     return run_suite(s);
