@@ -67,17 +67,13 @@ static enum llmq_status not_windows(const struct corpus_file *file, const struct
     const struct json *first = json_first(root);
     error_set(err, LLMQ_E_INPUT, "not an array of arrays of token ids");
     if (json_type(root) == JSON_OBJECT)
-        error_hint(
-            err, "text is read from JSON with one {\"text\": ...} a line: jq -c . %s > text.jsonl",
-            file->path);
+        corpus_file_hint(file, "write one {\"text\": ...} a line: jq -c . %s > text.jsonl", err);
     else if (json_type(first) == JSON_OBJECT)
-        error_hint(
-            err,
-            "text is read from JSON with one {\"text\": ...} a line: jq -c '.[]' %s > text.jsonl",
-            file->path);
+        corpus_file_hint(file, "write one {\"text\": ...} a line: jq -c '.[]' %s > text.jsonl",
+                         err);
     else if (json_type(first) == JSON_STRING)
-        error_hint(err, "give one {\"text\": ...} a line: jq -c '.[] | {text: .}' %s > text.jsonl",
-                   file->path);
+        corpus_file_hint(
+            file, "write one {\"text\": ...} a line: jq -c '.[] | {text: .}' %s > text.jsonl", err);
     else if (json_type(first) == JSON_NUMBER)
         error_hint(err, "a single window is an array in an array: [[1, 2, 3]]");
     return LLMQ_E_INPUT;

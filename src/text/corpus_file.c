@@ -5,6 +5,7 @@
 #include "text/corpus_file.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,6 +14,7 @@
 #include "base/fileio.h"
 #include "base/json_check.h"
 #include "base/lfs.h"
+#include "base/strbuf.h"
 #include "text/utf8.h"
 
 #define CORPUS_MAX_FILE ((size_t)4 << 30)
@@ -70,12 +72,31 @@ static bool is_text(const struct corpus_file *f) {
     return !memchr(f->text, '\0', f->len) && utf8_first_invalid(f->text, f->len) == f->len;
 }
 
+/* A path as a shell reads it back as one word. */
+static void append_quoted(struct strbuf *b, const char *path) {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%=";
+    if (path[strspn(path, plain)] == '\0') {
+        strbuf_puts(b, path);
+        return;
+    }
+    strbuf_puts(b, "'");
+    for (; *path; path++)
+        strbuf_append(b, *path == '\'' ? "'\\''" : path, *path == '\'' ? 4 : 1);
+    strbuf_puts(b, "'");
+}
+
 void corpus_file_hint(const struct corpus_file *file, const char *hint, llmq_error *err) {
     const char *place = strstr(hint, "%s");
-    if (place)
-        error_hint(err, "%.*s%s%s", (int)(place - hint), hint, file->path, place + 2);
-    else
-        error_hint(err, "%s", hint);
+    struct strbuf b = {0};
+    strbuf_append(&b, hint, place ? (size_t)(place - hint) : strlen(hint));
+    if (place) {
+        append_quoted(&b, file->path);
+        strbuf_puts(&b, place + 2);
+    }
+    if (strbuf_ok(&b))
+        error_hint(err, "%s", b.data);
+    strbuf_free(&b);
 }
 
 static enum llmq_status check_signature(const struct corpus_file *f, llmq_error *err) {
@@ -121,7 +142,9 @@ static enum llmq_status check_encoding(const struct corpus_file *f, llmq_error *
     const size_t skipped = (size_t)(f->text - f->data);
     if (wide) {
         error_set(err, LLMQ_E_INPUT, "%s: the text is %s: expected UTF-8", f->path, wide);
-        error_hint(err, "convert it: iconv -f %s -t UTF-8 %s > text", wide, f->path);
+        char hint[64];
+        (void)snprintf(hint, sizeof hint, "convert it: iconv -f %s -t UTF-8 %%s > text", wide);
+        corpus_file_hint(f, hint, err);
         return LLMQ_E_INPUT;
     }
     const char *nul = memchr(f->text, '\0', f->len);
@@ -136,13 +159,12 @@ static enum llmq_status check_encoding(const struct corpus_file *f, llmq_error *
         return LLMQ_OK;
     error_set(err, LLMQ_E_INPUT, "%s: the text is not UTF-8: byte %zu is 0x%02x", f->path,
               skipped + invalid, (unsigned)(unsigned char)f->text[invalid]);
-    /* Latin-1 has no visible characters from 0x80 to 0x9f, where this one has its quotation marks.
+    /* Latin-1 has no visible characters from 0x80 to 0x9f; this one has its quotation marks there.
      */
-    error_hint(
-        err,
-        "convert it, if it is Latin-1 or Windows' Western one: iconv -f WINDOWS-1252 -t UTF-8 "
-        "%s > text",
-        f->path);
+    corpus_file_hint(f,
+                     "convert it, if it is Latin-1 or Windows' Western encoding: "
+                     "iconv -f WINDOWS-1252 -t UTF-8 %s > text",
+                     err);
     return LLMQ_E_INPUT;
 }
 
@@ -198,11 +220,11 @@ static enum llmq_status find_kind(struct corpus_file *f, llmq_error *err) {
     static const char *const json[] = {"json", NULL}, *const tables[] = {"csv", "tsv", NULL};
     if (is_named(f, tables)) {
         enum llmq_status status = refuse(f, "a table", err);
-        error_hint(err,
-                   "give its column of text: python3 -c 'import pandas, sys; "
-                   "pandas.read_csv(sys.argv[1]).to_json(\"text.jsonl\", "
-                   "orient=\"records\", lines=True)' %s",
-                   f->path);
+        corpus_file_hint(f,
+                         "give its column of text: python3 -c 'import pandas, sys; "
+                         "pandas.read_csv(sys.argv[1]).to_json(\"text.jsonl\", "
+                         "orient=\"records\", lines=True)' %s",
+                         err);
         return status;
     }
     if (holds_lines(f))

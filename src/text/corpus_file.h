@@ -29,7 +29,8 @@ LLMQ_NODISCARD enum llmq_status corpus_file_read(const char *path, struct corpus
                                                  llmq_error *err);
 void corpus_file_free(struct corpus_file *file); /* accepts a zeroed struct */
 
-/* Give the error a hint, with the file's path in the place of its "%s", if it has one. */
+/* Give the error a hint, with the file's path, quoted for a shell, in the place of its "%s", if it
+ * has one. */
 void corpus_file_hint(const struct corpus_file *file, const char *hint, llmq_error *err);
 
 #endif

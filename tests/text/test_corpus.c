@@ -333,6 +333,23 @@ END_TEST
 
 /* --- limits ----------------------------------------------------------------------------------- */
 
+START_TEST(test_hints_quote_paths_for_a_shell) {
+    static const char *const cases[][3] = {
+        {"it's a.txt", "\xff\xfe", "/it'\\''s a.txt' > text"},
+        {"a$b", "\x1f\x8b", "/a$b' > text"},
+        {"a b.csv", "x", "/a b.csv'"},
+        {"a;b.json", "[\"a\"]", "/a;b.json' > text.jsonl"},
+    };
+    struct corpus_options o = {.window = 4};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct corpus c = {0};
+        ck_assert_fails(load(write_text(cases[i][0], cases[i][1]), tok, 27, &o, &c), LLMQ_E_INPUT,
+                        cases[i][0], &err);
+        ck_assert_msg(strstr(err.hint, cases[i][2]) && strstr(err.hint, " '/"), "%s", err.hint);
+    }
+}
+END_TEST
+
 START_TEST(test_options_that_would_change_nothing_are_refused) {
     static const struct {
         struct corpus_options options;
@@ -406,6 +423,7 @@ int main(void) {
     tcase_add_test(tcase, test_kinds_are_told_by_content);
     tcase_add_test(tcase, test_text_that_begins_like_json_is_text);
     tcase_add_test(tcase, test_what_is_no_text_is_refused_with_the_way_out);
+    tcase_add_test(tcase, test_hints_quote_paths_for_a_shell);
     tcase_add_test(tcase, test_options_that_would_change_nothing_are_refused);
     tcase_add_test(tcase, test_a_limit_is_told_from_a_short_text);
     tcase_add_test(tcase, test_text_without_a_tokenizer_is_a_usage_error);
