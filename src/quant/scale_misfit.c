@@ -3,7 +3,7 @@
  * Weights rounded in steps of s are off by s^2 / 12 each in the mean of squares. What a group's
  * weights are off beyond that, s being the step that their range asks for, is lost to the storage.
  * Methods that move errors from weight to weight for the sake of the outputs are off by more: up to
- * twice as much counts as theirs. */
+ * twice as much counts as theirs, but for what a coarser step than s costs for certain. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -39,9 +39,11 @@ static void add_group(const struct quant_grid *grid, const float *w, const struc
     const float wanted = wanted_scale(grid, w, codes->count);
     if (wanted == 0 || grid_holds_scale(grid->storage, wanted))
         return;
-    const double usual = METHOD_SHARE * (double)codes->count * (double)wanted * (double)wanted / 12;
+    const double part = (double)codes->count / 12, stored = (double)codes->scales[0];
+    const double usual = part * (double)wanted * (double)wanted;
+    const double coarse = fmin(part * stored * stored, error) - usual;
     sums->groups++;
-    sums->lost += error > usual ? error - usual : 0;
+    sums->lost += fmax(fmax(error - METHOD_SHARE * usual, coarse), 0);
 }
 
 static void add_row(const struct quant_grid *grid, const float *w, const struct qlinear *q,

@@ -146,6 +146,23 @@ START_TEST(test_groups_that_do_not_fit_are_counted) {
 }
 END_TEST
 
+/* Steps of half as much again and more cost rounding to nearest, too, more than it loses anyway. */
+START_TEST(test_a_step_too_coarse_is_counted_for_every_method) {
+    struct quant_grid grid = grid_of(4, 32, true, SCALE_DUAL);
+    struct scale_misfit misfit;
+    float most = 0;
+    fill(1);
+    const double usual = rtn_error(&grid, &misfit);
+    for (int i = 0; i < N * K; i++)
+        most = fmaxf(most, fabsf(W[i]));
+    fill(0.65F * 7.5F * 0x1p-24F / most);
+    const double error = rtn_error(&grid, &misfit);
+    ck_assert(misfit.groups == N * K / 32 && error > 2 * usual);
+    ck_assert_msg(misfit.lost > misfit.ordinary && misfit.lost < error, "%g of %g, usually %g",
+                  misfit.lost, error, usual);
+}
+END_TEST
+
 /* Groups of zeros, of one weight, of equal weights, of subnormal and of huge weights. */
 START_TEST(test_odd_groups_keep_what_can_be_kept) {
     static const float values[] = {1.0F,  -1.0F,  0x1p-24F, -0x1p-20F,
@@ -179,6 +196,7 @@ int main(void) {
     tcase_add_test(tc, test_ranges_beyond_the_largest_scale_are_clipped_alike);
     tcase_add_test(tc, test_small_and_large_weights_lose_no_more_than_others);
     tcase_add_test(tc, test_groups_that_do_not_fit_are_counted);
+    tcase_add_test(tc, test_a_step_too_coarse_is_counted_for_every_method);
     tcase_add_test(tc, test_odd_groups_keep_what_can_be_kept);
     suite_add_tcase(s, tc);
     return run_suite(s);
