@@ -26,7 +26,7 @@ static enum llmq_status append(struct piece_list *list, struct piece piece, llmq
 enum llmq_status piece_list_close(struct piece_list *list, size_t begin, bool at_start,
                                   llmq_error *err) {
     size_t len = list->text.len - begin;
-    if (len == 0)
+    if (len == 0 && strbuf_ok(&list->text)) /* without memory nothing was appended */
         return LLMQ_OK;
     return append(list, (struct piece){begin, len, PIECE_TEXT, at_start}, err);
 }

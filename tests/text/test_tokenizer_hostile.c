@@ -6,6 +6,7 @@
 
 #include "support.h"
 #include "tests/text/tokenizer_json.h"
+#include "text/pieces.h"
 #include "text/tokenizer.h"
 
 static llmq_error err;
@@ -178,12 +179,25 @@ END_TEST
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
+/* Nothing was appended then, which is not the same as nothing being there. */
+START_TEST(pieces_that_memory_was_short_for_are_an_error) {
+    struct piece_list list = {0};
+    ck_assert_int_eq(piece_list_close(&list, 0, true, &err), LLMQ_OK); /* empty */
+    ck_assert_uint_eq(list.count, 0);
+    list.text.failed = true;
+    ck_assert_int_eq(piece_list_close(&list, 0, true, &err), LLMQ_E_MEMORY);
+    ck_assert_int_eq(piece_list_add_id(&list, 1, &err), LLMQ_E_MEMORY);
+    piece_list_free(&list);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("tokenizer_hostile");
     TCase *hostile = tcase_create("hostile");
     tcase_add_checked_fixture(hostile, scratch_setup, scratch_teardown);
     tcase_set_timeout(hostile, 120);
     tcase_add_loop_test(hostile, test_hostile_file_gives_a_clear_error, 0, COUNT(hostile_cases));
+    tcase_add_test(hostile, pieces_that_memory_was_short_for_are_an_error);
     tcase_add_test(hostile, test_absent_file_is_not_found);
     tcase_add_test(hostile, test_truncated_and_mutated_files_do_no_harm);
     tcase_add_test(hostile, test_a_regular_expression_without_end_is_stopped);
