@@ -159,7 +159,7 @@ static enum llmq_status check_groups(const struct model *m, const struct plan *p
                           g->node[p->modules[i].node].row->name, s->k);
     }
     if (bad.len == 0)
-        return LLMQ_OK;
+        return strbuf_ok(&bad) ? LLMQ_OK : error_memory(err, "a list of modules");
     error_set(err, LLMQ_E_USAGE,
               "group %" PRId64 " does not divide in_features of %s in each of %" PRId64 " blocks",
               group, bad.data, m->config.blocks);
