@@ -160,7 +160,7 @@ run eval --model "$demo" --text "$demo/eval.txt" $few --verbose
 unset LLMQ_BLAS_CORE
 expect_code 0
 if [ -z "${OPENBLAS_CORETYPE:-}" ] && [ "$(uname -m)" = x86_64 ]; then
-    expect_stderr "llmq: BLAS on Haswell kernels reaches"
+    expect_stderr "llmq: BLAS on SkylakeX kernels reaches"
 else
     expect "no other kernels are tried" test "$(grep -c "^llmq: BLAS on" stderr)" -eq 0
 fi
