@@ -224,9 +224,9 @@ START_TEST(other_formats_are_unsupported_by_name) {
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "format 'gptq_p'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":\"marlin\"}", "format 'marlin'"},
         {"{\"quant_method\":\"gptq\",\"checkpoint_format\":4}", "quant_method 'gptq'"},
-        {"{\"quant_method\":null}", "quant_method '(none)'"},
-        {"{}", "quant_method '(none)'"},
-        {"[]", "quant_method '(none)'"},
+        {"{\"quant_method\":null}", "found no quant_method"},
+        {"{}", "found no quant_method"},
+        {"[]", "found no quant_method"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const struct layout *found = &layout_gptq;
