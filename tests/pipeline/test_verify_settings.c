@@ -251,6 +251,7 @@ START_TEST(tensors_in_marlins_order_are_refused) {
     edit_read(out, &edit);
     edit_put(&edit, DOWN0 ".s", DTYPE_F16, 3, 64, words);
     edit_write(out, &edit, 1u << 30);
+    llmq_verify_report_free(&report);
     ck_assert_fails(llmq_verify(&o, NULL, &report, &err), LLMQ_E_UNSUPPORTED,
                     "tensors '" DOWN0 ".B' and '" DOWN0 ".s' are in Marlin's order", &err);
     ck_assert_fails(llmq_eval(&e, NULL, &result, &err), LLMQ_E_UNSUPPORTED, "Marlin's order", &err);
