@@ -77,10 +77,12 @@ START_TEST(test_flags_count_for_the_classes_that_act_on_them) {
         {CLASS("LlamaTokenizerFastFast", BOS), "ab"},
         {"{\"bos_token\":\"#\",\"add_bos_token\":true}", "ab"},
     };
+    static const char template[] =
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}}],"
+        "\"special_tokens\":{}}";
     static const char *const silent[] = {
         "null", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true}",
-        "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}}],"
-        "\"special_tokens\":{}}"};
+        template};
     for (size_t p = 0; p < sizeof silent / sizeof silent[0]; p++)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
             use_special_tokens(silent[p], cases[i].config);
