@@ -12,11 +12,6 @@
 #include "base/strbuf.h"
 #include "formats/gguf_file.h"
 
-static bool ends_with(const char *text, const char *suffix) {
-    size_t n = strlen(text), m = strlen(suffix);
-    return n >= m && strcmp(text + n - m, suffix) == 0;
-}
-
 /* --- shards without an index ------------------------------------------------------------------ */
 
 #define SHARD_DIGITS 5
@@ -40,7 +35,7 @@ static bool read_digits(const char *text, int *out) {
 
 static bool shard_name_read(const char *name, struct shard_name *out) {
     const size_t len = strlen(name), tail = strlen(SHARD_TAIL);
-    if (len < tail || !ends_with(name, ".safetensors"))
+    if (len < tail || !text_ends_with(name, ".safetensors"))
         return false;
     const char *at = name + len - tail;
     out->stem_len = len - tail;
@@ -148,7 +143,7 @@ static enum llmq_status lone_file(const char *dir, const struct dir_list *list, 
     bool file = false;
     *path = NULL;
     for (size_t i = 0; i < list->count; i++) {
-        if (!ends_with(list->names[i], ".safetensors") || is_aside(list->names[i]))
+        if (!text_ends_with(list->names[i], ".safetensors") || is_aside(list->names[i]))
             continue;
         free(*path);
         *path = path_join(dir, list->names[i], err);
@@ -180,7 +175,7 @@ enum { UNREAD = sizeof unread / sizeof unread[0] };
 /* Index into `unread`, or -1. */
 static int unread_kind(const char *name) {
     for (int i = 0; i < UNREAD; i++)
-        if (ends_with(name, unread[i].suffix) && strcmp(name, "training_args.bin") != 0)
+        if (text_ends_with(name, unread[i].suffix) && strcmp(name, "training_args.bin") != 0)
             return i;
     return -1;
 }

@@ -71,3 +71,8 @@ void strbuf_free(struct strbuf *b) {
     free(b->data);
     *b = (struct strbuf){0};
 }
+
+bool text_ends_with(const char *text, const char *end) {
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}

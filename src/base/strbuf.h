@@ -28,4 +28,7 @@ char *strbuf_take(struct strbuf *b);
 
 void strbuf_free(struct strbuf *b);
 
+/* Does `text` end in `end`? */
+bool text_ends_with(const char *text, const char *end);
+
 #endif

@@ -9,12 +9,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
 #include "formats/layout_load.h"
-
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 static bool contains_any(const char *name, const char *const *parts) {
     for (int i = 0; parts[i]; i++)
@@ -25,7 +21,7 @@ static bool contains_any(const char *name, const char *const *parts) {
 
 static bool ends_with_any(const char *name, const char *const *ends) {
     for (int i = 0; ends[i]; i++)
-        if (ends_with(name, ends[i]))
+        if (text_ends_with(name, ends[i]))
             return true;
     return false;
 }
@@ -136,7 +132,7 @@ enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *
         return USE_BUFFER;
     if (!in_block && !is_in_stream(f, t->name))
         return USE_OTHER;
-    return ends_with(t->name, ".bias") ? USE_BIAS : USE_FOREIGN;
+    return text_ends_with(t->name, ".bias") ? USE_BIAS : USE_FOREIGN;
 }
 
 const char *inventory_words(enum tensor_use use) {

@@ -28,11 +28,6 @@ static struct parts parts_of(const struct family *f) {
     return p;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Layers that predict further tokens, and towers of other media, may be named like the model's. */
 static bool is_beside(const char *prefix) {
     static const char *const parts[] = {"mtp.", "draft", "vision", "visual", "audio", "image"};
@@ -50,7 +45,8 @@ static enum llmq_status find_prefix(const struct st_set *set, const struct parts
     for (size_t i = 0; i < st_count(set); i++) {
         const char *name = st_at(set, i)->name;
         char here[NAMING_MAX];
-        const size_t len = ends_with(name, p->marker) ? strlen(name) - strlen(p->marker) : SIZE_MAX;
+        const size_t len =
+            text_ends_with(name, p->marker) ? strlen(name) - strlen(p->marker) : SIZE_MAX;
         if (len >= sizeof here || (len > 0 && name[len - 1] != '.'))
             continue;
         (void)snprintf(here, sizeof here, "%.*s", (int)len, name);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/int64.h"
+#include "base/strbuf.h"
 #include "graph/rope.h"
 
 /* general.file_type: what most tensors are. */
@@ -147,14 +148,9 @@ const char *gguf_export_caveat(const struct gguf_export *e) {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 bool gguf_export_drops(const struct gguf_export *e, const struct st_tensor *t) {
     return (e->tied_head && strcmp(t->name, e->tied_head) == 0) ||
-           ends_with(t->name, ".rotary_emb.inv_freq");
+           text_ends_with(t->name, ".rotary_emb.inv_freq");
 }
 
 enum llmq_status gguf_export_check(const struct st_tensor *t, llmq_error *err) {
