@@ -1,0 +1,206 @@
+#!/bin/sh
+# Every family through the whole program: each model of the reference is quantized by every method
+# and written in every format, verified against the original, read back, and compared with it. What
+# a format cannot hold is refused as the table says. Prints how close each result is, which models
+# llmq refuses altogether, and what the formats cannot hold.
+#
+# The work is shared out over two processes.
+. "$(dirname "$0")/lib.sh"
+
+if [ ! -d "$shared/golden" ]; then
+    echo "SKIP: no models in $shared"
+    echo '100%: Checks: 0, Failures: 0, Errors: 0'
+    exit 0
+fi
+
+# Model, format, what the refusal says.
+refusals=$(
+    cat <<'END'
+llama-rope-yarn	gptq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
+llama-rope-yarn	awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
+mistral-swa	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+mistral-swa	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+qwen3	gptq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
+qwen3	awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
+END
+)
+
+# Mean divergence (nats per token) from the original that four bits in groups of eight stay below,
+# on the tokens that were calibrated on; an error in a formula or a layout costs far more.
+kl_max=0.3
+
+pin_kernels
+OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY
+
+# Token windows; every vocabulary has 97 tokens at least.
+awk 'BEGIN {
+    state = 5
+    printf "["
+    for (w = 0; w < 4; w++) {
+        printf "%s[", w ? "," : ""
+        for (t = 0; t < 24; t++) {
+            state = (state * 1103515245 + 12345) % 2147483648
+            printf "%s%d", t ? "," : "", 3 + int(state / 65536) % 90
+        }
+        printf "]"
+    }
+    printf "]\n"
+}' >ids.json
+ids=$work/ids.json
+
+# The models are those of the test that computes them.
+sed -n 's/^    {"\(.*\)", ".*"},$/\1/p' "$root/tests/graph/test_families_golden.c" >cases
+
+# refusal MODEL FORMAT: what llmq says, nothing when the format holds the model.
+refusal() {
+    printf '%s\n' "$refusals" | awk -F '\t' -v m="$1" -v f="$2" '$1 == m && $2 == f { print $3 }'
+}
+
+# Modules of the report on stdout that are worse than by rounding to nearest without saying so.
+worse_in_silence() {
+    awk -F '[:,]' '
+        /"error":/ { error = $2 }
+        /"rtn_error":/ { rtn = $2 }
+        /"events":/ && error + 0 > 1.0101 * rtn && !/would have been better/
+    ' "$work/stdout" | wc -l
+}
+
+# quantize MODEL FORMAT METHOD...
+quantize() {
+    from=$1 format=$2
+    shift 2
+    set -- "$@" --format "$format" --group 8 --threads 1 --json --force -q
+    case $format in awq) set -- "$@" --asym ;; esac
+    case $1 in rtn) ;; *) set -- "$@" --calib "$ids" ;; esac
+    run "$@" --model "$shared/golden/$from" --out out
+}
+
+# What a result has to be, whatever made it.
+check_result() {
+    expect_code 0
+    expect "no module is worse than rounding without saying so" test "$(worse_in_silence)" -eq 0
+    run verify out --against "$shared/golden/$1" --threads 1 -q
+    expect_code 0
+    expect_stdout " 0 violations"
+    run compare --model out --reference "$shared/golden/$1" --text "$ids" --threads 1 --json -q
+    expect_code 0
+    kl=$("$json_get" kl_mean <stdout 2>/dev/null)
+    expect "a divergence below $kl_max, not ${kl:=nan}" \
+        awk -v kl="$kl" -v max="$kl_max" 'BEGIN { exit !(kl + 0 < max && kl ~ /^[0-9]/) }'
+}
+
+# tell MODEL METHOD: a line of the table.
+tell() {
+    printf '%-24s %-24s %-18s KL %.1e\n' "$1" "$2" "$format" "$kl"
+}
+
+# Multiplied as they are packed and expanded to float32, the weights predict the same.
+check_both_readings() {
+    run eval --model out --text "$ids" --threads 1 --json -q
+    expect_code 0
+    packed=$("$json_get" nll <stdout 2>/dev/null)
+    run eval --model out --text "$ids" --threads 1 --json -q --dequantize
+    expect_code 0
+    expanded=$("$json_get" nll <stdout 2>/dev/null)
+    expect "the same from packed weights, ${packed:=nan}, and expanded ones, ${expanded:=nan}" \
+        awk -v a="$packed" -v b="$expanded" 'BEGIN { d = a - b; exit !(a ~ /^[0-9]/ && d * d < 1e-8) }'
+}
+
+# Rounding to nearest in every format; $held becomes those that hold the model.
+check_formats() {
+    held=
+    for format in gptq awq compressed-tensors; do
+        test_case "$1, $format: rtn"
+        quantize "$1" "$format" rtn
+        message=$(refusal "$1" "$format")
+        if [ -n "$message" ]; then
+            expect_code 3
+            expect_stderr "$message"
+            printf '%-24s %-18s %s\n' "$1" "$format" "$message" >>refused
+        else
+            held="$held $format"
+            check_result "$1"
+            echo "$kl" >"rtn.$format"
+            tell "$1" rtn
+        fi
+    done
+    check_both_readings
+}
+
+# nth N WORDS...: the N-th of them, counted from 0 and round and round.
+nth() {
+    turn=$1
+    shift
+    shift $((turn % $#))
+    echo "$1"
+}
+
+# check_methods MODEL TURN: every other method, each in the next of the formats that hold the model.
+check_methods() {
+    at=$2
+    for method in 'gptq --quality fast' 'gptq --quality balanced' awq; do
+        # shellcheck disable=SC2086 # lists of words
+        format=$(nth $at $held)
+        test_case "$1, $format: $method"
+        # shellcheck disable=SC2086
+        quantize "$1" "$format" $method
+        check_result "$1"
+        rounded=$(cat "rtn.$format")
+        expect "a smaller divergence than by rounding, $rounded, not $kl" \
+            awk -v kl="$kl" -v rtn="$rounded" 'BEGIN { exit !(kl + 0 < rtn + 0) }'
+        tell "$1" "$method"
+        at=$((at + 1))
+    done
+}
+
+check_model() {
+    run rtn --model "$shared/golden/$1" --group 8 --out out --dry-run -q
+    if grep -q "model_type '.*' is not supported" stderr; then
+        echo "$1" >>unsupported
+        return
+    fi
+    check_formats "$1"
+    check_methods "$1" "$2"
+}
+
+# share N OF: every OF-th model, in a folder of its own; leaves what it counted there.
+share() {
+    work=$work/$1
+    mkdir "$work"
+    cd "$work" || exit 1
+    : >unsupported
+    : >refused
+    turn_of_model=$1
+    awk -v n="$1" -v of="$2" '(NR - 1) % of == n' ../cases >cases
+    while read -r model; do
+        check_model "$model" "$turn_of_model"
+        turn_of_model=$((turn_of_model + $2))
+    done <cases
+    echo "$checks $failures" >counts
+}
+
+share 0 2 >log.0 &
+first=$!
+share 1 2 >log.1 &
+wait $first
+wait $!
+cat log.0 log.1
+
+for part in 0 1; do
+    test_case "share $part of the models ran to its end"
+    expect "what it counted is there" test -s $part/counts
+    [ -s $part/counts ] || continue
+    read -r part_checks part_failures <$part/counts
+    checks=$((checks + part_checks))
+    failures=$((failures + part_failures))
+done
+
+echo
+echo "What a format cannot hold:"
+sort 0/refused 1/refused
+echo
+echo "Models that are not supported: $(cat 0/unsupported 1/unsupported | wc -l) of $(wc -l <cases)"
+sort 0/unsupported 1/unsupported | tr '\n' ' '
+echo
+finish
