@@ -46,6 +46,18 @@ struct llmq_kernels {
      * Error below 1e-6 relative or 1e-36. */
     void (*silu_mul)(const float *gate, const float *up, float *out, int64_t n);
 
+    /* out[i] = factor[i] / (1 + exp(-x[i])). `out` may be `x` or `factor`. Error below 1e-6
+     * relative or 1e-36. */
+    void (*logistic_mul)(const float *x, const float *factor, float *out, int64_t n);
+
+    /* out[i] = x[i] Phi(x[i]), Phi the normal distribution: GELU by the error function (Hendrycks
+     * & Gimpel, arXiv:1606.08415). `out` may be `x`. Error below 1e-6 relative or 1e-36. */
+    void (*gelu)(const float *x, float *out, int64_t n);
+
+    /* row[i] = cap * tanh(row[i] / cap) in place, cap > 0. Relative error below 1e-6 for |row[i]|
+     * >= 1e-30 cap. */
+    void (*soft_cap)(float *row, int64_t n, float cap);
+
     /* out[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n >= 1, the mean in double. `out` may be `x`.
      * Relative error below 4e-7. */
     void (*rmsnorm_row)(const float *x, const float *w, double eps, int64_t n, float *out);

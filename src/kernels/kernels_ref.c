@@ -48,6 +48,22 @@ static void silu_mul(const float *gate, const float *up, float *out, int64_t n) 
         out[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
 }
 
+static void logistic_mul(const float *x, const float *factor, float *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        out[i] = factor[i] / (1 + expf(-x[i]));
+}
+
+static void gelu(const float *x, float *out, int64_t n) {
+    const double root_half = 0.70710678118654752440;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)(0.5 * (double)x[i] * erfc(-(double)x[i] * root_half));
+}
+
+static void soft_cap(float *row, int64_t n, float cap) {
+    for (int64_t i = 0; i < n; i++)
+        row[i] = cap * tanhf(row[i] / cap);
+}
+
 static void rmsnorm_row(const float *x, const float *w, double eps, int64_t n, float *out) {
     assert(n >= 1);
     double sum = 0;
