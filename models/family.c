@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/tables.h"
+#include "models/families/tables.h"
 
 static const struct family *const families[] = {
     &family_llama,

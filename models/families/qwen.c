@@ -2,7 +2,7 @@
  * heads of q and k (Qwen3). Defaults: transformers' Qwen2Config and Qwen3Config. */
 #include <stddef.h>
 
-#include "models/tables.h"
+#include "models/families/tables.h"
 
 /* clang-format off */
 #define QWEN_DEFAULTS                      \

@@ -1,7 +1,7 @@
 /* Llama 1, 2, 3 and the many checkpoints of its shape. Defaults: transformers' LlamaConfig. */
 #include <stddef.h>
 
-#include "models/tables.h"
+#include "models/families/tables.h"
 
 static const struct node rows[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},

@@ -2,7 +2,7 @@
  * a head_dim of its own. Defaults: transformers' MistralConfig. */
 #include <stddef.h>
 
-#include "models/tables.h"
+#include "models/families/tables.h"
 
 static const struct node rows[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},

@@ -1,6 +1,6 @@
 /* The families' tables, one file each. */
-#ifndef LLMQ_MODELS_TABLES_H
-#define LLMQ_MODELS_TABLES_H
+#ifndef LLMQ_MODELS_FAMILIES_TABLES_H
+#define LLMQ_MODELS_FAMILIES_TABLES_H
 
 #include "models/family.h"
 #include "models/rows.h"
