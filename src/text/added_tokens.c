@@ -10,8 +10,8 @@
 
 #include "base/error.h"
 #include "text/code_set.h"
-#include "text/hash.h"
 #include "text/json_field.h"
+#include "text/table_hash.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
 
@@ -79,7 +79,7 @@ static bool same_content(const struct added_token *a, const struct added_token *
 
 static int32_t *content_slot(const struct added_tokens *a, const struct content_index *index,
                              const struct added_token *t) {
-    size_t i = (size_t)hash_bytes(t->content, t->content_len) & index->mask;
+    size_t i = (size_t)table_hash_bytes(t->content, t->content_len) & index->mask;
     while (index->slots[i] >= 0 && !same_content(&a->tokens[index->slots[i]], t))
         i = (i + 1) & index->mask;
     return &index->slots[i];
@@ -165,7 +165,7 @@ static enum llmq_status allocate(struct added_tokens *a, struct content_index *i
     if (count > TOKEN_ID_MAX)
         return error_set(err, LLMQ_E_INPUT, "%zu added tokens are too many", count);
     int32_t end = v->count + (int32_t)count;
-    size_t slots = hash_capacity(count);
+    size_t slots = table_hash_capacity(count);
     a->limit = end > v->ids ? end : v->ids;
     a->tokens = calloc(count + 1, sizeof *a->tokens);
     a->by_id = malloc((size_t)a->limit * sizeof *a->by_id);

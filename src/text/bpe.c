@@ -20,9 +20,9 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "text/hash.h"
 #include "text/json_field.h"
 #include "text/merge_table.h"
+#include "text/table_hash.h"
 #include "text/utf8.h"
 
 #define CHARS_DIRECT 0x10000 /* characters below this have their ids in an array */
@@ -145,7 +145,7 @@ static uint64_t pair_key(int32_t left, int32_t right) {
 }
 
 static uint64_t *reach_slot(const struct bpe *b, uint64_t key) {
-    size_t i = (size_t)hash_u64(key) & b->reach_mask;
+    size_t i = (size_t)table_hash_u64(key) & b->reach_mask;
     while (b->reach[i] != UINT64_MAX && b->reach[i] != key)
         i = (i + 1) & b->reach_mask;
     return &b->reach[i];
@@ -413,7 +413,7 @@ static enum llmq_status encode_cached(const struct bpe *b, struct bpe_scratch *s
     enum llmq_status status = LLMQ_OK;
     if (len > CACHED_MAX)
         return encode_word(b, s, word, len, out, err);
-    uint64_t hash = hash_bytes(word, len);
+    uint64_t hash = table_hash_bytes(word, len);
     struct cached *slot = &s->cache[(size_t)hash & s->cache_mask];
     uint32_t tag = (uint32_t)(hash >> 32);
     if (slot->word && slot->tag == tag && slot->len == len && memcmp(slot->word, word, len) == 0) {

@@ -7,12 +7,12 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "text/hash.h"
+#include "text/table_hash.h"
 
 /* The slot of a pair, or the empty one where it belongs. */
 static struct merge *slot_of(const struct merge_table *t, int32_t left, int32_t right) {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    size_t i = (size_t)hash_u64(key) & t->mask;
+    size_t i = (size_t)table_hash_u64(key) & t->mask;
     while (t->slots[i].left >= 0 && (t->slots[i].left != left || t->slots[i].right != right))
         i = (i + 1) & t->mask;
     return &t->slots[i];
@@ -86,7 +86,7 @@ cleanup:
 }
 
 static enum llmq_status allocate(struct merge_table *t, size_t count, llmq_error *err) {
-    size_t slots = hash_capacity(count), bytes = 0;
+    size_t slots = table_hash_capacity(count), bytes = 0;
     if (count < UINT32_MAX && checked_mul_size(slots, sizeof *t->slots, &bytes))
         t->slots = malloc(bytes);
     if (!t->slots)

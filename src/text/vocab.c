@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "text/hash.h"
 #include "text/json_field.h"
+#include "text/table_hash.h"
 
 /* id is -1 in an empty slot; part of the hash saves most comparisons of text. */
 struct vocab_slot {
@@ -30,7 +30,7 @@ static enum llmq_status measure(const struct json *object, struct vocab *v, size
 }
 
 static enum llmq_status allocate(struct vocab *v, size_t bytes, llmq_error *err) {
-    size_t slots = hash_capacity((size_t)v->count);
+    size_t slots = table_hash_capacity((size_t)v->count);
     v->pool = malloc(bytes);
     v->by_id = calloc((size_t)v->ids, sizeof *v->by_id);
     v->by_text = malloc(slots * sizeof *v->by_text);
@@ -45,7 +45,7 @@ static enum llmq_status allocate(struct vocab *v, size_t bytes, llmq_error *err)
 /* The slot that holds `text`, or the empty one where it belongs. */
 static struct vocab_slot *slot_of(const struct vocab *v, const char *text, size_t len,
                                   uint32_t *tag) {
-    uint64_t hash = hash_bytes(text, len);
+    uint64_t hash = table_hash_bytes(text, len);
     *tag = (uint32_t)(hash >> 32);
     for (size_t i = (size_t)hash & v->mask;; i = (i + 1) & v->mask) {
         struct vocab_slot *s = &v->by_text[i];
