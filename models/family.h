@@ -51,7 +51,7 @@ struct family {
      * the family whether they are there or not; NULL: none. */
     const char *const *honoured_keys, *const *inherent_keys;
 
-    /* What GGUF files call the architecture (formats/gguf_file.h), NULL: no such files. */
+    /* What GGUF files call the architecture (formats/gguf/gguf_file.h), NULL: no such files. */
     const char *gguf;
 };
 

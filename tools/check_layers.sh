@@ -1,6 +1,7 @@
 #!/bin/sh
-# Check the layers: which folder may include which (the table below, lowest first), and which folder
-# alone may use a library. Prints every violation as file:line and fails if there is one.
+# Check the layers: which folder may include which (the table below, lowest first; a folder without
+# a row belongs to the one it lies in), and which folder alone may use a library. Prints every
+# violation as file:line and fails if there is one.
 #
 #     tools/check_layers.sh [ROOT]     check the tree (default: the one this script is in)
 #     tools/check_layers.sh --self-test
@@ -15,20 +16,27 @@ check_tree() (
         xargs awk '
     BEGIN {
         # Every folder may also include itself and the public headers.
-        allow["include"]  = ""
-        allow["base"]     = ""
-        allow["tensor"]   = "base"
-        allow["linalg"]   = "base tensor"
-        allow["kernels"]  = "base tensor"
-        allow["formats"]  = "base tensor"
-        allow["models"]   = "base"
-        allow["text"]     = "base"
-        allow["graph"]    = "base tensor linalg kernels models formats" # loads a block at a time
-        allow["calib"]    = "base tensor linalg kernels models text graph"
-        allow["quant"]    = "base tensor linalg kernels"
-        allow["eval"]     = "base tensor linalg kernels models text graph"
-        allow["pipeline"] = "base tensor linalg kernels formats models text graph calib quant eval"
-        allow["cli"]      = ""
+        allow["include"]             = ""
+        allow["base"]                = ""
+        allow["tensor"]              = "base"
+        allow["linalg"]              = "base tensor"
+        allow["kernels"]             = "base tensor"
+        allow["formats/safetensors"] = "base tensor"
+        allow["formats/gguf"]        = "base tensor formats/safetensors"
+        allow["formats/layouts"]     = "base tensor formats/safetensors formats/gguf"
+        allow["formats/loaders"]     = "base tensor formats/safetensors formats/gguf " \
+                                       "formats/layouts"
+        allow["models"]              = "base"
+        allow["text"]                = "base"
+        allow["graph"]               = "base tensor linalg kernels formats/safetensors " \
+                                       "formats/layouts formats/loaders models"
+        allow["calib"]               = "base tensor linalg kernels models text graph"
+        allow["quant"]               = "base tensor linalg kernels"
+        allow["eval"]                = "base tensor linalg kernels models text graph"
+        allow["pipeline"]            = "base tensor linalg kernels formats/safetensors " \
+                                       "formats/gguf formats/layouts formats/loaders models " \
+                                       "text graph calib quant eval"
+        allow["cli"]                 = ""
 
         # Headers of libraries and instruction sets: the folders and files that may have them.
         only["cblas.h"]       = "src/linalg/"
@@ -48,13 +56,20 @@ check_tree() (
                 return 1
         return 0
     }
+    # The row that a path is under.
+    function folder_of(path) {
+        sub(/^src\//, "", path)
+        do
+            sub(/\/[^\/]*$/, "", path)
+        while (!(path in allow) && path ~ /\//)
+        return path
+    }
     function complain(why) {
         printf "%s:%d: %s: %s\n", FILENAME, FNR, $0, why
         bad++
     }
     FNR == 1 {
-        split(FILENAME, part, "/")
-        folder = part[1] == "src" ? part[2] : part[1]
+        folder = folder_of(FILENAME)
         if (!(folder in allow))
             complain("folder " folder " is not in the table of tools/check_layers.sh")
     }
@@ -64,7 +79,7 @@ check_tree() (
         files++
         if (from !~ /\//)
             next # beside the file itself, or written by the build
-        sub(/\/.*/, "", from)
+        from = folder_of(from)
         if (from == "llmq" || (from == folder && folder != "include"))
             next
         if (index(" " allow[folder] " ", " " from " ") == 0)
@@ -105,14 +120,17 @@ seed() {
 self_test() {
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
-    mkdir -p "$copy/include/llmq" "$copy/src/base" "$copy/formats" "$copy/models"
+    mkdir -p "$copy/include/llmq" "$copy/src/base" "$copy/formats" "$copy/models/families"
     echo '#include "base/error.h"' >"$copy/src/base/good.c"
     check_tree "$copy" >/dev/null || {
         echo "self-test: a good tree is refused"
         exit 1
     }
-    seed src/quant/seeded.c '#include "formats/layout.h"'
-    seed formats/seeded.c '#include "quant/quant.h"'
+    seed src/quant/seeded.c '#include "formats/layouts/layout.h"'
+    seed formats/layouts/seeded.c '#include "quant/quant.h"'
+    seed formats/safetensors/seeded.h '#include "formats/gguf/gguf_file.h"'
+    seed models/families/seeded.c '#include "graph/forward.h"'
+    seed formats/seeded.c '#include "base/error.h"'
     seed src/cli/seeded.c '#include "base/error.h"'
     seed src/base/seeded.h '  #  include "tensor/dtype.h"'
     seed src/kernels/seeded.inc '#include "graph/forward.h"'

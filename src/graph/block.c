@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 #include "base/error.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
 
 static enum llmq_status load_packed(const struct model *m, const char *name, enum load_mode mode,
                                     struct arena *arena, struct linear *l, llmq_error *err) {

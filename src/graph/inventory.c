@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
 
 static bool contains_any(const char *name, const char *const *parts) {
     for (int i = 0; parts[i]; i++)

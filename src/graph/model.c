@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
 #include "graph/model_private.h"
 
 /* --- names ------------------------------------------------------------------------------------ */

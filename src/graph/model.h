@@ -7,9 +7,9 @@
 
 #include "base/arena.h"
 #include "base/json.h"
-#include "formats/layout.h"
-#include "formats/quant_config.h"
-#include "formats/safetensors.h"
+#include "formats/layouts/layout.h"
+#include "formats/loaders/quant_config.h"
+#include "formats/safetensors/safetensors.h"
 #include "graph/naming.h"
 #include "graph/tying.h"
 #include "llmq/error.h"

@@ -11,7 +11,8 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/strbuf.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
+#include "formats/loaders/model_folder.h"
 #include "graph/inventory.h"
 #include "graph/model_private.h"
 

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/error.h"
 #include "models/family.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
 #include "tensor/dtype.h"
 
 /* Elements compared at a time. */

@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-#include "formats/layout.h"
-#include "formats/safetensors.h"
+#include "formats/layouts/layout.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/error.h"
 #include "models/family.h"
 

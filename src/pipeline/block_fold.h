@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "calib/calib.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "graph/block.h"
 #include "llmq/error.h"
 #include "quant/quant.h"

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "formats/quant_config.h"
+#include "formats/loaders/quant_config.h"
 #include "pipeline/journal.h"
 #include "pipeline/marker.h"
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/filestate.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strbuf.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
 #include "graph/inventory.h"
 #include "pipeline/convert.h"
 #include "pipeline/store.h"

@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
-#include "formats/gguf_file.h"
-#include "formats/layout.h"
+#include "formats/gguf/gguf_file.h"
+#include "formats/layouts/layout.h"
 #include "graph/model.h"
 #include "llmq/error.h"
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/json.h"
-#include "formats/gguf_file.h"
+#include "formats/gguf/gguf_file.h"
 #include "llmq/error.h"
 #include "text/tokenizer.h"
 

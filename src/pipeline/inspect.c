@@ -8,8 +8,9 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json.h"
-#include "formats/layout_load.h"
-#include "formats/quant_config.h"
+#include "formats/loaders/layout_load.h"
+#include "formats/loaders/model_folder.h"
+#include "formats/loaders/quant_config.h"
 #include "llmq/model.h"
 #include "models/family.h"
 

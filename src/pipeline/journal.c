@@ -10,7 +10,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "formats/safetensors_watch.h"
+#include "formats/safetensors/safetensors_watch.h"
 #include "pipeline/identity.h"
 #include "pipeline/report.h"
 

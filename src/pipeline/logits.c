@@ -14,7 +14,7 @@
 #include "base/fileio.h"
 #include "base/location.h"
 #include "base/strbuf.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "pipeline/place.h"
 
 /* --- choosing --------------------------------------------------------------------------------- */

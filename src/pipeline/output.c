@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "formats/loaders/model_folder.h"
 #include "pipeline/block_fold.h"
 #include "pipeline/report.h"
 #include "pipeline/verify.h"

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #include "calib/calib.h"
-#include "formats/layout.h"
-#include "formats/safetensors.h"
+#include "formats/layouts/layout.h"
+#include "formats/safetensors/safetensors.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
 #include "pipeline/gguf_export.h"

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/strbuf.h"
-#include "formats/compat.h"
+#include "formats/loaders/compat.h"
 #include "pipeline/plan.h"
 
 /* Splits that people use: what is said ends here. */

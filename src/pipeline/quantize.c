@@ -10,7 +10,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "formats/safetensors_watch.h"
+#include "formats/safetensors/safetensors_watch.h"
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"

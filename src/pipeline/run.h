@@ -5,7 +5,7 @@
 #include "base/arena.h"
 #include "base/tally.h"
 #include "calib/calib.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/quantize.h"

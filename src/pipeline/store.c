@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/hugemem.h"
 #include "base/log.h"
-#include "formats/safetensors_watch.h"
+#include "formats/safetensors/safetensors_watch.h"
 #include "graph/model.h"
 
 #define COPY_BYTES (64 * ST_HASH_CHUNK)

@@ -2,7 +2,7 @@
 #ifndef LLMQ_PIPELINE_STORE_H
 #define LLMQ_PIPELINE_STORE_H
 
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/context.h"
 #include "pipeline/plan.h"
 

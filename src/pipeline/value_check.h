@@ -8,7 +8,7 @@
 
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "pipeline/plan.h"

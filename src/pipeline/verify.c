@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/tally.h"
+#include "formats/loaders/model_folder.h"
 #include "graph/tying.h"
 #include "llmq/model.h"
 #include "pipeline/setup.h"

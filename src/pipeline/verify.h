@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 #include "base/fileio.h"
-#include "formats/auto_round.h"
-#include "formats/layout_load.h"
-#include "formats/quant_config.h"
+#include "formats/layouts/auto_round.h"
+#include "formats/loaders/layout_load.h"
+#include "formats/loaders/quant_config.h"
 #include "graph/naming.h"
 #include "llmq/verify.h"
 #include "models/blocks.h"

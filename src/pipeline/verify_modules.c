@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/compat.h"
+#include "formats/loaders/compat.h"
 #include "pipeline/value_check.h"
 #include "pipeline/verify.h"
 

@@ -1,5 +1,5 @@
-/* Rules for what the config says of each module, resolved as loaders do (formats/module_rules.h)
- * and held against the tensors: see verify.h. */
+/* Rules for what the config says of each module, resolved as loaders do
+ * (formats/layouts/module_rules.h) and held against the tensors: see verify.h. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

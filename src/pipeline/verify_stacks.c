@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/compat.h"
+#include "formats/loaders/compat.h"
 #include "pipeline/verify.h"
 
 /* --- which rules concern whom ----------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 #include "calib/calib.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "support.h"

@@ -8,7 +8,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "eval/divergence.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/evaluate.h"
 #include "support.h"
 

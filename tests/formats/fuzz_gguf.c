@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
-#include "formats/gguf_file.h"
-#include "formats/safetensors.h"
+#include "formats/gguf/gguf_file.h"
+#include "formats/safetensors/safetensors.h"
 
 #define MUST(condition)                                                                            \
     do {                                                                                           \

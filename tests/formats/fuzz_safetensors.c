@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
-#include "formats/safetensors_private.h"
+#include "formats/safetensors/safetensors_private.h"
 
 #define MUST(condition)                                                                            \
     do {                                                                                           \

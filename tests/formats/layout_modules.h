@@ -2,7 +2,7 @@
 #ifndef LLMQ_TESTS_FORMATS_LAYOUT_MODULES_H
 #define LLMQ_TESTS_FORMATS_LAYOUT_MODULES_H
 
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 #include "support.h"
 
 /* Positions of a GPTQ module's tensors. */

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "formats/compat.h"
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
+#include "formats/loaders/compat.h"
 
 static int stack_of(const char *name) {
     for (int i = 0; compat_stack_at(i); i++)

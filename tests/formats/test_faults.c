@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/gguf_file.h"
-#include "formats/safetensors.h"
+#include "formats/gguf/gguf_file.h"
+#include "formats/loaders/model_folder.h"
+#include "formats/safetensors/safetensors.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);

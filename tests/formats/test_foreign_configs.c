@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/layout.h"
-#include "formats/quant_config.h"
+#include "formats/layouts/layout.h"
+#include "formats/loaders/quant_config.h"
 
 static llmq_error err;
 

@@ -2,7 +2,7 @@
  * reader has to insist on. */
 #include <string.h>
 
-#include "formats/gguf_private.h"
+#include "formats/gguf/gguf_private.h"
 #include "support.h"
 
 static llmq_error err;

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "base/fileio.h"
-#include "formats/gguf_private.h"
+#include "formats/gguf/gguf_private.h"
+#include "formats/loaders/model_folder.h"
 #include "support.h"
 
 static llmq_error err;

@@ -6,7 +6,8 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "formats/safetensors.h"
+#include "formats/loaders/model_folder.h"
+#include "formats/safetensors/safetensors.h"
 
 static llmq_error err;
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/pack.h"
+#include "formats/layouts/pack.h"
 
 static uint64_t seed = 20260824; /* printed by main */
 

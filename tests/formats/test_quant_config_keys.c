@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 
 static llmq_error err;
 

@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
-#include "formats/safetensors.h"
-#include "formats/safetensors_watch.h"
+#include "formats/loaders/model_folder.h"
+#include "formats/safetensors/safetensors.h"
+#include "formats/safetensors/safetensors_watch.h"
 
 #define ENTRY(name, dtype, shape, begin, end)                                                      \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end \

@@ -8,7 +8,8 @@
 
 #include "base/fileio.h"
 #include "base/json.h"
-#include "formats/safetensors.h"
+#include "formats/loaders/model_folder.h"
+#include "formats/safetensors/safetensors.h"
 
 static llmq_error err;
 

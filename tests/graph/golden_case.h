@@ -4,7 +4,7 @@
 #define LLMQ_TESTS_GOLDEN_CASE_H
 
 #include "base/json.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "graph/model.h"
 #include "llmq/error.h"
 #include "text/corpus.h"

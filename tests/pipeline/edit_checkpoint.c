@@ -8,7 +8,8 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "formats/layout_load.h"
+#include "formats/loaders/layout_load.h"
+#include "formats/loaders/model_folder.h"
 #include "graph/model.h"
 #include "support.h"
 

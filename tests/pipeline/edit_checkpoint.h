@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "formats/layout.h"
-#include "formats/safetensors.h"
+#include "formats/layouts/layout.h"
+#include "formats/safetensors/safetensors.h"
 
 #define EDIT_MAX_TENSORS 256
 

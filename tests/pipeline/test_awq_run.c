@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
 #include "support.h"

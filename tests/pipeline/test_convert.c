@@ -7,6 +7,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "edit_checkpoint.h"
+#include "formats/loaders/model_folder.h"
 #include "llmq/convert.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"

@@ -7,7 +7,8 @@
 
 #include "base/fileio.h"
 #include "edit_checkpoint.h"
-#include "formats/safetensors.h"
+#include "formats/loaders/model_folder.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "support.h"

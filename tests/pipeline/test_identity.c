@@ -9,7 +9,7 @@
 
 #include "base/fileio.h"
 #include "base/json.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "llmq/convert.h"
 #include "support.h"
 #include "tiny_model.h"

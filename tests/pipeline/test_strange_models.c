@@ -8,6 +8,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "edit_checkpoint.h"
+#include "formats/loaders/model_folder.h"
 #include "llmq/convert.h"
 #include "llmq/verify.h"
 #include "support.h"

@@ -8,7 +8,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "support.h"
 
 #define HIDDEN       64

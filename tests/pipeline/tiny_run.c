@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "support.h"
 #include "tiny_model.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "linalg/linalg.h"
 #include "quant/quant.h"
 #include "support.h"

@@ -1,0 +1,114 @@
+/* Writing the quantization_config of a compressed-tensors checkpoint; compressed_tensors_read.c
+ * reads it.
+ *
+ * The library validates groups with extra keys forbidden, so that only keys every version knows are
+ * written. Modules are targeted by the class name "Linear" and, where they deviate, by their own
+ * names, which take precedence; loaders look up each part of a fused layer by its own name too. */
+#include "formats/layouts/compressed_tensors.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char pack_quantized[] = "pack-quantized";
+
+/* One group per row, however it is spelled, is -1. */
+static struct quant_shape normal(const struct quant_shape *shape) {
+    struct quant_shape s = *shape;
+    s.group = s.group == s.k ? -1 : s.group;
+    return s;
+}
+
+/* Does a module have the settings of `base`, whose k is the module's own? */
+static bool alike(const struct quant_shape *module, const struct quant_shape *base) {
+    struct quant_shape a = *module, b = *base;
+    b.k = a.k;
+    a = normal(&a);
+    b = normal(&b);
+    return a.bits == b.bits && a.group == b.group && a.sym == b.sym;
+}
+
+static struct json *weights_of(const struct quant_shape *s) {
+    struct json *weights = json_new_object();
+    json_add_int64(weights, "num_bits", s->bits);
+    json_add_string(weights, "type", "int");
+    json_add_bool(weights, "symmetric", s->sym);
+    json_add_string(weights, "strategy", s->group == -1 ? "channel" : "group");
+    if (s->group == -1)
+        json_add_null(weights, "group_size");
+    else
+        json_add_int64(weights, "group_size", s->group);
+    json_add_bool(weights, "dynamic", false);
+    json_add_null(weights, "actorder");
+    json_add_null(weights, "block_structure");
+    json_add_string(weights, "observer", "minmax");
+    json_add(weights, "observer_kwargs", json_new_object());
+    return weights;
+}
+
+/* Add config_groups.group_<index>; `targets` belongs to it afterwards. */
+static void add_group(struct json *groups, int64_t index, struct json *targets,
+                      const struct quant_shape *settings) {
+    char name[32];
+    struct json *group = json_new_object();
+    (void)snprintf(name, sizeof name, "group_%" PRId64, index);
+    json_add(group, "targets", targets);
+    json_add(group, "weights", weights_of(settings));
+    json_add_null(group, "input_activations");
+    json_add_null(group, "output_activations");
+    json_add(groups, name, group);
+}
+
+/* A group for each kind of module that deviates, in the order of their first members. */
+static void add_deviating(struct json *groups, const struct quant_shape *base,
+                          const struct layout_module *modules, int64_t count) {
+    int64_t index = 1;
+    for (int64_t i = 0; i < count; i++) {
+        const struct quant_shape settings = normal(&modules[i].shape);
+        bool known = alike(&settings, base);
+        for (int64_t j = 0; !known && j < i; j++) {
+            const struct quant_shape earlier = normal(&modules[j].shape);
+            known = !alike(&earlier, base) && alike(&settings, &earlier);
+        }
+        if (known)
+            continue;
+        struct json *targets = json_new_array();
+        for (int64_t j = i; j < count; j++)
+            if (!alike(&modules[j].shape, base) && alike(&modules[j].shape, &settings))
+                json_add_string(targets, NULL, modules[j].name);
+        add_group(groups, index++, targets, &settings);
+    }
+}
+
+static bool quantizes_head(const struct layout_module *modules, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (strcmp(modules[i].name, "lm_head") == 0)
+            return true;
+    return false;
+}
+
+struct json *ct_config_write(const struct layout_config *config,
+                             const struct layout_module *modules, int64_t count) {
+    const struct quant_shape base = {
+        .bits = config->bits, .group = config->group, .sym = config->sym};
+    struct json *root = json_new_object(), *groups = json_new_object();
+    struct json *targets = json_new_array(), *ignore = json_new_array();
+    json_add_string(targets, NULL, "Linear");
+    add_group(groups, 0, targets, &base);
+    add_deviating(groups, &base, modules, count);
+    if (!quantizes_head(modules, count))
+        json_add_string(ignore, NULL, "lm_head");
+    for (int64_t i = 0; i < config->plain_count; i++)
+        json_add_string(ignore, NULL, config->plain[i]);
+    json_add_string(root, "quant_method", layout_compressed_tensors.name);
+    json_add_string(root, "format", pack_quantized);
+    json_add_string(root, "quantization_status", "compressed");
+    json_add(root, "config_groups", groups);
+    json_add(root, "ignore", ignore);
+    if (config->cache_scheme)
+        json_add(root, "kv_cache_scheme", json_copy(config->cache_scheme));
+    else
+        json_add_null(root, "kv_cache_scheme");
+    json_add_null(root, "global_compression_ratio");
+    return root;
+}

@@ -1,0 +1,64 @@
+/* Who loads what: serving stacks by layout, bits, group size and symmetry, as data. */
+#ifndef LLMQ_FORMATS_LOADERS_COMPAT_H
+#define LLMQ_FORMATS_LOADERS_COMPAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What stacks ask of the modules of a checkpoint. */
+struct compat_case {
+    const char *layout;
+    int bits;
+    int64_t group; /* -1: one group per row */
+    bool sym;
+    bool sequential; /* groups in column order */
+};
+
+/* The stacks, in the order to list them. */
+enum compat_stack {
+    COMPAT_VLLM,
+    COMPAT_VLLM_OLD, /* before mid-2026 */
+    COMPAT_SGLANG,
+    COMPAT_TRANSFORMERS,
+    COMPAT_TGI,
+    COMPAT_TENSORRT,
+    COMPAT_LLAMA_CPP,
+    COMPAT_ONNX_RUNTIME,
+    COMPAT_STACKS,
+};
+
+enum compat_verdict { COMPAT_REFUSES, COMPAT_CAVEAT, COMPAT_LOADS };
+
+struct compat_answer {
+    enum compat_verdict verdict;
+    const char *kernel; /* "" when it refuses */
+    const char *note;   /* "" when there is nothing to say */
+};
+
+/* The name of a stack; NULL past the end. */
+const char *compat_stack_at(int index);
+
+/* Is it one of the servers that most people mean when they say that a checkpoint loads? */
+bool compat_stack_is_common(int index);
+
+/* What the stack of that index does with such modules. */
+struct compat_answer compat_find(int stack, const struct compat_case *c);
+
+/* Has any of those servers fast kernels for the layout at all? */
+bool compat_has_fast_kernels(const char *layout);
+
+/* Shapes that the fast kernels (Marlin) take without padding: multiples of these. */
+enum { COMPAT_N_UNIT = 64, COMPAT_K_UNIT = 128 };
+
+/* Group sizes those kernels have: 32, 64, 128 and -1. */
+bool compat_group_is_common(int64_t group);
+
+/* Do servers split this linear along its input (the output and down projections) rather than along
+ * its output? */
+bool compat_splits_input(const char *module);
+
+/* The largest power of two, up to 64, that the module can be split over: the groups stay whole when
+ * the input is split, N_UNIT divides the parts when the output is. */
+int64_t compat_tensor_parallel(const char *module, int64_t n, int64_t k, int64_t group);
+
+#endif
