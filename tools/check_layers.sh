@@ -33,9 +33,17 @@ check_tree() (
         allow["calib"]               = "base tensor linalg kernels models text graph"
         allow["quant"]               = "base tensor linalg kernels"
         allow["eval"]                = "base tensor linalg kernels models text graph"
+        allow["setup"]               = "base linalg kernels text graph"
+        allow["bench"]               = "base tensor linalg kernels quant setup"
+        allow["gguf"]                = "base formats/gguf formats/layouts models text graph"
+        allow["verify"]              = "base formats/safetensors formats/layouts " \
+                                       "formats/loaders models graph setup"
         allow["pipeline"]            = "base tensor linalg kernels formats/safetensors " \
-                                       "formats/gguf formats/layouts formats/loaders models " \
-                                       "text graph calib quant eval"
+                                       "formats/layouts formats/loaders models text graph calib " \
+                                       "quant setup gguf verify"
+        allow["convert"]             = "base formats/loaders models graph setup verify pipeline"
+        allow["api"]                 = "base formats/safetensors formats/loaders models text " \
+                                       "graph eval setup pipeline"
         allow["cli"]                 = ""
 
         # Headers of libraries and instruction sets: the folders and files that may have them.
@@ -131,6 +139,7 @@ self_test() {
     seed formats/safetensors/seeded.h '#include "formats/gguf/gguf_file.h"'
     seed models/families/seeded.c '#include "graph/forward.h"'
     seed formats/seeded.c '#include "base/error.h"'
+    seed src/verify/seeded.c '#include "pipeline/plan.h"'
     seed src/cli/seeded.c '#include "base/error.h"'
     seed src/base/seeded.h '  #  include "tensor/dtype.h"'
     seed src/kernels/seeded.inc '#include "graph/forward.h"'

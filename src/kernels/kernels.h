@@ -131,7 +131,7 @@ struct llmq_kernels {
     void (*bf16_tile)(const struct bf16_tile *tile);
     int bf16_rows;
 
-    /* --- limits: what limits.h measures ------------------------------------------------------ */
+    /* --- limits: what bench/limits.h measures ------------------------------------------------ */
 
     /* Multiplications with additions on registers alone, in float32, of int8 with codes of 4 bits,
      * and in bfloat16 (where bf16_tile is not NULL); returns how many operations that was, two for

@@ -15,11 +15,11 @@
 #include "base/strbuf.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
-#include "pipeline/setup.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
 #include "quant/correct.h"
 #include "quant/quant.h"
+#include "setup/setup.h"
 
 /* A run that is killed loses the block in progress and no more than so much before it. */
 #define RECORD_SECONDS 5.0

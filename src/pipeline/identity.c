@@ -14,7 +14,7 @@
 #include "llmq/model.h"
 #include "pipeline/quantize_fields.h"
 #include "pipeline/run.h"
-#include "pipeline/setup.h"
+#include "setup/setup.h"
 
 /* --- making ----------------------------------------------------------------------------------- */
 

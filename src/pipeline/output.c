@@ -15,7 +15,7 @@
 #include "formats/loaders/model_folder.h"
 #include "pipeline/block_fold.h"
 #include "pipeline/report.h"
-#include "pipeline/verify.h"
+#include "verify/verify.h"
 
 #define CONFIG_MAX_BYTES ((size_t)16 << 20)
 

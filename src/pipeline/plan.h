@@ -9,9 +9,9 @@
 #include "calib/calib.h"
 #include "formats/layouts/layout.h"
 #include "formats/safetensors/safetensors.h"
+#include "gguf/gguf_export.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
-#include "pipeline/gguf_export.h"
 
 /* Bytes of tensor data per file, unless the user says otherwise. */
 #define PLAN_SHARD_LIMIT UINT64_C(5000000000)

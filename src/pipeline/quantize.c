@@ -19,10 +19,10 @@
 #include "pipeline/notes.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
-#include "pipeline/setup.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
 #include "quant/quant.h"
+#include "setup/setup.h"
 
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method) {
     *options = (llmq_quantize_options){

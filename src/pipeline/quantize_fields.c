@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "pipeline/plan.h"
-#include "pipeline/setup.h"
+#include "setup/setup.h"
 
 static const char *const methods[] = {"rtn", "gptq", "awq", NULL};
 static const char *const scales[] = {"dual-exact", "f16", NULL};

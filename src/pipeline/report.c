@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "pipeline/setup.h"
+#include "setup/setup.h"
 
 /* Methods a module can end with; reports hold these static strings. */
 static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq"};

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/limits.h"
 #include "kernels/bf16.h"
-#include "kernels/limits.h"
 #include "linalg/linalg.h"
 
 enum { SAMPLES = 5, M = 4096 };

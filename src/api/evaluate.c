@@ -1,0 +1,185 @@
+/* Evaluation commands: see llmq/evaluate.h. */
+#include "llmq/evaluate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/logits.h"
+#include "api/measure.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/tally.h"
+#include "eval/logprobs.h"
+#include "setup/setup.h"
+
+void llmq_eval_options_init(llmq_eval_options *options) {
+    *options =
+        (llmq_eval_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
+}
+
+enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
+                           llmq_eval_result *result, llmq_error *err) {
+    double start = tally_now();
+    struct model m = {0};
+    struct corpus_file file = {0};
+    struct corpus corpus = {0};
+    double *logprobs = NULL;
+    enum llmq_status status = LLMQ_OK;
+    struct eval_numbers numbers = {.mode = LOAD_PLAIN, .compute = options->compute};
+    *result = (llmq_eval_result){.convention = options->convention,
+                                 .activations = options->activations,
+                                 .compute = options->compute};
+    if (options->dequantize && options->activations != LLMQ_ACTIVATIONS_EXACT)
+        return error_set(err, LLMQ_E_USAGE,
+                         "int8 activations are for packed weights, which 'dequantize' expands");
+    const char *text = options->text ? options->text : setup_bundled_text(BUNDLED_EVALUATION, err);
+    if (!text)
+        return LLMQ_E_NOT_FOUND;
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(measure_model(options->model, ctx, &m, err));
+    if (options->dequantize)
+        LLMQ_TRY(setup_check_compute(options->compute, err));
+    else
+        LLMQ_TRY(measure_numbers(&m, options->activations, options->compute, &numbers, err));
+    struct corpus_options cut = {.special = options->special,
+                                 .window = options->ctx ? options->ctx : setup_context(&m.config),
+                                 .window_given = options->ctx != 0,
+                                 .window_option = "--ctx",
+                                 .max_tokens = options->max_tokens};
+    LLMQ_TRY(corpus_file_read(text, &file, err));
+    LLMQ_TRY(setup_corpus(ctx, &m, &file, &cut, &corpus, err));
+    LLMQ_TRY(measure_scoring(ctx, options->convention, &cut, &corpus, err));
+    logprobs = calloc((size_t)corpus.tokens_used, sizeof *logprobs);
+    if (!logprobs) {
+        status = error_memory(err, "log-probabilities");
+        goto cleanup;
+    }
+    LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, logprobs, NULL, err));
+    struct eval_mean mean =
+        eval_mean_nll(&corpus, logprobs, measure_convention(options->convention));
+    result->nll = mean.nll;
+    result->ppl = exp(mean.nll);
+    result->nll_stderr = mean.standard_error;
+    result->tokens = mean.tokens;
+    result->windows = corpus.count;
+    result->ctx = corpus.max_len;
+    result->seconds = tally_now() - start;
+    result->peak_rss_bytes = memory_peak();
+cleanup:
+    free(logprobs);
+    corpus_free(&corpus);
+    corpus_file_free(&file);
+    model_close(&m);
+    return status;
+}
+
+/* --- score ------------------------------------------------------------------------------------ */
+
+/* One window of the caller's ids; nothing is copied, so the result must not be freed. */
+static enum llmq_status single_window(const struct model *m, const int32_t *ids, size_t count,
+                                      int64_t offsets[2], struct corpus *out, llmq_error *err) {
+    if (count < 2)
+        return error_set(err, LLMQ_E_USAGE, "scoring needs at least 2 token ids");
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] < 0 || ids[i] >= m->config.vocab)
+            return error_set(err, LLMQ_E_USAGE,
+                             "token id %" PRId32 " at position %zu is not in [0, %" PRId64 ")",
+                             ids[i], i, m->config.vocab);
+    offsets[0] = 0;
+    offsets[1] = (int64_t)count;
+    *out = (struct corpus){.ids = (int32_t *)(uintptr_t)ids,
+                           .offsets = offsets,
+                           .count = 1,
+                           .max_len = (int64_t)count,
+                           .tokens_used = (int64_t)count};
+    return LLMQ_OK;
+}
+
+enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
+                            const char *logits_path, const llmq_context *ctx, double *logprobs,
+                            llmq_error *err) {
+    struct model m = {0};
+    struct corpus corpus = {0};
+    int64_t offsets[2];
+    double *scores = NULL;
+    float *logits = NULL;
+    struct logits_place place = {0};
+    const struct eval_numbers numbers = {.mode = LOAD_PACKED};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(measure_model(model, ctx, &m, err));
+    if (logits_path)
+        LLMQ_TRY(logits_choose(logits_path, m.dir, &place, err));
+    LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
+    LLMQ_TRY(setup_check_windows(&m, "--ids", &corpus, err));
+    scores = calloc(count, sizeof *scores);
+    if (logits_path)
+        logits = calloc(count * (size_t)m.config.vocab, sizeof *logits);
+    if (!scores || (logits_path && !logits)) {
+        status = error_memory(err, "scores");
+        goto cleanup;
+    }
+    LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, scores, logits, err));
+    memcpy(logprobs, scores, (count - 1) * sizeof *scores);
+    if (logits_path)
+        LLMQ_TRY(logits_write(&place, logits, (int64_t)count, m.config.vocab, err));
+cleanup:
+    logits_free(&place);
+    free(scores);
+    free(logits);
+    model_close(&m);
+    return status;
+}
+
+/* --- JSON ------------------------------------------------------------------------------------- */
+
+static char *print_and_free(struct json *o) {
+    char *text = json_print(o, true);
+    json_free(&o);
+    return text;
+}
+
+static struct json *ids_array(const int32_t *ids, size_t count) {
+    struct json *array = json_new_array();
+    for (size_t i = 0; i < count; i++)
+        json_add_int64(array, NULL, ids[i]);
+    return array;
+}
+
+char *llmq_ids_json(const int32_t *ids, size_t count) {
+    struct json *array = ids_array(ids, count);
+    char *text = json_print(array, false);
+    json_free(&array);
+    return text;
+}
+
+char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs) {
+    struct json *o = json_new_object(), *values = json_new_array();
+    for (size_t i = 0; i + 1 < count; i++)
+        json_add_double(values, NULL, logprobs[i]);
+    json_add_int64(o, "schema", 1);
+    json_add(o, "ids", ids_array(ids, count));
+    json_add(o, "logprobs", values);
+    return print_and_free(o);
+}
+
+char *llmq_eval_json(const llmq_eval_result *r) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "schema", 1);
+    json_add_double(o, "ppl", r->ppl);
+    json_add_double(o, "nll", r->nll);
+    json_add_double(o, "stderr", r->nll_stderr);
+    json_add_int64(o, "tokens", r->tokens);
+    json_add_int64(o, "windows", r->windows);
+    json_add_int64(o, "ctx", r->ctx);
+    json_add_string(o, "convention", measure_convention_name(r->convention));
+    json_add_string(o, "activations", setup_activations_name(r->activations));
+    json_add_string(o, "compute", setup_compute_name(r->compute));
+    json_add_double(o, "seconds", r->seconds);
+    json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
+    return print_and_free(o);
+}

@@ -1,0 +1,38 @@
+/* What llmq_eval, llmq_compare and llmq_score begin with. */
+#ifndef LLMQ_API_MEASURE_H
+#define LLMQ_API_MEASURE_H
+
+#include "eval/hidden.h"
+#include "eval/logprobs.h"
+#include "graph/model.h"
+#include "llmq/context.h"
+#include "llmq/error.h"
+#include "llmq/evaluate.h"
+#include "text/corpus.h"
+
+/* Open the model that `spec` names, see llmq_model_resolve, and tell `ctx` what is to be known of
+ * it. Release with model_close. */
+LLMQ_NODISCARD enum llmq_status measure_model(const char *spec, const llmq_context *ctx,
+                                              struct model *m, llmq_error *err);
+
+/* With which numbers a model computes, packed weights as they are. LLMQ_E_USAGE for INT8 with a
+ * model that is not quantized and for BF16 with one that is; else as setup_check_compute. */
+LLMQ_NODISCARD enum llmq_status measure_numbers(const struct model *m,
+                                                enum llmq_activations activations,
+                                                enum llmq_compute compute, struct eval_numbers *out,
+                                                llmq_error *err);
+
+/* What a measurement does with a corpus from setup_corpus before it begins: say what is not scored,
+ * and, for LLMQ_CONVENTION_LLAMACPP, put the begin-of-text token in the place of the first token of
+ * every window, as llama.cpp's perplexity tool does where the tokenizer puts that token before a
+ * text. Windows given as ids stay as they are. LLMQ_E_USAGE when no token would count. */
+LLMQ_NODISCARD enum llmq_status measure_scoring(const llmq_context *ctx,
+                                                enum llmq_convention convention,
+                                                const struct corpus_options *options,
+                                                struct corpus *corpus, llmq_error *err);
+
+/* A convention as JSON and the command line spell it, and as src/eval takes it. */
+const char *measure_convention_name(enum llmq_convention convention);
+enum eval_convention measure_convention(enum llmq_convention convention);
+
+#endif

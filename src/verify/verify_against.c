@@ -1,0 +1,393 @@
+/* Comparing a checkpoint with its original: see verify.h.
+ *
+ * A packed module is judged by |W - W'|^2 / |W|^2, summed row by row in double. Everything else is
+ * expected to be the original's, byte for byte. AWQ moves scales between linears and what feeds
+ * them: these are found first (verify_fold.h), undone before W' is compared, and the vectors they
+ * changed count as the original's. In families that llmq does not know they are not found: there a
+ * large error of a module whose block has a changed vector says nothing. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "graph/inventory.h"
+#include "graph/tying.h"
+#include "verify/verify_fold.h"
+
+/* Elements compared at a time. */
+#define CHUNK ((int64_t)1 << 20)
+
+/* Weights of another matrix are farther than their own size, and point elsewhere. Few bits and the
+ * errors that methods move about may lead as far, but keep to the direction. */
+#define IMPLAUSIBLE_ERROR  1.0
+#define IMPLAUSIBLE_COSINE 0.3
+
+struct sums {
+    double difference, reference, product;
+};
+
+struct comparison {
+    struct verify *v;
+    struct verify original;
+    struct verify_fold *folds; /* of every block; NULL: the family is not known */
+    int64_t folds_count;
+    struct sums total;
+    bool *strange; /* [module_count] the module points elsewhere than the original's */
+};
+
+static void found(struct verify *v, const char *rule) {
+    v->rule = verify_rule_find(rule);
+}
+
+/* --- modules ---------------------------------------------------------------------------------- */
+
+/* The original's weight: a plain tensor, or packed itself. */
+struct reference {
+    const struct verify *original;
+    const struct st_tensor *plain;
+    struct qlinear packed;
+    void *raw; /* rows of the plain tensor as stored */
+};
+
+static enum llmq_status reference_open(const struct verify *original, const char *module,
+                                       struct reference *r, llmq_error *err) {
+    char name[LAYOUT_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%s.weight", module);
+    *r = (struct reference){.original = original, .plain = st_find(original->tensors, name)};
+    if (r->plain || !layout_has_module(original->tensors, original->layout, module))
+        return LLMQ_OK;
+    enum llmq_status status = layout_load(original->tensors, original->layout,
+                                          &original->layout_config, module, &r->packed, err);
+    return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s: %s", original->dir, module);
+}
+
+static bool reference_fits(const struct reference *r, const struct qlinear *q) {
+    if (r->plain)
+        return r->plain->rank == 2 && r->plain->shape[0] == (uint64_t)q->n &&
+               r->plain->shape[1] == (uint64_t)q->k && dtype_is_float(r->plain->dtype);
+    return r->packed.n == q->n && r->packed.k == q->k;
+}
+
+/* Rows [begin, end) of k columns. */
+static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64_t end, float *out,
+                                       llmq_error *err) {
+    if (!r->plain) {
+        qlinear_dequantize(&r->packed, begin, end, out);
+        return LLMQ_OK;
+    }
+    const uint64_t k = r->plain->shape[1];
+    const size_t element = dtype_bits(r->plain->dtype) / 8;
+    const size_t count = (size_t)(end - begin) * (size_t)k;
+    enum llmq_status status = st_read(r->original->tensors, r->plain, (uint64_t)begin * k * element,
+                                      count * element, r->raw, err);
+    if (status == LLMQ_OK)
+        dtype_to_f32(r->plain->dtype, r->raw, count, out);
+    return status;
+}
+
+/* What q stands for in the original's scale. */
+static void decode_rows(const struct comparison *c, const char *module, const struct qlinear *q,
+                        int64_t begin, int64_t end, float *out) {
+    struct linear_place at = {0};
+    qlinear_dequantize(q, begin, end, out);
+    if (c->folds && blocks_find_linear(c->v->blocks, module, &at))
+        verify_fold_undo(c->v, &c->folds[at.block], at, begin, end - begin, out);
+}
+
+static enum llmq_status sum_errors(const struct comparison *cmp, const char *module,
+                                   struct reference *r, const struct qlinear *q, struct sums *sums,
+                                   llmq_error *err) {
+    const int64_t rows = q->k < CHUNK ? CHUNK / q->k : 1;
+    float *ours = malloc((size_t)(rows * q->k) * sizeof *ours);
+    float *theirs = malloc((size_t)(rows * q->k) * sizeof *theirs);
+    r->raw = malloc((size_t)(rows * q->k) * sizeof(double));
+    enum llmq_status status = ours && theirs && r->raw ? LLMQ_OK : error_memory(err, "rows");
+    *sums = (struct sums){0};
+    for (int64_t begin = 0; status == LLMQ_OK && begin < q->n; begin += rows) {
+        const int64_t end = begin + rows < q->n ? begin + rows : q->n;
+        status = reference_rows(r, begin, end, theirs, err);
+        if (status != LLMQ_OK)
+            break;
+        decode_rows(cmp, module, q, begin, end, ours);
+        for (int64_t i = 0; i < (end - begin) * q->k; i++) {
+            const double w = (double)theirs[i], d = w - (double)ours[i];
+            sums->difference += d * d;
+            sums->reference += w * w;
+            sums->product += w * (double)ours[i];
+        }
+    }
+    free(ours);
+    free(theirs);
+    free(r->raw);
+    r->raw = NULL;
+    return status;
+}
+
+static bool points_elsewhere(const struct sums *s) {
+    const double own = s->difference - s->reference + 2 * s->product;
+    return !(s->product >= IMPLAUSIBLE_COSINE * sqrt(s->reference * own));
+}
+
+static enum llmq_status compare_module(struct comparison *c, llmq_verify_module *m,
+                                       llmq_error *err) {
+    struct verify *v = c->v;
+    struct reference r = {0};
+    struct qlinear q = {0};
+    struct sums sums = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(reference_open(&c->original, m->name, &r, err));
+    LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, m->name, &q, err));
+    if ((!r.plain && !r.packed.codes) || !reference_fits(&r, &q)) {
+        found(v, "against-shape");
+        verify_found(v, NULL, m->name, "is it the original of this checkpoint?",
+                     "the original has no weight [%" PRId64 ", %" PRId64 "] of this name", q.n,
+                     q.k);
+        goto cleanup;
+    }
+    LLMQ_TRY(sum_errors(c, m->name, &r, &q, &sums, err));
+    m->error = sums.reference > 0 ? sums.difference / sums.reference : sums.difference;
+    if (!isfinite(m->error)) {
+        found(v, "against-error");
+        verify_found(v, NULL, m->name, NULL, "the original's weight holds NaN or infinity");
+        goto cleanup;
+    }
+    c->strange[m - v->report->modules] = points_elsewhere(&sums);
+    c->total.difference += sums.difference;
+    c->total.reference += sums.reference;
+cleanup:
+    qlinear_free(&r.packed);
+    qlinear_free(&q);
+    return status;
+}
+
+/* --- other tensors ---------------------------------------------------------------------------- */
+
+enum likeness { SAME, ROUNDED, DIFFERENT };
+
+/* Bytes, or, where the dtypes differ, the original's values rounded. */
+static enum llmq_status compare_bytes(const struct verify *v, const struct st_tensor *t,
+                                      const struct verify *original, const struct st_tensor *o,
+                                      enum likeness *out, llmq_error *err) {
+    const size_t ours = dtype_bits(t->dtype) / 8, theirs = dtype_bits(o->dtype) / 8;
+    const uint64_t count = t->nbytes / (ours ? ours : 1);
+    unsigned char *a = malloc((size_t)CHUNK * 8), *b = malloc((size_t)CHUNK * 8);
+    float *values = malloc((size_t)CHUNK * sizeof *values);
+    enum llmq_status status = a && b && values ? LLMQ_OK : error_memory(err, "a buffer");
+    const bool same_type = t->dtype == o->dtype;
+    const bool comparable = same_type || (dtype_is_float(o->dtype) && t->dtype != DTYPE_F64);
+    *out = t->rank == o->rank && comparable &&
+                   memcmp(t->shape, o->shape, (size_t)t->rank * sizeof *t->shape) == 0
+               ? (same_type ? SAME : ROUNDED)
+               : DIFFERENT;
+    for (uint64_t at = 0; status == LLMQ_OK && *out != DIFFERENT && at < count;
+         at += (uint64_t)CHUNK) {
+        const size_t part = (size_t)(count - at < (uint64_t)CHUNK ? count - at : (uint64_t)CHUNK);
+        status = st_read(v->tensors, t, at * ours, part * ours, a, err);
+        if (status == LLMQ_OK)
+            status = st_read(original->tensors, o, at * theirs, part * theirs, b, err);
+        if (status != LLMQ_OK)
+            break;
+        if (!same_type) {
+            dtype_to_f32(o->dtype, b, part, values);
+            dtype_from_f32(t->dtype, values, part, b);
+        }
+        *out = memcmp(a, b, part * ours) == 0 ? *out : DIFFERENT;
+    }
+    free(a);
+    free(b);
+    free(values);
+    return status;
+}
+
+static bool fold_explains(const struct comparison *c, const char *tensor) {
+    for (int64_t b = 0; c->folds && b < c->folds_count; b++)
+        if (verify_fold_explains(c->v, &c->folds[b], b, tensor))
+            return true;
+    return false;
+}
+
+static enum llmq_status compare_kept(const struct comparison *c, const struct st_tensor *t,
+                                     llmq_error *err) {
+    struct verify *v = c->v;
+    const struct st_tensor *o = st_find(c->original.tensors, t->name);
+    enum likeness likeness = DIFFERENT;
+    if (!o) {
+        found(v, "against-added");
+        verify_found(v, verify_file_of(v, t), t->name, NULL, "the original has no such tensor");
+        return LLMQ_OK;
+    }
+    if (!dtype_is_float(t->dtype))
+        return LLMQ_OK;
+    enum llmq_status status = compare_bytes(v, t, &c->original, o, &likeness, err);
+    const bool folded = status == LLMQ_OK && likeness == DIFFERENT && fold_explains(c, t->name);
+    v->report->folded += folded;
+    v->report->equal += likeness == SAME;
+    v->report->changed += likeness != SAME && !folded;
+    if (status != LLMQ_OK || likeness == SAME || folded)
+        return status;
+    found(v, likeness == ROUNDED || t->rank == 1 ? "against-changed" : "against-kept");
+    verify_found(v, verify_file_of(v, t), t->name, NULL, "%s",
+                 likeness == ROUNDED ? "changed: rounded to another dtype"
+                 : t->rank == 1 ? "changed: differs from the original's (scales folded into it?)"
+                                : "differs from the original's");
+    return LLMQ_OK;
+}
+
+static void find_missing(struct verify *v, const struct verify *original,
+                         const struct st_tensor *o) {
+    char module[LAYOUT_NAME_MAX];
+    size_t len = 0;
+    const char *dot = strrchr(o->name, '.');
+    (void)snprintf(module, sizeof module, "%.*s", dot ? (int)(dot - o->name) : 0, o->name);
+    const bool head = original->known && original->model.tied &&
+                      strcmp(o->name, original->model.family->head) == 0;
+    const bool unused =
+        original->known && inventory_use(original->blocks, original->layout, o) != USE_PART;
+    if (st_find(v->tensors, o->name) || !dtype_is_float(o->dtype) || head || unused ||
+        layout_has_module(v->tensors, v->layout, module) ||
+        layout_suffix(original->layout, o->name, &len) >= 0)
+        return;
+    found(v, "against-missing");
+    verify_found(v, NULL, o->name, "complete the checkpoint", "the original has this tensor");
+}
+
+static enum llmq_status compare_others(const struct comparison *c, llmq_error *err) {
+    struct verify *v = c->v;
+    enum llmq_status status = LLMQ_OK;
+    size_t len = 0;
+    for (size_t i = 0; i < st_count(v->tensors); i++) {
+        LLMQ_TRY(interrupt_check(v->ctx, err));
+        if (layout_suffix(v->layout, st_at(v->tensors, i)->name, &len) < 0)
+            LLMQ_TRY(compare_kept(c, st_at(v->tensors, i), err));
+    }
+    for (size_t i = 0; i < st_count(c->original.tensors); i++)
+        find_missing(v, &c->original, st_at(c->original.tensors, i));
+cleanup:
+    return status;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+/* Length of a name up to and with its block's number: "model.layers.3." */
+static size_t block_prefix(const char *name) {
+    for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.')) {
+        const size_t digits = strspn(dot + 1, "0123456789");
+        if (digits > 0 && dot[1 + digits] == '.')
+            return (size_t)(dot - name) + digits + 2;
+    }
+    return 0;
+}
+
+/* Has a vector of the module's block changed? */
+static bool block_changed(const struct verify *v, const char *module) {
+    const size_t prefix = block_prefix(module);
+    for (size_t i = 0; prefix > 0 && i < v->report->warnings.count; i++) {
+        const llmq_finding *f = &v->report->warnings.items[i];
+        if (strcmp(f->rule, "against-changed") == 0 && strncmp(f->tensor, module, prefix) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void judge_errors(const struct comparison *c) {
+    struct verify *v = c->v;
+    found(v, "against-error");
+    for (size_t i = 0; i < v->report->module_count; i++) {
+        const llmq_verify_module *m = &v->report->modules[i];
+        if (isfinite(m->error) && m->error > IMPLAUSIBLE_ERROR && c->strange[i] &&
+            !block_changed(v, m->name))
+            verify_found(v, NULL, m->name, "is it the original of this checkpoint?",
+                         "the error is %.3g of the weights: these are of another matrix", m->error);
+    }
+}
+
+static enum llmq_status find_folds(struct comparison *c, llmq_error *err) {
+    const struct verify *v = c->v;
+    enum llmq_status status = LLMQ_OK;
+    if (!v->known || !v->decodable || !c->original.known)
+        return LLMQ_OK;
+    c->folds = calloc((size_t)v->model.blocks, sizeof *c->folds);
+    if (!c->folds)
+        return error_memory(err, "the folds of a model");
+    for (; c->folds_count < v->model.blocks; c->folds_count++) {
+        log_progress(v->ctx, c->folds_count, 2 * v->model.blocks, "comparing");
+        LLMQ_TRY(interrupt_check(v->ctx, err));
+        LLMQ_TRY(
+            verify_fold_find(c->v, &c->original, c->folds_count, &c->folds[c->folds_count], err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status compare_modules(struct comparison *c, llmq_error *err) {
+    const struct verify *v = c->v;
+    llmq_verify_report *r = v->report;
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < r->module_count; i++) {
+        log_progress(v->ctx, (int64_t)(r->module_count + i), (int64_t)(2 * r->module_count),
+                     "comparing");
+        LLMQ_TRY(interrupt_check(v->ctx, err));
+        if (r->modules[i].bits)
+            LLMQ_TRY(compare_module(c, &r->modules[i], err));
+    }
+    if (c->total.reference > 0)
+        r->error = c->total.difference / c->total.reference;
+cleanup:
+    return status;
+}
+
+/* A stored head that differs from the embedding is a tensor of the original, tied or not. */
+static enum llmq_status settle_head(struct verify *original, llmq_error *err) {
+    enum tying tying = TYING_PLAIN;
+    if (!original->known)
+        return LLMQ_OK;
+    enum llmq_status status = tying_settle(original->model.family, original->model.tied,
+                                           original->layout, original->tensors, &tying, err);
+    original->model.tied = original->model.tied && tying != TYING_DIFFERS;
+    return status;
+}
+
+enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err) {
+    llmq_verify_report ignored = {0};
+    struct comparison c = {.v = v, .original = {.dir = dir, .ctx = v->ctx, .report = &ignored}};
+    enum llmq_status status = LLMQ_OK;
+    c.strange = calloc(v->report->module_count + 1, sizeof *c.strange);
+    if (!c.strange)
+        return error_memory(err, "the modules");
+    LLMQ_TRY(verify_open(&c.original, err));
+    LLMQ_TRY(settle_head(&c.original, err));
+    LLMQ_TRY(find_folds(&c, err));
+    LLMQ_TRY(compare_modules(&c, err));
+    LLMQ_TRY(compare_others(&c, err));
+    judge_errors(&c);
+cleanup:
+    for (int64_t b = 0; b < c.folds_count; b++)
+        verify_fold_free(&c.folds[b]);
+    free(c.folds);
+    free(c.strange);
+    verify_close(&c.original);
+    llmq_verify_report_free(&ignored);
+    return status;
+}
+
+/* Checked by verify_compare. */
+const struct verify_rule verify_against_rules[] = {
+    {"against-error", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "no module is farther from the original than its own size", NULL, NULL},
+    {"against-shape", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "the original has a weight of the same shape for every packed module", NULL, NULL},
+    {"against-fold", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "where scales were moved between linears and what feeds them, both sides agree", NULL, NULL},
+    {"against-kept", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "matrices that are not packed are the original's, bit for bit", NULL, NULL},
+    {"against-changed", VERIFY_WARNING, VERIFY_CONTENTS,
+     "norms, biases and dtypes are the original's", NULL, NULL},
+    {"against-added", VERIFY_WARNING, VERIFY_CONTENTS,
+     "tensors that are not packed are in the original too", NULL, NULL},
+    {"against-missing", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "every tensor of the original is there, packed or not", NULL, NULL},
+    {.id = NULL},
+};

@@ -1,0 +1,446 @@
+/* Folds between a checkpoint and its original: see verify_fold.h.
+ *
+ * What makes the value that linears read is a norm's weight, whose quotient is the scale itself, or
+ * the rows of a linear. Scales of rows and columns are fitted: y = a x over the original's weights
+ * x and the checkpoint's y. Rounding that adds noise makes the y larger by the noise, rounding to
+ * the mean of what is near makes them smaller by it: a^2 = sum yy / sum xx lies between. So much,
+ * what the residual leaves uncertain, and a little for what methods do to weights, is no
+ * disagreement. */
+#include "verify/verify_fold.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+/* What a fit may be off: so much, so many standard errors, and shares of the residual. */
+#define TOLERANCE       0.05
+#define TOLERANCE_SIGMA 6.0
+#define TOLERANCE_SHARE 1.0
+
+/* Undoing a fold leaves less than so much of an error. */
+#define UNDONE_SHARE 0.7
+
+/* Scales count together from so many squares of the tolerance on: their mean is as certain as one
+ * of the tolerance's standard errors then. */
+#define EVIDENCE 4.0
+
+/* Vectors this close are the original's, rounded to another type. */
+#define VECTOR_ROUNDING 0.01f
+
+/* --- fits ------------------------------------------------------------------------------------- */
+
+struct fit {
+    double xx, xy, yy, xxxx;
+};
+
+static void fit_add(struct fit *f, double x, double y) {
+    f->xx += x * x;
+    f->xy += x * y;
+    f->yy += y * y;
+    f->xxxx += x * x * x * x;
+}
+
+/* 0: there is nothing to fit. */
+static double fit_slope(const struct fit *f) {
+    return f->xx > 0 && (f->xy > 0 || f->xy < 0) ? copysign(sqrt(f->yy / f->xx), f->xy) : 0;
+}
+
+/* A few large weights count as few, however many small ones there are beside them. */
+static double fit_tolerance(const struct fit *f) {
+    const double count = f->xxxx > 0 ? f->xx * f->xx / f->xxxx : 1;
+    const double share = f->xy > 0 ? fmax(f->yy * f->xx / (f->xy * f->xy) - 1, 0) : HUGE_VAL;
+    return TOLERANCE + TOLERANCE_SIGMA * sqrt(share / count) + TOLERANCE_SHARE * share;
+}
+
+/* --- one linear of both ----------------------------------------------------------------------- */
+
+struct pair {
+    int64_t n, k;
+    float *ours, *theirs; /* [n, k]; NULL: one of the two has no such linear */
+};
+
+static void pair_free(struct pair *p) {
+    free(p->ours);
+    free(p->theirs);
+    *p = (struct pair){0};
+}
+
+static enum llmq_status load(const struct verify *v, const char *module, int64_t n, int64_t k,
+                             float **out, llmq_error *err) {
+    char name[LAYOUT_NAME_MAX + 8];
+    struct qlinear q = {0};
+    enum llmq_status status = LLMQ_OK;
+    (void)snprintf(name, sizeof name, "%s.weight", module);
+    const struct st_tensor *t = st_find(v->tensors, name);
+    const bool plain = t && t->rank == 2 && t->shape[0] == (uint64_t)n &&
+                       t->shape[1] == (uint64_t)k && dtype_is_float(t->dtype);
+    if (!plain && !layout_has_module(v->tensors, v->layout, module))
+        return LLMQ_OK;
+    if (!plain)
+        LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, module, &q, err));
+    if (!plain && (q.n != n || q.k != k))
+        goto cleanup;
+    *out = malloc((size_t)n * (size_t)k * sizeof **out);
+    if (!*out)
+        LLMQ_TRY(error_memory(err, name));
+    if (plain)
+        LLMQ_TRY(st_read_f32(v->tensors, t, *out, err));
+    else
+        qlinear_dequantize(&q, 0, n, *out);
+cleanup:
+    qlinear_free(&q);
+    return status;
+}
+
+static enum llmq_status load_pair(const struct verify *v, const struct verify *original,
+                                  struct linear_place at, struct pair *p, llmq_error *err) {
+    char module[FAMILY_NAME_MAX];
+    enum llmq_status status = LLMQ_OK;
+    *p = (struct pair){0};
+    blocks_node_name(v->blocks, at, "", module);
+    blocks_linear_shape(v->blocks, at, &p->n, &p->k);
+    LLMQ_TRY(load(v, module, p->n, p->k, &p->ours, err));
+    LLMQ_TRY(load(original, module, p->n, p->k, &p->theirs, err));
+    if (!p->ours || !p->theirs)
+        pair_free(p);
+cleanup:
+    if (status != LLMQ_OK)
+        pair_free(p);
+    return status;
+}
+
+/* --- what makes a value ----------------------------------------------------------------------- */
+
+/* A fold of a block: of what linears read. */
+struct candidate {
+    int64_t block;
+    enum value source;
+    struct graph_fold fold;
+};
+
+static bool made_by_linear(const struct graph *g, const struct candidate *c) {
+    return g->node[c->fold.producer].row->op == OP_LINEAR;
+}
+
+/* Name of the vector that the fold divides; false: there is none. */
+static bool vector_name(const struct verify *v, const struct candidate *c,
+                        char name[FAMILY_NAME_MAX]) {
+    const struct graph *g = blocks_graph(v->blocks, c->block);
+    const bool linear = made_by_linear(g, c);
+    if (linear && !graph_node_biased(g, &g->node[c->fold.producer]))
+        return false;
+    blocks_node_name(v->blocks, (struct linear_place){c->block, c->fold.producer},
+                     linear ? ".bias" : ".weight", name);
+    return true;
+}
+
+/* out [count] = the original's vector divided by the checkpoint's: NaN where neither has a number
+ * other than 0. False: there are none to compare. */
+static enum llmq_status vector_quotient(const struct verify *v, const struct verify *original,
+                                        const char *name, int64_t count, float *out, bool *known,
+                                        llmq_error *err) {
+    const struct st_tensor *t = st_find(v->tensors, name), *o = st_find(original->tensors, name);
+    enum llmq_status status = LLMQ_OK;
+    *known = t && o && t->rank == 1 && o->rank == 1 && t->shape[0] == (uint64_t)count &&
+             o->shape[0] == (uint64_t)count && dtype_is_float(t->dtype) && dtype_is_float(o->dtype);
+    if (!*known)
+        return LLMQ_OK;
+    float *ours = malloc((size_t)count * sizeof *ours);
+    if (!ours)
+        return error_memory(err, name);
+    LLMQ_TRY(st_read_f32(v->tensors, t, ours, err));
+    LLMQ_TRY(st_read_f32(original->tensors, o, out, err));
+    for (int64_t i = 0; i < count; i++)
+        out[i] /= ours[i];
+cleanup:
+    free(ours);
+    return status;
+}
+
+/* --- finding ---------------------------------------------------------------------------------- */
+
+/* What the steps for one block share. */
+struct search {
+    struct verify *v;
+    const struct verify *original;
+    const struct graph *graph;
+    struct verify_fold *fold;
+};
+
+/* Columns that read what a norm makes: its quotients, where the norm has changed. */
+static enum llmq_status find_norm_fold(struct search *s, const struct candidate *c,
+                                       llmq_error *err) {
+    const int64_t count = c->fold.channels;
+    char name[FAMILY_NAME_MAX];
+    bool known = false, changed = false;
+    if (!vector_name(s->v, c, name))
+        return LLMQ_OK;
+    float *quotient = malloc((size_t)count * sizeof *quotient);
+    if (!quotient)
+        return error_memory(err, name);
+    enum llmq_status status =
+        vector_quotient(s->v, s->original, name, count, quotient, &known, err);
+    for (int64_t i = 0; status == LLMQ_OK && known && i < count; i++)
+        changed = changed || fabsf(quotient[i] - 1) > VECTOR_ROUNDING;
+    if (changed)
+        s->fold->columns[c->source] = quotient;
+    else
+        free(quotient);
+    return status;
+}
+
+/* Rows of a linear, its columns being scaled as they are known to be: fits [n]. */
+static void fit_rows(const struct pair *p, const float *columns, struct fit *fits) {
+    for (int64_t r = 0; r < p->n; r++)
+        for (int64_t c = 0; c < p->k; c++) {
+            const float scale = columns ? columns[c] : 1;
+            if (isfinite(scale))
+                fit_add(&fits[r], (double)p->theirs[r * p->k + c] * (double)scale,
+                        (double)p->ours[r * p->k + c]);
+        }
+}
+
+/* Columns of a linear, its rows being divided as they are known to be: fits [k]. The original's
+ * weights are compared, so that rows count alike. */
+static void fit_columns(const struct pair *p, const float *rows, struct fit *fits) {
+    for (int64_t r = 0; r < p->n; r++)
+        for (int64_t c = 0; c < p->k; c++)
+            fit_add(&fits[c], (double)p->theirs[r * p->k + c],
+                    (double)p->ours[r * p->k + c] * (double)(rows ? rows[r] : 1));
+}
+
+/* The columns of all linears that read the source together: fits [k]. */
+static enum llmq_status fit_source(const struct search *s, const struct candidate *c,
+                                   struct fit *fits, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && i < s->graph->count; i++) {
+        struct pair p = {0};
+        if (!(c->fold.consumers >> i & 1) || s->graph->ordinal[i] < 0)
+            continue;
+        status = load_pair(s->v, s->original, (struct linear_place){c->block, i}, &p, err);
+        if (status == LLMQ_OK && p.ours)
+            fit_columns(&p, s->fold->rows[i], fits);
+        pair_free(&p);
+    }
+    return status;
+}
+
+/* Sum of (x - y / scale)^2. */
+static double fit_error(const struct fit *f, double scale) {
+    return f->xx - 2 * f->xy / scale + f->yy / (scale * scale);
+}
+
+/* Are rows divided where the columns that read them are multiplied? Columns tell one by one, or all
+ * together by what undoing the rows' scales leaves of their error. */
+static bool both_sides(const struct graph *g, const struct candidate *c, const struct fit *rows,
+                       const struct fit *columns, int64_t k) {
+    double plain = 0, undone = 0;
+    for (int64_t i = 0; i < k; i++) {
+        const struct fit *row = &rows[graph_fold_channel(g, &c->fold, i)];
+        const double slope = fit_slope(row);
+        plain += fit_error(&columns[i], 1);
+        undone += fit_error(&columns[i], slope > 0 ? 1 / slope : 1);
+        if (fabs(fit_slope(row) - 1) > fit_tolerance(row) &&
+            fabs(fit_slope(&columns[i]) - 1) > fit_tolerance(&columns[i]))
+            return true;
+    }
+    return undone < UNDONE_SHARE * plain;
+}
+
+/* rows[channel] := what the bias was divided by, if there is one; *folded: it was. */
+static enum llmq_status bias_rows(const struct search *s, const struct candidate *c, int64_t n,
+                                  float *rows, bool *folded, llmq_error *err) {
+    char name[FAMILY_NAME_MAX];
+    bool known = false;
+    enum llmq_status status = LLMQ_OK;
+    if (vector_name(s->v, c, name))
+        status = vector_quotient(s->v, s->original, name, n, rows, &known, err);
+    for (int64_t r = 0; r < n; r++) {
+        rows[r] = known ? rows[r] : (float)NAN;
+        *folded = *folded || fabsf(rows[r] - 1) > VECTOR_ROUNDING;
+    }
+    return status;
+}
+
+/* What the rows were divided by where the bias does not say it. */
+static void settle_rows(const struct fit *fits, int64_t n, float *rows) {
+    for (int64_t r = 0; r < n; r++) {
+        const double slope = fit_slope(&fits[r]);
+        if (!isfinite(rows[r]))
+            rows[r] = slope > 0 ? (float)(1 / slope) : 1;
+    }
+}
+
+static enum llmq_status find_linear_fold(struct search *s, const struct candidate *c,
+                                         llmq_error *err) {
+    const struct graph *g = s->graph;
+    const int producer = c->fold.producer;
+    struct pair p = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(load_pair(s->v, s->original, (struct linear_place){c->block, producer}, &p, err));
+    if (!p.ours)
+        return LLMQ_OK;
+    const int64_t n = p.n, k = g->width[c->source];
+    struct fit *fits = calloc((size_t)(n + k), sizeof *fits);
+    float *rows = malloc((size_t)n * sizeof *rows), *columns = malloc((size_t)k * sizeof *columns);
+    bool folded = false;
+    if (!fits || !rows || !columns)
+        status = error_memory(err, "the folds of a block");
+    if (status == LLMQ_OK)
+        fit_rows(&p, s->fold->columns[g->node[producer].in[0]], fits);
+    if (status == LLMQ_OK)
+        status = fit_source(s, c, fits + n, err);
+    if (status == LLMQ_OK)
+        status = bias_rows(s, c, n, rows, &folded, err);
+    if (status == LLMQ_OK && (folded || both_sides(g, c, fits, fits + n, k))) {
+        settle_rows(fits, n, rows);
+        for (int64_t i = 0; i < k; i++)
+            columns[i] = rows[graph_fold_channel(g, &c->fold, i)];
+        s->fold->rows[producer] = rows;
+        s->fold->columns[c->source] = columns;
+        rows = columns = NULL;
+    }
+    free(fits);
+    free(rows);
+    free(columns);
+cleanup:
+    pair_free(&p);
+    return status;
+}
+
+/* A scale that says nothing leaves the column as it is. */
+static float divisor(float scale) {
+    return isfinite(scale) && scale != 0 ? scale : 1;
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+static void disagree(struct search *s, const struct candidate *c, int64_t column, double made,
+                     int64_t count) {
+    char name[FAMILY_NAME_MAX];
+    if (made_by_linear(s->graph, c))
+        blocks_node_name(s->v->blocks, (struct linear_place){c->block, c->fold.producer}, "", name);
+    else if (!vector_name(s->v, c, name))
+        return;
+    s->v->rule = verify_rule_find("against-fold");
+    verify_found(s->v, NULL, name, "one of the two sides is not as it was written",
+                 "channel %" PRId64 " is divided by %.4g, but column %" PRId64
+                 " of the linears that read it is multiplied by %.4g (%" PRId64 " such columns)",
+                 graph_fold_channel(s->graph, &c->fold, column),
+                 (double)s->fold->columns[c->source][column], column, made, count);
+}
+
+/* Compare the columns that read a source with what makes it. Where the vector says nothing, being
+ * 0, the columns do. */
+static enum llmq_status check_source(struct search *s, const struct candidate *c, llmq_error *err) {
+    float *columns = s->fold->columns[c->source];
+    const int64_t k = s->graph->width[c->source];
+    int64_t bad = 0, first = 0;
+    double made = 0, together = 0, evidence = 0;
+    struct fit *fits = calloc((size_t)k, sizeof *fits);
+    if (!fits)
+        return error_memory(err, "the folds of a block");
+    enum llmq_status status = fit_source(s, c, fits, err);
+    for (int64_t i = 0; status == LLMQ_OK && i < k; i++) {
+        const double slope = fit_slope(&fits[i]), tolerance = fit_tolerance(&fits[i]);
+        if (slope > 0 && columns[i] > 0 && isfinite(columns[i])) {
+            const double scale = log((double)columns[i]) / tolerance;
+            together += scale * log(slope) / tolerance;
+            evidence += scale * scale;
+        }
+        if (isnan(columns[i])) {
+            columns[i] = slope > 0 ? (float)slope : 1;
+        } else if (fits[i].xx > 0 && tolerance < 1 &&
+                   !(fabs(slope / (double)columns[i] - 1) <= 2 * tolerance)) {
+            first = bad ? first : i;
+            made = bad ? made : slope;
+            bad++;
+        }
+    }
+    free(fits);
+    /* Small scales of which the columns show nothing, taken together. */
+    if (bad == 0 && evidence > EVIDENCE && together < evidence / 2) {
+        made = 1;
+        bad = k;
+    }
+    s->fold->sound[c->source] = bad == 0;
+    if (bad > 0)
+        disagree(s, c, first, made, bad);
+    return status;
+}
+
+/* The folds that AWQ can have made: norms first, for what they say of the linears behind them. */
+static int list_candidates(const struct graph *g, int64_t block,
+                           struct candidate out[GRAPH_TASKS]) {
+    int count = 0;
+    for (int linears = 0; linears < 2; linears++)
+        for (int t = 0; t < g->task_count; t++) {
+            const enum value source = g->task[t].source;
+            bool listed = false;
+            for (int i = 0; i < count; i++)
+                listed = listed || out[i].source == source;
+            if (listed)
+                continue;
+            out[count] = (struct candidate){block, source, graph_fold_find(g, source)};
+            count += out[count].fold.producer >= 0 && made_by_linear(g, &out[count]) == linears;
+        }
+    return count;
+}
+
+enum llmq_status verify_fold_find(struct verify *v, const struct verify *original, int64_t block,
+                                  struct verify_fold *out, llmq_error *err) {
+    struct search s = {v, original, blocks_graph(v->blocks, block), out};
+    struct candidate candidates[GRAPH_TASKS];
+    const int count = list_candidates(s.graph, block, candidates);
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct verify_fold){0};
+    for (int i = 0; i < count; i++)
+        LLMQ_TRY((made_by_linear(s.graph, &candidates[i]) ? find_linear_fold : find_norm_fold)(
+            &s, &candidates[i], err));
+    for (int t = 0; t < s.graph->task_count; t++)
+        for (int i = 0; i < count; i++)
+            if (candidates[i].source == s.graph->task[t].source &&
+                out->columns[candidates[i].source])
+                LLMQ_TRY(check_source(&s, &candidates[i], err));
+cleanup:
+    if (status != LLMQ_OK)
+        verify_fold_free(out);
+    return status;
+}
+
+void verify_fold_free(struct verify_fold *f) {
+    for (int value = 0; value < V_COUNT; value++)
+        free(f->columns[value]);
+    for (int node = 0; node < GRAPH_NODES; node++)
+        free(f->rows[node]);
+    *f = (struct verify_fold){0};
+}
+
+bool verify_fold_explains(const struct verify *v, const struct verify_fold *f, int64_t block,
+                          const char *tensor) {
+    const struct graph *g = blocks_graph(v->blocks, block);
+    struct candidate candidates[GRAPH_TASKS];
+    const int count = list_candidates(g, block, candidates);
+    char name[FAMILY_NAME_MAX];
+    for (int i = 0; i < count; i++)
+        if (f->sound[candidates[i].source] && vector_name(v, &candidates[i], name) &&
+            strcmp(name, tensor) == 0)
+            return true;
+    return false;
+}
+
+void verify_fold_undo(const struct verify *v, const struct verify_fold *f, struct linear_place at,
+                      int64_t begin, int64_t count, float *w) {
+    const struct graph *g = blocks_graph(v->blocks, at.block);
+    const float *columns = f->columns[g->node[at.node].in[0]];
+    const float *rows = f->rows[at.node];
+    int64_t n = 0, k = 0;
+    blocks_linear_shape(v->blocks, at, &n, &k);
+    for (int64_t r = 0; (columns || rows) && r < count; r++)
+        for (int64_t c = 0; c < k; c++)
+            w[r * k + c] *= (rows ? rows[begin + r] : 1) / divisor(columns ? columns[c] : 1);
+}

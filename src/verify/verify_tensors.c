@@ -1,0 +1,321 @@
+/* Rules for the tensors of a checkpoint, by their headers and, where it takes more, by their
+ * contents: see verify.h. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/safetensors/value_peak.h"
+#include "models/parts.h"
+#include "verify/verify.h"
+
+/* Elements read at a time. */
+#define CHUNK ((uint64_t)1 << 20)
+
+/* --- what the family asks for ----------------------------------------------------------------- */
+
+static void shape_text(const uint64_t *shape, int rank, char *out, size_t size) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int d = 0; d < rank && d < 4 && used < size; d++) {
+        const int n = snprintf(out + used, size - used, "%s%" PRIu64, d ? ", " : "", shape[d]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* Weights that are packed in a layout that no config names. */
+static const char *missing_hint(const struct verify *v, const char *name) {
+    const size_t len = strlen(name), suffix = strlen(".weight");
+    char module[LAYOUT_NAME_MAX];
+    const struct layout *layout;
+    (void)snprintf(module, sizeof module, "%.*s", (int)(len > suffix ? len - suffix : 0), name);
+    for (int i = 0; (layout = layout_at(i)); i++)
+        if (layout != v->layout && layout_has_module(v->tensors, layout, module))
+            return "it is there in packed form: put back the quantization_config that the "
+                   "quantizer wrote into config.json";
+    if (strcmp(name, v->model.family->head) == 0)
+        return "save the model with its head, or set tie_word_embeddings to true";
+    return "complete the checkpoint";
+}
+
+/* A floating tensor [rows, columns], or [columns] when rows is 0. */
+static void want(struct verify *v, const char *name, int64_t rows, int64_t columns) {
+    const struct st_tensor *t = st_find(v->tensors, name);
+    const uint64_t shape[2] = {(uint64_t)(rows ? rows : columns), (uint64_t)columns};
+    const int rank = rows ? 2 : 1;
+    char found[96], expected[96];
+    if (!t) {
+        verify_found(v, NULL, name, missing_hint(v, name), "the tensor is missing");
+        return;
+    }
+    shape_text(shape, rank, expected, sizeof expected);
+    shape_text(t->shape, t->rank, found, sizeof found);
+    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
+        verify_found(v, verify_file_of(v, t), name, NULL,
+                     "expected [%s] by config.json, found [%s]", expected, found);
+    else if (!dtype_is_float(t->dtype))
+        verify_found(v, verify_file_of(v, t), name, NULL, "expected a floating type, found %s",
+                     dtype_name(t->dtype));
+}
+
+/* The tensors of a block; a linear's weight may be packed instead. */
+static void want_block(struct verify *v, int64_t block) {
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(blocks_graph(v->blocks, block), params);
+    char name[FAMILY_NAME_MAX];
+    for (int i = 0; i < count; i++) {
+        const struct linear_place at = {block, params[i].node};
+        if (params[i].quantized &&
+            layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name)))
+            continue;
+        blocks_node_name(v->blocks, at, params[i].suffix, name);
+        want(v, name, params[i].rows, params[i].columns);
+    }
+}
+
+static bool head_packed(const struct verify *v) {
+    char name[LAYOUT_NAME_MAX];
+    const size_t len = strlen(v->model.family->head) - strlen(".weight");
+    (void)snprintf(name, sizeof name, "%.*s", (int)len, v->model.family->head);
+    return layout_has_module(v->tensors, v->layout, name);
+}
+
+static enum llmq_status model_tensors(struct verify *v, llmq_error *err) {
+    const struct model_config *c = &v->model;
+    (void)err;
+    if (!v->known)
+        return LLMQ_OK;
+    want(v, c->family->embedding, c->vocab, c->hidden);
+    want(v, c->family->final_norm, 0, c->hidden);
+    if (!c->tied && !head_packed(v))
+        want(v, c->family->head, c->vocab, c->hidden);
+    for (int64_t b = 0; b < c->blocks; b++)
+        want_block(v, b);
+    return LLMQ_OK;
+}
+
+/* --- packed tensors by name ------------------------------------------------------------------- */
+
+static enum llmq_status packed_orphans(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; v->layout && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        char module[LAYOUT_NAME_MAX];
+        size_t len = 0;
+        if (layout_suffix(v->layout, t->name, &len) < 1 || len >= sizeof module)
+            continue;
+        (void)snprintf(module, sizeof module, "%.*s", (int)len, t->name);
+        if (!layout_has_module(v->tensors, v->layout, module))
+            verify_found(v, verify_file_of(v, t), t->name, NULL,
+                         "a part of a packed module that has no %s", v->layout->suffixes[0]);
+    }
+    return LLMQ_OK;
+}
+
+/* A module that has both forms of its weight: which one is used depends on the loader. */
+static enum llmq_status packed_and_plain(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; i < v->report->module_count; i++) {
+        char name[LAYOUT_NAME_MAX];
+        (void)snprintf(name, sizeof name, "%s.weight", v->report->modules[i].name);
+        const struct st_tensor *t = st_find(v->tensors, name);
+        if (t)
+            verify_found(v, verify_file_of(v, t), name, "leave one of them out",
+                         "a plain weight beside the packed one");
+    }
+    return LLMQ_OK;
+}
+
+/* Without a list of modules vLLM takes every module that owns a tensor of such a type for
+ * quantized. */
+static enum llmq_status stray_buffers(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (size_t i = 0; v->layout && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        size_t len = 0;
+        if (!dtype_is_float(t->dtype) && layout_suffix(v->layout, t->name, &len) < 0)
+            verify_found(v, verify_file_of(v, t), t->name, "llmq convert leaves such tensors out",
+                         "a %s tensor that is no part of a packed module: loaders take its module "
+                         "for quantized",
+                         dtype_name(t->dtype));
+    }
+    return LLMQ_OK;
+}
+
+/* --- fused modules ---------------------------------------------------------------------------- */
+
+static bool is_packed(const struct verify *v, struct linear_place at) {
+    char name[FAMILY_NAME_MAX];
+    return layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name));
+}
+
+/* Linears that loaders merge into one layer, neighbours in the order of the block: is number `i`
+ * one of them, and its neighbour too? */
+static bool fused_with_next(const struct verify *v, int64_t i, struct linear_place *at,
+                            struct linear_place *next) {
+    if (i + 1 >= blocks_linear_count(v->blocks))
+        return false;
+    *at = blocks_linear_at(v->blocks, i);
+    *next = blocks_linear_at(v->blocks, i + 1);
+    const struct graph *g = blocks_graph(v->blocks, at->block);
+    const char *layer = part_fused(g->node[at->node].out[0]);
+    const char *other = part_fused(g->node[next->node].out[0]);
+    return at->block == next->block && layer && other && strcmp(layer, other) == 0;
+}
+
+static int64_t linears_to_check(const struct verify *v) {
+    return v->known && v->layout ? blocks_linear_count(v->blocks) : 0;
+}
+
+static const char *module_of(const struct verify *v, struct linear_place at) {
+    return blocks_graph(v->blocks, at.block)->node[at.node].row->name;
+}
+
+static enum llmq_status fused_status(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (int64_t i = 0; i < linears_to_check(v); i++) {
+        struct linear_place at, next;
+        char name[FAMILY_NAME_MAX];
+        if (fused_with_next(v, i, &at, &next) && is_packed(v, at) != is_packed(v, next))
+            verify_found(v, NULL, blocks_node_name(v->blocks, next, "", name),
+                         "quantize all of a fused layer's parts, or none",
+                         "loaders fuse it with %s: one is packed, the other is not",
+                         module_of(v, at));
+    }
+    return LLMQ_OK;
+}
+
+static const llmq_verify_module *module_named(const struct verify *v, const char *name) {
+    for (size_t i = 0; i < v->report->module_count; i++)
+        if (strcmp(v->report->modules[i].name, name) == 0)
+            return &v->report->modules[i];
+    return NULL;
+}
+
+static enum llmq_status fused_grid(struct verify *v, llmq_error *err) {
+    (void)err;
+    for (int64_t i = 0; i < linears_to_check(v); i++) {
+        struct linear_place at, next;
+        char name[FAMILY_NAME_MAX];
+        if (!fused_with_next(v, i, &at, &next))
+            continue;
+        const llmq_verify_module *a = module_named(v, blocks_node_name(v->blocks, at, "", name));
+        const llmq_verify_module *b = module_named(v, blocks_node_name(v->blocks, next, "", name));
+        if (a && b && a->bits && b->bits && (a->bits != b->bits || a->group != b->group))
+            verify_found(v, NULL, name, "give the parts of a fused layer one grid",
+                         "%d bits in groups of %" PRId64
+                         ", but loaders fuse it with %s, which has %d in groups of %" PRId64,
+                         b->bits, b->group, module_of(v, at), a->bits, a->group);
+    }
+    return LLMQ_OK;
+}
+
+/* --- head ------------------------------------------------------------------------------------- */
+
+static enum llmq_status tied_head_packed(struct verify *v, llmq_error *err) {
+    (void)err;
+    if (v->known && v->model.tied && v->layout && head_packed(v))
+        verify_found(v, NULL, v->model.family->head,
+                     "llmq convert sets it to false: the head that is stored counts",
+                     "a packed output head where tie_word_embeddings is true");
+    return LLMQ_OK;
+}
+
+/* --- contents --------------------------------------------------------------------------------- */
+
+/* Call for each chunk of a floating tensor. */
+static enum llmq_status count_values(const struct verify *v, const struct st_tensor *t,
+                                     uint64_t *not_finite, uint64_t *not_zero, llmq_error *err) {
+    const uint64_t element = dtype_bits(t->dtype) / 8, count = t->nbytes / element;
+    void *raw = malloc((size_t)(CHUNK * element));
+    float *values = malloc((size_t)CHUNK * sizeof *values);
+    enum llmq_status status = raw && values ? LLMQ_OK : error_memory(err, "a buffer");
+    for (uint64_t at = 0; status == LLMQ_OK && at < count; at += CHUNK) {
+        const size_t part = (size_t)(count - at < CHUNK ? count - at : CHUNK);
+        status = st_read(v->tensors, t, at * element, part * (size_t)element, raw, err);
+        if (status != LLMQ_OK)
+            break;
+        dtype_to_f32(t->dtype, raw, part, values);
+        for (size_t i = 0; i < part; i++) {
+            *not_finite += isfinite(values[i]) ? 0 : 1;
+            *not_zero += values[i] > 0.0f || values[i] < 0.0f ? 1 : 0;
+        }
+    }
+    free(raw);
+    free(values);
+    return status;
+}
+
+static enum llmq_status not_finite(struct verify *v, const struct st_tensor *t,
+                                   const struct value_at *first, llmq_error *err) {
+    char place[VALUE_PLACE_MAX];
+    uint64_t bad = 0, used = 0;
+    enum llmq_status status = count_values(v, t, &bad, &used, err);
+    if (status == LLMQ_OK)
+        verify_found(v, verify_file_of(v, t), t->name, NULL,
+                     "%" PRIu64 " values are not finite, %s is %g", bad,
+                     value_place(t, first->index, place), (double)first->value);
+    return status;
+}
+
+static enum llmq_status finite(struct verify *v, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        struct value_at peak = {0};
+        if (!dtype_is_float(t->dtype))
+            continue;
+        LLMQ_TRY(value_peak(v->tensors, t, v->ctx, &peak, err));
+        if (!isfinite(peak.value))
+            LLMQ_TRY(not_finite(v, t, &peak, err));
+    }
+cleanup:
+    return status;
+}
+
+/* Tensors that are stored as float16 cannot hold such values. */
+static enum llmq_status half_range(struct verify *v, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; config_names_half(v->config) && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        char place[VALUE_PLACE_MAX];
+        struct value_at peak = {0};
+        size_t len = 0;
+        if (!dtype_is_float(t->dtype) || t->dtype == DTYPE_F16 ||
+            layout_suffix(v->layout, t->name, &len) >= 0)
+            continue;
+        LLMQ_TRY(value_peak(v->tensors, t, v->ctx, &peak, err));
+        if (isfinite(peak.value) && fabsf(peak.value) > HALF_MOST)
+            verify_found(v, verify_file_of(v, t), t->name, HALF_HINT,
+                         "%s is %g, beyond the range of float16, which config.json names",
+                         value_place(t, peak.index, place), (double)peak.value);
+    }
+cleanup:
+    return status;
+}
+
+const struct verify_rule verify_tensor_rules[] = {
+    {"model-tensors", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "every tensor the family asks for is there, floating and of the config's shape", model_tensors,
+     NULL},
+    {"packed-orphans", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "parts of packed modules belong to a packed module", packed_orphans, NULL},
+    {"packed-and-plain", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "no module has a packed and a plain weight", packed_and_plain, NULL},
+    {"stray-buffers", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "a quantized checkpoint has no other integer, boolean or 8-bit tensors", stray_buffers, NULL},
+    {"fused-status", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "of the linears that loaders fuse all are packed or none", fused_status, NULL},
+    {"fused-grid", VERIFY_VIOLATION, VERIFY_CONTENTS,
+     "the linears that loaders fuse have the same bits and group size", fused_grid, NULL},
+    {"tied-head-packed", VERIFY_VIOLATION, VERIFY_HEADERS,
+     "an output head tied to the embedding is not packed", tied_head_packed, NULL},
+    {"finite", VERIFY_VIOLATION, VERIFY_CONTENTS, "no floating tensor holds NaN or infinity",
+     finite, NULL},
+    {"half-range", VERIFY_WARNING, VERIFY_CONTENTS,
+     "where config.json names float16, no value is beyond its range", half_range, NULL},
+    {.id = NULL},
+};

@@ -1,0 +1,147 @@
+/* verify --against on results whose linears and norms carry AWQ's scales: the folds are accounted
+ * for, and one that is wrong is found. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "llmq/quantize.h"
+#include "llmq/verify.h"
+#include "pipeline/edit_checkpoint.h"
+#include "pipeline/tiny_model.h"
+#include "pipeline/tiny_run.h"
+#include "support.h"
+
+#define LAYER0 "model.layers.0."
+
+static llmq_error err;
+static llmq_verify_report report;
+
+static void verify_against(void) {
+    const llmq_verify_options o = {.model = out, .against = source};
+    ck_assert_ok(llmq_verify(&o, NULL, &report, &err), &err);
+}
+
+/* Findings whose rule begins with `rule`, the first of them in *first. */
+static size_t count_found(const llmq_findings *list, const char *rule, const char **first) {
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (strncmp(list->items[i].rule, rule, strlen(rule)) == 0 && count++ == 0 && first)
+            *first = list->items[i].tensor;
+    return count;
+}
+
+static const struct kind {
+    enum llmq_method method;
+    int bits;
+    bool sym, biased;
+    const char *format;
+} kinds[] = {
+    {LLMQ_METHOD_AWQ, 4, false, false, "awq"},
+    {LLMQ_METHOD_AWQ, 4, false, true, "awq"},
+    {LLMQ_METHOD_GPTQ, 4, true, false, "gptq"},
+    {LLMQ_METHOD_GPTQ, 4, true, true, "compressed-tensors"},
+    {LLMQ_METHOD_GPTQ, 3, false, true, "gptq_v2"},
+    {LLMQ_METHOD_GPTQ, 3, true, true, "gptq"},
+    {LLMQ_METHOD_GPTQ, 8, true, false, "gptq"},
+};
+#define KINDS ((int)(sizeof kinds / sizeof kinds[0]))
+
+static void make(const struct kind *k) {
+    if (k->biased)
+        tiny_model_write_biased(source, 1);
+    tiny_model_add_salience(source);
+    llmq_quantize_options o = run_options(k->method);
+    o.bits = k->bits;
+    o.sym = k->sym;
+    o.awq = true;
+    o.format = k->format;
+    run_quantize(&o);
+}
+
+START_TEST(folds_are_accounted_for) {
+    const struct kind *k = &kinds[_i];
+    make(k);
+    verify_against();
+    ck_assert_msg(count_found(&report.violations, "against", NULL) == 0, "%s: %s",
+                  report.violations.items[0].tensor, report.violations.items[0].message);
+    ck_assert_uint_eq(count_found(&report.warnings, "against", NULL), 0);
+    ck_assert_int_gt(report.folded, 0);
+    ck_assert_int_eq(report.changed, 0);
+    for (size_t m = 0; m < report.module_count; m++) /* of the function before the folds */
+        ck_assert_msg(report.modules[m].error < (k->bits == 4 ? 0.7 : 2), "%s: %g",
+                      report.modules[m].name, report.modules[m].error);
+    llmq_verify_report_free(&report);
+}
+END_TEST
+
+START_TEST(results_without_folds_have_none) {
+    static const int bits[] = {2, 3, 4, 8};
+    tiny_model_write_biased(source, 1);
+    tiny_model_add_salience(source);
+    for (int i = 0; i < 6; i++) {
+        llmq_quantize_options o = run_options(i < 4 ? LLMQ_METHOD_RTN : LLMQ_METHOD_GPTQ);
+        o.bits = i < 4 ? bits[i] : 4 << i % 2;
+        run_quantize(&o);
+        verify_against();
+        ck_assert_msg(count_found(&report.violations, "against", NULL) == 0, "%d bits: %s: %s",
+                      o.bits, report.violations.items[0].tensor,
+                      report.violations.items[0].message);
+        ck_assert_uint_eq(count_found(&report.warnings, "against", NULL), 0);
+        ck_assert_int_eq(report.folded, 0);
+        llmq_verify_report_free(&report);
+    }
+}
+END_TEST
+
+/* One side of a fold is changed: it has to be named. */
+static void found_in(const char *tensor) {
+    const char *named = "";
+    verify_against();
+    ck_assert_msg(count_found(&report.violations, "against-fold", &named) == 1, "%s", tensor);
+    ck_assert_str_eq(named, tensor);
+    ck_assert(!report.ok);
+    llmq_verify_report_free(&report);
+}
+
+static void scale_bf16(const char *name, size_t index, float factor) {
+    struct edit e;
+    edit_read(out, &e);
+    uint16_t *v = (uint16_t *)edit_data(&e, name, NULL) + index;
+    *v = f32_to_bf16(bf16_to_f32(*v) * factor);
+    edit_write(out, &e, 1u << 30);
+}
+
+START_TEST(one_wrong_element_is_found) {
+    make(&kinds[0]);
+    scale_bf16(LAYER0 "input_layernorm.weight", 9, 1.5f);
+    found_in(LAYER0 "input_layernorm.weight");
+    make(&kinds[2]);
+    scale_bf16("model.layers.1.post_attention_layernorm.weight", 63, 0.5f);
+    found_in("model.layers.1.post_attention_layernorm.weight");
+    scale_bf16("model.layers.1.post_attention_layernorm.weight", 63, -2);
+    found_in("model.layers.1.post_attention_layernorm.weight");
+    scale_bf16("model.layers.1.post_attention_layernorm.weight", 63, 0);
+    found_in("model.layers.1.post_attention_layernorm.weight");
+}
+END_TEST
+
+START_TEST(one_wrong_bias_is_found) {
+    make(&kinds[3]);
+    scale_bf16(LAYER0 "self_attn.v_proj.bias", 3, 2);
+    found_in(LAYER0 "self_attn.v_proj");
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("verify fold");
+    TCase *tc = tcase_create("verify fold");
+    tcase_add_checked_fixture(tc, run_setup, run_teardown);
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, folds_are_accounted_for, 0, KINDS);
+    tcase_add_test(tc, results_without_folds_have_none);
+    tcase_add_test(tc, one_wrong_element_is_found);
+    tcase_add_test(tc, one_wrong_bias_is_found);
+    suite_add_tcase(s, tc);
+    return run_suite(s);
+}
