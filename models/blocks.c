@@ -6,25 +6,6 @@
 
 #include "base/error.h"
 
-static void read_dims(const struct model_config *c, int64_t dims[DIM_COUNT]) {
-    const int64_t attention = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    for (int d = 0; d < DIM_COUNT; d++)
-        dims[d] = 0;
-    dims[DIM_ONE] = 1;
-    dims[DIM_HIDDEN] = c->hidden;
-    dims[DIM_HEADS] = c->heads;
-    dims[DIM_KV_HEADS] = c->kv_heads;
-    dims[DIM_HEAD] = c->head_dim;
-    dims[DIM_ATTN] = attention;
-    dims[DIM_KV] = kv;
-    dims[DIM_FFN] = c->intermediate;
-}
-
-static unsigned traits_of(const struct model_config *c, int64_t block) {
-    return T_ALWAYS | (c->attention_bias ? T_ATTENTION_BIAS : 0u) |
-           (c->mlp_bias ? T_MLP_BIAS : 0u) | (c->slides[block] ? T_WINDOW : 0u);
-}
-
 static int find_kind(const struct blocks *b, unsigned traits) {
     int kind = 0;
     while (kind < b->kind_count && b->kinds[kind].traits != traits)
@@ -32,38 +13,53 @@ static int find_kind(const struct blocks *b, unsigned traits) {
     return kind;
 }
 
-static enum llmq_status sort_block(const struct model_config *c, const int64_t dims[DIM_COUNT],
-                                   int64_t block, struct blocks *b, llmq_error *err) {
-    const unsigned traits = traits_of(c, block);
+static enum llmq_status sort_block(const struct model_config *c, int64_t block, struct blocks *b,
+                                   llmq_error *err) {
+    const unsigned traits = c->layers[block];
     const int kind = find_kind(b, traits);
     b->kind_of[block] = (uint8_t)kind;
     if (kind < b->kind_count)
         return LLMQ_OK;
     if (kind == BLOCKS_MAX_KINDS)
-        return error_set(err, LLMQ_E_UNSUPPORTED, "%s: more than %d kinds of blocks",
-                         c->family->name, BLOCKS_MAX_KINDS);
+        return error_set(err, LLMQ_E_UNSUPPORTED, "more than %d kinds of blocks", BLOCKS_MAX_KINDS);
     b->kind_count++;
-    return graph_make(c->family->rows, traits, dims, V_X, &b->kinds[kind], err);
+    return graph_make(c->family->rows, traits, &c->facts, V_X, &b->kinds[kind], err);
+}
+
+static enum llmq_status sort_blocks(const struct model_config *c, struct blocks *b,
+                                    llmq_error *err) {
+    b->family = c->family;
+    b->kind_of = calloc((size_t)c->blocks, sizeof *b->kind_of);
+    b->first = calloc((size_t)c->blocks + 1, sizeof *b->first);
+    if (!b->kind_of || !b->first)
+        return error_memory(err, "the blocks' kinds");
+    for (int64_t i = 0; i < c->blocks; i++) {
+        enum llmq_status status = sort_block(c, i, b, err);
+        if (status != LLMQ_OK)
+            return error_prefix(err, status, "%s", c->family->name);
+        b->count = i + 1;
+        b->first[i + 1] = b->first[i] + blocks_graph(b, i)->linear_count;
+    }
+    return LLMQ_OK;
 }
 
 enum llmq_status blocks_create(const struct model_config *c, struct blocks **out, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    int64_t dims[DIM_COUNT];
     *out = calloc(1, sizeof **out);
     if (!*out)
         return error_memory(err, "the blocks' graphs");
-    (*out)->family = c->family;
-    read_dims(c, dims);
-    for (int64_t b = 0; status == LLMQ_OK && b < c->blocks; b++) {
-        status = sort_block(c, dims, b, *out, err);
-        (*out)->count = b + 1;
-        (*out)->first[b + 1] = (*out)->first[b] + blocks_graph(*out, b)->linear_count;
-    }
-    if (status == LLMQ_OK)
-        return LLMQ_OK;
-    free(*out);
-    *out = NULL;
-    return error_prefix(err, status, "%s", c->family->name);
+    enum llmq_status status = sort_blocks(c, *out, err);
+    if (status != LLMQ_OK)
+        blocks_free(out);
+    return status;
+}
+
+void blocks_free(struct blocks **b) {
+    if (!*b)
+        return;
+    free((*b)->kind_of);
+    free((*b)->first);
+    free(*b);
+    *b = NULL;
 }
 
 const struct graph *blocks_graph(const struct blocks *b, int64_t block) {

@@ -13,9 +13,8 @@ struct blocks {
     int64_t count;
     int kind_count;
     struct graph kinds[BLOCKS_MAX_KINDS]; /* in the order in which a model first has them */
-    uint8_t kind_of[CONFIG_MAX_BLOCKS];   /* block -> kind */
-    int64_t
-        first[CONFIG_MAX_BLOCKS + 1]; /* number of a block's first quantized linear, and of all */
+    uint8_t *kind_of;                     /* [count] block -> kind */
+    int64_t *first; /* [count + 1] number of a block's first quantized linear, and of all */
 };
 
 /* A linear of a model: which node of which block. */
@@ -24,10 +23,11 @@ struct linear_place {
     int node;
 };
 
-/* Derive the graphs of a model's blocks. *out is the caller's to free(). LLMQ_E_UNSUPPORTED: the
- * sizes do not fit the family's rows. */
+/* Derive the graphs of a model's blocks. LLMQ_E_UNSUPPORTED: the sizes do not fit the family's
+ * rows. Release with blocks_free. */
 LLMQ_NODISCARD enum llmq_status blocks_create(const struct model_config *c, struct blocks **out,
                                               llmq_error *err);
+void blocks_free(struct blocks **b); /* accepts a pointer to NULL */
 
 /* The graph of a block. */
 const struct graph *blocks_graph(const struct blocks *b, int64_t block);

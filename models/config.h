@@ -9,9 +9,11 @@
 #include "llmq/error.h"
 #include "models/family.h"
 
-#define CONFIG_MAX_BLOCKS 1024
+enum { CONFIG_MAX_LAYERS = 1024 };
 
-enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
+enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE };
+
+enum { ROPE_MAX_PAIRS = 256 };
 
 /* Rotary embedding parameters under the names of transformers' rope_scaling / rope_parameters. */
 struct rope_config {
@@ -20,28 +22,29 @@ struct rope_config {
     double factor;
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
-    double attention_factor;                  /* yarn: multiplies cos and sin */
+    double attention_factor;                  /* yarn, longrope: multiplies cos and sin */
     bool truncate;                            /* yarn: correction range rounded to integers */
     int64_t original_max_positions;
+    int64_t pairs; /* longrope: of a head, with a factor each, ... */
+    double short_factor[ROPE_MAX_PAIRS], long_factor[ROPE_MAX_PAIRS]; /* ... by the length */
 };
 
 struct model_config {
     const struct family *family;
-    int64_t vocab, hidden, intermediate, blocks, heads, kv_heads, head_dim, max_positions;
-    double norm_eps;
-    struct rope_config rope;
-    bool tied; /* output head = embedding */
-    bool attention_bias, mlp_bias;
-    bool own_code;  /* auto_map: the checkpoint brings Python of its own, which llmq does not run */
-    int64_t window; /* sliding window, 0: none */
-    bool slides[CONFIG_MAX_BLOCKS]; /* which blocks use it */
+    struct facts facts;
+    int64_t vocab, hidden, blocks, max_positions; /* those of the facts */
+    unsigned *layers;                    /* [blocks] traits of each, with the model's; owned */
+    struct rope_config rope, local_rope; /* the other one of windowed layers with T_LOCAL_ROPE */
+    bool tied;                           /* output head = embedding */
+    bool own_code; /* auto_map: the checkpoint brings Python of its own, which llmq does not run */
 };
 
 /* Read a parsed config.json (transformers 4 and 5 spellings). LLMQ_E_UNSUPPORTED names a
- * model_type, activation or rope type llmq does not know, or a key that changes the forward pass
- * and that it does not honour (config_neutral.c); LLMQ_E_INPUT a key with an impossible value, or
- * two that contradict each other. */
+ * model_type, activation, layer or rope type llmq does not know, or a key that changes the forward
+ * pass and that it does not honour (config_neutral.c); LLMQ_E_INPUT a key with an impossible value,
+ * or two that contradict each other. Release with config_free, also after a failure. */
 LLMQ_NODISCARD enum llmq_status config_parse(const struct json *json, struct model_config *out,
                                              llmq_error *err);
+void config_free(struct model_config *c); /* accepts a zeroed struct */
 
 #endif

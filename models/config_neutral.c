@@ -20,12 +20,12 @@ enum neutral {
     ON,          /* true, or 1 */
     ONE,         /* 1, or a list of ones */
     ONE_AT_MOST, /* counts: 0 or 1 */
-    SILU,
-    RMS,
-    ROTARY,
-    HEAD_DIM,
+    ACTIVATION,  /* the model's */
+    NORM,        /* a name of the family's kind */
+    POSITIONS,   /* the same */
+    HEAD_SIZE,
     HIDDEN,
-    THETA,
+    BASE,            /* of the rotary frequencies */
     ATTENTION_SCALE, /* 1 / sqrt(head_dim) */
     DEPTH_SCALE,     /* sqrt(layers): MiniCPM divides by that */
 };
@@ -50,7 +50,7 @@ static const struct rule rules[] = {
     {"scale_depth", DEPTH_SCALE}, {"dim_model_base", HIDDEN},
     {"attention_multiplier", ATTENTION_SCALE}, {"softmax_scale", ATTENTION_SCALE},
     {"attention_scale", ATTENTION_SCALE}, {"attn_scale", ATTENTION_SCALE},
-    {"query_pre_attn_scalar", HEAD_DIM}, {"scale_embedding", OFF}, {"scale_embeddings", OFF},
+    {"query_pre_attn_scalar", HEAD_SIZE}, {"scale_embedding", OFF}, {"scale_embeddings", OFF},
     {"normalize_embedding", OFF}, {"normalize_embeddings", OFF}, {"embedding_layernorm", OFF},
     {"word_embed_layer_norm", OFF}, {"scale_attn_weights", ON},
     {"scale_attn_by_inverse_layer_idx", OFF}, {"attn_temperature_tuning", OFF},
@@ -62,8 +62,8 @@ static const struct rule rules[] = {
     {"clip_qkv", OFF}, {"qkv_clip", OFF}, {"clip_qk", OFF}, {"attention_clip", OFF},
     {"swiglu_limit", OFF}, {"activation_clip", OFF},
     /* activation and feed-forward */
-    {"hidden_activation", SILU}, {"activation_function", SILU}, {"mlp_hidden_act", SILU},
-    {"ffn_activation", SILU}, {"activation", SILU}, {"gated_mlp", ON}, {"use_gated_mlp", ON},
+    {"hidden_activation", ACTIVATION}, {"activation_function", ACTIVATION}, {"mlp_hidden_act", ACTIVATION},
+    {"ffn_activation", ACTIVATION}, {"activation", ACTIVATION}, {"gated_mlp", ON}, {"use_gated_mlp", ON},
     {"use_glu", ON}, {"is_gated_act", ON}, {"gated_linear_unit", ON},
     {"activation_sparsity_pattern", OFF},
     {"activation_sparsity", OFF},
@@ -77,9 +77,9 @@ static const struct rule rules[] = {
     {"ffn_bias", OFF}, {"linear_bias", OFF}, {"lm_head_bias", OFF}, {"head_bias", OFF},
     {"output_bias", OFF}, {"use_lm_head_bias", OFF}, {"norm_bias", OFF}, {"no_bias", ON},
     /* norms and the residual stream */
-    {"norm_type", RMS}, {"normalization", RMS}, {"normalization_type", RMS},
-    {"layernorm_type", RMS},
-    {"layer_norm_type", RMS},  {"use_rms_norm", ON}, {"use_rmsnorm", ON}, {"rms_norm", ON},
+    {"norm_type", NORM}, {"normalization", NORM}, {"normalization_type", NORM},
+    {"layernorm_type", NORM},
+    {"layer_norm_type", NORM},  {"use_rms_norm", ON}, {"use_rmsnorm", ON}, {"rms_norm", ON},
     {"rmsnorm", ON}, {"use_layernorm", OFF}, {"use_layer_norm", OFF}, {"post_norm", OFF},
     {"use_post_norm", OFF}, {"norm_after", OFF}, {"reordered_norm", OFF}, {"norm_reordering", OFF},
     {"sandwich_norm", OFF}, {"peri_ln", OFF}, {"post_layer_norm", OFF},
@@ -95,13 +95,13 @@ static const struct rule rules[] = {
     /* positions */
     {"partial_rotary_factor", ONE}, {"rotary_pct", ONE}, {"rope_pct", ONE}, {"rotary_percent", ONE},
     {"rotary_percentage", ONE}, {"rope_percent", ONE}, {"rotary_fraction", ONE},
-    {"rotary_dim", HEAD_DIM}, {"rope_dim", HEAD_DIM}, {"rotary_ndims", HEAD_DIM},
-    {"rotary_emb_base", THETA}, {"rotary_base", THETA}, {"rope_base", THETA},
-    {"rotary_emb_theta", THETA},
-    {"rope_local_base_freq", THETA}, {"local_rope_theta", THETA}, {"global_rope_theta", THETA},
-    {"swa_rope_theta", THETA}, {"rope_theta_local", THETA}, {"rope_theta_global", THETA},
-    {"position_embedding_type", ROTARY}, {"pos_emb", ROTARY}, {"positional_embedding", ROTARY},
-    {"position_encoding_type", ROTARY}, {"use_rotary", ON}, {"use_rope", ON}, {"rotary", ON},
+    {"rotary_dim", HEAD_SIZE}, {"rope_dim", HEAD_SIZE}, {"rotary_ndims", HEAD_SIZE},
+    {"rotary_emb_base", BASE}, {"rotary_base", BASE}, {"rope_base", BASE},
+    {"rotary_emb_theta", BASE},
+    {"rope_local_base_freq", BASE}, {"local_rope_theta", BASE}, {"global_rope_theta", BASE},
+    {"swa_rope_theta", BASE}, {"rope_theta_local", BASE}, {"rope_theta_global", BASE},
+    {"position_embedding_type", POSITIONS}, {"pos_emb", POSITIONS}, {"positional_embedding", POSITIONS},
+    {"position_encoding_type", POSITIONS}, {"use_rotary", ON}, {"use_rope", ON}, {"rotary", ON},
     {"use_rotary_embedding", ON}, {"use_rotary_position_embeddings", ON}, {"rotary_embedding", ON},
     {"rope", ON}, {"no_rope", OFF}, {"nope", OFF}, {"no_rope_layers", ONE},
     {"no_rope_layer_interval", OFF}, {"nope_layer_interval", OFF}, {"nope_layers", OFF},
@@ -128,7 +128,7 @@ static const struct rule rules[] = {
     {"use_output_gate", OFF}, {"attention_gate", OFF}, {"head_gate", OFF}, {"multi_query", OFF},
     {"q_lora_rank", OFF}, {"kv_lora_rank", OFF}, {"qk_rope_head_dim", OFF},
     {"qk_nope_head_dim", OFF},
-    {"v_head_dim", HEAD_DIM}, {"value_head_dim", HEAD_DIM}, {"use_mla", OFF}, {"index_topk", OFF},
+    {"v_head_dim", HEAD_SIZE}, {"value_head_dim", HEAD_SIZE}, {"use_mla", OFF}, {"index_topk", OFF},
     {"differential_attention", OFF}, {"num_kv_shared_layers", OFF}, {"use_cla", OFF},
     {"cla_share_factor", ONE_AT_MOST}, {"kv_sharing", OFF}, {"attention_k_eq_v", OFF},
     {"use_linear_attention", OFF}, {"linear_attention", OFF},
@@ -216,50 +216,76 @@ static bool is_one_of(const struct json *v, const char *const *texts) {
     return false;
 }
 
-/* The neutral value in words for messages; `number` is it where it is one. */
-static const char *describe(enum neutral neutral, const struct model_config *c, double *number) {
-    *number = (double)NAN;
+static const char *const rms_names[] = {"rmsnorm", "rms_norm", "RMSNorm", "rms", "RMS_norm", NULL};
+static const char *const layer_names[] = {"layernorm", "layer_norm", "LayerNorm",
+                                          "low_precision_layernorm", NULL};
+static const char *const rotary_names[] = {"rope", "rotary", "ROPE", "rotary_embedding", NULL};
+static const char *const alibi_names[] = {"alibi", "ALiBi", NULL};
+static const char *const learned_names[] = {"learned", "absolute", "learned_absolute", NULL};
+
+static const char *const *norm_names(const struct model_config *c) {
+    return norm_has_mean(c->facts.norm) ? layer_names : rms_names;
+}
+
+static const char *const *position_names(const struct model_config *c) {
+    if (c->facts.traits & T_ALIBI)
+        return alibi_names;
+    return c->family->positions ? learned_names : rotary_names;
+}
+
+static double neutral_number(enum neutral neutral, const struct model_config *c) {
+    const double head = (double)c->facts.dims[DIM_HEAD];
+    switch (neutral) {
+    case ONE:
+        return 1;
+    case HEAD_SIZE:
+        return head;
+    case HIDDEN:
+        return (double)c->hidden;
+    case BASE:
+        return c->facts.numbers[NUM_THETA];
+    case ATTENTION_SCALE:
+        return 1 / sqrt(head);
+    case DEPTH_SCALE:
+        return sqrt((double)c->blocks);
+    case OFF:
+    case ON:
+    case ONE_AT_MOST:
+    case ACTIVATION:
+    case NORM:
+    case POSITIONS:
+    default:
+        return (double)NAN;
+    }
+}
+
+/* The neutral value in words for messages; NULL where it is a number. */
+static const char *neutral_words(enum neutral neutral, const struct model_config *c) {
     switch (neutral) {
     case OFF:
         return "false, 0 or null";
     case ON:
         return "true";
-    case ONE:
-        *number = 1;
-        return NULL;
     case ONE_AT_MOST:
         return "0, 1 or null";
-    case SILU:
-        return "silu";
-    case RMS:
-        return "rmsnorm";
-    case ROTARY:
-        return "rope";
-    case HEAD_DIM:
-        *number = (double)c->head_dim;
-        return NULL;
+    case ACTIVATION:
+        return schema_act_name(c->facts.act);
+    case NORM:
+        return norm_names(c)[0];
+    case POSITIONS:
+        return position_names(c)[0];
+    case ONE:
+    case HEAD_SIZE:
     case HIDDEN:
-        *number = (double)c->hidden;
-        return NULL;
-    case THETA:
-        *number = c->rope.theta;
-        return NULL;
+    case BASE:
     case ATTENTION_SCALE:
-        *number = 1 / sqrt((double)c->head_dim);
-        return NULL;
     case DEPTH_SCALE:
     default:
-        *number = sqrt((double)c->blocks);
         return NULL;
     }
 }
 
 static bool is_neutral(const struct json *v, enum neutral neutral, const struct model_config *c) {
-    static const char *const silu[] = {"silu", "swish", "swiglu", "SiLU", NULL};
-    static const char *const rms[] = {"rmsnorm", "rms_norm", "RMSNorm", "rms", "RMS_norm", NULL};
-    static const char *const rotary[] = {"rope", "rotary", "ROPE", "rotary_embedding", NULL};
-    double number = 0;
-    (void)describe(neutral, c, &number);
     switch (neutral) {
     case OFF:
         return is_off(v);
@@ -269,19 +295,19 @@ static bool is_neutral(const struct json *v, enum neutral neutral, const struct 
         return is_ones(v);
     case ONE_AT_MOST:
         return is_off(v) || is_number(v, 1);
-    case SILU:
-        return is_one_of(v, silu);
-    case RMS:
-        return is_one_of(v, rms);
-    case ROTARY:
-        return is_one_of(v, rotary);
-    case HEAD_DIM:
+    case ACTIVATION:
+        return json_string(v) && schema_act_find(json_string(v)) == c->facts.act;
+    case NORM:
+        return is_one_of(v, norm_names(c));
+    case POSITIONS:
+        return is_one_of(v, position_names(c));
+    case HEAD_SIZE:
     case HIDDEN:
-    case THETA:
+    case BASE:
     case ATTENTION_SCALE:
     case DEPTH_SCALE:
     default:
-        return is_number(v, number);
+        return is_number(v, neutral_number(neutral, c));
     }
 }
 
@@ -303,7 +329,7 @@ static bool has_pattern(const char *key, const struct pattern *p) {
 
 /* Does a rule know the key? */
 static bool rule_of(const char *key, const struct family *family, enum neutral *out) {
-    if (is_listed(family->honoured_keys, key))
+    if (family_reads(family, key))
         return false;
     if (is_listed(family->inherent_keys, key)) {
         *out = ON;
@@ -325,10 +351,9 @@ static bool rule_of(const char *key, const struct family *family, enum neutral *
 static enum llmq_status refuse(const struct json *v, enum neutral neutral,
                                const struct model_config *c, llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
-    double number = 0;
-    const char *words = describe(neutral, c, &number);
+    const char *words = neutral_words(neutral, c);
     char value[32];
-    (void)snprintf(value, sizeof value, "%g", number);
+    (void)snprintf(value, sizeof value, "%g", neutral_number(neutral, c));
     error_set(err, LLMQ_E_UNSUPPORTED,
               "config.json: '%.80s' is %s, which changes what the model computes and which llmq "
               "does not honour for %s: expected %s",
@@ -339,20 +364,28 @@ static enum llmq_status refuse(const struct json *v, enum neutral neutral,
     return LLMQ_E_UNSUPPORTED;
 }
 
-/* Names that other families give to the epsilon of norms, which Llama-shaped loaders do not read.
+/* Names that other families give to the epsilon of norms, which the family's loaders do not read.
  */
 static enum llmq_status check_epsilon(const struct json *json, const struct model_config *c,
                                       llmq_error *err) {
-    static const char *const names[] = {
-        "layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_eps",
-        "norm_epsilon",   "rms_norm_epsilon",   "rms_eps",           NULL};
+    static const char *const names[] = {"layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon",
+                                        "norm_eps",       "norm_epsilon",       "rms_norm_epsilon",
+                                        "rms_eps",        "rms_norm_eps",       NULL};
+    const struct setting *setting = family_setting(c->family, SET_NUMBER, NUM_EPS);
+    struct config_key key;
     char text[CONFIG_TEXT_MAX];
-    for (int i = 0; !config_value(json, "rms_norm_eps") && names[i]; i++)
-        if (config_value(json, names[i]) && !is_number(config_value(json, names[i]), c->norm_eps))
+    enum llmq_status status = config_find(json, setting ? setting->key : NULL, &key, err);
+    if (status != LLMQ_OK || key.found)
+        return status;
+    for (int i = 0; names[i]; i++)
+        if (config_value(json, names[i]) && !family_reads(c->family, names[i]) &&
+            !is_number(config_value(json, names[i]), c->facts.numbers[NUM_EPS]))
             return error_set(err, LLMQ_E_INPUT,
-                             "config.json: '%s' is %s and rms_norm_eps, which loaders read, is "
-                             "absent: expected rms_norm_eps",
-                             names[i], config_text(config_value(json, names[i]), text));
+                             "config.json: '%s' is %s and %s, which loaders read, is absent: "
+                             "expected %s",
+                             names[i], config_text(config_value(json, names[i]), text),
+                             setting ? setting->key : "the epsilon",
+                             setting ? setting->key : "none");
     return LLMQ_OK;
 }
 

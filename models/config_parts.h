@@ -23,13 +23,39 @@ LLMQ_NODISCARD enum llmq_status config_double(const struct json *object, const c
 LLMQ_NODISCARD enum llmq_status config_bool(const struct json *object, const char *key,
                                             bool fallback, bool *out, llmq_error *err);
 
+/* A member under one of several names, "a|b.c": a dot goes into an object. */
+struct config_key {
+    const struct json *object; /* that has it */
+    char name[64];
+    bool found;  /* there and not null; then `object` and `name` lead to it */
+    bool absent; /* none of the names is there, not even as null */
+};
+
+/* LLMQ_E_INPUT when two of the names are there and say different things. `keys` NULL: not found. */
+LLMQ_NODISCARD enum llmq_status config_find(const struct json *json, const char *keys,
+                                            struct config_key *out, llmq_error *err);
+
+/* --- config_settings.c, config_derive.c ------------------------------------------------------- */
+
+/* Fill `facts` by the family's settings. */
+LLMQ_NODISCARD enum llmq_status config_settings(const struct json *json, struct model_config *c,
+                                                llmq_error *err);
+
+/* Sizes that are made of others. */
+void config_derive(struct facts *facts);
+
+/* --- config_layers.c -------------------------------------------------------------------------- */
+
+/* Fill `layers` by the family's rules, and hold sliding_window and layer_types against them. */
+LLMQ_NODISCARD enum llmq_status config_layers(const struct json *json, struct model_config *c,
+                                              llmq_error *err);
+
 /* --- config_rope.c ---------------------------------------------------------------------------- */
 
-/* Read rope_theta, rope_scaling (transformers 4) and rope_parameters (5). LLMQ_E_UNSUPPORTED: a
- * type or a setting that the forward pass has none of; LLMQ_E_INPUT: a setting that the type needs
- * is missing, or two places say different things. */
-LLMQ_NODISCARD enum llmq_status config_rope(const struct json *json, const struct family *family,
-                                            int64_t max_positions, struct rope_config *rope,
+/* Read rope_scaling (transformers 4) and rope_parameters (5). LLMQ_E_UNSUPPORTED: a type or a
+ * setting that the forward pass has none of; LLMQ_E_INPUT: a setting that the type needs is
+ * missing, or two places say different things. */
+LLMQ_NODISCARD enum llmq_status config_rope(const struct json *json, struct model_config *c,
                                             llmq_error *err);
 
 /* --- config_neutral.c ------------------------------------------------------------------------- */

@@ -7,15 +7,14 @@
  * somebody meant something by it. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "models/config_parts.h"
 
-enum { NEEDED = 1, TAKEN = 2 };
-
-struct setting {
-    const char *key;
+struct rope_key {
+    const char *name;
     unsigned needed, taken; /* sets of 1 << rope_type */
 };
 
@@ -23,35 +22,40 @@ struct setting {
 #define DYNAMIC (1u << ROPE_DYNAMIC)
 #define LLAMA3  (1u << ROPE_LLAMA3)
 #define YARN    (1u << ROPE_YARN)
+#define LONG    (1u << ROPE_LONGROPE)
 #define SCALED  (LINEAR | DYNAMIC | LLAMA3 | YARN)
-#define ALL     (SCALED | 1u << ROPE_DEFAULT)
+#define ALL     (SCALED | LONG | 1u << ROPE_DEFAULT)
 
 /* clang-format off */
-static const struct setting settings[] = {
+static const struct rope_key rope_keys[] = {
     {"rope_type",                        0,      ALL},
     {"type",                             0,      ALL},
     {"rope_theta",                       0,      ALL},
-    {"factor",                           SCALED, SCALED},
-    {"original_max_position_embeddings", LLAMA3, DYNAMIC | LLAMA3 | YARN},
+    {"factor",                           SCALED, SCALED | LONG},
+    {"original_max_position_embeddings", LLAMA3, DYNAMIC | LLAMA3 | YARN | LONG},
     {"low_freq_factor",                  LLAMA3, LLAMA3},
     {"high_freq_factor",                 LLAMA3, LLAMA3},
     {"beta_fast",                        0,      YARN},
     {"beta_slow",                        0,      YARN},
-    {"attention_factor",                 0,      YARN},
+    {"attention_factor",                 0,      YARN | LONG},
     {"mscale",                           0,      YARN},
     {"mscale_all_dim",                   0,      YARN},
     {"truncate",                         0,      YARN},
+    {"short_factor",                     LONG,   LONG},
+    {"long_factor",                      LONG,   LONG},
     {"finetuned",                        0,      ALL}, /* says something of the training */
 };
 /* clang-format on */
-enum { SETTINGS = sizeof settings / sizeof settings[0] };
+enum { ROPE_KEYS = sizeof rope_keys / sizeof rope_keys[0] };
 
 static const char *const rope_names[] = {
     [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_DYNAMIC] = "dynamic",
-    [ROPE_LLAMA3] = "llama3",   [ROPE_YARN] = "yarn",
+    [ROPE_LLAMA3] = "llama3",   [ROPE_YARN] = "yarn",     [ROPE_LONGROPE] = "longrope",
 };
 
 static enum llmq_status rope_type_find(const char *name, enum rope_type *out, llmq_error *err) {
+    if (strcmp(name, "su") == 0) /* what Phi-3's first files call it */
+        name = rope_names[ROPE_LONGROPE];
     for (int t = 0; t < (int)(sizeof rope_names / sizeof rope_names[0]); t++) {
         if (strcmp(rope_names[t], name) == 0) {
             *out = (enum rope_type)t;
@@ -59,7 +63,7 @@ static enum llmq_status rope_type_find(const char *name, enum rope_type *out, ll
         }
     }
     error_set(err, LLMQ_E_UNSUPPORTED, "config.json: rope type '%s' is not supported", name);
-    error_hint(err, "llmq knows default, linear, dynamic, llama3 and yarn");
+    error_hint(err, "llmq knows default, linear, dynamic, llama3, yarn and longrope");
     return LLMQ_E_UNSUPPORTED;
 }
 
@@ -87,10 +91,10 @@ static enum llmq_status read_type(const struct json *object, const char *where, 
     return rope_type_find(type ? type : "default", out, err);
 }
 
-static const struct setting *setting_find(const char *key) {
-    for (int i = 0; i < SETTINGS; i++)
-        if (strcmp(settings[i].key, key) == 0)
-            return &settings[i];
+static const struct rope_key *rope_key_find(const char *name) {
+    for (int i = 0; i < ROPE_KEYS; i++)
+        if (strcmp(rope_keys[i].name, name) == 0)
+            return &rope_keys[i];
     return NULL;
 }
 
@@ -101,30 +105,36 @@ static bool says_nothing(const struct json *value) {
            !(factor < 1 || factor > 1);
 }
 
-/* partial_rotary_factor rotates a part of each head. */
-static bool is_whole(const struct json *value) {
+/* Of the family's own: partial_rotary_factor, where a setting reads it here. */
+static bool is_setting(const struct json *value, const struct family *f) {
+    char path[64];
     double part = 0;
+    (void)snprintf(path, sizeof path, "rope_parameters.%s", json_key(value));
+    for (const struct setting *s = f->settings; s->set; s++)
+        if (s->key && strstr(s->key, path))
+            return true;
+    /* other families rotate whole heads */
     return strcmp(json_key(value), "partial_rotary_factor") == 0 && json_as_double(value, &part) &&
            !(part < 1 || part > 1);
 }
 
-static enum llmq_status check_settings(const struct json *object, const char *where,
-                                       enum rope_type type, llmq_error *err) {
+static enum llmq_status check_keys(const struct json *object, const char *where,
+                                   enum rope_type type, const struct family *f, llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
     for (const struct json *v = json_first(object); v; v = json_next(v)) {
-        const struct setting *s = setting_find(json_key(v));
-        const bool taken = s && (s->taken & 1u << type);
-        if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !is_whole(v))
+        const struct rope_key *k = rope_key_find(json_key(v));
+        const bool taken = k && (k->taken & 1u << type);
+        if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !is_setting(v, f))
             return error_set(err, LLMQ_E_UNSUPPORTED,
                              "config.json: %s: '%.60s' is %s, which llmq does not honour with rope "
                              "type %s",
                              where, json_key(v), config_text(v, text), rope_names[type]);
     }
-    for (int i = 0; i < SETTINGS; i++)
-        if ((settings[i].needed & 1u << type) && !config_value(object, settings[i].key))
+    for (int i = 0; i < ROPE_KEYS; i++)
+        if ((rope_keys[i].needed & 1u << type) && !config_value(object, rope_keys[i].name))
             return error_set(err, LLMQ_E_INPUT,
                              "config.json: %s: rope type %s needs '%s', found none", where,
-                             rope_names[type], settings[i].key);
+                             rope_names[type], rope_keys[i].name);
     return LLMQ_OK;
 }
 
@@ -152,6 +162,41 @@ cleanup:
     return status;
 }
 
+static enum llmq_status read_factors(const struct json *scaling, const char *key, int64_t pairs,
+                                     double *out, llmq_error *err) {
+    const struct json *list = config_value(scaling, key);
+    if (json_type(list) != JSON_ARRAY || json_count(list) != (size_t)pairs)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: %s has %zu entries: expected one for each of %" PRId64
+                         " rotated pairs",
+                         key, json_count(list), pairs);
+    for (const struct json *v = json_first(list); v; v = json_next(v), out++)
+        if (!json_as_double(v, out) || !(*out > 0) || !isfinite(*out))
+            return error_set(err, LLMQ_E_INPUT, "config.json: %s: expected numbers above 0", key);
+    return LLMQ_OK;
+}
+
+/* LongRoPE (Ding et al., arXiv:2402.13753): a divisor for each frequency, and by how far the
+ * context was stretched, a factor on cos and sin: sqrt(1 + ln s / ln L). */
+static enum llmq_status parse_longrope(const struct json *scaling, const struct model_config *c,
+                                       struct rope_config *rope, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    const double original = (double)rope->original_max_positions;
+    const double stretch =
+        config_value(scaling, "factor") ? rope->factor : (double)c->max_positions / original;
+    const double natural = stretch <= 1 ? 1 : sqrt(1 + log(stretch) / log(original));
+    rope->pairs = c->facts.dims[DIM_ROT] / 2;
+    if (rope->pairs > ROPE_MAX_PAIRS)
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "config.json: longrope of %" PRId64 " pairs: at most %d", rope->pairs,
+                         ROPE_MAX_PAIRS);
+    LLMQ_TRY(read_factors(scaling, "short_factor", rope->pairs, rope->short_factor, err));
+    LLMQ_TRY(read_factors(scaling, "long_factor", rope->pairs, rope->long_factor, err));
+    LLMQ_TRY(config_double(scaling, "attention_factor", natural, &rope->attention_factor, err));
+cleanup:
+    return status;
+}
+
 /* llama3 blends between two wavelengths; the bounds have to lie in order. */
 static enum llmq_status check_llama3(const struct rope_config *rope, llmq_error *err) {
     if (rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor)
@@ -162,21 +207,47 @@ static enum llmq_status check_llama3(const struct rope_config *rope, llmq_error 
                      rope->low_freq_factor, rope->high_freq_factor);
 }
 
-/* One of the two objects; `object` may be NULL. `theta` is what rope_theta is outside of it. */
-static enum llmq_status parse_object(const struct json *object, const char *where, double theta,
-                                     int64_t max_positions, struct rope_config *rope,
-                                     llmq_error *err) {
+static enum llmq_status parse_type(const struct json *object, const struct model_config *c,
+                                   struct rope_config *rope, llmq_error *err) {
+    switch (rope->type) {
+    case ROPE_YARN:
+        return parse_yarn(object, rope, err);
+    case ROPE_LLAMA3:
+        return check_llama3(rope, err);
+    case ROPE_LONGROPE:
+        return parse_longrope(object, c, rope, err);
+    case ROPE_DEFAULT:
+    case ROPE_LINEAR:
+    case ROPE_DYNAMIC:
+    default:
+        return LLMQ_OK;
+    }
+}
+
+/* Where an object of settings stands, and what holds outside of it. */
+struct rope_place {
+    const struct json *object; /* may be NULL */
+    const char *where;
+    double theta;
+    int64_t original; /* original_max_position_embeddings, which longrope looks for there */
+};
+
+static enum llmq_status parse_object(const struct rope_place *at, const struct model_config *c,
+                                     struct rope_config *rope, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    const struct json *object = at->object;
     *rope = (struct rope_config){.attention_factor = 1.0};
     if (object && json_type(object) != JSON_OBJECT)
-        return error_set(err, LLMQ_E_INPUT, "config.json: '%s': expected an object or null", where);
-    LLMQ_TRY(config_double(object, "rope_theta", theta, &rope->theta, err));
-    LLMQ_TRY(read_type(object, where, &rope->type, err));
-    LLMQ_TRY(check_settings(object, where, rope->type, err));
+        return error_set(err, LLMQ_E_INPUT, "config.json: '%s': expected an object or null",
+                         at->where);
+    LLMQ_TRY(config_double(object, "rope_theta", at->theta, &rope->theta, err));
+    LLMQ_TRY(read_type(object, at->where, &rope->type, err));
+    LLMQ_TRY(check_keys(object, at->where, rope->type, c->family, err));
     LLMQ_TRY(config_double(object, "factor", 1.0, &rope->factor, err));
     LLMQ_TRY(config_double(object, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
     LLMQ_TRY(config_double(object, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
-    LLMQ_TRY(config_int(object, "original_max_position_embeddings", max_positions, 1,
+    LLMQ_TRY(config_int(object, "original_max_position_embeddings",
+                        rope->type == ROPE_LONGROPE ? at->original : c->max_positions, 1,
                         &rope->original_max_positions, err));
     if (!(rope->theta > 0))
         status = error_set(err, LLMQ_E_INPUT, "config.json: rope_theta is %g: expected more than 0",
@@ -184,10 +255,8 @@ static enum llmq_status parse_object(const struct json *object, const char *wher
     else if (rope->type != ROPE_DEFAULT && rope->factor < 1.0)
         status =
             error_set(err, LLMQ_E_INPUT, "config.json: rope factor %g is below 1", rope->factor);
-    else if (rope->type == ROPE_YARN)
-        status = parse_yarn(object, rope, err);
-    else if (rope->type == ROPE_LLAMA3)
-        status = check_llama3(rope, err);
+    else
+        status = parse_type(object, c, rope, err);
 cleanup:
     return status;
 }
@@ -197,11 +266,14 @@ static bool equal(double a, double b) {
 }
 
 static bool same_rope(const struct rope_config *a, const struct rope_config *b) {
+    const size_t factors = sizeof a->short_factor;
     return a->type == b->type && equal(a->theta, b->theta) && equal(a->factor, b->factor) &&
            equal(a->low_freq_factor, b->low_freq_factor) &&
            equal(a->high_freq_factor, b->high_freq_factor) && equal(a->beta_fast, b->beta_fast) &&
            equal(a->beta_slow, b->beta_slow) && equal(a->attention_factor, b->attention_factor) &&
-           a->truncate == b->truncate && a->original_max_positions == b->original_max_positions;
+           a->truncate == b->truncate && a->original_max_positions == b->original_max_positions &&
+           a->pairs == b->pairs && memcmp(a->short_factor, b->short_factor, factors) == 0 &&
+           memcmp(a->long_factor, b->long_factor, factors) == 0;
 }
 
 /* Phi-3 and its relatives have the original context at the top, and newer transformers reads it
@@ -234,30 +306,61 @@ static enum llmq_status check_dynamic(const struct rope_config *rope, int64_t ma
         rope->original_max_positions, max_positions);
 }
 
-enum llmq_status config_rope(const struct json *json, const struct family *family,
-                             int64_t max_positions, struct rope_config *rope, llmq_error *err) {
+/* One set of settings, in which v4 and v5 spelling may stand beside each other. */
+static enum llmq_status read_rope(const struct json *json, const struct rope_place *newer,
+                                  const struct rope_place *older, const struct model_config *c,
+                                  struct rope_config *rope, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const struct json *newer = config_value(json, "rope_parameters");
-    const struct json *older = config_value(json, "rope_scaling");
     struct rope_config other;
-    double theta = 0;
-    LLMQ_TRY(config_double(json, "rope_theta", family->defaults.rope_theta, &theta, err));
-    LLMQ_TRY(parse_object(newer ? newer : older, newer ? "rope_parameters" : "rope_scaling", theta,
-                          max_positions, rope, err));
-    if (config_value(json, "rope_theta") && !equal(theta, rope->theta))
+    LLMQ_TRY(parse_object(newer->object ? newer : older, c, rope, err));
+    if (config_value(json, "rope_theta") && !equal(newer->theta, rope->theta))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "config.json: rope_theta is %g at the top and %g for the rotary "
                            "embedding: expected the same",
-                           theta, rope->theta));
-    if (newer && older) {
-        LLMQ_TRY(parse_object(older, "rope_scaling", rope->theta, max_positions, &other, err));
+                           newer->theta, rope->theta));
+    if (newer->object && older->object) {
+        struct rope_place beside = *older;
+        beside.theta = rope->theta;
+        LLMQ_TRY(parse_object(&beside, c, &other, err));
         if (!same_rope(rope, &other))
             LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                                "config.json: rope_scaling and rope_parameters say different "
                                "things: loaders differ in which they read"));
     }
     LLMQ_TRY(check_top(json, rope, err));
-    LLMQ_TRY(check_dynamic(rope, max_positions, err));
+    LLMQ_TRY(check_dynamic(rope, c->max_positions, err));
+cleanup:
+    return status;
+}
+
+/* Windowed layers by themselves: in version 5 an object for each kind of layer, in version 4 a base
+ * alone, and no scaling. */
+static enum llmq_status read_local(const struct json *json, const struct json *nested,
+                                   struct model_config *c, llmq_error *err) {
+    double theta = 0;
+    enum llmq_status status = config_double(json, "rope_local_base_freq", 10000, &theta, err);
+    const struct rope_place at = {config_value(nested, "sliding_attention"),
+                                  "rope_parameters.sliding_attention", theta, c->max_positions};
+    return status == LLMQ_OK ? parse_object(&at, c, &c->local_rope, err) : status;
+}
+
+enum llmq_status config_rope(const struct json *json, struct model_config *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    const struct json *newer = config_value(json, "rope_parameters");
+    const struct json *nested = c->facts.traits & T_LOCAL_ROPE ? newer : NULL;
+    const double theta = c->facts.numbers[NUM_THETA];
+    int64_t original = 0;
+    const bool by_layer = config_value(nested, "full_attention") != NULL;
+    LLMQ_TRY(
+        config_int(json, "original_max_position_embeddings", c->max_positions, 1, &original, err));
+    const struct rope_place v5 = {by_layer ? config_value(nested, "full_attention") : newer,
+                                  "rope_parameters", theta, original};
+    const struct rope_place v4 = {config_value(json, "rope_scaling"), "rope_scaling", theta,
+                                  original};
+    LLMQ_TRY(read_rope(json, &v5, &v4, c, &c->rope, err));
+    c->local_rope = c->rope;
+    if (c->facts.traits & T_LOCAL_ROPE)
+        LLMQ_TRY(read_local(json, by_layer ? nested : NULL, c, err));
 cleanup:
     return status;
 }

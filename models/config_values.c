@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "models/config_parts.h"
@@ -53,4 +54,53 @@ enum llmq_status config_bool(const struct json *object, const char *key, bool fa
     const struct json *v = config_value(object, key);
     *out = fallback;
     return !v || json_as_bool(v, out) ? LLMQ_OK : refuse(key, v, "true or false", err);
+}
+
+/* The next alternative of "a|b.c": where it would be, and what it is called there. Returns the rest
+ * of the list. */
+static const char *next_key(const struct json *json, const char *keys, struct config_key *out) {
+    const char *end = keys + strcspn(keys, "|"), *dot = NULL;
+    out->object = json;
+    while ((dot = memchr(keys, '.', (size_t)(end - keys)))) {
+        (void)snprintf(out->name, sizeof out->name, "%.*s", (int)(dot - keys), keys);
+        out->object = config_value(out->object, out->name);
+        keys = dot + 1;
+    }
+    (void)snprintf(out->name, sizeof out->name, "%.*s", (int)(end - keys), keys);
+    return *end ? end + 1 : NULL;
+}
+
+static bool same_value(const struct json *a, const struct json *b) {
+    double x = 0, y = 0;
+    bool p = false, q = false;
+    if (json_as_bool(a, &p) && json_as_bool(b, &q))
+        return p == q;
+    return json_as_double(a, &x) && json_as_double(b, &y) && !(x < y || x > y);
+}
+
+enum llmq_status config_find(const struct json *json, const char *keys, struct config_key *out,
+                             llmq_error *err) {
+    char first[CONFIG_TEXT_MAX], second[CONFIG_TEXT_MAX];
+    bool absent = true;
+    *out = (struct config_key){.absent = true};
+    while (keys) {
+        struct config_key key = {0};
+        keys = next_key(json, keys, &key);
+        const struct json *value = config_value(key.object, key.name);
+        absent = absent && !json_get(key.object, key.name);
+        if (value && out->found && !same_value(config_value(out->object, out->name), value))
+            return error_set(err, LLMQ_E_INPUT,
+                             "config.json: '%s' is %s and '%s' is %s: expected one of them, or the "
+                             "same",
+                             out->name, config_text(config_value(out->object, out->name), first),
+                             key.name, config_text(value, second));
+        if (value && !out->found) {
+            *out = key;
+            out->found = true;
+        }
+        if (!out->found)
+            memcpy(out->name, key.name, sizeof key.name);
+    }
+    out->absent = absent;
+    return LLMQ_OK;
 }

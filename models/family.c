@@ -28,13 +28,44 @@ const struct family *family_find(const char *model_type) {
     return NULL;
 }
 
+/* --- keys ------------------------------------------------------------------------------------- */
+
+/* Is `key` the first part of one of the alternatives of "a|b.c"? */
+static bool names_key(const char *keys, const char *key) {
+    const size_t len = strlen(key);
+    while (keys) {
+        if (strncmp(keys, key, len) == 0 && (keys[len] == '\0' || strchr("|.", keys[len])))
+            return true;
+        keys = strchr(keys, '|');
+        keys = keys ? keys + 1 : NULL;
+    }
+    return false;
+}
+
+bool family_reads(const struct family *f, const char *key) {
+    for (const struct setting *s = f->settings; s->set; s++)
+        if (names_key(s->key, key))
+            return true;
+    for (const struct layer_rule *r = f->rules; r && r->rule; r++)
+        if (names_key(r->key, key))
+            return true;
+    return names_key(f->act_key, key);
+}
+
+const struct setting *family_setting(const struct family *f, int set, int what) {
+    for (const struct setting *s = f->settings; s->set; s++)
+        if ((int)s->set == set && s->what == what && s->key)
+            return s;
+    return NULL;
+}
+
 /* --- names ------------------------------------------------------------------------------------ */
 
-#define NUMBER "%lld"
+#define BLOCK_NUMBER "%lld"
 
 const char *family_block_name(const struct family *f, int64_t block, const char *name,
                               const char *suffix, char buf[FAMILY_NAME_MAX]) {
-    /* The prefix is a constant of the family's table with one NUMBER. */
+    /* The prefix is a constant of the family's table with one BLOCK_NUMBER. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     (void)snprintf(buf, FAMILY_NAME_MAX, f->block_prefix, (long long)block);
@@ -45,8 +76,8 @@ const char *family_block_name(const struct family *f, int64_t block, const char 
 }
 
 bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest) {
-    const size_t before = (size_t)(strstr(f->block_prefix, NUMBER) - f->block_prefix);
-    const char *after = f->block_prefix + before + strlen(NUMBER);
+    const size_t before = (size_t)(strstr(f->block_prefix, BLOCK_NUMBER) - f->block_prefix);
+    const char *after = f->block_prefix + before + strlen(BLOCK_NUMBER);
     if (strncmp(name, f->block_prefix, before) != 0)
         return false;
     const char *digits = name + before;
@@ -60,7 +91,7 @@ bool family_block_of(const struct family *f, const char *name, int64_t *block, c
 
 const char *family_first_module(const struct family *f) {
     const struct node *row = f->rows;
-    while (!row->name)
+    while (!row->name || row->when || row->unless)
         row++;
     return row->name;
 }

@@ -1,9 +1,9 @@
 /* Model families as data.
  *
- * A family is one table: what config.json calls it, the defaults of absent keys, the tensor names,
- * and the data flow of a block as rows (models/schema.h). The forward pass, the planner and the
- * loaders' rules read what is derived from it; no other file names a family. Adding one is a table,
- * a line in family.c and a fixture. */
+ * A family is one table: what config.json calls it, which keys say what, the tensor names, and the
+ * data flow of a block as rows (models/schema.h). The forward pass, the planner and the loaders'
+ * rules read what is derived from it; no other file names a family. Adding one is a table, a line
+ * in family.c and a fixture. */
 #ifndef LLMQ_MODELS_FAMILY_H
 #define LLMQ_MODELS_FAMILY_H
 
@@ -13,51 +13,47 @@
 
 #include "models/schema.h"
 
-/* When attention is limited to a window:
- * NEVER     no sliding window in this family
- * VALUE     `sliding_window` of the config is the window of every layer, null means none
- * SWITCHED  only when `use_sliding_window` is true, from layer `max_window_layers` on */
-enum window_rule { WINDOW_NEVER, WINDOW_VALUE, WINDOW_SWITCHED };
-
-/* Values of config keys that files may omit. */
-struct family_defaults {
-    int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
-    int64_t num_attention_heads;
-    int64_t num_key_value_heads; /* 0: as many as attention heads */
-    int64_t head_dim;            /* 0: hidden_size / num_attention_heads */
-    int64_t max_position_embeddings;
-    int64_t sliding_window; /* 0: none */
-    int64_t max_window_layers;
-    double rms_norm_eps, rope_theta;
-    bool tie_word_embeddings;
-};
-
 #define FAMILY_MAX_TYPES 4
 
 struct family {
     const char *name;
     const char *model_types[FAMILY_MAX_TYPES]; /* config.json model_type, NULL-terminated */
 
-    /* Tensor names. block_prefix takes the block's number. */
+    /* Tensor names. block_prefix takes the block's number; final_norm and embedding_norm are
+     * modules, the others tensors. NULL: the model has no such part. */
     const char *embedding, *block_prefix, *final_norm, *head;
+    const char *embedding_norm;
+    const char *positions;   /* learned: [offset + positions, hidden], added to the embedding */
+    int position_offset;     /* the row of the first position */
     const struct node *rows; /* the data flow of a block: models/graph.h */
 
-    enum window_rule window;
-    struct family_defaults defaults;
+    /* How config.json is read: each ends with an empty row; `rules` may be NULL. */
+    const struct setting *settings;
+    const struct layer_rule *rules;
+    const char *act_key; /* the key with the activation's name; NULL: it is always `act` */
+    enum act act;        /* where the key is missing */
+    enum norm norm;      /* of rows that name none, and of the last one */
+    unsigned traits;     /* that every model has */
 
     /* What config.json may call the class of the model, the usual name first; NULL-terminated. */
     const char *const *architectures;
-    /* Keys of models/config_neutral.c that the family's tables honour, and those that are true of
-     * the family whether they are there or not; NULL: none. */
-    const char *const *honoured_keys, *const *inherent_keys;
+    /* Keys of models/config_neutral.c that are true of the family whether they are there or not;
+     * NULL: none. */
+    const char *const *inherent_keys;
 
-    /* What GGUF files call the architecture (formats/gguf/gguf_file.h), NULL: no such files. */
+    /* What GGUF files call the architecture (gguf_file.h), NULL: no such files. */
     const char *gguf;
 };
 
 /* The family of a model_type, or NULL. family_at iterates: NULL past the end. */
 const struct family *family_find(const char *model_type);
 const struct family *family_at(int index);
+
+/* Does a setting or a rule of the family read the key of config.json? */
+bool family_reads(const struct family *f, const char *key);
+
+/* The setting that says a size, number or trait, NULL: none does. */
+const struct setting *family_setting(const struct family *f, int set, int what);
 
 /* --- names ------------------------------------------------------------------------------------ */
 
@@ -70,7 +66,7 @@ const char *family_block_name(const struct family *f, int64_t block, const char 
 /* The inverse: the block that a tensor's name lies in, and the rest of the name; false: in none. */
 bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest);
 
-/* The module that every block begins with, which tells one in a folder. */
+/* A module that every block has, the first with a name, which tells one in a folder. */
 const char *family_first_module(const struct family *f);
 
 /* The trait by which the module that a block calls by these `len` bytes has a bias; 0: it has none.

@@ -14,18 +14,47 @@ bool graph_node_biased(const struct graph *g, const struct graph_node *n) {
     return n->row->bias && (g->traits & n->row->bias) == n->row->bias;
 }
 
+static void add_param(struct graph_param out[GRAPH_PARAMS], int *count, struct graph_param p) {
+    out[(*count)++] = p;
+}
+
+static void norm_params(const struct graph_node *n, int i, struct graph_param out[GRAPH_PARAMS],
+                        int *count) {
+    const int64_t rows = n->row->each ? n->groups : 0, columns = n->width[0] / n->groups;
+    const char *name = n->row->name;
+    if (norm_has_weight(n->norm))
+        add_param(out, count, (struct graph_param){i, ".weight", name, rows, columns, false});
+    if (norm_has_bias(n->norm))
+        add_param(out, count, (struct graph_param){i, ".bias", name, rows, columns, false});
+}
+
+static void linear_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
+                          int *count) {
+    const struct graph_node *n = &g->node[i];
+    const int64_t width = n->width[0], k = g->width[n->in[0]];
+    const bool turned = n->row->storage == STORED_CONV1D;
+    const char *name = n->row->name;
+    if (graph_node_biased(g, n))
+        add_param(out, count, (struct graph_param){i, ".bias", name, 0, width, false});
+    if (n->row->choice_bias)
+        add_param(out, count, (struct graph_param){i, "", n->row->choice_bias, 0, width, false});
+    add_param(out, count,
+              (struct graph_param){i, ".weight", name, turned ? k : width, turned ? width : k,
+                                   graph_node_quantized(n)});
+}
+
 int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
     int count = 0;
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->node[i];
-        const int64_t width = n->width[0];
         if (n->row->op == OP_NORM)
-            out[count++] = (struct graph_param){i, ".weight", 0, width / n->groups, false};
-        if (n->row->op == OP_LINEAR && graph_node_biased(g, n))
-            out[count++] = (struct graph_param){i, ".bias", 0, width, false};
-        if (n->row->op == OP_LINEAR)
-            out[count++] = (struct graph_param){i, ".weight", width, g->width[n->in[0]],
-                                                graph_node_quantized(n)};
+            norm_params(n, i, out, &count);
+        if (n->row->op == OP_LINEAR || n->row->op == OP_ROUTER)
+            linear_params(g, i, out, &count);
+        if (n->row->op == OP_ATTENTION && n->row->name)
+            add_param(
+                out, &count,
+                (struct graph_param){i, "", n->row->name, 0, g->facts.dims[DIM_HEADS], false});
     }
     return count;
 }
@@ -57,14 +86,24 @@ static bool passes_on(const struct node *row) {
     return row->op == OP_NORM || row->op == OP_ROPE || row->op == OP_CLIP;
 }
 
+/* What the row says itself, or else the model. */
+static void resolve(const struct facts *facts, struct graph_node *n) {
+    const struct node *row = n->row;
+    n->groups = row->groups == DIM_NONE ? 1 : facts->dims[row->groups];
+    n->skip = facts->dims[row->skip];
+    n->norm = row->norm == NORM_OF_FAMILY ? facts->norm : row->norm;
+    n->act = row->act == ACT_OF_CONFIG ? facts->act : row->act;
+    n->eps = row->eps > 0 ? row->eps : facts->numbers[NUM_EPS];
+    n->factor = facts->numbers[row->number];
+}
+
 static enum llmq_status take_row(const struct node *row, const enum value alias[V_COUNT],
                                  struct graph *g, llmq_error *err) {
     if (g->count == GRAPH_NODES)
         return error_set(err, LLMQ_E_UNSUPPORTED, "a block of more than %d rows", GRAPH_NODES);
     struct graph_node *n = &g->node[g->count++];
-    *n = (struct graph_node){.row = row,
-                             .groups = row->groups == DIM_NONE ? 1 : g->dims[row->groups],
-                             .skip = g->dims[row->skip]};
+    *n = (struct graph_node){.row = row, .gain = 1};
+    resolve(&g->facts, n);
     for (int i = 0; i < NODE_INPUTS; i++)
         n->in[i] = alias[row->in[i]];
     memcpy(n->out, row->out, sizeof n->out);
@@ -80,7 +119,10 @@ static enum llmq_status take_rows(const struct node *rows, struct graph *g, llmq
         for (int o = 0; applies(r, g->traits) && o < NODE_OUTPUTS; o++)
             made[r->out[o]] = true;
     for (const struct node *r = rows; r->op != OP_END; r++) {
-        if (applies(r, g->traits)) {
+        if (r->op == OP_SAME) {
+            if (applies(r, g->traits))
+                alias[r->out[0]] = alias[r->in[0]];
+        } else if (applies(r, g->traits)) {
             enum llmq_status status = take_row(r, alias, g, err);
             if (status != LLMQ_OK)
                 return status;
@@ -106,11 +148,11 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_LINEAR:
     case OP_SPLIT:
     case OP_ROUTER:
-        return g->dims[row->width[o]];
+        return g->facts.dims[row->width[o]];
     case OP_JOIN:
         return joined_width(g, n);
     case OP_ATTENTION: /* values may be narrower than queries and keys */
-        return g->width[n->in[2]] / g->dims[DIM_KV_HEADS] * g->dims[DIM_HEADS];
+        return g->width[n->in[2]] / g->facts.dims[DIM_KV_HEADS] * g->facts.dims[DIM_HEADS];
     case OP_GLU:
         return g->width[n->in[1]];
     case OP_NORM:
@@ -119,6 +161,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_ACT:
     case OP_ADD:
     case OP_EXPERTS:
+    case OP_SAME:
     case OP_END:
     case OP_COUNT:
     default:
@@ -132,9 +175,14 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
     int64_t sum = 0;
     switch (n->row->op) {
     case OP_SPLIT:
-        for (int o = 0; o < NODE_OUTPUTS; o++)
+        for (int o = 0; o < NODE_OUTPUTS; o++) {
             sum += n->width[o];
+            if (n->groups < 1 || n->width[o] % n->groups)
+                return "its groups do not divide its parts";
+        }
         return sum != in0 ? "its parts do not add up to what it splits" : NULL;
+    case OP_JOIN:
+        return n->groups < 1 || in0 % n->groups ? "its groups do not divide what it reads" : NULL;
     case OP_NORM:
     case OP_ROPE:
         return n->groups < 1 || in0 % n->groups ? "its groups do not divide what it reads" : NULL;
@@ -143,11 +191,11 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
     case OP_GLU:
         return in0 != in1 && in0 != 1 ? "gate and value differ in width" : NULL;
     case OP_ATTENTION:
-        return in0 * g->dims[DIM_KV_HEADS] != in1 * g->dims[DIM_HEADS]
+        return in0 * g->facts.dims[DIM_KV_HEADS] != in1 * g->facts.dims[DIM_HEADS]
                    ? "heads of queries and keys differ in width"
                    : NULL;
+    case OP_SAME:
     case OP_LINEAR:
-    case OP_JOIN:
     case OP_CLIP:
     case OP_ACT:
     case OP_ROUTER:
@@ -201,12 +249,13 @@ static enum llmq_status connect(struct graph *g, llmq_error *err) {
 /* --- rounds ----------------------------------------------------------------------------------- */
 
 /* The other term of the sum that alone reads a linear's output. */
-static enum value stream_of(const struct graph *g, const struct graph_node *linear) {
+static void find_stream(const struct graph *g, struct graph_node *linear) {
     const enum value branch = linear->out[0];
     for (int i = 0; g->readers[branch] == 1 && i < g->count; i++)
-        if (g->node[i].row->op == OP_ADD && g->node[i].in[1] == branch)
-            return g->node[i].in[0];
-    return V_NONE;
+        if (g->node[i].row->op == OP_ADD && g->node[i].in[1] == branch) {
+            linear->stream = g->node[i].in[0];
+            linear->gain = g->node[i].factor;
+        }
 }
 
 static int later(int a, int b) {
@@ -220,7 +269,7 @@ static enum llmq_status order(struct graph *g, llmq_error *err) {
         for (int k = 0; k < input_count(n->row); k++)
             n->round = later(n->round, g->ready[n->in[k]]);
         if (n->row->op == OP_LINEAR)
-            n->stream = stream_of(g, n);
+            find_stream(g, n);
         if (quantized && n->stream != V_NONE)
             n->round = later(n->round, g->ready[n->stream]);
         if (quantized)
@@ -243,7 +292,7 @@ static struct graph_task *task_of(struct graph *g, const struct graph_node *n) {
     if (i == GRAPH_TASKS)
         return NULL;
     if (i == g->task_count) {
-        g->task[i] = (struct graph_task){n->round, n->in[0], n->stream, 0};
+        g->task[i] = (struct graph_task){n->round, n->in[0], n->stream, n->gain, 0};
         g->task_count++;
     }
     return &g->task[i];
@@ -315,13 +364,12 @@ static enum llmq_status find_stores(struct graph *g, llmq_error *err) {
     return LLMQ_OK;
 }
 
-enum llmq_status graph_make(const struct node *rows, unsigned traits, const int64_t dims[DIM_COUNT],
+enum llmq_status graph_make(const struct node *rows, unsigned traits, const struct facts *facts,
                             enum value input, struct graph *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    *out = (struct graph){.traits = traits, .input = input};
-    memcpy(out->dims, dims, sizeof out->dims);
+    *out = (struct graph){.traits = traits, .facts = *facts, .input = input};
     memset(out->producer, -1, sizeof out->producer);
-    out->width[input] = dims[DIM_HIDDEN];
+    out->width[input] = facts->dims[DIM_HIDDEN];
     LLMQ_TRY(take_rows(rows, out, err));
     LLMQ_TRY(connect(out, err));
     LLMQ_TRY(order(out, err));

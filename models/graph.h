@@ -23,14 +23,20 @@ struct graph_node {
     enum value in[NODE_INPUTS], out[NODE_OUTPUTS];
     int64_t width[NODE_OUTPUTS];
     int64_t groups, skip;
+    /* What the row leaves to the model. */
+    enum norm norm;
+    enum act act;
+    double eps, factor;
     int round;         /* it can run once this many rounds are done; a linear is quantized in it */
     enum value stream; /* a linear's output is added to this and goes nowhere else; else V_NONE */
+    double gain;       /* and times this */
 };
 
 /* A tensor that a block takes from the checkpoint. */
 struct graph_param {
     int node;
-    const char *suffix;    /* ".weight" or ".bias", behind the node's name */
+    const char *suffix;    /* ".weight", ".bias" or "", behind `name`, ... */
+    const char *name;      /* ... which is the node's, but for a router's choice bias */
     int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
     bool quantized;        /* a weight that may be stored packed instead */
 };
@@ -40,12 +46,13 @@ struct graph_param {
 struct graph_task {
     int round;
     enum value source, stream;
+    double gain;    /* what they make is added to the stream times this */
     uint64_t nodes; /* as bits */
 };
 
 struct graph {
     unsigned traits;
-    int64_t dims[DIM_COUNT];
+    struct facts facts; /* of the model */
     int count;
     struct graph_node node[GRAPH_NODES];
     enum value input, output;
@@ -63,11 +70,11 @@ struct graph {
     enum value stored[GRAPH_ROUNDS][GRAPH_STORES + 1];
 };
 
-/* Read `rows` with the sizes `dims` for blocks of these `traits`; `input` is the value that comes
- * in. LLMQ_E_UNSUPPORTED: the rows do not make a block, or not with these sizes; the message names
- * the row. */
+/* Read `rows` with the model's `facts` for blocks of these `traits`; `input` is the value that
+ * comes in. LLMQ_E_UNSUPPORTED: the rows do not make a block, or not with these sizes; the message
+ * names the row. */
 LLMQ_NODISCARD enum llmq_status graph_make(const struct node *rows, unsigned traits,
-                                           const int64_t dims[DIM_COUNT], enum value input,
+                                           const struct facts *facts, enum value input,
                                            struct graph *out, llmq_error *err);
 
 /* Is the node rounded to a few bits (LINEAR that is not plain, EXPERTS)? */

@@ -35,6 +35,7 @@ static enum value passed_through(const struct graph_node *n) {
     case OP_SPLIT:
         return n->in[0];
     case OP_END:
+    case OP_SAME:
     case OP_NORM:
     case OP_LINEAR:
     case OP_JOIN:
@@ -59,6 +60,7 @@ static const char *obstacle(const struct graph_node *n) {
     case OP_EXPERTS:
         return "experts lie between";
     case OP_END:
+    case OP_SAME:
     case OP_NORM:
     case OP_LINEAR:
     case OP_SPLIT:
@@ -90,9 +92,9 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
         if (v != source && g->readers[v] != 1)
             return no_fold("a value on the way is read elsewhere too");
         const struct graph_node *n = &g->node[index];
-        if (n->row->op == OP_LINEAR || (n->row->op == OP_NORM && n->row->name)) {
+        if (n->row->op == OP_LINEAR || (n->row->op == OP_NORM && norm_has_weight(n->norm))) {
             f.producer = index;
-            f.channels = g->width[v] / (n->row->op == OP_NORM ? n->groups : 1);
+            f.channels = g->width[v] / (n->row->op == OP_NORM && !n->row->each ? n->groups : 1);
             return f;
         }
         v = passed_through(n);
@@ -129,8 +131,8 @@ static int64_t step_back(const struct graph *g, enum value v, int64_t c) {
     if (n->row->op != OP_ATTENTION)
         return c;
     /* The query heads that share a key-value head read the same values. */
-    const int64_t width = g->width[v] / g->dims[DIM_HEADS];
-    const int64_t share = g->dims[DIM_HEADS] / g->dims[DIM_KV_HEADS];
+    const int64_t width = g->width[v] / g->facts.dims[DIM_HEADS];
+    const int64_t share = g->facts.dims[DIM_HEADS] / g->facts.dims[DIM_KV_HEADS];
     return c / width / share * width + c % width;
 }
 

@@ -1,14 +1,18 @@
-/* The words that families' rows are written with. Each expands to designated initialisers, so that
- * a row can go on with whatever else it has to say:
+/* The words that families' tables are written with. Each expands to designated initialisers, so
+ * that a row can go on with whatever else it has to say:
  *
  *     {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS},
  */
 #ifndef LLMQ_MODELS_ROWS_H
 #define LLMQ_MODELS_ROWS_H
 
+#include <math.h>
+#include <stddef.h>
+
 #include "models/schema.h"
 
 /* clang-format off */
+#define SAME(o, i)                     .op = OP_SAME, .out = {V_##o}, .in = {V_##i}
 #define NORM(o, i, module)             .op = OP_NORM, .out = {V_##o}, .in = {V_##i}, .name = module
 #define LINEAR(o, i, w, module)        .op = OP_LINEAR, .out = {V_##o}, .in = {V_##i}, .width = {DIM_##w}, .name = module
 #define SPLIT(i, g)                    .op = OP_SPLIT, .in = {V_##i}, .groups = DIM_##g
@@ -22,24 +26,64 @@
 #define ROUTER(o, i, module)           .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_EXPERTS}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows
 #define END                            .op = OP_END
-/* Runs of rows that many families share. */
+
+/* --- runs of rows that many families share ---------------------------------------------------- */
+
 #define QKV_ROWS(b)                                            \
     {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = b}, \
     {LINEAR(K, ATTN_IN, KV, "self_attn.k_proj"), .bias = b},   \
     {LINEAR(V, ATTN_IN, KV, "self_attn.v_proj"), .bias = b}
+#define SPLIT_QKV_ROW(from, g) \
+    {SPLIT(from, g), .out = {V_Q, V_K, V_V}, .width = {DIM_ATTN, DIM_KV, DIM_KV}}
 #define HEAD_NORM_ROWS                                              \
     {NORM(Q_NORM, Q, "self_attn.q_norm"), .groups = DIM_HEADS},     \
     {NORM(K_NORM, K, "self_attn.k_norm"), .groups = DIM_KV_HEADS}
+#define ROTATE_ROWS(q, k)     \
+    {ROPE(Q_ROT, q, HEADS)},  \
+    {ROPE(K_ROT, k, KV_HEADS)}
 #define ATTEND_ROWS(q, k, b)                                             \
-    {ROPE(Q_ROT, q, HEADS)},                                             \
-    {ROPE(K_ROT, k, KV_HEADS)},                                          \
+    ROTATE_ROWS(q, k),                                                   \
     {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},                               \
     {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = b}
-#define GATED_ROWS(b)                                              \
-    {LINEAR(GATE, MLP_IN, FFN, "mlp.gate_proj"), .bias = b},       \
-    {LINEAR(UP, MLP_IN, FFN, "mlp.up_proj"), .bias = b},           \
+#define GATED_ROWS(in, b)                                          \
+    {LINEAR(GATE, in, FFN, "mlp.gate_proj"), .bias = b},           \
+    {LINEAR(UP, in, FFN, "mlp.up_proj"), .bias = b},               \
     {GLU(MID, GATE, UP)},                                          \
     {LINEAR(MLP_OUT, MID, HIDDEN, "mlp.down_proj"), .bias = b}
+
+/* --- settings --------------------------------------------------------------------------------- */
+
+#define DIM(d, k, a)         {.set = SET_DIM, .what = DIM_##d, .key = k, .absent = a}
+#define DIM_AS(d, k, s)      {.set = SET_DIM, .what = DIM_##d, .key = k, .same = DIM_##s}
+#define NUMBER(n, k, a)      {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a}
+#define NUMBER_POW(n, k, a, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .power = p}
+#define FLAG(t, k, a)        {.set = SET_TRAIT, .what = t, .key = k, .absent = a}
+#define FLAG_IF(t, k)        {.set = SET_TRAIT_IF, .what = t, .key = k}
+
+/* The keys that Llama gave its sizes, with what they are where they are missing. */
+#define SIZES(vocab, hidden, layers, heads, positions)   \
+    DIM(VOCAB, "vocab_size", vocab),                     \
+    DIM(HIDDEN, "hidden_size", hidden),                  \
+    DIM(LAYERS, "num_hidden_layers", layers),            \
+    DIM(HEADS, "num_attention_heads", heads),            \
+    DIM(POSITIONS, "max_position_embeddings", positions)
+#define KV_HEADS(n)   {.set = SET_DIM, .what = DIM_KV_HEADS, .key = "num_key_value_heads", .absent = n, .same = DIM_HEADS}
+#define HEAD_DIM(n)   {.set = SET_DIM, .what = DIM_HEAD, .key = "head_dim", .absent = n, .same = DIM_HIDDEN, .over = DIM_HEADS}
+#define FFN(n)        DIM(FFN, "intermediate_size", n)
+#define WINDOW(n)     {.set = SET_DIM, .what = DIM_WINDOW, .key = "sliding_window", .absent = n, .null_is_off = true}
+#define THETA(t)      NUMBER(THETA, "rope_theta", t)
+#define RMS_EPS(e)    NUMBER(EPS, "rms_norm_eps", e)
+#define TIED(t)       FLAG(T_TIED, "tie_word_embeddings", t)
+
+/* --- layer rules ------------------------------------------------------------------------------ */
+
+#define ALL_LAYERS(t)          .trait = t, .rule = RULE_ALL
+#define BY_WORD(t, k, w)       .trait = t, .rule = RULE_WORD, .key = k, .word = w
+#define BY_NUMBER(t, k, n)     .trait = t, .rule = RULE_NUMBER, .key = k, .absent = n
+#define EVERY(t, k, n)         .trait = t, .rule = RULE_EVERY, .key = k, .absent = n
+#define NOT_EVERY(t, k, n)     .trait = t, .rule = RULE_NOT_EVERY, .key = k, .absent = n
+#define FROM(t, k, n)          .trait = t, .rule = RULE_FROM, .key = k, .absent = n
+#define AMONG(t, k)            .trait = t, .rule = RULE_AMONG, .key = k
 /* clang-format on */
 
 #endif

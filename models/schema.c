@@ -1,5 +1,8 @@
-/* Names of the language's words: see schema.h. */
+/* Names and kinds of the language's words: see schema.h. */
 #include "models/schema.h"
+
+#include <stddef.h>
+#include <string.h>
 
 const char *schema_value_name(enum value v) {
 #define SCHEMA_NAME(name) #name,
@@ -10,13 +13,67 @@ const char *schema_value_name(enum value v) {
 
 const char *schema_op_name(enum op op) {
     static const char *const names[] = {
-        [OP_END] = "end",         [OP_NORM] = "norm",
-        [OP_LINEAR] = "linear",   [OP_SPLIT] = "split",
-        [OP_JOIN] = "join",       [OP_ROPE] = "rope",
-        [OP_CLIP] = "clip",       [OP_ATTENTION] = "attention",
-        [OP_ACT] = "act",         [OP_GLU] = "glu",
-        [OP_ADD] = "add",         [OP_ROUTER] = "router",
-        [OP_EXPERTS] = "experts",
+        [OP_END] = "end",       [OP_SAME] = "same",       [OP_NORM] = "norm",
+        [OP_LINEAR] = "linear", [OP_SPLIT] = "split",     [OP_JOIN] = "join",
+        [OP_ROPE] = "rope",     [OP_CLIP] = "clip",       [OP_ATTENTION] = "attention",
+        [OP_ACT] = "act",       [OP_GLU] = "glu",         [OP_ADD] = "add",
+        [OP_ROUTER] = "router", [OP_EXPERTS] = "experts",
     };
     return names[op];
+}
+
+/* --- activations ------------------------------------------------------------------------------ */
+
+/* The usual name of each comes first. transformers, activations.py (ACT2FN). */
+static const struct {
+    const char *name;
+    enum act act;
+} acts[] = {
+    {"silu", ACT_SILU},
+    {"swish", ACT_SILU},
+    {"swiglu", ACT_SILU},
+    {"SiLU", ACT_SILU},
+    {"gelu", ACT_GELU},
+    {"gelu_python", ACT_GELU},
+    {"gelu_pytorch_tanh", ACT_GELU_TANH},
+    {"gelu_new", ACT_GELU_TANH},
+    {"gelu_fast", ACT_GELU_TANH},
+    {"gelu_accurate", ACT_GELU_TANH},
+    {"gelu_python_tanh", ACT_GELU_TANH},
+    {"relu", ACT_RELU},
+    {"relu2", ACT_RELU2},
+    {"sigmoid", ACT_SIGMOID},
+};
+
+const char *schema_act_name(enum act act) {
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
+        if (acts[i].act == act)
+            return acts[i].name;
+    return "none";
+}
+
+enum act schema_act_find(const char *name) {
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
+        if (strcmp(acts[i].name, name) == 0)
+            return acts[i].act;
+    return ACT_OF_CONFIG;
+}
+
+/* --- norms ------------------------------------------------------------------------------------ */
+
+bool norm_has_mean(enum norm norm) {
+    return norm == NORM_LAYER || norm == NORM_LAYER1 || norm == NORM_LAYER_W ||
+           norm == NORM_LAYER_BARE;
+}
+
+bool norm_has_weight(enum norm norm) {
+    return norm != NORM_RMS_BARE && norm != NORM_LAYER_BARE;
+}
+
+bool norm_has_bias(enum norm norm) {
+    return norm == NORM_LAYER || norm == NORM_LAYER1;
+}
+
+bool norm_adds_one(enum norm norm) {
+    return norm == NORM_RMS1 || norm == NORM_LAYER1;
 }

@@ -4,7 +4,10 @@
  * it makes (`out`), what it reads (`in`), the module that it takes from the checkpoint, and under
  * which traits it is there at all. Values are assigned once. Whatever else a reader of the block
  * needs (widths, the order in which linears are quantized, which Hessian each of them takes, what
- * its output is added to, where a scale can be folded) is derived from the rows: see graph.h. */
+ * its output is added to, where a scale can be folded) is derived from the rows: see graph.h.
+ *
+ * Which key of config.json says which size, number or trait is written as rows as well: settings
+ * for the model, rules for its layers. */
 #ifndef LLMQ_MODELS_SCHEMA_H
 #define LLMQ_MODELS_SCHEMA_H
 
@@ -13,17 +16,18 @@
 
 enum op {
     OP_END,    /* after the last row */
+    OP_SAME,   /* out is another name for in0: no work */
     OP_NORM,   /* out = norm(in0), each of `groups` pieces of a row by itself */
     OP_LINEAR, /* out = in0 W^T + b */
     OP_SPLIT,  /* out0, out1, ... = the parts of in0, which lie in `groups` runs of all of them */
     OP_JOIN,   /* the inverse: out = in0, in1, ... in `groups` runs; all but in0 once for a run */
     OP_ROPE,   /* out = in0 turned to its position, `groups` heads, from column `skip` of each */
     OP_CLIP,   /* out = in0 within a bound of either sign */
-    OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v) */
+    OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v); `name`: its sinks */
     OP_ACT,       /* out = act(in0) */
     OP_GLU,       /* out = act(in0) in1; in0 of width 1 counts for the whole row */
-    OP_ADD,       /* out = in0 + in1 */
-    OP_ROUTER,    /* out = weights of the experts, from in0 */
+    OP_ADD,       /* out = in0 + number in1 */
+    OP_ROUTER,    /* out = weights of the experts, from in0; 0: not chosen */
     OP_EXPERTS,   /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
     OP_COUNT
 };
@@ -34,9 +38,9 @@ enum op {
 /* clang-format off */
 #define SCHEMA_VALUES(EACH)                                                                        \
     EACH(NONE)                                                                                     \
-    EACH(X) EACH(ATTN_IN) EACH(QKV) EACH(Q) EACH(K) EACH(V) EACH(Q_CLIP) EACH(K_CLIP) EACH(V_CLIP) \
-    EACH(Q_NORM) EACH(K_NORM) EACH(Q_ROT) EACH(K_ROT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) \
-    EACH(Y)                                                                                        \
+    EACH(X) EACH(ATTN_IN) EACH(QKV) EACH(QKV_CLIP) EACH(Q) EACH(K) EACH(V) EACH(Q_CLIP)            \
+    EACH(K_CLIP) EACH(V_CLIP) EACH(Q_NORM) EACH(K_NORM) EACH(Q_ROT) EACH(K_ROT) EACH(Q_UNIT)       \
+    EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) EACH(Y)                              \
     EACH(Q_A) EACH(Q_A_NORM) EACH(KV_A) EACH(KV_C) EACH(KV_C_NORM) EACH(KV_B) EACH(K_NOPE)         \
     EACH(K_PE)                                                                                     \
     EACH(MLP_IN) EACH(GATE_UP) EACH(GATE) EACH(UP) EACH(MID) EACH(MLP_OUT) EACH(MLP_POST)          \
@@ -48,32 +52,68 @@ enum op {
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
 #undef SCHEMA_NAME
 
-/* Sizes of a model, in entries. */
+/* Sizes of a model, in entries. Those of the second part are made of the first (config_derive.c).
+ */
 enum dim {
     DIM_NONE,
     DIM_ONE,
+    DIM_FOUR,
+    DIM_VOCAB,
     DIM_HIDDEN,
+    DIM_LAYERS,
+    DIM_POSITIONS, /* the longest sequence that it was made for */
     DIM_HEADS,
     DIM_KV_HEADS,
     DIM_HEAD,       /* of one query, and of one key */
-    DIM_ATTN,       /* HEADS HEAD */
-    DIM_KV,         /* KV_HEADS HEAD */
-    DIM_QKV,        /* ATTN + 2 KV */
+    DIM_ROT,        /* part of a head that is rotated */
+    DIM_WINDOW,     /* tokens that a windowed layer sees; 0: there is no window */
+    DIM_CHUNK,      /* tokens of a chunk that attention does not look beyond */
     DIM_FFN,        /* inside the MLP */
-    DIM_FFN2,       /* gate and up in one */
     DIM_EXPERTS,    /* how many */
+    DIM_TOP_K,      /* of them for a token */
     DIM_EXPERT_FFN, /* inside one of them */
-    DIM_SHARED_FFN, /* inside those that every token passes */
+    DIM_N_SHARED,   /* experts that every token passes, kept as one MLP ... */
+    DIM_SHARED_FFN, /* ... with this inside */
+    DIM_N_GROUPS,   /* of experts, and ... */
+    DIM_TOP_GROUPS, /* ... those of them that a token may choose from */
     DIM_Q_LORA,     /* latent of the queries */
     DIM_KV_LORA,    /* latent of keys and values */
     DIM_PE,         /* part of a head that is rotated, beside ... */
     DIM_NOPE,       /* ... that which is not */
-    DIM_KV_A,       /* KV_LORA + PE */
-    DIM_KV_B,       /* MLA_NOPE + MLA_V */
-    DIM_MLA_Q,      /* HEADS (NOPE + PE) */
-    DIM_MLA_NOPE,   /* HEADS NOPE */
-    DIM_MLA_V,      /* HEADS times the width of one value */
+    DIM_V_HEAD,     /* of one value */
+    /* made of others: */
+    DIM_ATTN,        /* HEADS HEAD */
+    DIM_KV,          /* KV_HEADS HEAD */
+    DIM_QKV,         /* ATTN + 2 KV */
+    DIM_FFN2,        /* gate and up in one */
+    DIM_EXPERT_FFN2, /* the same of an expert */
+    DIM_MLA_NOPE,    /* HEADS NOPE */
+    DIM_MLA_V,       /* HEADS V_HEAD */
+    DIM_MLA_Q,       /* HEADS (NOPE + PE) */
+    DIM_KV_A,        /* KV_LORA + PE */
+    DIM_KV_B,        /* MLA_NOPE + MLA_V */
     DIM_COUNT
+};
+
+/* Numbers of a model. Where 0 stands for "none", it is said; the others are 1 then. */
+enum number {
+    NUM_ONE,
+    NUM_EPS,         /* of norms */
+    NUM_THETA,       /* base of the rotary frequencies */
+    NUM_ROTARY,      /* part of a head that is rotated */
+    NUM_ATTN_SCALE,  /* of the scores; 0: 1 / sqrt(width of a head) */
+    NUM_ATTN_GAIN,   /* and times this */
+    NUM_SOFT_CAP,    /* of the scores; 0: none */
+    NUM_FINAL_CAP,   /* of the logits; 0: none */
+    NUM_CLIP,        /* of q, k and v; 0: none */
+    NUM_EMBED,       /* the embedding times this */
+    NUM_RESIDUAL,    /* what a branch adds to the stream, times this */
+    NUM_LOGITS,      /* the logits times this */
+    NUM_ROUTED,      /* the experts' weights times this */
+    NUM_TEMPERATURE, /* of the queries of layers without rotation, growing with ... */
+    NUM_FLOOR,       /* ... the position over this; 0: none */
+    NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED */
+    NUM_COUNT
 };
 
 /* What is true of a model, or of one of its blocks: rows ask. Bits of a set. */
@@ -81,13 +121,63 @@ enum trait {
     T_ALWAYS = 1 << 0,
     T_ATTENTION_BIAS = 1 << 1,
     T_MLP_BIAS = 1 << 2,
-    T_QK_NORM = 1 << 3,
-    T_Q_LORA = 1 << 4,
-    T_CLIP = 1 << 5,
+    T_HEAD_BIAS = 1 << 3,
+    T_QK_NORM = 1 << 4,
+    T_PARALLEL = 1 << 5, /* attention and MLP read the same stream */
+    T_Q_LORA = 1 << 6,
+    T_CLIP = 1 << 7,
+    T_NORM_TOPK = 1 << 8,     /* the weights of the chosen experts add up to 1 */
+    T_TIED = 1 << 9,          /* the output head is the embedding */
+    T_ALIBI = 1 << 10,        /* a bias by distance in place of positions, ... */
+    T_ALIBI_SCALED = 1 << 11, /* ... added before the scores are scaled */
+    T_INTERLEAVED = 1 << 12,  /* rotary pairs are neighbours, not the halves of a head */
+    T_LOCAL_ROPE = 1 << 13,   /* windowed layers have rotary settings of their own */
+    T_SLIDING = 1 << 14,      /* the window is in use */
+    T_A = 1 << 15,            /* a family's own */
+    T_B = 1 << 16,
+    T_C = 1 << 17,
     /* of a block: */
-    T_WINDOW = 1 << 16, /* attention reaches back a window, not to the beginning */
-    T_NO_ROPE = 1 << 17,
-    T_SPARSE = 1 << 18, /* experts in place of the MLP */
+    T_WINDOW = 1 << 20,  /* attention reaches back a window, not to the beginning */
+    T_CHUNKED = 1 << 21, /* attention stays within its chunk */
+    T_NO_ROPE = 1 << 22,
+    T_SPARSE = 1 << 23, /* experts in place of the MLP */
+};
+
+/* out = (x - mean) / sqrt(variance + eps) * weight + bias, or parts of it. */
+enum norm {
+    NORM_OF_FAMILY,
+    NORM_RMS,        /* no mean, no bias */
+    NORM_RMS1,       /* the same, and 1 + weight */
+    NORM_RMS_BARE,   /* the same, and no weight */
+    NORM_LAYER,      /* all of it */
+    NORM_LAYER1,     /* with 1 + weight */
+    NORM_LAYER_W,    /* no bias */
+    NORM_LAYER_BARE, /* neither weight nor bias */
+};
+
+enum act {
+    ACT_OF_CONFIG,
+    ACT_SILU,
+    ACT_GELU,      /* by the error function */
+    ACT_GELU_TANH, /* by its approximation */
+    ACT_RELU,
+    ACT_RELU2, /* relu(x)^2 */
+    ACT_SIGMOID,
+    ACT_CLAMPED, /* of a GLU: g sigmoid(1.702 g) (u + 1), g and u within NUM_GLU_LIMIT */
+};
+
+/* How a linear lies in the checkpoint. */
+enum storage {
+    STORED_LINEAR, /* name.weight [n, k] */
+    STORED_CONV1D, /* name.weight [k, n] */
+    STORED_STACK,  /* of all experts: name [experts, n, k] */
+    STORED_STACK_T /* of all experts: name [experts, k, n] */
+};
+
+/* How a router makes weights of its scores, and which experts it takes. */
+enum score {
+    SCORE_SOFTMAX, /* softmax over all; the largest are taken */
+    SCORE_SIGMOID, /* of each by itself */
 };
 
 enum { NODE_INPUTS = 3, NODE_OUTPUTS = 3 };
@@ -105,11 +195,75 @@ struct node {
     unsigned when, unless;
     unsigned bias; /* trait by which a linear has a bias, 0: it never has */
     bool plain;    /* a linear that is never quantized */
+    enum storage storage;
+    enum norm norm;
+    bool each;  /* a norm's weight is [groups, width]: every group has its own */
+    double eps; /* of a norm, 0: NUM_EPS */
+    enum act act;
+    enum number number; /* ADD: the factor; NUM_ONE */
+    enum score score;
+    const char *choice_bias; /* ROUTER: tensor [experts] that is added where it chooses only */
+    bool scales_input;       /* EXPERTS: the weights scale what they read, not what they make */
     const struct node *body;
+};
+
+/* A key of config.json and what it says. */
+struct setting {
+    enum { SET_END, SET_DIM, SET_NUMBER, SET_TRAIT, SET_TRAIT_IF } set;
+    int what;              /* dim, number or trait. TRAIT: the key is true or false; TRAIT_IF: the
+                            * trait holds where the key has a number other than 0 */
+    const char *key;       /* "a|b.c": the first that is there and not null; NULL: none, `absent` */
+    double absent;         /* value where the key is missing */
+    enum dim same;         /* missing and no `absent`: as this size, ... */
+    enum dim over;         /* ... divided by that, ... */
+    int times;             /* ... times this (0: once) */
+    double power;          /* the value to this power; 0: as it is */
+    bool null_is_off;      /* a key that is null says 0; else it reads as missing */
+    unsigned when, unless; /* traits of settings before it */
+};
+
+/* Which layers have a trait. Rules are applied in order. */
+struct layer_rule {
+    unsigned trait;
+    enum {
+        RULE_END,
+        RULE_WORD,      /* those whose entry in the list `key` is `word` */
+        RULE_NUMBER,    /* those whose entry is the number `absent` */
+        RULE_EVERY,     /* every key-th: (i + 1) % n == 0 */
+        RULE_NOT_EVERY, /* the others */
+        RULE_FROM,      /* from layer number `key` on */
+        RULE_AMONG,     /* those in the list `key` */
+        RULE_ALL,
+    } rule;
+    const char *key, *word;
+    double
+        absent;  /* EVERY, NOT_EVERY, FROM: where the key is missing; NAN: the rule says nothing */
+    bool clears; /* takes the trait away where it holds, and says nothing elsewhere */
+    unsigned when; /* traits of the model */
+};
+
+/* What rows are read with: a model's own. */
+struct facts {
+    int64_t dims[DIM_COUNT];
+    double numbers[NUM_COUNT];
+    unsigned traits; /* of the model */
+    enum norm norm;  /* of rows that name none */
+    enum act act;    /* of rows that name none */
 };
 
 /* "ATTN_IN" of V_ATTN_IN; "linear" of OP_LINEAR. Static storage. */
 const char *schema_value_name(enum value v);
 const char *schema_op_name(enum op op);
+
+/* The name by which config files call an activation, and the other way round: ACT_OF_CONFIG when
+ * the name is none of them. */
+const char *schema_act_name(enum act act);
+enum act schema_act_find(const char *name);
+
+/* Which parts a norm has. */
+bool norm_has_mean(enum norm norm);
+bool norm_has_weight(enum norm norm);
+bool norm_has_bias(enum norm norm);
+bool norm_adds_one(enum norm norm);
 
 #endif

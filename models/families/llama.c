@@ -1,6 +1,4 @@
 /* Llama 1, 2, 3 and the many checkpoints of its shape. Defaults: transformers' LlamaConfig. */
-#include <stddef.h>
-
 #include "models/families/tables.h"
 
 static const struct node rows[] = {
@@ -9,33 +7,36 @@ static const struct node rows[] = {
     ATTEND_ROWS(Q, K, T_ATTENTION_BIAS),
     {ADD(Y, X, ATTN_OUT)},
     {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    GATED_ROWS(T_MLP_BIAS),
+    GATED_ROWS(MLP_IN, T_MLP_BIAS),
     {ADD(Z, Y, MLP_OUT)},
     {END},
 };
 
-static const char *const llama_architectures[] = {"LlamaForCausalLM", "LlamaModel",
-                                                  "LLaMAForCausalLM", "LLaMaForCausalLM", NULL};
-static const char *const llama_honoured[] = {"attention_bias", "mlp_bias", NULL};
+static const struct setting settings[] = {
+    SIZES(32000, 4096, 32, 32, 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    FLAG(T_MLP_BIAS, "mlp_bias", false),
+    {0},
+};
+
+static const char *const architectures[] = {"LlamaForCausalLM", "LlamaModel", "LLaMAForCausalLM",
+                                            "LLaMaForCausalLM", NULL};
 
 const struct family family_llama = {
     .name = "llama",
     .model_types = {"llama"},
     LLAMA_TENSOR_NAMES,
     .rows = rows,
-    .window = WINDOW_NEVER,
+    .settings = settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
     .gguf = "llama",
-    .architectures = llama_architectures,
-    .honoured_keys = llama_honoured,
-    .defaults =
-        {
-            .vocab_size = 32000,
-            .hidden_size = 4096,
-            .intermediate_size = 11008,
-            .num_hidden_layers = 32,
-            .num_attention_heads = 32,
-            .max_position_embeddings = 2048,
-            .rms_norm_eps = 1e-6,
-            .rope_theta = 10000.0,
-        },
+    .architectures = architectures,
 };

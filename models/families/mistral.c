@@ -1,7 +1,5 @@
 /* Mistral 7B, Nemo and relatives: Llama with a sliding window (on unless the config says null) and
  * a head_dim of its own. Defaults: transformers' MistralConfig. */
-#include <stddef.h>
-
 #include "models/families/tables.h"
 
 static const struct node rows[] = {
@@ -10,32 +8,37 @@ static const struct node rows[] = {
     ATTEND_ROWS(Q, K, 0),
     {ADD(Y, X, ATTN_OUT)},
     {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    GATED_ROWS(0),
+    GATED_ROWS(MLP_IN, 0),
     {ADD(Z, Y, MLP_OUT)},
     {END},
 };
 
-static const char *const mistral_architectures[] = {"MistralForCausalLM", "MistralModel", NULL};
+static const struct setting settings[] = {
+    SIZES(32000, 4096, 32, 32, 131072),
+    KV_HEADS(8),
+    HEAD_DIM(0),
+    FFN(14336),
+    WINDOW(4096),
+    THETA(10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    {0},
+};
+
+static const struct layer_rule rules[] = {{ALL_LAYERS(T_WINDOW)}, {0}};
+
+static const char *const architectures[] = {"MistralForCausalLM", "MistralModel", NULL};
 
 const struct family family_mistral = {
     .name = "mistral",
     .model_types = {"mistral"},
     LLAMA_TENSOR_NAMES,
     .rows = rows,
-    .window = WINDOW_VALUE,
+    .settings = settings,
+    .rules = rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
     .gguf = "llama",
-    .architectures = mistral_architectures,
-    .defaults =
-        {
-            .vocab_size = 32000,
-            .hidden_size = 4096,
-            .intermediate_size = 14336,
-            .num_hidden_layers = 32,
-            .num_attention_heads = 32,
-            .num_key_value_heads = 8,
-            .max_position_embeddings = 131072,
-            .sliding_window = 4096,
-            .rms_norm_eps = 1e-6,
-            .rope_theta = 10000.0,
-        },
+    .architectures = architectures,
 };

@@ -1,4 +1,4 @@
-/* The families' tables, one file each. */
+/* The families' tables. */
 #ifndef LLMQ_MODELS_FAMILIES_TABLES_H
 #define LLMQ_MODELS_FAMILIES_TABLES_H
 
@@ -15,7 +15,7 @@ extern const struct family family_qwen3;
 #define LLAMA_TENSOR_NAMES                                 \
     .embedding      = "model.embed_tokens.weight",         \
     .block_prefix   = "model.layers.%lld.",                \
-    .final_norm     = "model.norm.weight",                 \
+    .final_norm     = "model.norm",                        \
     .head           = "lm_head.weight"
 /* clang-format on */
 

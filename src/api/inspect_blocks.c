@@ -103,19 +103,17 @@ static enum llmq_status describe_blocks(const struct model_config *c, llmq_block
         LLMQ_TRY(describe_kind(blocks, c->blocks, kind, &out->kinds[kind], err));
     }
 cleanup:
-    free(blocks);
+    blocks_free(&blocks);
     return status;
 }
 
 enum llmq_status llmq_inspect_blocks(const char *model, llmq_blocks_report *report,
                                      llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct model_config *config = malloc(sizeof *config);
+    struct model_config config = {0};
     struct json *json = NULL;
     char *dir = NULL, *path = NULL;
     *report = (llmq_blocks_report){0};
-    if (!config)
-        return error_memory(err, "the config");
     LLMQ_TRY(llmq_model_resolve(model, &dir, err));
     path = path_join(dir, "config.json", err);
     if (!path) {
@@ -123,14 +121,14 @@ enum llmq_status llmq_inspect_blocks(const char *model, llmq_blocks_report *repo
         goto cleanup;
     }
     LLMQ_TRY(json_read(path, &json, err));
-    status = config_parse(json, config, err);
+    status = config_parse(json, &config, err);
     if (status == LLMQ_OK)
-        status = describe_blocks(config, report, err);
+        status = describe_blocks(&config, report, err);
     if (status != LLMQ_OK)
         error_prefix(err, status, "%s", dir);
 cleanup:
     json_free(&json);
-    free(config);
+    config_free(&config);
     free(path);
     free(dir);
     if (status != LLMQ_OK)

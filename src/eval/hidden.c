@@ -70,7 +70,7 @@ static enum llmq_status final_norm(const struct eval_job *job, struct workspace 
         return LLMQ_E_MEMORY;
     enum llmq_status status = model_final_norm(job->m, norm, err);
     if (status == LLMQ_OK)
-        op_rmsnorm(x->data, norm, job->m->config.norm_eps, x->rows, x->width, x->data);
+        op_rmsnorm(x->data, norm, job->m->config.facts.numbers[NUM_EPS], x->rows, x->width, x->data);
     return status;
 }
 

@@ -32,8 +32,8 @@ struct gguf_export {
 static int64_t context_length(const struct model_config *c) {
     int64_t length = min_i64(c->max_positions, INT32_MAX);
     for (int64_t b = 0; b < c->blocks; b++)
-        if (c->slides[b] && c->window < length)
-            length = c->window;
+        if (c->layers[b] & T_WINDOW && c->facts.dims[DIM_WINDOW] < length)
+            length = c->facts.dims[DIM_WINDOW];
     return length;
 }
 
@@ -41,12 +41,12 @@ static void put_sizes(const struct model_config *c, struct gguf_metadata *g) {
     gguf_put_u32(g, ".context_length", (uint32_t)context_length(c));
     gguf_put_u32(g, ".embedding_length", (uint32_t)c->hidden);
     gguf_put_u32(g, ".block_count", (uint32_t)c->blocks);
-    gguf_put_u32(g, ".feed_forward_length", (uint32_t)c->intermediate);
+    gguf_put_u32(g, ".feed_forward_length", (uint32_t)c->facts.dims[DIM_FFN]);
     gguf_put_u32(g, ".vocab_size", (uint32_t)c->vocab);
-    gguf_put_u32(g, ".attention.key_length", (uint32_t)c->head_dim);
-    gguf_put_u32(g, ".attention.value_length", (uint32_t)c->head_dim);
-    gguf_put_f32(g, ".attention.layer_norm_rms_epsilon", c->norm_eps);
-    gguf_put_u32(g, ".rope.dimension_count", (uint32_t)c->head_dim);
+    gguf_put_u32(g, ".attention.key_length", (uint32_t)c->facts.dims[DIM_HEAD]);
+    gguf_put_u32(g, ".attention.value_length", (uint32_t)c->facts.dims[DIM_HEAD]);
+    gguf_put_f32(g, ".attention.layer_norm_rms_epsilon", c->facts.numbers[NUM_EPS]);
+    gguf_put_u32(g, ".rope.dimension_count", (uint32_t)c->facts.dims[DIM_HEAD]);
     gguf_put_f32(g, ".rope.freq_base", c->rope.theta);
 }
 
@@ -66,7 +66,7 @@ static bool is_plain_yarn(const struct rope_config *r) {
 /* Divisors of the frequencies, which llama.cpp reads as a tensor. */
 static enum llmq_status make_rope_freqs(const struct model_config *c, struct gguf_export *e,
                                         llmq_error *err) {
-    e->rope_count = c->head_dim / 2;
+    e->rope_count = c->facts.dims[DIM_HEAD] / 2;
     e->rope_freqs = calloc((size_t)e->rope_count, sizeof *e->rope_freqs);
     if (!e->rope_freqs)
         return error_memory(err, "rotary frequencies");
@@ -90,6 +90,9 @@ static enum llmq_status put_rope(const struct model_config *c, struct gguf_expor
         return LLMQ_OK;
     case ROPE_LLAMA3:
         return make_rope_freqs(c, e, err);
+    case ROPE_LONGROPE:
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "config.json: rope type longrope: llmq writes no such GGUF files");
     case ROPE_DYNAMIC: /* context_length stays where it sets in */
     case ROPE_DEFAULT:
     default:
@@ -117,7 +120,8 @@ enum llmq_status gguf_export_create(const struct model *m, const struct layout_c
     if (!e)
         return error_memory(err, "the metadata of a GGUF file");
     e->tied_head = c->tied ? c->family->head : NULL;
-    gguf_metadata_begin(&e->metadata, c->family->gguf, (uint32_t)c->heads, (uint32_t)c->kv_heads);
+    gguf_metadata_begin(&e->metadata, c->family->gguf, (uint32_t)c->facts.dims[DIM_HEADS],
+                        (uint32_t)c->facts.dims[DIM_KV_HEADS]);
     put_general(m, config, &e->metadata);
     put_sizes(c, &e->metadata);
     LLMQ_TRY(put_rope(c, e, err));

@@ -28,8 +28,9 @@ struct tile {
 static void attend_tile(const struct model_config *c, int64_t window, struct tile t, const float *q,
                         const float *k, const float *v, float *scores, float *out) {
     const struct llmq_kernels *kernels = kernels_get();
-    int64_t d = c->head_dim, ldq = c->heads * d, ldkv = c->kv_heads * d;
-    int64_t kv_head = t.head / (c->heads / c->kv_heads);
+    const int64_t heads = c->facts.dims[DIM_HEADS], kv_heads = c->facts.dims[DIM_KV_HEADS];
+    int64_t d = c->facts.dims[DIM_HEAD], ldq = heads * d, ldkv = kv_heads * d;
+    int64_t kv_head = t.head / (heads / kv_heads);
     int64_t first = window > 0 && t.begin >= window ? t.begin - window + 1 : 0;
     int64_t rows = t.end - t.begin, keys = t.end - first;
     float scale = 1.0f / sqrtf((float)d);
@@ -52,7 +53,7 @@ void attention_sequence(const struct model_config *c, int64_t window, int64_t le
                         const float *q, const float *k, const float *v, float *scores,
                         int64_t stride, float *out) {
     int64_t tiles = ceil_div(length, ATTENTION_TILE);
-    int64_t work = tiles * c->heads;
+    int64_t work = tiles * c->facts.dims[DIM_HEADS];
 #pragma omp parallel for schedule(dynamic) default(none)                                           \
     shared(c, window, length, q, k, v, scores, stride, out, tiles, work)
     for (int64_t i = 0; i < work; i++) {

@@ -90,6 +90,6 @@ void forward_free(struct forward *f) {
 uint64_t forward_bytes(const struct model_config *c, const struct blocks *blocks,
                        const struct forward_size *size) {
     const int64_t entries = size->max_rows * size->width + score_rows() * size->max_length +
-                            size->max_length * c->head_dim;
+                            size->max_length * c->facts.dims[DIM_ROT];
     return (uint64_t)entries * sizeof(float) + packed_bytes(blocks, size);
 }

@@ -48,7 +48,8 @@ bool model_head_packed(const struct model *m) {
 void model_close(struct model *m) {
     quant_config_free(&m->quant);
     json_free(&m->config_json);
-    free(m->blocks);
+    blocks_free(&m->blocks);
+    config_free(&m->config);
     st_close(&m->tensors);
     free(m->dir);
     *m = (struct model){0};

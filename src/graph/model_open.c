@@ -61,7 +61,7 @@ static bool hint_layers(const struct model *m, llmq_error *err) {
     const struct family *f = m->config.family;
     int64_t layers = 0;
     while (
-        layers < CONFIG_MAX_BLOCKS &&
+        layers < CONFIG_MAX_LAYERS &&
         st_find(m->tensors, family_block_name(f, layers, family_first_module(f), ".weight", name)))
         layers++;
     if (layers == 0 || layers >= m->config.blocks)

@@ -21,8 +21,8 @@ void op_rmsnorm(const float *x, const float *weight, double eps, int64_t rows, i
 static enum llmq_status run_norm(const struct step *s, llmq_error *err) {
     const struct graph_node *n = s->node;
     (void)err;
-    op_rmsnorm(s->in[0], s->params->weight, s->pass->forward->config->norm_eps, s->rows * n->groups,
-               n->width[0] / n->groups, s->out[0]);
+    op_rmsnorm(s->in[0], s->params->weight, n->eps, s->rows * n->groups, n->width[0] / n->groups,
+               s->out[0]);
     return LLMQ_OK;
 }
 
@@ -87,7 +87,7 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    const int64_t window = g->traits & T_WINDOW ? f->config->window : 0;
+    const int64_t window = g->traits & T_WINDOW ? f->config->facts.dims[DIM_WINDOW] : 0;
     const int64_t q = g->width[s->node->in[0]], k = g->width[s->node->in[1]],
                   v = g->width[s->node->in[2]], out = s->node->width[0];
     (void)err;

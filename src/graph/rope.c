@@ -28,7 +28,7 @@ static float llama3_frequency(const struct rope_config *r, float frequency) {
 }
 
 float rope_llama3_divisor(const struct model_config *c, int64_t i) {
-    const float frequency = base_frequency(c->rope.theta, i, c->head_dim);
+    const float frequency = base_frequency(c->rope.theta, i, c->facts.dims[DIM_ROT]);
     return frequency / llama3_frequency(&c->rope, frequency);
 }
 
@@ -59,22 +59,24 @@ static float yarn_frequency(const struct rope_config *r, int64_t i, int64_t head
 static float frequency_at(const struct model_config *c, int64_t i, int64_t length) {
     const struct rope_config *r = &c->rope;
     double theta = r->theta;
-    double dim = (double)c->head_dim, trained = (double)c->max_positions;
+    double dim = (double)c->facts.dims[DIM_ROT], trained = (double)c->max_positions;
     switch (r->type) {
     case ROPE_DYNAMIC: /* NTK: the base grows once the sequence exceeds the trained context */
         if (length > c->max_positions)
             theta *=
                 pow(r->factor * (double)length / trained - (r->factor - 1.0), dim / (dim - 2.0));
-        return base_frequency(theta, i, c->head_dim);
+        return base_frequency(theta, i, c->facts.dims[DIM_ROT]);
     case ROPE_LINEAR:
-        return base_frequency(theta, i, c->head_dim) / (float)r->factor;
+        return base_frequency(theta, i, c->facts.dims[DIM_ROT]) / (float)r->factor;
     case ROPE_LLAMA3:
-        return llama3_frequency(r, base_frequency(theta, i, c->head_dim));
+        return llama3_frequency(r, base_frequency(theta, i, c->facts.dims[DIM_ROT]));
     case ROPE_YARN:
-        return yarn_frequency(r, i, c->head_dim, base_frequency(theta, i, c->head_dim));
+        return yarn_frequency(r, i, c->facts.dims[DIM_ROT],
+                              base_frequency(theta, i, c->facts.dims[DIM_ROT]));
+    case ROPE_LONGROPE:
     case ROPE_DEFAULT:
     default:
-        return base_frequency(theta, i, c->head_dim);
+        return base_frequency(theta, i, c->facts.dims[DIM_ROT]);
     }
 }
 
@@ -85,7 +87,7 @@ enum llmq_status rope_table_prepare(const struct model_config *c, int64_t length
     if (by_length ? table->sequence == length : table->positions >= length)
         return LLMQ_OK;
     rope_table_free(table);
-    int64_t half = c->head_dim / 2;
+    int64_t half = c->facts.dims[DIM_ROT] / 2;
     size_t count = 0;
     if (!checked_mul_size((size_t)length, (size_t)half, &count))
         return error_memory(err, "rotary tables");

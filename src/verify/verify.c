@@ -210,7 +210,8 @@ void verify_close(struct verify *v) {
     dir_list_free(&v->files);
     quant_config_free(&v->quant);
     json_free(&v->config);
-    free(v->blocks);
+    blocks_free(&v->blocks);
+    config_free(&v->model);
     st_close(&v->tensors);
 }
 

@@ -142,7 +142,7 @@ START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
     struct calib *c = NULL;
     struct calib_moments m = {0};
     fixture_open(&f);
-    int64_t hidden = f.model.config.hidden, k = f.model.config.intermediate;
+    int64_t hidden = f.model.config.hidden, k = f.model.config.facts.dims[DIM_FFN];
     float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *So = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *X = calloc((size_t)(TOKENS * k), sizeof *X);

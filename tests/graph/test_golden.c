@@ -46,7 +46,7 @@ START_TEST(sliding_window_matters) {
         return;
     struct golden g = {0};
     open_case(dir, "config.json", &g);
-    g.model.config.window++;
+    g.model.config.facts.dims[DIM_WINDOW]++;
     struct golden_scores wrong = golden_score(&g);
     ck_assert_double_ge(golden_deviation(&g, "logits", wrong.logits), 1.0);
     free(wrong.logits);
@@ -59,7 +59,8 @@ END_TEST
 /* Dynamic NTK scaling has no golden case beyond the trained length: check the formula itself. */
 START_TEST(dynamic_rope_stretches_the_base) {
     llmq_error err = {0};
-    struct model_config c = {.head_dim = 16, .max_positions = 64};
+    struct model_config c = {.max_positions = 64};
+    c.facts.dims[DIM_ROT] = 16;
     c.rope = (struct rope_config){
         .type = ROPE_DYNAMIC, .theta = 10000, .factor = 3, .attention_factor = 1};
     struct rope_table table = {0};

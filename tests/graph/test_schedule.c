@@ -57,13 +57,13 @@ static void fill(struct room *r, int home, const struct graph *g, enum value v) 
 /* --- passes ----------------------------------------------------------------------------------- */
 
 static void read_shape(const struct node *rows, unsigned traits, struct graph *g) {
-    int64_t dims[DIM_COUNT];
+    struct facts facts = shape_facts;
     llmq_error err = {0};
-    memcpy(dims, shape_sizes, sizeof dims);
     if (rows == shape_latent)
-        dims[DIM_KV_HEADS] = dims[DIM_HEADS];
+        facts.dims[DIM_KV_HEADS] = facts.dims[DIM_HEADS];
     ck_assert_ok(
-        graph_make(rows, T_ALWAYS | traits, dims, rows == shape_expert ? V_E : V_X, g, &err), &err);
+        graph_make(rows, T_ALWAYS | traits, &facts, rows == shape_expert ? V_E : V_X, g, &err),
+        &err);
 }
 
 static const struct {

@@ -5,8 +5,8 @@
 
 #include "models/schema.h"
 
-/* Sizes that they can be read with. */
-extern const int64_t shape_sizes[DIM_COUNT];
+/* What they can be read with. */
+extern const struct facts shape_facts;
 
 /* Attention and MLP side by side on one norm, as in Phi 2. */
 extern const struct node shape_parallel[];

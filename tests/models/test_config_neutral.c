@@ -20,6 +20,7 @@ static enum llmq_status parse(const char *model_type, const char *members, struc
     ck_assert_ok(json_parse(text, strlen(text), "config.json", &json, err), err);
     enum llmq_status status = config_parse(json, c, err);
     json_free(&json);
+    free(c->layers); /* the rest is looked at */
     return status;
 }
 

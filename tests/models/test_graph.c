@@ -58,7 +58,7 @@ static void assert_rounds(const struct node *rows, unsigned traits, const char *
     struct graph *g = malloc(sizeof *g);
     llmq_error err = {0};
     ck_assert_ptr_nonnull(g);
-    ck_assert_ok(graph_make(rows, T_ALWAYS | traits, shape_sizes, V_X, g, &err), &err);
+    ck_assert_ok(graph_make(rows, T_ALWAYS | traits, &shape_facts, V_X, g, &err), &err);
     assert_graph(g, expected);
     free(g);
 }
@@ -98,8 +98,9 @@ START_TEST(families_are_quantized_in_four_rounds) {
                  "\"num_hidden_layers\":3}",
                  biases[i].model_type);
         struct model_config c = parse(text);
-        c.attention_bias = biases[i].attention_bias;
-        c.mlp_bias = biases[i].mlp_bias;
+        for (int64_t layer = 0; layer < c.blocks; layer++)
+            c.layers[layer] = T_ALWAYS | (biases[i].attention_bias ? T_ATTENTION_BIAS : 0u) |
+                              (biases[i].mlp_bias ? T_MLP_BIAS : 0u);
         ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
         assert_graph(&blocks->kinds[0],
                      "0 [X]: self_attn.q_proj<ATTN_IN/input_layernorm "
@@ -110,7 +111,8 @@ START_TEST(families_are_quantized_in_four_rounds) {
                      "mlp.up_proj<MLP_IN/post_attention_layernorm\n"
                      "3 [Y MID]: mlp.down_proj<MID+Y/mlp.up_proj\n");
         assert_biases(&blocks->kinds[0], biases[i].biased);
-        free(blocks);
+        blocks_free(&blocks);
+        config_free(&c);
     }
 }
 END_TEST
@@ -131,7 +133,8 @@ START_TEST(query_heads_share_the_channels_of_their_key_value_head) {
     const struct graph_fold norm = graph_fold_find(g, V_MLP_IN);
     ck_assert_int_eq(norm.channels, 64);
     ck_assert_int_eq(graph_fold_channel(g, &norm, 17), 17);
-    free(blocks);
+    blocks_free(&blocks);
+    config_free(&c);
 }
 END_TEST
 
@@ -169,7 +172,8 @@ START_TEST(linears_of_a_model_have_numbers_names_and_shapes) {
         struct linear_place found;
         ck_assert_msg(!blocks_find_linear(blocks, others[i], &found), "%s", others[i]);
     }
-    free(blocks);
+    blocks_free(&blocks);
+    config_free(&c);
 }
 END_TEST
 
@@ -186,7 +190,8 @@ START_TEST(blocks_are_sorted_by_kind) {
     ck_assert_mem_eq(blocks->kind_of, expected, sizeof expected);
     ck_assert_uint_eq(blocks->kinds[0].traits & T_WINDOW, 0);
     ck_assert_uint_eq(blocks->kinds[1].traits & T_WINDOW, T_WINDOW);
-    free(blocks);
+    blocks_free(&blocks);
+    config_free(&c);
 }
 END_TEST
 
@@ -205,7 +210,7 @@ START_TEST(a_fused_linear_is_folded_through_its_split) {
     llmq_error err = {0};
     assert_rounds(shape_fused, 0,
                   "0 [X]: c_attn<ATTN_IN/ln_1\n1 [X CONTEXT]: c_proj<CONTEXT+X/c_attn\n");
-    ck_assert_ok(graph_make(shape_fused, T_ALWAYS, shape_sizes, V_X, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_fused, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
     const struct graph_fold fold = graph_fold_find(&g, V_CONTEXT);
     ck_assert_int_eq(fold.channels, 48);
     /* A run of a key-value head: two query heads, a key, a value, of 6 each. */
@@ -225,12 +230,11 @@ START_TEST(a_norm_behind_a_branch_hides_the_stream) {
 END_TEST
 
 START_TEST(latent_attention_takes_a_round_for_each_bottleneck) {
-    int64_t dims[DIM_COUNT];
+    struct facts facts = shape_facts;
     struct graph g;
     llmq_error err = {0};
-    memcpy(dims, shape_sizes, sizeof dims);
-    dims[DIM_KV_HEADS] = 4; /* every head has keys and values of its own */
-    ck_assert_ok(graph_make(shape_latent, T_ALWAYS | T_Q_LORA, dims, V_X, &g, &err), &err);
+    facts.dims[DIM_KV_HEADS] = 4; /* every head has keys and values of its own */
+    ck_assert_ok(graph_make(shape_latent, T_ALWAYS | T_Q_LORA, &facts, V_X, &g, &err), &err);
     ck_assert_int_eq(g.rounds, 3);
     ck_assert_int_eq(find_node(&g, "q_a")->round, 0);
     ck_assert_int_eq(find_node(&g, "kv_a")->round, 0);
@@ -247,7 +251,7 @@ START_TEST(latent_attention_takes_a_round_for_each_bottleneck) {
     ck_assert_int_eq(graph_fold_channel(&g, &fold, 0), 4);
     ck_assert_int_eq(graph_fold_channel(&g, &fold, 5), 9 + 4);
     /* Without the bottleneck its shape_latent are left out and q goes with kv_a. */
-    ck_assert_ok(graph_make(shape_latent, T_ALWAYS, dims, V_X, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_latent, T_ALWAYS, &facts, V_X, &g, &err), &err);
     ck_assert_int_eq(find_node(&g, "q")->round, 0);
     ck_assert_int_eq(g.producer[V_Q_A], -1);
 }
@@ -259,7 +263,7 @@ START_TEST(experts_are_one_step_and_share_a_scale_with_the_router) {
     assert_rounds(shape_experts, 0,
                   "0 [X]: experts<MLP_IN/ln shared.gate<MLP_IN/ln shared.up<MLP_IN/ln\n"
                   "1 [Y_ROUTED SHARED_MID SHARED_SWITCH]: shared.down<SHARED_MID/shared.up\n");
-    ck_assert_ok(graph_make(shape_experts, T_ALWAYS, shape_sizes, V_X, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_experts, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
     const struct graph_fold fold = graph_fold_find(&g, V_MLP_IN);
     const char *const readers[] = {"gate", "experts", "shared.gate", "shared.up", "switch"};
     uint64_t expected = 0;
@@ -267,7 +271,7 @@ START_TEST(experts_are_one_step_and_share_a_scale_with_the_router) {
         expected |= UINT64_C(1) << (find_node(&g, readers[i]) - g.node);
     ck_assert_uint_eq(fold.consumers, expected);
     /* The expert is a block of its own kind. */
-    ck_assert_ok(graph_make(shape_expert, T_ALWAYS, shape_sizes, V_E, &g, &err), &err);
+    ck_assert_ok(graph_make(shape_expert, T_ALWAYS, &shape_facts, V_E, &g, &err), &err);
     ck_assert_int_eq(g.rounds, 2);
     ck_assert_str_eq(g.node[graph_fold_find(&g, V_MID).producer].row->name, "w3");
 }
@@ -278,7 +282,7 @@ END_TEST
 static void assert_refused(const struct node *rows, const char *part) {
     struct graph g;
     llmq_error err = {0};
-    ck_assert_fails(graph_make(rows, T_ALWAYS, shape_sizes, V_X, &g, &err), LLMQ_E_UNSUPPORTED,
+    ck_assert_fails(graph_make(rows, T_ALWAYS, &shape_facts, V_X, &g, &err), LLMQ_E_UNSUPPORTED,
                     part, &err);
 }
 

@@ -1,0 +1,32 @@
+/* Sizes made of others, so that no fused width is computed anywhere else. */
+#include <stddef.h>
+
+#include "models/config_parts.h"
+
+/* A size is a sum of products of two. */
+enum { TERMS = 3 };
+static const struct {
+    enum dim dim;
+    enum dim terms[TERMS][2];
+} formulas[] = {
+    {DIM_ATTN, {{DIM_HEADS, DIM_HEAD}}},
+    {DIM_KV, {{DIM_KV_HEADS, DIM_HEAD}}},
+    {DIM_QKV, {{DIM_ATTN, DIM_ONE}, {DIM_KV, DIM_ONE}, {DIM_KV, DIM_ONE}}},
+    {DIM_FFN2, {{DIM_FFN, DIM_ONE}, {DIM_FFN, DIM_ONE}}},
+    {DIM_EXPERT_FFN2, {{DIM_EXPERT_FFN, DIM_ONE}, {DIM_EXPERT_FFN, DIM_ONE}}},
+    {DIM_SHARED_FFN, {{DIM_N_SHARED, DIM_EXPERT_FFN}}},
+    {DIM_MLA_NOPE, {{DIM_HEADS, DIM_NOPE}}},
+    {DIM_MLA_V, {{DIM_HEADS, DIM_V_HEAD}}},
+    {DIM_MLA_Q, {{DIM_HEADS, DIM_NOPE}, {DIM_HEADS, DIM_PE}}},
+    {DIM_KV_A, {{DIM_KV_LORA, DIM_ONE}, {DIM_PE, DIM_ONE}}},
+    {DIM_KV_B, {{DIM_MLA_NOPE, DIM_ONE}, {DIM_MLA_V, DIM_ONE}}},
+};
+
+void config_derive(struct facts *facts) {
+    int64_t *dims = facts->dims;
+    if (dims[DIM_ROT] == 0)
+        dims[DIM_ROT] = (int64_t)((double)dims[DIM_HEAD] * facts->numbers[NUM_ROTARY]);
+    for (size_t i = 0; i < sizeof formulas / sizeof formulas[0]; i++)
+        for (int t = 0; t < TERMS; t++)
+            dims[formulas[i].dim] += dims[formulas[i].terms[t][0]] * dims[formulas[i].terms[t][1]];
+}

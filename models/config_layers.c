@@ -1,0 +1,252 @@
+/* Which layers have which traits: the family's rules, and what the file says beside them. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "models/config_parts.h"
+
+/* --- rules ------------------------------------------------------------------------------------ */
+
+static bool is_among(const struct json *list, int64_t layer) {
+    for (const struct json *v = json_first(list); v; v = json_next(v)) {
+        int64_t number = 0;
+        if (json_as_int64(v, &number) && number == layer)
+            return true;
+    }
+    return false;
+}
+
+static bool is_number(const struct json *entry, double wanted) {
+    double number = 0;
+    bool flag = false;
+    if (json_as_bool(entry, &flag))
+        number = flag;
+    else if (!json_as_double(entry, &number))
+        return false;
+    return !(number < wanted || number > wanted);
+}
+
+static bool is_word(const struct json *entry, const char *word) {
+    return json_string(entry) && strcmp(json_string(entry), word) == 0;
+}
+
+/* What a rule reads: the value of its key, and the number that it stands for. */
+struct rule_input {
+    const struct json *value;
+    int64_t n;
+};
+
+static bool holds(const struct layer_rule *r, const struct rule_input *in, const struct json *entry,
+                  int64_t layer) {
+    switch (r->rule) {
+    case RULE_WORD:
+        return is_word(entry, r->word);
+    case RULE_NUMBER:
+        return is_number(entry, r->absent);
+    case RULE_EVERY:
+        return in->n > 0 && (layer + 1) % in->n == 0;
+    case RULE_NOT_EVERY:
+        return in->n > 0 && (layer + 1) % in->n != 0;
+    case RULE_FROM:
+        return layer >= in->n;
+    case RULE_AMONG:
+        return is_among(in->value, layer);
+    case RULE_ALL:
+    case RULE_END:
+    default:
+        return true;
+    }
+}
+
+static void set_trait(const struct layer_rule *r, bool holds_here, unsigned *traits) {
+    if (holds_here && !r->clears)
+        *traits |= r->trait;
+    else if (holds_here || !r->clears)
+        *traits &= ~r->trait;
+}
+
+/* Rules that read an entry of a list for each layer. */
+static bool reads_list(const struct layer_rule *r) {
+    return r->rule == RULE_WORD || r->rule == RULE_NUMBER || r->rule == RULE_AMONG;
+}
+
+static enum llmq_status check_list(const struct layer_rule *r, const struct config_key *key,
+                                   int64_t layers, llmq_error *err) {
+    const struct json *list = config_value(key->object, key->name);
+    char text[CONFIG_TEXT_MAX];
+    if (json_type(list) != JSON_ARRAY)
+        return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %s: expected a list", key->name,
+                         config_text(list, text));
+    if (r->rule != RULE_AMONG && json_count(list) != (size_t)layers)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: '%s' has %zu entries for %" PRId64 " layers", key->name,
+                         json_count(list), layers);
+    return LLMQ_OK;
+}
+
+static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
+                                   struct model_config *c, llmq_error *err) {
+    struct config_key key;
+    struct rule_input in = {.n = isnan(r->absent) ? 0 : (int64_t)r->absent};
+    enum llmq_status status = config_find(json, r->key, &key, err);
+    if ((c->facts.traits & r->when) != r->when)
+        return LLMQ_OK;
+    if (status == LLMQ_OK && key.found && reads_list(r))
+        status = check_list(r, &key, c->blocks, err);
+    else if (status == LLMQ_OK && key.found)
+        status = config_int(key.object, key.name, 0, 0, &in.n, err);
+    const bool silent = !key.found && (reads_list(r) || isnan(r->absent));
+    if (status != LLMQ_OK || silent)
+        return status;
+    in.value = key.found ? config_value(key.object, key.name) : NULL;
+    const struct json *entry = reads_list(r) ? json_first(in.value) : NULL;
+    for (int64_t i = 0; i < c->blocks; i++) {
+        set_trait(r, holds(r, &in, entry, i), &c->layers[i]);
+        entry = entry ? json_next(entry) : NULL;
+    }
+    return LLMQ_OK;
+}
+
+/* --- layer_types ------------------------------------------------------------------------------ */
+
+/* The words of layer_types that every family may use: the layers that they stand for have the
+ * trait, and none of the others'. */
+static const struct {
+    const char *word;
+    unsigned trait;
+} layer_words[] = {
+    {"full_attention", 0},
+    {"sliding_attention", T_WINDOW},
+    {"chunked_attention", T_CHUNKED},
+};
+enum { LAYER_WORDS = sizeof layer_words / sizeof layer_words[0] };
+
+static bool has_word_rule(const struct family *f, const char *word) {
+    for (const struct layer_rule *r = f->rules; r && r->rule; r++)
+        if (r->rule == RULE_WORD && strcmp(r->key, "layer_types") == 0 &&
+            (!word || strcmp(r->word, word) == 0))
+            return true;
+    return false;
+}
+
+static enum llmq_status refuse_word(const struct json *type, int64_t layer, llmq_error *err) {
+    char text[CONFIG_TEXT_MAX];
+    return error_set(err, LLMQ_E_UNSUPPORTED,
+                     "config.json: layer_types[%" PRId64 "] is %s: expected full_attention or "
+                     "sliding_attention",
+                     layer, config_text(type, text));
+}
+
+static enum llmq_status check_window_word(const struct model_config *c, const char *word,
+                                          int64_t layer, llmq_error *err) {
+    const int64_t window = c->facts.dims[DIM_WINDOW];
+    if (window == 0 && strcmp(word, "sliding_attention") == 0)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: layer_types[%" PRId64
+                         "] is sliding_attention: expected a sliding_window that is in use, found "
+                         "none",
+                         layer);
+    return LLMQ_OK;
+}
+
+/* A family without a rule that reads them: what it does has to be what they say. vLLM reads them
+ * for any family, transformers does not. */
+static enum llmq_status check_agreement(const struct model_config *c, const char *word,
+                                        unsigned wanted, int64_t layer, llmq_error *err) {
+    const int64_t window = c->facts.dims[DIM_WINDOW];
+    const bool limits = window > 0 && window < c->max_positions;
+    const unsigned found = c->layers[layer] & (T_WINDOW | T_CHUNKED);
+    if (found == wanted || (!limits && !wanted))
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_UNSUPPORTED,
+                     "config.json: layer_types[%" PRId64
+                     "] is %s beside a sliding_window of %" PRId64 ": loaders differ in what %s "
+                     "does there",
+                     layer, word, window, c->family->name);
+}
+
+static enum llmq_status check_layer_type(const struct json *type, const struct model_config *c,
+                                         int64_t layer, llmq_error *err) {
+    const char *word = json_string(type);
+    int i = 0;
+    if (word && has_word_rule(c->family, word))
+        return check_window_word(c, word, layer, err);
+    while (i < LAYER_WORDS && !(word && strcmp(layer_words[i].word, word) == 0))
+        i++;
+    if (i == LAYER_WORDS)
+        return refuse_word(type, layer, err);
+    enum llmq_status status = check_window_word(c, word, layer, err);
+    if (status != LLMQ_OK)
+        return status;
+    /* the other words of a family that reads some stand for layers without their traits */
+    return has_word_rule(c->family, NULL) && layer_words[i].trait == 0
+               ? LLMQ_OK
+               : check_agreement(c, word, layer_words[i].trait, layer, err);
+}
+
+static enum llmq_status check_layer_types(const struct json *json, const struct model_config *c,
+                                          llmq_error *err) {
+    const struct json *types = config_value(json, "layer_types");
+    int64_t layer = 0;
+    enum llmq_status status = LLMQ_OK;
+    if (types && (json_type(types) != JSON_ARRAY || json_count(types) != (size_t)c->blocks))
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: 'layer_types' has %zu entries for %" PRId64 " layers",
+                         json_count(types), c->blocks);
+    for (const struct json *type = json_first(types); type && status == LLMQ_OK;
+         type = json_next(type))
+        status = check_layer_type(type, c, layer++, err);
+    return status;
+}
+
+/* --- sliding_window --------------------------------------------------------------------------- */
+
+/* Families that have no window, or whose window knows no switch: transformers does not read the
+ * key, other loaders do. */
+static enum llmq_status check_window(const struct json *json, const struct model_config *c,
+                                     llmq_error *err) {
+    int64_t window = 0;
+    bool use = true;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(config_int(json, "sliding_window", 0, 0, &window, err));
+    LLMQ_TRY(config_bool(json, "use_sliding_window", true, &use, err));
+    if (window == 0 || window >= c->max_positions || family_reads(c->family, "use_sliding_window"))
+        return LLMQ_OK;
+    const bool reads = family_reads(c->family, "sliding_window");
+    if (reads && !use)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: use_sliding_window is false beside a sliding_window of "
+                         "%" PRId64 ": %s has its window by the second, and loaders differ",
+                         window, c->family->name);
+    if (reads || !use)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "config.json: 'sliding_window' is %" PRId64 ", which %s models do not have: loaders "
+              "differ in whether they honour it",
+              window, c->family->name);
+    error_hint(err, "set it to null, or model_type to one that has it (mistral)");
+    return LLMQ_E_UNSUPPORTED;
+cleanup:
+    return status;
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+enum llmq_status config_layers(const struct json *json, struct model_config *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    c->layers = calloc((size_t)c->blocks, sizeof *c->layers);
+    if (!c->layers)
+        return error_memory(err, "the layers' traits");
+    for (int64_t i = 0; i < c->blocks; i++)
+        c->layers[i] = c->facts.traits;
+    LLMQ_TRY(check_window(json, c, err));
+    for (const struct layer_rule *r = c->family->rules; r && r->rule; r++)
+        LLMQ_TRY(apply_rule(json, r, c, err));
+    LLMQ_TRY(check_layer_types(json, c, err));
+    for (int64_t i = 0; c->facts.dims[DIM_WINDOW] == 0 && i < c->blocks; i++)
+        c->layers[i] &= ~(unsigned)T_WINDOW;
+cleanup:
+    return status;
+}

@@ -1,0 +1,100 @@
+/* The family's settings: which key of config.json says what. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/error.h"
+#include "models/config_parts.h"
+
+/* What the setting says where its key is missing. */
+static double fallback_of(const struct setting *s, const struct config_key *key,
+                          const struct facts *facts) {
+    const bool is_null = !key->found && !key->absent;
+    if (is_null && s->null_is_off)
+        return 0;
+    if (s->same == DIM_NONE || (s->absent != 0 && !is_null))
+        return s->absent;
+    const int64_t over = s->over == DIM_NONE ? 1 : facts->dims[s->over];
+    return (double)(facts->dims[s->same] / over * (s->times ? s->times : 1));
+}
+
+static enum llmq_status read_dim(const struct setting *s, const struct config_key *key,
+                                 struct facts *facts, llmq_error *err) {
+    const double fallback = fallback_of(s, key, facts);
+    const int64_t min = s->absent != 0 || s->same != DIM_NONE ? 1 : 0;
+    if (key->found)
+        return config_int(key->object, key->name, 0, min, &facts->dims[s->what], err);
+    facts->dims[s->what] = (int64_t)fallback;
+    return LLMQ_OK;
+}
+
+static enum llmq_status read_number(const struct setting *s, const struct config_key *key,
+                                    struct facts *facts, llmq_error *err) {
+    double value = fallback_of(s, key, facts);
+    enum llmq_status status =
+        key->found ? config_double(key->object, key->name, 0, &value, err) : LLMQ_OK;
+    if (s->power != 0 && !(value > 0))
+        return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %g: expected more than 0",
+                         key->name, value);
+    facts->numbers[s->what] = s->power != 0 ? pow(value, s->power) : value;
+    return status;
+}
+
+static enum llmq_status read_trait(const struct setting *s, const struct config_key *key,
+                                   struct facts *facts, llmq_error *err) {
+    bool holds = fallback_of(s, key, facts) != 0;
+    double number = 0;
+    enum llmq_status status = LLMQ_OK;
+    if (key->found && s->set == SET_TRAIT)
+        status = config_bool(key->object, key->name, false, &holds, err);
+    else if (key->found && !json_as_bool(config_value(key->object, key->name), &holds)) {
+        status = config_double(key->object, key->name, 0, &number, err);
+        holds = number > 0;
+    }
+    facts->traits = holds ? facts->traits | (unsigned)s->what : facts->traits & ~(unsigned)s->what;
+    return status;
+}
+
+static enum llmq_status read_setting(const struct json *json, const struct setting *s,
+                                     struct facts *facts, llmq_error *err) {
+    struct config_key key;
+    if ((facts->traits & s->when) != s->when || (facts->traits & s->unless))
+        return LLMQ_OK;
+    enum llmq_status status = config_find(json, s->key, &key, err);
+    if (status != LLMQ_OK)
+        return status;
+    switch (s->set) {
+    case SET_DIM:
+        return read_dim(s, &key, facts, err);
+    case SET_NUMBER:
+        return read_number(s, &key, facts, err);
+    case SET_TRAIT:
+    case SET_TRAIT_IF:
+    case SET_END:
+    default:
+        return read_trait(s, &key, facts, err);
+    }
+}
+
+/* Where no setting says it: 1, or none. */
+static void begin(const struct family *f, struct facts *facts) {
+    static const enum number none[] = {NUM_ATTN_SCALE, NUM_SOFT_CAP,    NUM_FINAL_CAP,
+                                       NUM_CLIP,       NUM_TEMPERATURE, NUM_FLOOR};
+    *facts = (struct facts){.traits = f->traits | T_ALWAYS, .norm = f->norm, .act = f->act};
+    facts->dims[DIM_ONE] = 1;
+    facts->dims[DIM_FOUR] = 4;
+    for (int i = 0; i < NUM_COUNT; i++)
+        facts->numbers[i] = 1;
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        facts->numbers[none[i]] = 0;
+}
+
+enum llmq_status config_settings(const struct json *json, struct model_config *c, llmq_error *err) {
+    begin(c->family, &c->facts);
+    for (const struct setting *s = c->family->settings; s->set; s++) {
+        enum llmq_status status = read_setting(json, s, &c->facts, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    config_derive(&c->facts);
+    return LLMQ_OK;
+}
