@@ -29,6 +29,7 @@ static enum llmq_status sort_block(const struct model_config *c, int64_t block, 
 static enum llmq_status sort_blocks(const struct model_config *c, struct blocks *b,
                                     llmq_error *err) {
     b->family = c->family;
+    b->config = c;
     b->kind_of = calloc((size_t)c->blocks, sizeof *b->kind_of);
     b->first = calloc((size_t)c->blocks + 1, sizeof *b->first);
     if (!b->kind_of || !b->first)

@@ -10,6 +10,7 @@ enum { BLOCKS_MAX_KINDS = 8 };
 
 struct blocks {
     const struct family *family;
+    const struct model_config *config; /* must outlive the blocks */
     int64_t count;
     int kind_count;
     struct graph kinds[BLOCKS_MAX_KINDS]; /* in the order in which a model first has them */

@@ -103,7 +103,7 @@ static enum llmq_status embed(struct calib *c, struct stream *stream, llmq_error
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
         int64_t begin = b.offsets[0], rows = batch_rows(&b);
         float *x = stream_target(stream, begin);
-        LLMQ_TRY(model_embed(c->m, t->ids + begin, rows, x, err));
+        LLMQ_TRY(model_embed(c->m, t->ids, &b, x, err));
         LLMQ_TRY(stream_put(stream, begin, rows, x, err));
     }
 cleanup:
@@ -242,6 +242,13 @@ static bool pairing(const struct calib *c) {
     return c->paired && !c->looking;
 }
 
+/* What the stream lacks, as what the linear's output lacks before it is multiplied by the gain. */
+static void divide(float *x, int64_t count, double gain) {
+#pragma omp parallel for schedule(static) default(none) shared(x, count, gain)
+    for (int64_t i = 0; i < count; i++)
+        x[i] /= (float)gain;
+}
+
 /* D += (X_o - X)^T X and, where the linears add to a stream, R += (S_o - S)^T X. */
 static void add_cross(struct calib *c, const struct graph_task *t, bool held, const struct pass *q,
                       const struct pass *o) {
@@ -253,6 +260,8 @@ static void add_cross(struct calib *c, const struct graph_task *t, bool held, co
     if (t->stream == V_NONE)
         return;
     moment_difference(pass_value(o, t->stream), pass_value(q, t->stream), NULL, rows, n, c->diff);
+    if (t->gain < 1 || t->gain > 1)
+        divide(c->diff, rows * n, t->gain);
     moment_add_product(&c->R, held, rows, c->diff, n, X, k);
 }
 

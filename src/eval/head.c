@@ -27,6 +27,12 @@ enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
         status = LLMQ_E_MEMORY;
         goto cleanup;
     }
+    if (m->config.facts.traits & T_HEAD_BIAS) {
+        out->bias = arena_alloc(out->arena, (size_t)m->config.vocab, sizeof *out->bias, err);
+        status = out->bias ? model_head_bias(m, out->bias, err) : LLMQ_E_MEMORY;
+        if (status != LLMQ_OK)
+            goto cleanup;
+    }
     if (model_head_packed(m)) {
         char name[MODEL_NAME_MAX];
         LLMQ_TRY(model_load_qlinear(m, model_head_name(m, name), m->config.vocab, m->config.hidden,
@@ -51,6 +57,23 @@ bool head_next(const struct head *h, struct head_tile *tile) {
     tile->rows = min_i64(total - tile->begin, LOGIT_ROWS);
     tile->columns = min_i64(vocab - tile->first, HEAD_ROWS);
     return tile->first < vocab;
+}
+
+/* What a model does to its logits: a bias, a cap (Gemma 2: cap tanh(logit / cap)). */
+static void finish_logits(const struct head *h, const struct head_tile *t) {
+    const float cap = (float)h->m->config.facts.numbers[NUM_FINAL_CAP];
+    const float *bias = h->bias ? h->bias + t->first : NULL;
+    float *logits = h->logits;
+    const int64_t rows = t->rows, columns = t->columns;
+    if (!bias && !(cap > 0))
+        return;
+#pragma omp parallel for schedule(static) default(none) shared(logits, bias, cap, rows, columns)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < columns; i++) {
+            float *at = &logits[r * columns + i];
+            *at = bias ? *at + bias[i] : *at;
+            *at = cap > 0 ? cap * tanhf(*at / cap) : *at;
+        }
 }
 
 /* log(exp(a) + exp(b)) */
@@ -95,9 +118,10 @@ enum llmq_status head_visit(struct head *h, const struct head_tile *tile, double
         if (status != LLMQ_OK)
             return status;
     }
-    linalg_gemm_nt(tile->rows, tile->columns, hidden, 1.0f,
+    linalg_gemm_nt(tile->rows, tile->columns, hidden, (float)h->m->config.facts.numbers[NUM_LOGITS],
                    acts_target(h->hidden, tile->begin, NULL), hidden, h->weights, hidden, 0.0f,
                    h->logits, tile->columns);
+    finish_logits(h, tile);
     fold_tile(h, *tile, logprobs);
     return LLMQ_OK;
 }

@@ -25,6 +25,7 @@ struct head {
     const struct acts *hidden; /* [tokens_used, hidden], see hidden.h */
     struct arena *arena;
     struct qlinear packed; /* the whole head where it is stored packed, a byte for each weight */
+    float *bias;           /* [vocab] or NULL */
     float *weights;        /* the current slice of the head */
     float *logits;         /* [rows, columns] of the current tile */
     double *lse;           /* [tokens_used]: log-sum-exp of the logits so far */

@@ -63,19 +63,9 @@ cleanup:
     return status;
 }
 
-static enum llmq_status final_norm(const struct eval_job *job, struct workspace *ws, struct acts *x,
-                                   llmq_error *err) {
-    float *norm = arena_alloc(ws->weights, (size_t)job->m->config.hidden, sizeof *norm, err);
-    if (!norm)
-        return LLMQ_E_MEMORY;
-    enum llmq_status status = model_final_norm(job->m, norm, err);
-    if (status == LLMQ_OK)
-        op_rmsnorm(x->data, norm, job->m->config.facts.numbers[NUM_EPS], x->rows, x->width, x->data);
-    return status;
-}
-
 enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_error *err) {
     const struct corpus *corpus = job->corpus;
+    const struct batch all = {corpus->offsets, corpus->count};
     int64_t blocks = job->m->config.blocks;
     struct workspace ws = {0};
     enum llmq_status status = LLMQ_OK;
@@ -85,13 +75,13 @@ enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_
         goto cleanup;
     }
     LLMQ_TRY(workspace_create(job, &ws, err));
-    LLMQ_TRY(model_embed(job->m, corpus->ids, corpus->tokens_used, out->data, err));
+    LLMQ_TRY(model_embed(job->m, corpus->ids, &all, out->data, err));
     for (int64_t i = 0; i < blocks; i++) {
         log_progress(job->ctx, job->done + i, job->total, "%sblock %" PRId64 "/%" PRId64, job->name,
                      i + 1, blocks);
         LLMQ_TRY(run_block(job, i, &ws, out, err));
     }
-    LLMQ_TRY(final_norm(job, &ws, out, err));
+    LLMQ_TRY(model_final_norm(job->m, out->rows, out->data, err));
 cleanup:
     workspace_free(&ws);
     return status;

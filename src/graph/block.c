@@ -2,6 +2,7 @@
 #include "graph/block.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "formats/loaders/layout_load.h"
@@ -41,36 +42,39 @@ static const char *node_name(const struct loader *b, const struct graph_node *n,
     return family_block_name(b->m->config.family, b->index, n->row->name, suffix, buf);
 }
 
-static enum llmq_status load_linear(const struct loader *b, const struct graph_node *n,
+static enum llmq_status load_weight(const struct loader *b, const struct graph_node *n,
                                     struct linear *l, llmq_error *err) {
     char name[MODEL_NAME_MAX];
-    enum llmq_status status = LLMQ_OK;
-    l->n = n->width[0];
-    l->k = b->graph->width[n->in[0]];
-    if (graph_node_biased(b->graph, n)) {
-        node_name(b, n, ".bias", name);
-        LLMQ_TRY(model_load_f32(b->m, name, 0, l->n, b->arena, &l->bias, err));
-    }
     node_name(b, n, "", name);
-    if (layout_has_module(b->m->tensors, b->m->layout, name)) {
-        LLMQ_TRY(load_packed(b->m, name, b->mode, b->arena, l, err));
-    } else {
-        node_name(b, n, ".weight", name);
-        LLMQ_TRY(model_load_f32(b->m, name, l->n, l->k, b->arena, &l->w, err));
-    }
-cleanup:
-    return status;
+    if (layout_has_module(b->m->tensors, b->m->layout, name))
+        return load_packed(b->m, name, b->mode, b->arena, l, err);
+    l->w = arena_alloc(b->arena, (size_t)l->n * (size_t)l->k, sizeof *l->w, err);
+    const struct linear_place at = {b->index, (int)(n - b->graph->node)};
+    return l->w ? model_load_weight(b->m, at, l->w, err) : LLMQ_E_MEMORY;
 }
 
-static enum llmq_status load_node(const struct loader *b, const struct graph_node *n,
-                                  struct params *out, llmq_error *err) {
+/* Where a parameter that is no linear's weight goes. */
+static float **place_of(const struct graph_node *n, const struct graph_param *p,
+                        struct params *out) {
+    const bool is_bias = strcmp(p->suffix, ".bias") == 0;
+    if (n->row->op == OP_NORM)
+        return is_bias ? &out->bias : &out->weight;
+    if (n->row->op == OP_ATTENTION)
+        return &out->sinks;
+    return is_bias ? &out->linear.bias : &out->choice_bias;
+}
+
+static enum llmq_status load_param(const struct loader *b, const struct graph_param *p,
+                                   struct params *out, llmq_error *err) {
+    const struct graph_node *n = &b->graph->node[p->node];
     char name[MODEL_NAME_MAX];
-    if (n->row->op == OP_LINEAR)
-        return load_linear(b, n, &out->linear, err);
-    if (n->row->op != OP_NORM)
-        return LLMQ_OK;
-    node_name(b, n, ".weight", name);
-    return model_load_f32(b->m, name, 0, n->width[0] / n->groups, b->arena, &out->weight, err);
+    if ((n->row->op == OP_LINEAR || n->row->op == OP_ROUTER) && strcmp(p->suffix, ".weight") == 0) {
+        out->linear.n = n->width[0];
+        out->linear.k = b->graph->width[n->in[0]];
+        return load_weight(b, n, &out->linear, err);
+    }
+    family_block_name(b->m->config.family, b->index, p->name, p->suffix, name);
+    return model_load_f32(b->m, name, p->rows, p->columns, b->arena, place_of(n, p, out), err);
 }
 
 enum llmq_status block_load(const struct model *m, int64_t index, enum load_mode mode,
@@ -78,9 +82,11 @@ enum llmq_status block_load(const struct model *m, int64_t index, enum load_mode
     const struct graph *g = model_graph(m, index);
     const struct loader loader = {m, index, mode, arena, g};
     enum llmq_status status = LLMQ_OK;
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(g, params);
     *out = (struct block){.index = index, .graph = g};
-    for (int i = 0; status == LLMQ_OK && i < g->count; i++)
-        status = load_node(&loader, &g->node[i], &out->node[i], err);
+    for (int i = 0; status == LLMQ_OK && i < count; i++)
+        status = load_param(&loader, &params[i], &out->node[params[i].node], err);
     if (status != LLMQ_OK)
         block_release(out);
     else
@@ -95,14 +101,10 @@ void block_release(struct block *b) {
 }
 
 uint64_t block_bytes(const struct graph *g) {
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(g, params);
     uint64_t elements = 0;
-    for (int i = 0; i < g->count; i++) {
-        const struct graph_node *n = &g->node[i];
-        if (n->row->op == OP_LINEAR)
-            elements += (uint64_t)n->width[0] * (uint64_t)g->width[n->in[0]] +
-                        (graph_node_biased(g, n) ? (uint64_t)n->width[0] : 0);
-        if (n->row->op == OP_NORM)
-            elements += (uint64_t)(n->width[0] / n->groups);
-    }
+    for (int i = 0; i < count; i++)
+        elements += (uint64_t)(params[i].rows ? params[i].rows : 1) * (uint64_t)params[i].columns;
     return elements * sizeof(float);
 }

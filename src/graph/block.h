@@ -22,7 +22,10 @@ struct linear {
 /* What a node takes from the checkpoint; which of them, its operation says. */
 struct params {
     struct linear linear;
-    float *weight; /* of a norm, as long as one of its groups; in the block's arena */
+    /* In the block's arena, as stored; NULL: the node has none. */
+    float *weight, *bias; /* of a norm: of one of its groups, or of all ([groups, width]) */
+    float *choice_bias;   /* of a router */
+    float *sinks;         /* of attention, [heads] */
 };
 
 struct block {

@@ -1,6 +1,4 @@
-/* Batches of a corpus, and the scratch that passes over them need (graph/pass.h).
- *
- * A batch is some whole sequences, their rows one after the other. */
+/* The scratch that passes over batches need (graph/pass.h). */
 #ifndef LLMQ_GRAPH_FORWARD_H
 #define LLMQ_GRAPH_FORWARD_H
 
@@ -9,29 +7,11 @@
 
 #include "base/arena.h"
 #include "base/tally.h"
+#include "graph/batch.h"
 #include "graph/rope.h"
 #include "llmq/compute.h"
 #include "llmq/error.h"
 #include "models/blocks.h"
-
-/* Sequences of a batch: sequence i has rows [offsets[i], offsets[i+1]), offsets[0] may be any
- * number (offsets are absolute in a corpus); row 0 of the batch is offsets[0]. */
-struct batch {
-    const int64_t *offsets;
-    int64_t sequences;
-};
-
-int64_t batch_rows(const struct batch *b);
-
-/* The next batch of a corpus: as many whole sequences as fit `max_rows` rows, at least one.
- * offsets [count + 1]. Start with a zeroed batch; false when the corpus is done. */
-bool batch_next(const int64_t *offsets, int64_t count, int64_t max_rows, struct batch *b);
-
-/* Rows a batch is filled up to by default: enough for BLAS to run at full speed. */
-#define BATCH_ROWS 4096
-
-/* Rows of the largest batch that batch_next makes with `max_rows`. */
-int64_t batch_max_rows(const int64_t *offsets, int64_t count, int64_t max_rows);
 
 /* How large a forward pass gets. */
 struct forward_size {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "formats/loaders/layout_load.h"
+#include "models/ends.h"
 
 static bool contains_any(const char *name, const char *const *parts) {
     for (int i = 0; parts[i]; i++)
@@ -62,14 +63,12 @@ static bool is_buffer(const struct st_tensor *t) {
                                        ".position_ids",     ".num_batches_tracked",
                                        ".causal_mask",      ".attn_mask",
                                        "rope_freqs.weight", NULL};
-    return !dtype_is_float(t->dtype) || ends_with_any(t->name, ends);
+    /* GPT-2 keeps its causal mask under the name of a bias */
+    const bool mask = t->rank > 2 && text_ends_with(t->name, ".bias");
+    return mask || !dtype_is_float(t->dtype) || ends_with_any(t->name, ends);
 }
 
 /* --- the family's places ---------------------------------------------------------------------- */
-
-static bool equals(const char *text, const char *wanted) {
-    return wanted && strcmp(text, wanted) == 0;
-}
 
 /* Is `rest`, within a block, one of its tensors, or a part of a packed linear? */
 static bool is_block_part(const struct graph *g, const struct layout *layout, const char *rest) {
@@ -78,7 +77,7 @@ static bool is_block_part(const struct graph *g, const struct layout *layout, co
     size_t len = 0;
     const bool packed = layout_suffix(layout, rest, &len) >= 0;
     for (int i = 0; i < count; i++) {
-        const char *module = g->node[params[i].node].row->name;
+        const char *module = params[i].name;
         const size_t module_len = strlen(module);
         if (strncmp(rest, module, module_len) != 0)
             continue;
@@ -89,11 +88,19 @@ static bool is_block_part(const struct graph *g, const struct layout *layout, co
     return false;
 }
 
-static bool is_head(const struct family *f, const struct layout *layout, const char *name) {
-    const size_t module = (size_t)(strrchr(f->head, '.') - f->head);
+/* Is it one of the model's outside of its blocks, or a part of a packed head? */
+static bool is_end(const struct blocks *blocks, const struct layout *layout, const char *name) {
+    struct end_param ends[ENDS_PARAMS];
+    char head[FAMILY_NAME_MAX];
     size_t len = 0;
-    return strcmp(name, f->head) == 0 || (layout_suffix(layout, name, &len) >= 0 && len == module &&
-                                          strncmp(name, f->head, len) == 0);
+    const int count = ends_params(blocks->config, ends);
+    for (int i = 0; i < count; i++)
+        if (strcmp(name, ends[i].name) == 0)
+            return true;
+    ends_head_module(blocks->family, head);
+    return strcmp(name, blocks->family->head) == 0 ||
+           (layout_suffix(layout, name, &len) >= 0 && len == strlen(head) &&
+            strncmp(name, head, len) == 0);
 }
 
 /* Does a name outside of the blocks stand where the model's data passes: beside the embedding, the
@@ -121,8 +128,7 @@ enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *
     if (in_block && block >= blocks->count)
         return USE_EXTRA_LAYER;
     if (in_block ? is_block_part(blocks_graph(blocks, block), layout, rest)
-                 : equals(t->name, f->embedding) || equals(t->name, f->final_norm) ||
-                       is_head(f, layout, t->name))
+                 : is_end(blocks, layout, t->name))
         return USE_PART;
     if (is_adapter(t->name))
         return USE_ADAPTER;

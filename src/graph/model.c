@@ -35,9 +35,7 @@ bool model_linear_packed(const struct model *m, int64_t block, int node) {
 }
 
 const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]) {
-    const char *head = m->config.family->head, *dot = strrchr(head, '.');
-    (void)snprintf(buf, MODEL_NAME_MAX, "%.*s", dot ? (int)(dot - head) : 0, head);
-    return buf;
+    return ends_head_module(m->config.family, buf);
 }
 
 bool model_head_packed(const struct model *m) {
@@ -87,55 +85,37 @@ const struct graph *model_graph(const struct model *m, int64_t index) {
     return blocks_graph(m->blocks, index);
 }
 
+static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
+#pragma omp parallel for schedule(static) default(none) shared(from, rows, columns, to)
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t r = 0; r < rows; r++)
+            to[c * rows + r] = from[r * columns + c];
+}
+
+/* A tensor [k, n] as [n, k]. */
+static enum llmq_status read_transposed(const struct model *m, const struct st_tensor *t, int64_t n,
+                                        int64_t k, float *out, llmq_error *err) {
+    float *stored = malloc((size_t)n * (size_t)k * sizeof *stored);
+    if (!stored)
+        return error_memory(err, "a linear's weight");
+    enum llmq_status status = st_read_f32(m->tensors, t, stored, err);
+    if (status == LLMQ_OK)
+        transpose(stored, k, n, out);
+    free(stored);
+    return status;
+}
+
 enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
                                    llmq_error *err) {
+    const struct graph_node *node = &model_graph(m, at.block)->node[at.node];
+    const bool turned = node->row->storage == STORED_CONV1D;
     char name[MODEL_NAME_MAX];
     int64_t n = 0, k = 0;
     const struct st_tensor *t = NULL;
     blocks_linear_shape(m->blocks, at, &n, &k);
     model_node_name(m, at.block, at.node, ".weight", name);
-    enum llmq_status status = model_require(m, name, n, k, &t, err);
-    return status == LLMQ_OK ? st_read_f32(m->tensors, t, out, err) : status;
-}
-
-/* --- the ends --------------------------------------------------------------------------------- */
-
-static enum llmq_status read_rows(const struct model *m, const struct st_tensor *t, int64_t begin,
-                                  int64_t end, float *out, llmq_error *err) {
-    size_t width = (size_t)m->config.hidden, count = (size_t)(end - begin) * width;
-    size_t element = dtype_bits(t->dtype) / 8;
-    if (t->dtype == DTYPE_F32)
-        return st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, out, err);
-    void *raw = malloc(count * element);
-    if (!raw)
-        return error_memory(err, "embedding rows");
-    enum llmq_status status =
-        st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, raw, err);
-    if (status == LLMQ_OK)
-        dtype_to_f32(t->dtype, raw, count, out);
-    free(raw);
-    return status;
-}
-
-enum llmq_status model_embed(const struct model *m, const int32_t *ids, int64_t count, float *out,
-                             llmq_error *err) {
-    const struct st_tensor *t = st_find(m->tensors, m->config.family->embedding);
-    for (int64_t i = 0; i < count; i++) {
-        enum llmq_status status =
-            read_rows(m, t, ids[i], ids[i] + 1, out + i * m->config.hidden, err);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    return LLMQ_OK;
-}
-
-enum llmq_status model_final_norm(const struct model *m, float *out, llmq_error *err) {
-    return st_read_f32(m->tensors, st_find(m->tensors, m->config.family->final_norm), out, err);
-}
-
-enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end, float *out,
-                                 llmq_error *err) {
-    const struct family *f = m->config.family;
-    return read_rows(m, st_find(m->tensors, m->config.tied ? f->embedding : f->head), begin, end,
-                     out, err);
+    enum llmq_status status = model_require(m, name, turned ? k : n, turned ? n : k, &t, err);
+    if (status != LLMQ_OK)
+        return status;
+    return turned ? read_transposed(m, t, n, k, out, err) : st_read_f32(m->tensors, t, out, err);
 }

@@ -10,10 +10,12 @@
 #include "formats/layouts/layout.h"
 #include "formats/loaders/quant_config.h"
 #include "formats/safetensors/safetensors.h"
+#include "graph/batch.h"
 #include "graph/naming.h"
 #include "graph/tying.h"
 #include "llmq/error.h"
 #include "models/blocks.h"
+#include "models/ends.h"
 
 /* An open model folder. Immutable; reading from it is thread-safe. */
 struct model {
@@ -41,7 +43,8 @@ void model_close(struct model *m); /* accepts a zeroed struct */
 const char *model_node_name(const struct model *m, int64_t block, int node, const char *suffix,
                             char buf[MODEL_NAME_MAX]);
 
-/* The plain weight [n, k] of one linear, as block_load gives it with LOAD_PLAIN. */
+/* The plain weight [n, k] of one linear or router, as block_load gives it with LOAD_PLAIN: turned
+ * where it is stored as [k, n]. */
 LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, struct linear_place at,
                                                   float *out, llmq_error *err);
 
@@ -70,13 +73,18 @@ LLMQ_NODISCARD enum llmq_status model_load_qlinear(const struct model *m, const 
 const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]);
 bool model_head_packed(const struct model *m);
 
-/* Rows of the embedding for `count` token ids (each in [0, vocab)): out [count, hidden]. */
+/* What goes into the first block: `ids` (each in [0, vocab)) of the sequences of a batch, whose
+ * offsets are places in `ids`: out [rows, hidden]. LLMQ_E_INPUT when a sequence is longer than the
+ * learned positions reach. */
 LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t *ids,
-                                            int64_t count, float *out, llmq_error *err);
+                                            const struct batch *b, float *out, llmq_error *err);
 
-/* The final norm's weight: out [hidden]. */
-LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, float *out,
+/* The norm behind the last block, in place: x [rows, hidden]. */
+LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x,
                                                  llmq_error *err);
+
+/* The bias of an output head that has one (T_HEAD_BIAS): out [vocab]. */
+LLMQ_NODISCARD enum llmq_status model_head_bias(const struct model *m, float *out, llmq_error *err);
 
 /* Rows [begin, end) of a plain output head (the embedding when tied): out [end - begin, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end,

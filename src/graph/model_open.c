@@ -57,13 +57,12 @@ static bool hint_head(const struct model *m, const char *name, llmq_error *err) 
 
 /* Layers that the files hold, when that is not what the config says. */
 static bool hint_layers(const struct model *m, llmq_error *err) {
-    char name[MODEL_NAME_MAX];
     const struct family *f = m->config.family;
-    int64_t layers = 0;
-    while (
-        layers < CONFIG_MAX_LAYERS &&
-        st_find(m->tensors, family_block_name(f, layers, family_first_module(f), ".weight", name)))
-        layers++;
+    int64_t layers = 0, block = 0;
+    const char *rest = NULL;
+    for (size_t i = 0; i < st_count(m->tensors); i++)
+        if (family_block_of(f, st_at(m->tensors, i)->name, &block, &rest) && block >= layers)
+            layers = block + 1;
     if (layers == 0 || layers >= m->config.blocks)
         return false;
     error_hint(err,
@@ -170,7 +169,7 @@ static enum llmq_status check_block(const struct model *m, int64_t block, llmq_e
         const struct graph_param *p = &params[i];
         if (p->quantized && model_linear_packed(m, block, p->node))
             continue;
-        model_node_name(m, block, p->node, p->suffix, name);
+        family_block_name(m->config.family, block, p->name, p->suffix, name);
         enum llmq_status status = model_require(m, name, p->rows, p->columns, &t, err);
         if (status != LLMQ_OK)
             return status;
@@ -182,10 +181,11 @@ static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
     const struct model_config *c = &m->config;
     const struct st_tensor *t = NULL;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_require(m, c->family->embedding, c->vocab, c->hidden, &t, err));
-    LLMQ_TRY(model_require(m, c->family->final_norm, 0, c->hidden, &t, err));
-    if (!c->tied && !model_head_packed(m))
-        LLMQ_TRY(model_require(m, c->family->head, c->vocab, c->hidden, &t, err));
+    struct end_param ends[ENDS_PARAMS];
+    const int count = ends_params(c, ends);
+    for (int i = 0; i < count; i++)
+        if (!ends[i].head || !model_head_packed(m))
+            LLMQ_TRY(model_require(m, ends[i].name, ends[i].rows, ends[i].columns, &t, err));
     for (int64_t b = 0; b < c->blocks; b++)
         LLMQ_TRY(check_block(m, b, err));
 cleanup:

@@ -7,8 +7,9 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "models/ends.h"
 
-/* The family's own parts of names: "model.", "layers.", "layers.0.input_layernorm.weight". */
+/* The family's own parts of names: "model.", "layers.0.input_layernorm.". */
 struct parts {
     size_t trunk; /* length of what the embedding and the blocks have in common */
     char marker[NAMING_MAX];
@@ -17,14 +18,15 @@ struct parts {
 
 static struct parts parts_of(const struct family *f) {
     struct parts p = {0};
+    char module[FAMILY_NAME_MAX];
     const char *blocks = strstr(f->block_prefix, "%lld");
     for (size_t i = 0; f->embedding[i] && f->embedding[i] == f->block_prefix[i]; i++)
         if (f->embedding[i] == '.')
             p.trunk = i + 1;
-    (void)snprintf(p.marker, sizeof p.marker, "%.*s0%s%s.weight",
+    (void)snprintf(p.marker, sizeof p.marker, "%.*s0%s%s.",
                    (int)(blocks - f->block_prefix - (ptrdiff_t)p.trunk), f->block_prefix + p.trunk,
                    blocks + strlen("%lld"), family_first_module(f));
-    (void)snprintf(p.head, sizeof p.head, "%.*s.", (int)(strrchr(f->head, '.') - f->head), f->head);
+    (void)snprintf(p.head, sizeof p.head, "%s.", ends_head_module(f, module));
     return p;
 }
 
@@ -45,16 +47,16 @@ static enum llmq_status find_prefix(const struct st_set *set, const struct parts
     for (size_t i = 0; i < st_count(set); i++) {
         const char *name = st_at(set, i)->name;
         char here[NAMING_MAX];
-        const size_t len =
-            text_ends_with(name, p->marker) ? strlen(name) - strlen(p->marker) : SIZE_MAX;
+        const char *at = strstr(name, p->marker);
+        const size_t len = at ? (size_t)(at - name) : SIZE_MAX;
         if (len >= sizeof here || (len > 0 && name[len - 1] != '.'))
             continue;
         (void)snprintf(here, sizeof here, "%.*s", (int)len, name);
-        if (is_beside(here))
+        if (is_beside(here) || (*found && strcmp(here, prefix) == 0))
             continue;
         if (*found) {
             error_set(err, LLMQ_E_INPUT,
-                      "two models: tensors '%.100s%s' and '%.100s%s': expected one", prefix,
+                      "two models: tensors '%.100s%s*' and '%.100s%s*': expected one", prefix,
                       p->marker, here, p->marker);
             error_hint(err, "keep the tensors of one of them");
             return LLMQ_E_INPUT;
@@ -76,13 +78,14 @@ static bool lies_in(const char *prefix, const char *above, size_t len) {
  * anything could follow: then it takes a part that the family has. */
 static const char *trunk_part(const struct family *f, const struct parts *p, const char *prefix,
                               const char *name) {
-    const char *stems[] = {f->embedding, f->block_prefix, f->final_norm};
+    const char *stems[] = {f->embedding, f->block_prefix, f->final_norm, f->embedding_norm,
+                           f->positions};
     const size_t len = strlen(prefix);
     if (len > 0)
         return strncmp(name, prefix, len) == 0 ? name + len : NULL;
     for (size_t i = 0; i < sizeof stems / sizeof stems[0]; i++) {
-        const char *stem = stems[i] + p->trunk;
-        if (strncmp(name, stem, strcspn(stem, ".") + 1) == 0)
+        const char *stem = stems[i] ? stems[i] + p->trunk : NULL;
+        if (stem && strncmp(name, stem, strcspn(stem, ".") + 1) == 0)
             return name;
     }
     return NULL;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "formats/loaders/layout_load.h"
+#include "models/ends.h"
 #include "tensor/dtype.h"
 
 /* Elements compared at a time. */
@@ -85,12 +86,12 @@ enum llmq_status tying_adopt(const struct family *f, bool tied, struct st_set *s
 
 enum llmq_status tying_settle(const struct family *f, bool tied, const struct layout *layout,
                               struct st_set *set, enum tying *out, llmq_error *err) {
-    char module[LAYOUT_NAME_MAX];
+    char module[FAMILY_NAME_MAX];
     bool adopted = false, equal = true;
     enum llmq_status status = tying_adopt(f, tied, set, &adopted, err);
     const struct st_tensor *head = st_find(set, f->head);
     const struct st_tensor *embedding = st_find(set, f->embedding);
-    (void)snprintf(module, sizeof module, "%.*s", (int)(strrchr(f->head, '.') - f->head), f->head);
+    ends_head_module(f, module);
     *out = adopted ? TYING_HEAD_ONLY : TYING_PLAIN;
     if (status != LLMQ_OK || !tied || adopted)
         return status;

@@ -17,6 +17,7 @@
 #include "graph/naming.h"
 #include "llmq/verify.h"
 #include "models/blocks.h"
+#include "models/ends.h"
 
 struct verify_rule;
 

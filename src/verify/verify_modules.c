@@ -125,8 +125,8 @@ static void groups_in_order(struct verify *v, const llmq_verify_module *m,
 
 /* The shape of a linear of the blocks, or of the head; false: of neither. */
 static bool shape_by_config(const struct verify *v, const char *module, int64_t *n, int64_t *k) {
-    const size_t head = strlen(v->model.family->head) - strlen(".weight");
-    if (strlen(module) == head && strncmp(module, v->model.family->head, head) == 0) {
+    char head[FAMILY_NAME_MAX];
+    if (strcmp(module, ends_head_module(v->model.family, head)) == 0) {
         *n = v->model.vocab;
         *k = v->model.hidden;
         return true;

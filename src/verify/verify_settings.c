@@ -83,8 +83,7 @@ static void each_plain(struct verify *v, void (*found)(struct verify *v, const c
     }
     if (v->known && v->layout == &layout_compressed_tensors &&
         st_find(v->tensors, v->model.family->head)) {
-        const size_t len = strlen(v->model.family->head) - strlen(".weight");
-        (void)snprintf(name, sizeof name, "%.*s", (int)len, v->model.family->head);
+        ends_head_module(v->model.family, name);
         if (!layout_has_module(v->tensors, v->layout, name) && verify_setting(v, name, &s) &&
             s.packed)
             found(v, name);

@@ -71,28 +71,26 @@ static void want_block(struct verify *v, int64_t block) {
         if (params[i].quantized &&
             layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name)))
             continue;
-        blocks_node_name(v->blocks, at, params[i].suffix, name);
+        family_block_name(v->model.family, block, params[i].name, params[i].suffix, name);
         want(v, name, params[i].rows, params[i].columns);
     }
 }
 
 static bool head_packed(const struct verify *v) {
-    char name[LAYOUT_NAME_MAX];
-    const size_t len = strlen(v->model.family->head) - strlen(".weight");
-    (void)snprintf(name, sizeof name, "%.*s", (int)len, v->model.family->head);
-    return layout_has_module(v->tensors, v->layout, name);
+    char name[FAMILY_NAME_MAX];
+    return layout_has_module(v->tensors, v->layout, ends_head_module(v->model.family, name));
 }
 
 static enum llmq_status model_tensors(struct verify *v, llmq_error *err) {
-    const struct model_config *c = &v->model;
+    struct end_param ends[ENDS_PARAMS];
     (void)err;
     if (!v->known)
         return LLMQ_OK;
-    want(v, c->family->embedding, c->vocab, c->hidden);
-    want(v, c->family->final_norm, 0, c->hidden);
-    if (!c->tied && !head_packed(v))
-        want(v, c->family->head, c->vocab, c->hidden);
-    for (int64_t b = 0; b < c->blocks; b++)
+    const int count = ends_params(&v->model, ends);
+    for (int i = 0; i < count; i++)
+        if (!ends[i].head || !head_packed(v))
+            want(v, ends[i].name, ends[i].rows, ends[i].columns);
+    for (int64_t b = 0; b < v->model.blocks; b++)
         want_block(v, b);
     return LLMQ_OK;
 }

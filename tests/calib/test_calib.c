@@ -143,7 +143,8 @@ START_TEST(spilling_and_replaying_change_no_bit) {
     struct fixture f;
     fixture_open(&f, 2);
     size_t count = (size_t)(64 * f.model.config.hidden);
-    size_t square = (size_t)(f.model.config.facts.dims[DIM_FFN] * f.model.config.facts.dims[DIM_FFN]);
+    size_t square =
+        (size_t)(f.model.config.facts.dims[DIM_FFN] * f.model.config.facts.dims[DIM_FFN]);
     float *x = calloc(count, sizeof *x), *spilled = calloc(count, sizeof *x);
     float *replayed = calloc(count, sizeof *x);
     float *H = calloc(square, sizeof *H), *H_spilled = calloc(square, sizeof *H);

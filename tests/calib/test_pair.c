@@ -86,7 +86,7 @@ static void pass_to(struct fixture *f, const struct block *block, enum value sou
     const struct forward_size size = {TOKENS, LENGTH, schedule.width, LLMQ_COMPUTE_F32};
     const struct pass pass = {&forward, &schedule, block, &all, {NULL, S, X}};
     ck_assert_ok(forward_create(&f->model.config, f->model.blocks, &size, &forward, &err), &err);
-    ck_assert_ok(model_embed(&f->model, f->ids, TOKENS, S, &err), &err);
+    ck_assert_ok(model_embed(&f->model, f->ids, &all, S, &err), &err);
     ck_assert_ok(pass_run(&pass, &err), &err);
     forward_free(&forward);
 }

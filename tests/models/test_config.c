@@ -99,7 +99,7 @@ START_TEST(what_llmq_cannot_run_is_refused) {
         {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu_10\"}", "'gelu_10'", LLMQ_E_UNSUPPORTED},
         {"{\"model_type\":\"llama\",\"rms_norm_eps\":-1}", "rms_norm_eps", LLMQ_E_INPUT},
         {"{\"model_type\":\"llama\",\"tie_word_embeddings\":1}", "tie_word", LLMQ_E_INPUT},
-        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"su\"}}", "'su'",
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"xpos\"}}", "'xpos'",
          LLMQ_E_UNSUPPORTED},
         {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0.5}}",
          "factor 0.5", LLMQ_E_INPUT},

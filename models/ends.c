@@ -1,0 +1,44 @@
+/* See ends.h. */
+#include "models/ends.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void add(struct end_param out[ENDS_PARAMS], int *count, const char *name, const char *suffix,
+                int64_t rows, int64_t columns) {
+    struct end_param *p = &out[(*count)++];
+    *p = (struct end_param){.rows = rows, .columns = columns};
+    (void)snprintf(p->name, sizeof p->name, "%s%s", name, suffix);
+}
+
+static void add_norm(struct end_param out[ENDS_PARAMS], int *count, const struct model_config *c,
+                     const char *module) {
+    if (module && norm_has_weight(c->facts.norm))
+        add(out, count, module, ".weight", 0, c->hidden);
+    if (module && norm_has_bias(c->facts.norm))
+        add(out, count, module, ".bias", 0, c->hidden);
+}
+
+int ends_params(const struct model_config *c, struct end_param out[ENDS_PARAMS]) {
+    const struct family *f = c->family;
+    char module[FAMILY_NAME_MAX];
+    int count = 0;
+    add(out, &count, f->embedding, "", c->vocab, c->hidden);
+    if (f->positions)
+        add(out, &count, f->positions, "", f->position_offset + c->max_positions, c->hidden);
+    add_norm(out, &count, c, f->embedding_norm);
+    add_norm(out, &count, c, f->final_norm);
+    if (!c->tied) {
+        add(out, &count, f->head, "", c->vocab, c->hidden);
+        out[count - 1].head = true;
+    }
+    if (c->facts.traits & T_HEAD_BIAS)
+        add(out, &count, ends_head_module(f, module), ".bias", 0, c->vocab);
+    return count;
+}
+
+const char *ends_head_module(const struct family *f, char buf[FAMILY_NAME_MAX]) {
+    const char *dot = strrchr(f->head, '.');
+    (void)snprintf(buf, FAMILY_NAME_MAX, "%.*s", (int)(dot - f->head), f->head);
+    return buf;
+}

@@ -1,0 +1,121 @@
+/* The model's ends at work: see model.h. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "graph/model.h"
+#include "graph/pass.h"
+
+/* --- rows of the embedding and the head ------------------------------------------------------- */
+
+static enum llmq_status read_rows(const struct model *m, const struct st_tensor *t, int64_t begin,
+                                  int64_t end, float *out, llmq_error *err) {
+    size_t width = (size_t)m->config.hidden, count = (size_t)(end - begin) * width;
+    size_t element = dtype_bits(t->dtype) / 8;
+    if (t->dtype == DTYPE_F32)
+        return st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, out, err);
+    void *raw = malloc(count * element);
+    if (!raw)
+        return error_memory(err, "embedding rows");
+    enum llmq_status status =
+        st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, raw, err);
+    if (status == LLMQ_OK)
+        dtype_to_f32(t->dtype, raw, count, out);
+    free(raw);
+    return status;
+}
+
+enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end, float *out,
+                                 llmq_error *err) {
+    const struct family *f = m->config.family;
+    return read_rows(m, st_find(m->tensors, m->config.tied ? f->embedding : f->head), begin, end,
+                     out, err);
+}
+
+enum llmq_status model_head_bias(const struct model *m, float *out, llmq_error *err) {
+    char module[FAMILY_NAME_MAX], name[FAMILY_NAME_MAX + 8];
+    (void)snprintf(name, sizeof name, "%s.bias", ends_head_module(m->config.family, module));
+    return st_read_f32(m->tensors, st_find(m->tensors, name), out, err);
+}
+
+/* --- norms ------------------------------------------------------------------------------------ */
+
+static enum llmq_status read_vector(const struct model *m, const char *module, const char *suffix,
+                                    float **out, llmq_error *err) {
+    char name[FAMILY_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%s%s", module, suffix);
+    *out = malloc((size_t)m->config.hidden * sizeof **out);
+    return *out ? st_read_f32(m->tensors, st_find(m->tensors, name), *out, err)
+                : error_memory(err, "a norm's weight");
+}
+
+/* x [rows, hidden] in place. */
+static enum llmq_status apply_norm(const struct model *m, const char *module, int64_t rows,
+                                   float *x, llmq_error *err) {
+    const struct facts *facts = &m->config.facts;
+    float *weight = NULL;
+    enum llmq_status status = read_vector(m, module, ".weight", &weight, err);
+    if (status == LLMQ_OK)
+        op_rmsnorm(x, weight, facts->numbers[NUM_EPS], rows, m->config.hidden, x);
+    free(weight);
+    return status;
+}
+
+enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x, llmq_error *err) {
+    return apply_norm(m, m->config.family->final_norm, rows, x, err);
+}
+
+/* --- embedding -------------------------------------------------------------------------------- */
+
+static void scale(double factor, int64_t count, float *x) {
+    for (int64_t i = 0; i < count && factor != 1; i++)
+        x[i] *= (float)factor;
+}
+
+/* x [length, hidden] += the learned positions of a sequence. */
+static enum llmq_status add_positions(const struct model *m, int64_t length, float *x,
+                                      llmq_error *err) {
+    const struct family *f = m->config.family;
+    const int64_t hidden = m->config.hidden;
+    float *row = NULL;
+    enum llmq_status status = LLMQ_OK;
+    if (length > m->config.max_positions) {
+        error_set(err, LLMQ_E_INPUT,
+                  "%s: a sequence of %" PRId64 " tokens: the model has %" PRId64 " positions",
+                  m->dir, length, m->config.max_positions);
+        error_hint(err, "take shorter sequences: --seqlen %" PRId64, m->config.max_positions);
+        return LLMQ_E_INPUT;
+    }
+    row = malloc((size_t)hidden * sizeof *row);
+    if (!row)
+        return error_memory(err, "a position");
+    for (int64_t t = 0; status == LLMQ_OK && t < length; t++) {
+        const int64_t at = f->position_offset + t;
+        status = read_rows(m, st_find(m->tensors, f->positions), at, at + 1, row, err);
+        for (int64_t i = 0; status == LLMQ_OK && i < hidden; i++)
+            x[t * hidden + i] += row[i];
+    }
+    free(row);
+    return status;
+}
+
+enum llmq_status model_embed(const struct model *m, const int32_t *ids, const struct batch *b,
+                             float *out, llmq_error *err) {
+    const struct family *f = m->config.family;
+    const struct st_tensor *t = st_find(m->tensors, f->embedding);
+    const int64_t hidden = m->config.hidden, rows = batch_rows(b), begin = b->offsets[0];
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; i < rows; i++) {
+        const int32_t id = ids[begin + i];
+        LLMQ_TRY(read_rows(m, t, id, id + 1, out + i * hidden, err));
+    }
+    scale(m->config.facts.numbers[NUM_EMBED], rows * hidden, out);
+    for (int64_t s = 0; f->positions && s < b->sequences; s++)
+        LLMQ_TRY(add_positions(m, b->offsets[s + 1] - b->offsets[s],
+                               out + (b->offsets[s] - begin) * hidden, err));
+    if (f->embedding_norm)
+        LLMQ_TRY(apply_norm(m, f->embedding_norm, rows, out, err));
+cleanup:
+    return status;
+}
