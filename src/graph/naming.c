@@ -84,8 +84,9 @@ static const char *trunk_part(const struct family *f, const struct parts *p, con
     if (len > 0)
         return strncmp(name, prefix, len) == 0 ? name + len : NULL;
     for (size_t i = 0; i < sizeof stems / sizeof stems[0]; i++) {
-        const char *stem = stems[i] ? stems[i] + p->trunk : NULL;
-        if (stem && strncmp(name, stem, strcspn(stem, ".") + 1) == 0)
+        const char *stem = stems[i] ? stems[i] + p->trunk : "";
+        const size_t part = strcspn(stem, ".");
+        if (part > 0 && strncmp(name, stem, part) == 0 && name[part] == '.')
             return name;
     }
     return NULL;
