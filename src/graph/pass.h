@@ -34,7 +34,8 @@ struct step {
     const struct graph_node *node;
     const struct params *params;
     int64_t rows;
-    float *in[NODE_INPUTS], *out[NODE_OUTPUTS];
+    float *in[NODE_INPUTS];
+    float *out[NODE_OUTPUTS]; /* NULL: the pass does not need that one of several */
 };
 
 /* What computes an operation, NULL: nothing does yet. `kind` is what its time is put down to. */

@@ -26,14 +26,16 @@ static uint64_t outputs(const struct graph_node *n) {
     return set;
 }
 
-static uint64_t needed_nodes(const struct graph *g, uint64_t given, uint64_t wanted) {
-    uint64_t needed = wanted & ~given, nodes = 0;
-    for (int i = g->count - 1; i >= 0; i--)
-        if (outputs(&g->node[i]) & needed) {
-            nodes |= UINT64_C(1) << i;
-            needed |= inputs(&g->node[i]) & ~given;
-        }
-    return nodes;
+static void find_needed(const struct graph *g, struct schedule *s) {
+    uint64_t needed = s->wanted & ~s->given;
+    for (int i = g->count - 1; i >= 0; i--) {
+        const uint64_t made = outputs(&g->node[i]) & needed;
+        if (made == 0)
+            continue;
+        s->nodes |= UINT64_C(1) << i;
+        s->made |= made;
+        needed |= inputs(&g->node[i]) & ~s->given;
+    }
 }
 
 /* --- where values lie ------------------------------------------------------------------------- */
@@ -78,8 +80,8 @@ static bool home_is_free(const struct planner *p, int home, int i) {
 /* Does a value move into its home between the two nodes? */
 static bool home_is_taken(const struct planner *p, int home, int from, int to) {
     for (int v = 0; v < V_COUNT; v++)
-        if (p->homes->of[v] == home && p->g->producer[v] > from && p->g->producer[v] < to &&
-            has(p->s->nodes, p->g->producer[v]))
+        if (p->homes->of[v] == home && has(p->s->made, v) && p->g->producer[v] > from &&
+            p->g->producer[v] < to)
             return true;
     return false;
 }
@@ -154,7 +156,7 @@ void schedule_make(const struct graph *g, uint64_t given, uint64_t wanted,
                    const struct homes *homes, struct schedule *out) {
     struct planner p = {.g = g, .homes = homes, .s = out};
     *out = (struct schedule){.given = given, .wanted = wanted};
-    out->nodes = needed_nodes(g, given, wanted);
+    find_needed(g, out);
     find_lives(&p);
     for (int v = 0; v < V_COUNT; v++)
         if (has(given, v)) {
@@ -163,7 +165,7 @@ void schedule_make(const struct graph *g, uint64_t given, uint64_t wanted,
         }
     for (int i = 0; i < g->count; i++)
         for (int o = 0; has(out->nodes, i) && o < NODE_OUTPUTS; o++)
-            if (g->node[i].out[o] != V_NONE && !p.made[g->node[i].out[o]])
+            if (has(out->made, (int)g->node[i].out[o]))
                 place(&p, g->node[i].out[o], i);
 }
 

@@ -25,6 +25,7 @@ struct homes {
 struct schedule {
     uint64_t nodes;          /* to run, in order; as bits */
     uint64_t given, wanted;  /* values, as bits */
+    uint64_t made;           /* values that the nodes make because something needs them */
     uint8_t home[V_COUNT];   /* of each value of the pass: its home, or 0, and ... */
     int64_t column[V_COUNT]; /* ... where its rows begin in the scratch, in entries of one row */
     int64_t width;           /* entries of a row of scratch */

@@ -27,16 +27,38 @@ static void assert_holds(struct room *r, const struct schedule *s, const struct 
                       schema_value_name((enum value)e[i]));
 }
 
+/* Operations that read an entry before they write it and never later. */
+static bool may_run_in_place(enum op op) {
+    return op == OP_NORM || op == OP_ROPE || op == OP_CLIP || op == OP_ACT || op == OP_GLU ||
+           op == OP_ADD;
+}
+
+/* What a node wrote lies beside what it read, or entry upon entry of it. */
+static void assert_apart(struct room *r, const struct schedule *s, const struct graph *g,
+                         const struct graph_node *n) {
+    for (int k = 0; k < NODE_INPUTS && n->in[k] != V_NONE; k++) {
+        const bool same_place = entries(r, s, n->in[k]) == entries(r, s, n->out[0]);
+        if (!may_run_in_place(n->row->op) || !same_place || g->width[n->in[k]] != n->width[0])
+            assert_holds(r, s, g, n->in[k]);
+    }
+}
+
 static void run_node(struct room *r, const struct schedule *s, const struct graph *g,
                      const struct graph_node *n) {
     for (int k = 0; k < NODE_INPUTS && n->in[k] != V_NONE; k++)
         assert_holds(r, s, g, n->in[k]);
-    for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++) {
+    for (int o = 0; o < NODE_OUTPUTS; o++) {
+        if (!(s->made >> n->out[o] & 1))
+            continue;
         if (s->home[n->out[o]] == 0)
             ck_assert_int_le(s->column[n->out[o]] + n->width[o], s->width);
         for (int64_t i = 0; i < n->width[o]; i++)
             entries(r, s, n->out[o])[i] = (int)n->out[o];
     }
+    for (int o = 0; o < NODE_OUTPUTS; o++)
+        if (s->made >> n->out[o] & 1)
+            assert_holds(r, s, g, n->out[o]);
+    assert_apart(r, s, g, n);
 }
 
 static void run_schedule(struct room *r, const struct schedule *s, const struct graph *g) {
@@ -134,6 +156,41 @@ START_TEST(only_what_is_needed_runs) {
 }
 END_TEST
 
+/* One of three parts: the others get no room, and what is given is not written again. */
+START_TEST(of_several_outputs_only_those_needed_are_made) {
+    struct room *r = calloc(1, sizeof *r);
+    struct homes homes = {.count = 3};
+    struct graph g;
+    struct schedule s;
+    read_shape(shape_fused, 0, &g);
+    homes.of[V_QKV] = 1;
+    homes.of[V_V] = 2;
+    homes.of[V_K] = 3;
+    fill(r, 1, &g, V_QKV);
+    fill(r, 2, &g, V_V);
+    schedule_make(&g, VALUE_BIT(V_QKV) | VALUE_BIT(V_V), VALUE_BIT(V_K) | VALUE_BIT(V_V), &homes,
+                  &s);
+    ck_assert_uint_eq(s.made, VALUE_BIT(V_K));
+    ck_assert_int_eq(s.width, 0);
+    run_schedule(r, &s, &g);
+    free(r);
+}
+END_TEST
+
+/* A gate of width 1 stays beside what it gates. */
+START_TEST(a_single_gate_is_not_written_over) {
+    struct homes homes = {.count = 2};
+    struct graph g;
+    struct schedule s;
+    read_shape(shape_experts, 0, &g);
+    homes.of[V_MLP_IN] = 1;
+    homes.of[V_Y_ROUTED] = 2;
+    schedule_make(&g, VALUE_BIT(V_MLP_IN) | VALUE_BIT(V_Y_ROUTED), VALUE_BIT(V_Z), &homes, &s);
+    ck_assert_int_eq(s.column[V_SHARED], s.column[V_SHARED_OUT]);
+    ck_assert_int_ne(s.column[V_SHARED], s.column[V_SHARED_SWITCH]);
+}
+END_TEST
+
 START_TEST(lives_that_do_not_overlap_share_room) {
     struct graph g;
     struct schedule s;
@@ -151,6 +208,8 @@ int main(void) {
     tcase_add_loop_test(t, a_block_in_place, 0, SHAPES);
     tcase_add_loop_test(t, a_block_in_rounds, 0, SHAPES);
     tcase_add_test(t, only_what_is_needed_runs);
+    tcase_add_test(t, of_several_outputs_only_those_needed_are_made);
+    tcase_add_test(t, a_single_gate_is_not_written_over);
     tcase_add_test(t, lives_that_do_not_overlap_share_room);
     suite_add_tcase(suite, t);
     return run_suite(suite);
