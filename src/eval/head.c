@@ -63,17 +63,20 @@ bool head_next(const struct head *h, struct head_tile *tile) {
 static void finish_logits(const struct head *h, const struct head_tile *t) {
     const float cap = (float)h->m->config.facts.numbers[NUM_FINAL_CAP];
     const float *bias = h->bias ? h->bias + t->first : NULL;
+    const struct llmq_kernels *kernels = kernels_get();
     float *logits = h->logits;
     const int64_t rows = t->rows, columns = t->columns;
     if (!bias && !(cap > 0))
         return;
-#pragma omp parallel for schedule(static) default(none) shared(logits, bias, cap, rows, columns)
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < columns; i++) {
-            float *at = &logits[r * columns + i];
-            *at = bias ? *at + bias[i] : *at;
-            *at = cap > 0 ? cap * tanhf(*at / cap) : *at;
-        }
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(kernels, logits, bias, cap, rows, columns)
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = logits + r * columns;
+        for (int64_t i = 0; bias && i < columns; i++)
+            row[i] += bias[i];
+        if (cap > 0)
+            kernels->soft_cap(row, columns, cap);
+    }
 }
 
 /* log(exp(a) + exp(b)) */

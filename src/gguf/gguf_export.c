@@ -66,12 +66,13 @@ static bool is_plain_yarn(const struct rope_config *r) {
 /* Divisors of the frequencies, which llama.cpp reads as a tensor. */
 static enum llmq_status make_rope_freqs(const struct model_config *c, struct gguf_export *e,
                                         llmq_error *err) {
-    e->rope_count = c->facts.dims[DIM_HEAD] / 2;
+    const struct rope rope = rope_of(c, false);
+    e->rope_count = rope.width / 2;
     e->rope_freqs = calloc((size_t)e->rope_count, sizeof *e->rope_freqs);
     if (!e->rope_freqs)
         return error_memory(err, "rotary frequencies");
     for (int64_t i = 0; i < e->rope_count; i++)
-        e->rope_freqs[i] = rope_llama3_divisor(c, i);
+        e->rope_freqs[i] = rope_llama3_divisor(&rope, i);
     return LLMQ_OK;
 }
 

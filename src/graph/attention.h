@@ -2,26 +2,45 @@
 #ifndef LLMQ_GRAPH_ATTENTION_H
 #define LLMQ_GRAPH_ATTENTION_H
 
+#include <stdbool.h>
 #include <stdint.h>
-
-#include "graph/rope.h"
-#include "models/config.h"
 
 /* Query rows that share one product with the keys. */
 #define ATTENTION_TILE 64
 
-/* Every head of every row, rotated to the row's position: x, out [length, heads x head_dim], which
- * may be the same. */
-void attention_rotate(const struct rope_table *rope, int64_t length, int64_t heads,
-                      int64_t head_dim, const float *x, float *out);
+/* Query head h reads key-value head h / (heads / kv_heads). */
+struct attention {
+    int64_t heads, kv_heads;
+    int64_t width;       /* of one query and of one key */
+    int64_t value_width; /* of one value */
+    int64_t window; /* a query sees itself and the window - 1 rows before it; 0: all before it */
+    int64_t chunk;  /* and none before the last multiple of this; 0: there are no chunks */
+    float scale;    /* of the scores */
+    float cap;      /* scores s become cap tanh(s / cap); 0: they stay (arXiv:2408.00118, 3) */
+    /* The queries of position p times 1 + temperature log(1 + n), where n is how often `floor` goes
+     * into p + 1; temperature 0: as they are (transformers, modeling_llama4.py, attn_scales). */
+    double temperature, floor;
+    /* [heads] or NULL: a score that every query of the head sees beside its keys' and that weighs
+     * no value (transformers, modeling_gpt_oss.py, eager_attention_forward). */
+    const float *sinks;
+    /* [heads] or NULL: a score falls by this for every row between key and query (Press et al.,
+     * arXiv:2108.12409, section 3), before or after it is scaled. */
+    const float *slopes;
+    bool slopes_before_scale;
+};
 
-/* out = softmax(q k^T / sqrt(head_dim)) v, causal; with window > 0 a query sees itself and the
- * window - 1 rows before it. Query head h reads key-value head h / (heads / kv_heads).
- * q, out  [length, heads x head_dim]
- * k, v    [length, kv_heads x head_dim]
- * scores  scratch, [threads, ATTENTION_TILE, stride], stride >= length */
-void attention_sequence(const struct model_config *c, int64_t window, int64_t length,
-                        const float *q, const float *k, const float *v, float *scores,
-                        int64_t stride, float *out);
+/* The slopes of `heads` heads: 2^(-8 i / n) for i = 1 ... n where n is the largest power of two
+ * within; further heads take every second slope of 2 n heads (arXiv:2108.12409, section 3; the
+ * authors' get_slopes). */
+void attention_slopes(int64_t heads, float *slopes);
+
+/* out = softmax(scale q k^T) v, causal, with what else `a` says.
+ * q       [length, heads x width]
+ * k       [length, kv_heads x width]
+ * v       [length, kv_heads x value_width]
+ * out     [length, heads x value_width]
+ * scores  scratch, [threads, ATTENTION_TILE, stride], stride >= length + 1 */
+void attention_sequence(const struct attention *a, int64_t length, const float *q, const float *k,
+                        const float *v, float *scores, int64_t stride, float *out);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "graph/model.h"
-#include "graph/pass.h"
+#include "graph/norm.h"
 
 /* --- rows of the embedding and the head ------------------------------------------------------- */
 
@@ -54,11 +54,26 @@ static enum llmq_status read_vector(const struct model *m, const char *module, c
 static enum llmq_status apply_norm(const struct model *m, const char *module, int64_t rows,
                                    float *x, llmq_error *err) {
     const struct facts *facts = &m->config.facts;
-    float *weight = NULL;
-    enum llmq_status status = read_vector(m, module, ".weight", &weight, err);
-    if (status == LLMQ_OK)
-        op_rmsnorm(x, weight, facts->numbers[NUM_EPS], rows, m->config.hidden, x);
+    const int64_t hidden = m->config.hidden;
+    enum llmq_status status = LLMQ_OK;
+    float *weight = NULL, *bias = NULL, *made = malloc((size_t)hidden * sizeof *made);
+    if (!made)
+        LLMQ_TRY(error_memory(err, "a norm's weight"));
+    if (norm_has_weight(facts->norm))
+        LLMQ_TRY(read_vector(m, module, ".weight", &weight, err));
+    if (norm_has_bias(facts->norm))
+        LLMQ_TRY(read_vector(m, module, ".bias", &bias, err));
+    const struct norm_rule rule = {.kind = facts->norm,
+                                   .eps = facts->numbers[NUM_EPS],
+                                   .groups = 1,
+                                   .width = hidden,
+                                   .weight = norm_weight(facts->norm, weight, hidden, made),
+                                   .bias = bias};
+    norm_rows(&rule, rows, x, x);
+cleanup:
     free(weight);
+    free(bias);
+    free(made);
     return status;
 }
 

@@ -27,11 +27,13 @@ struct forward {
     enum llmq_compute compute;
     int64_t max_rows, max_length;
     struct arena *arena;
-    struct rope_table rope;
-    float *values;       /* [max_rows x width] what schedules place */
-    float *scores;       /* [threads, ATTENTION_TILE, max_length] */
-    void *packed;        /* operands of a product in bfloat16, or NULL */
-    struct tally *tally; /* the caller's, to put times down; NULL: nobody asks */
+    struct rope_table rope[2]; /* the other one: of windowed layers with T_LOCAL_ROPE */
+    float *values;             /* [max_rows x width] what schedules place */
+    float *scores;             /* [threads, ATTENTION_TILE, max_length + 1] */
+    float *slopes;             /* [heads] of attention with T_ALIBI */
+    float *norm_weight;        /* of the widest norm, see graph/norm.h */
+    void *packed;              /* operands of a product in bfloat16, or NULL */
+    struct tally *tally;       /* the caller's, to put times down; NULL: nobody asks */
 };
 
 /* Prepare for passes through the blocks of a model. `config` must outlive the result. BF16 takes

@@ -1,6 +1,11 @@
 /* The operations of a block, one after the other: see pass.h. Rows are a batch's tokens. */
+#include <math.h>
+
 #include "base/error.h"
+#include "graph/activate.h"
 #include "graph/attention.h"
+#include "graph/columns.h"
+#include "graph/norm.h"
 #include "graph/pass.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
@@ -8,21 +13,20 @@
 
 /* --- norm ------------------------------------------------------------------------------------- */
 
-void op_rmsnorm(const float *x, const float *weight, double eps, int64_t rows, int64_t width,
-                float *out) {
-    const struct llmq_kernels *kernels = kernels_get();
-#pragma omp parallel for schedule(static) default(none)                                            \
-    shared(kernels, x, weight, eps, rows, width, out)
-    for (int64_t r = 0; r < rows; r++)
-        kernels->rmsnorm_row(x + r * width, weight, eps, width, out + r * width);
-}
-
-/* Groups of a row, such as its heads, are normed like rows. */
+/* Groups of a row, such as its heads, are normed each by itself. */
 static enum llmq_status run_norm(const struct step *s, llmq_error *err) {
     const struct graph_node *n = s->node;
+    const int64_t width = n->width[0] / n->groups, own = n->row->each ? n->width[0] : width;
+    const struct norm_rule rule = {
+        .kind = n->norm,
+        .eps = n->eps,
+        .groups = n->groups,
+        .width = width,
+        .each = n->row->each,
+        .weight = norm_weight(n->norm, s->params->weight, own, s->pass->forward->norm_weight),
+        .bias = s->params->bias};
     (void)err;
-    op_rmsnorm(s->in[0], s->params->weight, n->eps, s->rows * n->groups, n->width[0] / n->groups,
-               s->out[0]);
+    norm_rows(&rule, s->rows, s->in[0], s->out[0]);
     return LLMQ_OK;
 }
 
@@ -60,6 +64,29 @@ static double linear_flops(const struct step *s) {
     return 2 * (double)s->rows * (double)l->n * (double)l->k;
 }
 
+/* --- columns ---------------------------------------------------------------------------------- */
+
+static enum llmq_status run_split(const struct step *s, llmq_error *err) {
+    struct part parts[NODE_OUTPUTS];
+    int count = 0;
+    (void)err;
+    for (; count < NODE_OUTPUTS && s->node->out[count] != V_NONE; count++)
+        parts[count] = (struct part){s->out[count], s->node->width[count], false};
+    columns_split(parts, count, s->node->groups, s->rows, s->in[0]);
+    return LLMQ_OK;
+}
+
+static enum llmq_status run_join(const struct step *s, llmq_error *err) {
+    const struct graph *g = s->pass->block->graph;
+    struct part parts[NODE_INPUTS];
+    int count = 0;
+    (void)err;
+    for (; count < NODE_INPUTS && s->node->in[count] != V_NONE; count++)
+        parts[count] = (struct part){s->in[count], g->width[s->node->in[count]], count > 0};
+    columns_join(parts, count, s->node->groups, s->rows, s->out[0]);
+    return LLMQ_OK;
+}
+
 /* --- rotation and attention: sequence by sequence --------------------------------------------- */
 
 /* Sequence `i` of the batch: its first row and its length. */
@@ -70,31 +97,64 @@ static int64_t sequence_begin(const struct batch *b, int64_t i, int64_t *length)
 
 static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
     struct forward *f = s->pass->forward;
+    const struct graph_node *n = s->node;
     const struct batch *b = s->pass->batch;
-    const int64_t width = s->node->width[0];
+    const unsigned traits = s->pass->block->graph->traits;
+    const bool local = (traits & T_WINDOW) && (traits & T_LOCAL_ROPE);
+    const struct rope rope = rope_of(f->config, local);
+    const struct rope_heads heads = {n->groups, n->width[0] / n->groups, n->skip,
+                                     (traits & T_INTERLEAVED) != 0};
+    struct rope_table *table = &f->rope[local];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = sequence_begin(b, i, &length);
-        enum llmq_status status = rope_table_prepare(f->config, length, &f->rope, err);
+        enum llmq_status status = rope_table_prepare(&rope, length, table, err);
         if (status != LLMQ_OK)
             return status;
-        attention_rotate(&f->rope, length, s->node->groups, width / s->node->groups,
-                         s->in[0] + begin * width, s->out[0] + begin * width);
+        rope_rotate(table, &heads, length, s->in[0] + begin * n->width[0],
+                    s->out[0] + begin * n->width[0]);
     }
     return LLMQ_OK;
+}
+
+static struct attention attention_of(const struct step *s) {
+    const struct forward *f = s->pass->forward;
+    const struct graph *g = s->pass->block->graph;
+    const int64_t *dims = f->config->facts.dims;
+    const double *numbers = f->config->facts.numbers;
+    const int64_t width = g->width[s->node->in[0]] / dims[DIM_HEADS];
+    const float scale =
+        numbers[NUM_ATTN_SCALE] > 0 ? (float)numbers[NUM_ATTN_SCALE] : 1.0f / sqrtf((float)width);
+    const bool heated = (g->traits & T_NO_ROPE) && numbers[NUM_FLOOR] > 0;
+    return (struct attention){
+        .heads = dims[DIM_HEADS],
+        .kv_heads = dims[DIM_KV_HEADS],
+        .width = width,
+        .value_width = g->width[s->node->in[2]] / dims[DIM_KV_HEADS],
+        .window = g->traits & T_WINDOW ? dims[DIM_WINDOW] : 0,
+        .chunk = g->traits & T_CHUNKED ? dims[DIM_CHUNK] : 0,
+        .scale = scale * (float)numbers[NUM_ATTN_GAIN],
+        .cap = (float)numbers[NUM_SOFT_CAP],
+        .temperature = heated ? numbers[NUM_TEMPERATURE] : 0,
+        .floor = numbers[NUM_FLOOR],
+        .sinks = s->params->sinks,
+        .slopes = g->traits & T_ALIBI ? f->slopes : NULL,
+        .slopes_before_scale = (g->traits & T_ALIBI_SCALED) != 0,
+    };
 }
 
 static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    const int64_t window = g->traits & T_WINDOW ? f->config->facts.dims[DIM_WINDOW] : 0;
+    const struct attention attention = attention_of(s);
     const int64_t q = g->width[s->node->in[0]], k = g->width[s->node->in[1]],
                   v = g->width[s->node->in[2]], out = s->node->width[0];
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = sequence_begin(b, i, &length);
-        attention_sequence(f->config, window, length, s->in[0] + begin * q, s->in[1] + begin * k,
-                           s->in[2] + begin * v, f->scores, f->max_length, s->out[0] + begin * out);
+        attention_sequence(&attention, length, s->in[0] + begin * q, s->in[1] + begin * k,
+                           s->in[2] + begin * v, f->scores, f->max_length + 1,
+                           s->out[0] + begin * out);
     }
     return LLMQ_OK;
 }
@@ -102,46 +162,59 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
 /* Causal attention over a whole sequence: half of two products with [length, length]. */
 static double attention_flops(const struct step *s) {
     const struct batch *b = s->pass->batch;
+    const int64_t widths = s->pass->block->graph->width[s->node->in[0]] + s->node->width[0];
     double sum = 0;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0;
         (void)sequence_begin(b, i, &length);
-        sum += 2 * (double)length * (double)length * (double)s->node->width[0];
+        sum += (double)length * (double)length * (double)widths;
     }
     return sum;
 }
 
 /* --- entry by entry --------------------------------------------------------------------------- */
 
-/* out = silu(gate) up. */
-static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
-    const struct llmq_kernels *kernels = kernels_get();
-    const int64_t rows = s->rows, width = s->node->width[0];
-    const float *gate = s->in[0], *up = s->in[1];
-    float *out = s->out[0];
+static const double *numbers_of(const struct step *s) {
+    return s->pass->forward->config->facts.numbers;
+}
+
+static enum llmq_status run_clip(const struct step *s, llmq_error *err) {
     (void)err;
-#pragma omp parallel for schedule(static) default(none) shared(kernels, rows, width, gate, up, out)
-    for (int64_t r = 0; r < rows; r++)
-        kernels->silu_mul(gate + r * width, up + r * width, out + r * width, width);
+    columns_clip((float)numbers_of(s)[NUM_CLIP], s->rows * s->node->width[0], s->in[0], s->out[0]);
+    return LLMQ_OK;
+}
+
+static enum llmq_status run_act(const struct step *s, llmq_error *err) {
+    (void)err;
+    activate(s->node->act, s->rows * s->node->width[0], s->in[0], s->out[0]);
+    return LLMQ_OK;
+}
+
+static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
+    const struct glu glu = {.act = s->node->act,
+                            .limit = (float)numbers_of(s)[NUM_GLU_LIMIT],
+                            .width = s->node->width[0],
+                            .gate_width = s->pass->block->graph->width[s->node->in[0]]};
+    (void)err;
+    glu_rows(&glu, s->rows, s->in[0], s->in[1], s->out[0]);
     return LLMQ_OK;
 }
 
 static enum llmq_status run_add(const struct step *s, llmq_error *err) {
-    const int64_t count = s->rows * s->node->width[0];
-    const float *a = s->in[0], *b = s->in[1];
-    float *out = s->out[0];
     (void)err;
-#pragma omp parallel for schedule(static) default(none) shared(count, a, b, out)
-    for (int64_t i = 0; i < count; i++)
-        out[i] = a[i] + b[i];
+    columns_add((float)s->node->factor, s->rows * s->node->width[0], s->in[0], s->in[1], s->out[0]);
     return LLMQ_OK;
 }
 
 const struct op_code op_codes[OP_COUNT] = {
     [OP_NORM] = {run_norm, NULL, TALLY_ELEMENTWISE},
     [OP_LINEAR] = {run_linear, linear_flops, TALLY_LINEAR},
+    [OP_SPLIT] = {run_split, NULL, TALLY_ELEMENTWISE},
+    [OP_JOIN] = {run_join, NULL, TALLY_ELEMENTWISE},
     [OP_ROPE] = {run_rope, NULL, TALLY_ELEMENTWISE},
+    [OP_CLIP] = {run_clip, NULL, TALLY_ELEMENTWISE},
     [OP_ATTENTION] = {run_attention, attention_flops, TALLY_ATTENTION},
+    [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE},
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
 };

@@ -46,8 +46,4 @@ struct op_code {
 };
 extern const struct op_code op_codes[OP_COUNT];
 
-/* out [rows, width] = RMSNorm(x [rows, width]) * weight (Zhang & Sennrich, arXiv:1910.07467). */
-void op_rmsnorm(const float *x, const float *weight, double eps, int64_t rows, int64_t width,
-                float *out);
-
 #endif

@@ -4,14 +4,26 @@
 #define _DEFAULT_SOURCE /* M_PI */
 #include "graph/rope.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 
-static float base_frequency(double theta, int64_t i, int64_t head_dim) {
-    return 1.0f / powf((float)theta, (float)(2 * i) / (float)head_dim);
+struct rope rope_of(const struct model_config *c, bool local) {
+    return (struct rope){local ? &c->local_rope : &c->rope, c->facts.dims[DIM_ROT],
+                         c->max_positions};
+}
+
+static float base_power(double theta, int64_t i, int64_t width) {
+    return powf((float)theta, (float)(2 * i) / (float)width);
+}
+
+static float base_frequency(double theta, int64_t i, int64_t width) {
+    return 1.0f / base_power(theta, i, width);
 }
 
 /* Llama 3: long wavelengths are divided by the factor, short ones kept, those between blended. */
@@ -27,69 +39,105 @@ static float llama3_frequency(const struct rope_config *r, float frequency) {
     return (float)((1.0 - smooth) * (double)frequency / r->factor + smooth * (double)frequency);
 }
 
-float rope_llama3_divisor(const struct model_config *c, int64_t i) {
-    const float frequency = base_frequency(c->rope.theta, i, c->facts.dims[DIM_ROT]);
-    return frequency / llama3_frequency(&c->rope, frequency);
+float rope_llama3_divisor(const struct rope *rope, int64_t i) {
+    const float frequency = base_frequency(rope->config->theta, i, rope->width);
+    return frequency / llama3_frequency(rope->config, frequency);
 }
 
 /* YaRN: the dimension that turns `rotations` times within the original context (Peng et al.,
  * arXiv:2309.00071, section 3.2). */
-static double yarn_dimension(const struct rope_config *r, int64_t head_dim, double rotations) {
-    return (double)head_dim * log((double)r->original_max_positions / (rotations * 2.0 * M_PI)) /
+static double yarn_dimension(const struct rope_config *r, int64_t width, double rotations) {
+    return (double)width * log((double)r->original_max_positions / (rotations * 2.0 * M_PI)) /
            (2.0 * log(r->theta));
 }
 
 /* YaRN: a ramp from unscaled (fast dimensions) to interpolated frequencies (slow ones). */
-static float yarn_frequency(const struct rope_config *r, int64_t i, int64_t head_dim,
+static float yarn_frequency(const struct rope_config *r, int64_t i, int64_t width,
                             float frequency) {
-    double low = yarn_dimension(r, head_dim, r->beta_fast);
-    double high = yarn_dimension(r, head_dim, r->beta_slow);
+    double low = yarn_dimension(r, width, r->beta_fast);
+    double high = yarn_dimension(r, width, r->beta_slow);
     if (r->truncate) {
         low = floor(low);
         high = ceil(high);
     }
     low = fmax(low, 0.0);
-    high = fmin(high, (double)head_dim - 1.0);
+    high = fmin(high, (double)width - 1.0);
     if (low == high)
         high += 0.001; /* a ramp needs a width */
     double ramp = fmin(1.0, fmax(0.0, ((double)i - low) / (high - low)));
     return (float)((double)frequency / r->factor * ramp + (double)frequency * (1.0 - ramp));
 }
 
-static float frequency_at(const struct model_config *c, int64_t i, int64_t length) {
-    const struct rope_config *r = &c->rope;
+/* LongRoPE: a factor for each frequency, others beyond the original context (Ding et al.,
+ * arXiv:2402.13753; transformers, modeling_rope_utils.py). */
+static float longrope_frequency(const struct rope *rope, int64_t i, int64_t length) {
+    const struct rope_config *r = rope->config;
+    assert(i < r->pairs);
+    const double factor =
+        length > r->original_max_positions ? r->long_factor[i] : r->short_factor[i];
+    return 1.0f / ((float)factor * base_power(r->theta, i, rope->width));
+}
+
+/* NTK by length: the base grows once the sequence exceeds the trained context. */
+static float dynamic_frequency(const struct rope *rope, int64_t i, int64_t length) {
+    const struct rope_config *r = rope->config;
     double theta = r->theta;
-    double dim = (double)c->facts.dims[DIM_ROT], trained = (double)c->max_positions;
+    double dim = (double)rope->width, trained = (double)rope->max_positions;
+    if (length > rope->max_positions)
+        theta *= pow(r->factor * (double)length / trained - (r->factor - 1.0), dim / (dim - 2.0));
+    return base_frequency(theta, i, rope->width);
+}
+
+static float frequency_at(const struct rope *rope, int64_t i, int64_t length) {
+    const struct rope_config *r = rope->config;
+    const float base = base_frequency(r->theta, i, rope->width);
     switch (r->type) {
-    case ROPE_DYNAMIC: /* NTK: the base grows once the sequence exceeds the trained context */
-        if (length > c->max_positions)
-            theta *=
-                pow(r->factor * (double)length / trained - (r->factor - 1.0), dim / (dim - 2.0));
-        return base_frequency(theta, i, c->facts.dims[DIM_ROT]);
+    case ROPE_DYNAMIC:
+        return dynamic_frequency(rope, i, length);
     case ROPE_LINEAR:
-        return base_frequency(theta, i, c->facts.dims[DIM_ROT]) / (float)r->factor;
+        return base / (float)r->factor;
     case ROPE_LLAMA3:
-        return llama3_frequency(r, base_frequency(theta, i, c->facts.dims[DIM_ROT]));
+        return llama3_frequency(r, base);
     case ROPE_YARN:
-        return yarn_frequency(r, i, c->facts.dims[DIM_ROT],
-                              base_frequency(theta, i, c->facts.dims[DIM_ROT]));
+        return yarn_frequency(r, i, rope->width, base);
     case ROPE_LONGROPE:
+        return longrope_frequency(rope, i, length);
     case ROPE_DEFAULT:
     default:
-        return base_frequency(theta, i, c->facts.dims[DIM_ROT]);
+        return base;
     }
 }
 
-enum llmq_status rope_table_prepare(const struct model_config *c, int64_t length,
+/* --- tables ----------------------------------------------------------------------------------- */
+
+/* Lengths with the same number have the same frequencies. */
+static int64_t regime_of(const struct rope *rope, int64_t length) {
+    if (rope->config->type == ROPE_DYNAMIC)
+        return max_i64(length, rope->max_positions);
+    return rope->config->type == ROPE_LONGROPE && length > rope->config->original_max_positions;
+}
+
+static void fill_table(const struct rope *rope, int64_t length, struct rope_table *table) {
+    const float factor = (float)rope->config->attention_factor;
+    const int64_t half = rope->width / 2;
+    for (int64_t i = 0; i < half; i++) {
+        float frequency = frequency_at(rope, i, length);
+        for (int64_t p = 0; p < length; p++) {
+            float angle = (float)p * frequency;
+            table->cos[p * half + i] = cosf(angle) * factor;
+            table->sin[p * half + i] = sinf(angle) * factor;
+        }
+    }
+}
+
+enum llmq_status rope_table_prepare(const struct rope *rope, int64_t length,
                                     struct rope_table *table, llmq_error *err) {
-    bool by_length = c->rope.type == ROPE_DYNAMIC &&
-                     (length > c->max_positions || table->sequence > c->max_positions);
-    if (by_length ? table->sequence == length : table->positions >= length)
+    const int64_t regime = regime_of(rope, length);
+    size_t count = 0;
+    if (table->regime == regime && table->positions >= length)
         return LLMQ_OK;
     rope_table_free(table);
-    int64_t half = c->facts.dims[DIM_ROT] / 2;
-    size_t count = 0;
-    if (!checked_mul_size((size_t)length, (size_t)half, &count))
+    if (!checked_mul_size((size_t)length, (size_t)(rope->width / 2), &count))
         return error_memory(err, "rotary tables");
     table->cos = calloc(count, sizeof *table->cos);
     table->sin = calloc(count, sizeof *table->sin);
@@ -97,16 +145,10 @@ enum llmq_status rope_table_prepare(const struct model_config *c, int64_t length
         rope_table_free(table);
         return error_memory(err, "rotary tables");
     }
-    table->positions = table->sequence = length;
-    float factor = (float)c->rope.attention_factor;
-    for (int64_t i = 0; i < half; i++) {
-        float frequency = frequency_at(c, i, length);
-        for (int64_t p = 0; p < length; p++) {
-            float angle = (float)p * frequency;
-            table->cos[p * half + i] = cosf(angle) * factor;
-            table->sin[p * half + i] = sinf(angle) * factor;
-        }
-    }
+    table->positions = length;
+    table->width = rope->width;
+    table->regime = regime;
+    fill_table(rope, length, table);
     return LLMQ_OK;
 }
 
@@ -116,13 +158,45 @@ void rope_table_free(struct rope_table *table) {
     *table = (struct rope_table){0};
 }
 
-void rope_rotate(const struct rope_table *table, int64_t position, int64_t head_dim, const float *x,
-                 float *out) {
-    int64_t half = head_dim / 2;
-    const float *cosines = table->cos + position * half, *sines = table->sin + position * half;
+/* --- rotation --------------------------------------------------------------------------------- */
+
+static void rotate_halves(const float *cosines, const float *sines, int64_t half, const float *x,
+                          float *out) {
     for (int64_t i = 0; i < half; i++) {
         float a = x[i], b = x[i + half];
         out[i] = a * cosines[i] - b * sines[i];
         out[i + half] = b * cosines[i] + a * sines[i];
     }
+}
+
+static void rotate_neighbours(const float *cosines, const float *sines, int64_t half,
+                              const float *x, float *out) {
+    for (int64_t i = 0; i < half; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        out[2 * i] = a * cosines[i] - b * sines[i];
+        out[2 * i + 1] = b * cosines[i] + a * sines[i];
+    }
+}
+
+static void rotate_head(const struct rope_table *table, const struct rope_heads *heads,
+                        int64_t position, const float *x, float *out) {
+    const int64_t half = table->width / 2, rest = heads->skip + 2 * half;
+    const float *cosines = table->cos + position * half, *sines = table->sin + position * half;
+    if (out != x) {
+        memcpy(out, x, (size_t)heads->skip * sizeof *x);
+        memcpy(out + rest, x + rest, (size_t)(heads->width - rest) * sizeof *x);
+    }
+    if (heads->neighbours)
+        rotate_neighbours(cosines, sines, half, x + heads->skip, out + heads->skip);
+    else
+        rotate_halves(cosines, sines, half, x + heads->skip, out + heads->skip);
+}
+
+void rope_rotate(const struct rope_table *table, const struct rope_heads *heads, int64_t length,
+                 const float *x, float *out) {
+    assert(length <= table->positions && heads->skip + table->width <= heads->width);
+#pragma omp parallel for schedule(static) default(none) shared(table, heads, length, x, out)
+    for (int64_t row = 0; row < length; row++)
+        for (int64_t h = row * heads->count; h < (row + 1) * heads->count; h++)
+            rotate_head(table, heads, row, x + h * heads->width, out + h * heads->width);
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "golden_case.h"
-#include "graph/rope.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "support.h"
@@ -56,25 +55,6 @@ START_TEST(sliding_window_matters) {
 }
 END_TEST
 
-/* Dynamic NTK scaling has no golden case beyond the trained length: check the formula itself. */
-START_TEST(dynamic_rope_stretches_the_base) {
-    llmq_error err = {0};
-    struct model_config c = {.max_positions = 64};
-    c.facts.dims[DIM_ROT] = 16;
-    c.rope = (struct rope_config){
-        .type = ROPE_DYNAMIC, .theta = 10000, .factor = 3, .attention_factor = 1};
-    struct rope_table table = {0};
-    ck_assert_ok(rope_table_prepare(&c, 64, &table, &err), &err);
-    ck_assert_double_eq_tol((double)table.cos[8 + 1], cos(pow(10000, -2.0 / 16)), 1e-6);
-    ck_assert_ok(rope_table_prepare(&c, 128, &table, &err), &err);
-    double base = 10000.0 * pow(3.0 * 128 / 64 - 2.0, 16.0 / 14.0);
-    ck_assert_double_eq_tol((double)table.cos[8 + 1], cos(pow(base, -2.0 / 16)), 1e-6);
-    ck_assert_ok(rope_table_prepare(&c, 64, &table, &err), &err);
-    ck_assert_double_eq_tol((double)table.cos[8 + 1], cos(pow(10000, -2.0 / 16)), 1e-6);
-    rope_table_free(&table);
-}
-END_TEST
-
 /* Same bytes for any number of threads. */
 START_TEST(logits_do_not_depend_on_threads) {
     struct golden g = {0};
@@ -110,7 +90,6 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, cases_in_the_tree_agree_with_the_reference);
     tcase_add_test(t, sliding_window_matters);
-    tcase_add_test(t, dynamic_rope_stretches_the_base);
     tcase_add_test(t, logits_do_not_depend_on_threads);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -1,0 +1,124 @@
+/* Activations and gated units: see activate.h. A piece of a row at a time, which stays in the first
+ * cache. */
+#include "graph/activate.h"
+
+#include <assert.h>
+
+#include "base/int64.h"
+#include "kernels/kernels.h"
+
+enum { PIECE = 512 };
+
+/* x / (1 + exp(-2 u)) is x (1 + tanh(u)) / 2: u = sqrt(2 / pi) (x + 0.044715 x^3) (Hendrycks &
+ * Gimpel, arXiv:1606.08415, section 2). */
+static void gelu_tanh(const struct llmq_kernels *kernels, int64_t n, const float *x, float *out) {
+    const float root = 0.79788456080286535588F;
+    float twice[PIECE];
+    for (int64_t i = 0; i < n; i++)
+        twice[i] = 2 * root * (x[i] + 0.044715F * x[i] * x[i] * x[i]);
+    kernels->logistic_mul(twice, x, out, n);
+}
+
+static void sigmoid(const struct llmq_kernels *kernels, int64_t n, const float *x, float *out) {
+    float ones[PIECE];
+    for (int64_t i = 0; i < n; i++)
+        ones[i] = 1;
+    kernels->logistic_mul(x, ones, out, n);
+}
+
+/* Comparisons are written so that NaN comes out. */
+static float relu(float x) {
+    return x < 0 ? 0 : x;
+}
+
+/* n <= PIECE; `out` may be `x`. */
+static void activate_piece(enum act act, int64_t n, const float *x, float *out) {
+    const struct llmq_kernels *kernels = kernels_get();
+    switch (act) {
+    case ACT_SILU:
+        kernels->logistic_mul(x, x, out, n);
+        break;
+    case ACT_GELU:
+        kernels->gelu(x, out, n);
+        break;
+    case ACT_GELU_TANH:
+        gelu_tanh(kernels, n, x, out);
+        break;
+    case ACT_RELU:
+        for (int64_t i = 0; i < n; i++)
+            out[i] = relu(x[i]);
+        break;
+    case ACT_RELU2:
+        for (int64_t i = 0; i < n; i++)
+            out[i] = relu(x[i]) * relu(x[i]);
+        break;
+    case ACT_SIGMOID:
+        sigmoid(kernels, n, x, out);
+        break;
+    case ACT_OF_CONFIG:
+    case ACT_CLAMPED:
+        assert(!"an activation of one argument");
+    }
+}
+
+void activate(enum act act, int64_t count, const float *x, float *out) {
+#pragma omp parallel for schedule(static) default(none) shared(act, count, x, out)
+    for (int64_t i = 0; i < count; i += PIECE)
+        activate_piece(act, min_i64(PIECE, count - i), x + i, out + i);
+}
+
+/* --- gated units ------------------------------------------------------------------------------ */
+
+static float bounded(float x, float low, float high) {
+    const float raised = x < low ? low : x;
+    return raised > high ? high : raised;
+}
+
+/* gpt-oss: transformers, modeling_gpt_oss.py (GptOssExperts). */
+static void clamped_piece(float limit, int64_t n, const float *gate, const float *up, float *out) {
+    float argument[PIECE], factor[PIECE];
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gate[i] > limit ? limit : gate[i];
+        argument[i] = 1.702F * g;
+        factor[i] = g * (bounded(up[i], -limit, limit) + 1);
+    }
+    kernels_get()->logistic_mul(argument, factor, out, n);
+}
+
+static void glu_piece(const struct glu *glu, int64_t n, const float *gate, const float *up,
+                      float *out) {
+    float gates[PIECE];
+    if (glu->act == ACT_CLAMPED) {
+        clamped_piece(glu->limit, n, gate, up, out);
+        return;
+    }
+    activate_piece(glu->act, n, gate, gates);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = gates[i] * up[i];
+}
+
+/* One row; its only gate, if it has one, is repeated. */
+static void glu_row(const struct glu *glu, const float *gate, const float *up, float *out) {
+    const bool single = glu->gate_width != glu->width;
+    float repeated[PIECE];
+    for (int64_t i = 0; single && i < min_i64(PIECE, glu->width); i++)
+        repeated[i] = gate[0];
+    for (int64_t i = 0; i < glu->width; i += PIECE)
+        glu_piece(glu, min_i64(PIECE, glu->width - i), single ? repeated : gate + i, up + i,
+                  out + i);
+}
+
+void glu_rows(const struct glu *glu, int64_t rows, const float *gate, const float *up, float *out) {
+    const struct llmq_kernels *kernels = kernels_get();
+    const int64_t width = glu->width, gates = glu->gate_width;
+    assert(gates == width || gates == 1);
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(kernels, glu, rows, width, gates, gate, up, out)
+    for (int64_t r = 0; r < rows; r++) {
+        const float *g = gate + r * gates, *u = up + r * width;
+        if (glu->act == ACT_SILU && gates == width)
+            kernels->silu_mul(g, u, out + r * width, width);
+        else
+            glu_row(glu, g, u, out + r * width);
+    }
+}

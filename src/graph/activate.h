@@ -1,0 +1,26 @@
+/* Activations and gated units, entry by entry: see enum act (models/schema.h). */
+#ifndef LLMQ_GRAPH_ACTIVATE_H
+#define LLMQ_GRAPH_ACTIVATE_H
+
+#include <stdint.h>
+
+#include "models/schema.h"
+
+/* out[i] = act(x[i]), i < count; `out` may be `x`. `act` is one of a single argument, not
+ * ACT_CLAMPED. Error below 1e-6 relative, but for GELU_TANH, where the argument u of the hyperbolic
+ * tangent is rounded: 1e-6 + 5e-7 |u|. */
+void activate(enum act act, int64_t count, const float *x, float *out);
+
+/* A gated unit (Shazeer, arXiv:2002.05202). */
+struct glu {
+    enum act act;
+    float limit;        /* ACT_CLAMPED: g sigmoid(1.702 g) (u + 1), g <= limit and |u| <= limit */
+    int64_t width;      /* of a row of `up` and of `out` */
+    int64_t gate_width; /* the same, or 1: one gate for the row */
+};
+
+/* out = act(gate) up. gate [rows, gate_width]; up, out [rows, width]. `out` may be `up`, or `gate`
+ * where it is as wide. */
+void glu_rows(const struct glu *glu, int64_t rows, const float *gate, const float *up, float *out);
+
+#endif

@@ -1,0 +1,66 @@
+/* Moving columns: see columns.h. */
+#include "graph/columns.h"
+
+#include <string.h>
+
+/* Entries of a run that are the part's. */
+static int64_t piece_width(const struct part *part, int64_t groups) {
+    return part->repeated ? part->width : part->width / groups;
+}
+
+static int64_t run_width(const struct part *parts, int count, int64_t groups) {
+    int64_t width = 0;
+    for (int p = 0; p < count; p++)
+        width += piece_width(&parts[p], groups);
+    return width;
+}
+
+/* The part's piece in run `group` of a row. */
+static float *piece_at(const struct part *part, int64_t groups, int64_t row, int64_t group) {
+    const int64_t begin = part->repeated ? 0 : group * piece_width(part, groups);
+    return part->data + row * part->width + begin;
+}
+
+void columns_split(const struct part *parts, int count, int64_t groups, int64_t rows,
+                   const float *x) {
+    const int64_t run = run_width(parts, count, groups);
+#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, x, run)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t g = 0; g < groups; g++) {
+            const float *from = x + (r * groups + g) * run;
+            for (int p = 0; p < count; p++) {
+                const int64_t width = piece_width(&parts[p], groups);
+                if (parts[p].data)
+                    memcpy(piece_at(&parts[p], groups, r, g), from, (size_t)width * sizeof *from);
+                from += width;
+            }
+        }
+}
+
+void columns_join(const struct part *parts, int count, int64_t groups, int64_t rows, float *out) {
+    const int64_t run = run_width(parts, count, groups);
+#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, out, run)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t g = 0; g < groups; g++) {
+            float *to = out + (r * groups + g) * run;
+            for (int p = 0; p < count; p++) {
+                const int64_t width = piece_width(&parts[p], groups);
+                memcpy(to, piece_at(&parts[p], groups, r, g), (size_t)width * sizeof *to);
+                to += width;
+            }
+        }
+}
+
+void columns_clip(float bound, int64_t count, const float *x, float *out) {
+#pragma omp parallel for schedule(static) default(none) shared(bound, count, x, out)
+    for (int64_t i = 0; i < count; i++) {
+        const float raised = x[i] < -bound ? -bound : x[i];
+        out[i] = raised > bound ? bound : raised;
+    }
+}
+
+void columns_add(float factor, int64_t count, const float *a, const float *b, float *out) {
+#pragma omp parallel for schedule(static) default(none) shared(factor, count, a, b, out)
+    for (int64_t i = 0; i < count; i++)
+        out[i] = a[i] + factor * b[i];
+}

@@ -1,0 +1,28 @@
+/* Moving columns, and sums of rows. */
+#ifndef LLMQ_GRAPH_COLUMNS_H
+#define LLMQ_GRAPH_COLUMNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A part of fused rows. Those lie in `groups` runs, each a piece of every part after the other. */
+struct part {
+    float *data; /* [rows, width]; of a split, NULL: nobody wants it */
+    int64_t width;
+    bool repeated; /* whole in every run, not cut into as many pieces as there are runs */
+};
+
+/* The parts of x [rows, sum of widths], none of which is repeated. They must not overlap x. */
+void columns_split(const struct part *parts, int count, int64_t groups, int64_t rows,
+                   const float *x);
+
+/* out [rows, width of the runs together] = the parts, which it must not overlap. */
+void columns_join(const struct part *parts, int count, int64_t groups, int64_t rows, float *out);
+
+/* out[i] = x[i] within -bound and bound; NaN stays. `out` may be `x`. */
+void columns_clip(float bound, int64_t count, const float *x, float *out);
+
+/* out[i] = a[i] + factor b[i]. `out` may be `a` or `b`. */
+void columns_add(float factor, int64_t count, const float *a, const float *b, float *out);
+
+#endif

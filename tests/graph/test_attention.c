@@ -1,0 +1,264 @@
+/* Rotation and attention against plain double precision: every kind of mask, score and head, at the
+ * edges of tiles, windows and chunks. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/attention.h"
+#include "graph/rope.h"
+#include "linalg/linalg.h"
+#include "ops_check.h"
+#include "support.h"
+
+/* --- rotation --------------------------------------------------------------------------------- */
+
+/* Heads of 10, of which 6 from entry 3 on are rotated. */
+enum { LENGTH = 9, HEADS = 3, HEAD = 10, SKIP = 3, ROTATED = 6 };
+
+static void want_rotation(bool neighbours, const float *x, double *out) {
+    for (int64_t i = 0; i < LENGTH * HEADS * HEAD; i++)
+        out[i] = (double)x[i];
+    for (int64_t h = 0; h < LENGTH * HEADS; h++)
+        for (int64_t i = 0; i < ROTATED / 2; i++) {
+            const int64_t begin = h * HEAD + SKIP;
+            const int64_t at = begin + (neighbours ? 2 * i : i);
+            const int64_t other = neighbours ? at + 1 : at + ROTATED / 2;
+            const double angle = (double)(h / HEADS) * pow(500, -(double)(2 * i) / ROTATED);
+            const double a = (double)x[at], b = (double)x[other];
+            out[at] = 2 * (a * cos(angle) - b * sin(angle));
+            out[other] = 2 * (b * cos(angle) + a * sin(angle));
+        }
+}
+
+START_TEST(part_of_each_head_is_rotated_and_the_rest_copied) {
+    llmq_error err = {0};
+    const struct rope_config config = {.theta = 500, .attention_factor = 2};
+    const struct rope rope = {&config, ROTATED, 64};
+    const struct rope_heads heads = {HEADS, HEAD, SKIP, _i == 1};
+    struct rope_table table = {0};
+    double want[LENGTH * HEADS * HEAD];
+    float *x = random_row(1, LENGTH * HEADS * HEAD, 3);
+    float *out = random_row(2, LENGTH * HEADS * HEAD, 3);
+    want_rotation(heads.neighbours, x, want);
+    ck_assert_ok(rope_table_prepare(&rope, LENGTH, &table, &err), &err);
+    rope_rotate(&table, &heads, LENGTH, x, out);
+    for (int i = 0; i < LENGTH * HEADS * HEAD; i++)
+        ck_assert_near(out[i], want[i], 1e-5);
+    rope_rotate(&table, &heads, LENGTH, x, x);
+    ck_assert_same(x, out, LENGTH * HEADS * HEAD);
+    rope_table_free(&table);
+    free(x), free(out);
+}
+END_TEST
+
+/* The cosine of frequency 1 at position 1. */
+static double first_angle(const struct rope *rope, int64_t length, struct rope_table *table) {
+    llmq_error err = {0};
+    ck_assert_ok(rope_table_prepare(rope, length, table, &err), &err);
+    return acos((double)table->cos[rope->width / 2 + 1]);
+}
+
+/* Dynamic NTK scaling has no golden case beyond the trained length: check the formula itself. */
+START_TEST(dynamic_rope_stretches_the_base) {
+    const struct rope_config config = {
+        .type = ROPE_DYNAMIC, .theta = 10000, .factor = 3, .attention_factor = 1};
+    const struct rope rope = {&config, 16, 64};
+    const double base = 10000 * pow(3.0 * 128 / 64 - 2.0, 16.0 / 14.0);
+    struct rope_table table = {0};
+    ck_assert_near(first_angle(&rope, 64, &table), pow(10000, -2.0 / 16), 1e-6);
+    ck_assert_near(first_angle(&rope, 128, &table), pow(base, -2.0 / 16), 1e-6);
+    ck_assert_near(first_angle(&rope, 64, &table), pow(10000, -2.0 / 16), 1e-6);
+    rope_table_free(&table);
+}
+END_TEST
+
+/* Long factors from one token beyond the original context, and back. */
+START_TEST(longrope_chooses_its_factors_by_the_length) {
+    const struct rope_config config = {.type = ROPE_LONGROPE,
+                                       .theta = 100,
+                                       .attention_factor = 1,
+                                       .original_max_positions = 32,
+                                       .pairs = 2,
+                                       .short_factor = {1, 2},
+                                       .long_factor = {1, 5}};
+    const struct rope rope = {&config, 4, 128};
+    struct rope_table table = {0};
+    ck_assert_near(first_angle(&rope, 32, &table), 0.1 / 2, 1e-5);
+    ck_assert_near(first_angle(&rope, 33, &table), 0.1 / 5, 1e-5);
+    ck_assert_near(first_angle(&rope, 90, &table), 0.1 / 5, 1e-5);
+    ck_assert_near(first_angle(&rope, 5, &table), 0.1 / 2, 1e-5);
+    rope_table_free(&table);
+}
+END_TEST
+
+/* --- attention -------------------------------------------------------------------------------- */
+
+static bool sees(const struct attention *a, int64_t query, int64_t key) {
+    return (a->window == 0 || query - key < a->window) &&
+           (a->chunk == 0 || query / a->chunk == key / a->chunk);
+}
+
+static double want_score(const struct attention *a, int64_t head, int64_t t, int64_t j,
+                         const float *q, const float *k) {
+    const int64_t kv_head = head / (a->heads / a->kv_heads);
+    const double scale = (double)a->scale, cap = (double)a->cap;
+    double s = 0;
+    for (int64_t i = 0; i < a->width; i++)
+        s += (double)q[(t * a->heads + head) * a->width + i] *
+             (double)k[(j * a->kv_heads + kv_head) * a->width + i];
+    s *= scale;
+    if (a->temperature > 0)
+        s *= 1 + a->temperature * log(1 + floor((double)(t + 1) / a->floor));
+    if (cap > 0)
+        s = cap * tanh(s / cap);
+    if (a->slopes)
+        s += (double)a->slopes[head] * (double)j * (a->slopes_before_scale ? scale : 1);
+    return s;
+}
+
+/* Context of one query: p [length] is scratch. */
+static void want_context(const struct attention *a, int64_t head, int64_t t, const float *q,
+                         const float *k, const float *v, double *p, double *out) {
+    const int64_t kv_head = head / (a->heads / a->kv_heads);
+    double sink = a->sinks ? (double)a->sinks[head] : -(double)INFINITY, max = sink;
+    for (int64_t j = 0; j <= t; j++) {
+        p[j] = sees(a, t, j) ? want_score(a, head, t, j, q, k) : -(double)INFINITY;
+        max = fmax(max, p[j]);
+    }
+    double sum = exp(sink - max);
+    for (int64_t j = 0; j <= t; j++)
+        sum += p[j] = exp(p[j] - max);
+    for (int64_t i = 0; i < a->value_width; i++)
+        out[i] = 0;
+    for (int64_t j = 0; j <= t; j++)
+        for (int64_t i = 0; i < a->value_width; i++)
+            out[i] += p[j] / sum * (double)v[(j * a->kv_heads + kv_head) * a->value_width + i];
+}
+
+static float *run_attention(const struct attention *a, int64_t length, const float *q,
+                            const float *k, const float *v) {
+    const int64_t stride = length + 1, threads = omp_get_max_threads();
+    float *out = random_row(3, length * a->heads * a->value_width, 1);
+    float *scores = random_row(4, threads * ATTENTION_TILE * stride, 1);
+    attention_sequence(a, length, q, k, v, scores, stride, out);
+    free(scores);
+    return out;
+}
+
+static void check_attention(const struct attention *a, int64_t length) {
+    float *q = random_row(5, length * a->heads * a->width, 2);
+    float *k = random_row(6, length * a->kv_heads * a->width, 2);
+    float *v = random_row(7, length * a->kv_heads * a->value_width, 1);
+    float *out = run_attention(a, length, q, k, v);
+    double *p = malloc((size_t)length * sizeof *p), *want = malloc(64 * sizeof *want);
+    for (int64_t t = 0; t < length; t++)
+        for (int64_t h = 0; h < a->heads; h++) {
+            want_context(a, h, t, q, k, v, p, want);
+            for (int64_t i = 0; i < a->value_width; i++)
+                ck_assert_near(out[(t * a->heads + h) * a->value_width + i], want[i], 1e-5);
+        }
+    free(q), free(k), free(v), free(out), free(p), free(want);
+}
+
+static const float sinks[] = {0.5F, -1, 3, 0.25F}, slopes[] = {0.5F, 0.1F, 0.25F, 1};
+
+#define PLAIN .heads = 4, .kv_heads = 2, .width = 8, .value_width = 8, .scale = 0.3F
+static const struct attention attentions[] = {
+    {PLAIN},
+    {.heads = 4, .kv_heads = 4, .width = 12, .value_width = 7, .scale = 0.3F},
+    {.heads = 4, .kv_heads = 1, .width = 5, .value_width = 9, .scale = 0.3F},
+    {PLAIN, .window = 1},
+    {PLAIN, .window = 7},
+    {PLAIN, .window = 64},
+    {PLAIN, .window = 65},
+    {PLAIN, .chunk = 1},
+    {PLAIN, .chunk = 8},
+    {PLAIN, .chunk = 48},
+    {PLAIN, .chunk = 64},
+    {PLAIN, .chunk = 65},
+    {PLAIN, .chunk = 30, .window = 11},
+    {PLAIN, .cap = 2},
+    {PLAIN, .sinks = sinks},
+    {PLAIN, .sinks = sinks, .window = 5},
+    {PLAIN, .sinks = sinks, .cap = 5},
+    {PLAIN, .slopes = slopes},
+    {PLAIN, .slopes = slopes, .slopes_before_scale = true},
+    {PLAIN, .temperature = 0.1, .floor = 4},
+    {PLAIN, .temperature = 0.1, .floor = 4, .cap = 3, .window = 20},
+};
+enum { ATTENTIONS = sizeof attentions / sizeof attentions[0] };
+
+START_TEST(contexts_of_every_kind_at_any_length) {
+    static const int64_t lengths[] = {1, 2, 7, 63, 64, 65, 129};
+    for (int i = 0; i < 7; i++)
+        check_attention(&attentions[_i], lengths[i]);
+}
+END_TEST
+
+START_TEST(contexts_do_not_depend_on_threads) {
+    const struct attention *a = &attentions[_i];
+    float *q = random_row(8, 100 * a->heads * a->width, 2);
+    float *k = random_row(9, 100 * a->kv_heads * a->width, 2);
+    float *v = random_row(10, 100 * a->kv_heads * a->value_width, 1);
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(1);
+    float *one = run_attention(a, 100, q, k, v);
+    omp_set_num_threads(3);
+    float *three = run_attention(a, 100, q, k, v);
+    omp_set_num_threads(before);
+    ck_assert_same(one, three, 100 * a->heads * a->value_width);
+    free(q), free(k), free(v), free(one), free(three);
+}
+END_TEST
+
+/* What a window or a chunk hides is not even read: infinities there leave no trace. */
+START_TEST(rows_out_of_sight_are_not_read) {
+    static const struct attention hiding[] = {{PLAIN, .window = 10}, {PLAIN, .chunk = 64}};
+    enum { L = 150, HIDDEN = 64 };
+    for (int i = 0; i < 2; i++) {
+        float *q = random_row(11, L * 32, 2), *k = random_row(12, L * 16, 2);
+        float *v = random_row(13, L * 16, 1);
+        float *want = run_attention(&hiding[i], L, q, k, v);
+        for (int j = 0; j < HIDDEN * 16; j++)
+            k[j] = v[j] = INFINITY;
+        float *out = run_attention(&hiding[i], L, q, k, v);
+        const int64_t from = 128 * 32; /* the last tile */
+        ck_assert_same(out + from, want + from, (L - 128) * 32);
+        free(q), free(k), free(v), free(want), free(out);
+    }
+}
+END_TEST
+
+/* get_slopes of the authors of ALiBi for 8 heads; 12 heads are those and every second of 16. */
+START_TEST(slopes_of_any_number_of_heads) {
+    float eight[8], twelve[12], one[1];
+    attention_slopes(1, one);
+    attention_slopes(8, eight);
+    attention_slopes(12, twelve);
+    ck_assert_near(one[0], pow(2, -8), 1e-9);
+    for (int h = 0; h < 8; h++) {
+        ck_assert_near(eight[h], pow(2, -(h + 1)), 1e-9);
+        ck_assert_near(twelve[h], pow(2, -(h + 1)), 1e-9);
+    }
+    for (int h = 8; h < 12; h++)
+        ck_assert_near(twelve[h], pow(2, -0.5 * (2 * (h - 8) + 1)), 1e-7);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("attention");
+    TCase *t = tcase_create("attention");
+    linalg_init();
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, part_of_each_head_is_rotated_and_the_rest_copied, 0, 2);
+    tcase_add_test(t, dynamic_rope_stretches_the_base);
+    tcase_add_test(t, longrope_chooses_its_factors_by_the_length);
+    tcase_add_loop_test(t, contexts_of_every_kind_at_any_length, 0, ATTENTIONS);
+    tcase_add_loop_test(t, contexts_do_not_depend_on_threads, 0, ATTENTIONS);
+    tcase_add_test(t, rows_out_of_sight_are_not_read);
+    tcase_add_test(t, slopes_of_any_number_of_heads);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
