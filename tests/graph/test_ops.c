@@ -119,7 +119,7 @@ static double want_act(enum act act, double x) {
     case ACT_CLAMPED:
         break;
     }
-    return NAN;
+    return (double)NAN;
 }
 
 static double act_bound(enum act act, double x, double want) {
