@@ -13,15 +13,17 @@ struct blocks {
     const struct model_config *config; /* must outlive the blocks */
     int64_t count;
     int kind_count;
-    struct graph kinds[BLOCKS_MAX_KINDS]; /* in the order in which a model first has them */
-    uint8_t *kind_of;                     /* [count] block -> kind */
+    struct graph kinds[BLOCKS_MAX_KINDS];   /* in the order in which a model first has them */
+    struct graph *bodies[BLOCKS_MAX_KINDS]; /* of a kind's experts, or NULL */
+    uint8_t *kind_of;                       /* [count] block -> kind */
     int64_t *first; /* [count + 1] number of a block's first quantized linear, and of all */
 };
 
-/* A linear of a model: which node of which block. */
+/* A module of a model: which node of which block, or of the body of which of its experts. */
 struct linear_place {
     int64_t block;
     int node;
+    int64_t expert; /* -1: of none, the node is the block's */
 };
 
 /* Derive the graphs of a model's blocks. LLMQ_E_UNSUPPORTED: the sizes do not fit the family's
@@ -37,7 +39,10 @@ const struct graph *blocks_graph(const struct blocks *b, int64_t block);
  * number of one. */
 int64_t blocks_linear_count(const struct blocks *b);
 struct linear_place blocks_linear_at(const struct blocks *b, int64_t index);
-int64_t blocks_linear_number(const struct blocks *b, int64_t block, int node);
+int64_t blocks_linear_number(const struct blocks *b, struct linear_place at);
+
+/* The node of a module. */
+const struct graph_node *blocks_node(const struct blocks *b, struct linear_place at);
 
 /* Rows (out_features) and columns (in_features) of a linear. */
 void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t *n, int64_t *k);
@@ -45,6 +50,15 @@ void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t
 /* The linear by that name of the whole model, such as "model.layers.3.mlp.up_proj"; false: none of
  * the blocks' is called so. */
 bool blocks_find_linear(const struct blocks *b, const char *name, struct linear_place *out);
+
+/* The linear number `index` of those whose weights lie in the tensor by that name: one has a tensor
+ * of its own, a stack has those of all experts. False: it holds no so many. */
+bool blocks_linear_in(const struct blocks *b, const char *tensor, int64_t index,
+                      struct linear_place *out);
+
+/* The tensor of a parameter of a block's graph or, with `expert`, of its body (else -1). */
+const char *blocks_param_name(const struct blocks *b, int64_t block, int64_t expert,
+                              const struct graph_param *p, char buf[FAMILY_NAME_MAX]);
 
 /* The name of a node's module in the whole model, and `suffix` behind it. */
 const char *blocks_node_name(const struct blocks *b, struct linear_place at, const char *suffix,

@@ -2,6 +2,8 @@
 #include "models/graph.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -20,12 +22,40 @@ static void add_param(struct graph_param out[GRAPH_PARAMS], int *count, struct g
 
 static void norm_params(const struct graph_node *n, int i, struct graph_param out[GRAPH_PARAMS],
                         int *count) {
-    const int64_t rows = n->row->each ? n->groups : 0, columns = n->width[0] / n->groups;
-    const char *name = n->row->name;
+    struct graph_param p = {.node = i,
+                            .suffix = ".weight",
+                            .name = n->row->name,
+                            .rows = n->row->each ? n->groups : 0,
+                            .columns = n->width[0] / n->groups};
     if (norm_has_weight(n->norm))
-        add_param(out, count, (struct graph_param){i, ".weight", name, rows, columns, false});
+        add_param(out, count, p);
+    p.suffix = ".bias";
     if (norm_has_bias(n->norm))
-        add_param(out, count, (struct graph_param){i, ".bias", name, rows, columns, false});
+        add_param(out, count, p);
+}
+
+/* A linear of every expert in one tensor, with others where it takes a part of the rows. */
+static void stack_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
+                         int *count) {
+    const struct graph_node *n = &g->node[i];
+    const int64_t experts = g->facts.dims[DIM_EXPERTS], k = g->width[n->in[0]];
+    const int64_t rows = n->width[0] * (n->row->part == PART_WHOLE ? 1 : 2);
+    const bool turned = n->row->storage == STORED_STACK_T;
+    if (graph_node_biased(g, n))
+        add_param(out, count,
+                  (struct graph_param){.node = i,
+                                       .suffix = "",
+                                       .name = n->row->stack_bias,
+                                       .experts = experts,
+                                       .columns = rows});
+    add_param(out, count,
+              (struct graph_param){.node = i,
+                                   .suffix = "",
+                                   .name = n->row->stack,
+                                   .experts = experts,
+                                   .rows = turned ? k : rows,
+                                   .columns = turned ? rows : k,
+                                   .quantized = true});
 }
 
 static void linear_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
@@ -33,14 +63,18 @@ static void linear_params(const struct graph *g, int i, struct graph_param out[G
     const struct graph_node *n = &g->node[i];
     const int64_t width = n->width[0], k = g->width[n->in[0]];
     const bool turned = n->row->storage == STORED_CONV1D;
-    const char *name = n->row->name;
+    struct graph_param p = {.node = i, .suffix = ".bias", .name = n->row->name, .columns = width};
     if (graph_node_biased(g, n))
-        add_param(out, count, (struct graph_param){i, ".bias", name, 0, width, false});
+        add_param(out, count, p);
     if (n->row->choice_bias)
-        add_param(out, count, (struct graph_param){i, "", n->row->choice_bias, 0, width, false});
-    add_param(out, count,
-              (struct graph_param){i, ".weight", name, turned ? k : width, turned ? width : k,
-                                   graph_node_quantized(n)});
+        add_param(out, count,
+                  (struct graph_param){
+                      .node = i, .suffix = "", .name = n->row->choice_bias, .columns = width});
+    p.suffix = ".weight";
+    p.rows = turned ? k : width;
+    p.columns = turned ? width : k;
+    p.quantized = graph_node_quantized(n);
+    add_param(out, count, p);
 }
 
 int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
@@ -49,15 +83,31 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
         const struct graph_node *n = &g->node[i];
         if (n->row->op == OP_NORM)
             norm_params(n, i, out, &count);
-        if (n->row->op == OP_LINEAR || n->row->op == OP_ROUTER)
+        if (n->row->stack)
+            stack_params(g, i, out, &count);
+        else if (n->row->op == OP_LINEAR || n->row->op == OP_ROUTER)
             linear_params(g, i, out, &count);
         if (n->row->op == OP_ATTENTION && n->row->name)
-            add_param(
-                out, &count,
-                (struct graph_param){i, "", n->row->name, 0, g->facts.dims[DIM_HEADS], false});
+            add_param(out, &count,
+                      (struct graph_param){.node = i,
+                                           .suffix = "",
+                                           .name = n->row->name,
+                                           .columns = g->facts.dims[DIM_HEADS]});
     }
     return count;
 }
+
+int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK]) {
+    int rank = 0;
+    if (p->experts)
+        out[rank++] = (uint64_t)p->experts;
+    if (p->rows)
+        out[rank++] = (uint64_t)p->rows;
+    out[rank++] = (uint64_t)p->columns;
+    return rank;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
 
 int graph_find_module(const struct graph *g, const char *name, size_t len) {
     for (int i = 0; i < g->count; i++) {
@@ -66,6 +116,35 @@ int graph_find_module(const struct graph *g, const char *name, size_t len) {
             return i;
     }
     return -1;
+}
+
+int64_t graph_module_count(const struct graph *g) {
+    return g->linear_count + (g->body ? g->facts.dims[DIM_EXPERTS] * g->body->linear_count : 0);
+}
+
+#define EXPERT_NUMBER "%d"
+
+const char *graph_expert_name(const struct graph *g, int64_t expert, char buf[GRAPH_NAME_MAX]) {
+    const char *name = g->node[g->experts].row->name, *number = strstr(name, EXPERT_NUMBER);
+    (void)snprintf(buf, GRAPH_NAME_MAX, "%.*s%" PRId64 "%s", (int)(number - name), name, expert,
+                   number + strlen(EXPERT_NUMBER));
+    return buf;
+}
+
+bool graph_expert_of(const struct graph *g, const char *name, int64_t *expert, const char **rest) {
+    if (!g->body)
+        return false;
+    const char *before = g->node[g->experts].row->name, *number = strstr(before, EXPERT_NUMBER);
+    const char *after = number + strlen(EXPERT_NUMBER);
+    const size_t len = (size_t)(number - before);
+    if (strncmp(name, before, len) != 0)
+        return false;
+    const size_t digits = strspn(name + len, "0123456789");
+    if (digits == 0 || digits > 9 || strncmp(name + len + digits, after, strlen(after)) != 0)
+        return false;
+    *expert = strtol(name + len, NULL, 10);
+    *rest = name + len + digits + strlen(after);
+    return *expert < g->facts.dims[DIM_EXPERTS];
 }
 
 /* --- which rows ------------------------------------------------------------------------------- */
@@ -284,10 +363,16 @@ static enum llmq_status order(struct graph *g, llmq_error *err) {
 
 /* --- tasks ------------------------------------------------------------------------------------ */
 
+/* Experts see the tokens that are routed to them, each its own: they are a task by themselves. */
+static bool shares_task(const struct graph *g, const struct graph_task *t,
+                        const struct graph_node *n) {
+    return n->row->op != OP_EXPERTS && t->round == n->round && t->source == n->in[0] &&
+           t->stream == n->stream && !(g->experts >= 0 && t->nodes >> g->experts & 1);
+}
+
 static struct graph_task *task_of(struct graph *g, const struct graph_node *n) {
     int i = 0;
-    while (i < g->task_count && (g->task[i].round != n->round || g->task[i].source != n->in[0] ||
-                                 g->task[i].stream != n->stream))
+    while (i < g->task_count && !shares_task(g, &g->task[i], n))
         i++;
     if (i == GRAPH_TASKS)
         return NULL;
@@ -298,30 +383,57 @@ static struct graph_task *task_of(struct graph *g, const struct graph_node *n) {
     return &g->task[i];
 }
 
-static enum llmq_status find_tasks(struct graph *g, llmq_error *err) {
-    for (int round = 0; round < g->rounds; round++)
-        for (int i = 0; i < g->count; i++) {
-            const struct graph_node *n = &g->node[i];
-            if (n->round != round || !graph_node_quantized(n))
-                continue;
-            struct graph_task *t = task_of(g, n);
-            if (!t)
-                return error_set(err, LLMQ_E_UNSUPPORTED,
-                                 "linears that read more than %d different things", GRAPH_TASKS);
-            t->nodes |= UINT64_C(1) << i;
-        }
+/* The tasks of a round: of linears, or of experts. */
+static enum llmq_status add_tasks(struct graph *g, int round, bool experts, llmq_error *err) {
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        if (n->round != round || !graph_node_quantized(n) || (n->row->op == OP_EXPERTS) != experts)
+            continue;
+        struct graph_task *t = task_of(g, n);
+        if (!t)
+            return error_set(err, LLMQ_E_UNSUPPORTED,
+                             "linears that read more than %d different things", GRAPH_TASKS);
+        t->nodes |= UINT64_C(1) << i;
+    }
     return LLMQ_OK;
+}
+
+static enum llmq_status find_tasks(struct graph *g, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int round = 0; status == LLMQ_OK && round < g->rounds; round++) {
+        status = add_tasks(g, round, false, err);
+        if (status == LLMQ_OK) /* the experts of a round come last */
+            status = add_tasks(g, round, true, err);
+    }
+    return status;
 }
 
 /* In the order in which they are quantized. */
 static void list_linears(struct graph *g) {
     memset(g->ordinal, -1, sizeof g->ordinal);
     for (int t = 0; t < g->task_count; t++)
-        for (int i = 0; i < g->count; i++)
-            if ((g->task[t].nodes >> i & 1) && g->node[i].row->op == OP_LINEAR) {
-                g->ordinal[i] = (int8_t)g->linear_count;
-                g->linear[g->linear_count++] = (int8_t)i;
+        for (int i = 0; i < g->count; i++) {
+            if (!(g->task[t].nodes >> i & 1))
+                continue;
+            if (g->node[i].row->op == OP_EXPERTS) {
+                g->experts_at = g->linear_count;
+                continue;
             }
+            g->ordinal[i] = (int8_t)g->linear_count;
+            g->linear[g->linear_count++] = (int8_t)i;
+        }
+}
+
+static enum llmq_status find_experts(struct graph *g, llmq_error *err) {
+    g->experts = -1;
+    for (int i = 0; i < g->count; i++) {
+        if (g->node[i].row->op != OP_EXPERTS)
+            continue;
+        if (g->experts >= 0)
+            return error_set(err, LLMQ_E_UNSUPPORTED, "a block with experts in two places");
+        g->experts = i;
+    }
+    return LLMQ_OK;
 }
 
 /* --- stores ----------------------------------------------------------------------------------- */
@@ -330,6 +442,12 @@ static void list_linears(struct graph *g) {
 static bool is_cheap(const struct node *row) {
     return row->op == OP_NORM || row->op == OP_SPLIT || row->op == OP_ROUTER ||
            (row->op == OP_LINEAR && row->plain);
+}
+
+/* What the experts make is added up over all tokens before anything else runs: it is kept as it is,
+ * not as the sum with the stream. */
+static bool sums_experts(const struct graph *g, const struct graph_node *n) {
+    return g->experts >= 0 && n->row->op == OP_ADD && n->in[1] == g->node[g->experts].out[0];
 }
 
 /* Values that are there before `round` and are read by what runs after it. */
@@ -345,6 +463,10 @@ static void find_live(const struct graph *g, int round, bool live[V_COUNT]) {
         if (is_cheap(n->row) && live[n->in[0]])
             for (int o = 0; o < NODE_OUTPUTS; o++)
                 live[n->out[o]] = false;
+        if (sums_experts(g, n) && live[n->out[0]]) {
+            live[n->out[0]] = false;
+            live[n->in[0]] = live[n->in[1]] = true;
+        }
     }
 }
 
@@ -372,6 +494,7 @@ enum llmq_status graph_make(const struct node *rows, unsigned traits, const stru
     out->width[input] = facts->dims[DIM_HIDDEN];
     LLMQ_TRY(take_rows(rows, out, err));
     LLMQ_TRY(connect(out, err));
+    LLMQ_TRY(find_experts(out, err));
     LLMQ_TRY(order(out, err));
     LLMQ_TRY(find_tasks(out, err));
     list_linears(out);

@@ -36,8 +36,9 @@ struct graph_node {
 struct graph_param {
     int node;
     const char *suffix;    /* ".weight", ".bias" or "", behind `name`, ... */
-    const char *name;      /* ... which is the node's, but for a router's choice bias */
+    const char *name;      /* ... which is the node's, or a tensor's that the row names by itself */
     int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
+    int64_t experts;       /* a stack: [experts, rows, columns], named within the block; 0: none */
     bool quantized;        /* a weight that may be stored packed instead */
 };
 
@@ -56,7 +57,12 @@ struct graph {
     int count;
     struct graph_node node[GRAPH_NODES];
     enum value input, output;
-    int linear_count;            /* linears that are quantized, ... */
+    /* What each expert computes, from E to E_OUT, and the node that has them; NULL, -1: none. The
+     * body is the caller's to set (models/blocks.h). */
+    const struct graph *body;
+    int experts;
+    int experts_at;              /* so many of the block's own linears come before the experts' */
+    int linear_count;            /* linears that are quantized, without the experts', ... */
     int8_t linear[GRAPH_NODES];  /* ... their nodes in the order of the tasks, and ... */
     int8_t ordinal[GRAPH_NODES]; /* ... the place of a node among them, -1: it is none */
     int rounds, task_count;
@@ -87,8 +93,22 @@ bool graph_node_biased(const struct graph *g, const struct graph_node *n);
 enum { GRAPH_PARAMS = 2 * GRAPH_NODES };
 int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]);
 
+/* The shape that the tensor must have; returns its rank. */
+enum { GRAPH_PARAM_RANK = 3 };
+int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK]);
+
 /* The node that takes the module `name`, of `len` bytes; -1: none does. */
 int graph_find_module(const struct graph *g, const char *name, size_t len);
+
+/* How many linears are quantized, with those of the experts: of each, one after the other. */
+int64_t graph_module_count(const struct graph *g);
+
+/* "mlp.experts.17." in `buf`: what stands before the names of an expert's modules. */
+enum { GRAPH_NAME_MAX = 128 };
+const char *graph_expert_name(const struct graph *g, int64_t expert, char buf[GRAPH_NAME_MAX]);
+
+/* The expert whose modules' names begin like this one, and the rest of the name; false: none. */
+bool graph_expert_of(const struct graph *g, const char *name, int64_t *expert, const char **rest);
 
 /* --- folds ------------------------------------------------------------------------------------ */
 

@@ -166,13 +166,17 @@ enum act {
     ACT_CLAMPED, /* of a GLU: g sigmoid(1.702 g) (u + 1), g and u within NUM_GLU_LIMIT */
 };
 
-/* How a linear lies in the checkpoint. */
+/* How a linear lies in the checkpoint. Experts may be stacked: one tensor `stack` for all of them,
+ * [experts, rows, k] or [experts, k, rows], of whose rows the linear takes a part. */
 enum storage {
     STORED_LINEAR, /* name.weight [n, k] */
     STORED_CONV1D, /* name.weight [k, n] */
-    STORED_STACK,  /* of all experts: name [experts, n, k] */
-    STORED_STACK_T /* of all experts: name [experts, k, n] */
+    STORED_STACK,  /* [experts, rows, k] */
+    STORED_STACK_T /* [experts, k, rows] */
 };
+
+/* The part of a stack's rows: gate and up may lie in one. */
+enum stack_part { PART_WHOLE, PART_FIRST, PART_SECOND, PART_EVEN, PART_ODD };
 
 /* How a router makes weights of its scores, and which experts it takes. */
 enum score {
@@ -189,13 +193,16 @@ struct node {
     enum dim width[NODE_OUTPUTS]; /* of the outputs of LINEAR, SPLIT and ROUTER; others follow */
     enum dim groups;              /* DIM_NONE: one */
     enum dim skip;
-    const char *name; /* of the module within the block; in a body, within the expert */
+    const char *name; /* of the module within the block; in a body, within the expert; of EXPERTS:
+                       * what stands before that, with %d for the expert's number */
     /* Traits: all of `when` and none of `unless`, or the row is left out. What it would have made
      * is then another name for what it reads, unless another row makes it. */
     unsigned when, unless;
     unsigned bias; /* trait by which a linear has a bias, 0: it never has */
     bool plain;    /* a linear that is never quantized */
     enum storage storage;
+    const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */
+    enum stack_part part;
     enum norm norm;
     bool each;  /* a norm's weight is [groups, width]: every group has its own */
     double eps; /* of a norm, 0: NUM_EPS */

@@ -90,7 +90,7 @@ static enum llmq_status write_modules(struct convert *c, llmq_error *err) {
     for (int64_t i = 0; i < count; i++) {
         const struct plan_module *module = &c->plan.modules[i];
         log_progress(c->ctx, count + i, 3 * count, "writing block %" PRId64 "/%" PRId64,
-                     module->block + 1, c->model.config.blocks);
+                     module->at.block + 1, c->model.config.blocks);
         LLMQ_TRY(interrupt_check(c->ctx, err));
         status = c->plan.layout ? repack_module(c, i, err) : dequantize_module(c, i, err);
         if (status != LLMQ_OK)

@@ -46,8 +46,8 @@ static enum llmq_status add_module(struct convert *c, const struct linear_place 
     const struct model *m = &c->model;
     char name[MODEL_NAME_MAX];
     struct plan_module *module = &p->modules[p->module_count];
-    *module = (struct plan_module){.block = at ? at->block : m->config.blocks - 1,
-                                   .node = at ? at->node : -1};
+    *module =
+        (struct plan_module){.at = at ? *at : (struct linear_place){m->config.blocks - 1, -1, -1}};
     module->name =
         strdup(at ? blocks_node_name(m->blocks, *at, "", name) : model_head_name(m, name));
     if (!module->name)
@@ -71,7 +71,7 @@ static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
         return error_memory(err, "the plan");
     for (int64_t i = 0; status == LLMQ_OK && i < count; i++) {
         const struct linear_place at = blocks_linear_at(blocks, i);
-        status = model_linear_packed(&c->model, at.block, at.node)
+        status = model_linear_packed(&c->model, at)
                      ? add_module(c, &at, err)
                      : plan_add_plain(&c->plan, blocks_node_name(blocks, at, "", name), err);
     }
@@ -159,7 +159,7 @@ static enum llmq_status try_modules(struct convert *c, llmq_error *err) {
     for (int64_t i = 0; i < c->plan.module_count; i++) {
         struct plan_module *module = &c->plan.modules[i];
         log_progress(c->ctx, i, 3 * c->plan.module_count, "checking block %" PRId64 "/%" PRId64,
-                     module->block + 1, c->model.config.blocks);
+                     module->at.block + 1, c->model.config.blocks);
         LLMQ_TRY(interrupt_check(c->ctx, err));
         LLMQ_TRY(try_module(c, module, err));
     }

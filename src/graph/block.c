@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/loaders/layout_load.h"
+#include "graph/model_private.h"
 
 static enum llmq_status load_packed(const struct model *m, const char *name, enum load_mode mode,
                                     struct arena *arena, struct linear *l, llmq_error *err) {
@@ -28,28 +28,24 @@ cleanup:
     return status;
 }
 
-/* Where nodes of a block are loaded to. */
+/* Where a block or an expert is loaded to. */
 struct loader {
     const struct model *m;
-    int64_t index;
+    int64_t index, expert;
     enum load_mode mode;
     struct arena *arena;
     const struct graph *graph;
 };
 
-static const char *node_name(const struct loader *b, const struct graph_node *n, const char *suffix,
-                             char buf[MODEL_NAME_MAX]) {
-    return family_block_name(b->m->config.family, b->index, n->row->name, suffix, buf);
-}
-
-static enum llmq_status load_weight(const struct loader *b, const struct graph_node *n,
-                                    struct linear *l, llmq_error *err) {
+static enum llmq_status load_weight(const struct loader *b, int node, struct linear *l,
+                                    llmq_error *err) {
+    const struct linear_place at = {b->index, node, b->expert};
     char name[MODEL_NAME_MAX];
-    node_name(b, n, "", name);
-    if (layout_has_module(b->m->tensors, b->m->layout, name))
-        return load_packed(b->m, name, b->mode, b->arena, l, err);
+    blocks_linear_shape(b->m->blocks, at, &l->n, &l->k);
+    if (model_linear_packed(b->m, at))
+        return load_packed(b->m, blocks_node_name(b->m->blocks, at, "", name), b->mode, b->arena, l,
+                           err);
     l->w = arena_alloc(b->arena, (size_t)l->n * (size_t)l->k, sizeof *l->w, err);
-    const struct linear_place at = {b->index, (int)(n - b->graph->node)};
     return l->w ? model_load_weight(b->m, at, l->w, err) : LLMQ_E_MEMORY;
 }
 
@@ -64,34 +60,56 @@ static float **place_of(const struct graph_node *n, const struct graph_param *p,
     return is_bias ? &out->linear.bias : &out->choice_bias;
 }
 
+static bool is_weight(const struct graph_node *n, const struct graph_param *p) {
+    if (n->row->op != OP_LINEAR && n->row->op != OP_ROUTER)
+        return false;
+    return p->quantized || strcmp(p->suffix, ".weight") == 0;
+}
+
 static enum llmq_status load_param(const struct loader *b, const struct graph_param *p,
                                    struct params *out, llmq_error *err) {
     const struct graph_node *n = &b->graph->node[p->node];
-    char name[MODEL_NAME_MAX];
-    if ((n->row->op == OP_LINEAR || n->row->op == OP_ROUTER) && strcmp(p->suffix, ".weight") == 0) {
-        out->linear.n = n->width[0];
-        out->linear.k = b->graph->width[n->in[0]];
-        return load_weight(b, n, &out->linear, err);
-    }
-    family_block_name(b->m->config.family, b->index, p->name, p->suffix, name);
-    return model_load_f32(b->m, name, p->rows, p->columns, b->arena, place_of(n, p, out), err);
+    const struct linear_place at = {b->index, p->node, b->expert};
+    const struct st_tensor *t = NULL;
+    if (is_weight(n, p))
+        return load_weight(b, p->node, &out->linear, err);
+    float **place = place_of(n, p, out);
+    *place = arena_alloc(b->arena, (size_t)(p->rows ? p->rows : 1) * (size_t)p->columns,
+                         sizeof **place, err);
+    if (!*place)
+        return LLMQ_E_MEMORY;
+    if (p->experts)
+        return model_load_stack_bias(b->m, at, *place, err);
+    enum llmq_status status = model_require_param(b->m, b->index, b->expert, p, &t, err);
+    return status == LLMQ_OK ? st_read_f32(b->m->tensors, t, *place, err) : status;
+}
+
+static enum llmq_status load(const struct loader *b, struct block *out, llmq_error *err) {
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(b->graph, params);
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct block){.index = b->index, .expert = b->expert, .graph = b->graph};
+    for (int i = 0; status == LLMQ_OK && i < count; i++)
+        status = load_param(b, &params[i], &out->node[params[i].node], err);
+    if (status != LLMQ_OK)
+        block_release(out);
+    return status;
 }
 
 enum llmq_status block_load(const struct model *m, int64_t index, enum load_mode mode,
                             struct arena *arena, struct block *out, llmq_error *err) {
-    const struct graph *g = model_graph(m, index);
-    const struct loader loader = {m, index, mode, arena, g};
-    enum llmq_status status = LLMQ_OK;
-    struct graph_param params[GRAPH_PARAMS];
-    const int count = graph_params(g, params);
-    *out = (struct block){.index = index, .graph = g};
-    for (int i = 0; status == LLMQ_OK && i < count; i++)
-        status = load_param(&loader, &params[i], &out->node[params[i].node], err);
-    if (status != LLMQ_OK)
-        block_release(out);
-    else
+    const struct loader loader = {m, index, -1, mode, arena, model_graph(m, index)};
+    enum llmq_status status = load(&loader, out, err);
+    if (status == LLMQ_OK)
         model_read_ahead(m, index + 1);
     return status;
+}
+
+enum llmq_status expert_load(const struct model *m, int64_t index, int64_t expert,
+                             enum load_mode mode, struct arena *arena, struct block *out,
+                             llmq_error *err) {
+    const struct loader loader = {m, index, expert, mode, arena, model_graph(m, index)->body};
+    return load(&loader, out, err);
 }
 
 void block_release(struct block *b) {

@@ -30,7 +30,8 @@ struct params {
 
 struct block {
     int64_t index;
-    const struct graph *graph; /* the model's */
+    int64_t expert;            /* -1: the block itself; else one of its experts */
+    const struct graph *graph; /* the model's; of an expert its body */
     struct params node[GRAPH_NODES];
 };
 
@@ -38,14 +39,19 @@ struct block {
  * PACKED_INT8, which has them multiplied with activations rounded to 8 bits. */
 enum load_mode { LOAD_PLAIN, LOAD_PACKED, LOAD_PACKED_INT8 };
 
-/* Load block `index` into `arena` (which the caller resets between blocks). Call block_release
- * before the arena is reset. */
+/* Load block `index`, but for its experts, into `arena` (which the caller resets between blocks).
+ * Call block_release before the arena is reset. */
 LLMQ_NODISCARD enum llmq_status block_load(const struct model *m, int64_t index,
                                            enum load_mode mode, struct arena *arena,
                                            struct block *out, llmq_error *err);
 void block_release(struct block *b);
 
-/* Bytes of a block's weights in memory when loaded PLAIN. */
+/* Load one expert of block `index` the same way: there may be more of them than fit. */
+LLMQ_NODISCARD enum llmq_status expert_load(const struct model *m, int64_t index, int64_t expert,
+                                            enum load_mode mode, struct arena *arena,
+                                            struct block *out, llmq_error *err);
+
+/* Bytes of a block's weights in memory when loaded PLAIN, or of one expert by its body. */
 uint64_t block_bytes(const struct graph *g);
 
 #endif

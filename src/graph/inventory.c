@@ -70,22 +70,36 @@ static bool is_buffer(const struct st_tensor *t) {
 
 /* --- the family's places ---------------------------------------------------------------------- */
 
-/* Is `rest`, within a block, one of its tensors, or a part of a packed linear? */
-static bool is_block_part(const struct graph *g, const struct layout *layout, const char *rest) {
+/* Is `rest` a tensor of the graph's own, or a part of a packed linear? Of an expert: those that
+ * bear its number; of a block, also the stacks of its experts. */
+static bool is_part(const struct graph *g, const struct layout *layout, const char *rest,
+                    bool stacked) {
     struct graph_param params[GRAPH_PARAMS];
     const int count = graph_params(g, params);
     size_t len = 0;
     const bool packed = layout_suffix(layout, rest, &len) >= 0;
     for (int i = 0; i < count; i++) {
-        const char *module = params[i].name;
-        const size_t module_len = strlen(module);
-        if (strncmp(rest, module, module_len) != 0)
-            continue;
-        if (strcmp(rest + module_len, params[i].suffix) == 0 ||
-            (packed && params[i].quantized && len == module_len))
+        const bool stack = params[i].experts > 0;
+        const char *module = g->node[params[i].node].row->name;
+        const char *name = stack && !stacked ? module : params[i].name;
+        const char *suffix = stack && !stacked ? ".weight" : params[i].suffix;
+        const size_t name_len = strlen(name);
+        if (strncmp(rest, name, name_len) == 0 && strcmp(rest + name_len, suffix) == 0 &&
+            stack >= stacked)
+            return true;
+        if (packed && !stacked && params[i].quantized && len == strlen(module) &&
+            strncmp(rest, module, len) == 0)
             return true;
     }
     return false;
+}
+
+static bool is_block_part(const struct graph *g, const struct layout *layout, const char *rest) {
+    int64_t expert = 0;
+    const char *inner = NULL;
+    if (is_part(g, layout, rest, false) || (g->body && is_part(g->body, layout, rest, true)))
+        return true;
+    return graph_expert_of(g, rest, &expert, &inner) && is_part(g->body, layout, inner, false);
 }
 
 /* Is it one of the model's outside of its blocks, or a part of a packed head? */

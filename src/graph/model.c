@@ -14,7 +14,7 @@
 
 const char *model_node_name(const struct model *m, int64_t block, int node, const char *suffix,
                             char buf[MODEL_NAME_MAX]) {
-    return blocks_node_name(m->blocks, (struct linear_place){block, node}, suffix, buf);
+    return blocks_node_name(m->blocks, (struct linear_place){block, node, -1}, suffix, buf);
 }
 
 /* --- plain tensors ---------------------------------------------------------------------------- */
@@ -29,9 +29,9 @@ enum llmq_status model_load_f32(const struct model *m, const char *name, int64_t
     return *out ? st_read_f32(m->tensors, t, *out, err) : LLMQ_E_MEMORY;
 }
 
-bool model_linear_packed(const struct model *m, int64_t block, int node) {
+bool model_linear_packed(const struct model *m, struct linear_place at) {
     char name[MODEL_NAME_MAX];
-    return layout_has_module(m->tensors, m->layout, model_node_name(m, block, node, "", name));
+    return layout_has_module(m->tensors, m->layout, blocks_node_name(m->blocks, at, "", name));
 }
 
 const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]) {
@@ -83,39 +83,4 @@ void model_read_ahead(const struct model *m, int64_t index) {
 
 const struct graph *model_graph(const struct model *m, int64_t index) {
     return blocks_graph(m->blocks, index);
-}
-
-static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
-#pragma omp parallel for schedule(static) default(none) shared(from, rows, columns, to)
-    for (int64_t c = 0; c < columns; c++)
-        for (int64_t r = 0; r < rows; r++)
-            to[c * rows + r] = from[r * columns + c];
-}
-
-/* A tensor [k, n] as [n, k]. */
-static enum llmq_status read_transposed(const struct model *m, const struct st_tensor *t, int64_t n,
-                                        int64_t k, float *out, llmq_error *err) {
-    float *stored = malloc((size_t)n * (size_t)k * sizeof *stored);
-    if (!stored)
-        return error_memory(err, "a linear's weight");
-    enum llmq_status status = st_read_f32(m->tensors, t, stored, err);
-    if (status == LLMQ_OK)
-        transpose(stored, k, n, out);
-    free(stored);
-    return status;
-}
-
-enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
-                                   llmq_error *err) {
-    const struct graph_node *node = &model_graph(m, at.block)->node[at.node];
-    const bool turned = node->row->storage == STORED_CONV1D;
-    char name[MODEL_NAME_MAX];
-    int64_t n = 0, k = 0;
-    const struct st_tensor *t = NULL;
-    blocks_linear_shape(m->blocks, at, &n, &k);
-    model_node_name(m, at.block, at.node, ".weight", name);
-    enum llmq_status status = model_require(m, name, turned ? k : n, turned ? n : k, &t, err);
-    if (status != LLMQ_OK)
-        return status;
-    return turned ? read_transposed(m, t, n, k, out, err) : st_read_f32(m->tensors, t, out, err);
 }

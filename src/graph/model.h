@@ -44,7 +44,7 @@ const char *model_node_name(const struct model *m, int64_t block, int node, cons
                             char buf[MODEL_NAME_MAX]);
 
 /* The plain weight [n, k] of one linear or router, as block_load gives it with LOAD_PLAIN: turned
- * where it is stored as [k, n]. */
+ * where it is stored as [k, n], taken out of the stack where experts are stacked. */
 LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, struct linear_place at,
                                                   float *out, llmq_error *err);
 
@@ -60,7 +60,7 @@ LLMQ_NODISCARD enum llmq_status model_load_f32(const struct model *m, const char
                                                float **out, llmq_error *err);
 
 /* Is this linear stored packed? */
-bool model_linear_packed(const struct model *m, int64_t block, int node);
+bool model_linear_packed(const struct model *m, struct linear_place at);
 
 /* Decode the packed module of that name, which is [n, k] by the config, to the neutral form;
  * qlinear_free is the caller's. */

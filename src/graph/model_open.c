@@ -128,11 +128,11 @@ static enum llmq_status refuse_dtype(const struct model *m, const struct st_tens
     return LLMQ_E_UNSUPPORTED;
 }
 
-enum llmq_status model_require(const struct model *m, const char *name, int64_t rows, int64_t cols,
-                               const struct st_tensor **out, llmq_error *err) {
+/* A floating tensor of that name and shape. */
+static enum llmq_status require_shape(const struct model *m, const char *name,
+                                      const uint64_t *shape, int rank, const struct st_tensor **out,
+                                      llmq_error *err) {
     const struct st_tensor *t = st_find(m->tensors, name);
-    const uint64_t shape[2] = {(uint64_t)(rows ? rows : cols), (uint64_t)cols};
-    const int rank = rows ? 2 : 1;
     if (!t) {
         error_set(err, LLMQ_E_INPUT, "%s: tensor '%.200s' is missing", m->dir, name);
         hint_missing(m, name, err);
@@ -144,6 +144,22 @@ enum llmq_status model_require(const struct model *m, const char *name, int64_t 
         return refuse_shape(m, t, shape, rank, err);
     *out = t;
     return LLMQ_OK;
+}
+
+enum llmq_status model_require(const struct model *m, const char *name, int64_t rows, int64_t cols,
+                               const struct st_tensor **out, llmq_error *err) {
+    const uint64_t shape[2] = {(uint64_t)(rows ? rows : cols), (uint64_t)cols};
+    return require_shape(m, name, shape, rows ? 2 : 1, out, err);
+}
+
+enum llmq_status model_require_param(const struct model *m, int64_t block, int64_t expert,
+                                     const struct graph_param *p, const struct st_tensor **out,
+                                     llmq_error *err) {
+    uint64_t shape[GRAPH_PARAM_RANK];
+    char name[MODEL_NAME_MAX];
+    const int rank = graph_param_shape(p, shape);
+    blocks_param_name(m->blocks, block, expert, p, name);
+    return require_shape(m, name, shape, rank, out, err);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -160,21 +176,36 @@ static enum llmq_status read_layout(struct model *m, llmq_error *err) {
     return status == LLMQ_OK ? status : error_prefix(err, status, "%s/%s", m->dir, m->quant.file);
 }
 
-static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
-    struct graph_param params[GRAPH_PARAMS];
-    const int count = graph_params(model_graph(m, block), params);
+/* Is the parameter's weight there in another form: packed, or of one expert by itself? */
+static bool is_elsewhere(const struct model *m, int64_t block, int64_t expert,
+                         const struct graph_param *p) {
+    const struct linear_place at = {block, p->node, expert};
     char name[MODEL_NAME_MAX];
+    if (!p->quantized)
+        return false;
+    return model_linear_packed(m, at) ||
+           (p->experts && st_find(m->tensors, blocks_node_name(m->blocks, at, ".weight", name)));
+}
+
+/* The tensors of a block, or of one of its experts. */
+static enum llmq_status check_params(const struct model *m, const struct graph *g, int64_t block,
+                                     int64_t expert, llmq_error *err) {
+    struct graph_param params[GRAPH_PARAMS];
+    const int count = graph_params(g, params);
     const struct st_tensor *t = NULL;
-    for (int i = 0; i < count; i++) {
-        const struct graph_param *p = &params[i];
-        if (p->quantized && model_linear_packed(m, block, p->node))
-            continue;
-        family_block_name(m->config.family, block, p->name, p->suffix, name);
-        enum llmq_status status = model_require(m, name, p->rows, p->columns, &t, err);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    return LLMQ_OK;
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && i < count; i++)
+        if (!is_elsewhere(m, block, expert, &params[i]))
+            status = model_require_param(m, block, expert, &params[i], &t, err);
+    return status;
+}
+
+static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
+    const struct graph *g = model_graph(m, block);
+    enum llmq_status status = check_params(m, g, block, -1, err);
+    for (int64_t e = 0; g->body && status == LLMQ_OK && e < g->facts.dims[DIM_EXPERTS]; e++)
+        status = check_params(m, g->body, block, e, err);
+    return status;
 }
 
 static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {

@@ -10,4 +10,14 @@ LLMQ_NODISCARD enum llmq_status model_require(const struct model *m, const char 
                                               int64_t cols, const struct st_tensor **out,
                                               llmq_error *err);
 
+/* The tensor of a parameter of a block or, with `expert`, of its body (else -1), held the same way.
+ */
+LLMQ_NODISCARD enum llmq_status model_require_param(const struct model *m, int64_t block,
+                                                    int64_t expert, const struct graph_param *p,
+                                                    const struct st_tensor **out, llmq_error *err);
+
+/* The bias [n] of an expert's linear whose experts are stacked. */
+LLMQ_NODISCARD enum llmq_status model_load_stack_bias(const struct model *m, struct linear_place at,
+                                                      float *out, llmq_error *err);
+
 #endif

@@ -225,13 +225,21 @@ static enum llmq_status find_home(const struct graph *g, enum value v, int round
     return LLMQ_OK;
 }
 
+/* What experts make is added up over all tokens on the way to the round that follows theirs. */
+static uint64_t made_by_experts(const struct graph *g, int round) {
+    if (g->experts < 0 || g->node[g->experts].round + 1 != round)
+        return 0;
+    return VALUE_BIT(g->node[g->experts].out[0]);
+}
+
 enum llmq_status homes_of_rounds(const struct graph *g, struct homes *out, llmq_error *err) {
     *out = (struct homes){.count = 1};
     out->of[g->input] = 1;
     out->width[1] = g->width[g->input];
     for (int round = 1; round <= g->rounds; round++) {
+        const uint64_t kept = schedule_kept(g, round) | made_by_experts(g, round);
         for (int v = 0; v < V_COUNT; v++)
-            if (has(schedule_kept(g, round), v) && out->of[v] == 0) {
+            if (has(kept, v) && out->of[v] == 0) {
                 enum llmq_status status = find_home(g, (enum value)v, round, out, err);
                 if (status != LLMQ_OK)
                     return status;

@@ -198,7 +198,8 @@ static int list_consumers(const struct run *run, const struct block *block,
         const struct linear *l = &block->node[i].linear;
         if (!(fold->consumers >> i & 1))
             continue;
-        const struct plan_module *module = plan_module_of(&run->model, &run->plan, block->index, i);
+        const struct plan_module *module =
+            plan_module_of(&run->model, &run->plan, (struct linear_place){block->index, i, -1});
         consumers[count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
     }
     return count;
@@ -211,8 +212,8 @@ static enum llmq_status limit_rows(const struct run *run, const struct block *bl
     if (block->graph->node[fold->producer].row->op != OP_LINEAR)
         return LLMQ_OK;
     const struct linear *l = &block->node[fold->producer].linear;
-    const struct plan_module *module =
-        plan_module_of(&run->model, &run->plan, block->index, fold->producer);
+    const struct plan_module *module = plan_module_of(
+        &run->model, &run->plan, (struct linear_place){block->index, fold->producer, -1});
     struct quant_grid grid = run_grid(run, &module->shape);
     float *limits = arena_alloc(run->weights, (size_t)l->n, sizeof *limits, err);
     if (!limits)
@@ -359,16 +360,16 @@ uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *toke
 /* Scales of the module's output rows; NULL: 1. */
 static const float *row_scales(const struct run *run, const struct plan_module *module) {
     struct source_fold folds[GRAPH_TASKS];
-    const int count = list_folds(model_graph(&run->model, module->block), folds);
+    const int count = list_folds(model_graph(&run->model, module->at.block), folds);
     for (int i = 0; i < count; i++)
-        if (folds[i].fold.producer == module->node)
+        if (folds[i].fold.producer == module->at.node)
             return run->fold.scales[folds[i].source];
     return NULL;
 }
 
 /* What the module reads. */
 static enum value source_of(const struct run *run, const struct plan_module *module) {
-    return model_graph(&run->model, module->block)->node[module->node].in[0];
+    return model_graph(&run->model, module->at.block)->node[module->at.node].in[0];
 }
 
 /* Sum of the rows' errors; a folded row stands for an original one `rows[r]` times as large. */
@@ -384,7 +385,7 @@ static double sum_rows(const double *errors, const float *rows, int64_t n) {
 static enum llmq_status rounding_error(const struct run *run, const struct plan_module *module,
                                        const float *H, float *importance, float *W,
                                        llmq_error *err) {
-    const struct graph *g = model_graph(&run->model, module->block);
+    const struct graph *g = model_graph(&run->model, module->at.block);
     const enum value source = source_of(run, module);
     const struct graph_fold fold = graph_fold_find(g, source);
     const float *columns = run->fold.scales[source];
@@ -419,8 +420,7 @@ static enum llmq_status plain_error(const struct run *run, const struct plan_mod
     enum llmq_status status = LLMQ_OK;
     if (!W || !P || !importance)
         LLMQ_TRY(error_memory(err, "a module's weights"));
-    LLMQ_TRY(
-        model_load_weight(&run->model, (struct linear_place){module->block, module->node}, W, err));
+    LLMQ_TRY(model_load_weight(&run->model, module->at, W, err));
     LLMQ_TRY(rounding_error(run, module, H, importance, W, err));
     for (int64_t at = 0; at < n; at += PANEL)
         quant_forms(W + at * k, n - at < PANEL ? n - at : PANEL, k, H, P, errors + at);

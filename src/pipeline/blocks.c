@@ -244,7 +244,8 @@ static enum llmq_status quantize_task(struct run *run, struct block *block,
     for (int i = 0; i < block->graph->count; i++) {
         if (!(linears->nodes >> i & 1))
             continue;
-        const struct plan_module *module = plan_module_of(&run->model, &run->plan, block->index, i);
+        const struct plan_module *module = plan_module_of(
+            &run->model, &run->plan, (struct linear_place){block->index, i, block->expert});
         LLMQ_TRY(interrupt_check(run->ctx, err));
         if (factored && !task->factor) {
             LLMQ_TRY(gptq_factor_create(task->moments.H, task->moments.k, module->shape.group,
@@ -293,17 +294,16 @@ static enum llmq_status load_original(struct run *run, int64_t index, struct blo
 /* Without calibration: one linear after the other, each in the memory of the one before. */
 static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const struct graph *g = model_graph(&run->model, index);
+    const struct blocks *blocks = run->model.blocks;
     log_task(run, index, 0, "");
-    for (int i = 0; i < g->linear_count; i++) {
-        const struct linear_place at = {index, g->linear[i]};
-        const struct plan_module *module = plan_module_of(&run->model, &run->plan, index, at.node);
+    for (int64_t i = blocks->first[index]; i < blocks->first[index + 1]; i++) {
+        const struct plan_module *module = &run->plan.modules[i];
         struct linear l = {.n = module->shape.n, .k = module->shape.k};
         l.w = arena_alloc(run->weights, (size_t)l.n * (size_t)l.k, sizeof *l.w, err);
         if (!l.w)
             return LLMQ_E_MEMORY;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        LLMQ_TRY(model_load_weight(&run->model, at, l.w, err));
+        LLMQ_TRY(model_load_weight(&run->model, module->at, l.w, err));
         tally_read(&run->tally, TALLY_READ, 0);
         status = quantize_linear(run, module, &l, NULL, err);
         if (status == LLMQ_E_NUMERIC)
@@ -399,7 +399,7 @@ static enum llmq_status record_blocks(struct run *run, struct pending *p, llmq_e
     for (; status == LLMQ_OK && p->begin < p->end; p->begin++) {
         status = journal_add(run->journal, p->begin, run->report->modules + p->module, &run->blocks,
                              err);
-        p->module += (size_t)model_graph(&run->model, p->begin)->linear_count;
+        p->module += (size_t)graph_module_count(model_graph(&run->model, p->begin));
     }
     tally_read(&run->tally, TALLY_WRITE, 0);
     p->since = tally_now();

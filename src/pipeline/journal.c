@@ -113,7 +113,7 @@ static enum llmq_status read_block(const struct json *line, struct reader *r, ll
     const struct json *modules = json_get(line, "modules");
     struct journal_blocks *b = r->blocks;
     if (!json_as_int64(json_get(line, "block"), &block) || block != b->done || block >= b->count ||
-        json_count(modules) != (size_t)model_graph(b->source, block)->linear_count)
+        json_count(modules) != (size_t)graph_module_count(model_graph(b->source, block)))
         return error_set(err, LLMQ_E_INPUT, "the record of block %" PRId64 " is malformed",
                          b->done);
     uint64_t *hash = b->hashes + b->source->blocks->first[block];
@@ -232,7 +232,7 @@ enum llmq_status journal_add(struct journal *j, int64_t block, const llmq_module
                              const struct journal_blocks *blocks, llmq_error *err) {
     struct json *o = json_new_object(), *array = json_new_array();
     const uint64_t *hashes = blocks->hashes + blocks->source->blocks->first[block];
-    for (int i = 0; i < model_graph(blocks->source, block)->linear_count; i++) {
+    for (int64_t i = 0; i < graph_module_count(model_graph(blocks->source, block)); i++) {
         struct json *m = report_module_json(&modules[i]);
         add_hash(m, "hash", hashes[i]);
         json_add(array, NULL, m);

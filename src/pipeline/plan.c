@@ -123,8 +123,7 @@ static enum llmq_status add_modules(const struct model *m, const llmq_quantize_o
         const struct linear_place at = blocks_linear_at(m->blocks, i);
         struct plan_module *module = &p->modules[p->module_count];
         char name[MODEL_NAME_MAX];
-        module->block = at.block;
-        module->node = at.node;
+        module->at = at;
         module->name = strdup(blocks_node_name(m->blocks, at, "", name));
         if (!module->name)
             return error_memory(err, "the plan");
@@ -142,9 +141,9 @@ bool plan_folds(const llmq_quantize_options *options) {
     return options->awq || options->method == LLMQ_METHOD_AWQ;
 }
 
-const struct plan_module *plan_module_of(const struct model *m, const struct plan *p, int64_t block,
-                                         int node) {
-    return &p->modules[blocks_linear_number(m->blocks, block, node)];
+const struct plan_module *plan_module_of(const struct model *m, const struct plan *p,
+                                         struct linear_place at) {
+    return &p->modules[blocks_linear_number(m->blocks, at)];
 }
 
 /* The modules of the first block whose in_features the group does not divide. */
@@ -156,7 +155,7 @@ static enum llmq_status check_groups(const struct model *m, const struct plan *p
         const struct quant_shape *s = &p->modules[i].shape;
         if (s->group > 0 && s->k % s->group != 0)
             strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
-                          g->node[p->modules[i].node].row->name, s->k);
+                          g->node[p->modules[i].at.node].row->name, s->k);
     }
     if (bad.len == 0)
         return strbuf_ok(&bad) ? LLMQ_OK : error_memory(err, "a list of modules");
@@ -229,32 +228,28 @@ enum llmq_status plan_add_packed(struct plan *p, const struct plan_module *modul
     return LLMQ_OK;
 }
 
-static const struct plan_module *module_of_weight(const struct plan *p, const char *tensor) {
-    const char *dot = strrchr(tensor, '.');
-    if (!dot || strcmp(dot, ".weight") != 0)
-        return NULL;
-    size_t len = (size_t)(dot - tensor);
-    for (int64_t i = 0; i < p->module_count; i++)
-        if (strncmp(p->modules[i].name, tensor, len) == 0 && p->modules[i].name[len] == '\0')
-            return &p->modules[i];
-    return NULL;
+/* What becomes of a tensor of the source: packed tensors of the linears in it, a copy, or nothing.
+ */
+static enum llmq_status add_tensor(const struct model *m, const llmq_quantize_options *o,
+                                   const struct st_tensor *t, struct plan *p, llmq_error *err) {
+    struct linear_place at;
+    int64_t count = 0;
+    for (; blocks_linear_in(m->blocks, t->name, count, &at); count++) {
+        enum llmq_status status = plan_add_packed(p, plan_module_of(m, p, at), err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    if (count > 0)
+        return LLMQ_OK;
+    return plan_folds(o) && block_fold_changes(m, t->name) ? plan_fold(p, t, err)
+                                                           : plan_rest(m, p, t, err);
 }
 
-/* Each tensor of the source, in its order, becomes packed tensors, a copy, or nothing. */
 static enum llmq_status add_tensors(const struct model *m, const llmq_quantize_options *o,
                                     struct plan *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    for (size_t i = 0; i < st_count(m->tensors); i++) {
-        const struct st_tensor *t = st_at(m->tensors, i);
-        const struct plan_module *module = module_of_weight(p, t->name);
-        if (module) {
-            LLMQ_TRY(plan_add_packed(p, module, err));
-        } else {
-            LLMQ_TRY(plan_folds(o) && block_fold_changes(m, t->name) ? plan_fold(p, t, err)
-                                                                     : plan_rest(m, p, t, err));
-        }
-    }
-cleanup:
+    for (size_t i = 0; status == LLMQ_OK && i < st_count(m->tensors); i++)
+        status = add_tensor(m, o, st_at(m->tensors, i), p, err);
     return status;
 }
 

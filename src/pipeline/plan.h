@@ -17,8 +17,8 @@
 #define PLAN_SHARD_LIMIT UINT64_C(5000000000)
 
 struct plan_module {
-    int64_t block;
-    int node;   /* of the block's graph; -1: the output head, of no block, only in conversions */
+    /* Of a block; node -1: the output head, of no block, only in conversions. */
+    struct linear_place at;
     char *name; /* "model.layers.0.self_attn.q_proj" */
     struct quant_shape shape;
 };
@@ -115,7 +115,7 @@ LLMQ_NODISCARD enum llmq_status plan_rest(const struct model *m, struct plan *p,
 LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);
 
 /* The module of a linear; only in plans that plan_create made. */
-const struct plan_module *plan_module_of(const struct model *m, const struct plan *p, int64_t block,
-                                         int node);
+const struct plan_module *plan_module_of(const struct model *m, const struct plan *p,
+                                         struct linear_place at);
 
 #endif

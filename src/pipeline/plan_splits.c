@@ -21,7 +21,8 @@ static struct split least_split(const struct plan *p, int node) {
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *m = &p->modules[i];
         const struct quant_shape *s = &m->shape;
-        if (m->node != node || s->group == -1 || !compat_splits_input(m->name))
+        if (m->at.node != node || m->at.expert >= 0 || s->group == -1 ||
+            !compat_splits_input(m->name))
             continue;
         const int64_t parts = compat_tensor_parallel(m->name, s->n, s->k, s->group);
         if (parts < least.parts)

@@ -133,7 +133,7 @@ static bool vector_name(const struct verify *v, const struct candidate *c,
     const bool linear = made_by_linear(g, c);
     if (linear && !graph_node_biased(g, &g->node[c->fold.producer]))
         return false;
-    blocks_node_name(v->blocks, (struct linear_place){c->block, c->fold.producer},
+    blocks_node_name(v->blocks, (struct linear_place){c->block, c->fold.producer, -1},
                      linear ? ".bias" : ".weight", name);
     return true;
 }
@@ -221,7 +221,7 @@ static enum llmq_status fit_source(const struct search *s, const struct candidat
         struct pair p = {0};
         if (!(c->fold.consumers >> i & 1) || s->graph->ordinal[i] < 0)
             continue;
-        status = load_pair(s->v, s->original, (struct linear_place){c->block, i}, &p, err);
+        status = load_pair(s->v, s->original, (struct linear_place){c->block, i, -1}, &p, err);
         if (status == LLMQ_OK && p.ours)
             fit_columns(&p, s->fold->rows[i], fits);
         pair_free(&p);
@@ -281,7 +281,7 @@ static enum llmq_status find_linear_fold(struct search *s, const struct candidat
     const int producer = c->fold.producer;
     struct pair p = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(load_pair(s->v, s->original, (struct linear_place){c->block, producer}, &p, err));
+    LLMQ_TRY(load_pair(s->v, s->original, (struct linear_place){c->block, producer, -1}, &p, err));
     if (!p.ours)
         return LLMQ_OK;
     const int64_t n = p.n, k = g->width[c->source];
@@ -323,7 +323,8 @@ static void disagree(struct search *s, const struct candidate *c, int64_t column
                      int64_t count) {
     char name[FAMILY_NAME_MAX];
     if (made_by_linear(s->graph, c))
-        blocks_node_name(s->v->blocks, (struct linear_place){c->block, c->fold.producer}, "", name);
+        blocks_node_name(s->v->blocks, (struct linear_place){c->block, c->fold.producer, -1}, "",
+                         name);
     else if (!vector_name(s->v, c, name))
         return;
     s->v->rule = verify_rule_find("against-fold");

@@ -41,11 +41,9 @@ static const char *missing_hint(const struct verify *v, const char *name) {
     return "complete the checkpoint";
 }
 
-/* A floating tensor [rows, columns], or [columns] when rows is 0. */
-static void want(struct verify *v, const char *name, int64_t rows, int64_t columns) {
+/* A floating tensor of that shape. */
+static void want(struct verify *v, const char *name, const uint64_t *shape, int rank) {
     const struct st_tensor *t = st_find(v->tensors, name);
-    const uint64_t shape[2] = {(uint64_t)(rows ? rows : columns), (uint64_t)columns};
-    const int rank = rows ? 2 : 1;
     char found[96], expected[96];
     if (!t) {
         verify_found(v, NULL, name, missing_hint(v, name), "the tensor is missing");
@@ -61,19 +59,37 @@ static void want(struct verify *v, const char *name, int64_t rows, int64_t colum
                      dtype_name(t->dtype));
 }
 
-/* The tensors of a block; a linear's weight may be packed instead. */
-static void want_block(struct verify *v, int64_t block) {
+/* A linear's weight may be packed instead, and that of a stacked expert be by itself. */
+static bool is_elsewhere(const struct verify *v, struct linear_place at,
+                         const struct graph_param *p) {
+    char name[FAMILY_NAME_MAX];
+    if (!p->quantized)
+        return false;
+    return layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name)) ||
+           (p->experts && st_find(v->tensors, blocks_node_name(v->blocks, at, ".weight", name)));
+}
+
+/* The tensors of a block, or of one of its experts. */
+static void want_params(struct verify *v, const struct graph *g, int64_t block, int64_t expert) {
     struct graph_param params[GRAPH_PARAMS];
-    const int count = graph_params(blocks_graph(v->blocks, block), params);
+    const int count = graph_params(g, params);
+    uint64_t shape[GRAPH_PARAM_RANK];
     char name[FAMILY_NAME_MAX];
     for (int i = 0; i < count; i++) {
-        const struct linear_place at = {block, params[i].node};
-        if (params[i].quantized &&
-            layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name)))
+        const bool again = params[i].experts && expert > 0; /* one tensor for all of them */
+        if (again ||
+            is_elsewhere(v, (struct linear_place){block, params[i].node, expert}, &params[i]))
             continue;
-        family_block_name(v->model.family, block, params[i].name, params[i].suffix, name);
-        want(v, name, params[i].rows, params[i].columns);
+        blocks_param_name(v->blocks, block, expert, &params[i], name);
+        want(v, name, shape, graph_param_shape(&params[i], shape));
     }
+}
+
+static void want_block(struct verify *v, int64_t block) {
+    const struct graph *g = blocks_graph(v->blocks, block);
+    want_params(v, g, block, -1);
+    for (int64_t e = 0; g->body && e < g->facts.dims[DIM_EXPERTS]; e++)
+        want_params(v, g->body, block, e);
 }
 
 static bool head_packed(const struct verify *v) {
@@ -83,13 +99,17 @@ static bool head_packed(const struct verify *v) {
 
 static enum llmq_status model_tensors(struct verify *v, llmq_error *err) {
     struct end_param ends[ENDS_PARAMS];
+    uint64_t shape[GRAPH_PARAM_RANK];
     (void)err;
     if (!v->known)
         return LLMQ_OK;
     const int count = ends_params(&v->model, ends);
     for (int i = 0; i < count; i++)
         if (!ends[i].head || !head_packed(v))
-            want(v, ends[i].name, ends[i].rows, ends[i].columns);
+            want(v, ends[i].name, shape,
+                 graph_param_shape(
+                     &(struct graph_param){.rows = ends[i].rows, .columns = ends[i].columns},
+                     shape));
     for (int64_t b = 0; b < v->model.blocks; b++)
         want_block(v, b);
     return LLMQ_OK;

@@ -152,14 +152,14 @@ START_TEST(linears_of_a_model_have_numbers_names_and_shapes) {
     ck_assert_int_eq(blocks_linear_count(blocks), 21);
     for (int64_t i = 0; i < 21; i++) {
         const struct linear_place at = blocks_linear_at(blocks, i);
-        struct linear_place found = {-1, -1};
+        struct linear_place found = {-1, -1, 0};
         int64_t n = 0, k = 0;
         blocks_linear_shape(blocks, at, &n, &k);
         ck_assert(n == shapes[i % 7][0] && k == shapes[i % 7][1]);
         ck_assert_int_eq(at.block, i / 7);
-        ck_assert_int_eq(blocks_linear_number(blocks, at.block, at.node), i);
+        ck_assert_int_eq(blocks_linear_number(blocks, at), i);
         ck_assert(blocks_find_linear(blocks, blocks_node_name(blocks, at, "", name), &found));
-        ck_assert(found.block == at.block && found.node == at.node);
+        ck_assert(found.block == at.block && found.node == at.node && found.expert == -1);
     }
     ck_assert_str_eq(name, "model.layers.2.mlp.down_proj");
     static const char *const others[] = {"model.layers.3.mlp.down_proj",
@@ -262,7 +262,7 @@ START_TEST(experts_are_one_step_and_share_a_scale_with_the_router) {
     llmq_error err = {0};
     assert_rounds(shape_experts, 0,
                   "0 [X]: experts<MLP_IN/ln shared.gate<MLP_IN/ln shared.up<MLP_IN/ln\n"
-                  "1 [Y_ROUTED SHARED_MID SHARED_SWITCH]: shared.down<SHARED_MID/shared.up\n");
+                  "1 [X ROUTED SHARED_MID SHARED_SWITCH]: shared.down<SHARED_MID/shared.up\n");
     ck_assert_ok(graph_make(shape_experts, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
     const struct graph_fold fold = graph_fold_find(&g, V_MLP_IN);
     const char *const readers[] = {"gate", "experts", "shared.gate", "shared.up", "switch"};

@@ -1,0 +1,136 @@
+/* Weights of a block's linears, from wherever they lie: see model.h. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "graph/model_private.h"
+
+/* --- matrices stored the other way round ------------------------------------------------------ */
+
+static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
+#pragma omp parallel for schedule(static) default(none) shared(from, rows, columns, to)
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t r = 0; r < rows; r++)
+            to[c * rows + r] = from[r * columns + c];
+}
+
+/* A tensor [k, n] as [n, k]. */
+static enum llmq_status read_transposed(const struct model *m, const struct st_tensor *t, int64_t n,
+                                        int64_t k, float *out, llmq_error *err) {
+    float *stored = malloc((size_t)n * (size_t)k * sizeof *stored);
+    if (!stored)
+        return error_memory(err, "a linear's weight");
+    enum llmq_status status = st_read_f32(m->tensors, t, stored, err);
+    if (status == LLMQ_OK)
+        transpose(stored, k, n, out);
+    free(stored);
+    return status;
+}
+
+/* --- stacks of experts ------------------------------------------------------------------------ */
+
+/* Elements [begin, begin + count) of a tensor as float32. */
+static enum llmq_status read_slice(const struct model *m, const struct st_tensor *t, uint64_t begin,
+                                   size_t count, float *out, llmq_error *err) {
+    const size_t element = dtype_bits(t->dtype) / 8;
+    void *raw = malloc(count * element);
+    if (!raw)
+        return error_memory(err, "an expert's weight");
+    enum llmq_status status = st_read(m->tensors, t, begin * element, count * element, raw, err);
+    if (status == LLMQ_OK)
+        dtype_to_f32(t->dtype, raw, count, out);
+    free(raw);
+    return status;
+}
+
+/* The row of the stack that is row `r` of the part's `n`. */
+static int64_t stack_row(enum stack_part part, int64_t n, int64_t r) {
+    switch (part) {
+    case PART_FIRST:
+    case PART_WHOLE:
+        return r;
+    case PART_SECOND:
+        return n + r;
+    case PART_EVEN:
+        return 2 * r;
+    case PART_ODD:
+    default:
+        return 2 * r + 1;
+    }
+}
+
+static const struct graph_param *stack_param(const struct graph *body, int node, bool bias,
+                                             struct graph_param params[GRAPH_PARAMS]) {
+    const int count = graph_params(body, params);
+    for (int i = 0; i < count; i++)
+        if (params[i].node == node && params[i].quantized != bias)
+            return &params[i];
+    return NULL;
+}
+
+/* One expert's part of a stack [experts, rows, k] or [experts, k, rows] as [n, k]. */
+static enum llmq_status read_stacked(const struct model *m, struct linear_place at, float *out,
+                                     llmq_error *err) {
+    struct graph_param params[GRAPH_PARAMS];
+    const struct graph *body = model_graph(m, at.block)->body;
+    const struct graph_param *p = stack_param(body, at.node, false, params);
+    const struct node *row = body->node[at.node].row;
+    const bool turned = row->storage == STORED_STACK_T;
+    const size_t count = (size_t)p->rows * (size_t)p->columns;
+    const struct st_tensor *t = NULL;
+    int64_t n = 0, k = 0;
+    blocks_linear_shape(m->blocks, at, &n, &k);
+    enum llmq_status status = model_require_param(m, at.block, at.expert, p, &t, err);
+    if (status != LLMQ_OK)
+        return status;
+    float *stored = malloc(count * sizeof *stored);
+    if (!stored)
+        return error_memory(err, "an expert's weight");
+    status = read_slice(m, t, (uint64_t)at.expert * count, count, stored, err);
+    for (int64_t r = 0; status == LLMQ_OK && r < n; r++) {
+        const int64_t from = stack_row(row->part, n, r);
+        for (int64_t c = 0; c < k; c++)
+            out[r * k + c] = stored[turned ? c * p->columns + from : from * p->columns + c];
+    }
+    free(stored);
+    return status;
+}
+
+enum llmq_status model_load_stack_bias(const struct model *m, struct linear_place at, float *out,
+                                       llmq_error *err) {
+    struct graph_param params[GRAPH_PARAMS];
+    const struct graph *body = model_graph(m, at.block)->body;
+    const struct graph_param *p = stack_param(body, at.node, true, params);
+    const int64_t n = body->node[at.node].width[0];
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = model_require_param(m, at.block, at.expert, p, &t, err);
+    if (status != LLMQ_OK)
+        return status;
+    float *stored = malloc((size_t)p->columns * sizeof *stored);
+    if (!stored)
+        return error_memory(err, "an expert's bias");
+    status = read_slice(m, t, (uint64_t)(at.expert * p->columns), (size_t)p->columns, stored, err);
+    for (int64_t r = 0; status == LLMQ_OK && r < n; r++)
+        out[r] = stored[stack_row(body->node[at.node].row->part, n, r)];
+    free(stored);
+    return status;
+}
+
+/* --- any -------------------------------------------------------------------------------------- */
+
+enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
+                                   llmq_error *err) {
+    const struct node *row = blocks_node(m->blocks, at)->row;
+    const bool turned = row->storage == STORED_CONV1D;
+    char name[MODEL_NAME_MAX];
+    int64_t n = 0, k = 0;
+    const struct st_tensor *t = NULL;
+    blocks_linear_shape(m->blocks, at, &n, &k);
+    blocks_node_name(m->blocks, at, ".weight", name);
+    if (row->stack && !st_find(m->tensors, name))
+        return read_stacked(m, at, out, err);
+    enum llmq_status status = model_require(m, name, turned ? k : n, turned ? n : k, &t, err);
+    if (status != LLMQ_OK)
+        return status;
+    return turned ? read_transposed(m, t, n, k, out, err) : st_read_f32(m->tensors, t, out, err);
+}
