@@ -11,8 +11,8 @@
 #include "base/int64.h"
 #include "base/log.h"
 #include "calib/moments.h"
-#include "calib/passes.h"
-#include "calib/stream.h"
+#include "graph/passes.h"
+#include "graph/stream.h"
 #include "tensor/dtype.h"
 
 /* Of so many batches one is held back (the last, when there are fewer). */

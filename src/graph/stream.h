@@ -1,13 +1,12 @@
-/* One stream of activations: the calibration tokens on their way through a model's blocks. What
+/* One stream of activations: the tokens of a corpus on their way through a model's blocks. What
  * must be kept of them between the rounds of a block has homes (graph/schedule.h), in memory or in
  * files; passes advance the stream batch by batch. */
-#ifndef LLMQ_CALIB_STREAM_H
-#define LLMQ_CALIB_STREAM_H
+#ifndef LLMQ_GRAPH_STREAM_H
+#define LLMQ_GRAPH_STREAM_H
 
 #include <stdint.h>
 
 #include "base/arena.h"
-#include "calib/passes.h"
 #include "graph/acts.h"
 #include "graph/pass.h"
 #include "llmq/error.h"

@@ -1,5 +1,5 @@
 /* See passes.h. */
-#include "calib/passes.h"
+#include "graph/passes.h"
 
 #include "base/int64.h"
 

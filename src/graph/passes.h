@@ -1,6 +1,6 @@
 /* The passes that calibration makes over a block, and the room that they need. */
-#ifndef LLMQ_CALIB_PASSES_H
-#define LLMQ_CALIB_PASSES_H
+#ifndef LLMQ_GRAPH_PASSES_H
+#define LLMQ_GRAPH_PASSES_H
 
 #include "graph/schedule.h"
 #include "models/blocks.h"

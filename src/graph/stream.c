@@ -1,5 +1,5 @@
 /* A stream of activations: see stream.h. */
-#include "calib/stream.h"
+#include "graph/stream.h"
 
 #include "base/error.h"
 
