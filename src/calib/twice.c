@@ -1,0 +1,86 @@
+/* Doing a block twice, and looking at it in between: see calib.h. */
+#include <string.h>
+
+#include "base/error.h"
+#include "calib/calib_private.h"
+#include "graph/passes.h"
+
+enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
+    return acts_create(calib_total_tokens(c->tokens), c->m->config.hidden, spill_dir, &c->start,
+                       err);
+}
+
+/* One batch at a time, through the batch buffer when the stores are files. */
+static enum llmq_status copy_acts(struct calib *c, const struct acts *from, const struct acts *to,
+                                  llmq_error *err) {
+    const struct calib_tokens *t = c->tokens;
+    enum llmq_status status = LLMQ_OK;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+        int64_t begin = b.offsets[0], rows = batch_rows(&b);
+        float *x = NULL, *buffer = c->quantized.buffer[HOME_RESIDUAL],
+              *target = acts_target(to, begin, buffer);
+        LLMQ_TRY(acts_load(from, begin, rows, buffer, &x, err));
+        if (x != target)
+            memcpy(target, x, (size_t)(rows * from->width) * sizeof *x);
+        LLMQ_TRY(acts_store(to, begin, rows, target, err));
+    }
+cleanup:
+    return status;
+}
+
+enum llmq_status calib_mark_start(struct calib *c, llmq_error *err) {
+    c->looking = true;
+    return copy_acts(c, &c->quantized.acts[HOME_RESIDUAL], &c->start, err);
+}
+
+enum llmq_status calib_rewind(struct calib *c, llmq_error *err) {
+    c->looking = false;
+    calib_start_over(c);
+    struct acts *x = &c->quantized.acts[HOME_RESIDUAL];
+    acts_set_width(x, c->start.width);
+    return copy_acts(c, &c->start, x, err);
+}
+
+int64_t calib_probe_rows(const struct calib *c) {
+    struct batch b = {0};
+    return batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b) ? batch_rows(&b) : 0;
+}
+
+enum llmq_status calib_probe(struct calib *c, float *in, float *out, llmq_error *err) {
+    struct stream *s = &c->quantized;
+    const struct graph *g = s->block->graph;
+    struct batch b = {0};
+    struct schedule schedule;
+    enum llmq_status status = LLMQ_OK;
+    float *x = NULL;
+    (void)batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);
+    const int64_t rows = batch_rows(&b);
+    LLMQ_TRY(acts_load(&c->start, 0, rows, s->buffer[HOME_RESIDUAL], &x, err));
+    memmove(in, x, (size_t)(rows * c->start.width) * sizeof *x);
+    memmove(out, x, (size_t)(rows * c->start.width) * sizeof *x);
+    LLMQ_TRY(passes_to_end(g, VALUE_BIT(g->input), &schedule, err));
+    struct pass p = {.forward = &c->forward, .schedule = &schedule, .block = s->block, .batch = &b};
+    p.home[HOME_RESIDUAL] = out;
+    for (int h = HOME_RESIDUAL + 1; h <= s->homes; h++) /* not in use: see calib.h */
+        p.home[h] = acts_target(&s->acts[h], 0, s->buffer[h]);
+    const enum llmq_compute compute = c->forward.compute;
+    /* What is compared differs by less than bfloat16 rounds. */
+    c->forward.compute = LLMQ_COMPUTE_F32;
+    status = pass_run(&p, err);
+    c->forward.compute = compute;
+cleanup:
+    return status;
+}
+
+uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens) {
+    return (uint64_t)calib_total_tokens(tokens) * (uint64_t)m->config.hidden * sizeof(float);
+}
+
+enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {
+    const struct acts *x = &c->quantized.acts[HOME_RESIDUAL];
+    float *rows = NULL;
+    enum llmq_status status = acts_load(x, 0, x->rows, out, &rows, err);
+    if (status == LLMQ_OK && rows != out)
+        memcpy(out, rows, (size_t)(x->rows * x->width) * sizeof *out);
+    return status;
+}
