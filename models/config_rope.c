@@ -105,26 +105,22 @@ static bool says_nothing(const struct json *value) {
            !(factor < 1 || factor > 1);
 }
 
-/* Of the family's own: partial_rotary_factor, where a setting reads it here. */
-static bool is_setting(const struct json *value, const struct family *f) {
-    char path[64];
+/* What is said elsewhere too, and the same: which part of a head is rotated. */
+static bool says_the_same(const struct json *value, const struct model_config *c) {
     double part = 0;
-    (void)snprintf(path, sizeof path, "rope_parameters.%s", json_key(value));
-    for (const struct setting *s = f->settings; s->set; s++)
-        if (s->key && strstr(s->key, path))
-            return true;
-    /* other families rotate whole heads */
+    const double rotary = c->facts.numbers[NUM_ROTARY];
     return strcmp(json_key(value), "partial_rotary_factor") == 0 && json_as_double(value, &part) &&
-           !(part < 1 || part > 1);
+           !(part < rotary || part > rotary);
 }
 
 static enum llmq_status check_keys(const struct json *object, const char *where,
-                                   enum rope_type type, const struct family *f, llmq_error *err) {
+                                   enum rope_type type, const struct model_config *c,
+                                   llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
     for (const struct json *v = json_first(object); v; v = json_next(v)) {
         const struct rope_key *k = rope_key_find(json_key(v));
         const bool taken = k && (k->taken & 1u << type);
-        if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !is_setting(v, f))
+        if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !says_the_same(v, c))
             return error_set(err, LLMQ_E_UNSUPPORTED,
                              "config.json: %s: '%.60s' is %s, which llmq does not honour with rope "
                              "type %s",
@@ -242,7 +238,7 @@ static enum llmq_status parse_object(const struct rope_place *at, const struct m
                          at->where);
     LLMQ_TRY(config_double(object, "rope_theta", at->theta, &rope->theta, err));
     LLMQ_TRY(read_type(object, at->where, &rope->type, err));
-    LLMQ_TRY(check_keys(object, at->where, rope->type, c->family, err));
+    LLMQ_TRY(check_keys(object, at->where, rope->type, c, err));
     LLMQ_TRY(config_double(object, "factor", 1.0, &rope->factor, err));
     LLMQ_TRY(config_double(object, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
     LLMQ_TRY(config_double(object, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
@@ -337,11 +333,17 @@ cleanup:
  * alone, and no scaling. */
 static enum llmq_status read_local(const struct json *json, const struct json *nested,
                                    struct model_config *c, llmq_error *err) {
-    double theta = 0;
-    enum llmq_status status = config_double(json, "rope_local_base_freq", 10000, &theta, err);
+    const struct setting *setting = family_setting(c->family, SET_NUMBER, NUM_LOCAL_THETA);
+    const double theta = c->facts.numbers[NUM_LOCAL_THETA];
     const struct rope_place at = {config_value(nested, "sliding_attention"),
                                   "rope_parameters.sliding_attention", theta, c->max_positions};
-    return status == LLMQ_OK ? parse_object(&at, c, &c->local_rope, err) : status;
+    enum llmq_status status = parse_object(&at, c, &c->local_rope, err);
+    if (status != LLMQ_OK || !setting || !config_value(json, setting->key) ||
+        equal(theta, c->local_rope.theta))
+        return status;
+    return error_set(err, LLMQ_E_INPUT,
+                     "config.json: %s is %g and the rope_theta of %s is %g: expected the same",
+                     setting->key, theta, at.where, c->local_rope.theta);
 }
 
 enum llmq_status config_rope(const struct json *json, struct model_config *c, llmq_error *err) {

@@ -51,6 +51,25 @@
     {GLU(MID, GATE, UP)},                                          \
     {LINEAR(MLP_OUT, MID, HIDDEN, "mlp.down_proj"), .bias = b}
 
+#define FUSED_GATED_ROWS(in, b)                                              \
+    {LINEAR(GATE_UP, in, FFN2, "mlp.gate_up_proj"), .bias = b},              \
+    {SPLIT(GATE_UP, ONE), .out = {V_GATE, V_UP}, .width = {DIM_FFN, DIM_FFN}}, \
+    {GLU(MID, GATE, UP)},                                                    \
+    {LINEAR(MLP_OUT, MID, HIDDEN, "mlp.down_proj"), .bias = b}
+#define MLP_ROWS(in, first, second, b)                 \
+    {LINEAR(UP, in, FFN, first), .bias = b},           \
+    {ACT(MID, UP)},                                    \
+    {LINEAR(MLP_OUT, MID, HIDDEN, second), .bias = b}
+/* Llama's block: attention, then a gated MLP, each behind a norm. */
+#define LLAMA_ROWS(qkv_bias, out_bias, mlp_bias)            \
+    {NORM(ATTN_IN, X, "input_layernorm")},                  \
+    QKV_ROWS(qkv_bias),                                     \
+    ATTEND_ROWS(Q, K, out_bias),                            \
+    {ADD(Y, X, ATTN_OUT), .number = NUM_RESIDUAL},          \
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},          \
+    GATED_ROWS(MLP_IN, mlp_bias),                           \
+    {ADD(Z, Y, MLP_OUT), .number = NUM_RESIDUAL}
+
 /* --- settings --------------------------------------------------------------------------------- */
 
 #define DIM(d, k, a)         {.set = SET_DIM, .what = DIM_##d, .key = k, .absent = a}
@@ -73,6 +92,10 @@
 #define WINDOW(n)     {.set = SET_DIM, .what = DIM_WINDOW, .key = "sliding_window", .absent = n, .null_is_off = true}
 #define THETA(t)      NUMBER(THETA, "rope_theta", t)
 #define RMS_EPS(e)    NUMBER(EPS, "rms_norm_eps", e)
+/* 5: in the rotary settings */
+#define ROTARY(k, part) NUMBER(ROTARY, "rope_parameters.partial_rotary_factor|" k, part)
+/* A bound that null takes away. */
+#define CAP(n, k, a)  {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .null_is_off = true}
 #define TIED(t)       FLAG(T_TIED, "tie_word_embeddings", t)
 
 /* --- layer rules ------------------------------------------------------------------------------ */
@@ -80,6 +103,8 @@
 #define ALL_LAYERS(t)          .trait = t, .rule = RULE_ALL
 #define BY_WORD(t, k, w)       .trait = t, .rule = RULE_WORD, .key = k, .word = w
 #define BY_NUMBER(t, k, n)     .trait = t, .rule = RULE_NUMBER, .key = k, .absent = n
+/* every how many layers one has no window */
+#define WINDOW_PATTERN         "sliding_window_pattern|_sliding_window_pattern"
 #define EVERY(t, k, n)         .trait = t, .rule = RULE_EVERY, .key = k, .absent = n
 #define NOT_EVERY(t, k, n)     .trait = t, .rule = RULE_NOT_EVERY, .key = k, .absent = n
 #define FROM(t, k, n)          .trait = t, .rule = RULE_FROM, .key = k, .absent = n

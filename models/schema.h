@@ -100,6 +100,7 @@ enum number {
     NUM_ONE,
     NUM_EPS,         /* of norms */
     NUM_THETA,       /* base of the rotary frequencies */
+    NUM_LOCAL_THETA, /* the same of windowed layers with T_LOCAL_ROPE */
     NUM_ROTARY,      /* part of a head that is rotated */
     NUM_ATTN_SCALE,  /* of the scores; 0: 1 / sqrt(width of a head) */
     NUM_ATTN_GAIN,   /* and times this */
