@@ -5,6 +5,8 @@
 #include "models/family.h"
 #include "models/rows.h"
 
+extern const struct family family_ernie4_5;
+extern const struct family family_helium;
 extern const struct family family_llama;
 extern const struct family family_mistral;
 extern const struct family family_qwen2;

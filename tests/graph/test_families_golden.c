@@ -111,12 +111,10 @@ static const char *const unsupported[] = {
     "smollm3",
     "nemotron",
     "arcee",
-    "helium",
     "persimmon",
     "deepseek-v3",
     "deepseek-v2-lite-style",
     "gpt-oss",
-    "ernie4-5",
     "llama4-text",
 };
 /* clang-format on */
