@@ -9,7 +9,8 @@
 #include "models/families/tables.h"
 
 static const struct family *const families[] = {
-    &family_ernie4_5, &family_helium, &family_llama, &family_mistral, &family_qwen2, &family_qwen3,
+    &family_ernie4_5, &family_granite, &family_helium, &family_llama,
+    &family_mistral,  &family_qwen2,   &family_qwen3,
 };
 
 const struct family *family_at(int index) {

@@ -6,6 +6,7 @@
 #include "models/rows.h"
 
 extern const struct family family_ernie4_5;
+extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;
 extern const struct family family_mistral;

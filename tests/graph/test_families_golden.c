@@ -106,7 +106,6 @@ static const char *const unsupported[] = {
     "olmoe",
     "glm",
     "glm4",
-    "granite",
     "granitemoe",
     "smollm3",
     "nemotron",
