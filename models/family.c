@@ -10,7 +10,7 @@
 
 static const struct family *const families[] = {
     &family_ernie4_5, &family_granite, &family_helium, &family_llama,
-    &family_mistral,  &family_qwen2,   &family_qwen3,
+    &family_mistral,  &family_qwen2,   &family_qwen3,  &family_smollm3,
 };
 
 const struct family *family_at(int index) {

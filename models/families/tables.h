@@ -12,6 +12,7 @@ extern const struct family family_llama;
 extern const struct family family_mistral;
 extern const struct family family_qwen2;
 extern const struct family family_qwen3;
+extern const struct family family_smollm3;
 
 /* The names that Llama gave its tensors and that most families kept. */
 /* clang-format off */

@@ -107,7 +107,6 @@ static const char *const unsupported[] = {
     "glm",
     "glm4",
     "granitemoe",
-    "smollm3",
     "nemotron",
     "arcee",
     "persimmon",
