@@ -10,6 +10,8 @@ extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;
 extern const struct family family_mistral;
+extern const struct family family_olmo;
+extern const struct family family_olmo2;
 extern const struct family family_qwen2;
 extern const struct family family_qwen3;
 extern const struct family family_smollm3;

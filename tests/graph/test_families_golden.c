@@ -101,8 +101,6 @@ static const char *const unsupported[] = {
     "falcon-rw-style",
     "cohere",
     "cohere2",
-    "olmo",
-    "olmo2",
     "olmoe",
     "glm",
     "glm4",

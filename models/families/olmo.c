@@ -1,0 +1,94 @@
+/* OLMo 1 and 2. Defaults: transformers' OlmoConfig and Olmo2Config. */
+#include "models/families/tables.h"
+
+/* --- OLMo 1: norms without weights; queries, keys and values within a bound ------------------- */
+
+static const struct node olmo_rows[] = {
+    {NORM(ATTN_IN, X, NULL)},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    {CLIP(Q_CLIP, Q)},
+    {CLIP(K_CLIP, K)},
+    {CLIP(V_CLIP, V)},
+    ROTATE_ROWS(Q_CLIP, K_CLIP),
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V_CLIP)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = T_ATTENTION_BIAS},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, NULL)},
+    GATED_ROWS(MLP_IN, 0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+static const struct setting olmo_settings[] = {
+    SIZES(50304, 4096, 32, 32, 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(10000),
+    NUMBER(EPS, NULL, 1e-5),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    FLAG_IF(T_CLIP, "clip_qkv"),
+    NUMBER(CLIP, "clip_qkv", 0),
+    {0},
+};
+
+static const char *const olmo_architectures[] = {"OlmoForCausalLM", "OlmoModel", NULL};
+
+const struct family family_olmo = {
+    .name = "olmo",
+    .model_types = {"olmo"},
+    LLAMA_TENSOR_NAMES,
+    .rows = olmo_rows,
+    .settings = olmo_settings,
+    .norm = NORM_LAYER_BARE,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = olmo_architectures,
+};
+
+/* --- OLMo 2: norms behind the branches, and over all heads of queries and keys ---------------- */
+
+static const struct node olmo2_rows[] = {
+    {LINEAR(Q, X, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS},
+    {LINEAR(K, X, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS},
+    {LINEAR(V, X, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS},
+    {NORM(Q_NORM, Q, "self_attn.q_norm")},
+    {NORM(K_NORM, K, "self_attn.k_norm")},
+    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
+    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
+    {ADD(Y, X, ATTN_POST)},
+    GATED_ROWS(Y, 0),
+    {NORM(MLP_POST, MLP_OUT, "post_feedforward_layernorm")},
+    {ADD(Z, Y, MLP_POST)},
+    {END},
+};
+
+static const struct setting olmo2_settings[] = {
+    SIZES(50304, 4096, 32, 32, 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(10000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    {0},
+};
+
+static const char *const olmo2_architectures[] = {"Olmo2ForCausalLM", "Olmo2Model", NULL};
+static const char *const olmo2_inherent[] = {"qk_norm",    "use_qk_norm",    "post_norm",
+                                             "norm_after", "reordered_norm", NULL};
+
+const struct family family_olmo2 = {
+    .name = "olmo2",
+    .model_types = {"olmo2"},
+    LLAMA_TENSOR_NAMES,
+    .rows = olmo2_rows,
+    .settings = olmo2_settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = olmo2_architectures,
+    .inherent_keys = olmo2_inherent,
+};
