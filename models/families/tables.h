@@ -5,11 +5,13 @@
 #include "models/family.h"
 #include "models/rows.h"
 
+extern const struct family family_arcee;
 extern const struct family family_ernie4_5;
 extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;
 extern const struct family family_mistral;
+extern const struct family family_nemotron;
 extern const struct family family_olmo;
 extern const struct family family_olmo2;
 extern const struct family family_qwen2;

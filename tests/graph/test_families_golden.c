@@ -105,8 +105,6 @@ static const char *const unsupported[] = {
     "glm",
     "glm4",
     "granitemoe",
-    "nemotron",
-    "arcee",
     "persimmon",
     "deepseek-v3",
     "deepseek-v2-lite-style",
