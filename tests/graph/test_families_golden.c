@@ -94,7 +94,6 @@ static const char *const unsupported[] = {
     "opt",
     "bloom",
     "mpt",
-    "stablelm",
     "starcoder2",
     "falcon-7b-style",
     "falcon-11b-style",
