@@ -7,6 +7,8 @@
 
 extern const struct family family_arcee;
 extern const struct family family_ernie4_5;
+extern const struct family family_glm;
+extern const struct family family_glm4;
 extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;

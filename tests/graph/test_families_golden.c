@@ -101,8 +101,6 @@ static const char *const unsupported[] = {
     "cohere",
     "cohere2",
     "olmoe",
-    "glm",
-    "glm4",
     "granitemoe",
     "persimmon",
     "deepseek-v3",
