@@ -6,6 +6,8 @@
 #include "models/rows.h"
 
 extern const struct family family_arcee;
+extern const struct family family_cohere;
+extern const struct family family_cohere2;
 extern const struct family family_ernie4_5;
 extern const struct family family_glm;
 extern const struct family family_glm4;

@@ -98,8 +98,6 @@ static const char *const unsupported[] = {
     "falcon-7b-style",
     "falcon-11b-style",
     "falcon-rw-style",
-    "cohere",
-    "cohere2",
     "olmoe",
     "granitemoe",
     "persimmon",
