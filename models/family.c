@@ -9,10 +9,10 @@
 #include "models/families/tables.h"
 
 static const struct family *const families[] = {
-    &family_arcee,    &family_cohere,   &family_cohere2, &family_ernie4_5, &family_glm,
-    &family_glm4,     &family_granite,  &family_helium,  &family_llama,    &family_mistral,
-    &family_nemotron, &family_olmo,     &family_olmo2,   &family_qwen2,    &family_qwen3,
-    &family_smollm3,  &family_stablelm,
+    &family_arcee,  &family_cohere, &family_cohere2, &family_ernie4_5, &family_gemma,
+    &family_gemma2, &family_gemma3, &family_glm,     &family_glm4,     &family_granite,
+    &family_helium, &family_llama,  &family_mistral, &family_nemotron, &family_olmo,
+    &family_olmo2,  &family_qwen2,  &family_qwen3,   &family_smollm3,  &family_stablelm,
 };
 
 const struct family *family_at(int index) {
