@@ -22,8 +22,26 @@ mistral-swa	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multi
 mistral-swa	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
 qwen3	gptq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
 qwen3	awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
+gemma	gptq	model.layers.0.self_attn.q_proj: in_features 72 is not a multiple of 32
+gemma	awq	model.layers.0.self_attn.o_proj: out_features 72 is not a multiple of 32
+gemma2	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+gemma2	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+gemma3-text	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+gemma3-text	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+cohere2	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+cohere2	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+glm4	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+glm4	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+nemotron	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+nemotron	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+arcee	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+arcee	awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
 END
 )
+
+# Models that AWQ stops at: it does not yet fold scales into weights that are stored minus 1, nor into
+# the biases of norms.
+unfolded='gemma gemma2 gemma3-text stablelm nemotron'
 
 # Mean divergence (nats per token) from the original that four bits in groups of eight stay below,
 # on the tokens that were calibrated on; an error in a formula or a layout costs far more.
@@ -145,6 +163,12 @@ check_methods() {
         test_case "$1, $format: $method"
         # shellcheck disable=SC2086
         quantize "$1" "$format" $method
+        case "$method: $unfolded " in "awq:"*" $1 "*)
+            expect_code 6
+            expect_stderr 'the scales of activations changed the output by'
+            continue
+            ;;
+        esac
         check_result "$1"
         rounded=$(cat "rtn.$format")
         expect "a smaller divergence than by rounding, $rounded, not $kl" \
