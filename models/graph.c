@@ -248,6 +248,23 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     }
 }
 
+/* What the choice of experts must fulfil, or NULL. */
+static const char *impossible_choice(const struct facts *facts) {
+    const int64_t experts = facts->dims[DIM_EXPERTS], top_k = facts->dims[DIM_TOP_K];
+    const int64_t groups = facts->dims[DIM_N_GROUPS], top = facts->dims[DIM_TOP_GROUPS];
+    if (experts > GRAPH_EXPERTS)
+        return "it has more than 1024 experts";
+    if (top_k < 1 || top_k > experts)
+        return "a token takes none of its experts, or more than there are";
+    if (groups <= 1)
+        return NULL;
+    if (experts % groups)
+        return "its groups do not divide its experts";
+    return top < 1 || top > groups || top * (experts / groups) < top_k
+               ? "a token's groups have fewer experts than it takes"
+               : NULL;
+}
+
 /* What the widths of a row's values must fulfil, or NULL. */
 static const char *contradiction(const struct graph *g, const struct graph_node *n) {
     const int64_t in0 = g->width[n->in[0]], in1 = g->width[n->in[1]];
@@ -273,11 +290,12 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return in0 * g->facts.dims[DIM_KV_HEADS] != in1 * g->facts.dims[DIM_HEADS]
                    ? "heads of queries and keys differ in width"
                    : NULL;
+    case OP_ROUTER:
+        return impossible_choice(&g->facts);
     case OP_SAME:
     case OP_LINEAR:
     case OP_CLIP:
     case OP_ACT:
-    case OP_ROUTER:
     case OP_EXPERTS:
     case OP_END:
     case OP_COUNT:

@@ -185,6 +185,9 @@ enum score {
     SCORE_SIGMOID, /* of each by itself */
 };
 
+/* What a group of experts is chosen by. */
+enum group_score { GROUP_BEST_TWO, GROUP_BEST }; /* the sum of its best two scores; the best */
+
 enum { NODE_INPUTS = 3, NODE_OUTPUTS = 3 };
 
 /* A row. Zero fields say nothing; models/rows.h has the words that rows are written with. */
@@ -210,6 +213,7 @@ struct node {
     enum act act;
     enum number number; /* ADD: the factor; NUM_ONE */
     enum score score;
+    enum group_score group_score;
     const char *choice_bias; /* ROUTER: tensor [experts] that is added where it chooses only */
     bool scales_input;       /* EXPERTS: the weights scale what they read, not what they make */
     const struct node *body;

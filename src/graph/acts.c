@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -78,4 +79,80 @@ enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count, 
         return LLMQ_OK;
     return file_pwrite(&a->file, rows, (size_t)(count * a->width) * sizeof *rows,
                        row_offset(a, begin), err);
+}
+
+/* --- single rows ------------------------------------------------------------------------------ */
+
+/* How many of the rows from entry `i` of the list lie one after the other. */
+static int64_t run_length(const struct row_list *rows, int64_t i) {
+    int64_t n = 1;
+    while (i + n < rows->count && rows->row[i + n] == rows->row[i] + n)
+        n++;
+    return n;
+}
+
+static void gather_in_memory(const struct acts *a, const struct row_list *rows, float *out) {
+    const int64_t width = a->width;
+#pragma omp parallel for schedule(static) default(none) shared(a, rows, out, width)
+    for (int64_t i = 0; i < rows->count; i++)
+        memcpy(out + i * width, a->data + rows->row[i] * width, (size_t)width * sizeof *out);
+}
+
+enum llmq_status acts_gather(const struct acts *a, const struct row_list *rows, float *out,
+                             llmq_error *err) {
+    float *unused = NULL;
+    enum llmq_status status = LLMQ_OK;
+    if (a->data) {
+        gather_in_memory(a, rows, out);
+        return LLMQ_OK;
+    }
+    for (int64_t i = 0, n = 0; i < rows->count && status == LLMQ_OK; i += n) {
+        n = run_length(rows, i);
+        status = acts_load(a, rows->row[i], n, out + i * a->width, &unused, err);
+    }
+    return status;
+}
+
+/* to[row] += weight y, where the rows of `to` are numbered by the list or, with `dense`, as in y.
+ */
+static void add_rows(const struct row_list *rows, int64_t width, bool dense, const float *y,
+                     float *to) {
+#pragma omp parallel for schedule(static) default(none) shared(rows, width, dense, y, to)
+    for (int64_t i = 0; i < rows->count; i++) {
+        const float weight = rows->weight ? rows->weight[i] : 1;
+        float *sum = to + (dense ? i : rows->row[i]) * width;
+        for (int64_t c = 0; c < width; c++)
+            sum[c] += weight * y[i * width + c];
+    }
+}
+
+enum llmq_status acts_add(const struct acts *a, const struct row_list *rows, const float *y,
+                          float *buf, llmq_error *err) {
+    if (a->data) {
+        add_rows(rows, a->width, false, y, a->data);
+        return LLMQ_OK;
+    }
+    enum llmq_status status = acts_gather(a, rows, buf, err);
+    if (status == LLMQ_OK)
+        add_rows(rows, a->width, true, y, buf);
+    for (int64_t i = 0, n = 0; i < rows->count && status == LLMQ_OK; i += n) {
+        n = run_length(rows, i);
+        status = acts_store(a, rows->row[i], n, buf + i * a->width, err);
+    }
+    return status;
+}
+
+enum llmq_status acts_clear(const struct acts *a, llmq_error *err) {
+    static const float zeros[16384];
+    const int64_t count = a->rows * a->width, most = sizeof zeros / sizeof zeros[0];
+    enum llmq_status status = LLMQ_OK;
+    if (a->data) {
+        memset(a->data, 0, (size_t)count * sizeof *a->data);
+        return LLMQ_OK;
+    }
+    for (int64_t i = 0; i < count && status == LLMQ_OK; i += most) {
+        const size_t n = (size_t)(count - i < most ? count - i : most);
+        status = file_pwrite(&a->file, zeros, n * sizeof *zeros, (uint64_t)i * sizeof *zeros, err);
+    }
+    return status;
 }

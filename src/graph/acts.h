@@ -38,4 +38,25 @@ float *acts_target(const struct acts *a, int64_t begin, float *buf);
 LLMQ_NODISCARD enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count,
                                            const float *rows, llmq_error *err);
 
+/* --- single rows ------------------------------------------------------------------------------ */
+
+/* Some of the rows, ascending, and how much each counts; NULL: once. */
+struct row_list {
+    const int32_t *row;
+    const float *weight;
+    int64_t count;
+};
+
+/* out [count, width] = the listed rows. */
+LLMQ_NODISCARD enum llmq_status acts_gather(const struct acts *a, const struct row_list *rows,
+                                            float *out, llmq_error *err);
+
+/* Add y [count, width] to the listed rows, each times its weight. For a file `buf` [count, width]
+ * holds them meanwhile. */
+LLMQ_NODISCARD enum llmq_status acts_add(const struct acts *a, const struct row_list *rows,
+                                         const float *y, float *buf, llmq_error *err);
+
+/* Set all rows to 0. */
+LLMQ_NODISCARD enum llmq_status acts_clear(const struct acts *a, llmq_error *err);
+
 #endif

@@ -7,6 +7,7 @@
 #include "graph/columns.h"
 #include "graph/norm.h"
 #include "graph/pass.h"
+#include "graph/router.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
@@ -40,7 +41,7 @@ static void add_bias(const float *bias, int64_t rows, int64_t n, float *y) {
 }
 
 /* y [rows, n] = x [rows, k] W^T + bias, plain or packed. */
-static enum llmq_status run_linear(const struct step *s, llmq_error *err) {
+static enum llmq_status multiply(const struct step *s, enum llmq_compute compute, llmq_error *err) {
     const struct linear *l = &s->params->linear;
     const struct forward *f = s->pass->forward;
     const float *x = s->in[0];
@@ -49,7 +50,7 @@ static enum llmq_status run_linear(const struct step *s, llmq_error *err) {
         enum llmq_status status = llmq_qmat_matmul(l->packed, x, s->rows, l->activations, y, err);
         if (status != LLMQ_OK)
             return status;
-    } else if (f->compute == LLMQ_COMPUTE_BF16) {
+    } else if (compute == LLMQ_COMPUTE_BF16) {
         bf16_matmul(kernels_get(), s->rows, l->n, l->k, x, l->w, y, f->packed);
     } else {
         linalg_gemm_nt(s->rows, l->n, l->k, 1.0f, x, l->k, l->w, l->k, 0.0f, y, l->n);
@@ -57,6 +58,10 @@ static enum llmq_status run_linear(const struct step *s, llmq_error *err) {
     if (l->bias)
         add_bias(l->bias, s->rows, l->n, y);
     return LLMQ_OK;
+}
+
+static enum llmq_status run_linear(const struct step *s, llmq_error *err) {
+    return multiply(s, s->pass->forward->compute, err);
 }
 
 static double linear_flops(const struct step *s) {
@@ -206,6 +211,30 @@ static enum llmq_status run_add(const struct step *s, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* --- experts ---------------------------------------------------------------------------------- */
+
+/* Always in float32: another choice of experts is another model. */
+static enum llmq_status run_router(const struct step *s, llmq_error *err) {
+    const struct graph *g = s->pass->block->graph;
+    const struct node *row = s->node->row;
+    const int64_t *dims = g->facts.dims;
+    const struct router router = {
+        .score = row->score,
+        .group_score = row->group_score,
+        .experts = s->node->width[0],
+        .top_k = dims[DIM_TOP_K],
+        .groups = dims[DIM_N_GROUPS] > 1 ? dims[DIM_N_GROUPS] : 1,
+        .top_groups = dims[DIM_TOP_GROUPS],
+        .renormalised = (g->traits & T_NORM_TOPK) != 0,
+        .gain = g->facts.numbers[NUM_ROUTED],
+        .choice_bias = s->params->choice_bias,
+    };
+    enum llmq_status status = multiply(s, LLMQ_COMPUTE_F32, err);
+    if (status == LLMQ_OK)
+        router_weights(&router, s->rows, s->out[0]);
+    return status;
+}
+
 const struct op_code op_codes[OP_COUNT] = {
     [OP_NORM] = {run_norm, NULL, TALLY_ELEMENTWISE},
     [OP_LINEAR] = {run_linear, linear_flops, TALLY_LINEAR},
@@ -217,4 +246,5 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE},
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
+    [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR},
 };

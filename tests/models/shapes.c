@@ -7,12 +7,12 @@
 const struct facts shape_facts = {
     .dims =
         {
-            [DIM_ONE] = 1,         [DIM_HIDDEN] = 24, [DIM_HEADS] = 4,     [DIM_KV_HEADS] = 2,
-            [DIM_HEAD] = 6,        [DIM_ATTN] = 24,   [DIM_KV] = 12,       [DIM_QKV] = 48,
-            [DIM_FFN] = 40,        [DIM_FFN2] = 80,   [DIM_EXPERTS] = 8,   [DIM_EXPERT_FFN] = 16,
-            [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10, [DIM_KV_LORA] = 14,  [DIM_PE] = 2,
-            [DIM_NOPE] = 4,        [DIM_KV_A] = 16,   [DIM_MLA_NOPE] = 16, [DIM_MLA_V] = 20,
-            [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,
+            [DIM_ONE] = 1,    [DIM_HIDDEN] = 24,     [DIM_HEADS] = 4,   [DIM_KV_HEADS] = 2,
+            [DIM_HEAD] = 6,   [DIM_ATTN] = 24,       [DIM_KV] = 12,     [DIM_QKV] = 48,
+            [DIM_FFN] = 40,   [DIM_FFN2] = 80,       [DIM_EXPERTS] = 8, [DIM_EXPERT_FFN] = 16,
+            [DIM_TOP_K] = 2,  [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10, [DIM_KV_LORA] = 14,
+            [DIM_PE] = 2,     [DIM_NOPE] = 4,        [DIM_KV_A] = 16,   [DIM_MLA_NOPE] = 16,
+            [DIM_MLA_V] = 20, [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,
         },
     .numbers = {1, 1e-6},
     .norm = NORM_RMS,

@@ -1,0 +1,95 @@
+/* Scores, choice, weights: see router.h. */
+#include "graph/router.h"
+
+#include <math.h>
+
+#include "models/graph.h"
+
+/* One token's experts. */
+struct choice {
+    double score[GRAPH_EXPERTS], pick[GRAPH_EXPERTS]; /* what weighs, and what chooses */
+    bool chosen[GRAPH_EXPERTS];
+};
+
+static void score_softmax(int64_t n, const float *logits, double *score) {
+    double most = -INFINITY, sum = 0;
+    for (int64_t e = 0; e < n; e++)
+        most = fmax(most, (double)logits[e]);
+    for (int64_t e = 0; e < n; e++) {
+        score[e] = exp((double)logits[e] - most);
+        sum += score[e];
+    }
+    for (int64_t e = 0; e < n; e++)
+        score[e] /= sum;
+}
+
+static void score(const struct router *r, const float *logits, struct choice *c) {
+    if (r->score == SCORE_SOFTMAX)
+        score_softmax(r->experts, logits, c->score);
+    for (int64_t e = 0; e < r->experts; e++) {
+        if (r->score == SCORE_SIGMOID)
+            c->score[e] = 1 / (1 + exp(-(double)logits[e]));
+        c->pick[e] = c->score[e] + (r->choice_bias ? (double)r->choice_bias[e] : 0);
+        c->chosen[e] = false;
+    }
+}
+
+/* The first of the largest that are not taken yet. */
+static int64_t largest(const double *x, const bool *taken, int64_t count) {
+    int64_t best = -1;
+    for (int64_t i = 0; i < count; i++)
+        if (!taken[i] && (best < 0 || x[i] > x[best]))
+            best = i;
+    return best;
+}
+
+static double score_group(enum group_score kind, const double *pick, int64_t count) {
+    double first = -INFINITY, second = -INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        second = fmax(second, fmin(first, pick[i]));
+        first = fmax(first, pick[i]);
+    }
+    return kind == GROUP_BEST_TWO && count > 1 ? first + second : first;
+}
+
+/* Experts of groups that are not among the best are out of the choice, as in DeepSeek's own code;
+ * to count them 0 there, as older versions of transformers do, differs when the others are
+ * negative. */
+static void limit_groups(const struct router *r, struct choice *c) {
+    const int64_t members = r->experts / r->groups;
+    double best[GRAPH_EXPERTS];
+    bool kept[GRAPH_EXPERTS] = {false};
+    for (int64_t g = 0; g < r->groups; g++)
+        best[g] = score_group(r->group_score, c->pick + g * members, members);
+    for (int64_t i = 0; i < r->top_groups; i++)
+        kept[largest(best, kept, r->groups)] = true;
+    for (int64_t e = 0; e < r->experts; e++)
+        if (!kept[e / members])
+            c->pick[e] = -INFINITY;
+}
+
+static void choose(const struct router *r, struct choice *c) {
+    if (r->groups > 1)
+        limit_groups(r, c);
+    for (int64_t k = 0; k < r->top_k; k++)
+        c->chosen[largest(c->pick, c->chosen, r->experts)] = true;
+}
+
+static void weigh(const struct router *r, const struct choice *c, float *out) {
+    double sum = 1e-20; /* scores that are all 0 make weights of 0 */
+    for (int64_t e = 0; e < r->experts; e++)
+        sum += c->chosen[e] ? c->score[e] : 0;
+    const double factor = r->renormalised ? r->gain / sum : r->gain;
+    for (int64_t e = 0; e < r->experts; e++)
+        out[e] = c->chosen[e] ? (float)(c->score[e] * factor) : 0;
+}
+
+void router_weights(const struct router *r, int64_t rows, float *x) {
+#pragma omp parallel for schedule(static) default(none) shared(r, rows, x)
+    for (int64_t t = 0; t < rows; t++) {
+        struct choice c;
+        score(r, x + t * r->experts, &c);
+        choose(r, &c);
+        weigh(r, &c, x + t * r->experts);
+    }
+}
