@@ -8,14 +8,22 @@
 #include "graph/attention.h"
 #include "kernels/bf16.h"
 
-/* The widest of what nodes of one kind read: the columns of a linear, or a norm's row. */
+static int64_t widest_input_of(const struct graph *g, enum op op) {
+    int64_t widest = 0;
+    for (int i = 0; g && i < g->count; i++)
+        if (g->node[i].row->op == op)
+            widest = max_i64(widest, g->width[g->node[i].in[0]]);
+    return widest;
+}
+
+/* The widest of what nodes of one kind read, in blocks and in their experts: the columns of a
+ * linear, or a norm's row. */
 static int64_t widest_input(const struct blocks *blocks, enum op op) {
     int64_t widest = 0;
     for (int kind = 0; kind < blocks->kind_count; kind++) {
         const struct graph *g = &blocks->kinds[kind];
-        for (int i = 0; i < g->count; i++)
-            if (g->node[i].row->op == op)
-                widest = max_i64(widest, g->width[g->node[i].in[0]]);
+        widest = max_i64(widest, widest_input_of(g, op));
+        widest = max_i64(widest, widest_input_of(g->body, op));
     }
     return widest;
 }

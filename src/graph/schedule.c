@@ -199,15 +199,24 @@ static bool may_succeed(const struct graph *g, enum value v, enum value old) {
     return true;
 }
 
+/* Experts are added up over all tokens while what was kept before is still read. */
+static bool made_slowly(const struct graph *g, enum value v) {
+    return g->experts >= 0 && g->node[g->experts].out[0] == v;
+}
+
 /* The home is free for `v`, made on the way to `round`, when it can succeed every value that was
  * kept there. What lies there until then must be as wide: batches pass one after the other. */
 static bool home_suits(const struct graph *g, const struct homes *h, int home, enum value v,
                        int round) {
     const uint64_t kept = schedule_kept(g, round), before = schedule_kept(g, round - 1);
-    for (int old = 0; old < V_COUNT; old++)
-        if (h->of[old] == home && (has(kept, old) || !may_succeed(g, v, (enum value)old) ||
-                                   (has(before, old) && g->width[old] != g->width[v])))
+    for (int old = 0; old < V_COUNT; old++) {
+        if (h->of[old] != home)
+            continue;
+        if (has(kept, old) || !may_succeed(g, v, (enum value)old))
             return false;
+        if (has(before, old) && (g->width[old] != g->width[v] || made_slowly(g, v)))
+            return false;
+    }
     return true;
 }
 

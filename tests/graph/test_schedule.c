@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graph/schedule.h"
+#include "models/rows.h"
 #include "models/shapes.h"
 #include "support.h"
 
@@ -177,6 +178,28 @@ START_TEST(of_several_outputs_only_those_needed_are_made) {
 }
 END_TEST
 
+/* Experts are added up while the stream that they read is still needed, though no later row reads
+ * it. */
+START_TEST(the_sum_of_experts_has_a_home_of_its_own) {
+    static const struct node rows[] = {
+        {NORM(ATTN_IN, X, "ln")},
+        {LINEAR(UP, ATTN_IN, HIDDEN, "up")},
+        {ADD(Y, X, UP)},
+        {ROUTER(ROUTE, ATTN_IN, "gate")},
+        {EXPERTS(ROUTED, ATTN_IN, ROUTE, "experts.%d.", shape_expert)},
+        {ADD(Z, Y, ROUTED)},
+        {END},
+    };
+    struct graph g;
+    struct homes homes;
+    llmq_error err = {0};
+    read_shape(rows, 0, &g);
+    ck_assert_ok(homes_of_rounds(&g, &homes, &err), &err);
+    ck_assert_int_ne(homes.of[V_ROUTED], 0);
+    ck_assert_int_ne(homes.of[V_ROUTED], homes.of[V_X]);
+}
+END_TEST
+
 /* A gate of width 1 stays beside what it gates. */
 START_TEST(a_single_gate_is_not_written_over) {
     struct homes homes = {.count = 2};
@@ -209,6 +232,7 @@ int main(void) {
     tcase_add_loop_test(t, a_block_in_rounds, 0, SHAPES);
     tcase_add_test(t, only_what_is_needed_runs);
     tcase_add_test(t, of_several_outputs_only_those_needed_are_made);
+    tcase_add_test(t, the_sum_of_experts_has_a_home_of_its_own);
     tcase_add_test(t, a_single_gate_is_not_written_over);
     tcase_add_test(t, lives_that_do_not_overlap_share_room);
     suite_add_tcase(suite, t);
