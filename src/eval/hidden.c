@@ -2,87 +2,204 @@
 #include "eval/hidden.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/int64.h"
 #include "base/log.h"
-#include "graph/pass.h"
+#include "graph/experts.h"
+#include "graph/stream.h"
 
-/* What running the blocks needs beside the residual stream. */
-struct workspace {
-    struct forward forward;
-    struct arena *weights;
-    struct schedule kinds[BLOCKS_MAX_KINDS];
+/* The passes over blocks of one kind: through all of it, or before and after its experts. */
+struct way {
+    struct schedule before, after;
 };
 
-static enum llmq_status workspace_create(const struct eval_job *job, struct workspace *ws,
-                                         llmq_error *err) {
-    const struct blocks *blocks = job->m->blocks;
-    const struct corpus *corpus = job->corpus;
+struct walk {
+    const struct eval_job *job;
+    struct way ways[BLOCKS_MAX_KINDS];
+    struct forward forward;
+    struct stream stream;
+    struct experts experts;
+    struct routing routing;
+    struct arena *weights, *expert, *scratch;
+};
+
+/* --- room ------------------------------------------------------------------------------------- */
+
+/* A block without experts needs the residual stream alone. */
+static enum llmq_status add_homes(const struct graph *g, struct homes *out, llmq_error *err) {
+    struct homes homes = {.count = HOME_RESIDUAL};
+    enum llmq_status status = LLMQ_OK;
+    homes.width[HOME_RESIDUAL] = g->width[g->input];
+    if (g->body)
+        status = homes_of_rounds(g, &homes, err);
+    out->count = homes.count > out->count ? homes.count : out->count;
+    for (int h = 1; h <= homes.count; h++)
+        out->width[h] = max_i64(out->width[h], homes.width[h]);
+    return status;
+}
+
+static enum llmq_status plan_ways(struct walk *w, struct homes *homes, int64_t *width,
+                                  llmq_error *err) {
+    const struct blocks *blocks = w->job->m->blocks;
+    enum llmq_status status = LLMQ_OK;
+    for (int kind = 0; kind < blocks->kind_count && status == LLMQ_OK; kind++) {
+        const struct graph *g = &blocks->kinds[kind];
+        struct way *way = &w->ways[kind];
+        if (g->body)
+            status = experts_passes(g, &way->before, &way->after, err);
+        else
+            schedule_block(g, &way->before);
+        if (status == LLMQ_OK)
+            status = add_homes(g, homes, err);
+        *width = max_i64(*width, max_i64(way->before.width, way->after.width));
+    }
+    return status;
+}
+
+static enum llmq_status create_stream(struct walk *w, const struct homes *homes, int64_t max_rows,
+                                      llmq_error *err) {
+    const int64_t tokens = w->job->corpus->tokens_used;
+    const struct stream_size size = {*homes, tokens, max_rows, NULL};
+    enum llmq_status status = stream_create(&size, w->scratch, &w->stream, err);
+    if (status != LLMQ_OK)
+        error_hint(err, "read fewer tokens: --max-tokens %" PRId64, tokens / 2);
+    else
+        acts_set_width(&w->stream.acts[HOME_RESIDUAL], w->job->m->config.hidden);
+    return status;
+}
+
+static enum llmq_status create_experts(struct walk *w, const struct experts_needs *needs,
+                                       llmq_error *err) {
+    const int64_t *dims = w->job->m->config.facts.dims;
+    enum llmq_status status = routing_create(w->job->corpus->tokens_used, dims[DIM_EXPERTS],
+                                             dims[DIM_TOP_K], &w->routing, err);
+    if (status != LLMQ_OK)
+        return status;
+    return experts_create(needs, &w->stream, &w->forward, w->scratch, &w->experts, err);
+}
+
+static enum llmq_status create_room(struct walk *w, llmq_error *err) {
+    const struct model *m = w->job->m;
+    const struct corpus *corpus = w->job->corpus;
     struct forward_size size = {
         .max_rows = batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS),
         .max_length = corpus->max_len,
-        .compute = job->numbers.compute,
+        .compute = w->job->numbers.compute,
     };
+    struct homes homes = {0};
+    struct experts_needs needs;
     enum llmq_status status = LLMQ_OK;
-    *ws = (struct workspace){0};
-    for (int kind = 0; kind < blocks->kind_count; kind++) {
-        schedule_block(&blocks->kinds[kind], &ws->kinds[kind]);
-        size.width = max_i64(size.width, ws->kinds[kind].width);
-    }
-    LLMQ_TRY(forward_create(&job->m->config, blocks, &size, &ws->forward, err));
-    LLMQ_TRY(arena_create("a block's weights", &ws->weights, err));
+    LLMQ_TRY(arena_create("evaluation", &w->scratch, err));
+    LLMQ_TRY(arena_create("a block's weights", &w->weights, err));
+    LLMQ_TRY(arena_create("an expert's weights", &w->expert, err));
+    LLMQ_TRY(plan_ways(w, &homes, &size.width, err));
+    LLMQ_TRY(experts_measure(m->blocks, VALUE_BIT(V_E_OUT), &needs, err));
+    size.width = max_i64(size.width, needs.scratch);
+    LLMQ_TRY(create_stream(w, &homes, size.max_rows, err));
+    LLMQ_TRY(forward_create(&m->config, m->blocks, &size, &w->forward, err));
+    if (needs.sum)
+        LLMQ_TRY(create_experts(w, &needs, err));
 cleanup:
     return status;
 }
 
-static void workspace_free(struct workspace *ws) {
-    forward_free(&ws->forward);
-    arena_free(&ws->weights);
+enum llmq_status walk_create(const struct eval_job *job, struct walk **out, llmq_error *err) {
+    const struct batch all = {job->corpus->offsets, job->corpus->count};
+    enum llmq_status status = LLMQ_OK;
+    struct walk *w = *out = calloc(1, sizeof *w);
+    if (!w)
+        return error_memory(err, "evaluation");
+    w->job = job;
+    LLMQ_TRY(create_room(w, err));
+    LLMQ_TRY(model_embed(job->m, job->corpus->ids, &all, stream_target(&w->stream, 0), err));
+cleanup:
+    if (status != LLMQ_OK)
+        walk_free(out);
+    return status;
 }
 
-static enum llmq_status run_block(const struct eval_job *job, int64_t index, struct workspace *ws,
-                                  struct acts *x, llmq_error *err) {
-    const struct corpus *corpus = job->corpus;
+void walk_free(struct walk **w) {
+    if (!*w)
+        return;
+    stream_free(&(*w)->stream);
+    routing_free(&(*w)->routing);
+    forward_free(&(*w)->forward);
+    arena_free(&(*w)->weights);
+    arena_free(&(*w)->expert);
+    arena_free(&(*w)->scratch);
+    free(*w);
+    *w = NULL;
+}
+
+const float *walk_residual(const struct walk *w) {
+    return w->stream.acts[HOME_RESIDUAL].data;
+}
+
+/* --- blocks ----------------------------------------------------------------------------------- */
+
+/* All tokens; those of a block with experts are routed on the way there. */
+static enum llmq_status run_pass(struct walk *w, const struct schedule *schedule, bool routes,
+                                 llmq_error *err) {
+    const struct corpus *corpus = w->job->corpus;
     enum llmq_status status = LLMQ_OK;
-    struct block block = {0};
-    struct pass pass = {.forward = &ws->forward,
-                        .schedule = &ws->kinds[job->m->blocks->kind_of[index]],
-                        .block = &block};
-    LLMQ_TRY(block_load(job->m, index, job->numbers.mode, ws->weights, &block, err));
+    stream_begin_pass(&w->stream, schedule);
     for (struct batch b = {0}; batch_next(corpus->offsets, corpus->count, BATCH_ROWS, &b);) {
-        LLMQ_TRY(interrupt_check(job->ctx, err));
-        pass.batch = &b;
-        LLMQ_TRY(acts_load(x, b.offsets[0], batch_rows(&b), NULL, &pass.home[1], err));
-        LLMQ_TRY(pass_run(&pass, err));
+        struct pass pass;
+        LLMQ_TRY(interrupt_check(w->job->ctx, err));
+        LLMQ_TRY(stream_pass(&w->stream, &w->forward, schedule, &b, &pass, err));
+        if (routes)
+            routing_note(&w->routing, b.offsets[0], batch_rows(&b), pass_value(&pass, V_ROUTE));
     }
 cleanup:
+    return status;
+}
+
+static enum llmq_status run_experts(struct walk *w, const struct way *way, llmq_error *err) {
+    const struct experts_source source = {w->job->m, w->job->numbers.mode, w->expert, w->job->ctx};
+    enum llmq_status status = LLMQ_OK;
+    routing_sort(&w->routing);
+    LLMQ_TRY(experts_run_all(&w->experts, &source, &w->routing, err));
+    LLMQ_TRY(run_pass(w, &way->after, false, err));
+cleanup:
+    return status;
+}
+
+enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err) {
+    const struct eval_job *job = w->job;
+    const struct way *way = &w->ways[job->m->blocks->kind_of[index]];
+    struct block block = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(block_load(job->m, index, job->numbers.mode, w->weights, &block, err));
+    w->stream.block = &block;
+    LLMQ_TRY(run_pass(w, &way->before, block.graph->body != NULL, err));
+    if (block.graph->body)
+        LLMQ_TRY(run_experts(w, way, err));
+cleanup:
+    w->stream.block = NULL;
     block_release(&block);
-    arena_reset(ws->weights);
+    arena_reset(w->weights);
     return status;
 }
 
 enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_error *err) {
-    const struct corpus *corpus = job->corpus;
-    const struct batch all = {corpus->offsets, corpus->count};
-    int64_t blocks = job->m->config.blocks;
-    struct workspace ws = {0};
+    const int64_t blocks = job->m->config.blocks;
+    struct walk *w = NULL;
     enum llmq_status status = LLMQ_OK;
-    status = acts_create(corpus->tokens_used, job->m->config.hidden, NULL, out, err);
-    if (status != LLMQ_OK) {
-        error_hint(err, "read fewer tokens: --max-tokens %" PRId64, corpus->tokens_used / 2);
-        goto cleanup;
-    }
-    LLMQ_TRY(workspace_create(job, &ws, err));
-    LLMQ_TRY(model_embed(job->m, corpus->ids, &all, out->data, err));
+    *out = (struct acts){.file = {.fd = -1}};
+    LLMQ_TRY(walk_create(job, &w, err));
     for (int64_t i = 0; i < blocks; i++) {
         log_progress(job->ctx, job->done + i, job->total, "%sblock %" PRId64 "/%" PRId64, job->name,
                      i + 1, blocks);
-        LLMQ_TRY(run_block(job, i, &ws, out, err));
+        LLMQ_TRY(walk_block(w, i, err));
     }
-    LLMQ_TRY(model_final_norm(job->m, out->rows, out->data, err));
+    struct acts *x = &w->stream.acts[HOME_RESIDUAL];
+    LLMQ_TRY(model_final_norm(job->m, x->rows, x->data, err));
+    *out = *x;
+    *x = (struct acts){.file = {.fd = -1}};
 cleanup:
-    workspace_free(&ws);
+    walk_free(&w);
     return status;
 }

@@ -33,4 +33,20 @@ struct eval_job {
 LLMQ_NODISCARD enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out,
                                             llmq_error *err);
 
+/* --- step by step ----------------------------------------------------------------------------- */
+
+/* The way there: the embedding, then one block after the other. */
+struct walk;
+
+/* `job` must outlive the result. Release with walk_free. */
+LLMQ_NODISCARD enum llmq_status walk_create(const struct eval_job *job, struct walk **out,
+                                            llmq_error *err);
+void walk_free(struct walk **w); /* accepts a pointer to NULL */
+
+/* Run the next block, `index`. */
+LLMQ_NODISCARD enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err);
+
+/* The residual stream [tokens_used, hidden] so far. */
+const float *walk_residual(const struct walk *w);
+
 #endif

@@ -140,45 +140,35 @@ static void measure_scores(const struct golden *g, struct golden_figures *out) {
     free(s.logprobs);
 }
 
+static struct eval_job job_of(const struct golden *g) {
+    return (struct eval_job){.m = &g->model,
+                             .corpus = &g->corpus,
+                             .numbers = plain,
+                             .name = "",
+                             .total = g->model.config.blocks};
+}
+
 /* The embedding and the output of every block. */
 static double deviation_of_blocks(const struct golden *g) {
+    const struct eval_job job = job_of(g);
     llmq_error err = {0};
-    const struct model *m = &g->model;
-    const int64_t T = g->corpus.tokens_used, width = m->config.hidden;
-    struct arena *weights = NULL;
-    const struct batch all = {g->corpus.offsets, g->corpus.count};
-    float *x = calloc((size_t)(T * width), sizeof *x);
-    ck_assert_ok(arena_create("weights", &weights, &err), &err);
-    ck_assert_ok(model_embed(m, g->corpus.ids, &all, x, &err), &err);
-    double worst = golden_deviation(g, "hidden.embed", x);
-    for (int64_t i = 0; i < m->config.blocks; i++) {
-        struct block block;
-        struct schedule schedule;
-        struct forward forward;
-        struct batch batch = {g->corpus.offsets, 1};
-        struct pass pass = {&forward, &schedule, &block, &batch, {NULL, x}};
+    struct walk *w = NULL;
+    ck_assert_ok(walk_create(&job, &w, &err), &err);
+    double worst = golden_deviation(g, "hidden.embed", walk_residual(w));
+    for (int64_t i = 0; i < g->model.config.blocks; i++) {
         char name[32];
-        schedule_block(model_graph(m, i), &schedule);
-        const struct forward_size size = {T, T, schedule.width, LLMQ_COMPUTE_F32};
-        ck_assert_ok(forward_create(&m->config, m->blocks, &size, &forward, &err), &err);
-        ck_assert_ok(block_load(m, i, LOAD_PLAIN, weights, &block, &err), &err);
-        ck_assert_ok(pass_run(&pass, &err), &err);
+        ck_assert_ok(walk_block(w, i, &err), &err);
         snprintf(name, sizeof name, "hidden.%d", (int)i);
-        worst = larger(worst, golden_deviation(g, name, x));
-        block_release(&block);
-        forward_free(&forward);
-        arena_reset(weights);
+        worst = larger(worst, golden_deviation(g, name, walk_residual(w)));
     }
-    arena_free(&weights);
-    free(x);
+    walk_free(&w);
     return worst;
 }
 
 static double deviation_of_head_input(const struct golden *g) {
     llmq_error err = {0};
     struct acts hidden = {0};
-    struct eval_job job = {.m = &g->model, .corpus = &g->corpus, .numbers = plain, .name = ""};
-    job.total = g->model.config.blocks;
+    const struct eval_job job = job_of(g);
     ck_assert_ok(eval_hidden(&job, &hidden, &err), &err);
     const double off = golden_deviation(g, "hidden.head_in", hidden.data);
     acts_free(&hidden);
