@@ -30,13 +30,6 @@ static enum llmq_status find_family(const struct json *json, const struct family
 
 /* --- sizes ------------------------------------------------------------------------------------ */
 
-static bool rotates(const struct family *f) {
-    for (const struct node *row = f->rows; row->op != OP_END; row++)
-        if (row->op == OP_ROPE)
-            return true;
-    return false;
-}
-
 /* What the sizes must fulfil for any family; widths are held against each other in graph_make. */
 static enum llmq_status check_sizes(const struct json *json, const struct model_config *c,
                                     llmq_error *err) {
@@ -50,10 +43,10 @@ static enum llmq_status check_sizes(const struct json *json, const struct model_
                          "config.json: %" PRId64 " attention heads are not a multiple of %" PRId64
                          " key-value heads",
                          d[DIM_HEADS], d[DIM_KV_HEADS]);
-    if (rotates(c->family) && (d[DIM_ROT] < 2 || d[DIM_ROT] % 2 != 0))
+    if (family_rotates(c->family) && (d[DIM_ROT] < 2 || d[DIM_ROT] % 2 != 0))
         return error_set(err, LLMQ_E_INPUT, "config.json: head_dim %" PRId64 " is not even",
                          d[DIM_ROT]);
-    if (rotates(c->family) && d[DIM_HEAD] > 0 && d[DIM_ROT] > d[DIM_HEAD])
+    if (family_rotates(c->family) && d[DIM_HEAD] > 0 && d[DIM_ROT] > d[DIM_HEAD])
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: %" PRId64 " entries of a head of %" PRId64 " are rotated",
                          d[DIM_ROT], d[DIM_HEAD]);

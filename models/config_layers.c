@@ -32,6 +32,26 @@ static bool is_word(const struct json *entry, const char *word) {
     return json_string(entry) && strcmp(json_string(entry), word) == 0;
 }
 
+/* A list [[words, times], ...]: how many layers its entry `run` is for, 0: it is none. */
+static int64_t run_length(const struct json *run) {
+    const struct json *words = json_first(run);
+    int64_t times = 0;
+    if (json_type(words) != JSON_ARRAY || !json_as_int64(json_next(words), &times) || times < 1)
+        return 0;
+    return (int64_t)json_count(words) * times;
+}
+
+static const struct json *run_entry(const struct json *list, int64_t layer) {
+    const struct json *run = json_first(list);
+    for (; run && layer >= run_length(run); run = json_next(run))
+        layer -= run_length(run);
+    const struct json *word = json_first(json_first(run));
+    const int64_t words = (int64_t)json_count(json_first(run));
+    for (int64_t i = 0; word && i < layer % words; i++)
+        word = json_next(word);
+    return word;
+}
+
 /* What a rule reads: the value of its key, and the number that it stands for. */
 struct rule_input {
     const struct json *value;
@@ -43,6 +63,8 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
     switch (r->rule) {
     case RULE_WORD:
         return is_word(entry, r->word);
+    case RULE_RUNS:
+        return is_word(run_entry(in->value, layer), r->word);
     case RULE_NUMBER:
         return is_number(entry, r->absent);
     case RULE_EVERY:
@@ -69,7 +91,17 @@ static void set_trait(const struct layer_rule *r, bool holds_here, unsigned *tra
 
 /* Rules that read an entry of a list for each layer. */
 static bool reads_list(const struct layer_rule *r) {
-    return r->rule == RULE_WORD || r->rule == RULE_NUMBER || r->rule == RULE_AMONG;
+    return r->rule == RULE_WORD || r->rule == RULE_NUMBER || r->rule == RULE_AMONG ||
+           r->rule == RULE_RUNS;
+}
+
+static int64_t entries_of(const struct layer_rule *r, const struct json *list) {
+    int64_t count = 0;
+    if (r->rule != RULE_RUNS)
+        return (int64_t)json_count(list);
+    for (const struct json *run = json_first(list); run; run = json_next(run))
+        count += run_length(run);
+    return count;
 }
 
 static enum llmq_status check_list(const struct layer_rule *r, const struct config_key *key,
@@ -79,10 +111,10 @@ static enum llmq_status check_list(const struct layer_rule *r, const struct conf
     if (json_type(list) != JSON_ARRAY)
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %s: expected a list", key->name,
                          config_text(list, text));
-    if (r->rule != RULE_AMONG && json_count(list) != (size_t)layers)
+    if (r->rule != RULE_AMONG && entries_of(r, list) != layers)
         return error_set(err, LLMQ_E_INPUT,
-                         "config.json: '%s' has %zu entries for %" PRId64 " layers", key->name,
-                         json_count(list), layers);
+                         "config.json: '%s' has %" PRId64 " entries for %" PRId64 " layers",
+                         key->name, entries_of(r, list), layers);
     return LLMQ_OK;
 }
 

@@ -23,11 +23,16 @@ enum neutral {
     ACTIVATION,  /* the model's */
     NORM,        /* a name of the family's kind */
     POSITIONS,   /* the same */
+    ROTARY,      /* whether the model rotates queries and keys, ... */
+    ALIBI,       /* ... has a bias by distance, ... */
+    LEARNED,     /* ... has learned positions, ... */
+    PARALLEL,    /* ... has attention and MLP side by side */
     HEAD_SIZE,
     HIDDEN,
     BASE,            /* of the rotary frequencies */
     ATTENTION_SCALE, /* 1 / sqrt(head_dim) */
     DEPTH_SCALE,     /* sqrt(layers): MiniCPM divides by that */
+    ALIBI_MAX,       /* 8: the slopes are powers of 1/2 to that */
 };
 
 struct rule {
@@ -62,7 +67,7 @@ static const struct rule rules[] = {
     {"clip_qkv", OFF}, {"qkv_clip", OFF}, {"clip_qk", OFF}, {"attention_clip", OFF},
     {"swiglu_limit", OFF}, {"activation_clip", OFF},
     /* activation and feed-forward */
-    {"hidden_activation", ACTIVATION}, {"activation_function", ACTIVATION}, {"mlp_hidden_act", ACTIVATION},
+    {"hidden_act", ACTIVATION}, {"hidden_activation", ACTIVATION}, {"activation_function", ACTIVATION}, {"mlp_hidden_act", ACTIVATION},
     {"ffn_activation", ACTIVATION}, {"activation", ACTIVATION}, {"gated_mlp", ON}, {"use_gated_mlp", ON},
     {"use_glu", ON}, {"is_gated_act", ON}, {"gated_linear_unit", ON},
     {"activation_sparsity_pattern", OFF},
@@ -84,15 +89,17 @@ static const struct rule rules[] = {
     {"use_post_norm", OFF}, {"norm_after", OFF}, {"reordered_norm", OFF}, {"norm_reordering", OFF},
     {"sandwich_norm", OFF}, {"peri_ln", OFF}, {"post_layer_norm", OFF},
     {"do_layer_norm_before", ON},
-    {"apply_residual_connection_post_layernorm", OFF}, {"parallel_attn", OFF},
-    {"use_parallel_residual", OFF}, {"parallel_residual", OFF}, {"parallel_attention", OFF},
-    {"parallel_block", OFF}, {"use_parallel_block", OFF}, {"num_ln_in_parallel_attn", OFF},
+    {"apply_residual_connection_post_layernorm", OFF}, {"parallel_attn", PARALLEL},
+    {"use_parallel_residual", PARALLEL}, {"parallel_residual", PARALLEL},
+    {"parallel_attention", PARALLEL}, {"parallel_block", PARALLEL}, {"use_parallel_block", PARALLEL}, {"num_ln_in_parallel_attn", OFF},
     {"rms_norm_add_unit_offset", OFF}, {"add_unit_offset", OFF}, {"rms_norm_unit_offset", OFF},
     {"norm_unit_offset", OFF}, {"zero_centered_gamma", OFF}, {"layernorm_zero_centered_gamma", OFF},
     {"apply_layernorm_1p", OFF}, {"layernorm1p", OFF}, {"elementwise_affine", ON},
+    {"layer_norm_elementwise_affine", ON}, {"_remove_final_layer_norm", OFF}, {"qk_ln", OFF},
     {"qk_layernorm", OFF}, {"qk_norm", OFF}, {"use_qk_norm", OFF}, {"use_qk_layernorm", OFF},
     {"query_key_norm", OFF}, {"qkv_norm", OFF}, {"attention_qk_norm", OFF}, {"v_norm", OFF},
     /* positions */
+    {"rope_theta", BASE}, {"rope_scaling", OFF}, {"rope_parameters", OFF},
     {"partial_rotary_factor", ONE}, {"rotary_pct", ONE}, {"rope_pct", ONE}, {"rotary_percent", ONE},
     {"rotary_percentage", ONE}, {"rope_percent", ONE}, {"rotary_fraction", ONE},
     {"rotary_dim", HEAD_SIZE}, {"rope_dim", HEAD_SIZE}, {"rotary_ndims", HEAD_SIZE},
@@ -101,18 +108,19 @@ static const struct rule rules[] = {
     {"rope_local_base_freq", BASE}, {"local_rope_theta", BASE}, {"global_rope_theta", BASE},
     {"swa_rope_theta", BASE}, {"rope_theta_local", BASE}, {"rope_theta_global", BASE},
     {"position_embedding_type", POSITIONS}, {"pos_emb", POSITIONS}, {"positional_embedding", POSITIONS},
-    {"position_encoding_type", POSITIONS}, {"use_rotary", ON}, {"use_rope", ON}, {"rotary", ON},
-    {"use_rotary_embedding", ON}, {"use_rotary_position_embeddings", ON}, {"rotary_embedding", ON},
-    {"rope", ON}, {"no_rope", OFF}, {"nope", OFF}, {"no_rope_layers", ONE},
+    {"position_encoding_type", POSITIONS}, {"use_rotary", ROTARY}, {"use_rope", ROTARY},
+    {"rotary", ROTARY}, {"use_rotary_embedding", ROTARY},
+    {"use_rotary_position_embeddings", ROTARY}, {"rotary_embedding", ROTARY},
+    {"rope", ROTARY}, {"no_rope", OFF}, {"nope", OFF}, {"no_rope_layers", ONE},
     {"no_rope_layer_interval", OFF}, {"nope_layer_interval", OFF}, {"nope_layers", OFF},
-    {"alibi", OFF}, {"use_alibi", OFF}, {"use_xpos", OFF}, {"learned_pos_emb", OFF},
-    {"learned_positional_embedding", OFF},
-    {"use_position_embedding", OFF}, {"use_absolute_position_embeddings", OFF},
+    {"alibi", ALIBI}, {"use_alibi", ALIBI}, {"alibi_bias_max", ALIBI_MAX}, {"use_xpos", OFF},
+    {"learned_pos_emb", LEARNED}, {"learned_positional_embedding", LEARNED},
+    {"use_position_embedding", LEARNED}, {"use_absolute_position_embeddings", LEARNED},
     {"rope_interleaved", OFF}, {"rope_interleave", OFF}, {"rotary_interleaved", OFF},
     {"interleaved_rope", OFF}, {"is_neox_style", ON}, {"rope_is_neox_style", ON},
     {"use_dynamic_ntk", OFF},  {"mrope_section", OFF}, {"rotary_embedding_scale", ONE},
     /* attention */
-    {"is_causal", ON}, {"causal", ON}, {"causal_attention", ON},
+    {"attn_uses_sequence_id", OFF}, {"is_causal", ON}, {"causal", ON}, {"causal_attention", ON},
     {"use_bidirectional_attention", OFF},
     {"bidirectional", OFF}, {"is_bidirectional", OFF}, {"use_bidirectional", OFF},
     {"bidirectional_attention", OFF}, {"non_causal", OFF}, {"prefix_lm", OFF},
@@ -128,7 +136,7 @@ static const struct rule rules[] = {
     {"use_output_gate", OFF}, {"attention_gate", OFF}, {"head_gate", OFF}, {"multi_query", OFF},
     {"q_lora_rank", OFF}, {"kv_lora_rank", OFF}, {"qk_rope_head_dim", OFF},
     {"qk_nope_head_dim", OFF},
-    {"v_head_dim", HEAD_SIZE}, {"value_head_dim", HEAD_SIZE}, {"use_mla", OFF}, {"index_topk", OFF},
+    {"head_dim", HEAD_SIZE}, {"v_head_dim", HEAD_SIZE}, {"value_head_dim", HEAD_SIZE}, {"use_mla", OFF}, {"index_topk", OFF},
     {"differential_attention", OFF}, {"num_kv_shared_layers", OFF}, {"use_cla", OFF},
     {"cla_share_factor", ONE_AT_MOST}, {"kv_sharing", OFF}, {"attention_k_eq_v", OFF},
     {"use_linear_attention", OFF}, {"linear_attention", OFF},
@@ -169,7 +177,7 @@ static const struct pattern {
     {"laurel_", BEGIN, OFF}, {"mup_", BEGIN, OFF}, {"hadamard", WITHIN, OFF},
     {"online_rot", WITHIN, OFF},
     {"bidirectional", WITHIN, OFF}, {"_alibi", END, OFF}, {"alibi_", BEGIN, OFF},
-    {"parallel_residual", WITHIN, OFF}, {"qk_norm", WITHIN, OFF}, {"qk_layernorm", WITHIN, OFF},
+    {"parallel_residual", WITHIN, PARALLEL}, {"qk_norm", WITHIN, OFF}, {"qk_layernorm", WITHIN, OFF},
     {"unit_offset", WITHIN, OFF},
 };
 /* clang-format on */
@@ -233,6 +241,16 @@ static const char *const *position_names(const struct model_config *c) {
     return c->family->positions ? learned_names : rotary_names;
 }
 
+/* Has the model what the key is about? */
+static bool has_part(enum neutral neutral, const struct model_config *c) {
+    const bool alibi = c->facts.traits & T_ALIBI;
+    if (neutral == ROTARY)
+        return family_rotates(c->family) && !alibi;
+    if (neutral == LEARNED)
+        return c->family->positions != NULL;
+    return neutral == ALIBI ? alibi : (c->facts.traits & T_PARALLEL) != 0;
+}
+
 static double neutral_number(enum neutral neutral, const struct model_config *c) {
     const double head = (double)c->facts.dims[DIM_HEAD];
     switch (neutral) {
@@ -248,12 +266,18 @@ static double neutral_number(enum neutral neutral, const struct model_config *c)
         return 1 / sqrt(head);
     case DEPTH_SCALE:
         return sqrt((double)c->blocks);
+    case ALIBI_MAX:
+        return 8;
     case OFF:
     case ON:
     case ONE_AT_MOST:
     case ACTIVATION:
     case NORM:
     case POSITIONS:
+    case ROTARY:
+    case ALIBI:
+    case LEARNED:
+    case PARALLEL:
     default:
         return (double)NAN;
     }
@@ -274,12 +298,18 @@ static const char *neutral_words(enum neutral neutral, const struct model_config
         return norm_names(c)[0];
     case POSITIONS:
         return position_names(c)[0];
+    case ROTARY:
+    case ALIBI:
+    case LEARNED:
+    case PARALLEL:
+        return has_part(neutral, c) ? "true" : "false";
     case ONE:
     case HEAD_SIZE:
     case HIDDEN:
     case BASE:
     case ATTENTION_SCALE:
     case DEPTH_SCALE:
+    case ALIBI_MAX:
     default:
         return NULL;
     }
@@ -301,11 +331,18 @@ static bool is_neutral(const struct json *v, enum neutral neutral, const struct 
         return is_one_of(v, norm_names(c));
     case POSITIONS:
         return is_one_of(v, position_names(c));
+    case ROTARY:
+    case ALIBI:
+    case LEARNED:
+    case PARALLEL:
+        return is_flag(v, has_part(neutral, c));
+    case BASE: /* of nothing */
+        return !family_rotates(c->family) || is_number(v, neutral_number(neutral, c));
     case HEAD_SIZE:
     case HIDDEN:
-    case BASE:
     case ATTENTION_SCALE:
     case DEPTH_SCALE:
+    case ALIBI_MAX:
     default:
         return is_number(v, neutral_number(neutral, c));
     }
@@ -327,9 +364,10 @@ static bool has_pattern(const char *key, const struct pattern *p) {
     return len >= part && strncmp(key + (p->place == END ? len - part : 0), p->text, part) == 0;
 }
 
-/* Does a rule know the key? */
-static bool rule_of(const char *key, const struct family *family, enum neutral *out) {
-    if (family_reads(family, key))
+/* Does a rule know the key? `path`: the same with the objects that it lies in. */
+static bool rule_of(const char *path, const char *key, const struct family *family,
+                    enum neutral *out) {
+    if (family_reads(family, path) || is_listed(family->ignored_keys, key))
         return false;
     if (is_listed(family->inherent_keys, key)) {
         *out = ON;
@@ -348,7 +386,7 @@ static bool rule_of(const char *key, const struct family *family, enum neutral *
     return false;
 }
 
-static enum llmq_status refuse(const struct json *v, enum neutral neutral,
+static enum llmq_status refuse(const char *path, const struct json *v, enum neutral neutral,
                                const struct model_config *c, llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
     const char *words = neutral_words(neutral, c);
@@ -357,7 +395,7 @@ static enum llmq_status refuse(const struct json *v, enum neutral neutral,
     error_set(err, LLMQ_E_UNSUPPORTED,
               "config.json: '%.80s' is %s, which changes what the model computes and which llmq "
               "does not honour for %s: expected %s",
-              json_key(v), config_text(v, text), c->family->name, words ? words : value);
+              path, config_text(v, text), c->family->name, words ? words : value);
     error_hint(err,
                "llmq has no part for it and would give wrong numbers; if the model was trained "
                "without it, correct the key in config.json");
@@ -389,15 +427,32 @@ static enum llmq_status check_epsilon(const struct json *json, const struct mode
     return LLMQ_OK;
 }
 
+enum { PATH_MAX_LEN = 128 };
+
+/* The members of an object that stands at "attn_config.", and of those in it that the family reads
+ * members of. The rotary settings have a reader of their own. */
+static enum llmq_status check_members(const struct json *object, const char *at,
+                                      const struct model_config *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (const struct json *v = json_first(object); v && status == LLMQ_OK; v = json_next(v)) {
+        enum neutral neutral = OFF;
+        char path[PATH_MAX_LEN], inside[PATH_MAX_LEN + 1];
+        (void)snprintf(path, sizeof path, "%s%s", at, json_key(v));
+        (void)snprintf(inside, sizeof inside, "%s.", path);
+        if (json_type(v) == JSON_OBJECT && family_reads_members(c->family, path) &&
+            strcmp(path, "rope_parameters") != 0)
+            status = check_members(v, inside, c, err);
+        else if (json_type(v) != JSON_NULL && rule_of(path, json_key(v), c->family, &neutral) &&
+                 !is_neutral(v, neutral, c))
+            status = refuse(path, v, neutral, c, err);
+    }
+    return status;
+}
+
 enum llmq_status config_check_keys(const struct json *json, const struct model_config *c,
                                    llmq_error *err) {
-    for (const struct json *v = json_first(json); v; v = json_next(v)) {
-        enum neutral neutral = OFF;
-        if (json_type(v) != JSON_NULL && rule_of(json_key(v), c->family, &neutral) &&
-            !is_neutral(v, neutral, c))
-            return refuse(v, neutral, c, err);
-    }
-    return check_epsilon(json, c, err);
+    enum llmq_status status = check_members(json, "", c, err);
+    return status == LLMQ_OK ? check_epsilon(json, c, err) : status;
 }
 
 /* --- architectures ---------------------------------------------------------------------------- */

@@ -308,12 +308,15 @@ static enum llmq_status read_rope(const struct json *json, const struct rope_pla
                                   struct rope_config *rope, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct rope_config other;
+    struct config_key top;
+    const struct setting *theta = family_setting(c->family, SET_NUMBER, NUM_THETA);
     LLMQ_TRY(parse_object(newer->object ? newer : older, c, rope, err));
-    if (config_value(json, "rope_theta") && !equal(newer->theta, rope->theta))
+    LLMQ_TRY(config_find(json, theta ? theta->key : NULL, &top, err));
+    if (top.found && !equal(newer->theta, rope->theta))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
-                           "config.json: rope_theta is %g at the top and %g for the rotary "
-                           "embedding: expected the same",
-                           newer->theta, rope->theta));
+                           "config.json: %s is %g at the top and %g for the rotary embedding: "
+                           "expected the same",
+                           top.name, newer->theta, rope->theta));
     if (newer->object && older->object) {
         struct rope_place beside = *older;
         beside.theta = rope->theta;

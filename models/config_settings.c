@@ -48,7 +48,7 @@ static enum llmq_status read_trait(const struct setting *s, const struct config_
         status = config_bool(key->object, key->name, false, &holds, err);
     else if (key->found && !json_as_bool(config_value(key->object, key->name), &holds)) {
         status = config_double(key->object, key->name, 0, &number, err);
-        holds = number > 0;
+        holds = s->is > 0 ? !(number < s->is || number > s->is) : number > 0;
     }
     facts->traits = holds ? facts->traits | (unsigned)s->what : facts->traits & ~(unsigned)s->what;
     return status;

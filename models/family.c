@@ -8,12 +8,30 @@
 
 #include "models/families/tables.h"
 
+/* clang-format off */
 static const struct family *const families[] = {
-    &family_arcee,  &family_cohere, &family_cohere2, &family_ernie4_5, &family_gemma,
-    &family_gemma2, &family_gemma3, &family_glm,     &family_glm4,     &family_granite,
-    &family_helium, &family_llama,  &family_mistral, &family_nemotron, &family_olmo,
-    &family_olmo2,  &family_qwen2,  &family_qwen3,   &family_smollm3,  &family_stablelm,
+    &family_arcee,
+    &family_cohere,
+    &family_cohere2,
+    &family_ernie4_5,
+    &family_gemma,
+    &family_gemma2,
+    &family_gemma3,
+    &family_glm,
+    &family_glm4,
+    &family_granite,
+    &family_helium,
+    &family_llama,
+    &family_mistral,
+    &family_nemotron,
+    &family_olmo,
+    &family_olmo2,
+    &family_qwen2,
+    &family_qwen3,
+    &family_smollm3,
+    &family_stablelm,
 };
+/* clang-format on */
 
 const struct family *family_at(int index) {
     int count = (int)(sizeof families / sizeof families[0]);
@@ -43,6 +61,9 @@ static bool names_key(const char *keys, const char *key) {
 }
 
 bool family_reads(const struct family *f, const char *key) {
+    /* where the base of the rotation is a setting, so is its scaling: config_rope.c */
+    if (strcmp(key, "rope_scaling") == 0 || strcmp(key, "rope_parameters") == 0)
+        return family_setting(f, SET_NUMBER, NUM_THETA) != NULL;
     for (const struct setting *s = f->settings; s->set; s++)
         if (names_key(s->key, key))
             return true;
@@ -50,6 +71,23 @@ bool family_reads(const struct family *f, const char *key) {
         if (names_key(r->key, key))
             return true;
     return names_key(f->act_key, key);
+}
+
+bool family_reads_members(const struct family *f, const char *key) {
+    const size_t len = strlen(key);
+    for (const struct setting *s = f->settings; s->set; s++)
+        for (const char *keys = s->key; keys;
+             keys = strchr(keys, '|') ? strchr(keys, '|') + 1 : NULL)
+            if (strncmp(keys, key, len) == 0 && keys[len] == '.')
+                return true;
+    return false;
+}
+
+bool family_rotates(const struct family *f) {
+    for (const struct node *row = f->rows; row->op != OP_END; row++)
+        if (row->op == OP_ROPE)
+            return true;
+    return false;
 }
 
 const struct setting *family_setting(const struct family *f, int set, int what) {
@@ -87,6 +125,14 @@ bool family_block_of(const struct family *f, const char *name, int64_t *block, c
     *block = strtol(digits, NULL, 10);
     *rest = digits + count + strlen(after);
     return true;
+}
+
+size_t family_trunk(const struct family *f) {
+    size_t trunk = 0;
+    for (size_t i = 0; f->embedding[i] && f->embedding[i] == f->block_prefix[i]; i++)
+        if (f->embedding[i] == '.')
+            trunk = i + 1;
+    return trunk;
 }
 
 const char *family_first_module(const struct family *f) {

@@ -40,6 +40,8 @@ struct family {
     /* Keys of models/config_neutral.c that are true of the family whether they are there or not;
      * NULL: none. */
     const char *const *inherent_keys;
+    /* Keys of the same that say nothing for the family. */
+    const char *const *ignored_keys;
 
     /* What GGUF files call the architecture (gguf_file.h), NULL: no such files. */
     const char *gguf;
@@ -51,6 +53,12 @@ const struct family *family_at(int index);
 
 /* Does a setting or a rule of the family read the key of config.json? */
 bool family_reads(const struct family *f, const char *key);
+
+/* Does one read members of the object of that key? */
+bool family_reads_members(const struct family *f, const char *key);
+
+/* Has a block of the family rows that rotate? */
+bool family_rotates(const struct family *f);
 
 /* The setting that says a size, number or trait, NULL: none does. */
 const struct setting *family_setting(const struct family *f, int set, int what);
@@ -65,6 +73,9 @@ const char *family_block_name(const struct family *f, int64_t block, const char 
 
 /* The inverse: the block that a tensor's name lies in, and the rest of the name; false: in none. */
 bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest);
+
+/* "model.": the length of what the names of the embedding and of the blocks begin with. */
+size_t family_trunk(const struct family *f);
 
 /* A module that every block has, the first with a name, which tells one in a folder. */
 const char *family_first_module(const struct family *f);

@@ -88,7 +88,10 @@
     DIM(POSITIONS, "max_position_embeddings", positions)
 #define KV_HEADS(n)   {.set = SET_DIM, .what = DIM_KV_HEADS, .key = "num_key_value_heads", .absent = n, .same = DIM_HEADS}
 #define HEAD_DIM(n)   {.set = SET_DIM, .what = DIM_HEAD, .key = "head_dim", .absent = n, .same = DIM_HIDDEN, .over = DIM_HEADS}
+/* One for each head of the queries, and all of them together as wide as the model. */
+#define EQUAL_HEADS   DIM_AS(KV_HEADS, NULL, HEADS), {.set = SET_DIM, .what = DIM_HEAD, .same = DIM_HIDDEN, .over = DIM_HEADS}
 #define FFN(n)        DIM(FFN, "intermediate_size", n)
+#define FFN_4(k)      {.set = SET_DIM, .what = DIM_FFN, .key = k, .same = DIM_HIDDEN, .times = 4}
 #define WINDOW(n)     {.set = SET_DIM, .what = DIM_WINDOW, .key = "sliding_window", .absent = n, .null_is_off = true}
 #define THETA(t)      NUMBER(THETA, "rope_theta", t)
 #define RMS_EPS(e)    NUMBER(EPS, "rms_norm_eps", e)
@@ -96,12 +99,14 @@
 #define ROTARY(k, part) NUMBER(ROTARY, "rope_parameters.partial_rotary_factor|" k, part)
 /* A bound that null takes away. */
 #define CAP(n, k, a)  {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .null_is_off = true}
+#define LAYER_EPS(k)  NUMBER(EPS, k, 1e-5)
 #define TIED(t)       FLAG(T_TIED, "tie_word_embeddings", t)
 
 /* --- layer rules ------------------------------------------------------------------------------ */
 
 #define ALL_LAYERS(t)          .trait = t, .rule = RULE_ALL
 #define BY_WORD(t, k, w)       .trait = t, .rule = RULE_WORD, .key = k, .word = w
+#define BY_RUNS(t, k, w)       .trait = t, .rule = RULE_RUNS, .key = k, .word = w
 #define BY_NUMBER(t, k, n)     .trait = t, .rule = RULE_NUMBER, .key = k, .absent = n
 /* every how many layers one has no window */
 #define WINDOW_PATTERN         "sliding_window_pattern|_sliding_window_pattern"

@@ -230,6 +230,7 @@ struct setting {
     enum dim over;         /* ... divided by that, ... */
     int times;             /* ... times this (0: once) */
     double power;          /* the value to this power; 0: as it is */
+    double is;             /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off;      /* a key that is null says 0; else it reads as missing */
     unsigned when, unless; /* traits of settings before it */
 };
@@ -240,6 +241,7 @@ struct layer_rule {
     enum {
         RULE_END,
         RULE_WORD,      /* those whose entry in the list `key` is `word` */
+        RULE_RUNS,      /* the same where `key` is [[words, times], ...]: words again and again */
         RULE_NUMBER,    /* those whose entry is the number `absent` */
         RULE_EVERY,     /* every key-th: (i + 1) % n == 0 */
         RULE_NOT_EVERY, /* the others */

@@ -33,6 +33,14 @@ extern const struct family family_stablelm;
     .block_prefix   = "model.layers.%lld.",                \
     .final_norm     = "model.norm",                        \
     .head           = "lm_head.weight"
+
+/* The keys that GPT-2 gave its sizes, and those that later configs call them by as well. */
+#define GPT_SIZES(vocab, hidden, layers, heads, positions)              \
+    DIM(VOCAB, "vocab_size", vocab),                                    \
+    DIM(HIDDEN, "n_embd|hidden_size", hidden),                          \
+    DIM(LAYERS, "n_layer|num_hidden_layers", layers),                   \
+    DIM(HEADS, "n_head|num_attention_heads", heads),                    \
+    DIM(POSITIONS, "n_positions|max_position_embeddings", positions)
 /* clang-format on */
 
 #endif

@@ -120,8 +120,9 @@ static bool is_end(const struct blocks *blocks, const struct layout *layout, con
 /* Does a name outside of the blocks stand where the model's data passes: beside the embedding, the
  * last norm, or at the head? */
 static bool is_in_stream(const struct family *f, const char *name) {
-    static const char *const parts[] = {"embed", "norm", "ln_", "wpe", "wte", "pos", NULL};
-    const size_t trunk = (size_t)(strchr(f->embedding, '.') + 1 - f->embedding);
+    static const char *const parts[] = {"embed", "word_embed", "norm", "ln_",      "final_",
+                                        "wpe",   "wte",        "pos",  "project_", NULL};
+    const size_t trunk = family_trunk(f);
     const size_t head = (size_t)(strrchr(f->head, '.') + 1 - f->head);
     if (strncmp(name, f->head, head) == 0)
         return true;
@@ -223,7 +224,8 @@ static const char *bias_key(const struct family *f, const char *name) {
     if (!dot)
         return NULL;
     const unsigned trait = family_bias_trait(f, rest, (size_t)(dot - rest));
-    return trait == T_ATTENTION_BIAS ? "attention_bias" : trait == T_MLP_BIAS ? "mlp_bias" : NULL;
+    const struct setting *setting = trait ? family_setting(f, SET_TRAIT, (int)trait) : NULL;
+    return setting ? setting->key : NULL;
 }
 
 static enum llmq_status refuse_bias(const struct family *f, const struct st_tensor *t,

@@ -20,9 +20,7 @@ static struct parts parts_of(const struct family *f) {
     struct parts p = {0};
     char module[FAMILY_NAME_MAX];
     const char *blocks = strstr(f->block_prefix, "%lld");
-    for (size_t i = 0; f->embedding[i] && f->embedding[i] == f->block_prefix[i]; i++)
-        if (f->embedding[i] == '.')
-            p.trunk = i + 1;
+    p.trunk = family_trunk(f);
     (void)snprintf(p.marker, sizeof p.marker, "%.*s0%s%s.",
                    (int)(blocks - f->block_prefix - (ptrdiff_t)p.trunk), f->block_prefix + p.trunk,
                    blocks + strlen("%lld"), family_first_module(f));
