@@ -19,6 +19,7 @@ static const struct family *const families[] = {
     &family_gemma3,
     &family_glm,
     &family_glm4,
+    &family_gpt2,
     &family_granite,
     &family_helium,
     &family_llama,
