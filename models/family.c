@@ -21,6 +21,7 @@ static const struct family *const families[] = {
     &family_glm4,
     &family_gpt2,
     &family_gpt_bigcode,
+    &family_gpt_neo,
     &family_granite,
     &family_helium,
     &family_llama,

@@ -88,3 +88,57 @@ const struct family family_gpt_bigcode = {
     .act = ACT_GELU_TANH,
     .architectures = bigcode_architectures,
 };
+
+/* --- GPT-Neo: every other layer looks back a window, and scores are not scaled ---------------- */
+
+static const struct node neo_rows[] = {
+    {NORM(ATTN_IN, X, "ln_1")},
+    {LINEAR(Q, ATTN_IN, ATTN, "attn.attention.q_proj")},
+    {LINEAR(K, ATTN_IN, KV, "attn.attention.k_proj")},
+    {LINEAR(V, ATTN_IN, KV, "attn.attention.v_proj")},
+    {ATTENTION(CONTEXT, Q, K, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "attn.attention.out_proj"), .bias = T_ALWAYS},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "ln_2")},
+    MLP_ROWS(MLP_IN, "mlp.c_fc", "mlp.c_proj", T_ALWAYS),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+static const struct setting neo_settings[] = {
+    DIM(VOCAB, "vocab_size", 50257),
+    DIM(HIDDEN, "hidden_size", 2048),
+    DIM(LAYERS, "num_layers|num_hidden_layers", 24),
+    DIM(HEADS, "num_heads|num_attention_heads", 16),
+    DIM(POSITIONS, "max_position_embeddings", 2048),
+    EQUAL_HEADS,
+    FFN_4("intermediate_size"),
+    DIM(WINDOW, "window_size", 256),
+    NUMBER(ATTN_SCALE, NULL, 1),
+    LAYER_EPS("layer_norm_epsilon"),
+    TIED(true),
+    {0},
+};
+
+/* attention_types is what attention_layers is made of where it is missing. */
+static const struct layer_rule neo_rules[] = {
+    {EVERY(T_WINDOW, NULL, 2)},
+    {BY_RUNS(T_WINDOW, "attention_types", "local")},
+    {BY_WORD(T_WINDOW, "attention_layers", "local")},
+    {0},
+};
+
+static const char *const neo_architectures[] = {"GPTNeoForCausalLM", "GPTNeoModel", NULL};
+
+const struct family family_gpt_neo = {
+    .name = "gpt_neo",
+    .model_types = {"gpt_neo"},
+    GPT2_TENSOR_NAMES,
+    .rows = neo_rows,
+    .settings = neo_settings,
+    .rules = neo_rules,
+    .norm = NORM_LAYER,
+    .act_key = "activation_function",
+    .act = ACT_GELU_TANH,
+    .architectures = neo_architectures,
+};

@@ -16,6 +16,7 @@ extern const struct family family_glm;
 extern const struct family family_glm4;
 extern const struct family family_gpt2;
 extern const struct family family_gpt_bigcode;
+extern const struct family family_gpt_neo;
 extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;
