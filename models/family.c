@@ -11,6 +11,7 @@
 /* clang-format off */
 static const struct family *const families[] = {
     &family_arcee,
+    &family_codegen,
     &family_cohere,
     &family_cohere2,
     &family_ernie4_5,
@@ -22,6 +23,7 @@ static const struct family *const families[] = {
     &family_gpt2,
     &family_gpt_bigcode,
     &family_gpt_neo,
+    &family_gptj,
     &family_granite,
     &family_helium,
     &family_llama,

@@ -6,6 +6,7 @@
 #include "models/rows.h"
 
 extern const struct family family_arcee;
+extern const struct family family_codegen;
 extern const struct family family_cohere;
 extern const struct family family_cohere2;
 extern const struct family family_ernie4_5;
@@ -17,6 +18,7 @@ extern const struct family family_glm4;
 extern const struct family family_gpt2;
 extern const struct family family_gpt_bigcode;
 extern const struct family family_gpt_neo;
+extern const struct family family_gptj;
 extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;
