@@ -23,6 +23,7 @@ static const struct family *const families[] = {
     &family_gpt2,
     &family_gpt_bigcode,
     &family_gpt_neo,
+    &family_gpt_neox,
     &family_gptj,
     &family_granite,
     &family_helium,

@@ -18,6 +18,7 @@ extern const struct family family_glm4;
 extern const struct family family_gpt2;
 extern const struct family family_gpt_bigcode;
 extern const struct family family_gpt_neo;
+extern const struct family family_gpt_neox;
 extern const struct family family_gptj;
 extern const struct family family_granite;
 extern const struct family family_helium;
