@@ -32,6 +32,7 @@ static const struct family *const families[] = {
     &family_nemotron,
     &family_olmo,
     &family_olmo2,
+    &family_opt,
     &family_qwen2,
     &family_qwen3,
     &family_smollm3,

@@ -81,7 +81,6 @@ static const char *const unsupported[] = {
     "phi3",
     "phi3-longrope-short",
     "phi4mini-partial",
-    "opt",
     "bloom",
     "mpt",
     "starcoder2",
