@@ -11,6 +11,7 @@
 /* clang-format off */
 static const struct family *const families[] = {
     &family_arcee,
+    &family_bloom,
     &family_codegen,
     &family_cohere,
     &family_cohere2,

@@ -6,6 +6,7 @@
 #include "models/rows.h"
 
 extern const struct family family_arcee;
+extern const struct family family_bloom;
 extern const struct family family_codegen;
 extern const struct family family_cohere;
 extern const struct family family_cohere2;

@@ -81,7 +81,6 @@ static const char *const unsupported[] = {
     "phi3",
     "phi3-longrope-short",
     "phi4mini-partial",
-    "bloom",
     "mpt",
     "starcoder2",
     "falcon-7b-style",
