@@ -30,6 +30,7 @@ static const struct family *const families[] = {
     &family_helium,
     &family_llama,
     &family_mistral,
+    &family_mpt,
     &family_nemotron,
     &family_olmo,
     &family_olmo2,

@@ -50,3 +50,56 @@ const struct family family_bloom = {
     .architectures = bloom_architectures,
     .ignored_keys = bloom_ignored,
 };
+
+/* --- MPT: no biases, not in the norms either; queries, keys and values may be clipped --------- */
+
+static const struct node mpt_rows[] = {
+    {NORM(ATTN_IN, X, "norm_1")},
+    {LINEAR(QKV, ATTN_IN, QKV, "attn.Wqkv")},
+    {CLIP(QKV_CLIP, QKV)},
+    SPLIT_QKV_ROW(QKV_CLIP, ONE),
+    {ATTENTION(CONTEXT, Q, K, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "attn.out_proj")},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "norm_2")},
+    MLP_ROWS(MLP_IN, "ffn.up_proj", "ffn.down_proj", 0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+static const struct setting mpt_settings[] = {
+    DIM(VOCAB, "vocab_size", 50368),
+    DIM(HIDDEN, "d_model|hidden_size", 2048),
+    DIM(LAYERS, "n_layers|num_hidden_layers", 24),
+    DIM(HEADS, "n_heads|num_attention_heads", 16),
+    DIM(POSITIONS, "max_seq_len", 2048),
+    EQUAL_HEADS,
+    FFN_4(NULL),
+    NUMBER(CLIP, "attn_config.clip_qkv", 0),
+    FLAG_IF(T_CLIP, "attn_config.clip_qkv"),
+    NUMBER(ATTN_SCALE, "attn_config.softmax_scale", 0),
+    LAYER_EPS("layer_norm_epsilon"),
+    TIED(true),
+    {0},
+};
+
+static const char *const mpt_architectures[] = {"MptForCausalLM", "MPTForCausalLM", "MptModel",
+                                                NULL};
+/* With ALiBi there are no learned positions, whatever this says. */
+static const char *const mpt_ignored[] = {"learned_pos_emb", NULL};
+
+const struct family family_mpt = {
+    .name = "mpt",
+    .model_types = {"mpt"},
+    .embedding = "transformer.wte.weight",
+    .block_prefix = "transformer.blocks.%lld.",
+    .final_norm = "transformer.norm_f",
+    .head = "lm_head.weight",
+    .rows = mpt_rows,
+    .settings = mpt_settings,
+    .norm = NORM_LAYER_W,
+    .act = ACT_GELU,
+    .traits = T_ALIBI,
+    .architectures = mpt_architectures,
+    .ignored_keys = mpt_ignored,
+};

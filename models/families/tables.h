@@ -25,6 +25,7 @@ extern const struct family family_granite;
 extern const struct family family_helium;
 extern const struct family family_llama;
 extern const struct family family_mistral;
+extern const struct family family_mpt;
 extern const struct family family_nemotron;
 extern const struct family family_olmo;
 extern const struct family family_olmo2;

@@ -81,7 +81,6 @@ static const char *const unsupported[] = {
     "phi3",
     "phi3-longrope-short",
     "phi4mini-partial",
-    "mpt",
     "starcoder2",
     "falcon-7b-style",
     "falcon-11b-style",
