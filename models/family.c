@@ -35,6 +35,7 @@ static const struct family *const families[] = {
     &family_olmo,
     &family_olmo2,
     &family_opt,
+    &family_phi,
     &family_qwen2,
     &family_qwen3,
     &family_smollm3,

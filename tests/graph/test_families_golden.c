@@ -77,7 +77,6 @@ static const char *const unsupported[] = {
     "mixtral",
     "qwen2-moe",
     "qwen3-moe",
-    "phi",
     "phi3",
     "phi3-longrope-short",
     "phi4mini-partial",
