@@ -36,6 +36,7 @@ static const struct family *const families[] = {
     &family_olmo2,
     &family_opt,
     &family_phi,
+    &family_phi3,
     &family_qwen2,
     &family_qwen3,
     &family_smollm3,

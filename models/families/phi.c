@@ -48,3 +48,47 @@ const struct family family_phi = {
     .traits = T_PARALLEL | T_HEAD_BIAS,
     .architectures = phi_architectures,
 };
+
+/* --- Phi 3, 3.5, 4 and 4-mini: Llama's block with q, k, v and gate, up fused ------------------ */
+
+static const struct node phi3_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    {LINEAR(QKV, ATTN_IN, QKV, "self_attn.qkv_proj")},
+    SPLIT_QKV_ROW(QKV, ONE),
+    ATTEND_ROWS(Q, K, 0),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    FUSED_GATED_ROWS(MLP_IN, 0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+static const struct setting phi3_settings[] = {
+    SIZES(32064, 3072, 32, 32, 4096),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(8192),
+    WINDOW(0),
+    THETA(10000),
+    ROTARY("partial_rotary_factor", 1),
+    RMS_EPS(1e-5),
+    TIED(false),
+    {0},
+};
+
+static const struct layer_rule phi3_rules[] = {{ALL_LAYERS(T_WINDOW)}, {0}};
+
+static const char *const phi3_architectures[] = {"Phi3ForCausalLM", "Phi3Model", NULL};
+
+const struct family family_phi3 = {
+    .name = "phi3",
+    .model_types = {"phi3"},
+    LLAMA_TENSOR_NAMES,
+    .rows = phi3_rows,
+    .settings = phi3_settings,
+    .rules = phi3_rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = phi3_architectures,
+};
