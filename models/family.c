@@ -41,6 +41,7 @@ static const struct family *const families[] = {
     &family_qwen3,
     &family_smollm3,
     &family_stablelm,
+    &family_starcoder2,
 };
 /* clang-format on */
 

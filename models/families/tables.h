@@ -36,6 +36,7 @@ extern const struct family family_qwen2;
 extern const struct family family_qwen3;
 extern const struct family family_smollm3;
 extern const struct family family_stablelm;
+extern const struct family family_starcoder2;
 
 /* The names that Llama gave its tensors and that most families kept. */
 /* clang-format off */

@@ -77,7 +77,6 @@ static const char *const unsupported[] = {
     "mixtral",
     "qwen2-moe",
     "qwen3-moe",
-    "starcoder2",
     "falcon-7b-style",
     "falcon-11b-style",
     "falcon-rw-style",
