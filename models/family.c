@@ -35,6 +35,7 @@ static const struct family *const families[] = {
     &family_olmo,
     &family_olmo2,
     &family_opt,
+    &family_persimmon,
     &family_phi,
     &family_phi3,
     &family_qwen2,

@@ -30,6 +30,7 @@ extern const struct family family_nemotron;
 extern const struct family family_olmo;
 extern const struct family family_olmo2;
 extern const struct family family_opt;
+extern const struct family family_persimmon;
 extern const struct family family_phi;
 extern const struct family family_phi3;
 extern const struct family family_qwen2;

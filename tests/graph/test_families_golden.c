@@ -82,7 +82,6 @@ static const char *const unsupported[] = {
     "falcon-rw-style",
     "olmoe",
     "granitemoe",
-    "persimmon",
     "deepseek-v3",
     "deepseek-v2-lite-style",
     "gpt-oss",
