@@ -16,6 +16,7 @@ static const struct family *const families[] = {
     &family_cohere,
     &family_cohere2,
     &family_ernie4_5,
+    &family_falcon,
     &family_gemma,
     &family_gemma2,
     &family_gemma3,

@@ -11,6 +11,7 @@ extern const struct family family_codegen;
 extern const struct family family_cohere;
 extern const struct family family_cohere2;
 extern const struct family family_ernie4_5;
+extern const struct family family_falcon;
 extern const struct family family_gemma;
 extern const struct family family_gemma2;
 extern const struct family family_gemma3;
