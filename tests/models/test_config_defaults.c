@@ -1,0 +1,125 @@
+/* What a key of config.json is where it is missing, against the defaults of transformers' config
+ * classes, which the shared data lists. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "models/config.h"
+#include "support.h"
+
+static struct json *defaults;
+
+static void load(void) {
+    char *path = shared_path("golden/config_defaults.json");
+    llmq_error err = {0};
+    if (path)
+        ck_assert_ok(json_read(path, &defaults, &err), &err);
+    free(path);
+}
+
+static void unload(void) {
+    json_free(&defaults);
+}
+
+/* The default of the first of the names "a|b|c" that has one, NULL: none has. */
+static const struct json *default_of(const struct json *class, const char *keys) {
+    while (keys) {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(keys, "|"), keys);
+        const struct json *value = json_get(class, name);
+        if (json_type(value) != JSON_NULL)
+            return value;
+        keys = strchr(keys, '|');
+        keys = keys ? keys + 1 : NULL;
+    }
+    return NULL;
+}
+
+static double number_of(const struct json *v) {
+    double number = 0;
+    bool flag = false;
+    if (json_as_bool(v, &flag))
+        return flag;
+    ck_assert(json_as_double(v, &number));
+    return number;
+}
+
+/* The family's own value, as the key says it. */
+static double value_of(const struct setting *s, const struct facts *facts) {
+    if (s->set == SET_DIM)
+        return (double)facts->dims[s->what];
+    if (s->set == SET_NUMBER)
+        return s->power != 0 ? pow(facts->numbers[s->what], 1 / s->power) : facts->numbers[s->what];
+    return (facts->traits & (unsigned)s->what) != 0;
+}
+
+static bool last_of_its_kind(const struct setting *s) {
+    for (const struct setting *later = s + 1; later->set; later++)
+        if (later->set == s->set && later->what == s->what)
+            return false;
+    return true;
+}
+
+static void check_settings(const struct model_config *c, const struct json *class) {
+    for (const struct setting *s = c->family->settings; s->set; s++) {
+        const struct json *wanted = s->key ? default_of(class, s->key) : NULL;
+        const bool applies =
+            (c->facts.traits & s->when) == s->when && !(c->facts.traits & s->unless);
+        if (!wanted || !applies || !last_of_its_kind(s) || s->set == SET_TRAIT_IF)
+            continue;
+        const double expected = number_of(wanted), found = value_of(s, &c->facts);
+        ck_assert_msg(fabs(expected - found) <= 1e-9 * fabs(expected),
+                      "%s: %s: expected %g, found %g", c->family->name, s->key, expected, found);
+    }
+}
+
+static void check_rules(const struct model_config *c, const struct json *class) {
+    for (const struct layer_rule *r = c->family->rules; r && r->rule; r++) {
+        const struct json *wanted = r->key ? default_of(class, r->key) : NULL;
+        const bool counts =
+            r->rule == RULE_EVERY || r->rule == RULE_NOT_EVERY || r->rule == RULE_FROM;
+        if (wanted && counts && !isnan(r->absent))
+            ck_assert_msg(!(number_of(wanted) < r->absent || number_of(wanted) > r->absent),
+                          "%s: %s", c->family->name, r->key);
+    }
+}
+
+static void check_act(const struct model_config *c, const struct json *class) {
+    const char *name = c->family->act_key ? json_string(json_get(class, c->family->act_key)) : NULL;
+    if (name)
+        ck_assert_msg(schema_act_find(name) == c->facts.act, "%s: %s", c->family->name, name);
+}
+
+START_TEST(missing_keys_are_what_transformers_takes_them_for) {
+    const struct family *f = family_at(_i);
+    for (int t = 0; defaults && f->model_types[t]; t++) {
+        const struct json *class =
+            json_get(json_get(json_get(defaults, "families"), f->model_types[t]), "defaults");
+        struct model_config c = {0};
+        llmq_error err = {0};
+        struct json *config = json_new_object();
+        ck_assert_msg(class != NULL, "%s has no defaults", f->model_types[t]);
+        json_add_string(config, "model_type", f->model_types[t]);
+        ck_assert_ok(config_parse(config, &c, &err), &err);
+        check_settings(&c, class);
+        check_rules(&c, class);
+        check_act(&c, class);
+        config_free(&c);
+        json_free(&config);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("config_defaults");
+    TCase *t = tcase_create("config_defaults");
+    int families = 0;
+    while (family_at(families))
+        families++;
+    tcase_add_unchecked_fixture(t, load, unload);
+    tcase_add_loop_test(t, missing_keys_are_what_transformers_takes_them_for, 0, families);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
