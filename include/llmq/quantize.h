@@ -61,9 +61,11 @@ typedef struct llmq_quantize_options {
     enum llmq_act_order act_order;
     enum llmq_range_search search;
     llmq_correct correct;
-    int descent;               /* passes of coordinate descent over the codes that GPTQ chose */
-    int rounds;                /* of GPTQ and descent again, on the scales found */
-    double damp;               /* lambda / mean(diag H) */
+    int descent;           /* passes of coordinate descent over the codes that GPTQ chose */
+    int rounds;            /* of GPTQ and descent again, on the scales found */
+    double damp;           /* lambda / mean(diag H) */
+    int64_t expert_tokens; /* that an expert is calibrated on, at least: one that fewer reached sees
+                              tokens of its layer beside them */
     enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
     uint64_t seed;             /* chooses the windows */
     bool seed_given;           /* refuse windows given as ids, which `seed` does not choose from */
@@ -96,6 +98,8 @@ typedef struct llmq_module_report {
     int64_t n, k;
     int bits;
     int64_t group;
+    int64_t tokens;   /* that it was calibrated on; 0: none */
+    int64_t borrowed; /* of them, tokens of the layer that were not routed to the expert */
     double error;     /* tr(dW H dW^T) / tr(W H W^T); H = identity when there is no calibration */
     double rtn_error; /* the same for round-to-nearest on the same grid */
     double damp;

@@ -182,9 +182,9 @@ void calib_start_over(struct calib *c) {
     c->kept = VALUE_BIT(c->quantized.block->graph->input);
 }
 
-void calib_begin_block(struct calib *c, const struct block *block, const struct block *original) {
+void calib_begin_block(struct calib *c, struct block *block, const struct block *original) {
     assert(c->paired == (original != NULL));
-    c->quantized.block = block;
+    c->quantized.block = c->block = block;
     c->original.block = original;
     memset(c->scales, 0, sizeof c->scales);
     calib_start_over(c);
@@ -273,26 +273,32 @@ cleanup:
     return status;
 }
 
-enum llmq_status calib_next(struct calib *c, const struct graph_task **task,
-                            struct calib_moments *out, llmq_error *err) {
-    const struct graph *g = c->quantized.block->graph;
+/* The moments of the block's next task, over all tokens. */
+static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_error *err) {
+    const struct graph *g = c->block->graph;
+    const struct graph_task *t = &g->task[c->next];
     const struct moment_tokens tokens = {calib_total_tokens(c->tokens), c->held_tokens};
     struct schedule schedule;
     enum llmq_status status = LLMQ_OK;
-    *task = NULL;
-    if (c->next == g->task_count)
-        return LLMQ_OK;
-    const struct graph_task *t = &g->task[c->next];
     LLMQ_TRY(passes_to_task(g, t, c->kept, &schedule, err));
     moments_begin(c, g, t);
     LLMQ_TRY(run_pass(c, &schedule, t, err));
-    *out = moments_finish(c, g, t, &tokens);
+    *out = (struct calib_task){.linears = t,
+                               .graph = g,
+                               .params = c->block->node,
+                               .expert = -1,
+                               .tokens = tokens.all,
+                               .moments = moments_finish(c, g, t, &tokens)};
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     c->kept = schedule_kept(g, t->round);
     c->next++;
-    *task = t;
 cleanup:
     return status;
+}
+
+enum llmq_status calib_next(struct calib *c, struct calib_task *out, llmq_error *err) {
+    *out = (struct calib_task){0};
+    return c->next == c->block->graph->task_count ? LLMQ_OK : run_task(c, out, err);
 }
 
 enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {

@@ -43,6 +43,7 @@ struct calib_options {
     enum llmq_compute compute; /* of the forward pass; moments are float32 always */
     struct tally *tally;       /* the caller's, to put times down, or NULL */
     bool peaks;                /* look for the largest activation, see calib_peak */
+    int64_t expert_tokens;     /* that an expert is calibrated on, at least */
 };
 
 /* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. Release with calib_free. */
@@ -54,8 +55,9 @@ LLMQ_NODISCARD enum llmq_status calib_create(const struct model *m,
 void calib_free(struct calib **c);
 
 /* Start on a block loaded PLAIN and, when paired, the same block with its original weights (else
- * NULL); both stay the caller's and must live until calib_end_block. */
-void calib_begin_block(struct calib *c, const struct block *block, const struct block *original);
+ * NULL); both stay the caller's and must live until calib_end_block. Experts are loaded as their
+ * turn comes, each once, from the models that the blocks are of. */
+void calib_begin_block(struct calib *c, struct block *block, const struct block *original);
 
 /* What a task's linears are quantized against: second moments of their input X [T, k], of what it
  * lacks of the original model's input X_o, and of what the stream S [T, n] that they add to lacks.
@@ -71,11 +73,23 @@ struct calib_moments {
     double held_share;
 };
 
-/* Advance to the block's next task and return its linears and moments; *task is NULL at the end.
+/* Linears to be quantized against the same moments. */
+struct calib_task {
+    const struct graph_task *linears; /* NULL: the block has no further task */
+    const struct graph *graph;        /* theirs: the block's, or the body of its experts */
+    struct params *params;            /* of the graph's nodes, to be changed */
+    int64_t expert;                   /* whose linears they are, -1: the block's own */
+    /* What the moments are of: all tokens, or those routed to the expert and, where these are fewer
+     * than the options ask for, others of its layer beside them. */
+    int64_t tokens, borrowed;
+    struct calib_moments moments;
+};
+
+/* Advance to the block's next task and return its linears and moments.
  * Accumulated in float32 over at most 4096 tokens at a time and in double across them, in a fixed
  * order. LLMQ_E_NUMERIC names the block, module and window of a non-finite activation. */
-LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, const struct graph_task **task,
-                                           struct calib_moments *out, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, struct calib_task *out,
+                                           llmq_error *err);
 
 /* Finish the block: its output becomes the next block's input. Tasks not asked for are passed
  * over. Also the way to replay blocks that were quantized before (no calib_next in between). */

@@ -27,6 +27,7 @@ struct calib {
     float *diff;        /* [max_rows, max(k, hidden)] difference of the streams, paired only */
     int64_t max_rows, max_width;
     int64_t batches, held_tokens; /* no tokens are held back when there is one batch */
+    struct block *block;          /* the quantized stream's */
     int next;                     /* task of the block */
     uint64_t kept;                /* the values that have their homes now */
     bool peaks;

@@ -188,6 +188,14 @@ static const struct option calibration_options[] = {
      .help = "added to the Hessian's diagonal, as a fraction of its mean, between 0 and 1",
      .min = 0,
      .max = 1},
+    {.name = "expert-tokens",
+     .kind = OPTION_INT,
+     .offset = FIELD(expert_tokens),
+     .value = "N",
+     .help = "mixtures of experts: tokens that an expert is calibrated on, at least; one that "
+             "fewer were routed to sees others of its layer beside them",
+     .min = 1,
+     .max = 1e9},
     {.name = NULL},
 };
 

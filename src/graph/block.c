@@ -88,7 +88,7 @@ static enum llmq_status load(const struct loader *b, struct block *out, llmq_err
     struct graph_param params[GRAPH_PARAMS];
     const int count = graph_params(b->graph, params);
     enum llmq_status status = LLMQ_OK;
-    *out = (struct block){.index = b->index, .expert = b->expert, .graph = b->graph};
+    *out = (struct block){.model = b->m, .index = b->index, .expert = b->expert, .graph = b->graph};
     for (int i = 0; status == LLMQ_OK && i < count; i++)
         status = load_param(b, &params[i], &out->node[params[i].node], err);
     if (status != LLMQ_OK)

@@ -29,6 +29,7 @@ struct params {
 };
 
 struct block {
+    const struct model *model; /* where its weights, and those of its experts, are from */
     int64_t index;
     int64_t expert;            /* -1: the block itself; else one of its experts */
     const struct graph *graph; /* the model's; of an expert its body */

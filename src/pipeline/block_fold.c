@@ -330,13 +330,13 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
         return error_memory(err, "the proof of a fold");
     LLMQ_TRY(calib_mark_start(run->calib, err));
     LLMQ_TRY(calib_probe(run->calib, in, before, err));
-    for (const struct graph_task *task = NULL;;) {
-        struct calib_moments moments = {0};
+    for (;;) {
+        struct calib_task task;
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        LLMQ_TRY(calib_next(run->calib, &task, &moments, err));
-        if (!task)
+        LLMQ_TRY(calib_next(run->calib, &task, err));
+        if (!task.linears)
             break;
-        LLMQ_TRY(fold_source(run, block, task->source, moments.H, out, err));
+        LLMQ_TRY(fold_source(run, block, task.linears->source, task.moments.H, out, err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(calib_rewind(run->calib, err));

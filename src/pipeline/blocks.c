@@ -45,6 +45,13 @@ struct quant_grid run_grid(const struct run *run, const struct quant_shape *shap
     return grid;
 }
 
+/* What a task's modules have in common. */
+struct task_moments {
+    struct calib_moments moments;
+    int64_t tokens, borrowed;   /* see struct calib_task */
+    struct gptq_factor *factor; /* of H; NULL when neither the method nor a correction needs it */
+};
+
 /* A module whose rows AWQ divided rounds a little differently; that much is not worth telling. */
 #define WORSE 1.01
 
@@ -60,9 +67,17 @@ static bool misfit_hurts(const struct scale_misfit *m) {
     return m->lost > MISFIT_SMALL && m->lost > m->ordinary;
 }
 
-static char *describe_events(const struct quant_outcome *o, int64_t n, int64_t groups) {
+static char *describe_events(const struct quant_outcome *o, const struct task_moments *task,
+                             int64_t n, int64_t groups) {
     struct strbuf b = {0};
     char text[128];
+    if (task && task->borrowed > 0) {
+        snprintf(text, sizeof text,
+                 "%" PRId64 " tokens were routed to the expert, %" PRId64
+                 " others of its layer stood in",
+                 task->tokens - task->borrowed, task->borrowed);
+        add_event(&b, text);
+    }
     if (o->fell_back)
         add_event(&b, "no Cholesky factor at any damping: rounded to nearest");
     else if (o->damp_retries > 0) {
@@ -97,7 +112,8 @@ static int64_t module_groups(const struct quant_shape *s) {
 
 static enum llmq_status report_module(struct run *run, const struct plan_module *module,
                                       const struct quant_outcome *outcome,
-                                      struct correction strength, llmq_error *err) {
+                                      struct correction strength, const struct task_moments *task,
+                                      llmq_error *err) {
     llmq_module_report r = {
         .name = strdup(module->name),
         .method = outcome->method,
@@ -105,13 +121,15 @@ static enum llmq_status report_module(struct run *run, const struct plan_module 
         .k = module->shape.k,
         .bits = module->shape.bits,
         .group = module->shape.group,
+        .tokens = task ? task->tokens : 0,
+        .borrowed = task ? task->borrowed : 0,
         .error = outcome->error,
         .rtn_error = outcome->rtn_error,
         .damp = outcome->damp,
         .alpha = strength.alpha,
         .beta = strength.beta,
         .fold_error = run->fold.difference,
-        .events = describe_events(outcome, module->shape.n, module_groups(&module->shape)),
+        .events = describe_events(outcome, task, module->shape.n, module_groups(&module->shape)),
     };
     if (!r.name || !r.events) {
         report_module_free(&r);
@@ -168,12 +186,6 @@ static void warn_of_activations(struct run *run) {
                 peak.module ? peak.module : "residual stream", (double)peak.value);
 }
 
-/* What a task's modules have in common. */
-struct task_moments {
-    struct calib_moments moments;
-    struct gptq_factor *factor; /* of H; NULL when neither the method nor a correction needs it */
-};
-
 /* Move the weights of l to the target that makes up for errors upstream. */
 static enum llmq_status correct_weights(const struct run *run, const struct task_moments *task,
                                         struct linear *l, struct correction *strength,
@@ -219,7 +231,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     tally_read(&run->tally, TALLY_SOLVE, task ? plan_rounding_flops(run->options, l->n, l->k) : 0);
     warn_of_weights(run, module, &q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
-    LLMQ_TRY(report_module(run, module, &outcome, strength, err));
+    LLMQ_TRY(report_module(run, module, &outcome, strength, task, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     if (run->calib)
         qlinear_dequantize(&q, 0, q.n, l->w);
@@ -232,30 +244,30 @@ cleanup:
 /* --- one block -------------------------------------------------------------------------------- */
 
 /* The linears of a task, each against the moments they share. */
-static enum llmq_status quantize_task(struct run *run, struct block *block,
-                                      const struct graph_task *linears, struct task_moments *task,
+static enum llmq_status quantize_task(struct run *run, int64_t block, const struct calib_task *task,
                                       llmq_error *err) {
     const struct quant_options quant = {.act_order = (enum act_order)run->options->act_order,
                                         .damp = run->options->damp,
                                         .descent_passes = run->options->descent,
                                         .rounds = run->options->rounds};
-    bool factored = run->options->method == LLMQ_METHOD_GPTQ || run->plan.paired;
+    const bool factored = run->options->method == LLMQ_METHOD_GPTQ || run->plan.paired;
+    struct task_moments moments = {task->moments, task->tokens, task->borrowed, NULL};
     enum llmq_status status = LLMQ_OK;
-    for (int i = 0; i < block->graph->count; i++) {
-        if (!(linears->nodes >> i & 1))
+    for (int i = 0; i < task->graph->count; i++) {
+        if (!(task->linears->nodes >> i & 1))
             continue;
-        const struct plan_module *module = plan_module_of(
-            &run->model, &run->plan, (struct linear_place){block->index, i, block->expert});
+        const struct plan_module *module =
+            plan_module_of(&run->model, &run->plan, (struct linear_place){block, i, task->expert});
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        if (factored && !task->factor) {
+        if (factored && !moments.factor) {
             LLMQ_TRY(gptq_factor_create(task->moments.H, task->moments.k, module->shape.group,
-                                        &quant, &task->factor, err));
+                                        &quant, &moments.factor, err));
             tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task->moments.k));
         }
-        LLMQ_TRY(quantize_linear(run, module, &block->node[i].linear, task, err));
+        LLMQ_TRY(quantize_linear(run, module, &task->params[i].linear, &moments, err));
     }
 cleanup:
-    gptq_factor_free(&task->factor);
+    gptq_factor_free(&moments.factor);
     return status;
 }
 
@@ -268,16 +280,15 @@ static void log_task(const struct run *run, int64_t block, int task, const char 
 
 static enum llmq_status quantize_tasks(struct run *run, struct block *block, llmq_error *err) {
     for (int step = 0;; step++) {
-        struct task_moments task = {0};
-        const struct graph_task *linears = NULL;
+        struct calib_task task;
         if (step < block->graph->task_count)
             log_task(run, block->index, step, "");
-        enum llmq_status status = calib_next(run->calib, &linears, &task.moments, err);
-        if (status == LLMQ_OK && !linears)
+        enum llmq_status status = calib_next(run->calib, &task, err);
+        if (status == LLMQ_OK && !task.linears)
             return LLMQ_OK;
         warn_of_activations(run);
         if (status == LLMQ_OK)
-            status = quantize_task(run, block, linears, &task, err);
+            status = quantize_task(run, block->index, &task, err);
         if (status != LLMQ_OK)
             return status;
     }

@@ -53,6 +53,7 @@ void notes_of_options(const llmq_quantize_options *o, const llmq_context *ctx) {
         {solve, "--descent", rounds_only && o->descent != usual.descent},
         {solve, "--rounds", rounds_only && o->rounds != usual.rounds},
         {factor, "--act-order", unfactored && o->act_order != usual.act_order},
+        {text, "--expert-tokens", unread && o->expert_tokens != usual.expert_tokens},
         {factor, "--damp", unfactored && (o->damp < usual.damp || o->damp > usual.damp)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -34,6 +34,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .samples = 128,
         .special = LLMQ_SPECIAL_MODEL,
         .damp = 0.01,
+        .expert_tokens = 256,
         .shard_limit = PLAN_SHARD_LIMIT,
     };
     if (method == LLMQ_METHOD_GPTQ)
@@ -88,6 +89,9 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
         error_hint(err, "give --calib FILE");
         return LLMQ_E_USAGE;
     }
+    if (o->expert_tokens < 1)
+        return error_set(err, LLMQ_E_USAGE, "--expert-tokens %" PRId64 ": a positive number",
+                         o->expert_tokens);
     if (o->samples < 1 || o->seqlen < 0 || o->seqlen == 1)
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
@@ -353,6 +357,7 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
         .tally = &run->tally,
         .compute = run->options->compute,
         .peaks = run->half,
+        .expert_tokens = run->options->expert_tokens,
     };
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));

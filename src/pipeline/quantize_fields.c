@@ -36,6 +36,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(descent, "descent", FIELD_INT, EFFECT_RESULT, NULL)                                        \
     ROW(rounds, "rounds", FIELD_INT, EFFECT_RESULT, NULL)                                          \
     ROW(damp, "damp", FIELD_REAL, EFFECT_RESULT, NULL)                                             \
+    ROW(expert_tokens, "expert-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                          \
     ROW(special, "special", FIELD_WORD, EFFECT_WINDOWS, specials)                                  \
     ROW(seed, "seed", FIELD_UINT64, EFFECT_WINDOWS, NULL)                                          \
     ROW(seed_given, "seed given", FIELD_BOOL, EFFECT_MANNER, NULL)                                 \

@@ -68,6 +68,8 @@ struct json *report_module_json(const llmq_module_report *module) {
     json_add_int64(o, "k", module->k);
     json_add_int64(o, "bits", module->bits);
     json_add_int64(o, "group", module->group);
+    json_add_int64(o, "tokens", module->tokens);
+    json_add_int64(o, "borrowed", module->borrowed);
     json_add_double(o, "error", module->error);
     json_add_double(o, "rtn_error", module->rtn_error);
     json_add_double(o, "damp", module->damp);
@@ -92,6 +94,8 @@ enum llmq_status report_module_parse(const struct json *json, llmq_module_report
                     json_as_int64(json_get(json, "k"), &out->k) &&
                     json_as_int64(json_get(json, "bits"), &bits) &&
                     json_as_int64(json_get(json, "group"), &out->group) &&
+                    json_as_int64(json_get(json, "tokens"), &out->tokens) &&
+                    json_as_int64(json_get(json, "borrowed"), &out->borrowed) &&
                     json_as_double(json_get(json, "error"), &out->error) &&
                     json_as_double(json_get(json, "rtn_error"), &out->rtn_error) &&
                     json_as_double(json_get(json, "damp"), &out->damp) &&

@@ -90,9 +90,10 @@ static void check_taps(const char *file, int64_t sequences) {
     ck_assert_ok(block_load(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
     calib_begin_block(c, &block, NULL);
     for (int s = 0; s < ROUNDS; s++) {
-        struct calib_moments m = {0};
-        const struct graph_task *task = NULL;
-        ck_assert_ok(calib_next(c, &task, &m, &err), &err);
+        struct calib_task task;
+        ck_assert_ok(calib_next(c, &task, &err), &err);
+        const struct calib_moments m = task.moments;
+        ck_assert(task.expert == -1 && task.tokens == 32 * sequences && task.borrowed == 0);
         ck_assert(!m.D && !m.R && m.held_share == 0);
         ck_assert_double_le(tap_error(taps, s, m.H, m.k), TAP_GATE);
     }
@@ -125,9 +126,9 @@ static void run_blocks(struct fixture *f, const char *spill_dir, bool stages, fl
         ck_assert_ok(block_load(&f->model, i, LOAD_PLAIN, weights, &block, &err), &err);
         calib_begin_block(c, &block, NULL);
         for (int s = 0; stages && s < ROUNDS; s++) {
-            struct calib_moments m = {0};
-            const struct graph_task *task = NULL;
-            ck_assert_ok(calib_next(c, &task, &m, &err), &err);
+            struct calib_task task;
+            ck_assert_ok(calib_next(c, &task, &err), &err);
+            const struct calib_moments m = task.moments;
             memcpy(last_H, m.H, (size_t)(m.k * m.k) * sizeof *last_H);
         }
         ck_assert_ok(calib_end_block(c, &err), &err);
@@ -169,16 +170,15 @@ START_TEST(overflow_names_block_module_and_window) {
     struct calib *c = NULL;
     struct arena *weights = NULL;
     struct block block;
-    struct calib_moments m = {0};
-    const struct graph_task *task = NULL;
+    struct calib_task task;
     fixture_open(&f, 2);
     ck_assert_ok(arena_create("weights", &weights, &err), &err);
     ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &c, &err), &err);
     ck_assert_ok(block_load(&f.model, 1, LOAD_PLAIN, weights, &block, &err), &err);
     calib_begin_block(c, &block, NULL);
-    ck_assert_ok(calib_next(c, &task, &m, &err), &err);
+    ck_assert_ok(calib_next(c, &task, &err), &err);
     block.node[block.graph->producer[V_V]].linear.w[0] = INFINITY;
-    ck_assert_fails(calib_next(c, &task, &m, &err), LLMQ_E_NUMERIC,
+    ck_assert_fails(calib_next(c, &task, &err), LLMQ_E_NUMERIC,
                     "block 1, input of self_attn.o_proj: non-finite activation in calibration "
                     "window 0",
                     &err);

@@ -48,6 +48,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         {"descent", NULL, 2},
         {"rounds", NULL, 1},
         {"damp", NULL, 0.02},
+        {"expert-tokens", NULL, 64},
         {"compute", NULL, LLMQ_COMPUTE_BF16},
         {"shard-size", NULL, 20000},
     };
