@@ -11,11 +11,20 @@
 #include "calib/calib_private.h"
 #include "graph/passes.h"
 
+static int64_t widest_source(const struct graph *g) {
+    int64_t widest = 0;
+    for (int t = 0; t < g->task_count; t++)
+        widest = max_i64(widest, g->width[g->task[t].source]);
+    return widest;
+}
+
 int64_t calib_widest(const struct blocks *blocks) {
     int64_t widest = 0;
-    for (int kind = 0; kind < blocks->kind_count; kind++)
-        for (int t = 0; t < blocks->kinds[kind].task_count; t++)
-            widest = max_i64(widest, blocks->kinds[kind].width[blocks->kinds[kind].task[t].source]);
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        widest = max_i64(widest, widest_source(&blocks->kinds[kind]));
+        if (blocks->bodies[kind])
+            widest = max_i64(widest, widest_source(blocks->bodies[kind]));
+    }
     return widest;
 }
 
@@ -30,36 +39,48 @@ static int64_t longest_window(const struct calib_tokens *t) {
     return longest;
 }
 
-static struct forward_size size_of(const struct calib_tokens *tokens,
-                                   const struct passes_needs *needs, enum llmq_compute compute) {
-    return (struct forward_size){
+/* How much room the passes over a model's blocks take. */
+struct measure {
+    struct passes_needs needs;
+    struct expert_room experts;
+    struct forward_size size;
+};
+
+static enum llmq_status measure(const struct model *m, const struct calib_tokens *tokens,
+                                enum llmq_compute compute, struct measure *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(passes_measure(m->blocks, &out->needs, err));
+    LLMQ_TRY(expert_room_measure(m->blocks, calib_total_tokens(tokens), &out->experts, err));
+    out->size = (struct forward_size){
         .max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS),
         .max_length = longest_window(tokens),
-        .width = needs->width,
+        .width = max_i64(out->needs.width, out->experts.needs.scratch),
         .compute = compute,
     };
+cleanup:
+    return status;
 }
 
 enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *tokens, bool paired,
                               enum llmq_compute compute, struct calib_memory *out,
                               llmq_error *err) {
-    struct passes_needs needs;
-    enum llmq_status status = passes_measure(m->blocks, &needs, err);
+    struct measure room;
+    enum llmq_status status = measure(m, tokens, compute, &room, err);
     if (status != LLMQ_OK)
         return status;
-    const struct forward_size size = size_of(tokens, &needs, compute);
-    const int64_t *width = needs.homes.width;
+    const int64_t *width = room.needs.homes.width;
     int64_t kept = 0;
-    for (int h = 1; h <= needs.homes.count; h++)
+    for (int h = 1; h <= room.needs.homes.count; h++)
         kept += width[h];
-    uint64_t rows = (uint64_t)size.max_rows, k = (uint64_t)calib_widest(m->blocks);
+    uint64_t rows = (uint64_t)room.size.max_rows, k = (uint64_t)calib_widest(m->blocks);
     uint64_t hidden = (uint64_t)m->config.hidden, streams = paired ? 2 : 1;
     uint64_t moment = sizeof(double) + sizeof(float) * (paired ? 2 : 1);
     uint64_t pair = (k + hidden) * k * moment + rows * (k > hidden ? k : hidden) * sizeof(float);
     uint64_t batch = rows * (uint64_t)(width[HOME_SOURCE] + width[HOME_STREAM]) * sizeof(float);
     *out = (struct calib_memory){
         .fixed = k * k * moment + streams * batch + (paired ? pair : 0) +
-                 forward_bytes(&m->config, m->blocks, &size),
+                 expert_room_bytes(&room.experts, (int64_t)rows, (int)streams) +
+                 forward_bytes(&m->config, m->blocks, &room.size),
         .activations =
             streams * (uint64_t)calib_total_tokens(tokens) * (uint64_t)kept * sizeof(float),
     };
@@ -133,7 +154,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
                               const struct calib_options *options, const llmq_context *ctx,
                               struct calib **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct passes_needs needs;
+    struct measure room;
     struct calib *c = calloc(1, sizeof *c);
     if (!c)
         return error_memory(err, "calibration");
@@ -142,19 +163,20 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->ctx = ctx;
     c->paired = options->paired;
     c->peaks = options->peaks;
+    c->expert_tokens = options->expert_tokens;
     c->max_width = calib_widest(m->blocks);
     c->start.file.fd = -1;
     count_batches(c);
-    LLMQ_TRY(passes_measure(m->blocks, &needs, err));
+    LLMQ_TRY(measure(m, tokens, options->compute, &room, err));
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
-    const struct forward_size size = size_of(tokens, &needs, options->compute);
-    c->max_rows = size.max_rows;
-    LLMQ_TRY(forward_create(&m->config, m->blocks, &size, &c->forward, err));
+    c->max_rows = room.size.max_rows;
+    LLMQ_TRY(forward_create(&m->config, m->blocks, &room.size, &c->forward, err));
     c->forward.tally = options->tally;
     LLMQ_TRY(alloc_moment(c, c->max_width, &c->H, err));
-    LLMQ_TRY(create_stream(c, &needs, options->spill_dir, &c->quantized, err));
+    LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->quantized, err));
     if (c->paired)
-        LLMQ_TRY(create_pair(c, &needs, options->spill_dir, err));
+        LLMQ_TRY(create_pair(c, &room.needs, options->spill_dir, err));
+    LLMQ_TRY(expert_turn_create(c, &room.experts, err));
     *out = c;
 cleanup:
     if (status != LLMQ_OK)
@@ -168,6 +190,7 @@ void calib_free(struct calib **c) {
     stream_free(&(*c)->quantized);
     stream_free(&(*c)->original);
     acts_free(&(*c)->start);
+    expert_turn_free(&(*c)->turn);
     forward_free(&(*c)->forward);
     arena_free(&(*c)->scratch);
     free(*c);
@@ -178,6 +201,7 @@ void calib_free(struct calib **c) {
 
 /* Nothing of the block was done yet: the streams are its input. */
 void calib_start_over(struct calib *c) {
+    expert_turn_start_over(c);
     c->next = 0;
     c->kept = VALUE_BIT(c->quantized.block->graph->input);
 }
@@ -296,15 +320,38 @@ cleanup:
     return status;
 }
 
+/* Who only looks sees what all experts read, of all tokens. */
+static enum llmq_status look_at_experts(struct calib *c, struct calib_task *out, llmq_error *err) {
+    enum llmq_status status = run_task(c, out, err);
+    return status == LLMQ_OK ? expert_turn_pass_over(c, err) : status;
+}
+
 enum llmq_status calib_next(struct calib *c, struct calib_task *out, llmq_error *err) {
     *out = (struct calib_task){0};
-    return c->next == c->block->graph->task_count ? LLMQ_OK : run_task(c, out, err);
+    const struct graph *g = c->block->graph;
+    enum llmq_status status = LLMQ_OK;
+    while (c->next < g->task_count) {
+        const bool experts = g->body && (g->task[c->next].nodes >> g->experts & 1);
+        if (!experts)
+            return run_task(c, out, err);
+        if (c->looking)
+            return look_at_experts(c, out, err);
+        status = expert_turn_next(c, out, err);
+        if (status != LLMQ_OK || out->linears)
+            return status;
+        c->next++;
+    }
+    return status;
 }
 
 enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {
     const struct graph *g = c->quantized.block->graph;
     struct schedule schedule;
-    enum llmq_status status = passes_to_end(g, c->kept, &schedule, err);
+    enum llmq_status status = LLMQ_OK;
+    if (expert_turn_is_due(c))
+        status = expert_turn_pass_over(c, err);
+    if (status == LLMQ_OK)
+        status = passes_to_end(g, c->kept, &schedule, err);
     if (status != LLMQ_OK)
         return status;
     c->next = g->task_count;

@@ -4,6 +4,7 @@
 #define LLMQ_CALIB_CALIB_PRIVATE_H
 
 #include "calib/calib.h"
+#include "calib/experts.h"
 #include "calib/moments.h"
 #include "graph/stream.h"
 
@@ -30,6 +31,8 @@ struct calib {
     struct block *block;          /* the quantized stream's */
     int next;                     /* task of the block */
     uint64_t kept;                /* the values that have their homes now */
+    struct expert_turn turn;      /* of the block's experts */
+    int64_t expert_tokens;
     bool peaks;
     struct calib_peak peak;
 };

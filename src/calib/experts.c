@@ -1,0 +1,395 @@
+/* Calibrating the experts of a block: see calib_private.h.
+ *
+ * All tokens are routed once, each stream by its own model's router. Then the experts have their
+ * turn, one after the other, each loaded once: its linears are handed out task by task, with the
+ * moments of the tokens that the quantized model sends to it; what it makes of them, as it is then,
+ * is added to the sum that the block goes on with.
+ *
+ * An expert that few tokens reach has too few for the columns of its linears. With n tokens of its
+ * own, below the floor F, it sees F - n others of its layer beside them, evenly spread: its moments
+ * are those of its own tokens shrunk towards the layer's,
+ *
+ *     H = (n H_own + (F - n) H_layer) / F,
+ *
+ * for its last linears, too, whose inputs only its own first ones make.
+ *
+ * D is formed over the tokens that both models send to the expert; the others have no counterpart
+ * and count as no difference. What the sum of the experts lacks is repaired by what adds to the
+ * stream after them. */
+#include "calib/experts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/int64.h"
+#include "calib/calib_private.h"
+
+/* --- room ------------------------------------------------------------------------------------- */
+
+/* What is asked of a body: what its linears read, and what it makes. */
+static uint64_t wanted_of(const struct blocks *blocks) {
+    uint64_t wanted = 0;
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        const struct graph *body = blocks->kinds[kind].body;
+        for (int t = 0; body && t < body->task_count; t++)
+            wanted |= VALUE_BIT(body->task[t].source) | VALUE_BIT(body->output);
+    }
+    return wanted;
+}
+
+enum llmq_status expert_room_measure(const struct blocks *blocks, int64_t tokens,
+                                     struct expert_room *out, llmq_error *err) {
+    *out = (struct expert_room){.tokens = tokens};
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        const struct graph *g = &blocks->kinds[kind];
+        if (!g->body)
+            continue;
+        out->experts = max_i64(out->experts, g->facts.dims[DIM_EXPERTS]);
+        out->top_k = max_i64(out->top_k, g->facts.dims[DIM_TOP_K]);
+        out->weights = (uint64_t)max_i64((int64_t)out->weights, (int64_t)block_bytes(g->body));
+    }
+    return experts_measure(blocks, wanted_of(blocks), &out->needs, err);
+}
+
+/* Rows of an expert: which, how much they count, and a mark for every token. */
+enum { ROW_BYTES = sizeof(int32_t) + sizeof(float) + 1 };
+
+uint64_t expert_room_bytes(const struct expert_room *room, int64_t rows, int streams) {
+    if (room->experts == 0)
+        return 0;
+    return (uint64_t)streams *
+               (routing_bytes(room->tokens, room->experts, room->top_k) +
+                experts_bytes(&room->needs, rows) + room->weights) +
+           (uint64_t)room->tokens * ROW_BYTES;
+}
+
+static enum llmq_status create_side(struct calib *c, const struct expert_room *room,
+                                    struct stream *stream, struct expert_side *out,
+                                    llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(routing_create(room->tokens, room->experts, room->top_k, &out->routing, err));
+    LLMQ_TRY(experts_create(&room->needs, stream, &c->forward, c->scratch, &out->experts, err));
+cleanup:
+    return status;
+}
+
+enum llmq_status expert_turn_create(struct calib *c, const struct expert_room *room,
+                                    llmq_error *err) {
+    struct expert_turn *t = &c->turn;
+    const size_t tokens = (size_t)room->tokens;
+    enum llmq_status status = LLMQ_OK;
+    if (room->experts == 0)
+        return LLMQ_OK;
+    LLMQ_TRY(arena_create("an expert's weights", &t->weights, err));
+    t->row = arena_alloc(c->scratch, tokens, sizeof *t->row, err);
+    t->weight = arena_alloc(c->scratch, tokens, sizeof *t->weight, err);
+    t->mark = arena_alloc(c->scratch, tokens, sizeof *t->mark, err);
+    if (!t->row || !t->weight || !t->mark)
+        return LLMQ_E_MEMORY;
+    LLMQ_TRY(create_side(c, room, &c->quantized, &t->quantized, err));
+    if (c->paired)
+        LLMQ_TRY(create_side(c, room, &c->original, &t->original, err));
+cleanup:
+    return status;
+}
+
+static void release_experts(struct expert_turn *t) {
+    block_release(&t->quantized.block);
+    block_release(&t->original.block);
+    if (t->weights)
+        arena_reset(t->weights);
+    t->loaded = false;
+}
+
+void expert_turn_free(struct expert_turn *t) {
+    release_experts(t);
+    routing_free(&t->quantized.routing);
+    routing_free(&t->original.routing);
+    arena_free(&t->weights);
+}
+
+/* --- who goes where --------------------------------------------------------------------------- */
+
+static const struct graph_node *experts_of(const struct graph *g) {
+    return &g->node[g->experts];
+}
+
+/* One stream on its way to what is kept before the experts' round, and its routes. */
+static enum llmq_status route_stream(struct calib *c, struct stream *s,
+                                     const struct schedule *schedule, struct expert_side *side,
+                                     llmq_error *err) {
+    const struct calib_tokens *t = c->tokens;
+    const enum value route = experts_of(s->block->graph)->in[1];
+    enum llmq_status status = LLMQ_OK;
+    stream_begin_pass(s, schedule);
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+        struct pass pass;
+        LLMQ_TRY(interrupt_check(c->ctx, err));
+        LLMQ_TRY(stream_pass(s, &c->forward, schedule, &b, &pass, err));
+        routing_note(&side->routing, b.offsets[0], batch_rows(&b), pass_value(&pass, route));
+    }
+    routing_sort(&side->routing);
+    LLMQ_TRY(experts_begin(&side->experts, err));
+cleanup:
+    return status;
+}
+
+static enum llmq_status route(struct calib *c, llmq_error *err) {
+    const struct graph *g = c->block->graph;
+    struct schedule schedule;
+    struct homes homes;
+    enum llmq_status status = LLMQ_OK;
+    const uint64_t kept = schedule_kept(g, experts_of(g)->round);
+    LLMQ_TRY(homes_of_rounds(g, &homes, err));
+    schedule_make(g, c->kept, kept | VALUE_BIT(experts_of(g)->in[1]), &homes, &schedule);
+    LLMQ_TRY(route_stream(c, &c->quantized, &schedule, &c->turn.quantized, err));
+    if (calib_pairing(c))
+        LLMQ_TRY(route_stream(c, &c->original, &schedule, &c->turn.original, err));
+    c->kept = kept;
+cleanup:
+    return status;
+}
+
+/* The sum of the experts is there for the passes that follow. */
+static void finish_turn(struct calib *c) {
+    c->kept |= VALUE_BIT(experts_of(c->block->graph)->out[0]);
+}
+
+bool expert_turn_is_due(const struct calib *c) {
+    const struct graph *g = c->block->graph;
+    return g->body && !(c->kept >> experts_of(g)->out[0] & 1) && !(c->kept >> g->output & 1);
+}
+
+static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,
+                                 llmq_error *err) {
+    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights, c->ctx};
+    return experts_run_all(&side->experts, &source, &side->routing, err);
+}
+
+enum llmq_status expert_turn_pass_over(struct calib *c, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(route(c, err));
+    LLMQ_TRY(run_side(c, &c->quantized, &c->turn.quantized, err));
+    if (calib_pairing(c))
+        LLMQ_TRY(run_side(c, &c->original, &c->turn.original, err));
+    finish_turn(c);
+cleanup:
+    return status;
+}
+
+/* --- the rows of an expert -------------------------------------------------------------------- */
+
+enum { MARK_OWN = 1, MARK_BORROWED = 2, MARK_HELD = 4, MARK_PAIRED = 8 };
+
+/* Tokens of batches that are held back keep that mark. */
+static void mark_held(struct calib *c) {
+    const struct calib_tokens *t = c->tokens;
+    int64_t index = 0;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++)
+        memset(c->turn.mark + b.offsets[0], calib_is_held(c, index) ? MARK_HELD : 0,
+               (size_t)batch_rows(&b));
+}
+
+static void mark_list(const struct routing *r, int64_t expert, int mark, uint8_t *marks) {
+    for (int64_t i = r->offsets[expert]; i < r->offsets[expert + 1]; i++)
+        marks[r->row[i]] |= (uint8_t)mark;
+}
+
+/* Tokens of the layer beside the expert's own, evenly spread. */
+static void borrow(struct expert_turn *t, int64_t tokens, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = i * tokens / count;
+        while (t->mark[at] & (MARK_OWN | MARK_BORROWED))
+            at = (at + 1) % tokens;
+        t->mark[at] |= MARK_BORROWED;
+    }
+}
+
+/* How much a token counts that no router sent here, where weights scale what experts read. */
+static float mean_weight(const struct routing *r) {
+    const int64_t count = r->offsets[r->experts];
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)r->weight[i];
+    return count > 0 ? (float)(sum / (double)count) : 1;
+}
+
+/* The marked tokens, those held back behind the others. */
+static void list_rows(struct expert_turn *t, int64_t tokens) {
+    const struct routing *r = &t->quantized.routing;
+    const float stand_in = mean_weight(r);
+    t->count = t->held = 0;
+    for (int held = 0; held < 2; held++) {
+        int64_t own = r->offsets[t->expert];
+        for (int64_t at = 0; at < tokens; at++) {
+            const bool mine = t->mark[at] & MARK_OWN;
+            const float weight = mine ? r->weight[own++] : stand_in;
+            if (!(t->mark[at] & (MARK_OWN | MARK_BORROWED)) ||
+                ((t->mark[at] & MARK_HELD) != 0) != held)
+                continue;
+            t->row[t->count] = (int32_t)at;
+            t->weight[t->count++] = weight;
+            t->held += held;
+        }
+    }
+}
+
+static void choose_rows(struct calib *c) {
+    struct expert_turn *t = &c->turn;
+    const struct routing *r = &t->quantized.routing;
+    const int64_t tokens = calib_total_tokens(c->tokens);
+    const int64_t own = r->offsets[t->expert + 1] - r->offsets[t->expert];
+    mark_held(c);
+    mark_list(r, t->expert, MARK_OWN, t->mark);
+    if (calib_pairing(c))
+        mark_list(&t->original.routing, t->expert, MARK_PAIRED, t->mark);
+    t->borrowed = max_i64(0, min_i64(c->expert_tokens, tokens) - own);
+    borrow(t, tokens, t->borrowed);
+    list_rows(t, tokens);
+}
+
+/* --- moments ---------------------------------------------------------------------------------- */
+
+/* Rows without a counterpart count as no difference: the original's become the quantized's. */
+static void drop_unpaired(const struct expert_turn *t, const struct row_list *rows, int64_t k,
+                          const float *X, float *X_o) {
+    for (int64_t r = 0; r < rows->count; r++)
+        if ((t->mark[rows->row[r]] & (MARK_OWN | MARK_PAIRED)) != (MARK_OWN | MARK_PAIRED))
+            memcpy(X_o + r * k, X + r * k, (size_t)k * sizeof *X);
+}
+
+static enum llmq_status refuse_infinite(const struct calib *c, const struct graph_task *task,
+                                        llmq_error *err) {
+    return error_set(err, LLMQ_E_NUMERIC,
+                     "block %" PRId64 ", expert %" PRId64
+                     ", input of %s: non-finite activation in the calibration",
+                     c->block->index, c->turn.expert,
+                     moments_first_module(c->block->graph->body, task));
+}
+
+/* A piece of the expert's rows. */
+static enum llmq_status add_piece(struct calib *c, const struct graph_task *task,
+                                  const struct row_list *list, bool held, llmq_error *err) {
+    struct expert_turn *t = &c->turn;
+    const struct graph *body = c->block->graph->body;
+    const int64_t k = body->width[task->source];
+    struct schedule schedule;
+    struct pass q, o;
+    enum llmq_status status = LLMQ_OK;
+    struct task_rows rows = {.rows = list->count, .held = held};
+    experts_schedule(body, task->source, &schedule);
+    LLMQ_TRY(experts_run(&t->quantized.experts, &t->quantized.block, &schedule, list, &q, err));
+    rows.X = pass_value(&q, task->source);
+    moments_add_square(c, k, &rows);
+    if (!moments_finite(c, k, held))
+        LLMQ_TRY(refuse_infinite(c, task, err));
+    moments_note_peaks(c, body, task, &rows);
+    if (calib_pairing(c)) {
+        LLMQ_TRY(experts_run(&t->original.experts, &t->original.block, &schedule, list, &o, err));
+        drop_unpaired(t, list, k, rows.X, pass_value(&o, task->source));
+        rows.X_o = pass_value(&o, task->source);
+        moments_add_cross(c, body, task, &rows);
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_error *err) {
+    struct expert_turn *t = &c->turn;
+    const struct graph *body = c->block->graph->body;
+    const struct graph_task *task = &body->task[t->task];
+    const struct moment_tokens tokens = {t->count, t->held};
+    const int64_t most = experts_rows(&c->forward), seen = t->count - t->held;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(interrupt_check(c->ctx, err));
+    moments_begin(c, body, task);
+    for (int64_t at = 0; at < t->count;) {
+        const bool held = at >= seen;
+        const int64_t rows = min_i64(most, (held ? t->count : seen) - at);
+        const struct row_list list = {t->row + at, t->weight + at, rows};
+        LLMQ_TRY(add_piece(c, task, &list, held, err));
+        at += rows;
+    }
+    *out = (struct calib_task){.linears = task,
+                               .graph = body,
+                               .params = t->quantized.block.node,
+                               .expert = t->expert,
+                               .tokens = t->count,
+                               .borrowed = t->borrowed,
+                               .moments = moments_finish(c, body, task, &tokens)};
+    tally_read(c->forward.tally, TALLY_MOMENTS, 0);
+    t->task++;
+cleanup:
+    return status;
+}
+
+/* --- turns ------------------------------------------------------------------------------------ */
+
+static enum llmq_status load_expert(struct calib *c, llmq_error *err) {
+    struct expert_turn *t = &c->turn;
+    const int64_t block = c->block->index;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(expert_load(c->block->model, block, t->expert, LOAD_PLAIN, t->weights,
+                         &t->quantized.block, err));
+    if (calib_pairing(c))
+        LLMQ_TRY(expert_load(c->original.block->model, block, t->expert, LOAD_PLAIN, t->weights,
+                             &t->original.block, err));
+    tally_read(c->forward.tally, TALLY_READ, 0);
+    choose_rows(c);
+    t->loaded = true;
+    t->task = 0;
+cleanup:
+    return status;
+}
+
+/* What the expert makes of its own tokens, added to the sum. */
+static enum llmq_status add_outputs(struct calib *c, struct expert_side *side, llmq_error *err) {
+    struct schedule schedule;
+    struct pass pass;
+    const struct graph *body = side->block.graph;
+    enum llmq_status status = LLMQ_OK;
+    experts_schedule(body, body->output, &schedule);
+    for (struct row_list rows = {0};
+         routing_next(&side->routing, c->turn.expert, experts_rows(&c->forward), &rows);) {
+        LLMQ_TRY(experts_run(&side->experts, &side->block, &schedule, &rows, &pass, err));
+        LLMQ_TRY(experts_add(&side->experts, &rows, pass_value(&pass, body->output), err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status finish_expert(struct calib *c, llmq_error *err) {
+    enum llmq_status status = add_outputs(c, &c->turn.quantized, err);
+    if (status == LLMQ_OK && calib_pairing(c))
+        status = add_outputs(c, &c->turn.original, err);
+    release_experts(&c->turn);
+    c->turn.expert++;
+    return status;
+}
+
+void expert_turn_start_over(struct calib *c) {
+    release_experts(&c->turn);
+    c->turn.expert = -1;
+}
+
+enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out, llmq_error *err) {
+    struct expert_turn *t = &c->turn;
+    const struct graph *g = c->block->graph;
+    enum llmq_status status = LLMQ_OK;
+    if (t->expert < 0) {
+        LLMQ_TRY(route(c, err));
+        t->expert = 0;
+    }
+    while (t->expert < g->facts.dims[DIM_EXPERTS]) {
+        if (!t->loaded)
+            LLMQ_TRY(load_expert(c, err));
+        if (t->task < g->body->task_count)
+            return run_task(c, out, err);
+        LLMQ_TRY(finish_expert(c, err));
+    }
+    finish_turn(c);
+cleanup:
+    return status;
+}
