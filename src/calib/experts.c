@@ -24,6 +24,7 @@
 
 #include "base/error.h"
 #include "base/int64.h"
+#include "base/log.h"
 #include "calib/calib_private.h"
 
 /* --- room ------------------------------------------------------------------------------------- */
@@ -59,9 +60,8 @@ enum { ROW_BYTES = sizeof(int32_t) + sizeof(float) + 1 };
 uint64_t expert_room_bytes(const struct expert_room *room, int64_t rows, int streams) {
     if (room->experts == 0)
         return 0;
-    return (uint64_t)streams *
-               (routing_bytes(room->tokens, room->experts, room->top_k) +
-                experts_bytes(&room->needs, rows) + room->weights) +
+    return (uint64_t)streams * (routing_bytes(room->tokens, room->experts, room->top_k) +
+                                experts_bytes(&room->needs, rows) + room->weights) +
            (uint64_t)room->tokens * ROW_BYTES;
 }
 
