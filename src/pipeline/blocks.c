@@ -271,26 +271,41 @@ cleanup:
     return status;
 }
 
-/* Progress in tasks; blocks of all kinds count alike. */
+/* Progress in blocks, and in the tasks of the one at hand. */
 static void log_task(const struct run *run, int64_t block, int task, const char *note) {
-    const int64_t blocks = run->model.config.blocks, steps = run->model.blocks->kinds[0].task_count;
+    const int64_t blocks = run->model.config.blocks;
+    const int64_t steps = model_graph(&run->model, block)->task_count;
     log_progress(run->ctx, block * steps + task, blocks * steps, "block %" PRId64 "/%" PRId64 "%s",
                  block + 1, blocks, note);
 }
 
+/* ", expert 17/256" when another one has its turn. */
+static void log_expert(const struct run *run, int64_t block, int task, int64_t expert) {
+    char note[64];
+    snprintf(note, sizeof note, ", expert %" PRId64 "/%" PRId64, expert + 1,
+             model_graph(&run->model, block)->facts.dims[DIM_EXPERTS]);
+    log_task(run, block, task, note);
+}
+
 static enum llmq_status quantize_tasks(struct run *run, struct block *block, llmq_error *err) {
-    for (int step = 0;; step++) {
+    int done = 0; /* tasks of the block; all experts are one */
+    int64_t expert = -1;
+    for (;;) {
         struct calib_task task;
-        if (step < block->graph->task_count)
-            log_task(run, block->index, step, "");
+        if (expert < 0 && done < block->graph->task_count)
+            log_task(run, block->index, done, "");
         enum llmq_status status = calib_next(run->calib, &task, err);
         if (status == LLMQ_OK && !task.linears)
             return LLMQ_OK;
         warn_of_activations(run);
+        if (status == LLMQ_OK && task.expert > expert)
+            log_expert(run, block->index, done, task.expert);
         if (status == LLMQ_OK)
             status = quantize_task(run, block->index, &task, err);
         if (status != LLMQ_OK)
             return status;
+        done += task.expert < 0 || expert < 0 ? 1 : 0;
+        expert = task.expert;
     }
 }
 
@@ -438,7 +453,7 @@ enum llmq_status run_blocks(struct run *run, llmq_error *err) {
             (void)record_blocks(run, &p, &second);
             return status;
         }
-        log_task(run, p.end, run->model.blocks->kinds[0].task_count, "");
+        log_task(run, p.end, model_graph(&run->model, p.end)->task_count, "");
         p.end++;
         if (tally_now() - p.since >= RECORD_SECONDS)
             LLMQ_TRY(record_blocks(run, &p, err));

@@ -2,6 +2,7 @@
 #include "pipeline/plan.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -287,27 +288,76 @@ double plan_correction_flops(int64_t n, int64_t k) {
     return 10 * (double)n * (double)k * (double)k;
 }
 
-/* Arithmetic of one block: the forward products, the triangles of X^T X and what is made of them. A
- * pair of streams doubles the forward products and adds the cross moments and the corrected
- * targets; AWQ takes a pass of its own with triangles, and its search. */
-static double block_flops(const struct model *m, const llmq_quantize_options *o,
-                          const struct plan *p, const struct calib_tokens *tokens) {
-    double T = tokens ? (double)tokens->offsets[tokens->count] : 0, flops = 0;
-    double folds = plan_folds(o) && tokens ? 1 : 0, pairs = p->paired ? 1 : 0;
-    const struct graph *g = &m->blocks->kinds[0];
-    for (int64_t i = 0; i < g->linear_count; i++) {
-        int64_t n = p->modules[i].shape.n, k = p->modules[i].shape.k;
-        double weights = (double)n * (double)k;
-        flops += 2 * weights * T * (1 + pairs + folds);
-        flops += tokens ? plan_rounding_flops(o, n, k) : 0;
-        flops += pairs * plan_correction_flops(n, k) + folds * FOLD_LOSSES * weights * (double)k;
-    }
-    for (int t = 0; tokens && t < g->task_count; t++) {
-        double k = (double)g->width[g->task[t].source], n = (double)g->width[g->task[t].stream];
-        flops += k * k * T * (1 + folds) + plan_factor_flops((int64_t)k);
-        flops += pairs * 2 * (k + n) * k * T;
+/* Tokens that are calibrated on: by a block's own linears, and by those of one of its experts. */
+struct token_count {
+    double all, expert;
+};
+
+static struct token_count count_tokens(const struct graph *g, const llmq_quantize_options *o,
+                                       const struct calib_tokens *tokens) {
+    const double all = tokens ? (double)tokens->offsets[tokens->count] : 0;
+    const double routed =
+        g->body ? all * (double)g->facts.dims[DIM_TOP_K] / (double)g->facts.dims[DIM_EXPERTS] : 0;
+    return (struct token_count){all, fmax(routed, fmin((double)o->expert_tokens, all))};
+}
+
+/* What a run does: 1 or 0. */
+struct passes {
+    double looks, pairs;
+};
+
+/* A linear's forward products and what is made of its moments. */
+static double module_flops(const llmq_quantize_options *o, const struct plan_module *module,
+                           double T, const struct passes *run) {
+    const int64_t n = module->shape.n, k = module->shape.k;
+    const double weights = (double)n * (double)k;
+    double flops = 2 * weights * T * (1 + run->pairs + run->looks);
+    flops += T > 0 ? plan_rounding_flops(o, n, k) : 0;
+    return flops + run->pairs * plan_correction_flops(n, k) +
+           run->looks * FOLD_LOSSES * weights * (double)k;
+}
+
+/* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. */
+static double tasks_flops(const struct graph *g, double T, const struct passes *run) {
+    double flops = 0;
+    for (int t = 0; T > 0 && t < g->task_count; t++) {
+        const double k = (double)g->width[g->task[t].source];
+        const double n = (double)g->width[g->task[t].stream];
+        flops += k * k * T * (1 + run->looks) + plan_factor_flops((int64_t)k);
+        flops += run->pairs * 2 * (k + n) * k * T;
     }
     return flops;
+}
+
+/* Arithmetic of a run. A pair of streams doubles the forward products and adds the cross moments
+ * and the corrected targets; AWQ takes a pass of its own with triangles, and its search. */
+static double run_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                        const struct calib_tokens *tokens) {
+    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0};
+    double flops = 0;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct linear_place at = p->modules[i].at;
+        const struct token_count T = count_tokens(model_graph(m, at.block), o, tokens);
+        flops += module_flops(o, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
+    }
+    for (int64_t b = 0; b < m->config.blocks; b++) {
+        const struct graph *g = model_graph(m, b);
+        const struct token_count T = count_tokens(g, o, tokens);
+        flops += tasks_flops(g, T.all, &run);
+        if (g->body)
+            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
+    }
+    return flops;
+}
+
+/* The largest of the kinds; experts come one by one and are counted by the calibration. */
+static uint64_t largest_block(const struct blocks *blocks) {
+    uint64_t most = 0;
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        const uint64_t bytes = block_bytes(&blocks->kinds[kind]);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
@@ -325,7 +375,7 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
         enum llmq_status status = calib_memory(m, tokens, p->paired, o->compute, &memory, err);
         if (status != LLMQ_OK)
             return status;
-        fixed += (p->paired ? 2 : 1) * block_bytes(&m->blocks->kinds[0]);
+        fixed += (p->paired ? 2 : 1) * largest_block(m->blocks);
         fixed += memory.fixed + gptq_factor_bytes(calib_widest(m->blocks));
         activations = memory.activations;
     }
@@ -405,7 +455,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(add_tensors(m, options, out, err));
     out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
-    out->flops = (double)m->config.blocks * block_flops(m, options, out, tokens);
+    out->flops = run_flops(m, options, out, tokens);
 cleanup:
     if (status != LLMQ_OK)
         plan_free(out);
