@@ -65,6 +65,8 @@ LLMQ_NODISCARD enum llmq_status config_rope(const struct json *json, struct mode
 LLMQ_NODISCARD enum llmq_status config_check_keys(const struct json *json,
                                                   const struct model_config *c, llmq_error *err);
 
+/* --- config_architectures.c ------------------------------------------------------------------- */
+
 /* Does `architectures` name what model_type stands for? Loaders go by the one or by the other.
  * LLMQ_E_INPUT, LLMQ_E_UNSUPPORTED. */
 LLMQ_NODISCARD enum llmq_status

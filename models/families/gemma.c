@@ -19,6 +19,8 @@
     NUMBER_POW(ATTN_SCALE, "query_pre_attn_scalar", 256, -0.5)
 /* clang-format on */
 
+static const char *const ignored[] = {"hidden_act", NULL};
+
 /* --- Gemma 1 ---------------------------------------------------------------------------------- */
 
 static const struct node gemma_rows[] = {
@@ -42,6 +44,7 @@ const struct family family_gemma = {
     .act_key = "hidden_activation",
     .act = ACT_GELU_TANH,
     .architectures = gemma_architectures,
+    .ignored_keys = ignored,
 };
 
 /* --- Gemma 2 and 3: a norm before and behind each branch, windows in turn --------------------- */
@@ -89,6 +92,7 @@ const struct family family_gemma2 = {
     .act_key = "hidden_activation",
     .act = ACT_GELU_TANH,
     .architectures = gemma2_architectures,
+    .ignored_keys = ignored,
 };
 
 static const struct setting gemma3_settings[] = {
@@ -122,4 +126,5 @@ const struct family family_gemma3 = {
     .traits = T_QK_NORM | T_LOCAL_ROPE,
     .architectures = gemma3_architectures,
     .inherent_keys = gemma3_inherent,
+    .ignored_keys = ignored,
 };
