@@ -264,6 +264,23 @@ cleanup:
     return status;
 }
 
+/* Rules that pick some of the layers say that these have a window; one for all of them says only
+ * that there may be one, as does one for all from a layer on. */
+static enum llmq_status check_windowed(const struct model_config *c, llmq_error *err) {
+    const struct setting *setting = family_setting(c->family, SET_DIM, DIM_WINDOW);
+    bool picked = false;
+    for (const struct layer_rule *r = c->family->rules; r && r->rule; r++)
+        picked = picked || (r->trait == T_WINDOW && r->rule != RULE_ALL && r->rule != RULE_FROM &&
+                            (c->facts.traits & r->when) == r->when);
+    for (int64_t i = 0; picked && c->facts.dims[DIM_WINDOW] == 0 && i < c->blocks; i++)
+        if (c->layers[i] & T_WINDOW)
+            return error_set(err, LLMQ_E_INPUT,
+                             "config.json: '%s' is off, and layer %" PRId64
+                             " of %s has a window: expected its size",
+                             setting ? setting->key : "sliding_window", i, c->family->name);
+    return LLMQ_OK;
+}
+
 /* --- all -------------------------------------------------------------------------------------- */
 
 enum llmq_status config_layers(const struct json *json, struct model_config *c, llmq_error *err) {
@@ -277,6 +294,7 @@ enum llmq_status config_layers(const struct json *json, struct model_config *c, 
     for (const struct layer_rule *r = c->family->rules; r && r->rule; r++)
         LLMQ_TRY(apply_rule(json, r, c, err));
     LLMQ_TRY(check_layer_types(json, c, err));
+    LLMQ_TRY(check_windowed(c, err));
     for (int64_t i = 0; c->facts.dims[DIM_WINDOW] == 0 && i < c->blocks; i++)
         c->layers[i] &= ~(unsigned)T_WINDOW;
 cleanup:
