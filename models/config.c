@@ -30,11 +30,45 @@ static enum llmq_status find_family(const struct json *json, const struct family
 
 /* --- sizes ------------------------------------------------------------------------------------ */
 
+static enum llmq_status check_rotation(const struct model_config *c, llmq_error *err) {
+    const int64_t rotated = c->facts.dims[DIM_ROT], head = c->facts.dims[DIM_HEAD];
+    if (!family_rotates(c->family))
+        return LLMQ_OK;
+    if (head > 0 && rotated > head)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: %" PRId64 " entries of a head of %" PRId64 " are rotated",
+                         rotated, head);
+    if (rotated >= 2 && rotated % 2 == 0)
+        return LLMQ_OK;
+    if (rotated == head)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: head_dim %" PRId64 ": expected an even number, at least 2",
+                         head);
+    return error_set(err, LLMQ_E_INPUT,
+                     "config.json: %" PRId64 " of the %" PRId64
+                     " entries of a head are rotated: expected an even number, at least 2",
+                     rotated, head);
+}
+
+/* Heads that share the hidden size, which no key contradicts. */
+static enum llmq_status check_shares(const struct json *json, const struct model_config *c,
+                                     llmq_error *err) {
+    const int64_t *d = c->facts.dims;
+    const struct setting *head = family_setting(c->family, SET_DIM, DIM_HEAD);
+    const bool shared = !head || (head->absent == 0 && !config_value(json, head->key));
+    if (!shared || d[DIM_HEAD] == 0 || d[DIM_HIDDEN] % d[DIM_HEADS] == 0)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_INPUT,
+                     "config.json: hidden_size %" PRId64 " is not a multiple of %" PRId64
+                     " attention heads%s",
+                     d[DIM_HIDDEN], d[DIM_HEADS], head ? ", and head_dim is absent" : "");
+}
+
 /* What the sizes must fulfil for any family; widths are held against each other in graph_make. */
 static enum llmq_status check_sizes(const struct json *json, const struct model_config *c,
                                     llmq_error *err) {
     const int64_t *d = c->facts.dims;
-    const struct setting *head = family_setting(c->family, SET_DIM, DIM_HEAD);
+    enum llmq_status status = LLMQ_OK;
     if (d[DIM_LAYERS] > CONFIG_MAX_LAYERS)
         return error_set(err, LLMQ_E_UNSUPPORTED, "config.json: %" PRId64 " layers, at most %d",
                          d[DIM_LAYERS], CONFIG_MAX_LAYERS);
@@ -43,20 +77,10 @@ static enum llmq_status check_sizes(const struct json *json, const struct model_
                          "config.json: %" PRId64 " attention heads are not a multiple of %" PRId64
                          " key-value heads",
                          d[DIM_HEADS], d[DIM_KV_HEADS]);
-    if (family_rotates(c->family) && (d[DIM_ROT] < 2 || d[DIM_ROT] % 2 != 0))
-        return error_set(err, LLMQ_E_INPUT, "config.json: head_dim %" PRId64 " is not even",
-                         d[DIM_ROT]);
-    if (family_rotates(c->family) && d[DIM_HEAD] > 0 && d[DIM_ROT] > d[DIM_HEAD])
-        return error_set(err, LLMQ_E_INPUT,
-                         "config.json: %" PRId64 " entries of a head of %" PRId64 " are rotated",
-                         d[DIM_ROT], d[DIM_HEAD]);
-    if ((!head || !config_value(json, head->key)) && d[DIM_HEAD] * d[DIM_HEADS] != d[DIM_HIDDEN] &&
-        d[DIM_HIDDEN] % d[DIM_HEADS] != 0 && (!head || head->absent == 0))
-        return error_set(err, LLMQ_E_INPUT,
-                         "config.json: hidden_size %" PRId64 " is not a multiple of %" PRId64
-                         " attention heads, and head_dim is absent",
-                         d[DIM_HIDDEN], d[DIM_HEADS]);
-    return LLMQ_OK;
+    LLMQ_TRY(check_rotation(c, err));
+    LLMQ_TRY(check_shares(json, c, err));
+cleanup:
+    return status;
 }
 
 static void copy_facts(struct model_config *c) {
