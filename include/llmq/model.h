@@ -73,13 +73,15 @@ void llmq_inspect_report_free(llmq_inspect_report *report);
 
 /* One operation of a block. Strings are static. */
 typedef struct llmq_block_row {
-    const char *op, *makes; /* "linear", "Q" */
-    const char *reads[4];   /* names of values; NULL after the last */
-    const char *module;     /* within the block; NULL: it takes nothing from the checkpoint */
-    int64_t width;          /* of what it makes */
-    int64_t columns;        /* of a linear's weight, 0 for other operations */
-    bool bias;              /* of a linear */
-    int round;              /* in which a linear is quantized, from 0; -1: it is not */
+    const char *op;                  /* "linear" */
+    const char *makes[4], *reads[4]; /* names of values: "Q"; NULL after the last */
+    const char *module;  /* within the block; of an expert's row, within the expert; NULL: it takes
+                            nothing from the checkpoint */
+    bool expert;         /* what each of the experts computes; these rows come last */
+    int64_t width;       /* of what it makes */
+    int64_t columns;     /* of a linear's weight, 0 for other operations */
+    bool bias;           /* of a linear */
+    int round;           /* in which a linear is quantized, from 0; -1: it is not */
     const char *repairs; /* what a linear's output is added to, NULL: nothing or more than that */
     const char
         *folds_into;       /* module that a scale of a linear's columns can be divided out of, or */
@@ -92,7 +94,8 @@ typedef struct llmq_block_row {
 typedef struct llmq_block_kind {
     char *blocks; /* their numbers: "0-3, 5" */
     int64_t count;
-    bool window; /* attention is limited to a sliding window */
+    bool window;             /* attention is limited to a sliding window */
+    int64_t experts, chosen; /* of the block, and for a token; 0: there are none */
     int rounds;
     char **kept; /* [rounds]: values of every token kept before a round, "X, CONTEXT" */
     llmq_block_row *rows;

@@ -33,12 +33,13 @@ static void describe_linear(const struct graph *g, const struct graph_node *n,
 
 static llmq_block_row describe_node(const struct graph *g, const struct graph_node *n) {
     llmq_block_row row = {.op = schema_op_name(n->row->op),
-                          .makes = schema_value_name(n->out[0]),
                           .module = n->row->name,
                           .width = n->width[0],
                           .round = -1};
     for (int i = 0; i < NODE_INPUTS && n->in[i] != V_NONE; i++)
         row.reads[i] = schema_value_name(n->in[i]);
+    for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++)
+        row.makes[o] = schema_value_name(n->out[o]);
     if (n->row->op == OP_LINEAR)
         describe_linear(g, n, &row);
     return row;
@@ -77,15 +78,22 @@ static enum llmq_status describe_kind(const struct blocks *blocks, int64_t count
     const struct graph *g = &blocks->kinds[kind];
     out->window = g->traits & T_WINDOW;
     out->blocks = name_blocks(blocks, count, kind, &out->count);
-    out->rows = calloc((size_t)g->count, sizeof *out->rows);
+    const int inner = g->body ? g->body->count : 0;
+    out->experts = g->body ? g->facts.dims[DIM_EXPERTS] : 0;
+    out->chosen = g->body ? g->facts.dims[DIM_TOP_K] : 0;
+    out->rows = calloc((size_t)(g->count + inner), sizeof *out->rows);
     out->kept = calloc((size_t)g->rounds, sizeof *out->kept);
     if (!out->blocks || !out->rows || !out->kept)
         return error_memory(err, "the blocks");
     for (; out->rounds < g->rounds; out->rounds++)
         if (!(out->kept[out->rounds] = kept_before(g, out->rounds)))
             return error_memory(err, "the blocks");
-    for (; out->row_count < (size_t)g->count; out->row_count++)
-        out->rows[out->row_count] = describe_node(g, &g->node[out->row_count]);
+    for (int i = 0; i < g->count; i++)
+        out->rows[out->row_count++] = describe_node(g, &g->node[i]);
+    for (int i = 0; i < inner; i++) {
+        out->rows[out->row_count] = describe_node(g->body, &g->body->node[i]);
+        out->rows[out->row_count++].expert = true;
+    }
     return LLMQ_OK;
 }
 
@@ -152,11 +160,14 @@ void llmq_blocks_report_free(llmq_blocks_report *report) {
 /* --- JSON ------------------------------------------------------------------------------------- */
 
 static struct json *row_json(const llmq_block_row *r) {
-    struct json *o = json_new_object(), *reads = json_new_array();
+    struct json *o = json_new_object(), *reads = json_new_array(), *makes = json_new_array();
     for (int i = 0; r->reads[i]; i++)
         json_add_string(reads, NULL, r->reads[i]);
+    for (int i = 0; r->makes[i]; i++)
+        json_add_string(makes, NULL, r->makes[i]);
     json_add_string(o, "op", r->op);
-    json_add_string(o, "makes", r->makes);
+    json_add_bool(o, "expert", r->expert);
+    json_add(o, "makes", makes);
     json_add(o, "reads", reads);
     json_add_string(o, "module", r->module);
     json_add_int64(o, "width", r->width);
@@ -182,6 +193,8 @@ static struct json *kind_json(const llmq_block_kind *k) {
     json_add_string(o, "blocks", k->blocks);
     json_add_int64(o, "count", k->count);
     json_add_bool(o, "window", k->window);
+    json_add_int64(o, "experts", k->experts);
+    json_add_int64(o, "chosen", k->chosen);
     json_add(o, "kept", kept);
     json_add(o, "rows", rows);
     return o;

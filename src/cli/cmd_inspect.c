@@ -92,13 +92,13 @@ static void print_tensors(const llmq_inspect_report *r) {
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
-static void print_reads(const llmq_block_row *row) {
+static void print_values(const char *const values[], int width) {
     char text[64] = "";
-    for (int i = 0; row->reads[i]; i++) {
+    for (int i = 0; values[i]; i++) {
         size_t used = strlen(text);
-        (void)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", row->reads[i]);
+        (void)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", values[i]);
     }
-    printf("  %-20s", text);
+    printf("%-*s  ", width, text);
 }
 
 static void print_linear(const llmq_block_row *row) {
@@ -116,16 +116,22 @@ static void print_linear(const llmq_block_row *row) {
 }
 
 static void print_kind(const llmq_block_kind *kind) {
+    bool expert = false;
     printf("\nblocks %s (%" PRId64 ")%s\n", kind->blocks, kind->count,
            kind->window ? ", sliding window" : "");
-    printf("%-10s  %-9s  %-20s  %-26s  %-20s  %5s  %-8s  %-12s  %-7s  %s\n", "makes", "by", "from",
+    printf("%-12s  %-9s  %-20s  %-26s  %-20s  %5s  %-8s  %-12s  %-7s  %s\n", "makes", "by", "from",
            "module", "width or shape", "round", "repairs", "merged into", "split",
            "scale folds into");
     for (size_t i = 0; i < kind->row_count; i++) {
         const llmq_block_row *row = &kind->rows[i];
-        printf("%-10s  %-9s", row->makes, row->op);
-        print_reads(row);
-        printf("  %-26s", row->module ? row->module : "");
+        if (row->expert && !expert)
+            printf("each of %" PRId64 " experts, %" PRId64 " for a token\n", kind->experts,
+                   kind->chosen);
+        expert = row->expert;
+        print_values(row->makes, 12);
+        printf("%-9s  ", row->op);
+        print_values(row->reads, 20);
+        printf("%-26s", row->module ? row->module : "");
         if (row->columns)
             print_linear(row);
         else

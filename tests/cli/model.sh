@@ -35,7 +35,7 @@ expect_stdout "self_attn.o_proj            256 x 256                 1  X "
 expect_stdout "columns  mlp.up_proj"
 expect_stdout "kept of every token before round 0: X; 1: X, CONTEXT; 2: Y; 3: Y, MID"
 run inspect "$demo" --blocks --json
-expect_json kinds.0.rows.1.makes Q
+expect_json kinds.0.rows.1.makes.0 Q
 expect_json kinds.0.rows.1.round 0
 expect_json kinds.0.rows.1.folds_into input_layernorm
 expect_json kinds.0.rows.1.fused qkv_proj
