@@ -129,17 +129,17 @@ int64_t blocks_linear_number(const struct blocks *b, struct linear_place at) {
     return first + own + (own < g->experts_at ? 0 : graph_module_count(g) - g->linear_count);
 }
 
-static const struct graph *graph_at(const struct blocks *b, struct linear_place at) {
+const struct graph *blocks_graph_of(const struct blocks *b, struct linear_place at) {
     const struct graph *g = blocks_graph(b, at.block);
     return at.expert >= 0 ? g->body : g;
 }
 
 const struct graph_node *blocks_node(const struct blocks *b, struct linear_place at) {
-    return &graph_at(b, at)->node[at.node];
+    return &blocks_graph_of(b, at)->node[at.node];
 }
 
 void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t *n, int64_t *k) {
-    const struct graph *g = graph_at(b, at);
+    const struct graph *g = blocks_graph_of(b, at);
     *n = g->node[at.node].width[0];
     *k = g->width[g->node[at.node].in[0]];
 }

@@ -41,7 +41,8 @@ int64_t blocks_linear_count(const struct blocks *b);
 struct linear_place blocks_linear_at(const struct blocks *b, int64_t index);
 int64_t blocks_linear_number(const struct blocks *b, struct linear_place at);
 
-/* The node of a module. */
+/* The graph that a module is of: the block's, or the body of its experts; and its node. */
+const struct graph *blocks_graph_of(const struct blocks *b, struct linear_place at);
 const struct graph_node *blocks_node(const struct blocks *b, struct linear_place at);
 
 /* Rows (out_features) and columns (in_features) of a linear. */

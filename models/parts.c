@@ -3,8 +3,9 @@
 #include "models/parts.h"
 
 #include <stddef.h>
+#include <string.h>
 
-const char *part_fused(enum value v) {
+static const char *fused_layer(enum value v) {
     static const struct {
         enum value makes;
         const char *fused;
@@ -16,6 +17,17 @@ const char *part_fused(enum value v) {
         if (parts[i].makes == v)
             return parts[i].fused;
     return NULL;
+}
+
+const char *part_fused(const struct graph *g, const struct graph_node *linear) {
+    const char *layer = fused_layer(linear->out[0]);
+    int members = 0;
+    for (int i = 0; layer && i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        const char *other = n->row->op == OP_LINEAR ? fused_layer(n->out[0]) : NULL;
+        members += other && strcmp(other, layer) == 0;
+    }
+    return members > 1 ? layer : NULL;
 }
 
 /* Through a norm or a switch, if need be: what ends in the stream. */

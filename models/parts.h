@@ -5,9 +5,9 @@
 
 #include "models/graph.h"
 
-/* The layer that loaders merge the linear into that makes `v`, so that its members must be
+/* The layer that loaders merge the linear and others of its graph into, so that its members must be
  * quantized alike; NULL: it stays by itself. */
-const char *part_fused(enum value v);
+const char *part_fused(const struct graph *g, const struct graph_node *linear);
 
 /* Does tensor parallelism divide the linear's columns, as each device has a part of what it reads?
  * So it is where the output is added to the stream; all others have their rows divided. */

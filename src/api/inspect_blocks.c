@@ -26,7 +26,7 @@ static void describe_linear(const struct graph *g, const struct graph_node *n,
     out->bias = graph_node_biased(g, n);
     out->round = graph_node_quantized(n) ? n->round : -1;
     out->repairs = n->stream == V_NONE ? NULL : schema_value_name(n->stream);
-    out->fused = part_fused(n->out[0]);
+    out->fused = part_fused(g, n);
     out->split = part_splits_columns(g, n) ? "columns" : "rows";
     describe_fold(g, n, out);
 }

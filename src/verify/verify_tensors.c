@@ -178,10 +178,11 @@ static bool fused_with_next(const struct verify *v, int64_t i, struct linear_pla
         return false;
     *at = blocks_linear_at(v->blocks, i);
     *next = blocks_linear_at(v->blocks, i + 1);
-    const struct graph *g = blocks_graph(v->blocks, at->block);
-    const char *layer = part_fused(g->node[at->node].out[0]);
-    const char *other = part_fused(g->node[next->node].out[0]);
-    return at->block == next->block && layer && other && strcmp(layer, other) == 0;
+    const struct graph *g = blocks_graph_of(v->blocks, *at);
+    const char *layer = part_fused(g, &g->node[at->node]);
+    const char *other = part_fused(g, blocks_node(v->blocks, *next));
+    return at->block == next->block && at->expert == next->expert && layer && other &&
+           strcmp(layer, other) == 0;
 }
 
 static int64_t linears_to_check(const struct verify *v) {
@@ -189,7 +190,7 @@ static int64_t linears_to_check(const struct verify *v) {
 }
 
 static const char *module_of(const struct verify *v, struct linear_place at) {
-    return blocks_graph(v->blocks, at.block)->node[at.node].row->name;
+    return blocks_node(v->blocks, at)->row->name;
 }
 
 static enum llmq_status fused_status(struct verify *v, llmq_error *err) {
