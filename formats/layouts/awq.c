@@ -208,7 +208,7 @@ static void add_plain_names(struct json *root, const struct layout_config *confi
     for (int64_t i = 0; i < config->plain_count; i++)
         json_add_string(names, NULL, config->plain[i]);
     if (!head)
-        json_add_string(names, NULL, "lm_head");
+        json_add_string(names, NULL, layout_head(config));
     json_add(root, "modules_to_not_convert", names);
 }
 
@@ -216,9 +216,7 @@ static void add_plain_names(struct json *root, const struct layout_config *confi
 static struct json *awq_config_write(const struct layout_config *config,
                                      const struct layout_module *modules, int64_t count) {
     struct json *root = json_new_object();
-    bool head = false;
-    for (int64_t i = 0; i < count; i++)
-        head = head || strcmp(modules[i].name, "lm_head") == 0;
+    const bool head = layout_quantizes_head(config, modules, count);
     json_add_string(root, "quant_method", "awq");
     json_add_int64(root, "bits", config->bits);
     json_add_int64(root, "group_size", config->group);

@@ -80,13 +80,6 @@ static void add_deviating(struct json *groups, const struct quant_shape *base,
     }
 }
 
-static bool quantizes_head(const struct layout_module *modules, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        if (strcmp(modules[i].name, "lm_head") == 0)
-            return true;
-    return false;
-}
-
 struct json *ct_config_write(const struct layout_config *config,
                              const struct layout_module *modules, int64_t count) {
     const struct quant_shape base = {
@@ -96,8 +89,8 @@ struct json *ct_config_write(const struct layout_config *config,
     json_add_string(targets, NULL, "Linear");
     add_group(groups, 0, targets, &base);
     add_deviating(groups, &base, modules, count);
-    if (!quantizes_head(modules, count))
-        json_add_string(ignore, NULL, "lm_head");
+    if (!layout_quantizes_head(config, modules, count))
+        json_add_string(ignore, NULL, layout_head(config));
     for (int64_t i = 0; i < config->plain_count; i++)
         json_add_string(ignore, NULL, config->plain[i]);
     json_add_string(root, "quant_method", layout_compressed_tensors.name);

@@ -218,15 +218,6 @@ cleanup:
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static bool quantizes_head(const struct layout_module *modules, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        const char *dot = strrchr(modules[i].name, '.');
-        if (strcmp(dot ? dot + 1 : modules[i].name, "lm_head") == 0)
-            return true;
-    }
-    return false;
-}
-
 static void add_meta(struct json *root, const char *version) {
     char name[64];
     struct json *meta = json_new_object(), *quantizers = json_new_array();
@@ -284,7 +275,7 @@ static struct json *config_write(const struct layout *layout, const struct layou
     json_add_int64(root, "group_size", config->group);
     json_add_bool(root, "desc_act", config->desc_act);
     json_add_bool(root, "sym", config->sym);
-    json_add_bool(root, "lm_head", quantizes_head(modules, count));
+    json_add_bool(root, "lm_head", layout_quantizes_head(config, modules, count));
     json_add_string(root, "quant_method", "gptq");
     json_add_string(root, "checkpoint_format", layout->name);
     json_add_string(root, "pack_dtype", "int32");

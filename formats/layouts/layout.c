@@ -23,6 +23,18 @@ const struct layout *layout_find(const char *name) {
     return NULL;
 }
 
+const char *layout_head(const struct layout_config *config) {
+    return config->head ? config->head : "lm_head";
+}
+
+bool layout_quantizes_head(const struct layout_config *config, const struct layout_module *modules,
+                           int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (strcmp(modules[i].name, layout_head(config)) == 0)
+            return true;
+    return false;
+}
+
 /* No other layout loads with asymmetric codes in as many servers as AWQ, which is 4 bits. */
 const struct layout *layout_default(int bits, bool sym, bool uniform) {
     return bits == 4 && !sym && uniform ? &layout_awq : &layout_gptq;

@@ -58,7 +58,16 @@ struct layout_config {
     /* Linears of the blocks that are not quantized, by name, for the config writer only. */
     const char *const *plain;
     int64_t plain_count;
+    /* Module of the output head, for the config writer only; NULL: lm_head. */
+    const char *head;
 };
+
+/* The module of the output head. */
+const char *layout_head(const struct layout_config *config);
+
+/* Is it one of the quantized modules? */
+bool layout_quantizes_head(const struct layout_config *config, const struct layout_module *modules,
+                           int64_t count);
 
 struct st_set; /* formats/safetensors/safetensors.h */
 

@@ -255,6 +255,7 @@ enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     c->plan.untied = c->model.tying == TYING_DIFFERS;
     c->plan.plain_dtype = c->target.dtype;
     LLMQ_TRY(list_modules(c, err));
+    LLMQ_TRY(plan_name_head(&c->model, &c->plan, err));
     if (c->plan.layout) {
         LLMQ_TRY(try_modules(c, err));
         settle_symmetry(&c->plan);

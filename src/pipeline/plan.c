@@ -105,6 +105,13 @@ enum llmq_status plan_container(const struct model *m, struct plan *p, llmq_erro
     return gguf_export_create(m, &p->layout_config, &p->gguf, err);
 }
 
+enum llmq_status plan_name_head(const struct model *m, struct plan *p, llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    p->head = strdup(model_head_name(m, name));
+    p->layout_config.head = p->head;
+    return p->head ? LLMQ_OK : error_memory(err, "the plan");
+}
+
 enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
     enum llmq_status status = list_add(&p->plain, &p->plain_count, &p->plain_cap, name, err);
     p->layout_config.plain = (const char *const *)p->plain;
@@ -441,6 +448,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
         return LLMQ_E_UNSUPPORTED;
     }
     LLMQ_TRY(choose_layout(options, out, err));
+    LLMQ_TRY(plan_name_head(m, out, err));
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(add_modules(m, options, out, err));
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
@@ -479,6 +487,7 @@ void plan_free(struct plan *p) {
     free_names(p->folded, p->folded_count);
     free_names(p->dropped, p->dropped_count);
     free_names(p->plain, p->plain_count);
+    free(p->head);
     gguf_export_free(&p->gguf);
     *p = (struct plan){0};
 }

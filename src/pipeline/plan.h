@@ -41,6 +41,7 @@ struct plan {
     size_t dropped_count, dropped_cap;
     char **plain; /* linears that are among the kept ones; layout_config points at them */
     size_t plain_count, plain_cap;
+    char *head; /* module of the output head; layout_config points at it */
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
     bool paired; /* the original model's activations run beside the quantized model's */
@@ -66,6 +67,10 @@ LLMQ_NODISCARD enum llmq_status plan_check_memory(const struct plan *p, uint64_t
 /* Give the error of a grid or format that cannot be the hint of what can. `p` has its layout and
  * modules. */
 void plan_hint(const struct plan *p, const llmq_quantize_options *options, llmq_error *err);
+
+/* Name the output head in the layout's settings. */
+LLMQ_NODISCARD enum llmq_status plan_name_head(const struct model *m, struct plan *p,
+                                               llmq_error *err);
 
 /* Does a run with these options scale activations by AWQ? */
 bool plan_folds(const llmq_quantize_options *options);
