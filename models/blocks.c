@@ -161,6 +161,10 @@ const char *blocks_node_name(const struct blocks *b, struct linear_place at, con
     return blocks_param_name(b, at.block, at.expert, &p, buf);
 }
 
+bool blocks_linear_turned(const struct blocks *b, struct linear_place at) {
+    return blocks_node(b, at)->row->storage == STORED_CONV1D;
+}
+
 bool blocks_find_linear(const struct blocks *b, const char *name, struct linear_place *out) {
     const char *rest = NULL;
     out->expert = -1;

@@ -48,6 +48,9 @@ const struct graph_node *blocks_node(const struct blocks *b, struct linear_place
 /* Rows (out_features) and columns (in_features) of a linear. */
 void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t *n, int64_t *k);
 
+/* Is the linear's plain weight, where it has a tensor of its own, stored as [k, n]? */
+bool blocks_linear_turned(const struct blocks *b, struct linear_place at);
+
 /* The linear by that name of the whole model, such as "model.layers.3.mlp.up_proj"; false: none of
  * the blocks' is called so. */
 bool blocks_find_linear(const struct blocks *b, const char *name, struct linear_place *out);

@@ -215,11 +215,12 @@ static const struct plan_module *find_module(const struct plan *p, const char *n
     return NULL;
 }
 
-static enum llmq_status add_plain_weight(struct plan *p, const struct plan_module *module,
-                                         llmq_error *err) {
-    struct st_spec spec = {.dtype = p->plain_dtype,
-                           .rank = 2,
-                           .shape = {(uint64_t)module->shape.n, (uint64_t)module->shape.k}};
+static enum llmq_status add_plain_weight(const struct model *m, struct plan *p,
+                                         const struct plan_module *module, llmq_error *err) {
+    const bool turned = plan_module_turned(m, module);
+    struct st_spec spec = {.dtype = p->plain_dtype, .rank = 2};
+    spec.shape[turned] = (uint64_t)module->shape.n;
+    spec.shape[!turned] = (uint64_t)module->shape.k;
     struct strbuf name = {0};
     strbuf_printf(&name, "%s.weight", module->name);
     enum llmq_status status =
@@ -244,7 +245,8 @@ static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t,
                              t->name);
         if (suffix > 0)
             return LLMQ_OK; /* the module's tensors are listed where its first one stands */
-        return p->layout ? plan_add_packed(p, module, err) : add_plain_weight(p, module, err);
+        return p->layout ? plan_add_packed(p, module, err)
+                         : add_plain_weight(&c->model, p, module, err);
     }
     return plan_rest(&c->model, p, t, err);
 }

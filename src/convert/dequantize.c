@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "convert/convert.h"
+#include "graph/weights.h"
 #include "verify/verify.h"
 
 /* Elements expanded or read back at a time. */
@@ -19,6 +20,7 @@
 struct expansion {
     char name[MODEL_NAME_MAX];
     struct qlinear q;
+    bool turned; /* stored as [k, n], for which the slice is the whole */
     float *exact, *rounded;
     void *stored;
     uint64_t hash; /* of what was stored so far */
@@ -45,10 +47,11 @@ static enum llmq_status note_rounding(const struct expansion *x, int64_t row, in
     for (int64_t i = 0; i < count; i++) {
         const double w = (double)x->exact[i], error = fabs((double)x->rounded[i] - w);
         if (!isfinite(x->rounded[i])) {
+            const int64_t width = x->turned ? x->q.n : x->q.k;
             error_set(err, LLMQ_E_NUMERIC,
                       "row %" PRId64 ", column %" PRId64 ": a weight of %g is beyond the range of "
                       "%s",
-                      row + i / x->q.k, i % x->q.k, w, r->to);
+                      row + i / width, i % width, w, r->to);
             error_hint(err, "choose --format bf16 or f32");
             return LLMQ_E_NUMERIC;
         }
@@ -66,7 +69,9 @@ static enum llmq_status write_rows(struct convert *c, struct expansion *x, int64
     const enum dtype dtype = c->plan.plain_dtype;
     const int64_t count = (end - begin) * x->q.k;
     const size_t element = dtype_bits(dtype) / 8, bytes = (size_t)count * element;
-    qlinear_dequantize(&x->q, begin, end, x->exact);
+    qlinear_dequantize(&x->q, begin, end, x->turned ? x->rounded : x->exact);
+    if (x->turned)
+        weights_turn(x->rounded, x->q.n, x->q.k, x->exact);
     dtype_from_f32(dtype, x->exact, (size_t)count, x->stored);
     dtype_to_f32(dtype, x->stored, (size_t)count, x->rounded);
     enum llmq_status status = note_rounding(x, begin, count, c->report, err);
@@ -79,8 +84,9 @@ static enum llmq_status write_rows(struct convert *c, struct expansion *x, int64
 
 enum llmq_status dequantize_module(struct convert *c, int64_t i, llmq_error *err) {
     const struct plan_module *module = &c->plan.modules[i];
-    const int64_t rows = module->shape.k < SLICE ? SLICE / module->shape.k : 1;
-    struct expansion x = {.hash = HASH_INIT};
+    struct expansion x = {.hash = HASH_INIT, .turned = plan_module_turned(&c->model, module)};
+    const int64_t slice = module->shape.k < SLICE ? SLICE / module->shape.k : 1;
+    const int64_t rows = x.turned ? module->shape.n : slice;
     enum llmq_status status = LLMQ_OK;
     (void)snprintf(x.name, sizeof x.name, "%s.weight", module->name);
     LLMQ_TRY(

@@ -4,25 +4,26 @@
 
 #include "base/error.h"
 #include "graph/model_private.h"
+#include "graph/weights.h"
 
 /* --- matrices stored the other way round ------------------------------------------------------ */
 
-static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
+void weights_turn(const float *from, int64_t rows, int64_t columns, float *to) {
 #pragma omp parallel for schedule(static) default(none) shared(from, rows, columns, to)
     for (int64_t c = 0; c < columns; c++)
         for (int64_t r = 0; r < rows; r++)
             to[c * rows + r] = from[r * columns + c];
 }
 
-/* A tensor [k, n] as [n, k]. */
-static enum llmq_status read_transposed(const struct model *m, const struct st_tensor *t, int64_t n,
-                                        int64_t k, float *out, llmq_error *err) {
-    float *stored = malloc((size_t)n * (size_t)k * sizeof *stored);
+enum llmq_status weights_read_turned(const struct st_set *set, const struct st_tensor *t,
+                                     float *out, llmq_error *err) {
+    const uint64_t rows = t->shape[0], columns = t->shape[1];
+    float *stored = malloc((size_t)rows * (size_t)columns * sizeof *stored);
     if (!stored)
         return error_memory(err, "a linear's weight");
-    enum llmq_status status = st_read_f32(m->tensors, t, stored, err);
+    enum llmq_status status = st_read_f32(set, t, stored, err);
     if (status == LLMQ_OK)
-        transpose(stored, k, n, out);
+        weights_turn(stored, (int64_t)rows, (int64_t)columns, out);
     free(stored);
     return status;
 }
@@ -121,7 +122,7 @@ enum llmq_status model_load_stack_bias(const struct model *m, struct linear_plac
 enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
                                    llmq_error *err) {
     const struct node *row = blocks_node(m->blocks, at)->row;
-    const bool turned = row->storage == STORED_CONV1D;
+    const bool turned = blocks_linear_turned(m->blocks, at);
     char name[MODEL_NAME_MAX];
     int64_t n = 0, k = 0;
     const struct st_tensor *t = NULL;
@@ -132,5 +133,6 @@ enum llmq_status model_load_weight(const struct model *m, struct linear_place at
     enum llmq_status status = model_require(m, name, turned ? k : n, turned ? n : k, &t, err);
     if (status != LLMQ_OK)
         return status;
-    return turned ? read_transposed(m, t, n, k, out, err) : st_read_f32(m->tensors, t, out, err);
+    return turned ? weights_read_turned(m->tensors, t, out, err)
+                  : st_read_f32(m->tensors, t, out, err);
 }

@@ -112,6 +112,10 @@ enum llmq_status plan_name_head(const struct model *m, struct plan *p, llmq_erro
     return p->head ? LLMQ_OK : error_memory(err, "the plan");
 }
 
+bool plan_module_turned(const struct model *m, const struct plan_module *module) {
+    return module->at.node >= 0 && blocks_linear_turned(m->blocks, module->at);
+}
+
 enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
     enum llmq_status status = list_add(&p->plain, &p->plain_count, &p->plain_cap, name, err);
     p->layout_config.plain = (const char *const *)p->plain;

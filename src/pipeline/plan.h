@@ -72,6 +72,9 @@ void plan_hint(const struct plan *p, const llmq_quantize_options *options, llmq_
 LLMQ_NODISCARD enum llmq_status plan_name_head(const struct model *m, struct plan *p,
                                                llmq_error *err);
 
+/* Is the module's plain weight stored as [k, n]? */
+bool plan_module_turned(const struct model *m, const struct plan_module *module);
+
 /* Does a run with these options scale activations by AWQ? */
 bool plan_folds(const llmq_quantize_options *options);
 

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "graph/inventory.h"
 #include "graph/tying.h"
+#include "graph/weights.h"
 #include "verify/verify_fold.h"
 
 /* Elements compared at a time. */
@@ -48,15 +49,31 @@ static void found(struct verify *v, const char *rule) {
 struct reference {
     const struct verify *original;
     const struct st_tensor *plain;
+    bool turned;  /* which is [k, n], and ... */
+    float *whole; /* ... here as [n, k] */
     struct qlinear packed;
     void *raw; /* rows of the plain tensor as stored */
 };
+
+static void reference_close(struct reference *r) {
+    qlinear_free(&r->packed);
+    free(r->whole);
+    free(r->raw);
+}
+
+static bool is_turned(const struct verify *v, const char *module) {
+    struct linear_place at = {0};
+    return v->known && blocks_find_linear(v->blocks, module, &at) &&
+           blocks_linear_turned(v->blocks, at);
+}
 
 static enum llmq_status reference_open(const struct verify *original, const char *module,
                                        struct reference *r, llmq_error *err) {
     char name[LAYOUT_NAME_MAX];
     (void)snprintf(name, sizeof name, "%s.weight", module);
-    *r = (struct reference){.original = original, .plain = st_find(original->tensors, name)};
+    *r = (struct reference){.original = original,
+                            .plain = st_find(original->tensors, name),
+                            .turned = is_turned(original, module)};
     if (r->plain || !layout_has_module(original->tensors, original->layout, module))
         return LLMQ_OK;
     enum llmq_status status = layout_load(original->tensors, original->layout,
@@ -66,9 +83,22 @@ static enum llmq_status reference_open(const struct verify *original, const char
 
 static bool reference_fits(const struct reference *r, const struct qlinear *q) {
     if (r->plain)
-        return r->plain->rank == 2 && r->plain->shape[0] == (uint64_t)q->n &&
-               r->plain->shape[1] == (uint64_t)q->k && dtype_is_float(r->plain->dtype);
+        return r->plain->rank == 2 && r->plain->shape[r->turned] == (uint64_t)q->n &&
+               r->plain->shape[!r->turned] == (uint64_t)q->k && dtype_is_float(r->plain->dtype);
     return r->packed.n == q->n && r->packed.k == q->k;
+}
+
+/* Room for `rows` rows of q, and the whole of a matrix that has to be turned. */
+static enum llmq_status reference_prepare(struct reference *r, const struct qlinear *q,
+                                          int64_t rows, llmq_error *err) {
+    const bool turned = r->plain && r->turned;
+    if (turned)
+        r->whole = malloc((size_t)q->n * (size_t)q->k * sizeof *r->whole);
+    else
+        r->raw = malloc((size_t)(rows * q->k) * sizeof(double));
+    if (!r->whole && !r->raw)
+        return error_memory(err, "rows");
+    return turned ? weights_read_turned(r->original->tensors, r->plain, r->whole, err) : LLMQ_OK;
 }
 
 /* Rows [begin, end) of k columns. */
@@ -78,9 +108,13 @@ static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64
         qlinear_dequantize(&r->packed, begin, end, out);
         return LLMQ_OK;
     }
-    const uint64_t k = r->plain->shape[1];
+    const uint64_t k = r->plain->shape[!r->turned];
     const size_t element = dtype_bits(r->plain->dtype) / 8;
     const size_t count = (size_t)(end - begin) * (size_t)k;
+    if (r->whole) {
+        memcpy(out, r->whole + (uint64_t)begin * k, count * sizeof *out);
+        return LLMQ_OK;
+    }
     enum llmq_status status = st_read(r->original->tensors, r->plain, (uint64_t)begin * k * element,
                                       count * element, r->raw, err);
     if (status == LLMQ_OK)
@@ -103,8 +137,9 @@ static enum llmq_status sum_errors(const struct comparison *cmp, const char *mod
     const int64_t rows = q->k < CHUNK ? CHUNK / q->k : 1;
     float *ours = malloc((size_t)(rows * q->k) * sizeof *ours);
     float *theirs = malloc((size_t)(rows * q->k) * sizeof *theirs);
-    r->raw = malloc((size_t)(rows * q->k) * sizeof(double));
-    enum llmq_status status = ours && theirs && r->raw ? LLMQ_OK : error_memory(err, "rows");
+    enum llmq_status status = ours && theirs ? LLMQ_OK : error_memory(err, "rows");
+    if (status == LLMQ_OK)
+        status = reference_prepare(r, q, rows, err);
     *sums = (struct sums){0};
     for (int64_t begin = 0; status == LLMQ_OK && begin < q->n; begin += rows) {
         const int64_t end = begin + rows < q->n ? begin + rows : q->n;
@@ -121,8 +156,6 @@ static enum llmq_status sum_errors(const struct comparison *cmp, const char *mod
     }
     free(ours);
     free(theirs);
-    free(r->raw);
-    r->raw = NULL;
     return status;
 }
 
@@ -158,7 +191,7 @@ static enum llmq_status compare_module(struct comparison *c, llmq_verify_module 
     c->total.difference += sums.difference;
     c->total.reference += sums.reference;
 cleanup:
-    qlinear_free(&r.packed);
+    reference_close(&r);
     qlinear_free(&q);
     return status;
 }

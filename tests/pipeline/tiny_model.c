@@ -69,9 +69,11 @@ static size_t list_specs(struct st_spec specs[MAX_SPECS], char names[MAX_SPECS][
     return count;
 }
 
-static void put_random(struct st_writer *w, const struct st_spec *spec, uint64_t *state) {
+void tiny_tensor_put(struct st_writer *w, const struct st_spec *spec, uint64_t *state) {
     llmq_error err = {0};
-    size_t count = (size_t)(spec->shape[0] * (spec->rank > 1 ? spec->shape[1] : 1));
+    size_t count = 1;
+    for (int d = 0; d < spec->rank; d++)
+        count *= (size_t)spec->shape[d];
     float *values = calloc(count, sizeof *values);
     void *data = calloc(count, 8);
     size_t bytes = spec->dtype == DTYPE_I64 ? count * 8 : count * 2;
@@ -105,7 +107,7 @@ static void write_model(const char *dir, uint64_t seed, int stray, int biases) {
     free(path);
     ck_assert_ok(st_writer_create(dir, specs, count, 1u << 30, &w, &err), &err);
     for (size_t i = 0; i < count; i++)
-        put_random(w, &specs[i], &state);
+        tiny_tensor_put(w, &specs[i], &state);
     ck_assert_ok(st_writer_finish(&w, &err), &err);
 }
 

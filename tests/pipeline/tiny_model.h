@@ -13,6 +13,15 @@ void tiny_model_write(const char *dir, uint64_t seed, int stray);
 /* The same with biases (about 1) on q, k, v and o. */
 void tiny_model_write_biased(const char *dir, uint64_t seed);
 
+/* A tiny GPT-2: linears stored as [in, out], names without "transformer.", masks among the tensors.
+ */
+void tiny_gpt2_write(const char *dir, uint64_t seed);
+
+/* Write a tensor of random values: matrices around 0, vectors around 1. */
+struct st_writer;
+struct st_spec;
+void tiny_tensor_put(struct st_writer *w, const struct st_spec *spec, uint64_t *state);
+
 /* Give every seventh channel of the norms the weight 8: channels that are worth a scale. */
 void tiny_model_add_salience(const char *dir);
 
