@@ -37,6 +37,7 @@ static const struct {
     {"foreign-tensors", ALL},
     {"tied-head", STACK(VLLM_OLD) | STACK(SGLANG) | STACK(TGI)}, /* they take the embedding */
     {"finite", ALL},
+    {"turned-packed", STACK(TRANSFORMERS) | STACK(TGI)},
     {"bias-unknown", ALL}, /* loads, and leaves the bias out */
     {"config-model", ALL},
     {"config-readable", READERS},

@@ -110,6 +110,22 @@ static enum llmq_status foreign_tensors(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* transformers puts packed linears in the place of torch's Linear; in that of Conv1D, whose weight
+ * is [in, out], GPTQ's loader alone does. TGI's GPT-2 reads GPTQ, too, and no other layout. */
+static enum llmq_status turned_packed(struct verify *v, llmq_error *err) {
+    struct linear_place at = {0};
+    (void)err;
+    if (!v->known || v->layout == &layout_gptq || v->layout == &layout_gptq_v2)
+        return LLMQ_OK;
+    for (size_t i = 0; i < v->report->module_count; i++) {
+        const char *name = v->report->modules[i].name;
+        if (blocks_find_linear(v->blocks, name, &at) && blocks_linear_turned(v->blocks, at))
+            verify_found(v, NULL, name, "llmq convert --format gptq writes what they load",
+                         "a Conv1D, which transformers and TGI read packed from GPTQ files only");
+    }
+    return LLMQ_OK;
+}
+
 /* Scales without a scheme are passed over; a scheme without a layout that states it cannot be. */
 static enum llmq_status cache_scales(struct verify *v, llmq_error *err) {
     (void)err;
@@ -162,6 +178,8 @@ const struct verify_rule verify_use_rules[] = {
      "every tensor is part of the model, or of what loaders pass over", unused_tensors, NULL},
     {"foreign-tensors", VERIFY_VIOLATION, VERIFY_HEADERS,
      "no tensor adds to the model what its config.json does not say", foreign_tensors, NULL},
+    {"turned-packed", VERIFY_WARNING, VERIFY_HEADERS,
+     "linears of the class Conv1D are packed as GPTQ, if they are packed", turned_packed, NULL},
     {"cache-scales", VERIFY_WARNING, VERIFY_HEADERS,
      "scales of a key and value cache go with a scheme", cache_scales, NULL},
     {"tied-head", VERIFY_VIOLATION, VERIFY_CONTENTS,

@@ -31,28 +31,39 @@ static const struct {
              {"a", "awq", true},
              {"c", "compressed-tensors", true}};
 
+/* Where other weights lie as [in, out]: GPT-2. */
+static const char turned_base[] = "t";
+
 static llmq_quantize_report quantized; /* of the first base */
 
+static llmq_quantize_report make_base(const char *source, const char *name, const char *format,
+                                      bool sym) {
+    llmq_quantize_options o;
+    llmq_quantize_report r;
+    char *model = strdup(scratch_path(source));
+    llmq_quantize_options_init(&o, LLMQ_METHOD_RTN);
+    o.model = model;
+    o.out = scratch_path(name);
+    o.format = format;
+    o.group = 32;
+    o.sym = sym;
+    ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
+    free(model);
+    return r;
+}
+
 static void setup(void) {
+    llmq_quantize_report r;
     scratch_setup();
     tiny_model_write(scratch_path("source"), 1, 0);
-    char *source = strdup(scratch_path("source"));
-    for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
-        llmq_quantize_options o;
-        llmq_quantize_report r;
-        llmq_quantize_options_init(&o, LLMQ_METHOD_RTN);
-        o.model = source;
-        o.out = scratch_path(bases[i].name);
-        o.format = bases[i].format;
-        o.group = 32;
-        o.sym = bases[i].sym;
-        ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
-        if (i == 0)
-            quantized = r;
-        else
-            llmq_quantize_report_free(&r);
+    tiny_gpt2_write(scratch_path("gpt2"), 1);
+    quantized = make_base("source", bases[0].name, bases[0].format, bases[0].sym);
+    for (size_t i = 1; i < sizeof bases / sizeof bases[0]; i++) {
+        r = make_base("source", bases[i].name, bases[i].format, bases[i].sym);
+        llmq_quantize_report_free(&r);
     }
-    free(source);
+    r = make_base("gpt2", turned_base, "compressed-tensors", true);
+    llmq_quantize_report_free(&r);
 }
 
 static void teardown(void) {
@@ -511,6 +522,7 @@ static const struct seeded {
     {"tensor-prefix", "g", seed_two_names, "two models", false},
     {"unused-tensors", "g", seed_extra_layer, "model.layers.2.", false},
     {"foreign-tensors", "source", seed_lora, "lora_A", false},
+    {"turned-packed", turned_base, nothing, "h.0.attn.c_attn", false},
     {"cache-scales", "c", seed_cache_scale, "k_scale", false},
     {"finite", "g", seed_nan, NORM0, false},
     {"finite", "source", seed_nan, NORM0, false},
