@@ -16,7 +16,7 @@
 #include "llmq/error.h"
 #include "tensor/dtype.h"
 
-#define ST_MAX_RANK 64
+#define ST_MAX_RANK 8 /* models have up to 5 */
 
 /* One tensor. `name` is owned by the set. */
 struct st_tensor {
