@@ -119,7 +119,7 @@ bool graph_expert_of(const struct graph *g, const char *name, int64_t *expert, c
 struct graph_fold {
     int producer;       /* node with the weight to divide, or -1: there is none, and ... */
     const char *why;    /* ... this is why; static storage */
-    uint64_t consumers; /* nodes whose columns are multiplied: all that read the value, as bits */
+    uint64_t consumers; /* linears whose columns are multiplied: all that read the value, as bits */
     int64_t channels;   /* entries of the scale */
     enum value path[GRAPH_ROUNDS]; /* from the linears' input back to what the producer makes */
     int path_count;

@@ -8,28 +8,36 @@
 
 #include <stddef.h>
 
-/* What reads the value by columns of its own: linears, the router, experts (their first linears).
- */
-static bool reads_by_columns(enum op op) {
-    return op == OP_LINEAR || op == OP_ROUTER || op == OP_EXPERTS;
+/* Why a reader's columns cannot take a scale, or NULL: a linear that is quantized takes any; one
+ * that is stored in its own type would be rounded. */
+static const char *keeps_its_columns(const struct graph_node *n) {
+    if (n->row->op == OP_EXPERTS)
+        return "experts read it too";
+    if (n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain))
+        return "a linear that is not quantized reads it too";
+    if (n->row->op == OP_ADD)
+        return "it is part of the residual stream";
+    return n->row->op == OP_LINEAR ? NULL : "something that is no linear reads it too";
 }
 
-static bool find_consumers(const struct graph *g, enum value source, uint64_t *consumers) {
+/* NULL, or why one of them is not to be scaled. */
+static const char *find_consumers(const struct graph *g, enum value source, uint64_t *consumers) {
     for (int i = 0; i < g->count; i++)
         for (int k = 0; k < NODE_INPUTS; k++)
             if (g->node[i].in[k] == source) {
-                if (!reads_by_columns(g->node[i].row->op))
-                    return false;
+                const char *why = keeps_its_columns(&g->node[i]);
+                if (why)
+                    return why;
                 *consumers |= UINT64_C(1) << i;
             }
-    return true;
+    return NULL;
 }
 
 /* The input of `n` whose scale reaches its output, V_NONE when none does. */
 static enum value passed_through(const struct graph_node *n) {
     switch (n->row->op) {
-    case OP_GLU:
-        return n->in[1];
+    case OP_GLU: /* the clamped one bounds its second factor and adds to it */
+        return n->act == ACT_CLAMPED ? V_NONE : n->in[1];
     case OP_ATTENTION:
         return n->in[2];
     case OP_SPLIT:
@@ -59,16 +67,18 @@ static const char *obstacle(const struct graph_node *n) {
         return "a sum lies between";
     case OP_EXPERTS:
         return "experts lie between";
+    case OP_CLIP:
+    case OP_GLU:
+        return "a bound lies between";
+    case OP_NORM:
+        return "the norm has no weight";
     case OP_END:
     case OP_SAME:
-    case OP_NORM:
     case OP_LINEAR:
     case OP_SPLIT:
     case OP_JOIN:
     case OP_ROPE:
-    case OP_CLIP:
     case OP_ATTENTION:
-    case OP_GLU:
     case OP_ROUTER:
     case OP_COUNT:
     default:
@@ -82,8 +92,9 @@ static struct graph_fold no_fold(const char *why) {
 
 struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
     struct graph_fold f = {.producer = -1};
-    if (!find_consumers(g, source, &f.consumers))
-        return no_fold("something that is no linear reads it too");
+    const char *why = find_consumers(g, source, &f.consumers);
+    if (why)
+        return no_fold(why);
     for (enum value v = source; f.path_count < GRAPH_ROUNDS;) {
         const int index = g->producer[v];
         f.path[f.path_count++] = v;
@@ -99,7 +110,7 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
         }
         v = passed_through(n);
         if (v == V_NONE)
-            return no_fold(n->row->op == OP_NORM ? "the norm has no weight" : obstacle(n));
+            return no_fold(obstacle(n));
     }
     return no_fold("what makes it is too far away");
 }
