@@ -10,22 +10,54 @@
 #include "base/strbuf.h"
 #include "models/config_parts.h"
 
-static enum llmq_status find_family(const struct json *json, const struct family **out,
-                                    llmq_error *err) {
-    const char *model_type = json_string(config_value(json, "model_type"));
-    if (!model_type)
-        return error_set(err, LLMQ_E_INPUT, "config.json: 'model_type' is missing");
-    *out = family_find(model_type);
+/* --- the family ------------------------------------------------------------------------------- */
+
+/* "arcee, bloom, ..." */
+static void put_families(struct strbuf *out) {
+    for (int i = 0; family_at(i); i++)
+        strbuf_printf(out, "%s%s", i ? ", " : "", family_at(i)->name);
+}
+
+static void hint_families(llmq_error *err, const char *before) {
+    struct strbuf known = {0};
+    put_families(&known);
+    error_hint(err, "%s%s", before, strbuf_ok(&known) ? known.data : "none");
+    strbuf_free(&known);
+}
+
+enum llmq_status config_family_named(const char *name, const struct family **out, llmq_error *err) {
+    *out = NULL;
+    for (int i = 0; family_at(i); i++)
+        if (strcmp(family_at(i)->name, name) == 0)
+            *out = family_at(i);
     if (*out)
         return LLMQ_OK;
-    error_set(err, LLMQ_E_UNSUPPORTED, "config.json: model_type '%s' is not supported", model_type);
-    struct strbuf known = {0};
-    for (int i = 0; family_at(i); i++)
-        for (int t = 0; family_at(i)->model_types[t]; t++)
-            strbuf_printf(&known, "%s%s", known.len ? ", " : "", family_at(i)->model_types[t]);
-    error_hint(err, "supported: %s", known.data ? known.data : "none");
-    strbuf_free(&known);
-    return LLMQ_E_UNSUPPORTED;
+    error_set(err, LLMQ_E_USAGE, "--family %.60s: llmq has no family of that name", name);
+    hint_families(err, "it has ");
+    return LLMQ_E_USAGE;
+}
+
+static enum llmq_status find_family(const struct json *json, const char *forced,
+                                    struct model_config *c, llmq_error *err) {
+    static const char way_out[] = "if its tensors are those of a known family, --family NAME "
+                                  "reads it as that: ";
+    const char *model_type = json_string(config_value(json, "model_type"));
+    const struct family *usual = model_type ? family_find(model_type) : NULL;
+    enum llmq_status status = LLMQ_E_UNSUPPORTED;
+    c->family = usual;
+    if (forced) {
+        status = config_family_named(forced, &c->family, err);
+        c->forced = c->family != usual;
+        return status;
+    }
+    if (usual)
+        return LLMQ_OK;
+    if (model_type)
+        error_set(err, status, "config.json: model_type '%s' is not supported", model_type);
+    else
+        status = error_set(err, LLMQ_E_INPUT, "config.json: 'model_type' is missing");
+    hint_families(err, way_out);
+    return status;
 }
 
 /* --- sizes ------------------------------------------------------------------------------------ */
@@ -110,18 +142,24 @@ static enum llmq_status read_act(const struct json *json, struct model_config *c
 }
 
 enum llmq_status config_parse(const struct json *json, struct model_config *out, llmq_error *err) {
+    return config_parse_as(json, NULL, out, err);
+}
+
+enum llmq_status config_parse_as(const struct json *json, const char *family,
+                                 struct model_config *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct model_config){0};
     if (json_type(json) != JSON_OBJECT)
         return error_set(err, LLMQ_E_INPUT, "config.json: not a JSON object");
-    LLMQ_TRY(find_family(json, &out->family, err));
+    LLMQ_TRY(find_family(json, family, out, err));
     LLMQ_TRY(config_settings(json, out, err));
     LLMQ_TRY(check_sizes(json, out, err));
     copy_facts(out);
     LLMQ_TRY(config_rope(json, out, err));
     LLMQ_TRY(config_layers(json, out, err));
     LLMQ_TRY(read_act(json, out, err));
-    LLMQ_TRY(config_check_architectures(json, out->family, err));
+    if (!family)
+        LLMQ_TRY(config_check_architectures(json, out->family, err));
     LLMQ_TRY(config_check_keys(json, out, err));
     out->own_code = config_value(json, "auto_map") != NULL;
 cleanup:

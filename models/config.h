@@ -36,6 +36,7 @@ struct model_config {
     unsigned *layers;                    /* [blocks] traits of each, with the model's; owned */
     struct rope_config rope, local_rope; /* the other one of windowed layers with T_LOCAL_ROPE */
     bool tied;                           /* output head = embedding */
+    bool forced;   /* read as `family` although model_type says otherwise, or nothing */
     bool own_code; /* auto_map: the checkpoint brings Python of its own, which llmq does not run */
 };
 
@@ -45,6 +46,14 @@ struct model_config {
  * or two that contradict each other. Release with config_free, also after a failure. */
 LLMQ_NODISCARD enum llmq_status config_parse(const struct json *json, struct model_config *out,
                                              llmq_error *err);
+
+/* The same as a model of the family of that name, whatever model_type and architectures say; NULL:
+ * as they say. LLMQ_E_USAGE when no family has the name. */
+LLMQ_NODISCARD enum llmq_status config_parse_as(const struct json *json, const char *family,
+                                                struct model_config *out, llmq_error *err);
+/* The family of that name; else LLMQ_E_USAGE with a hint that lists them. */
+LLMQ_NODISCARD enum llmq_status config_family_named(const char *name, const struct family **out,
+                                                    llmq_error *err);
 void config_free(struct model_config *c); /* accepts a zeroed struct */
 
 #endif

@@ -15,6 +15,7 @@ extern "C" {
 
 typedef struct llmq_convert_options {
     const char *model;    /* folder or name, see llmq_model_resolve */
+    const char *family;   /* read it as a model of this family; NULL: as its model_type says */
     const char *format;   /* a layout ("gptq", "awq", ...), or "f16", "bf16", "f32": dequantize */
     const char *out;      /* folder to create */
     uint64_t shard_limit; /* bytes of tensor data per file */

@@ -51,7 +51,7 @@ typedef struct llmq_error {
     enum llmq_status code;
     int sys_errno; /* errno behind an LLMQ_E_IO, else 0 */
     char message[768];
-    char hint[512];
+    char hint[1024];
 } llmq_error;
 
 /* The constant's name, for instance "LLMQ_E_INPUT". */

@@ -26,6 +26,7 @@ enum llmq_convention { LLMQ_CONVENTION_GPTQ, LLMQ_CONVENTION_LLAMACPP };
 
 typedef struct llmq_eval_options {
     const char *model;
+    const char *family; /* read it as a model of this family; NULL: as its model_type says */
     const char *text;   /* text, .jsonl or .json windows; NULL: the text bundled with llmq */
     int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048, and the only
                            value with windows given as ids */
@@ -61,18 +62,25 @@ typedef struct llmq_eval_result {
 LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                                           llmq_eval_result *result, llmq_error *err);
 
+typedef struct llmq_score_options {
+    const char *model;
+    const char *family; /* as in llmq_eval_options */
+    const char *logits; /* file to write the logits to as well, or NULL */
+} llmq_score_options;
+
 /* Log-probabilities of a list of tokens: logprobs[t] = log p(ids[t+1] | ids[..t]) for
- * t = 0 ... count-2, in the caller's array of count-1 doubles. When `logits_path` is not NULL, F32
- * logits [count, vocab] are written there as a safetensors file with the tensor "logits": a new
- * file, in place of a regular one, or into a pipe or character device. LLMQ_E_IO for anything else
- * there, LLMQ_E_USAGE for a place in the model's folder; both before anything is computed. */
-LLMQ_NODISCARD enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
-                                           const char *logits_path, const llmq_context *ctx,
-                                           double *logprobs, llmq_error *err);
+ * t = 0 ... count-2, in the caller's array of count-1 doubles. F32 logits [count, vocab] are
+ * written as a safetensors file with the tensor "logits": a new file, in place of a regular one, or
+ * into a pipe or character device. LLMQ_E_IO for anything else there, LLMQ_E_USAGE for a place in
+ * the model's folder; both before anything is computed. */
+LLMQ_NODISCARD enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *ids,
+                                           size_t count, const llmq_context *ctx, double *logprobs,
+                                           llmq_error *err);
 
 typedef struct llmq_compare_options {
     const char *model;     /* usually quantized */
     const char *reference; /* usually the original; its tokenizer reads the text */
+    const char *family;    /* of both, as in llmq_eval_options */
     const char *text;      /* as in llmq_eval_options */
     int64_t ctx;           /* tokens per window; 0: the shorter context of the two, at most 2048 */
     int64_t max_tokens;    /* 0: all */

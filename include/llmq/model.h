@@ -62,10 +62,11 @@ typedef struct llmq_inspect_report {
     size_t tensor_count;
 } llmq_inspect_report;
 
-/* Read the headers of the checkpoint `model` (resolved as above); no tensor data is read.
- * Release the report with llmq_inspect_report_free. */
-LLMQ_NODISCARD enum llmq_status llmq_inspect(const char *model, llmq_inspect_report *report,
-                                             llmq_error *err);
+/* Read the headers of the checkpoint `model` (resolved as above); no tensor data is read. `family`:
+ * read it as a model of that one; NULL: as its model_type says. Release the report with
+ * llmq_inspect_report_free. */
+LLMQ_NODISCARD enum llmq_status llmq_inspect(const char *model, const char *family,
+                                             llmq_inspect_report *report, llmq_error *err);
 void llmq_inspect_report_free(llmq_inspect_report *report);
 
 /* --- the blocks of a model ---------------------------------------------------------------------
@@ -109,9 +110,9 @@ typedef struct llmq_blocks_report {
 } llmq_blocks_report;
 
 /* What a model's blocks are made of and what follows from it: config.json is read, tensors are not.
- * Release the report with llmq_blocks_report_free. */
-LLMQ_NODISCARD enum llmq_status llmq_inspect_blocks(const char *model, llmq_blocks_report *report,
-                                                    llmq_error *err);
+ * `family` as in llmq_inspect. Release the report with llmq_blocks_report_free. */
+LLMQ_NODISCARD enum llmq_status llmq_inspect_blocks(const char *model, const char *family,
+                                                    llmq_blocks_report *report, llmq_error *err);
 void llmq_blocks_report_free(llmq_blocks_report *report);
 
 /* --- tokenize --------------------------------------------------------------------------------- */

@@ -44,6 +44,7 @@ typedef struct llmq_correct {
 typedef struct llmq_quantize_options {
     enum llmq_method method;
     const char *model;  /* folder or name, see llmq_model_resolve */
+    const char *family; /* read it as a model of this family; NULL: as its model_type says */
     const char *out;    /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
     const char *format; /* "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", "onnx". NULL: for
                            4 bits in groups of one size "awq" when asymmetric or by AWQ, else

@@ -16,6 +16,7 @@ extern "C" {
 
 typedef struct llmq_verify_options {
     const char *model;   /* folder or name, see llmq_model_resolve */
+    const char *family;  /* read it as a model of this family; NULL: as its model_type says */
     const char *against; /* the original to compare with, or NULL */
 } llmq_verify_options;
 

@@ -23,9 +23,10 @@ void llmq_compare_options_init(llmq_compare_options *options) {
 
 static enum llmq_status open_models(const llmq_compare_options *options, const llmq_context *ctx,
                                     struct model *model, struct model *reference, llmq_error *err) {
-    enum llmq_status status = measure_model(options->reference, ctx, reference, err);
+    enum llmq_status status =
+        measure_model(options->reference, options->family, ctx, reference, err);
     if (status == LLMQ_OK)
-        status = measure_model(options->model, ctx, model, err);
+        status = measure_model(options->model, options->family, ctx, model, err);
     if (status != LLMQ_OK)
         return status;
     if (model->config.vocab != reference->config.vocab)

@@ -40,7 +40,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(measure_model(options->model, ctx, &m, err));
+    LLMQ_TRY(measure_model(options->model, options->family, ctx, &m, err));
     if (options->dequantize)
         LLMQ_TRY(setup_check_compute(options->compute, err));
     else
@@ -99,9 +99,8 @@ static enum llmq_status single_window(const struct model *m, const int32_t *ids,
     return LLMQ_OK;
 }
 
-enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
-                            const char *logits_path, const llmq_context *ctx, double *logprobs,
-                            llmq_error *err) {
+enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *ids, size_t count,
+                            const llmq_context *ctx, double *logprobs, llmq_error *err) {
     struct model m = {0};
     struct corpus corpus = {0};
     int64_t offsets[2];
@@ -111,21 +110,21 @@ enum llmq_status llmq_score(const char *model, const int32_t *ids, size_t count,
     const struct eval_numbers numbers = {.mode = LOAD_PACKED};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(measure_model(model, ctx, &m, err));
-    if (logits_path)
-        LLMQ_TRY(logits_choose(logits_path, m.dir, &place, err));
+    LLMQ_TRY(measure_model(options->model, options->family, ctx, &m, err));
+    if (options->logits)
+        LLMQ_TRY(logits_choose(options->logits, m.dir, &place, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
     LLMQ_TRY(setup_check_windows(&m, "--ids", &corpus, err));
     scores = calloc(count, sizeof *scores);
-    if (logits_path)
+    if (options->logits)
         logits = calloc(count * (size_t)m.config.vocab, sizeof *logits);
-    if (!scores || (logits_path && !logits)) {
+    if (!scores || (options->logits && !logits)) {
         status = error_memory(err, "scores");
         goto cleanup;
     }
     LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, scores, logits, err));
     memcpy(logprobs, scores, (count - 1) * sizeof *scores);
-    if (logits_path)
+    if (options->logits)
         LLMQ_TRY(logits_write(&place, logits, (int64_t)count, m.config.vocab, err));
 cleanup:
     logits_free(&place);

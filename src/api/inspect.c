@@ -12,7 +12,7 @@
 #include "formats/loaders/model_folder.h"
 #include "formats/loaders/quant_config.h"
 #include "llmq/model.h"
-#include "models/family.h"
+#include "models/config.h"
 
 #define SHOWN_RANK 8
 
@@ -115,12 +115,17 @@ cleanup:
     return status;
 }
 
-enum llmq_status llmq_inspect(const char *model, llmq_inspect_report *report, llmq_error *err) {
+enum llmq_status llmq_inspect(const char *model, const char *family, llmq_inspect_report *report,
+                              llmq_error *err) {
     struct subject s = {0};
+    const struct family *forced = NULL;
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_inspect_report){0};
     LLMQ_TRY(llmq_model_resolve(model, &report->path, err));
+    if (family)
+        LLMQ_TRY(config_family_named(family, &forced, err));
     LLMQ_TRY(read_config(report->path, &s, report, err));
+    report->family = forced ? forced->name : report->family;
     LLMQ_TRY(st_open_dir(report->path, &s.tensors, err));
     report->shards = st_shard_count(s.tensors);
     LLMQ_TRY(list_tensors(&s, report, err));

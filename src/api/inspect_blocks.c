@@ -115,8 +115,8 @@ cleanup:
     return status;
 }
 
-enum llmq_status llmq_inspect_blocks(const char *model, llmq_blocks_report *report,
-                                     llmq_error *err) {
+enum llmq_status llmq_inspect_blocks(const char *model, const char *family,
+                                     llmq_blocks_report *report, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct model_config config = {0};
     struct json *json = NULL;
@@ -129,7 +129,7 @@ enum llmq_status llmq_inspect_blocks(const char *model, llmq_blocks_report *repo
         goto cleanup;
     }
     LLMQ_TRY(json_read(path, &json, err));
-    status = config_parse(json, &config, err);
+    status = config_parse_as(json, family, &config, err);
     if (status == LLMQ_OK)
         status = describe_blocks(&config, report, err);
     if (status != LLMQ_OK)

@@ -10,12 +10,12 @@
 #include "pipeline/notes.h"
 #include "setup/setup.h"
 
-enum llmq_status measure_model(const char *spec, const llmq_context *ctx, struct model *m,
-                               llmq_error *err) {
+enum llmq_status measure_model(const char *spec, const char *family, const llmq_context *ctx,
+                               struct model *m, llmq_error *err) {
     char *dir = NULL;
     enum llmq_status status = llmq_model_resolve(spec, &dir, err);
     if (status == LLMQ_OK)
-        status = model_open(dir, m, err);
+        status = model_open_as(dir, family, m, err);
     if (status == LLMQ_OK) {
         notes_of_model(m, ctx);
         notes_of_use(m, ctx);

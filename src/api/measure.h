@@ -10,10 +10,11 @@
 #include "llmq/evaluate.h"
 #include "text/corpus.h"
 
-/* Open the model that `spec` names, see llmq_model_resolve, and tell `ctx` what is to be known of
- * it. Release with model_close. */
-LLMQ_NODISCARD enum llmq_status measure_model(const char *spec, const llmq_context *ctx,
-                                              struct model *m, llmq_error *err);
+/* Open the model that `spec` names, see llmq_model_resolve, as one of `family` (NULL: its own), and
+ * tell `ctx` what is to be known of it. Release with model_close. */
+LLMQ_NODISCARD enum llmq_status measure_model(const char *spec, const char *family,
+                                              const llmq_context *ctx, struct model *m,
+                                              llmq_error *err);
 
 /* With which numbers a model computes, packed weights as they are. LLMQ_E_USAGE for INT8 with a
  * model that is not quantized and for BF16 with one that is; else as setup_check_compute. */

@@ -10,6 +10,7 @@ struct compare_args {
     struct text_args read;
     const char *model;
     const char *reference;
+    const char *family;
     double max_kl; /* below 0: no limit */
 };
 
@@ -28,6 +29,7 @@ static const struct option compare_options[] = {
      .help = "the checkpoint to judge it by, usually the original; its tokenizer reads the text",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct compare_args, family),
     {.name = "max-kl",
      .kind = OPTION_REAL,
      .offset = offsetof(struct compare_args, max_kl),
@@ -104,6 +106,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     llmq_compare_options_init(&options);
     options.model = a->model;
     options.reference = a->reference;
+    options.family = a->family;
     options.text = a->read.text;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;

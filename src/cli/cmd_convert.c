@@ -29,6 +29,7 @@ static const struct option convert_options[] = {
      .help = "folder of the quantized checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct convert_args, options.family),
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct convert_args, format),

@@ -9,6 +9,7 @@
 struct eval_args {
     struct text_args read;
     const char *model;
+    const char *family;
     bool dequantize;
     double max_ppl;
 };
@@ -21,6 +22,7 @@ static const struct option eval_options[] = {
      .help = "folder of the checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct eval_args, family),
     {.name = "dequantize",
      .kind = OPTION_ON,
      .offset = offsetof(struct eval_args, dequantize),
@@ -90,6 +92,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     llmq_eval_options options;
     llmq_eval_options_init(&options);
     options.model = a->model;
+    options.family = a->family;
     options.text = a->read.text;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;

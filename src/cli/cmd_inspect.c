@@ -9,7 +9,7 @@
 
 struct inspect_args {
     struct common_args common;
-    const char *model;
+    const char *model, *family;
     bool tensors, blocks;
 };
 
@@ -20,6 +20,7 @@ static const struct option inspect_options[] = {
      .help = "folder of the checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct inspect_args, family),
     {.name = "tensors",
      .kind = OPTION_ON,
      .offset = offsetof(struct inspect_args, tensors),
@@ -145,7 +146,7 @@ static void print_kind(const llmq_block_kind *kind) {
 
 static enum llmq_status print_blocks(const struct inspect_args *a, llmq_error *err) {
     llmq_blocks_report report;
-    enum llmq_status status = llmq_inspect_blocks(a->model, &report, err);
+    enum llmq_status status = llmq_inspect_blocks(a->model, a->family, &report, err);
     if (status != LLMQ_OK)
         return status;
     if (a->common.json) {
@@ -166,7 +167,7 @@ static enum llmq_status inspect_run(const void *args, const volatile sig_atomic_
     llmq_inspect_report report = {0};
     if (a->blocks)
         return print_blocks(a, err);
-    enum llmq_status status = llmq_inspect(a->model, &report, err);
+    enum llmq_status status = llmq_inspect(a->model, a->family, &report, err);
     if (status != LLMQ_OK)
         return status;
     if (a->common.json) {

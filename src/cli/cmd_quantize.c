@@ -91,6 +91,7 @@ static const struct option grid_options[] = {
      .help = "folder of the checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct quantize_args, options.family),
     {.name = "out",
      .kind = OPTION_TEXT,
      .offset = FIELD(out),

@@ -12,19 +12,19 @@
 
 struct score_args {
     struct common_args common;
-    const char *model;
+    llmq_score_options options;
     const char *ids;
-    const char *logits;
 };
 
 static const struct option score_options[] = {
     {.name = "model",
      .kind = OPTION_TEXT,
-     .offset = offsetof(struct score_args, model),
+     .offset = offsetof(struct score_args, options.model),
      .value = "M",
      .help = "folder of the checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct score_args, options.family),
     {.name = "ids",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct score_args, ids),
@@ -33,7 +33,7 @@ static const struct option score_options[] = {
      .required = true},
     {.name = "logits",
      .kind = OPTION_TEXT,
-     .offset = offsetof(struct score_args, logits),
+     .offset = offsetof(struct score_args, options.logits),
      .value = "FILE",
      .help = "also write the logits there: safetensors, F32 tensor \"logits\" of [tokens, vocab]",
      .source = VALUE_FILE},
@@ -120,7 +120,7 @@ static enum llmq_status score_run(const void *args, const volatile sig_atomic_t 
         goto cleanup;
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
-    status = llmq_score(a->model, ids, count, a->logits, &ctx, logprobs, err);
+    status = llmq_score(&a->options, ids, count, &ctx, logprobs, err);
     progress_end(&progress);
     if (status != LLMQ_OK)
         goto cleanup;

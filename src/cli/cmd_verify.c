@@ -15,6 +15,7 @@ enum { SHOWN_OF_A_RULE = 3 };
 struct verify_args {
     struct common_args common;
     const char *model;
+    const char *family;
     const char *against;
 };
 
@@ -25,6 +26,7 @@ static const struct option verify_options[] = {
      .help = "folder of the checkpoint, or a name to look up",
      .source = VALUE_FOLDER,
      .required = true},
+    FAMILY_OPTION(struct verify_args, family),
     {.name = "against",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct verify_args, against),
@@ -170,7 +172,8 @@ static void print_report(const llmq_verify_report *r, bool verbose) {
 static enum llmq_status verify_run(const void *args, const volatile sig_atomic_t *interrupt,
                                    llmq_error *err) {
     const struct verify_args *a = args;
-    const llmq_verify_options options = {.model = a->model, .against = a->against};
+    const llmq_verify_options options = {
+        .model = a->model, .family = a->family, .against = a->against};
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
     llmq_verify_report report = {0};

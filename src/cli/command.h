@@ -93,6 +93,15 @@ extern const struct option text_options[];
                 "not"                                                                              \
     }
 
+/* A row of an option table for the family that a checkpoint is read as, at `field` of `type`. */
+#define FAMILY_OPTION(type, field)                                                                 \
+    {                                                                                              \
+        .name = "family", .kind = OPTION_TEXT, .offset = offsetof(type, field), .value = "NAME",   \
+        .help = "read the checkpoint as a model of that family, whatever config.json calls it: "   \
+                "its tensors and keys have to be those of one",                                    \
+        .absent = "the family of model_type"                                                       \
+    }
+
 /* What they say (enum llmq_special). */
 int special_value(const struct special_args *args);
 

@@ -29,7 +29,8 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     LLMQ_TRY(convert_target_find(c->options->format, &c->target, err));
     LLMQ_TRY(llmq_model_resolve(c->options->model, &r->model, err));
     LLMQ_TRY(output_choose_at(c->options->out, r->model, c->options->force, &c->output, err));
-    LLMQ_TRY(model_open(r->model, &c->model, err));
+    c->output.family = c->options->family;
+    LLMQ_TRY(model_open_as(r->model, c->options->family, &c->model, err));
     notes_of_model(&c->model, c->ctx);
     LLMQ_TRY(source_find(&c->model, c->ctx, &c->source, err));
     if (!c->model.layout) {

@@ -121,8 +121,8 @@ static enum llmq_status hash_tensor(const struct st_set *set, const struct st_te
 enum llmq_status dequantize_verify(struct convert *c, llmq_error *err) {
     struct model stored = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(verify_written(c->output.partial_dir, err));
-    LLMQ_TRY(model_open(c->output.partial_dir, &stored, err));
+    LLMQ_TRY(verify_written(c->output.partial_dir, c->options->family, err));
+    LLMQ_TRY(model_open_as(c->output.partial_dir, c->options->family, &stored, err));
     for (int64_t i = 0; i < c->plan.module_count; i++) {
         char name[MODEL_NAME_MAX];
         uint64_t hash = 0;

@@ -36,6 +36,11 @@ struct model {
  * not is an LLMQ_E_INPUT naming it. LLMQ_E_UNSUPPORTED when tensors say that the model computes
  * something else than the family does (graph/inventory.h). Release with model_close. */
 LLMQ_NODISCARD enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err);
+
+/* The same as a model of the family of that name, see config_parse_as; NULL: as its model_type
+ * says. */
+LLMQ_NODISCARD enum llmq_status model_open_as(const char *dir, const char *family,
+                                              struct model *out, llmq_error *err);
 void model_close(struct model *m); /* accepts a zeroed struct */
 
 /* "model.layers.3.self_attn.q_proj" in `buf`, and with `suffix` (may be "") appended. */

@@ -234,6 +234,11 @@ static enum llmq_status settle_tensors(struct model *m, llmq_error *err) {
 }
 
 enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err) {
+    return model_open_as(dir, NULL, out, err);
+}
+
+enum llmq_status model_open_as(const char *dir, const char *family, struct model *out,
+                               llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct model){0};
     char *config_path = path_join(dir, "config.json", err);
@@ -243,7 +248,7 @@ enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err)
         goto cleanup;
     }
     LLMQ_TRY(json_read(config_path, &out->config_json, err));
-    status = config_parse(out->config_json, &out->config, err);
+    status = config_parse_as(out->config_json, family, &out->config, err);
     if (status == LLMQ_OK)
         status = blocks_create(&out->config, &out->blocks, err);
     if (status != LLMQ_OK) {

@@ -398,7 +398,7 @@ static enum llmq_status replay_blocks(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (run->blocks.done == 0)
         return LLMQ_OK;
-    LLMQ_TRY(model_open(run->output.partial_dir, &stored, err));
+    LLMQ_TRY(model_open_as(run->output.partial_dir, run->options->family, &stored, err));
     for (int64_t i = 0; i < run->blocks.done; i++) {
         LLMQ_TRY(interrupt_check(run->ctx, err));
         LLMQ_TRY(replay_block(run, &stored, i, err));

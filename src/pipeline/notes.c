@@ -22,6 +22,11 @@ void notes_of_model(const struct model *m, const llmq_context *ctx) {
         log_message(ctx, LLMQ_LOG_INFO, "%s: tensors named %s%s are read as those of a %s model",
                     m->dir, m->naming.prefix, *m->naming.prefix ? "..." : "without a prefix",
                     f->name);
+    if (m->config.forced)
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "%s: read as a model of the family %s, which config.json does not say: loaders "
+                    "go by its model_type and architectures",
+                    m->dir, f->name);
     if (m->config.own_code)
         log_message(ctx, LLMQ_LOG_WARNING,
                     "%s: config.json: auto_map names code of the checkpoint's own, which llmq does "

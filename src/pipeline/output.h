@@ -15,8 +15,9 @@
 
 /* Where a result goes. Zero-initialise before use. */
 struct output {
-    char *final_dir;   /* <out> */
-    char *partial_dir; /* <out>.partial */
+    char *final_dir;    /* <out> */
+    char *partial_dir;  /* <out>.partial */
+    const char *family; /* that the result is read back as, NULL: by its model_type */
     bool force, resume;
     bool resumable;           /* a run that stops can be continued */
     bool exists, was_empty;   /* a folder has the final name; it is empty */

@@ -252,7 +252,8 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(check_options(run->options, err));
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
     LLMQ_TRY(output_choose(run->options, dir, run->ctx, &run->output, err));
-    LLMQ_TRY(model_open(dir, &run->model, err));
+    run->output.family = run->options->family;
+    LLMQ_TRY(model_open_as(dir, run->options->family, &run->model, err));
     notes_of_model(&run->model, run->ctx);
     LLMQ_TRY(source_find(&run->model, run->ctx, &run->source, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */

@@ -19,6 +19,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
 #define FIELDS(ROW)                                                                                \
     ROW(method, "method", FIELD_WORD, EFFECT_RESULT, methods)                                      \
     ROW(model, "model", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
+    ROW(family, "family", FIELD_TEXT, EFFECT_RESULT, NULL)                                         \
     ROW(out, "out", FIELD_TEXT, EFFECT_PLACE, NULL)                                                \
     ROW(format, "format", FIELD_TEXT, EFFECT_RESULT, NULL)                                         \
     ROW(bits, "bits", FIELD_INT, EFFECT_RESULT, NULL)                                              \

@@ -158,12 +158,17 @@ static enum llmq_status judge_unread(struct verify *v, llmq_error *err) {
 
 static enum llmq_status open_family(struct verify *v, llmq_error *err) {
     llmq_error found = {0};
-    enum llmq_status status = config_parse(v->config, &v->model, &found);
+    enum llmq_status status = config_parse_as(v->config, v->family, &v->model, &found);
     if (status == LLMQ_OK)
         status = blocks_create(&v->model, &v->blocks, &found);
     v->known = status == LLMQ_OK;
     if (status == LLMQ_E_MEMORY)
         return error_memory(err, "the config");
+    if (status == LLMQ_E_USAGE) { /* no such family */
+        error_set(err, status, "%s", found.message);
+        error_hint(err, "%s", found.hint);
+        return status;
+    }
     if (status == LLMQ_E_INPUT)
         verify_found_error(v, "config-model", "config.json", NULL, &found);
     else if (status != LLMQ_OK)
@@ -329,6 +334,7 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
     if (options->against)
         LLMQ_TRY(llmq_model_resolve(options->against, &report->against, err));
     v.dir = report->path;
+    v.family = options->family;
     LLMQ_TRY(verify_open(&v, err));
     count_contents(&v);
     LLMQ_TRY(verify_list_modules(&v, err));
@@ -349,9 +355,9 @@ cleanup:
     return status;
 }
 
-enum llmq_status verify_written(const char *dir, llmq_error *err) {
+enum llmq_status verify_written(const char *dir, const char *family, llmq_error *err) {
     llmq_verify_report report = {0};
-    struct verify v = {.dir = dir, .report = &report};
+    struct verify v = {.dir = dir, .family = family, .report = &report};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(verify_open(&v, err));
     LLMQ_TRY(verify_list_modules(&v, err));

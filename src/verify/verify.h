@@ -24,6 +24,7 @@ struct verify_rule;
 /* The checkpoint under test. */
 struct verify {
     const char *dir;
+    const char *family; /* as in llmq_verify_options */
     const llmq_context *ctx;
     llmq_verify_report *report;
     struct dir_list files;
@@ -125,7 +126,8 @@ bool verify_rule_concerns(const char *rule, int stack);
 LLMQ_NODISCARD enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err);
 
 /* The rules that read no tensor data, for a folder llmq has written: LLMQ_E_CHECK with the first
- * violation. */
-LLMQ_NODISCARD enum llmq_status verify_written(const char *dir, llmq_error *err);
+ * violation. `family` as in llmq_verify_options. */
+LLMQ_NODISCARD enum llmq_status verify_written(const char *dir, const char *family,
+                                               llmq_error *err);
 
 #endif

@@ -355,7 +355,7 @@ START_TEST(dequantized_weights_evaluate_alike) {
         ck_assert(r.max_relative_error <= 0x1p-8); /* half a unit of 8 significant bits */
         llmq_convert_report_free(&r);
         ck_assert_double_eq_tol(loss(b, false), packed, 5e-3);
-        ck_assert_ok(llmq_inspect(scratch_path(b), &in, &err), &err);
+        ck_assert_ok(llmq_inspect(scratch_path(b), NULL, &in, &err), &err);
         ck_assert_str_eq(in.layout, "none");
         llmq_inspect_report_free(&in);
         assert_no_violation(b);
@@ -501,7 +501,7 @@ START_TEST(auto_round_is_read_by_its_packing) {
     }
     edit_text(scratch_path("foreign2"), "config.json", "auto_round:auto_awq", "auto_round:new");
     llmq_inspect_report in;
-    ck_assert_fails(llmq_inspect(scratch_path("foreign2"), &in, &err), LLMQ_E_UNSUPPORTED,
+    ck_assert_fails(llmq_inspect(scratch_path("foreign2"), NULL, &in, &err), LLMQ_E_UNSUPPORTED,
                     "auto_round:new", &err);
 }
 END_TEST

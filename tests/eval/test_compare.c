@@ -50,7 +50,8 @@ static float *read_logits(const char *model, const int32_t *tokens, size_t vocab
     double scores[TOKENS - 1];
     float *logits = calloc(TOKENS * vocab, sizeof *logits);
     const char *path = scratch_path("logits.safetensors");
-    ck_assert_ok(llmq_score(model, tokens, TOKENS, path, NULL, scores, &err), &err);
+    const llmq_score_options options = {.model = model, .logits = path};
+    ck_assert_ok(llmq_score(&options, tokens, TOKENS, NULL, scores, &err), &err);
     ck_assert_ok(st_open_file(path, &set, &err), &err);
     size_t bytes = TOKENS * vocab * sizeof *logits;
     ck_assert_ok(st_read(set, st_find(set, "logits"), 0, bytes, logits, &err), &err);

@@ -45,7 +45,8 @@ START_TEST(score_equals_eval_of_the_same_window) {
     static const int32_t ids[] = {5, 17, 3, 99, 42, 7, 64, 23};
     double scores[7], sum = 0;
     char *model = source_path("tests/golden/qwen3");
-    ck_assert_ok(llmq_score(model, ids, 8, NULL, NULL, scores, &err), &err);
+    const llmq_score_options plain = {.model = model};
+    ck_assert_ok(llmq_score(&plain, ids, 8, NULL, scores, &err), &err);
     for (int i = 0; i < 7; i++)
         sum -= scores[i];
     put_file("w.json", "[[5,17,3,99,42,7,64,23]]", 24);
@@ -65,9 +66,9 @@ START_TEST(score_equals_eval_of_the_same_window) {
     ck_assert_int_eq(r.tokens, 2 + 7 + 4);
     double others = 0;
     static const int32_t first[] = {1, 2, 3}, last[] = {9, 9, 9, 9, 9};
-    ck_assert_ok(llmq_score(model, first, 3, NULL, NULL, scores, &err), &err);
+    ck_assert_ok(llmq_score(&plain, first, 3, NULL, scores, &err), &err);
     others -= scores[0] + scores[1];
-    ck_assert_ok(llmq_score(model, last, 5, NULL, NULL, scores, &err), &err);
+    ck_assert_ok(llmq_score(&plain, last, 5, NULL, scores, &err), &err);
     others -= scores[0] + scores[1] + scores[2] + scores[3];
     ck_assert_double_eq_tol(r.nll * 13, before + others, 1e-5);
     free(model);
@@ -79,9 +80,10 @@ START_TEST(wrong_requests_are_refused) {
     static const int32_t ids[] = {1, 128};
     double scores[1];
     char *model = source_path("tests/golden/qwen3");
-    ck_assert_fails(llmq_score(model, ids, 1, NULL, NULL, scores, &err), LLMQ_E_USAGE, "at least 2",
+    const llmq_score_options plain = {.model = model};
+    ck_assert_fails(llmq_score(&plain, ids, 1, NULL, scores, &err), LLMQ_E_USAGE, "at least 2",
                     &err);
-    ck_assert_fails(llmq_score(model, ids, 2, NULL, NULL, scores, &err), LLMQ_E_USAGE,
+    ck_assert_fails(llmq_score(&plain, ids, 2, NULL, scores, &err), LLMQ_E_USAGE,
                     "token id 128 at position 1", &err);
     llmq_eval_options o;
     llmq_eval_result r;
@@ -104,9 +106,9 @@ START_TEST(logits_file_is_a_safetensors_file) {
     static const int32_t ids[] = {5, 17, 3};
     double scores[2];
     char *model = source_path("tests/golden/qwen3");
+    const llmq_score_options written = {.model = model, .logits = scratch_path("l.safetensors")};
     struct st_set *set = NULL;
-    ck_assert_ok(llmq_score(model, ids, 3, scratch_path("l.safetensors"), NULL, scores, &err),
-                 &err);
+    ck_assert_ok(llmq_score(&written, ids, 3, NULL, scores, &err), &err);
     ck_assert_ok(st_open_file(scratch_path("l.safetensors"), &set, &err), &err);
     const struct st_tensor *t = st_find(set, "logits");
     ck_assert(t && t->dtype == DTYPE_F32 && t->shape[0] == 3 && t->shape[1] == 128);

@@ -49,7 +49,7 @@ START_TEST(the_result_is_the_model_of_the_gptq_format) {
         run_quantize(&o);
         ck_assert_double_eq(run_loss(out, false), run_loss(gptq, false));
         ck_assert_double_eq(run_loss(out, true), run_loss(gptq, true));
-        ck_assert_ok(llmq_inspect(out, &r, &err), &err);
+        ck_assert_ok(llmq_inspect(out, NULL, &r, &err), &err);
         ck_assert_str_eq(r.layout, "gguf");
         ck_assert_int_eq(r.bits, cases[i].bits);
         ck_assert_int_eq(r.quantized_modules, 14);

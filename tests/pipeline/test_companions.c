@@ -331,7 +331,7 @@ START_TEST(every_reader_tells_absent_from_unreadable) {
     char *index = path_join(source, "model.safetensors.index.json", NULL);
     char *config = path_join(source, "config.json", NULL);
     ck_assert_int_eq(symlink("gone", settings), 0);
-    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_INPUT,
+    ck_assert_fails(llmq_inspect(source, NULL, &inspected, &err), LLMQ_E_INPUT,
                     "quantize_config.json: a link to gone", &err);
     llmq_inspect_report_free(&inspected);
     ck_assert_fails(llmq_verify(&verify, NULL, &verified, &err), LLMQ_E_INPUT,
@@ -354,13 +354,13 @@ START_TEST(every_reader_tells_absent_from_unreadable) {
     ck_assert_fails(llmq_compare(&compare, NULL, &compared, &err), LLMQ_E_INPUT,
                     "source/tokenizer.json: a link to gone", &err);
     ck_assert_int_eq(symlink("gone", index), 0);
-    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_INPUT,
+    ck_assert_fails(llmq_inspect(source, NULL, &inspected, &err), LLMQ_E_INPUT,
                     "index.json: a link to gone", &err);
     llmq_inspect_report_free(&inspected);
     ck_assert_int_eq(unlink(index), 0);
     ck_assert_int_eq(unlink(config), 0);
     ck_assert_int_eq(symlink("gone", config), 0);
-    ck_assert_fails(llmq_inspect(source, &inspected, &err), LLMQ_E_INPUT,
+    ck_assert_fails(llmq_inspect(source, NULL, &inspected, &err), LLMQ_E_INPUT,
                     "config.json: a link to gone", &err);
     llmq_inspect_report_free(&inspected);
     free(plain);

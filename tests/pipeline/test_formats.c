@@ -44,7 +44,7 @@ START_TEST(every_format_loads_and_packed_equals_dequantized) {
             o.sym = sym;
             run_quantize(&o);
             ck_assert_double_eq_tol(run_loss(out, false), run_loss(out, true), 1e-5);
-            ck_assert_ok(llmq_inspect(out, &r, &err), &err);
+            ck_assert_ok(llmq_inspect(out, NULL, &r, &err), &err);
             ck_assert_str_eq(r.layout, cases[i].format);
             ck_assert_int_eq(r.quantized_modules, 14);
             llmq_inspect_report_free(&r);

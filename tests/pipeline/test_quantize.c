@@ -114,7 +114,7 @@ START_TEST(stray_buffers_are_left_out_and_reported) {
     ck_assert_str_eq(r.dropped[0], "model.layers.0.self_attn.bias_mask");
     llmq_quantize_report_free(&r);
     llmq_inspect_report i;
-    ck_assert_ok(llmq_inspect(out, &i, &err), &err);
+    ck_assert_ok(llmq_inspect(out, NULL, &i, &err), &err);
     for (size_t t = 0; t < i.tensor_count; t++)
         ck_assert_ptr_null(strstr(i.tensors[t].name, "bias_mask"));
     llmq_inspect_report_free(&i);
@@ -126,8 +126,8 @@ START_TEST(inspect_counts_weights_not_words) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     llmq_inspect_report before, after;
     run_quantize(&o);
-    ck_assert_ok(llmq_inspect(source, &before, &err), &err);
-    ck_assert_ok(llmq_inspect(out, &after, &err), &err);
+    ck_assert_ok(llmq_inspect(source, NULL, &before, &err), &err);
+    ck_assert_ok(llmq_inspect(out, NULL, &after, &err), &err);
     ck_assert_int_eq(before.parameters, after.parameters);
     ck_assert_str_eq(before.layout, "none");
     ck_assert_str_eq(after.layout, "gptq");
@@ -242,7 +242,7 @@ START_TEST(existing_results_are_safe_without_force) {
     o.bits = 8;
     run_quantize(&o);
     llmq_inspect_report i;
-    ck_assert_ok(llmq_inspect(out, &i, &err), &err);
+    ck_assert_ok(llmq_inspect(out, NULL, &i, &err), &err);
     ck_assert_int_eq(i.bits, 8);
     llmq_inspect_report_free(&i);
     o.model = out;

@@ -35,6 +35,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         double number;
     } others[] = {
         {"method", NULL, LLMQ_METHOD_RTN},
+        {"family", "mistral", 0},
         {"format", "compressed-tensors", 0},
         {"bits", NULL, 8},
         {"group", NULL, 16},

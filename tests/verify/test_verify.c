@@ -800,9 +800,9 @@ END_TEST
 START_TEST(written_folders_keep_the_rules_for_headers) {
     char *dir = strdup(scratch_path("case"));
     copy_folder(scratch_path("g"), dir);
-    ck_assert_ok(verify_written(dir, &err), &err);
+    ck_assert_ok(verify_written(dir, NULL, &err), &err);
     seed_stale(dir);
-    ck_assert_fails(verify_written(dir, &err), LLMQ_E_CHECK, "stale-weights", &err);
+    ck_assert_fails(verify_written(dir, NULL, &err), LLMQ_E_CHECK, "stale-weights", &err);
     free(dir);
 }
 END_TEST
