@@ -1,4 +1,4 @@
-/* Finding, folding, proving and storing: see block_fold.h. */
+/* Finding, folding and proving: see block_fold.h. */
 #include "pipeline/block_fold.h"
 
 #include <inttypes.h>
@@ -7,151 +7,11 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "graph/forward.h"
+#include "pipeline/block_fold_private.h"
 #include "pipeline/run.h"
 #include "quant/awq.h"
-
-/* --- folds of a block ------------------------------------------------------------------------- */
-
-/* The distinct values that tasks read, in the order of the tasks, and what their scales are divided
- * out of. Returns how many can be folded. */
-struct source_fold {
-    enum value source;
-    struct graph_fold fold;
-};
-
-static int list_folds(const struct graph *g, struct source_fold out[GRAPH_TASKS]) {
-    int count = 0;
-    for (int t = 0; t < g->task_count; t++) {
-        const enum value source = g->task[t].source;
-        bool listed = false;
-        for (int i = 0; i < count; i++)
-            listed = listed || out[i].source == source;
-        out[count] = (struct source_fold){source, graph_fold_find(g, source)};
-        count += !listed && out[count].fold.producer >= 0;
-    }
-    return count;
-}
-
-/* --- what is stored in its own type ----------------------------------------------------------- */
-
-/* The producer's vector that the file keeps: a norm's weight or a linear's bias. */
-struct anchor {
-    char name[MODEL_NAME_MAX];
-    enum dtype dtype;
-    int64_t count;
-    float *values; /* in the block; NULL when no block was given */
-};
-
-/* False: nothing that the fold changes is kept in its own type. */
-static bool anchor_of(const struct model *m, int64_t index, const struct graph_fold *fold,
-                      const struct block *block, struct anchor *out) {
-    const struct graph *g = model_graph(m, index);
-    const struct graph_node *n = &g->node[fold->producer];
-    const struct params *params = block ? &block->node[fold->producer] : NULL;
-    const bool norm = n->row->op == OP_NORM;
-    *out = (struct anchor){.count = fold->channels};
-    if (!norm && !graph_node_biased(g, n))
-        return false;
-    model_node_name(m, index, fold->producer, norm ? ".weight" : ".bias", out->name);
-    if (params)
-        out->values = norm ? params->weight : params->linear.bias;
-    const struct st_tensor *t = st_find(m->tensors, out->name);
-    out->dtype = t ? t->dtype : DTYPE_F32;
-    return t != NULL;
-}
-
-/* The values in the type of the file; the caller frees. */
-static void *encode(const struct anchor *a, size_t *bytes, llmq_error *err) {
-    *bytes = (size_t)a->count * (dtype_bits(a->dtype) / 8);
-    void *data = malloc(*bytes);
-    if (!data) {
-        (void)error_memory(err, a->name);
-    } else if (a->dtype == DTYPE_F64) {
-        for (int64_t i = 0; i < a->count; i++)
-            ((double *)data)[i] = (double)a->values[i];
-    } else {
-        dtype_from_f32(a->dtype, a->values, (size_t)a->count, data);
-    }
-    return data;
-}
-
-/* Let the values be what the file will say. */
-static enum llmq_status round_anchor(const struct anchor *a, llmq_error *err) {
-    size_t bytes = 0;
-    void *data = encode(a, &bytes, err);
-    if (!data)
-        return LLMQ_E_MEMORY;
-    dtype_to_f32(a->dtype, data, (size_t)a->count, a->values);
-    free(data);
-    return LLMQ_OK;
-}
-
-bool block_fold_changes(const struct model *m, const char *tensor) {
-    struct source_fold folds[GRAPH_TASKS];
-    int64_t block = 0;
-    const char *rest = NULL;
-    struct anchor a;
-    if (!family_block_of(m->config.family, tensor, &block, &rest) || block >= m->config.blocks)
-        return false;
-    const int count = list_folds(model_graph(m, block), folds);
-    for (int i = 0; i < count; i++)
-        if (anchor_of(m, block, &folds[i].fold, NULL, &a) && strcmp(a.name, tensor) == 0)
-            return true;
-    return false;
-}
-
-enum llmq_status block_fold_store(const struct run *run, const struct block *block, uint64_t *hash,
-                                  llmq_error *err) {
-    struct source_fold folds[GRAPH_TASKS];
-    const int count = list_folds(block->graph, folds);
-    *hash = HASH_INIT;
-    for (int i = 0; i < count; i++) {
-        struct anchor a;
-        size_t bytes = 0;
-        if (!anchor_of(&run->model, block->index, &folds[i].fold, block, &a))
-            continue;
-        if (run->plan.gguf) /* holds every vector in float32; the values stay rounded */
-            a.dtype = DTYPE_F32;
-        void *data = encode(&a, &bytes, err);
-        if (!data)
-            return LLMQ_E_MEMORY;
-        *hash = hash_bytes(*hash, data, bytes);
-        enum llmq_status status = st_writer_put(run->writer, a.name, data, bytes, err);
-        free(data);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    return LLMQ_OK;
-}
-
-enum llmq_status block_fold_verify(const struct model *stored, int64_t block, uint64_t expected,
-                                   llmq_error *err) {
-    struct source_fold folds[GRAPH_TASKS];
-    const int count = list_folds(model_graph(stored, block), folds);
-    uint64_t hash = HASH_INIT;
-    for (int i = 0; i < count; i++) {
-        struct anchor a;
-        if (!anchor_of(stored, block, &folds[i].fold, NULL, &a))
-            continue;
-        const struct st_tensor *t = st_find(stored->tensors, a.name);
-        void *data = malloc((size_t)t->nbytes + 1);
-        if (!data)
-            return error_memory(err, a.name);
-        enum llmq_status status = st_read(stored->tensors, t, 0, (size_t)t->nbytes, data, err);
-        hash = hash_bytes(hash, data, (size_t)t->nbytes);
-        free(data);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    if (hash == expected)
-        return LLMQ_OK;
-    return error_set(err, LLMQ_E_CHECK,
-                     "norms of block %" PRId64 ": what was read back differs from what was stored",
-                     block);
-}
 
 /* --- folding ---------------------------------------------------------------------------------- */
 
@@ -172,11 +32,10 @@ enum llmq_status block_fold_apply(const struct model *m, enum value source, cons
                                   struct block *block, llmq_error *err) {
     const struct graph *g = block->graph;
     const struct graph_fold fold = graph_fold_find(g, source);
-    struct anchor a;
-    if (anchor_of(m, block->index, &fold, block, &a)) {
-        for (int64_t i = 0; i < a.count; i++)
-            a.values[i] /= scales[i];
-        enum llmq_status status = round_anchor(&a, err);
+    struct anchor anchors[ANCHORS];
+    const int vectors = block_fold_anchors(m, block->index, &fold, block, anchors);
+    for (int a = 0; a < vectors; a++) {
+        enum llmq_status status = anchor_divide(&anchors[a], scales, err);
         if (status != LLMQ_OK)
             return status;
     }
@@ -223,6 +82,18 @@ static enum llmq_status limit_rows(const struct run *run, const struct block *bl
     return LLMQ_OK;
 }
 
+static void set_anchors(struct awq_problem *p, const struct anchor anchors[ANCHORS], int count) {
+    if (count > 0) {
+        p->anchor = anchors[0].values;
+        p->anchor_dtype = anchors[0].dtype;
+        p->anchor_added = anchors[0].added;
+    }
+    if (count > 1) {
+        p->follower = anchors[1].values;
+        p->follower_dtype = anchors[1].dtype;
+    }
+}
+
 /* Scales of one source with its Hessian, folded into the block. */
 static enum llmq_status fold_source(const struct run *run, struct block *block, enum value source,
                                     const float *H, struct block_fold *out, llmq_error *err) {
@@ -230,7 +101,7 @@ static enum llmq_status fold_source(const struct run *run, struct block *block, 
     const struct graph_fold fold = graph_fold_find(g, source);
     struct awq_consumer consumers[GRAPH_NODES];
     struct awq_outcome outcome;
-    struct anchor anchor;
+    struct anchor anchors[ANCHORS];
     enum llmq_status status = LLMQ_OK;
     if (fold.producer < 0 || out->scales[source])
         return LLMQ_OK;
@@ -251,10 +122,8 @@ static enum llmq_status fold_source(const struct run *run, struct block *block, 
                                   .channels = fold.channels,
                                   .channel = channel};
     LLMQ_TRY(limit_rows(run, block, &fold, &problem.limit, err));
-    if (anchor_of(&run->model, block->index, &fold, block, &anchor)) {
-        problem.anchor = anchor.values;
-        problem.anchor_dtype = anchor.dtype;
-    }
+    set_anchors(&problem, anchors,
+                block_fold_anchors(&run->model, block->index, &fold, block, anchors));
     LLMQ_TRY(awq_search(&problem, scales, &outcome, err));
     if (!outcome.scaled)
         return LLMQ_OK;
@@ -360,7 +229,7 @@ uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *toke
 /* Scales of the module's output rows; NULL: 1. */
 static const float *row_scales(const struct run *run, const struct plan_module *module) {
     struct source_fold folds[GRAPH_TASKS];
-    const int count = list_folds(model_graph(&run->model, module->at.block), folds);
+    const int count = block_fold_list(model_graph(&run->model, module->at.block), folds);
     for (int i = 0; i < count; i++)
         if (folds[i].fold.producer == module->at.node)
             return run->fold.scales[folds[i].source];

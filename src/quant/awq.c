@@ -21,6 +21,12 @@
 #define F16_LEAST 0x1p-14F /* smaller ones lose bits */
 #define F16_MOST  65504.0F
 
+/* Where a follower is rounded least is looked for in steps of a bfloat16, until it is closer than
+ * float32 arithmetic keeps it. */
+#define NUDGE    0x1p-8F
+#define NUDGES   32
+#define FOLLOWED 0x1p-22F
+
 /* A search for ranges divides a step by at most this. */
 #define SMALLEST_RANGE 4.0F
 
@@ -106,20 +112,50 @@ static bool half_holds(float v) {
     return fabsf(v) >= F16_LEAST && fabsf(v) <= F16_MOST;
 }
 
-/* The scale that is left when anchor / scale has been rounded to the type it is stored in; 1 when
+/* `v` as the type, of at most 32 bits, has it. */
+static float rounded(enum dtype type, float v) {
+    uint32_t bits = 0;
+    type = type == DTYPE_F64 ? DTYPE_F32 : type;
+    dtype_from_f32(type, &v, 1, &bits);
+    dtype_to_f32(type, &bits, 1, &v);
+    return v;
+}
+
+/* The scale that is left when what is stored of anchor / scale has been rounded to its type; 1 when
  * that would leave the range of half precision or vanish. */
-static float exact_scale(const struct awq_problem *p, int64_t channel, float scale) {
-    float stored = 0, anchor = p->anchor ? p->anchor[channel] : 0;
-    uint32_t bits = 0; /* room for any type below 64 bits */
-    if (anchor == 0)   /* 0 stays 0 under any scale */
+static float anchored_scale(const struct awq_problem *p, int64_t channel, float scale) {
+    const float added = p->anchor ? p->anchor_added : 0;
+    const float anchor = p->anchor ? p->anchor[channel] : 0, whole = anchor + added;
+    if (whole == 0) /* 0 stays 0 under any scale */
         return scale;
-    enum dtype type = p->anchor_dtype == DTYPE_F64 ? DTYPE_F32 : p->anchor_dtype;
-    float divided = anchor / scale;
-    dtype_from_f32(type, &divided, 1, &bits);
-    dtype_to_f32(type, &bits, 1, &stored);
-    if ((half_holds(anchor) && !half_holds(stored)) || stored == 0 || !isfinite(stored))
+    const float stored = rounded(p->anchor_dtype, whole / scale - added);
+    const float left = whole / (stored + added);
+    if ((half_holds(anchor) && !half_holds(stored) && (added == 0 || fabsf(stored) > F16_MOST)) ||
+        !isfinite(left) || !(left > 0))
         return 1;
-    return anchor / stored;
+    return left;
+}
+
+/* What rounding costs the follower, as a share of it. */
+static float follower_error(const struct awq_problem *p, int64_t channel, float scale) {
+    const float follower = p->follower ? p->follower[channel] : 0;
+    if (follower == 0)
+        return 0;
+    return fabsf(rounded(p->follower_dtype, follower / scale) * scale / follower - 1);
+}
+
+/* The scale near the wish that the anchor holds exactly and the follower as closely as may be. */
+static float exact_scale(const struct awq_problem *p, int64_t channel, float wish) {
+    float best = anchored_scale(p, channel, wish), least = follower_error(p, channel, best);
+    for (int i = 1; i <= NUDGES && least > FOLLOWED; i++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const float near = wish * (1 + (float)(sign * i) * NUDGE);
+            const float scale = anchored_scale(p, channel, near);
+            const float error = follower_error(p, channel, scale);
+            best = error < least ? scale : best;
+            least = fminf(error, least);
+        }
+    return best;
 }
 
 static void spread_to_columns(const struct search *s) {

@@ -33,6 +33,11 @@ struct awq_problem {
      * bias of a linear. NULL: nothing that is rounded. */
     const float *anchor; /* [channels] */
     enum dtype anchor_dtype;
+    float anchor_added; /* what is divided is anchor + this: 1 for a norm stored less one */
+    /* What is divided as well and stored rounded, not exactly: the bias of a norm. NULL: nothing.
+     */
+    const float *follower; /* [channels] */
+    enum dtype follower_dtype;
     const float *limit; /* [channels] largest scale allowed, >= 1; NULL: any */
 };
 
@@ -52,7 +57,8 @@ void awq_magnitude(const float *H, int64_t k, float *magnitude);
  * Candidates are x^r / w^(1-r) and x^r for r = 0, 1/19, ..., 1, where x is the magnitude and w the
  * mean of |weight| / largest of its group, divided by sqrt(max min); and 1. A candidate counts only
  * if no consumer is worse than with s = 1, and is taken only if it gains 1 % over that.
- * Scales are such that anchor / s is exact in the anchor's type: s = anchor / round(anchor / s).
+ * Scales are such that anchor / s is exact in the anchor's type: s = anchor / round(anchor / s);
+ * with a follower they are moved by up to an eighth to where the rounding of follower / s is least.
  * scales  [channels], positive and finite; 1 for channels that are never active, and where
  *         anchor / s would leave the range of half precision
  * The result does not depend on the number of threads. LLMQ_E_MEMORY, LLMQ_E_USAGE (the grid does

@@ -138,27 +138,20 @@ static bool vector_name(const struct verify *v, const struct candidate *c,
     return true;
 }
 
-/* out [count] = the original's vector divided by the checkpoint's: NaN where neither has a number
- * other than 0. False: there are none to compare. */
-static enum llmq_status vector_quotient(const struct verify *v, const struct verify *original,
-                                        const char *name, int64_t count, float *out, bool *known,
-                                        llmq_error *err) {
-    const struct st_tensor *t = st_find(v->tensors, name), *o = st_find(original->tensors, name);
-    enum llmq_status status = LLMQ_OK;
-    *known = t && o && t->rank == 1 && o->rank == 1 && t->shape[0] == (uint64_t)count &&
-             o->shape[0] == (uint64_t)count && dtype_is_float(t->dtype) && dtype_is_float(o->dtype);
-    if (!*known)
-        return LLMQ_OK;
-    float *ours = malloc((size_t)count * sizeof *ours);
-    if (!ours)
-        return error_memory(err, name);
-    LLMQ_TRY(st_read_f32(v->tensors, t, ours, err));
-    LLMQ_TRY(st_read_f32(original->tensors, o, out, err));
-    for (int64_t i = 0; i < count; i++)
-        out[i] /= ours[i];
-cleanup:
-    free(ours);
-    return status;
+/* What a norm adds to its weight. */
+static float vector_added(const struct graph *g, const struct candidate *c) {
+    return norm_adds_one(g->node[c->fold.producer].norm) && !made_by_linear(g, c) ? 1 : 0;
+}
+
+/* Name of a second vector that the fold divides, the bias of a norm; false: there is none. */
+static bool follower_name(const struct verify *v, const struct candidate *c,
+                          char name[FAMILY_NAME_MAX]) {
+    const struct graph *g = blocks_graph(v->blocks, c->block);
+    if (made_by_linear(g, c) || !norm_has_bias(g->node[c->fold.producer].norm))
+        return false;
+    blocks_node_name(v->blocks, (struct linear_place){c->block, c->fold.producer, -1}, ".bias",
+                     name);
+    return true;
 }
 
 /* --- finding ---------------------------------------------------------------------------------- */
@@ -171,25 +164,54 @@ struct search {
     struct verify_fold *fold;
 };
 
+/* The original's vector divided by the checkpoint's, `added` to both. */
+struct quotient {
+    int64_t count;
+    float added;
+    float *values; /* NaN where neither has a number other than 0 */
+    bool known;    /* false: there are none to compare */
+};
+
+static enum llmq_status vector_quotient(const struct search *s, const char *name,
+                                        struct quotient *q, llmq_error *err) {
+    const struct st_tensor *t = st_find(s->v->tensors, name);
+    const struct st_tensor *o = st_find(s->original->tensors, name);
+    const uint64_t count = (uint64_t)q->count;
+    enum llmq_status status = LLMQ_OK;
+    q->known = t && o && t->rank == 1 && o->rank == 1 && t->shape[0] == count &&
+               o->shape[0] == count && dtype_is_float(t->dtype) && dtype_is_float(o->dtype);
+    if (!q->known)
+        return LLMQ_OK;
+    float *ours = malloc((size_t)q->count * sizeof *ours);
+    if (!ours)
+        return error_memory(err, name);
+    LLMQ_TRY(st_read_f32(s->v->tensors, t, ours, err));
+    LLMQ_TRY(st_read_f32(s->original->tensors, o, q->values, err));
+    for (int64_t i = 0; i < q->count; i++)
+        q->values[i] = (q->values[i] + q->added) / (ours[i] + q->added);
+cleanup:
+    free(ours);
+    return status;
+}
+
 /* Columns that read what a norm makes: its quotients, where the norm has changed. */
 static enum llmq_status find_norm_fold(struct search *s, const struct candidate *c,
                                        llmq_error *err) {
-    const int64_t count = c->fold.channels;
+    struct quotient q = {.count = c->fold.channels, .added = vector_added(s->graph, c)};
     char name[FAMILY_NAME_MAX];
-    bool known = false, changed = false;
+    bool changed = false;
     if (!vector_name(s->v, c, name))
         return LLMQ_OK;
-    float *quotient = malloc((size_t)count * sizeof *quotient);
-    if (!quotient)
+    q.values = malloc((size_t)q.count * sizeof *q.values);
+    if (!q.values)
         return error_memory(err, name);
-    enum llmq_status status =
-        vector_quotient(s->v, s->original, name, count, quotient, &known, err);
-    for (int64_t i = 0; status == LLMQ_OK && known && i < count; i++)
-        changed = changed || fabsf(quotient[i] - 1) > VECTOR_ROUNDING;
+    enum llmq_status status = vector_quotient(s, name, &q, err);
+    for (int64_t i = 0; status == LLMQ_OK && q.known && i < q.count; i++)
+        changed = changed || fabsf(q.values[i] - 1) > VECTOR_ROUNDING;
     if (changed)
-        s->fold->columns[c->source] = quotient;
+        s->fold->columns[c->source] = q.values;
     else
-        free(quotient);
+        free(q.values);
     return status;
 }
 
@@ -254,13 +276,13 @@ static bool both_sides(const struct graph *g, const struct candidate *c, const s
 /* rows[channel] := what the bias was divided by, if there is one; *folded: it was. */
 static enum llmq_status bias_rows(const struct search *s, const struct candidate *c, int64_t n,
                                   float *rows, bool *folded, llmq_error *err) {
+    struct quotient q = {.count = n, .values = rows};
     char name[FAMILY_NAME_MAX];
-    bool known = false;
     enum llmq_status status = LLMQ_OK;
     if (vector_name(s->v, c, name))
-        status = vector_quotient(s->v, s->original, name, n, rows, &known, err);
+        status = vector_quotient(s, name, &q, err);
     for (int64_t r = 0; r < n; r++) {
-        rows[r] = known ? rows[r] : (float)NAN;
+        rows[r] = q.known ? rows[r] : (float)NAN;
         *folded = *folded || fabsf(rows[r] - 1) > VECTOR_ROUNDING;
     }
     return status;
@@ -335,6 +357,32 @@ static void disagree(struct search *s, const struct candidate *c, int64_t column
                  (double)s->fold->columns[c->source][column], column, made, count);
 }
 
+/* A norm's bias is divided as its weight is. */
+static enum llmq_status check_follower(struct search *s, const struct candidate *c,
+                                       llmq_error *err) {
+    struct quotient q = {.count = c->fold.channels};
+    const float *columns = s->fold->columns[c->source];
+    char name[FAMILY_NAME_MAX];
+    if (!follower_name(s->v, c, name))
+        return LLMQ_OK;
+    q.values = malloc((size_t)q.count * sizeof *q.values);
+    if (!q.values)
+        return error_memory(err, name);
+    enum llmq_status status = vector_quotient(s, name, &q, err);
+    int64_t at = 0;
+    while (at < q.count && !(q.known && fabsf(q.values[at] / columns[at] - 1) > VECTOR_ROUNDING))
+        at++;
+    if (status == LLMQ_OK && at < q.count) {
+        s->fold->sound[c->source] = false;
+        s->v->rule = verify_rule_find("against-fold");
+        verify_found(s->v, NULL, name, "one of the two is not as it was written",
+                     "channel %" PRId64 " is divided by %.4g, but by %.4g in the norm's weight", at,
+                     (double)q.values[at], (double)columns[at]);
+    }
+    free(q.values);
+    return status;
+}
+
 /* Compare the columns that read a source with what makes it. Where the vector says nothing, being
  * 0, the columns do. */
 static enum llmq_status check_source(struct search *s, const struct candidate *c, llmq_error *err) {
@@ -371,7 +419,7 @@ static enum llmq_status check_source(struct search *s, const struct candidate *c
     s->fold->sound[c->source] = bad == 0;
     if (bad > 0)
         disagree(s, c, first, made, bad);
-    return status;
+    return status == LLMQ_OK && bad == 0 ? check_follower(s, c, err) : status;
 }
 
 /* The folds that AWQ can have made: norms first, for what they say of the linears behind them. */
@@ -428,8 +476,9 @@ bool verify_fold_explains(const struct verify *v, const struct verify_fold *f, i
     const int count = list_candidates(g, block, candidates);
     char name[FAMILY_NAME_MAX];
     for (int i = 0; i < count; i++)
-        if (f->sound[candidates[i].source] && vector_name(v, &candidates[i], name) &&
-            strcmp(name, tensor) == 0)
+        if (f->sound[candidates[i].source] &&
+            ((vector_name(v, &candidates[i], name) && strcmp(name, tensor) == 0) ||
+             (follower_name(v, &candidates[i], name) && strcmp(name, tensor) == 0)))
             return true;
     return false;
 }
