@@ -21,11 +21,12 @@
 #define F16_LEAST 0x1p-14F /* smaller ones lose bits */
 #define F16_MOST  65504.0F
 
-/* Where a follower is rounded least is looked for in steps of a bfloat16, until it is closer than
+/* Where a follower is rounded least is looked for in steps of a bfloat16, until it is as close as
  * float32 arithmetic keeps it. */
-#define NUDGE    0x1p-8F
-#define NUDGES   32
-#define FOLLOWED 0x1p-22F
+#define NUDGE          0x1p-8F
+#define NUDGES         32
+#define FOLLOWED       0x1p-22F
+#define FOLLOWED_BADLY 0x1p-13F
 
 /* A search for ranges divides a step by at most this. */
 #define SMALLEST_RANGE 4.0F
@@ -144,17 +145,27 @@ static float follower_error(const struct awq_problem *p, int64_t channel, float 
     return fabsf(rounded(p->follower_dtype, follower / scale) * scale / follower - 1);
 }
 
-/* The scale near the wish that the anchor holds exactly and the follower as closely as may be. */
+/* Take the scale that the anchor holds exactly near `wish` if the follower is rounded less by it.
+ */
+static void consider(const struct awq_problem *p, int64_t channel, float wish, float *best,
+                     float *least) {
+    const float scale = anchored_scale(p, channel, wish);
+    const float error = follower_error(p, channel, scale);
+    if (error < *least) {
+        *best = scale;
+        *least = error;
+    }
+}
+
+/* The scale near the wish that the anchor holds exactly and the follower as closely as may be.
+ * Steps of the two can be in each other's way; a power of two suits both. */
 static float exact_scale(const struct awq_problem *p, int64_t channel, float wish) {
     float best = anchored_scale(p, channel, wish), least = follower_error(p, channel, best);
     for (int i = 1; i <= NUDGES && least > FOLLOWED; i++)
-        for (int sign = -1; sign <= 1; sign += 2) {
-            const float near = wish * (1 + (float)(sign * i) * NUDGE);
-            const float scale = anchored_scale(p, channel, near);
-            const float error = follower_error(p, channel, scale);
-            best = error < least ? scale : best;
-            least = fminf(error, least);
-        }
+        for (int sign = -1; sign <= 1; sign += 2)
+            consider(p, channel, wish * (1 + (float)(sign * i) * NUDGE), &best, &least);
+    if (least > FOLLOWED_BADLY)
+        consider(p, channel, exp2f(roundf(log2f(wish))), &best, &least);
     return best;
 }
 

@@ -58,7 +58,8 @@ void awq_magnitude(const float *H, int64_t k, float *magnitude);
  * mean of |weight| / largest of its group, divided by sqrt(max min); and 1. A candidate counts only
  * if no consumer is worse than with s = 1, and is taken only if it gains 1 % over that.
  * Scales are such that anchor / s is exact in the anchor's type: s = anchor / round(anchor / s);
- * with a follower they are moved by up to an eighth to where the rounding of follower / s is least.
+ * with a follower they are moved by up to an eighth to where the rounding of follower / s is least,
+ * or to the next power of two.
  * scales  [channels], positive and finite; 1 for channels that are never active, and where
  *         anchor / s would leave the range of half precision
  * The result does not depend on the number of threads. LLMQ_E_MEMORY, LLMQ_E_USAGE (the grid does

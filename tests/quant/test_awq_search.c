@@ -162,33 +162,67 @@ START_TEST(a_channel_that_is_never_active_keeps_scale_one) {
 }
 END_TEST
 
-/* anchor / scale, rounded to its type, times scale is anchor again. */
-static void check_anchor(enum dtype type) {
+static float through(enum dtype type, float v) {
+    uint16_t stored = 0;
+    dtype_from_f32(type, &v, 1, &stored);
+    dtype_to_f32(type, &stored, 1, &v);
+    return v;
+}
+
+/* What is stored of anchor / scale, rounded to its type, times scale is anchor again. */
+static void check_anchor(enum dtype type, float added) {
     struct layer l;
     struct awq_outcome o;
     float scales[K], anchor[K];
-    uint16_t stored[K];
     layer_create(&l, 4, 20);
     for (int64_t i = 0; i < K; i++)
-        anchor[i] = i == 7 ? 0 : i == 8 ? 3e-5F : 1 + 0.5F * uniform();
-    dtype_from_f32(type, anchor, K, stored);
-    dtype_to_f32(type, stored, K, anchor);
+        anchor[i] = i == 7 ? 0 : i == 8 ? 3e-5F : through(type, 1 - added + 0.5F * uniform());
+    anchor[8] = through(type, anchor[8]);
     l.p.anchor = anchor;
     l.p.anchor_dtype = type;
+    l.p.anchor_added = added;
     check_search(&l, scales, &o);
     ck_assert(o.scaled);
     for (int64_t i = 0; i < K; i++) {
-        float divided = anchor[i] / scales[i], back = 0;
-        dtype_from_f32(type, &divided, 1, stored);
-        dtype_to_f32(type, stored, 1, &back);
-        ck_assert(fabsf(back * scales[i] - anchor[i]) <= 2e-7F * fabsf(anchor[i]));
+        const float whole = anchor[i] + added;
+        const float back = through(type, whole / scales[i] - added) + added;
+        ck_assert(fabsf(back * scales[i] - whole) <= 4e-7F * fabsf(whole));
     }
     layer_free(&l);
 }
 
 START_TEST(scales_leave_stored_norms_exact) {
-    check_anchor(DTYPE_BF16);
-    check_anchor(DTYPE_F16);
+    check_anchor(DTYPE_BF16, 0);
+    check_anchor(DTYPE_F16, 0);
+    check_anchor(DTYPE_BF16, 1);
+    check_anchor(DTYPE_F16, 1);
+}
+END_TEST
+
+/* A norm's bias is divided too; rounded at random it would be off by 2^-10 of itself and more. */
+START_TEST(scales_suit_what_follows_the_anchor) {
+    struct layer l;
+    struct awq_outcome o;
+    float scales[K], anchor[K], follower[K];
+    double worst = 0;
+    layer_create(&l, 4, 20);
+    for (int64_t i = 0; i < K; i++) {
+        anchor[i] = through(DTYPE_BF16, 1 + 0.5F * uniform());
+        follower[i] = i == 7 ? 0 : through(DTYPE_BF16, 0.25F + 0.1F * uniform());
+    }
+    l.p.anchor = anchor;
+    l.p.follower = follower;
+    l.p.anchor_dtype = l.p.follower_dtype = DTYPE_BF16;
+    check_search(&l, scales, &o);
+    ck_assert(o.scaled);
+    for (int64_t i = 0; i < K; i++) {
+        const float whole = through(DTYPE_BF16, anchor[i] / scales[i]) * scales[i];
+        const float back = through(DTYPE_BF16, follower[i] / scales[i]) * scales[i];
+        ck_assert(fabsf(whole - anchor[i]) <= 2e-7F * anchor[i]);
+        worst = fmax(worst, follower[i] > 0 ? (double)fabsf(back / follower[i] - 1) : 0);
+    }
+    ck_assert_double_le(worst, 1.3e-4);
+    layer_free(&l);
 }
 END_TEST
 
@@ -246,6 +280,7 @@ int main(void) {
     tcase_add_test(t, columns_of_one_channel_share_its_scale);
     tcase_add_test(t, a_channel_that_is_never_active_keeps_scale_one);
     tcase_add_test(t, scales_leave_stored_norms_exact);
+    tcase_add_test(t, scales_suit_what_follows_the_anchor);
     tcase_add_test(t, limits_keep_the_producers_steps_storable);
     tcase_add_test(t, threads_do_not_change_the_scales);
     suite_add_tcase(s, t);
