@@ -1,11 +1,8 @@
 /* Folds between a checkpoint and its original: see verify_fold.h.
  *
  * What makes the value that linears read is a norm's weight, whose quotient is the scale itself, or
- * the rows of a linear. Scales of rows and columns are fitted: y = a x over the original's weights
- * x and the checkpoint's y. Rounding that adds noise makes the y larger by the noise, rounding to
- * the mean of what is near makes them smaller by it: a^2 = sum yy / sum xx lies between. So much,
- * what the residual leaves uncertain, and a little for what methods do to weights, is no
- * disagreement. */
+ * the rows of a linear. Scales of rows and columns are fitted (verify_fold_fit.h); what a fit
+ * leaves open is no disagreement. */
 #include "verify/verify_fold.h"
 
 #include <inttypes.h>
@@ -15,11 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
-
-/* What a fit may be off: so much, so many standard errors, and shares of the residual. */
-#define TOLERANCE       0.05
-#define TOLERANCE_SIGMA 6.0
-#define TOLERANCE_SHARE 1.0
+#include "verify/verify_fold_fit.h"
 
 /* Undoing a fold leaves less than so much of an error. */
 #define UNDONE_SHARE 0.7
@@ -30,88 +23,6 @@
 
 /* Vectors this close are the original's, rounded to another type. */
 #define VECTOR_ROUNDING 0.01f
-
-/* --- fits ------------------------------------------------------------------------------------- */
-
-struct fit {
-    double xx, xy, yy, xxxx;
-};
-
-static void fit_add(struct fit *f, double x, double y) {
-    f->xx += x * x;
-    f->xy += x * y;
-    f->yy += y * y;
-    f->xxxx += x * x * x * x;
-}
-
-/* 0: there is nothing to fit. */
-static double fit_slope(const struct fit *f) {
-    return f->xx > 0 && (f->xy > 0 || f->xy < 0) ? copysign(sqrt(f->yy / f->xx), f->xy) : 0;
-}
-
-/* A few large weights count as few, however many small ones there are beside them. */
-static double fit_tolerance(const struct fit *f) {
-    const double count = f->xxxx > 0 ? f->xx * f->xx / f->xxxx : 1;
-    const double share = f->xy > 0 ? fmax(f->yy * f->xx / (f->xy * f->xy) - 1, 0) : HUGE_VAL;
-    return TOLERANCE + TOLERANCE_SIGMA * sqrt(share / count) + TOLERANCE_SHARE * share;
-}
-
-/* --- one linear of both ----------------------------------------------------------------------- */
-
-struct pair {
-    int64_t n, k;
-    float *ours, *theirs; /* [n, k]; NULL: one of the two has no such linear */
-};
-
-static void pair_free(struct pair *p) {
-    free(p->ours);
-    free(p->theirs);
-    *p = (struct pair){0};
-}
-
-static enum llmq_status load(const struct verify *v, const char *module, int64_t n, int64_t k,
-                             float **out, llmq_error *err) {
-    char name[LAYOUT_NAME_MAX + 8];
-    struct qlinear q = {0};
-    enum llmq_status status = LLMQ_OK;
-    (void)snprintf(name, sizeof name, "%s.weight", module);
-    const struct st_tensor *t = st_find(v->tensors, name);
-    const bool plain = t && t->rank == 2 && t->shape[0] == (uint64_t)n &&
-                       t->shape[1] == (uint64_t)k && dtype_is_float(t->dtype);
-    if (!plain && !layout_has_module(v->tensors, v->layout, module))
-        return LLMQ_OK;
-    if (!plain)
-        LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, module, &q, err));
-    if (!plain && (q.n != n || q.k != k))
-        goto cleanup;
-    *out = malloc((size_t)n * (size_t)k * sizeof **out);
-    if (!*out)
-        LLMQ_TRY(error_memory(err, name));
-    if (plain)
-        LLMQ_TRY(st_read_f32(v->tensors, t, *out, err));
-    else
-        qlinear_dequantize(&q, 0, n, *out);
-cleanup:
-    qlinear_free(&q);
-    return status;
-}
-
-static enum llmq_status load_pair(const struct verify *v, const struct verify *original,
-                                  struct linear_place at, struct pair *p, llmq_error *err) {
-    char module[FAMILY_NAME_MAX];
-    enum llmq_status status = LLMQ_OK;
-    *p = (struct pair){0};
-    blocks_node_name(v->blocks, at, "", module);
-    blocks_linear_shape(v->blocks, at, &p->n, &p->k);
-    LLMQ_TRY(load(v, module, p->n, p->k, &p->ours, err));
-    LLMQ_TRY(load(original, module, p->n, p->k, &p->theirs, err));
-    if (!p->ours || !p->theirs)
-        pair_free(p);
-cleanup:
-    if (status != LLMQ_OK)
-        pair_free(p);
-    return status;
-}
 
 /* --- what makes a value ----------------------------------------------------------------------- */
 
@@ -172,14 +83,19 @@ struct quotient {
     bool known;    /* false: there are none to compare */
 };
 
+/* A vector, or a row of one for each head, of that many numbers. */
+static bool holds_vector(const struct st_tensor *t, int64_t count) {
+    return t && (t->rank == 1 || t->rank == 2) && dtype_is_float(t->dtype) &&
+           t->shape[0] * (t->rank == 2 ? t->shape[1] : 1) == (uint64_t)count;
+}
+
+/* `values` [count] is the caller's. */
 static enum llmq_status vector_quotient(const struct search *s, const char *name,
                                         struct quotient *q, llmq_error *err) {
     const struct st_tensor *t = st_find(s->v->tensors, name);
     const struct st_tensor *o = st_find(s->original->tensors, name);
-    const uint64_t count = (uint64_t)q->count;
     enum llmq_status status = LLMQ_OK;
-    q->known = t && o && t->rank == 1 && o->rank == 1 && t->shape[0] == count &&
-               o->shape[0] == count && dtype_is_float(t->dtype) && dtype_is_float(o->dtype);
+    q->known = holds_vector(t, q->count) && holds_vector(o, q->count);
     if (!q->known)
         return LLMQ_OK;
     float *ours = malloc((size_t)q->count * sizeof *ours);
@@ -194,24 +110,33 @@ cleanup:
     return status;
 }
 
-/* Columns that read what a norm makes: its quotients, where the norm has changed. */
+/* Columns that read what a norm makes: the quotients of its channels, where the norm has changed.
+ */
 static enum llmq_status find_norm_fold(struct search *s, const struct candidate *c,
                                        llmq_error *err) {
+    const int64_t k = s->graph->width[c->source];
     struct quotient q = {.count = c->fold.channels, .added = vector_added(s->graph, c)};
     char name[FAMILY_NAME_MAX];
     bool changed = false;
     if (!vector_name(s->v, c, name))
         return LLMQ_OK;
+    float *columns = malloc((size_t)k * sizeof *columns);
     q.values = malloc((size_t)q.count * sizeof *q.values);
-    if (!q.values)
-        return error_memory(err, name);
-    enum llmq_status status = vector_quotient(s, name, &q, err);
-    for (int64_t i = 0; status == LLMQ_OK && q.known && i < q.count; i++)
-        changed = changed || fabsf(q.values[i] - 1) > VECTOR_ROUNDING;
-    if (changed)
-        s->fold->columns[c->source] = q.values;
-    else
-        free(q.values);
+    enum llmq_status status = LLMQ_OK;
+    if (!columns || !q.values)
+        LLMQ_TRY(error_memory(err, name));
+    LLMQ_TRY(vector_quotient(s, name, &q, err));
+    for (int64_t i = 0; q.known && i < k; i++) {
+        columns[i] = q.values[graph_fold_channel(s->graph, &c->fold, i)];
+        changed = changed || fabsf(columns[i] - 1) > VECTOR_ROUNDING;
+    }
+    if (changed) {
+        s->fold->columns[c->source] = columns;
+        columns = NULL;
+    }
+cleanup:
+    free(columns);
+    free(q.values);
     return status;
 }
 
@@ -243,7 +168,7 @@ static enum llmq_status fit_source(const struct search *s, const struct candidat
         struct pair p = {0};
         if (!(c->fold.consumers >> i & 1) || s->graph->ordinal[i] < 0)
             continue;
-        status = load_pair(s->v, s->original, (struct linear_place){c->block, i, -1}, &p, err);
+        status = pair_load(s->v, s->original, (struct linear_place){c->block, i, -1}, &p, err);
         if (status == LLMQ_OK && p.ours)
             fit_columns(&p, s->fold->rows[i], fits);
         pair_free(&p);
@@ -288,13 +213,20 @@ static enum llmq_status bias_rows(const struct search *s, const struct candidate
     return status;
 }
 
-/* What the rows were divided by where the bias does not say it. */
-static void settle_rows(const struct fit *fits, int64_t n, float *rows) {
-    for (int64_t r = 0; r < n; r++) {
+/* What the rows were divided by where the bias does not say it, and the columns that read them
+ * multiplied; rows that make other parts of the output (queries beside the values) were not. */
+static void settle(const struct graph *g, const struct candidate *c, const struct fit *fits,
+                   int64_t n, float *rows, float *columns) {
+    const int64_t k = g->width[c->source];
+    for (int64_t i = 0; i < k; i++) {
+        const int64_t r = graph_fold_channel(g, &c->fold, i);
         const double slope = fit_slope(&fits[r]);
-        if (!isfinite(rows[r]))
-            rows[r] = slope > 0 ? (float)(1 / slope) : 1;
+        columns[i] = isfinite(rows[r]) ? rows[r] : slope > 0 ? (float)(1 / slope) : 1;
     }
+    for (int64_t r = 0; r < n; r++)
+        rows[r] = 1;
+    for (int64_t i = 0; i < k; i++)
+        rows[graph_fold_channel(g, &c->fold, i)] = columns[i];
 }
 
 static enum llmq_status find_linear_fold(struct search *s, const struct candidate *c,
@@ -303,7 +235,7 @@ static enum llmq_status find_linear_fold(struct search *s, const struct candidat
     const int producer = c->fold.producer;
     struct pair p = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(load_pair(s->v, s->original, (struct linear_place){c->block, producer, -1}, &p, err));
+    LLMQ_TRY(pair_load(s->v, s->original, (struct linear_place){c->block, producer, -1}, &p, err));
     if (!p.ours)
         return LLMQ_OK;
     const int64_t n = p.n, k = g->width[c->source];
@@ -319,9 +251,7 @@ static enum llmq_status find_linear_fold(struct search *s, const struct candidat
     if (status == LLMQ_OK)
         status = bias_rows(s, c, n, rows, &folded, err);
     if (status == LLMQ_OK && (folded || both_sides(g, c, fits, fits + n, k))) {
-        settle_rows(fits, n, rows);
-        for (int64_t i = 0; i < k; i++)
-            columns[i] = rows[graph_fold_channel(g, &c->fold, i)];
+        settle(g, c, fits, n, rows, columns);
         s->fold->rows[producer] = rows;
         s->fold->columns[c->source] = columns;
         rows = columns = NULL;
@@ -357,27 +287,32 @@ static void disagree(struct search *s, const struct candidate *c, int64_t column
                  (double)s->fold->columns[c->source][column], column, made, count);
 }
 
-/* A norm's bias is divided as its weight is. */
-static enum llmq_status check_follower(struct search *s, const struct candidate *c,
-                                       llmq_error *err) {
-    struct quotient q = {.count = c->fold.channels};
-    const float *columns = s->fold->columns[c->source];
+/* A bias is divided as the norm's weight or the linear's rows are, channel by channel. */
+static enum llmq_status check_bias(struct search *s, const struct candidate *c, llmq_error *err) {
+    const int64_t count = c->fold.channels, k = s->graph->width[c->source];
+    struct quotient q = {.count = count};
     char name[FAMILY_NAME_MAX];
-    if (!follower_name(s->v, c, name))
+    if (!(made_by_linear(s->graph, c) ? vector_name : follower_name)(s->v, c, name))
         return LLMQ_OK;
-    q.values = malloc((size_t)q.count * sizeof *q.values);
+    q.values = malloc(2 * (size_t)count * sizeof *q.values);
     if (!q.values)
         return error_memory(err, name);
+    float *expected = q.values + count;
+    for (int64_t i = 0; i < count; i++)
+        expected[i] = 1;
+    for (int64_t i = 0; i < k; i++)
+        expected[graph_fold_channel(s->graph, &c->fold, i)] = s->fold->columns[c->source][i];
     enum llmq_status status = vector_quotient(s, name, &q, err);
     int64_t at = 0;
-    while (at < q.count && !(q.known && fabsf(q.values[at] / columns[at] - 1) > VECTOR_ROUNDING))
+    while (at < count && !(q.known && fabsf(q.values[at] / expected[at] - 1) > VECTOR_ROUNDING))
         at++;
-    if (status == LLMQ_OK && at < q.count) {
+    if (status == LLMQ_OK && at < count) {
         s->fold->sound[c->source] = false;
         s->v->rule = verify_rule_find("against-fold");
         verify_found(s->v, NULL, name, "one of the two is not as it was written",
-                     "channel %" PRId64 " is divided by %.4g, but by %.4g in the norm's weight", at,
-                     (double)q.values[at], (double)columns[at]);
+                     "channel %" PRId64 " is divided by %.4g, but by %.4g in the weight that it "
+                     "goes with",
+                     at, (double)q.values[at], (double)expected[at]);
     }
     free(q.values);
     return status;
@@ -419,7 +354,7 @@ static enum llmq_status check_source(struct search *s, const struct candidate *c
     s->fold->sound[c->source] = bad == 0;
     if (bad > 0)
         disagree(s, c, first, made, bad);
-    return status == LLMQ_OK && bad == 0 ? check_follower(s, c, err) : status;
+    return status == LLMQ_OK && bad == 0 ? check_bias(s, c, err) : status;
 }
 
 /* The folds that AWQ can have made: norms first, for what they say of the linears behind them. */
