@@ -1,0 +1,143 @@
+/* Switches of config.json, one by one: turned, each changes the logits by as much as it does in the
+ * reference implementation. A switch that is not honoured changes nothing. The cases are in the
+ * shared data. */
+#define _XOPEN_SOURCE 700 /* realpath */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fileio.h"
+#include "golden_case.h"
+#include "kernels/kernels.h"
+#include "linalg/linalg.h"
+#include "support.h"
+
+/* clang-format off */
+static const struct {
+    const char *name, *turned; /* the case, and what its file calls the switch */
+    struct {
+        const char *key, *value; /* NULL: the key is taken away */
+    } edits[2];
+} rows[] = {
+    {"llama-base", "rope_theta=5e5", {{"rope_theta", "500000.0"}}},
+    {"llama-rope-linear", "no_scaling", {{"rope_scaling", "null"}}},
+    {"llama-rope-llama3", "no_scaling", {{"rope_scaling", "null"}}},
+    {"llama-rope-yarn", "no_scaling", {{"rope_scaling", "null"}}},
+    {"mistral-swa", "full", {{"sliding_window", "null"}}},
+    {"mistral-swa", "window+1", {{"sliding_window", "8"}}},
+    {"qwen2", "swa_on", {{"use_sliding_window", "true"}, {"layer_types", "[\"full_attention\",\"sliding_attention\"]"}}},
+    {"qwen3", "eps", {{"rms_norm_eps", "1e-6"}}},
+    {"cohere", "scale", {{"logit_scale", "1.0"}}},
+    {"cohere2", "pattern3", {{"sliding_window_pattern", "3"}}},
+    {"cohere2", "full", {{"sliding_window", "64"}}},
+    {"gemma", "gelu_erf", {{"hidden_activation", "\"gelu\""}}},
+    {"gemma2", "no_attn_cap", {{"attn_logit_softcapping", "null"}}},
+    {"gemma2", "no_final_cap", {{"final_logit_softcapping", "null"}}},
+    {"gemma2", "scalar=head_dim", {{"query_pre_attn_scalar", "24"}}},
+    {"gemma2", "full", {{"sliding_window", "64"}}},
+    {"gemma3-text", "local=global_theta", {{"rope_local_base_freq", "1000000.0"}}},
+    {"gemma3-text", "no_scaling", {{"rope_scaling", "null"}}},
+    {"gemma3-text", "full", {{"sliding_window", "64"}}},
+    {"gemma3-text", "pattern2", {{"sliding_window_pattern", "2"}}},
+    {"gpt-neo", "window", {{"window_size", "64"}}},
+    {"gpt-neox", "sequential", {{"use_parallel_residual", "false"}}},
+    {"gpt-neox", "theta", {{"rotary_emb_base", "10000"}, {"rope_theta", "10000"}}},
+    {"granite", "emb", {{"embedding_multiplier", "1.0"}}},
+    {"granite", "att", {{"attention_multiplier", "0.25"}}},
+    {"granite", "res", {{"residual_multiplier", "1.0"}}},
+    {"granite", "log", {{"logits_scaling", "1.0"}}},
+    {"mpt", "noclip", {{"attn_config", NULL}}},
+    {"olmo", "noclip", {{"clip_qkv", "null"}}},
+    {"phi", "partial=1", {{"partial_rotary_factor", "1.0"}}},
+    {"phi3", "full", {{"sliding_window", "null"}}},
+    {"phi3-longrope-short", "no_scaling", {{"rope_scaling", "null"}}},
+    {"phi4mini-partial", "no_scaling", {{"rope_scaling", "null"}}},
+    {"smollm3", "all_rope", {{"no_rope_layers", "[1,1,1]"}}},
+    {"starcoder2", "full", {{"sliding_window", "null"}}},
+};
+/* clang-format on */
+
+/* The text with a key set or taken away; frees the text. */
+static char *edit(char *text, const char *key, const char *value) {
+    llmq_error err = {0};
+    char *edited = NULL;
+    ck_assert_ok(value ? json_text_set(text, strlen(text), key, value, &edited, &err)
+                       : json_text_remove(text, strlen(text), key, &edited, &err),
+                 &err);
+    free(text);
+    return edited;
+}
+
+static char *turned_config(const char *dir, int row) {
+    llmq_error err = {0};
+    char *text = NULL, *path = path_join(dir, "config.json", NULL);
+    size_t len = 0;
+    ck_assert_ok(file_read(path, 1 << 20, &text, &len, &err), &err);
+    free(path);
+    for (int i = 0; i < 2 && rows[row].edits[i].key; i++)
+        text = edit(text, rows[row].edits[i].key, rows[row].edits[i].value);
+    return text;
+}
+
+/* The case's folder with another config. */
+static char *assemble(const char *dir, int row) {
+    static const char *const kept[] = {"model.safetensors", "expected.json",
+                                       "expected.safetensors"};
+    llmq_error err = {0};
+    char *folder = path_join(scratch_path(""), "turned", NULL);
+    char *config = turned_config(dir, row);
+    ck_assert_ok(dir_remove(folder, &err), &err);
+    ck_assert_ok(dir_make(folder, false, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        char *from = path_join(dir, kept[i], NULL), *to = path_join(folder, kept[i], NULL);
+        char *target = realpath(from, NULL);
+        ck_assert_int_eq(symlink(target, to), 0);
+        free(target);
+        free(from);
+        free(to);
+    }
+    put_file("turned/config.json", config, strlen(config));
+    free(config);
+    return folder;
+}
+
+START_TEST(a_switch_changes_the_logits_as_in_the_reference) {
+    char path[64];
+    snprintf(path, sizeof path, "golden/%s", rows[_i].name);
+    char *dir = shared_path(path), *folder = dir ? assemble(dir, _i) : NULL;
+    llmq_error err = {0};
+    struct golden g = {0};
+    if (folder) {
+        double expected = 0;
+        ck_assert_ok(golden_open(folder, "config.json", &g, &err), &err);
+        const double found = golden_measure(&g).logits;
+        const struct json *all = json_get(g.facts, "sensitivity_max_abs_logit_diff");
+        ck_assert(json_as_double(json_get(all, rows[_i].turned), &expected));
+        printf("%-20s %-20s %.6f  %.6f\n", rows[_i].name, rows[_i].turned, expected, found);
+        ck_assert_msg(fabs(found - expected) <= GOLDEN_LOGITS, "%s, %s: expected %g, found %g",
+                      rows[_i].name, rows[_i].turned, expected, found);
+        golden_close(&g);
+    }
+    free(folder);
+    free(dir);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("golden_switches");
+    TCase *t = tcase_create("golden_switches");
+    llmq_error err = {0};
+    if (kernels_init(&err) != LLMQ_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return EXIT_FAILURE;
+    }
+    linalg_init();
+    tcase_set_timeout(t, 300);
+    tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
+    tcase_add_loop_test(t, a_switch_changes_the_logits_as_in_the_reference, 0,
+                        (int)(sizeof rows / sizeof rows[0]));
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
