@@ -164,7 +164,8 @@ bool expert_turn_is_due(const struct calib *c) {
 
 static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,
                                  llmq_error *err) {
-    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights, c->ctx};
+    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights,
+                                          s == &c->quantized ? c->turn.scales : NULL, c->ctx};
     return experts_run_all(&side->experts, &source, &side->routing, err);
 }
 
@@ -179,85 +180,63 @@ cleanup:
     return status;
 }
 
-/* --- the rows of an expert -------------------------------------------------------------------- */
+/* --- one batch ------------------------------------------------------------------------------- */
 
-enum { MARK_OWN = 1, MARK_BORROWED = 2, MARK_HELD = 4, MARK_PAIRED = 8 };
-
-/* Tokens of batches that are held back keep that mark. */
-static void mark_held(struct calib *c) {
-    const struct calib_tokens *t = c->tokens;
-    int64_t index = 0;
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++)
-        memset(c->turn.mark + b.offsets[0], calib_is_held(c, index) ? MARK_HELD : 0,
-               (size_t)batch_rows(&b));
+/* To the experts of one batch and through them; their sum lies in its home. */
+static enum llmq_status probe_experts(struct calib *c, const struct batch *b,
+                                      const struct schedule *before, llmq_error *err) {
+    struct stream *s = &c->quantized;
+    const struct graph *g = s->block->graph;
+    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights,
+                                          c->turn.scales, c->ctx};
+    struct routing routing = {0};
+    struct pass pass;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(routing_create(batch_rows(b), g->facts.dims[DIM_EXPERTS], g->facts.dims[DIM_TOP_K],
+                            &routing, err));
+    stream_begin_pass(s, before);
+    LLMQ_TRY(stream_pass(s, &c->forward, before, b, &pass, err));
+    routing_note(&routing, 0, batch_rows(b), pass_value(&pass, experts_of(g)->in[1]));
+    routing_sort(&routing);
+    LLMQ_TRY(experts_run_all(&c->turn.quantized.experts, &source, &routing, err));
+cleanup:
+    routing_free(&routing);
+    return status;
 }
 
-static void mark_list(const struct routing *r, int64_t expert, int mark, uint8_t *marks) {
-    for (int64_t i = r->offsets[expert]; i < r->offsets[expert + 1]; i++)
-        marks[r->row[i]] |= (uint8_t)mark;
-}
-
-/* Tokens of the layer beside the expert's own, evenly spread. */
-static void borrow(struct expert_turn *t, int64_t tokens, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        int64_t at = i * tokens / count;
-        while (t->mark[at] & (MARK_OWN | MARK_BORROWED))
-            at = (at + 1) % tokens;
-        t->mark[at] |= MARK_BORROWED;
-    }
-}
-
-/* How much a token counts that no router sent here, where weights scale what experts read. */
-static float mean_weight(const struct routing *r) {
-    const int64_t count = r->offsets[r->experts];
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += (double)r->weight[i];
-    return count > 0 ? (float)(sum / (double)count) : 1;
-}
-
-/* The marked tokens, those held back behind the others. */
-static void list_rows(struct expert_turn *t, int64_t tokens) {
-    const struct routing *r = &t->quantized.routing;
-    const float stand_in = mean_weight(r);
-    t->count = t->held = 0;
-    for (int held = 0; held < 2; held++) {
-        int64_t own = r->offsets[t->expert];
-        for (int64_t at = 0; at < tokens; at++) {
-            const bool mine = t->mark[at] & MARK_OWN;
-            const float weight = mine ? r->weight[own++] : stand_in;
-            if (!(t->mark[at] & (MARK_OWN | MARK_BORROWED)) ||
-                ((t->mark[at] & MARK_HELD) != 0) != held)
-                continue;
-            t->row[t->count] = (int32_t)at;
-            t->weight[t->count++] = weight;
-            t->held += held;
-        }
-    }
-}
-
-static void choose_rows(struct calib *c) {
-    struct expert_turn *t = &c->turn;
-    const struct routing *r = &t->quantized.routing;
-    const int64_t tokens = calib_total_tokens(c->tokens);
-    const int64_t own = r->offsets[t->expert + 1] - r->offsets[t->expert];
-    mark_held(c);
-    mark_list(r, t->expert, MARK_OWN, t->mark);
-    if (calib_pairing(c))
-        mark_list(&t->original.routing, t->expert, MARK_PAIRED, t->mark);
-    t->borrowed = max_i64(0, min_i64(c->expert_tokens, tokens) - own);
-    borrow(t, tokens, t->borrowed);
-    list_rows(t, tokens);
+enum llmq_status expert_turn_probe(struct calib *c, const struct batch *b, float *x,
+                                   llmq_error *err) {
+    struct stream *s = &c->quantized;
+    const size_t bytes = (size_t)(batch_rows(b) * c->start.width) * sizeof *x;
+    struct schedule before, after;
+    struct pass pass;
+    float *start = malloc(bytes);
+    enum llmq_status status = start ? LLMQ_OK : error_memory(err, "the first batch");
+    if (status != LLMQ_OK)
+        return status;
+    memcpy(start, x, bytes);
+    LLMQ_TRY(experts_passes(s->block->graph, &before, &after, err));
+    LLMQ_TRY(probe_experts(c, b, &before, err));
+    stream_begin_pass(s, &after);
+    LLMQ_TRY(stream_pass(s, &c->forward, &after, b, &pass, err));
+    memcpy(x, pass_value(&pass, s->block->graph->output), bytes);
+    memcpy(stream_target(s, 0), start, bytes);
+    LLMQ_TRY(stream_put(s, 0, batch_rows(b), stream_target(s, 0), err));
+cleanup:
+    free(start);
+    return status;
 }
 
 /* --- moments ---------------------------------------------------------------------------------- */
 
-/* Rows without a counterpart count as no difference: the original's become the quantized's. */
+/* Rows without a counterpart count as no difference: the original's become the quantized's, times
+ * the scale that they are divided by. */
 static void drop_unpaired(const struct expert_turn *t, const struct row_list *rows, int64_t k,
-                          const float *X, float *X_o) {
+                          const float *X, const float *scale, float *X_o) {
     for (int64_t r = 0; r < rows->count; r++)
-        if ((t->mark[rows->row[r]] & (MARK_OWN | MARK_PAIRED)) != (MARK_OWN | MARK_PAIRED))
-            memcpy(X_o + r * k, X + r * k, (size_t)k * sizeof *X);
+        if ((t->mark[rows->row[r]] & (EXPERT_OWN | EXPERT_PAIRED)) != (EXPERT_OWN | EXPERT_PAIRED))
+            for (int64_t i = r * k; i < (r + 1) * k; i++)
+                X_o[i] = scale ? X[i] * scale[i - r * k] : X[i];
 }
 
 static enum llmq_status refuse_infinite(const struct calib *c, const struct graph_task *task,
@@ -278,7 +257,7 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     struct schedule schedule;
     struct pass q, o;
     enum llmq_status status = LLMQ_OK;
-    struct task_rows rows = {.rows = list->count, .held = held};
+    struct task_rows rows = {.rows = list->count, .held = held, .scale = t->inner[task->source]};
     experts_schedule(body, task->source, &schedule);
     LLMQ_TRY(experts_run(&t->quantized.experts, &t->quantized.block, &schedule, list, &q, err));
     rows.X = pass_value(&q, task->source);
@@ -286,9 +265,9 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     if (!moments_finite(c, k, held))
         LLMQ_TRY(refuse_infinite(c, task, err));
     moments_note_peaks(c, body, task, &rows);
-    if (calib_pairing(c)) {
+    if (calib_pairing(c) && !t->looking) {
         LLMQ_TRY(experts_run(&t->original.experts, &t->original.block, &schedule, list, &o, err));
-        drop_unpaired(t, list, k, rows.X, pass_value(&o, task->source));
+        drop_unpaired(t, list, k, rows.X, rows.scale, pass_value(&o, task->source));
         rows.X_o = pass_value(&o, task->source);
         moments_add_cross(c, body, task, &rows);
     }
@@ -296,6 +275,7 @@ cleanup:
     return status;
 }
 
+/* The moments of a task over the expert's rows. */
 static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_error *err) {
     struct expert_turn *t = &c->turn;
     const struct graph *body = c->block->graph->body;
@@ -316,6 +296,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .graph = body,
                                .params = t->quantized.block.node,
                                .expert = t->expert,
+                               .look = t->looking,
                                .tokens = t->count,
                                .borrowed = t->borrowed,
                                .moments = moments_finish(c, body, task, &tokens)};
@@ -337,8 +318,12 @@ static enum llmq_status load_expert(struct calib *c, llmq_error *err) {
         LLMQ_TRY(expert_load(c->original.block->model, block, t->expert, LOAD_PLAIN, t->weights,
                              &t->original.block, err));
     tally_read(c->forward.tally, TALLY_READ, 0);
-    choose_rows(c);
+    expert_scale(&t->quantized.block, t->scales);
+    memset(t->inner, 0, sizeof t->inner);
+    t->inner[c->block->graph->body->input] = t->scales;
+    expert_rows_choose(c);
     t->loaded = true;
+    t->looking = c->folds;
     t->task = 0;
 cleanup:
     return status;
@@ -374,6 +359,17 @@ void expert_turn_start_over(struct calib *c) {
     c->turn.expert = -1;
 }
 
+/* The expert's next task; of what all experts read a look was taken before. */
+static bool next_task(struct expert_turn *t, const struct graph *body) {
+    while (t->looking && t->task < body->task_count && body->task[t->task].source == body->input)
+        t->task++;
+    if (t->looking && t->task == body->task_count) {
+        t->looking = false;
+        t->task = 0;
+    }
+    return t->task < body->task_count;
+}
+
 enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out, llmq_error *err) {
     struct expert_turn *t = &c->turn;
     const struct graph *g = c->block->graph;
@@ -385,11 +381,24 @@ enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out, llmq_
     while (t->expert < g->facts.dims[DIM_EXPERTS]) {
         if (!t->loaded)
             LLMQ_TRY(load_expert(c, err));
-        if (t->task < g->body->task_count)
+        if (next_task(t, g->body))
             return run_task(c, out, err);
         LLMQ_TRY(finish_expert(c, err));
     }
     finish_turn(c);
 cleanup:
     return status;
+}
+
+void calib_scale_experts(struct calib *c, const float *scales) {
+    c->turn.scales = scales;
+}
+
+void calib_scale_expert(struct calib *c, enum value source, const float *scales) {
+    c->turn.inner[source] = scales;
+}
+
+int64_t calib_expert_tokens(const struct calib *c, int64_t expert) {
+    const struct routing *r = &c->turn.quantized.routing;
+    return r->offsets[expert + 1] - r->offsets[expert];
 }

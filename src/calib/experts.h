@@ -30,13 +30,22 @@ struct expert_turn {
     struct arena *weights; /* of the expert at hand, on both sides */
     int64_t expert;        /* -1: the tokens are not routed yet */
     int task;              /* of its body, the next one */
-    bool loaded;
+    bool loaded, looking;
+    const float *scales;         /* of what all experts read, see calib_scale_experts */
+    const float *inner[V_COUNT]; /* of what the expert at hand makes, see calib_scale_expert */
     /* The tokens that it is calibrated on: those held back last. */
     int32_t *row;
     float *weight;
     int64_t count, held, borrowed;
     uint8_t *mark; /* of every token */
 };
+
+/* Marks of tokens: routed to the expert; of its layer, beside those; of a batch that is held back;
+ * routed to the expert by the original model. */
+enum { EXPERT_OWN = 1, EXPERT_BORROWED = 2, EXPERT_HELD = 4, EXPERT_PAIRED = 8 };
+
+/* Mark and list the tokens of the expert that has its turn. */
+void expert_rows_choose(struct calib *c);
 
 LLMQ_NODISCARD enum llmq_status expert_turn_create(struct calib *c, const struct expert_room *room,
                                                    llmq_error *err);
@@ -51,6 +60,11 @@ bool expert_turn_is_due(const struct calib *c);
 /* The next task of the experts; none in `out` when all had their turn. */
 LLMQ_NODISCARD enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out,
                                                  llmq_error *err);
+
+/* What the block makes of its first batch, which lies in x [rows, hidden], in place. The stores of
+ * the stream are used and hold the start of the block again. */
+LLMQ_NODISCARD enum llmq_status expert_turn_probe(struct calib *c, const struct batch *b, float *x,
+                                                  llmq_error *err);
 
 /* Run the experts as they are. */
 LLMQ_NODISCARD enum llmq_status expert_turn_pass_over(struct calib *c, llmq_error *err);

@@ -6,6 +6,7 @@
 #include "graph/passes.h"
 
 enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
+    c->folds = true;
     return acts_create(calib_total_tokens(c->tokens), c->m->config.hidden, spill_dir, &c->start,
                        err);
 }
@@ -46,27 +47,38 @@ int64_t calib_probe_rows(const struct calib *c) {
     return batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b) ? batch_rows(&b) : 0;
 }
 
+/* The block on the first batch, which lies in `out`, in place: no store is changed but those that
+ * are not in use between blocks. */
+static enum llmq_status probe_plain(struct calib *c, const struct batch *b, float *out,
+                                    llmq_error *err) {
+    struct stream *s = &c->quantized;
+    struct schedule schedule;
+    const struct graph *g = s->block->graph;
+    enum llmq_status status = passes_to_end(g, VALUE_BIT(g->input), &schedule, err);
+    if (status != LLMQ_OK)
+        return status;
+    struct pass p = {.forward = &c->forward, .schedule = &schedule, .block = s->block, .batch = b};
+    p.home[HOME_RESIDUAL] = out;
+    for (int h = HOME_RESIDUAL + 1; h <= s->homes; h++)
+        p.home[h] = acts_target(&s->acts[h], 0, s->buffer[h]);
+    return pass_run(&p, err);
+}
+
 enum llmq_status calib_probe(struct calib *c, float *in, float *out, llmq_error *err) {
     struct stream *s = &c->quantized;
-    const struct graph *g = s->block->graph;
     struct batch b = {0};
-    struct schedule schedule;
     enum llmq_status status = LLMQ_OK;
     float *x = NULL;
     (void)batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);
-    const int64_t rows = batch_rows(&b);
-    LLMQ_TRY(acts_load(&c->start, 0, rows, s->buffer[HOME_RESIDUAL], &x, err));
-    memmove(in, x, (size_t)(rows * c->start.width) * sizeof *x);
-    memmove(out, x, (size_t)(rows * c->start.width) * sizeof *x);
-    LLMQ_TRY(passes_to_end(g, VALUE_BIT(g->input), &schedule, err));
-    struct pass p = {.forward = &c->forward, .schedule = &schedule, .block = s->block, .batch = &b};
-    p.home[HOME_RESIDUAL] = out;
-    for (int h = HOME_RESIDUAL + 1; h <= s->homes; h++) /* not in use: see calib.h */
-        p.home[h] = acts_target(&s->acts[h], 0, s->buffer[h]);
+    const size_t bytes = (size_t)(batch_rows(&b) * c->start.width) * sizeof *x;
+    LLMQ_TRY(acts_load(&c->start, 0, batch_rows(&b), s->buffer[HOME_RESIDUAL], &x, err));
+    memmove(in, x, bytes);
+    memmove(out, x, bytes);
     const enum llmq_compute compute = c->forward.compute;
     /* What is compared differs by less than bfloat16 rounds. */
     c->forward.compute = LLMQ_COMPUTE_F32;
-    status = pass_run(&p, err);
+    status =
+        c->block->graph->body ? expert_turn_probe(c, &b, out, err) : probe_plain(c, &b, out, err);
     c->forward.compute = compute;
 cleanup:
     return status;

@@ -1,0 +1,72 @@
+/* The tokens that an expert is calibrated on: see experts.c for the formula. */
+#include <string.h>
+
+#include "base/int64.h"
+#include "calib/calib_private.h"
+
+/* Tokens of batches that are held back keep that mark. */
+static void mark_held(struct calib *c) {
+    const struct calib_tokens *t = c->tokens;
+    int64_t index = 0;
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++)
+        memset(c->turn.mark + b.offsets[0], calib_is_held(c, index) ? EXPERT_HELD : 0,
+               (size_t)batch_rows(&b));
+}
+
+static void mark_list(const struct routing *r, int64_t expert, int mark, uint8_t *marks) {
+    for (int64_t i = r->offsets[expert]; i < r->offsets[expert + 1]; i++)
+        marks[r->row[i]] |= (uint8_t)mark;
+}
+
+/* Tokens of the layer beside the expert's own, evenly spread. */
+static void borrow(struct expert_turn *t, int64_t tokens, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = i * tokens / count;
+        while (t->mark[at] & (EXPERT_OWN | EXPERT_BORROWED))
+            at = (at + 1) % tokens;
+        t->mark[at] |= EXPERT_BORROWED;
+    }
+}
+
+/* How much a token counts that no router sent here, where weights scale what experts read. */
+static float mean_weight(const struct routing *r) {
+    const int64_t count = r->offsets[r->experts];
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)r->weight[i];
+    return count > 0 ? (float)(sum / (double)count) : 1;
+}
+
+/* The marked tokens, those held back behind the others. */
+static void list_rows(struct expert_turn *t, int64_t tokens) {
+    const struct routing *r = &t->quantized.routing;
+    const float stand_in = mean_weight(r);
+    t->count = t->held = 0;
+    for (int held = 0; held < 2; held++) {
+        int64_t own = r->offsets[t->expert];
+        for (int64_t at = 0; at < tokens; at++) {
+            const bool mine = t->mark[at] & EXPERT_OWN;
+            const float weight = mine ? r->weight[own++] : stand_in;
+            if (!(t->mark[at] & (EXPERT_OWN | EXPERT_BORROWED)) ||
+                ((t->mark[at] & EXPERT_HELD) != 0) != held)
+                continue;
+            t->row[t->count] = (int32_t)at;
+            t->weight[t->count++] = weight;
+            t->held += held;
+        }
+    }
+}
+
+void expert_rows_choose(struct calib *c) {
+    struct expert_turn *t = &c->turn;
+    const struct routing *r = &t->quantized.routing;
+    const int64_t tokens = calib_total_tokens(c->tokens);
+    const int64_t own = r->offsets[t->expert + 1] - r->offsets[t->expert];
+    mark_held(c);
+    mark_list(r, t->expert, EXPERT_OWN, t->mark);
+    if (calib_pairing(c))
+        mark_list(&t->original.routing, t->expert, EXPERT_PAIRED, t->mark);
+    t->borrowed = max_i64(0, min_i64(c->expert_tokens, tokens) - own);
+    borrow(t, tokens, t->borrowed);
+    list_rows(t, tokens);
+}
