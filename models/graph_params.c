@@ -1,0 +1,140 @@
+/* The tensors of a block and the names of its modules: see graph.h. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/graph.h"
+
+/* --- tensors ---------------------------------------------------------------------------------- */
+
+static void add_param(struct graph_param out[GRAPH_PARAMS], int *count, struct graph_param p) {
+    out[(*count)++] = p;
+}
+
+static void norm_params(const struct graph_node *n, int i, struct graph_param out[GRAPH_PARAMS],
+                        int *count) {
+    struct graph_param p = {.node = i,
+                            .suffix = ".weight",
+                            .name = n->row->name,
+                            .rows = n->row->each ? n->groups : 0,
+                            .columns = n->width[0] / n->groups};
+    if (norm_has_weight(n->norm))
+        add_param(out, count, p);
+    p.suffix = ".bias";
+    if (norm_has_bias(n->norm))
+        add_param(out, count, p);
+}
+
+/* A linear of every expert in one tensor, with others where it takes a part of the rows. */
+static void stack_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
+                         int *count) {
+    const struct graph_node *n = &g->node[i];
+    const int64_t experts = g->facts.dims[DIM_EXPERTS], k = g->width[n->in[0]];
+    const int64_t rows = n->width[0] * (n->row->part == PART_WHOLE ? 1 : 2);
+    const bool turned = n->row->storage == STORED_STACK_T;
+    if (graph_node_biased(g, n))
+        add_param(out, count,
+                  (struct graph_param){.node = i,
+                                       .suffix = "",
+                                       .name = n->row->stack_bias,
+                                       .experts = experts,
+                                       .columns = rows});
+    add_param(out, count,
+              (struct graph_param){.node = i,
+                                   .suffix = "",
+                                   .name = n->row->stack,
+                                   .experts = experts,
+                                   .rows = turned ? k : rows,
+                                   .columns = turned ? rows : k,
+                                   .quantized = true});
+}
+
+static void linear_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
+                          int *count) {
+    const struct graph_node *n = &g->node[i];
+    const int64_t width = n->width[0], k = g->width[n->in[0]];
+    const bool turned = n->row->storage == STORED_CONV1D;
+    struct graph_param p = {.node = i, .suffix = ".bias", .name = n->row->name, .columns = width};
+    if (graph_node_biased(g, n))
+        add_param(out, count, p);
+    if (n->row->choice_bias)
+        add_param(out, count,
+                  (struct graph_param){
+                      .node = i, .suffix = "", .name = n->row->choice_bias, .columns = width});
+    p.suffix = ".weight";
+    p.rows = turned ? k : width;
+    p.columns = turned ? width : k;
+    p.quantized = graph_node_quantized(n);
+    add_param(out, count, p);
+}
+
+int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
+    int count = 0;
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->node[i];
+        if (n->row->op == OP_NORM)
+            norm_params(n, i, out, &count);
+        if (n->row->stack)
+            stack_params(g, i, out, &count);
+        else if (n->row->op == OP_LINEAR || n->row->op == OP_ROUTER)
+            linear_params(g, i, out, &count);
+        if (n->row->op == OP_ATTENTION && n->row->name)
+            add_param(out, &count,
+                      (struct graph_param){.node = i,
+                                           .suffix = "",
+                                           .name = n->row->name,
+                                           .columns = g->facts.dims[DIM_HEADS]});
+    }
+    return count;
+}
+
+int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK]) {
+    int rank = 0;
+    if (p->experts)
+        out[rank++] = (uint64_t)p->experts;
+    if (p->rows)
+        out[rank++] = (uint64_t)p->rows;
+    out[rank++] = (uint64_t)p->columns;
+    return rank;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+int graph_find_module(const struct graph *g, const char *name, size_t len) {
+    for (int i = 0; i < g->count; i++) {
+        const char *module = g->node[i].row->name;
+        if (module && strlen(module) == len && strncmp(module, name, len) == 0)
+            return i;
+    }
+    return -1;
+}
+
+int64_t graph_module_count(const struct graph *g) {
+    return g->linear_count + (g->body ? g->facts.dims[DIM_EXPERTS] * g->body->linear_count : 0);
+}
+
+#define EXPERT_NUMBER "%d"
+
+const char *graph_expert_name(const struct graph *g, int64_t expert, char buf[GRAPH_NAME_MAX]) {
+    const char *name = g->node[g->experts].row->name, *number = strstr(name, EXPERT_NUMBER);
+    (void)snprintf(buf, GRAPH_NAME_MAX, "%.*s%" PRId64 "%s", (int)(number - name), name, expert,
+                   number + strlen(EXPERT_NUMBER));
+    return buf;
+}
+
+bool graph_expert_of(const struct graph *g, const char *name, int64_t *expert, const char **rest) {
+    if (!g->body)
+        return false;
+    const char *before = g->node[g->experts].row->name, *number = strstr(before, EXPERT_NUMBER);
+    const char *after = number + strlen(EXPERT_NUMBER);
+    const size_t len = (size_t)(number - before);
+    if (strncmp(name, before, len) != 0)
+        return false;
+    const size_t digits = strspn(name + len, "0123456789");
+    if (digits == 0 || digits > 9 || strncmp(name + len + digits, after, strlen(after)) != 0)
+        return false;
+    *expert = strtol(name + len, NULL, 10);
+    *rest = name + len + digits + strlen(after);
+    return *expert < g->facts.dims[DIM_EXPERTS];
+}
