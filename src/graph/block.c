@@ -57,7 +57,8 @@ static float **place_of(const struct graph_node *n, const struct graph_param *p,
         return is_bias ? &out->bias : &out->weight;
     if (n->row->op == OP_ATTENTION)
         return &out->sinks;
-    return is_bias ? &out->linear.bias : &out->choice_bias;
+    /* a linear has no other, whatever the tensor is called */
+    return is_bias || n->row->op == OP_LINEAR ? &out->linear.bias : &out->choice_bias;
 }
 
 static bool is_weight(const struct graph_node *n, const struct graph_param *p) {
