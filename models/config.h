@@ -23,6 +23,7 @@ struct rope_config {
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
     double attention_factor;                  /* yarn, longrope: multiplies cos and sin */
+    double score_factor;                      /* yarn: multiplies the scores with T_MSCALE */
     bool truncate;                            /* yarn: correction range rounded to integers */
     int64_t original_max_positions;
     int64_t pairs; /* longrope: of a head, with a factor each, ... */

@@ -118,6 +118,12 @@ static enum llmq_status check_list(const struct layer_rule *r, const struct conf
     return LLMQ_OK;
 }
 
+/* A list for all layers without entries says nothing. */
+static bool is_empty_list(const struct layer_rule *r, const struct config_key *key) {
+    const struct json *list = config_value(key->object, key->name);
+    return r->rule != RULE_AMONG && json_type(list) == JSON_ARRAY && json_count(list) == 0;
+}
+
 static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
                                    struct model_config *c, llmq_error *err) {
     struct config_key key;
@@ -125,6 +131,8 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
     enum llmq_status status = config_find(json, r->key, &key, err);
     if ((c->facts.traits & r->when) != r->when)
         return LLMQ_OK;
+    if (status == LLMQ_OK && key.found && is_empty_list(r, &key))
+        key.found = false;
     if (status == LLMQ_OK && key.found && reads_list(r))
         status = check_list(r, &key, c->blocks, err);
     else if (status == LLMQ_OK && key.found)

@@ -153,6 +153,8 @@ static enum llmq_status parse_yarn(const struct json *scaling, struct rope_confi
     double natural = mscale > 0 && mscale_all > 0
                          ? yarn_mscale(rope->factor, mscale) / yarn_mscale(rope->factor, mscale_all)
                          : yarn_mscale(rope->factor, 1.0);
+    if (mscale_all > 0)
+        rope->score_factor = pow(yarn_mscale(rope->factor, mscale_all), 2);
     LLMQ_TRY(config_double(scaling, "attention_factor", natural, &rope->attention_factor, err));
 cleanup:
     return status;
@@ -232,7 +234,7 @@ static enum llmq_status parse_object(const struct rope_place *at, const struct m
                                      struct rope_config *rope, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const struct json *object = at->object;
-    *rope = (struct rope_config){.attention_factor = 1.0};
+    *rope = (struct rope_config){.attention_factor = 1.0, .score_factor = 1.0};
     if (object && json_type(object) != JSON_OBJECT)
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s': expected an object or null",
                          at->where);
@@ -267,8 +269,9 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b) 
            equal(a->low_freq_factor, b->low_freq_factor) &&
            equal(a->high_freq_factor, b->high_freq_factor) && equal(a->beta_fast, b->beta_fast) &&
            equal(a->beta_slow, b->beta_slow) && equal(a->attention_factor, b->attention_factor) &&
-           a->truncate == b->truncate && a->original_max_positions == b->original_max_positions &&
-           a->pairs == b->pairs && memcmp(a->short_factor, b->short_factor, factors) == 0 &&
+           equal(a->score_factor, b->score_factor) && a->truncate == b->truncate &&
+           a->original_max_positions == b->original_max_positions && a->pairs == b->pairs &&
+           memcmp(a->short_factor, b->short_factor, factors) == 0 &&
            memcmp(a->long_factor, b->long_factor, factors) == 0;
 }
 
@@ -349,23 +352,37 @@ static enum llmq_status read_local(const struct json *json, const struct json *n
                      setting->key, theta, at.where, c->local_rope.theta);
 }
 
+/* The settings in which a file without any differs from plain rotation; NULL: it does not. */
+static enum llmq_status read_default(const struct json *json, const struct family *f,
+                                     struct json **out, llmq_error *err) {
+    *out = NULL;
+    if (!f->rotary || json_get(json, "rope_parameters") || json_get(json, "rope_scaling"))
+        return LLMQ_OK;
+    return json_parse(f->rotary, strlen(f->rotary), f->name, out, err);
+}
+
 enum llmq_status config_rope(const struct json *json, struct model_config *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    struct json *absent = NULL;
     const struct json *newer = config_value(json, "rope_parameters");
     const struct json *nested = c->facts.traits & T_LOCAL_ROPE ? newer : NULL;
     const double theta = c->facts.numbers[NUM_THETA];
     int64_t original = 0;
     const bool by_layer = config_value(nested, "full_attention") != NULL;
+    LLMQ_TRY(read_default(json, c->family, &absent, err));
     LLMQ_TRY(
         config_int(json, "original_max_position_embeddings", c->max_positions, 1, &original, err));
     const struct rope_place v5 = {by_layer ? config_value(nested, "full_attention") : newer,
                                   "rope_parameters", theta, original};
-    const struct rope_place v4 = {config_value(json, "rope_scaling"), "rope_scaling", theta,
-                                  original};
+    const struct rope_place v4 = {absent ? absent : config_value(json, "rope_scaling"),
+                                  "rope_scaling", theta, original};
     LLMQ_TRY(read_rope(json, &v5, &v4, c, &c->rope, err));
     c->local_rope = c->rope;
+    if (c->facts.traits & T_MSCALE)
+        c->facts.numbers[NUM_ATTN_GAIN] = c->rope.score_factor;
     if (c->facts.traits & T_LOCAL_ROPE)
         LLMQ_TRY(read_local(json, by_layer ? nested : NULL, c, err));
 cleanup:
+    json_free(&absent);
     return status;
 }

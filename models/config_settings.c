@@ -1,8 +1,10 @@
 /* The family's settings: which key of config.json says what. */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
 #include "models/config_parts.h"
 
 /* What the setting says where its key is missing. */
@@ -54,8 +56,44 @@ static enum llmq_status read_trait(const struct setting *s, const struct config_
     return status;
 }
 
+static bool is_word_setting(const struct setting *s, const char *key) {
+    return s->set == SET_WORD && strcmp(s->key, key) == 0;
+}
+
+/* A word that none of the family's settings knows. */
+static enum llmq_status refuse_word(const struct family *f, const char *key, const char *found,
+                                    llmq_error *err) {
+    struct strbuf known = {0};
+    for (const struct setting *s = f->settings; s->set; s++)
+        if (is_word_setting(s, key))
+            strbuf_printf(&known, "%s%s", known.len ? " or " : "", s->word);
+    enum llmq_status status =
+        error_set(err, LLMQ_E_UNSUPPORTED, "config.json: '%s' is %s: expected %s", key, found,
+                  known.data ? known.data : "another word");
+    strbuf_free(&known);
+    return status;
+}
+
+static enum llmq_status read_word(const struct setting *s, const struct config_key *key,
+                                  const struct family *f, struct facts *facts, llmq_error *err) {
+    char text[CONFIG_TEXT_MAX];
+    if (!key->found)
+        return LLMQ_OK;
+    const struct json *value = config_value(key->object, key->name);
+    const char *word = json_string(value);
+    const struct setting *known = f->settings;
+    while (known->set &&
+           !(word && is_word_setting(known, s->key) && strcmp(known->word, word) == 0))
+        known++;
+    if (!known->set)
+        return refuse_word(f, s->key, config_text(value, text), err);
+    if (known == s)
+        facts->traits |= (unsigned)s->what;
+    return LLMQ_OK;
+}
+
 static enum llmq_status read_setting(const struct json *json, const struct setting *s,
-                                     struct facts *facts, llmq_error *err) {
+                                     const struct family *f, struct facts *facts, llmq_error *err) {
     struct config_key key;
     if ((facts->traits & s->when) != s->when || (facts->traits & s->unless))
         return LLMQ_OK;
@@ -67,6 +105,8 @@ static enum llmq_status read_setting(const struct json *json, const struct setti
         return read_dim(s, &key, facts, err);
     case SET_NUMBER:
         return read_number(s, &key, facts, err);
+    case SET_WORD:
+        return read_word(s, &key, f, facts, err);
     case SET_TRAIT:
     case SET_TRAIT_IF:
     case SET_END:
@@ -91,7 +131,7 @@ static void begin(const struct family *f, struct facts *facts) {
 enum llmq_status config_settings(const struct json *json, struct model_config *c, llmq_error *err) {
     begin(c->family, &c->facts);
     for (const struct setting *s = c->family->settings; s->set; s++) {
-        enum llmq_status status = read_setting(json, s, &c->facts, err);
+        enum llmq_status status = read_setting(json, s, c->family, &c->facts, err);
         if (status != LLMQ_OK)
             return status;
     }

@@ -37,6 +37,7 @@ struct family {
 
     /* What config.json may call the class of the model, the usual name first; NULL-terminated. */
     const char *const *architectures;
+    const char *rotary; /* the rotary settings, as JSON, of a file without any; NULL: none */
     /* Keys of models/config_neutral.c that are true of the family whether they are there or not;
      * NULL: none. */
     const char *const *inherent_keys;

@@ -70,6 +70,27 @@
     GATED_ROWS(MLP_IN, mlp_bias),                           \
     {ADD(Z, Y, MLP_OUT), .number = NUM_RESIDUAL}
 
+/* An expert like Llama's MLP. */
+#define EXPERT_ROWS(w, gate, up, down)       \
+    {LINEAR(GATE, E, w, gate)},              \
+    {LINEAR(UP, E, w, up)},                  \
+    {GLU(MID, GATE, UP)},                    \
+    {LINEAR(E_OUT, MID, HIDDEN, down)},      \
+    {END}
+/* In models with experts in some layers: the MLP of the others, and that which every token passes.
+ */
+#define DENSE_ROWS(module)                                                             \
+    {LINEAR(GATE, MLP_IN, FFN, (module ".gate_proj")), .unless = T_SPARSE},            \
+    {LINEAR(UP, MLP_IN, FFN, (module ".up_proj")), .unless = T_SPARSE},                \
+    {GLU(MID, GATE, UP), .unless = T_SPARSE},                                          \
+    {LINEAR(MLP_OUT, MID, HIDDEN, (module ".down_proj")), .unless = T_SPARSE},         \
+    {ADD(Z, Y, MLP_OUT), .unless = T_SPARSE}
+#define SHARED_ROWS(w, module)                                                         \
+    {LINEAR(SHARED_GATE, MLP_IN, w, (module ".gate_proj")), .when = T_SPARSE},         \
+    {LINEAR(SHARED_UP, MLP_IN, w, (module ".up_proj")), .when = T_SPARSE},             \
+    {GLU(SHARED_MID, SHARED_GATE, SHARED_UP), .when = T_SPARSE},                       \
+    {LINEAR(SHARED_OUT, SHARED_MID, HIDDEN, (module ".down_proj")), .when = T_SPARSE}
+
 /* --- settings --------------------------------------------------------------------------------- */
 
 #define DIM(d, k, a)         {.set = SET_DIM, .what = DIM_##d, .key = k, .absent = a}
@@ -78,6 +99,7 @@
 #define NUMBER_POW(n, k, a, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .power = p}
 #define FLAG(t, k, a)        {.set = SET_TRAIT, .what = t, .key = k, .absent = a}
 #define FLAG_IF(t, k)        {.set = SET_TRAIT_IF, .what = t, .key = k}
+#define WORD(t, k, w)        {.set = SET_WORD, .what = t, .key = k, .word = w}
 
 /* The keys that Llama gave its sizes, with what they are where they are missing. */
 #define SIZES(vocab, hidden, layers, heads, positions)   \

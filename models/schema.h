@@ -137,6 +137,7 @@ enum trait {
     T_A = 1 << 15,            /* a family's own */
     T_B = 1 << 16,
     T_C = 1 << 17,
+    T_MSCALE = 1 << 18, /* yarn's magnitude, mscale_all_dim, scales the scores */
     /* of a block: */
     T_WINDOW = 1 << 20,  /* attention reaches back a window, not to the beginning */
     T_CHUNKED = 1 << 21, /* attention stays within its chunk */
@@ -221,17 +222,20 @@ struct node {
 
 /* A key of config.json and what it says. */
 struct setting {
-    enum { SET_END, SET_DIM, SET_NUMBER, SET_TRAIT, SET_TRAIT_IF } set;
-    int what;              /* dim, number or trait. TRAIT: the key is true or false; TRAIT_IF: the
-                            * trait holds where the key has a number other than 0 */
-    const char *key;       /* "a|b.c": the first that is there and not null; NULL: none, `absent` */
-    double absent;         /* value where the key is missing */
-    enum dim same;         /* missing and no `absent`: as this size, ... */
-    enum dim over;         /* ... divided by that, ... */
-    int times;             /* ... times this (0: once) */
-    double power;          /* the value to this power; 0: as it is */
-    double is;             /* TRAIT_IF: ... where it has this number, if it is not 0 */
-    bool null_is_off;      /* a key that is null says 0; else it reads as missing */
+    enum { SET_END, SET_DIM, SET_NUMBER, SET_TRAIT, SET_TRAIT_IF, SET_WORD } set;
+    int what;         /* dim, number or trait. TRAIT: the key is true or false; TRAIT_IF: the
+                       * trait holds where the key has a number other than 0; WORD: where it
+                       * is `word` (0: that says nothing), and no other words are taken than
+                       * those of the family's settings with the key */
+    const char *key;  /* "a|b.c": the first that is there and not null; NULL: none, `absent` */
+    double absent;    /* value where the key is missing */
+    enum dim same;    /* missing and no `absent`: as this size, ... */
+    enum dim over;    /* ... divided by that, ... */
+    int times;        /* ... times this (0: once) */
+    double power;     /* the value to this power; 0: as it is */
+    double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
+    bool null_is_off; /* a key that is null says 0; else it reads as missing */
+    const char *word;
     unsigned when, unless; /* traits of settings before it */
 };
 
