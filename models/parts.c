@@ -10,8 +10,15 @@ static const char *fused_layer(enum value v) {
         enum value makes;
         const char *fused;
     } parts[] = {
-        {V_Q, "qkv_proj"},        {V_K, "qkv_proj"},      {V_V, "qkv_proj"},
-        {V_GATE, "gate_up_proj"}, {V_UP, "gate_up_proj"},
+        {V_Q, "qkv_proj"},
+        {V_K, "qkv_proj"},
+        {V_V, "qkv_proj"},
+        {V_GATE, "gate_up_proj"},
+        {V_UP, "gate_up_proj"},
+        {V_SHARED_GATE, "gate_up_proj"},
+        {V_SHARED_UP, "gate_up_proj"},
+        {V_Q_A, "fused_qkv_a_proj"},
+        {V_KV_A, "fused_qkv_a_proj"},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (parts[i].makes == v)

@@ -1,4 +1,4 @@
-/* OLMo 1 and 2. Defaults: transformers' OlmoConfig and Olmo2Config. */
+/* OLMo 1 and 2, and OLMoE. Defaults: transformers' OlmoConfig, Olmo2Config and OlmoeConfig. */
 #include "models/families/tables.h"
 
 /* --- OLMo 1: norms without weights; queries, keys and values within a bound ------------------- */
@@ -91,4 +91,60 @@ const struct family family_olmo2 = {
     .act = ACT_SILU,
     .architectures = olmo2_architectures,
     .inherent_keys = olmo2_inherent,
+};
+
+/* --- OLMoE: experts; norms over all heads of queries and keys, and bounds behind them --------- */
+
+static const struct node olmoe_expert[] = {EXPERT_ROWS(FFN, "gate_proj", "up_proj", "down_proj")};
+
+static const struct node olmoe_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    {NORM(Q_NORM, Q, "self_attn.q_norm")},
+    {NORM(K_NORM, K, "self_attn.k_norm")},
+    {CLIP(Q_CLIP, Q_NORM)},
+    {CLIP(K_CLIP, K_NORM)},
+    {CLIP(V_CLIP, V)},
+    ROTATE_ROWS(Q_CLIP, K_CLIP),
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V_CLIP)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = T_ATTENTION_BIAS},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    {ROUTER(ROUTE, MLP_IN, "mlp.gate")},
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", olmoe_expert)},
+    {ADD(Z, Y, ROUTED)},
+    {END},
+};
+
+static const struct setting olmoe_settings[] = {
+    SIZES(50304, 2048, 16, 16, 4096),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(2048),
+    THETA(10000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    FLAG_IF(T_CLIP, "clip_qkv"),
+    NUMBER(CLIP, "clip_qkv", 0),
+    DIM(EXPERTS, "num_experts|num_local_experts", 64),
+    DIM(TOP_K, "num_experts_per_tok", 8),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", false),
+    {0},
+};
+
+static const char *const olmoe_architectures[] = {"OlmoeForCausalLM", "OlmoeModel", NULL};
+static const char *const olmoe_inherent[] = {"qk_norm", "use_qk_norm", NULL};
+
+const struct family family_olmoe = {
+    .name = "olmoe",
+    .model_types = {"olmoe"},
+    LLAMA_TENSOR_NAMES,
+    .rows = olmoe_rows,
+    .settings = olmoe_settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = olmoe_architectures,
+    .inherent_keys = olmoe_inherent,
 };

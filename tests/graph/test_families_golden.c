@@ -1,6 +1,5 @@
 /* Every family against the reference implementation, case by case, with config.json in both
- * spellings. The cases are in the shared data. What llmq cannot run yet is listed: it has to refuse
- * exactly that. Prints how far each case is off. */
+ * spellings. The cases are in the shared data. Prints how far each case is off. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,38 +70,11 @@ static const struct {
     {"ernie4-5", "ernie4_5"},
     {"llama4-text", "llama4_text"},
 };
-
-/* Models that model_open refuses with LLMQ_E_UNSUPPORTED. */
-static const char *const unsupported[] = {
-    "mixtral",
-    "qwen2-moe",
-    "qwen3-moe",
-    "olmoe",
-    "granitemoe",
-    "deepseek-v3",
-    "deepseek-v2-lite-style",
-    "gpt-oss",
-    "llama4-text",
-};
 /* clang-format on */
-
-static bool is_unsupported(const char *name) {
-    for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++)
-        if (strcmp(unsupported[i], name) == 0)
-            return true;
-    return false;
-}
 
 /* Gemma's tanh approximation of GELU and the exact one are only 6e-4 apart. */
 static double logits_gate(const char *name) {
     return strcmp(name, "gemma") == 0 ? 1e-4 : GOLDEN_LOGITS;
-}
-
-static void check_refusal(const char *name, enum llmq_status status, const llmq_error *err) {
-    ck_assert_msg(status != LLMQ_OK, "%s opens: it is not unsupported any more", name);
-    ck_assert_msg(status == LLMQ_E_UNSUPPORTED, "%s: %s: %s", name, llmq_status_name(status),
-                  err->message);
-    printf("%-25s unsupported\n", name);
 }
 
 static void check_numbers(int index, const char *config, const struct golden *g) {
@@ -125,13 +97,9 @@ static void check_case(int index, const char *dir, const char *config) {
     struct golden g = {0};
     const char *name = cases[index].name;
     const enum llmq_status status = golden_open(dir, config, &g, &err);
-    if (is_unsupported(name)) {
-        check_refusal(name, status, &err);
-    } else {
-        ck_assert_msg(status == LLMQ_OK, "%s, %s: %s: %s", name, config, llmq_status_name(status),
-                      err.message);
-        check_numbers(index, config, &g);
-    }
+    ck_assert_msg(status == LLMQ_OK, "%s, %s: %s: %s", name, config, llmq_status_name(status),
+                  err.message);
+    check_numbers(index, config, &g);
     golden_close(&g);
 }
 
@@ -142,17 +110,6 @@ START_TEST(the_case_agrees_with_the_reference) {
     for (int i = 0; dir && i < 2; i++)
         check_case(_i, dir, golden_configs[i]);
     free(dir);
-}
-END_TEST
-
-/* A name that is misspelled here would excuse nothing, and stay. */
-START_TEST(what_is_unsupported_is_a_case) {
-    for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
-        size_t c = 0;
-        while (c < sizeof cases / sizeof cases[0] && strcmp(cases[c].name, unsupported[i]) != 0)
-            c++;
-        ck_assert_msg(c < sizeof cases / sizeof cases[0], "%s", unsupported[i]);
-    }
 }
 END_TEST
 
@@ -169,7 +126,6 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_loop_test(t, the_case_agrees_with_the_reference, 0,
                         (int)(sizeof cases / sizeof cases[0]));
-    tcase_add_test(t, what_is_unsupported_is_a_case);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
