@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/name_index.h"
 #include "base/strbuf.h"
 #include "convert/convert.h"
 #include "formats/loaders/layout_load.h"
@@ -169,18 +170,34 @@ cleanup:
 
 /* --- settings --------------------------------------------------------------------------------- */
 
-static bool same_grid(const struct quant_shape *a, const struct quant_shape *b) {
-    return a->bits == b->bits && a->group == b->group;
+static int by_grid(const void *a, const void *b) {
+    const struct quant_shape *x = &(*(struct plan_module *const *)a)->shape;
+    const struct quant_shape *y = &(*(struct plan_module *const *)b)->shape;
+    if (x->bits != y->bits)
+        return x->bits < y->bits ? -1 : 1;
+    return (x->group > y->group) - (x->group < y->group);
 }
 
 /* A module of an asymmetric checkpoint may happen to have all its zero points in the middle.
  * Loaders want fused modules alike, so those of one bit width and group size are symmetric together
  * or not at all. */
-static void settle_symmetry(struct plan *p) {
-    for (int64_t i = 0; i < p->module_count; i++)
-        for (int64_t j = 0; p->modules[i].shape.sym && j < p->module_count; j++)
-            if (same_grid(&p->modules[i].shape, &p->modules[j].shape))
-                p->modules[i].shape.sym = p->modules[i].shape.sym && p->modules[j].shape.sym;
+static enum llmq_status settle_symmetry(struct plan *p, llmq_error *err) {
+    const int64_t count = p->module_count;
+    struct plan_module **sorted = malloc((size_t)count * sizeof(struct plan_module *));
+    if (!sorted)
+        return error_memory(err, "the plan");
+    for (int64_t i = 0; i < count; i++)
+        sorted[i] = &p->modules[i];
+    qsort(sorted, (size_t)count, sizeof(struct plan_module *), by_grid);
+    for (int64_t begin = 0, end; begin < count; begin = end) {
+        bool sym = true;
+        for (end = begin; end < count && by_grid(&sorted[begin], &sorted[end]) == 0; end++)
+            sym = sym && sorted[end]->shape.sym;
+        for (int64_t i = begin; i < end; i++)
+            sorted[i]->shape.sym = sym;
+    }
+    free(sorted);
+    return LLMQ_OK;
 }
 
 static bool fits_settings(const struct quant_shape *s, const struct layout_config *config) {
@@ -208,11 +225,8 @@ static void settle_config(struct convert *c) {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-static const struct plan_module *find_module(const struct plan *p, const char *name, size_t len) {
-    for (int64_t i = 0; i < p->module_count; i++)
-        if (strncmp(p->modules[i].name, name, len) == 0 && p->modules[i].name[len] == '\0')
-            return &p->modules[i];
-    return NULL;
+static const char *module_name(const void *modules, int64_t i) {
+    return ((const struct plan_module *)modules)[i].name;
 }
 
 static enum llmq_status add_plain_weight(const struct model *m, struct plan *p,
@@ -229,12 +243,14 @@ static enum llmq_status add_plain_weight(const struct model *m, struct plan *p,
     return status;
 }
 
-static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t, llmq_error *err) {
+static enum llmq_status add_tensor(struct convert *c, const struct name_index *modules,
+                                   const struct st_tensor *t, llmq_error *err) {
     struct plan *p = &c->plan;
     size_t len = 0;
     const int suffix = layout_suffix(c->model.layout, t->name, &len);
     if (suffix >= 0) {
-        const struct plan_module *module = find_module(p, t->name, len);
+        const int64_t at = name_index_find(modules, t->name, len);
+        const struct plan_module *module = at < 0 ? NULL : &p->modules[at];
         const enum tensor_use use = inventory_use(c->model.blocks, c->model.layout, t);
         if (!module && (use == USE_EXTRA_LAYER || use == USE_OTHER))
             return plan_drop(p, t, err);
@@ -251,6 +267,16 @@ static enum llmq_status add_tensor(struct convert *c, const struct st_tensor *t,
     return plan_rest(&c->model, p, t, err);
 }
 
+static enum llmq_status add_tensors(struct convert *c, llmq_error *err) {
+    struct name_index modules;
+    enum llmq_status status =
+        name_index_create(c->plan.modules, c->plan.module_count, module_name, &modules, err);
+    for (size_t i = 0; status == LLMQ_OK && i < st_count(c->model.tensors); i++)
+        status = add_tensor(c, &modules, st_at(c->model.tensors, i), err);
+    name_index_free(&modules);
+    return status;
+}
+
 enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     c->plan.layout = c->target.layout;
@@ -260,13 +286,12 @@ enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     LLMQ_TRY(plan_name_head(&c->model, &c->plan, err));
     if (c->plan.layout) {
         LLMQ_TRY(try_modules(c, err));
-        settle_symmetry(&c->plan);
+        LLMQ_TRY(settle_symmetry(&c->plan, err));
         settle_config(c);
         LLMQ_TRY(plan_check_modules(&c->plan, err));
         LLMQ_TRY(plan_container(&c->model, &c->plan, err));
     }
-    for (size_t i = 0; i < st_count(c->model.tensors); i++)
-        LLMQ_TRY(add_tensor(c, st_at(c->model.tensors, i), err));
+    LLMQ_TRY(add_tensors(c, err));
 cleanup:
     return status;
 }

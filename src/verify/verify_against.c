@@ -236,10 +236,10 @@ static enum llmq_status compare_bytes(const struct verify *v, const struct st_te
 }
 
 static bool fold_explains(const struct comparison *c, const char *tensor) {
-    for (int64_t b = 0; c->folds && b < c->folds_count; b++)
-        if (verify_fold_explains(c->v, &c->folds[b], b, tensor))
-            return true;
-    return false;
+    int64_t block = 0;
+    const char *rest = NULL;
+    return c->folds && family_block_of(c->v->model.family, tensor, &block, &rest) &&
+           block < c->folds_count && verify_fold_explains(c->v, &c->folds[block], block, tensor);
 }
 
 static enum llmq_status compare_kept(const struct comparison *c, const struct st_tensor *t,

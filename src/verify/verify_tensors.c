@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/name_index.h"
 #include "formats/safetensors/value_peak.h"
 #include "models/parts.h"
 #include "verify/verify.h"
@@ -207,29 +208,37 @@ static enum llmq_status fused_status(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
-static const llmq_verify_module *module_named(const struct verify *v, const char *name) {
-    for (size_t i = 0; i < v->report->module_count; i++)
-        if (strcmp(v->report->modules[i].name, name) == 0)
-            return &v->report->modules[i];
-    return NULL;
+static const char *report_name(const void *report, int64_t i) {
+    return ((const llmq_verify_report *)report)->modules[i].name;
+}
+
+/* The packed module of a linear; NULL: it is not packed. */
+static const llmq_verify_module *module_at(const struct verify *v, const struct name_index *modules,
+                                           struct linear_place at, char name[FAMILY_NAME_MAX]) {
+    blocks_node_name(v->blocks, at, "", name);
+    const int64_t i = name_index_find(modules, name, strlen(name));
+    return i < 0 ? NULL : &v->report->modules[i];
 }
 
 static enum llmq_status fused_grid(struct verify *v, llmq_error *err) {
-    (void)err;
-    for (int64_t i = 0; i < linears_to_check(v); i++) {
+    struct name_index modules;
+    enum llmq_status status =
+        name_index_create(v->report, (int64_t)v->report->module_count, report_name, &modules, err);
+    for (int64_t i = 0; status == LLMQ_OK && i < linears_to_check(v); i++) {
         struct linear_place at, next;
         char name[FAMILY_NAME_MAX];
         if (!fused_with_next(v, i, &at, &next))
             continue;
-        const llmq_verify_module *a = module_named(v, blocks_node_name(v->blocks, at, "", name));
-        const llmq_verify_module *b = module_named(v, blocks_node_name(v->blocks, next, "", name));
+        const llmq_verify_module *a = module_at(v, &modules, at, name);
+        const llmq_verify_module *b = module_at(v, &modules, next, name);
         if (a && b && a->bits && b->bits && (a->bits != b->bits || a->group != b->group))
             verify_found(v, NULL, name, "give the parts of a fused layer one grid",
                          "%d bits in groups of %" PRId64
                          ", but loaders fuse it with %s, which has %d in groups of %" PRId64,
                          b->bits, b->group, module_of(v, at), a->bits, a->group);
     }
-    return LLMQ_OK;
+    name_index_free(&modules);
+    return status;
 }
 
 /* --- head ------------------------------------------------------------------------------------- */

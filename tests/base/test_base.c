@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/hugemem.h"
 #include "base/log.h"
+#include "base/name_index.h"
 #include "base/strbuf.h"
 #include "base/tally.h"
 #include "llmq/printable.h"
@@ -424,6 +425,29 @@ START_TEST(a_tally_puts_all_time_down) {
 }
 END_TEST
 
+/* --- names ------------------------------------------------------------------------------------ */
+
+static const char *listed(const void *list, int64_t i) {
+    return ((const char *const *)list)[i];
+}
+
+START_TEST(names_are_found_by_their_first_place) {
+    static const char *const list[] = {"b", "a.w", "", "a", "a.w.x", "a.w"};
+    llmq_error err = {0};
+    struct name_index names;
+    ck_assert_ok(name_index_create(list, 6, listed, &names, &err), &err);
+    ck_assert_int_eq(name_index_find(&names, "a.w", 3), 1);
+    ck_assert_int_eq(name_index_find(&names, "a.w.x", 1), 3); /* of so many bytes */
+    ck_assert_int_eq(name_index_find(&names, "", 0), 2);
+    ck_assert_int_eq(name_index_find(&names, "a.", 2), -1);
+    ck_assert_int_eq(name_index_find(&names, "c", 1), -1);
+    name_index_free(&names);
+    ck_assert_ok(name_index_create(list, 0, listed, &names, &err), &err);
+    ck_assert_int_eq(name_index_find(&names, "a", 1), -1);
+    name_index_free(&names);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("base");
     TCase *plain = tcase_create("plain"), *files = tcase_create("files");
@@ -451,6 +475,7 @@ int main(void) {
     tcase_add_test(files, folders_are_removed_with_content_and_without_following_links);
     tcase_add_test(files, only_a_name_that_is_not_there_is_absent);
     tcase_add_test(files, copies_follow_symlinks_to_regular_files);
+    tcase_add_test(files, names_are_found_by_their_first_place);
     suite_add_tcase(s, files);
     return run_suite(s);
 }
