@@ -69,8 +69,8 @@ void experts_schedule(const struct graph *body, enum value wanted, struct schedu
 LLMQ_NODISCARD enum llmq_status experts_begin(struct experts *x, llmq_error *err);
 
 /* Run one expert on some rows (at most experts_rows), as `schedule` of its graph says. What is
- * wanted, and nothing else, is there (pass_value) until the next run of these experts. With another
- * block's rows an expert can be shown what it would read there. */
+ * wanted, and nothing else, is there (pass_value) until the next run of these experts. The rows may
+ * be those of another stream's routing: the expert then reads what they are in this one. */
 LLMQ_NODISCARD enum llmq_status experts_run(struct experts *x, const struct block *expert,
                                             const struct schedule *schedule,
                                             const struct row_list *rows, struct pass *out,
