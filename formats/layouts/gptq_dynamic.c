@@ -26,15 +26,6 @@
 
 enum level { EVERY_BLOCK, ONE_BLOCK, ONE_MODULE };
 
-/* Linears that vLLM merges, by the last part of their names (FORMATS: fused groups). */
-static const struct {
-    const char *member, *pattern;
-} fused[] = {
-    {"q_proj", "(q|k|v|qkv)_proj"},        {"k_proj", "(q|k|v|qkv)_proj"},
-    {"v_proj", "(q|k|v|qkv)_proj"},        {"gate_proj", "(gate|up|gate_up)_proj"},
-    {"up_proj", "(gate|up|gate_up)_proj"},
-};
-
 /* --- expressions ------------------------------------------------------------------------------ */
 
 /* One dot-separated part of a name. */
@@ -69,18 +60,52 @@ static void put_literal(struct strbuf *out, struct part p) {
     }
 }
 
-static void put_part(struct strbuf *out, struct part p, enum level level) {
-    const bool last = p.text[p.len] == '\0';
-    if (level == EVERY_BLOCK && is_number(p)) {
-        strbuf_puts(out, "[0-9]+");
-        return;
-    }
-    for (size_t i = 0; last && level != ONE_MODULE && i < sizeof fused / sizeof fused[0]; i++)
-        if (part_is(p, fused[i].member)) {
-            strbuf_puts(out, fused[i].pattern);
-            return;
+/* The layer that a module of this last part is merged into; NULL: none. */
+static const struct layout_fusion *fusion_of(const struct layout_config *config, struct part p) {
+    for (int f = 0; f < LAYOUT_FUSIONS && config->fusions[f].layer; f++)
+        for (int m = 0; m < LAYOUT_FUSION_MEMBERS; m++) {
+            const char *member = config->fusions[f].members[m];
+            if (member && part_is(p, member))
+                return &config->fusions[f];
         }
-    put_literal(out, p);
+    return NULL;
+}
+
+/* The ending from the last underscore on, if all names have it; else "". */
+static const char *common_ending(const struct layout_fusion *f) {
+    const char *ending = strrchr(f->layer, '_');
+    for (int m = 0; ending && m < LAYOUT_FUSION_MEMBERS && f->members[m]; m++) {
+        const size_t len = strlen(f->members[m]), tail = strlen(ending);
+        if (len <= tail || strcmp(f->members[m] + len - tail, ending) != 0)
+            ending = NULL;
+    }
+    return ending ? ending : "";
+}
+
+/* "(gate|up|gate_up)_proj" */
+static void put_fusion(struct strbuf *out, const struct layout_fusion *f) {
+    const char *ending = common_ending(f);
+    const size_t tail = strlen(ending);
+    strbuf_puts(out, "(");
+    for (int m = 0; m < LAYOUT_FUSION_MEMBERS && f->members[m]; m++) {
+        put_literal(out, (struct part){f->members[m], strlen(f->members[m]) - tail});
+        strbuf_puts(out, "|");
+    }
+    put_literal(out, (struct part){f->layer, strlen(f->layer) - tail});
+    strbuf_puts(out, ")");
+    put_literal(out, (struct part){ending, tail});
+}
+
+static void put_part(struct strbuf *out, const struct layout_config *config, struct part p,
+                     enum level level) {
+    const bool last = p.text[p.len] == '\0';
+    const struct layout_fusion *fusion = last && level != ONE_MODULE ? fusion_of(config, p) : NULL;
+    if (level == EVERY_BLOCK && is_number(p))
+        strbuf_puts(out, "[0-9]+");
+    else if (fusion)
+        put_fusion(out, fusion);
+    else
+        put_literal(out, p);
 }
 
 /* The part where a block's name starts ("layers" of model.layers.0.mlp), whatever stack it is in;
@@ -95,14 +120,15 @@ static struct part skip_prefix(const char *name) {
 }
 
 /* The expression for a module's class at `level`, without the sign before it. */
-static void put_expression(struct strbuf *out, const char *name, enum level level) {
+static void put_expression(struct strbuf *out, const struct layout_config *config, const char *name,
+                           enum level level) {
     struct part p = skip_prefix(name);
     strbuf_puts(out, p.text == name ? "" : ".*\\.");
     if (p.text == name && is_number(part_next(p)))
         strbuf_puts(out, "(.*\\.)?"); /* checkpoints may lack the prefix that loaders add */
     while (p.text) {
         const struct part next = part_next(p);
-        put_part(out, p, level);
+        put_part(out, config, p, level);
         if (level != ONE_MODULE && part_is(p, "experts") && is_number(next)) {
             strbuf_puts(out, "(\\..*)?"); /* experts are one fused layer */
             break;
@@ -161,12 +187,13 @@ static void entries_free(struct entry *entries, int64_t count) {
 }
 
 /* Every module with its expression at `level`, classes together; NULL when memory is short. */
-static struct entry *sorted_entries(const struct layout_module *modules, int64_t count,
+static struct entry *sorted_entries(const struct layout_config *config,
+                                    const struct layout_module *modules, int64_t count,
                                     enum level level) {
     struct entry *entries = calloc((size_t)count, sizeof *entries);
     for (int64_t i = 0; entries && i < count; i++) {
         struct strbuf text = {0};
-        put_expression(&text, modules[i].name, level);
+        put_expression(&text, config, modules[i].name, level);
         entries[i] = (struct entry){strbuf_take(&text), i};
         if (!entries[i].expression) {
             entries_free(entries, count);
@@ -181,7 +208,7 @@ static struct entry *sorted_entries(const struct layout_module *modules, int64_t
 /* leader[i]: the first module of module i's class at `level`, or -1 when its members differ. */
 static bool classify(const struct layout_config *config, const struct layout_module *modules,
                      int64_t count, enum level level, int64_t *leader) {
-    struct entry *entries = sorted_entries(modules, count, level);
+    struct entry *entries = sorted_entries(config, modules, count, level);
     if (!entries)
         return false;
     for (int64_t begin = 0, end; begin < count; begin = end) {
@@ -213,7 +240,7 @@ static void add_override(struct json *overrides, const struct layout_config *con
     if (!plain && s.sym != config->sym)
         json_add_bool(values, "sym", s.sym);
     strbuf_puts(&text, plain ? "-:" : "+:");
-    put_expression(&text, module->name, level);
+    put_expression(&text, config, module->name, level);
     /* An expression that memory ran out for makes the tree unprintable, which is the report. */
     json_add(overrides, strbuf_ok(&text) ? text.data : "", strbuf_ok(&text) ? values : NULL);
     if (!strbuf_ok(&text))

@@ -43,6 +43,12 @@ struct layout_module {
     struct quant_shape shape;
 };
 
+/* A layer that loaders merge linears into, and these: the last parts of their names. */
+enum { LAYOUT_FUSIONS = 4, LAYOUT_FUSION_MEMBERS = 4 };
+struct layout_fusion {
+    const char *layer, *members[LAYOUT_FUSION_MEMBERS]; /* up to the first NULL */
+};
+
 /* Settings of a whole checkpoint as its config states them. */
 struct layout_config {
     int bits;
@@ -60,6 +66,8 @@ struct layout_config {
     int64_t plain_count;
     /* Module of the output head, for the config writer only; NULL: lm_head. */
     const char *head;
+    /* For the config writer only. */
+    struct layout_fusion fusions[LAYOUT_FUSIONS]; /* up to the first without a layer */
 };
 
 /* The module of the output head. */

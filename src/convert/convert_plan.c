@@ -284,6 +284,7 @@ enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     c->plan.plain_dtype = c->target.dtype;
     LLMQ_TRY(list_modules(c, err));
     LLMQ_TRY(plan_name_head(&c->model, &c->plan, err));
+    plan_name_fusions(&c->model, &c->plan);
     if (c->plan.layout) {
         LLMQ_TRY(try_modules(c, err));
         LLMQ_TRY(settle_symmetry(&c->plan, err));

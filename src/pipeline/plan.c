@@ -453,6 +453,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     }
     LLMQ_TRY(choose_layout(options, out, err));
     LLMQ_TRY(plan_name_head(m, out, err));
+    plan_name_fusions(m, out);
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(add_modules(m, options, out, err));
     if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */

@@ -68,6 +68,9 @@ LLMQ_NODISCARD enum llmq_status plan_check_memory(const struct plan *p, uint64_t
  * modules. */
 void plan_hint(const struct plan *p, const llmq_quantize_options *options, llmq_error *err);
 
+/* Name the linears that loaders merge in the layout's settings. */
+void plan_name_fusions(const struct model *m, struct plan *p);
+
 /* Name the output head in the layout's settings. */
 LLMQ_NODISCARD enum llmq_status plan_name_head(const struct model *m, struct plan *p,
                                                llmq_error *err);

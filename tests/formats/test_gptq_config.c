@@ -14,7 +14,11 @@ static const struct layout_config defaults = {.bits = 4,
                                               .sym = true,
                                               .zeros_minus_one = true,
                                               .damp = 0.01,
-                                              .llmq_version = "0.1.0"};
+                                              .llmq_version = "0.1.0",
+                                              .fusions = {
+                                                  {"qkv_proj", {"q_proj", "k_proj", "v_proj"}},
+                                                  {"gate_up_proj", {"gate_proj", "up_proj"}},
+                                              }};
 
 static const struct quant_shape usual = {.n = 512, .k = 512, .bits = 4, .group = 128, .sym = true};
 
@@ -104,6 +108,18 @@ START_TEST(fused_members_that_deviate_together_match_the_fused_name) {
                   "{\"+:.*\\\\.layers\\\\.[0-9]+\\\\.self_attn\\\\.(q|k|v|qkv)_proj$\":"
                   "{\"group_size\":96,\"sym\":false},"
                   "\"+:.*\\\\.layers\\\\.0\\\\.mlp\\\\.(gate|up|gate_up)_proj$\":{\"bits\":8}}");
+}
+END_TEST
+
+/* Names that have nothing in common with the layer's. */
+START_TEST(fused_members_of_any_name_match_the_fused_name) {
+    const struct layout_module modules[] = {
+        {"h.0.attn.wq", eight}, {"h.0.attn.wk.1", eight}, {"h.0.attn.out", usual}};
+    struct layout_config config = defaults;
+    config.fusions[0] = (struct layout_fusion){"qkv_proj", {"wq", "wk"}};
+    check_dynamic(&config, modules, 3,
+                  "{\"+:(.*\\\\.)?h\\\\.[0-9]+\\\\.attn\\\\.(wq|wk|qkv_proj)$\":{\"bits\":8},"
+                  "\"+:(.*\\\\.)?h\\\\.[0-9]+\\\\.attn\\\\.wk\\\\.[0-9]+$\":{\"bits\":8}}");
 }
 END_TEST
 
@@ -296,6 +312,7 @@ int main(void) {
     tcase_add_test(tests, the_config_says_what_differs);
     tcase_add_test(tests, modules_that_deviate_in_every_block_share_one_expression);
     tcase_add_test(tests, fused_members_that_deviate_together_match_the_fused_name);
+    tcase_add_test(tests, fused_members_of_any_name_match_the_fused_name);
     tcase_add_test(tests, a_member_that_deviates_alone_is_named_alone);
     tcase_add_test(tests, experts_are_one_fused_layer);
     tcase_add_test(tests, names_without_a_prefix_match_with_one);
