@@ -186,24 +186,13 @@ bool compat_group_is_common(int64_t group) {
     return group_of(group) != OTHER;
 }
 
-bool compat_splits_input(const char *module) {
-    static const char *const names[] = {"o_proj", "down_proj", "out_proj", "c_proj",
-                                        "fc2",    "dense",     "w2",       "dense_4h_to_h"};
-    const char *dot = strrchr(module, '.');
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(dot ? dot + 1 : module, names[i]) == 0)
-            return true;
-    return false;
-}
-
-int64_t compat_tensor_parallel(const char *module, int64_t n, int64_t k, int64_t group) {
+int64_t compat_tensor_parallel(bool splits_columns, int64_t n, int64_t k, int64_t group) {
     enum { MOST = 64 };
-    const bool input = compat_splits_input(module);
-    const int64_t size = input ? k : n;
-    const int64_t unit = !input ? COMPAT_N_UNIT : group == -1 || group > k ? k : group;
+    const int64_t size = splits_columns ? k : n;
+    const int64_t unit = !splits_columns ? COMPAT_N_UNIT : group == -1 || group > k ? k : group;
     int64_t parts = 1;
     /* One scale for a whole row goes with each part of it. */
-    const int64_t step = input && unit == k ? COMPAT_K_UNIT : unit;
+    const int64_t step = splits_columns && unit == k ? COMPAT_K_UNIT : unit;
     while (parts < MOST && size % (2 * parts) == 0 && size / (2 * parts) % step == 0)
         parts *= 2;
     return parts;

@@ -53,12 +53,8 @@ enum { COMPAT_N_UNIT = 64, COMPAT_K_UNIT = 128 };
 /* Group sizes those kernels have: 32, 64, 128 and -1. */
 bool compat_group_is_common(int64_t group);
 
-/* Do servers split this linear along its input (the output and down projections) rather than along
- * its output? */
-bool compat_splits_input(const char *module);
-
-/* The largest power of two, up to 64, that the module can be split over: the groups stay whole when
- * the input is split, N_UNIT divides the parts when the output is. */
-int64_t compat_tensor_parallel(const char *module, int64_t n, int64_t k, int64_t group);
+/* The largest power of two, up to 64, that a linear [n, k] can be split over: the groups stay whole
+ * when its columns are divided, N_UNIT divides the parts when its rows are. */
+int64_t compat_tensor_parallel(bool splits_columns, int64_t n, int64_t k, int64_t group);
 
 #endif

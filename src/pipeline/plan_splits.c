@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "formats/loaders/compat.h"
+#include "models/parts.h"
 #include "pipeline/plan.h"
 
 /* Splits that people use: what is said ends here. */
@@ -16,15 +17,15 @@ struct split {
     const struct plan_module *module;
 };
 
+/* `node` divides its columns. */
 static struct split least_split(const struct plan *p, int node) {
     struct split least = {USUAL_SPLIT, NULL};
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *m = &p->modules[i];
         const struct quant_shape *s = &m->shape;
-        if (m->at.node != node || m->at.expert >= 0 || s->group == -1 ||
-            !compat_splits_input(m->name))
+        if (m->at.node != node || m->at.expert >= 0 || s->group == -1)
             continue;
-        const int64_t parts = compat_tensor_parallel(m->name, s->n, s->k, s->group);
+        const int64_t parts = compat_tensor_parallel(true, s->n, s->k, s->group);
         if (parts < least.parts)
             least = (struct split){parts, m};
     }
@@ -38,7 +39,7 @@ static void put_better_groups(struct strbuf *out, const struct split *least) {
     for (int64_t group = 64; group >= 32; group /= 2) {
         if (group >= s->group || s->k % group != 0)
             continue;
-        const int64_t parts = compat_tensor_parallel(least->module->name, s->n, s->k, group);
+        const int64_t parts = compat_tensor_parallel(true, s->n, s->k, group);
         if (parts > most)
             strbuf_printf(out, "%s groups of %" PRId64 " %s%" PRId64,
                           most == least->parts ? ";" : ",", group,
@@ -53,7 +54,9 @@ void plan_warn_of_splits(const struct plan *p, const struct model *m, const llmq
     if (!compat_has_fast_kernels(p->layout->name))
         return;
     for (int i = 0; i < g->linear_count; i++) {
-        const struct split least = least_split(p, g->linear[i]);
+        const struct split least = part_splits_columns(g, &g->node[g->linear[i]])
+                                       ? least_split(p, g->linear[i])
+                                       : (struct split){0};
         struct strbuf text = {0};
         if (!least.module)
             continue;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "formats/loaders/compat.h"
+#include "models/parts.h"
 #include "verify/verify.h"
 
 /* --- which rules concern whom ----------------------------------------------------------------- */
@@ -170,6 +171,18 @@ static void warn_of_refusals(struct verify *v) {
                          r->stacks[i].stack, r->stacks[i].note);
 }
 
+/* Whatever way a module is split that the family, if it is known, does not have. */
+static int64_t tensor_parallel(const struct verify *v, const llmq_verify_module *m) {
+    struct linear_place at;
+    const int64_t by_rows = compat_tensor_parallel(false, m->n, m->k, m->group);
+    const int64_t by_columns = compat_tensor_parallel(true, m->n, m->k, m->group);
+    if (v->known && blocks_find_linear(v->blocks, m->name, &at))
+        return part_splits_columns(blocks_graph_of(v->blocks, at), blocks_node(v->blocks, at))
+                   ? by_columns
+                   : by_rows;
+    return v->known || by_rows < by_columns ? by_rows : by_columns; /* the head: its rows */
+}
+
 enum llmq_status verify_stacks(struct verify *v, llmq_error *err) {
     llmq_verify_report *r = v->report;
     if (!v->layout)
@@ -183,7 +196,7 @@ enum llmq_status verify_stacks(struct verify *v, llmq_error *err) {
     warn_of_refusals(v);
     for (size_t i = 0; i < r->module_count; i++) {
         llmq_verify_module *m = &r->modules[i];
-        m->tensor_parallel = m->bits ? compat_tensor_parallel(m->name, m->n, m->k, m->group) : 0;
+        m->tensor_parallel = m->bits ? tensor_parallel(v, m) : 0;
     }
     return LLMQ_OK;
 }

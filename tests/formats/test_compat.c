@@ -73,20 +73,18 @@ END_TEST
 /* The examples of the loaders' rules: groups may not straddle the parts of a split input. */
 START_TEST(splits_keep_groups_whole) {
     static const struct {
-        const char *module;
+        bool columns;
         int64_t n, k, group, parts;
     } rows[] = {
-        {"model.layers.0.mlp.down_proj", 4096, 14336, 128, 16},  /* 112 groups */
-        {"model.layers.0.mlp.down_proj", 3584, 18944, 128, 4},   /* 148 groups */
-        {"model.layers.0.mlp.down_proj", 3584, 18944, 64, 8},    /* 296 groups */
-        {"model.layers.0.self_attn.o_proj", 4096, 4096, -1, 32}, /* parts of 128 */
-        {"model.layers.0.self_attn.q_proj", 4096, 4096, 128, 64},
-        {"model.layers.0.self_attn.k_proj", 1024, 4096, 128, 16},
-        {"model.layers.0.self_attn.k_proj", 96, 4096, 128, 1},
+        {true, 4096, 14336, 128, 16}, /* 112 groups */
+        {true, 3584, 18944, 128, 4},  /* 148 groups */
+        {true, 3584, 18944, 64, 8},   /* 296 groups */
+        {true, 4096, 4096, -1, 32},   /* parts of 128 */
+        {false, 4096, 4096, 128, 64}, {false, 1024, 4096, 128, 16}, {false, 96, 4096, 128, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        ck_assert_msg(compat_tensor_parallel(rows[i].module, rows[i].n, rows[i].k, rows[i].group) ==
-                          rows[i].parts,
+        ck_assert_msg(compat_tensor_parallel(rows[i].columns, rows[i].n, rows[i].k,
+                                             rows[i].group) == rows[i].parts,
                       "row %zu", i);
 }
 END_TEST
