@@ -15,6 +15,7 @@
 #include "formats/loaders/model_folder.h"
 #include "graph/inventory.h"
 #include "graph/model_private.h"
+#include "graph/required.h"
 
 /* --- what is missing, and what helps ---------------------------------------------------------- */
 
@@ -97,69 +98,51 @@ static void hint_missing(const struct model *m, const char *name, llmq_error *er
 
 /* --- shapes ----------------------------------------------------------------------------------- */
 
-static void shape_text(const uint64_t *shape, int rank, struct strbuf *out) {
-    strbuf_puts(out, "[");
-    for (int d = 0; d < rank; d++)
-        strbuf_printf(out, "%s%" PRIu64, d ? ", " : "", shape[d]);
-    strbuf_puts(out, "]");
-}
-
-static enum llmq_status refuse_shape(const struct model *m, const struct st_tensor *t,
-                                     const uint64_t *shape, int rank, llmq_error *err) {
-    struct strbuf expected = {0}, found = {0};
-    shape_text(shape, rank, &expected);
-    shape_text(t->shape, t->rank, &found);
-    const bool ok = strbuf_ok(&expected) && strbuf_ok(&found);
-    enum llmq_status status =
-        error_set(err, LLMQ_E_INPUT, "%s: tensor '%.200s' has shape %s; config.json implies %s",
-                  m->dir, t->name, ok ? found.data : "of its own", ok ? expected.data : "another");
-    strbuf_free(&expected);
-    strbuf_free(&found);
-    return status;
-}
-
 /* Quantized in a way that no quantization config tells of, as bitsandbytes and FP8 files are. */
-static enum llmq_status refuse_dtype(const struct model *m, const struct st_tensor *t,
-                                     llmq_error *err) {
-    error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%.200s' is %s: expected F64, F32, F16 or BF16",
-              m->dir, t->name, dtype_name(t->dtype));
+static void hint_form(llmq_error *err) {
     error_hint(err, "it is quantized already, in a form that llmq does not read: take the "
                     "checkpoint that it was made from, in 16 or 32 bits");
-    return LLMQ_E_UNSUPPORTED;
 }
 
 /* A floating tensor of that name and shape. */
-static enum llmq_status require_shape(const struct model *m, const char *name,
-                                      const uint64_t *shape, int rank, const struct st_tensor **out,
-                                      llmq_error *err) {
-    const struct st_tensor *t = st_find(m->tensors, name);
-    if (!t) {
-        error_set(err, LLMQ_E_INPUT, "%s: tensor '%.200s' is missing", m->dir, name);
-        hint_missing(m, name, err);
+static enum llmq_status require(const struct model *m, const struct required *r,
+                                const struct st_tensor **out, llmq_error *err) {
+    const struct tensor_fit fit = tensor_fits(m->tensors, r);
+    switch (fit.misfit) {
+    case MISFIT_MISSING:
+        error_set(err, LLMQ_E_INPUT, "%s: tensor '%.200s' is missing", m->dir, r->name);
+        hint_missing(m, r->name, err);
         return LLMQ_E_INPUT;
+    case MISFIT_DTYPE:
+        error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%.200s' is %s: expected %s", m->dir,
+                  r->name, fit.found, fit.expected);
+        hint_form(err);
+        return LLMQ_E_UNSUPPORTED;
+    case MISFIT_SHAPE:
+        return error_set(err, LLMQ_E_INPUT,
+                         "%s: tensor '%.200s' has shape %s; config.json implies %s", m->dir,
+                         r->name, fit.found, fit.expected);
+    case FITS:
+    default:
+        *out = fit.tensor;
+        return LLMQ_OK;
     }
-    if (!dtype_is_float(t->dtype))
-        return refuse_dtype(m, t, err);
-    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
-        return refuse_shape(m, t, shape, rank, err);
-    *out = t;
-    return LLMQ_OK;
 }
 
 enum llmq_status model_require(const struct model *m, const char *name, int64_t rows, int64_t cols,
                                const struct st_tensor **out, llmq_error *err) {
-    const uint64_t shape[2] = {(uint64_t)(rows ? rows : cols), (uint64_t)cols};
-    return require_shape(m, name, shape, rows ? 2 : 1, out, err);
+    const struct graph_param p = {.rows = rows, .columns = cols};
+    struct required r;
+    r.rank = graph_param_shape(&p, r.shape);
+    (void)snprintf(r.name, sizeof r.name, "%s", name);
+    return require(m, &r, out, err);
 }
 
 enum llmq_status model_require_param(const struct model *m, int64_t block, int64_t expert,
                                      const struct graph_param *p, const struct st_tensor **out,
                                      llmq_error *err) {
-    uint64_t shape[GRAPH_PARAM_RANK];
-    char name[MODEL_NAME_MAX];
-    const int rank = graph_param_shape(p, shape);
-    blocks_param_name(m->blocks, block, expert, p, name);
-    return require_shape(m, name, shape, rank, out, err);
+    const struct required r = required_param(m->blocks, block, expert, p);
+    return require(m, &r, out, err);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -176,51 +159,9 @@ static enum llmq_status read_layout(struct model *m, llmq_error *err) {
     return status == LLMQ_OK ? status : error_prefix(err, status, "%s/%s", m->dir, m->quant.file);
 }
 
-/* Is the parameter's weight there in another form: packed, or of one expert by itself? */
-static bool is_elsewhere(const struct model *m, int64_t block, int64_t expert,
-                         const struct graph_param *p) {
-    const struct linear_place at = {block, p->node, expert};
-    char name[MODEL_NAME_MAX];
-    if (!p->quantized)
-        return false;
-    return model_linear_packed(m, at) ||
-           (p->experts && st_find(m->tensors, blocks_node_name(m->blocks, at, ".weight", name)));
-}
-
-/* The tensors of a block, or of one of its experts. */
-static enum llmq_status check_params(const struct model *m, const struct graph *g, int64_t block,
-                                     int64_t expert, llmq_error *err) {
-    struct graph_param params[GRAPH_PARAMS];
-    const int count = graph_params(g, params);
+static enum llmq_status check_tensor(void *model, const struct required *r, llmq_error *err) {
     const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    for (int i = 0; status == LLMQ_OK && i < count; i++)
-        if (!is_elsewhere(m, block, expert, &params[i]))
-            status = model_require_param(m, block, expert, &params[i], &t, err);
-    return status;
-}
-
-static enum llmq_status check_block(const struct model *m, int64_t block, llmq_error *err) {
-    const struct graph *g = model_graph(m, block);
-    enum llmq_status status = check_params(m, g, block, -1, err);
-    for (int64_t e = 0; g->body && status == LLMQ_OK && e < g->facts.dims[DIM_EXPERTS]; e++)
-        status = check_params(m, g->body, block, e, err);
-    return status;
-}
-
-static enum llmq_status check_tensors(const struct model *m, llmq_error *err) {
-    const struct model_config *c = &m->config;
-    const struct st_tensor *t = NULL;
-    enum llmq_status status = LLMQ_OK;
-    struct end_param ends[ENDS_PARAMS];
-    const int count = ends_params(c, ends);
-    for (int i = 0; i < count; i++)
-        if (!ends[i].head || !model_head_packed(m))
-            LLMQ_TRY(model_require(m, ends[i].name, ends[i].rows, ends[i].columns, &t, err));
-    for (int64_t b = 0; b < c->blocks; b++)
-        LLMQ_TRY(check_block(m, b, err));
-cleanup:
-    return status;
+    return require(model, r, &t, err);
 }
 
 /* Hold the tensors against the config: their names, and which is the head. */
@@ -258,7 +199,8 @@ enum llmq_status model_open_as(const char *dir, const char *family, struct model
     LLMQ_TRY(st_open_dir(dir, &out->tensors, err));
     LLMQ_TRY(read_layout(out, err));
     LLMQ_TRY(settle_tensors(out, err));
-    LLMQ_TRY(check_tensors(out, err));
+    const struct required_of of = {out->blocks, out->tensors, out->layout};
+    LLMQ_TRY(required_each(&of, check_tensor, out, err));
     status = inventory_check(out->blocks, out->layout, out->tensors, err);
     if (status != LLMQ_OK)
         error_prefix(err, status, "%s", dir);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/name_index.h"
 #include "formats/safetensors/value_peak.h"
+#include "graph/required.h"
 #include "models/parts.h"
 #include "verify/verify.h"
 
@@ -17,15 +18,6 @@
 #define CHUNK ((uint64_t)1 << 20)
 
 /* --- what the family asks for ----------------------------------------------------------------- */
-
-static void shape_text(const uint64_t *shape, int rank, char *out, size_t size) {
-    size_t used = 0;
-    out[0] = '\0';
-    for (int d = 0; d < rank && d < 4 && used < size; d++) {
-        const int n = snprintf(out + used, size - used, "%s%" PRIu64, d ? ", " : "", shape[d]);
-        used += n > 0 ? (size_t)n : 0;
-    }
-}
 
 /* Weights that are packed in a layout that no config names. */
 static const char *missing_hint(const struct verify *v, const char *name) {
@@ -42,55 +34,19 @@ static const char *missing_hint(const struct verify *v, const char *name) {
     return "complete the checkpoint";
 }
 
-/* A floating tensor of that shape. */
-static void want(struct verify *v, const char *name, const uint64_t *shape, int rank) {
-    const struct st_tensor *t = st_find(v->tensors, name);
-    char found[96], expected[96];
-    if (!t) {
-        verify_found(v, NULL, name, missing_hint(v, name), "the tensor is missing");
-        return;
-    }
-    shape_text(shape, rank, expected, sizeof expected);
-    shape_text(t->shape, t->rank, found, sizeof found);
-    if (t->rank != rank || memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
-        verify_found(v, verify_file_of(v, t), name, NULL,
-                     "expected [%s] by config.json, found [%s]", expected, found);
-    else if (!dtype_is_float(t->dtype))
-        verify_found(v, verify_file_of(v, t), name, NULL, "expected a floating type, found %s",
-                     dtype_name(t->dtype));
-}
-
-/* A linear's weight may be packed instead, and that of a stacked expert be by itself. */
-static bool is_elsewhere(const struct verify *v, struct linear_place at,
-                         const struct graph_param *p) {
-    char name[FAMILY_NAME_MAX];
-    if (!p->quantized)
-        return false;
-    return layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name)) ||
-           (p->experts && st_find(v->tensors, blocks_node_name(v->blocks, at, ".weight", name)));
-}
-
-/* The tensors of a block, or of one of its experts. */
-static void want_params(struct verify *v, const struct graph *g, int64_t block, int64_t expert) {
-    struct graph_param params[GRAPH_PARAMS];
-    const int count = graph_params(g, params);
-    uint64_t shape[GRAPH_PARAM_RANK];
-    char name[FAMILY_NAME_MAX];
-    for (int i = 0; i < count; i++) {
-        const bool again = params[i].experts && expert > 0; /* one tensor for all of them */
-        if (again ||
-            is_elsewhere(v, (struct linear_place){block, params[i].node, expert}, &params[i]))
-            continue;
-        blocks_param_name(v->blocks, block, expert, &params[i], name);
-        want(v, name, shape, graph_param_shape(&params[i], shape));
-    }
-}
-
-static void want_block(struct verify *v, int64_t block) {
-    const struct graph *g = blocks_graph(v->blocks, block);
-    want_params(v, g, block, -1);
-    for (int64_t e = 0; g->body && e < g->facts.dims[DIM_EXPERTS]; e++)
-        want_params(v, g->body, block, e);
+static enum llmq_status want(void *checkpoint, const struct required *r, llmq_error *err) {
+    struct verify *v = checkpoint;
+    const struct tensor_fit fit = tensor_fits(v->tensors, r);
+    (void)err;
+    if (fit.misfit == MISFIT_MISSING)
+        verify_found(v, NULL, r->name, missing_hint(v, r->name), "the tensor is missing");
+    else if (fit.misfit == MISFIT_SHAPE)
+        verify_found(v, verify_file_of(v, fit.tensor), r->name, NULL,
+                     "expected %s by config.json, found %s", fit.expected, fit.found);
+    else if (fit.misfit == MISFIT_DTYPE)
+        verify_found(v, verify_file_of(v, fit.tensor), r->name, NULL,
+                     "expected a floating type, found %s", fit.found);
+    return LLMQ_OK;
 }
 
 static bool head_packed(const struct verify *v) {
@@ -99,21 +55,8 @@ static bool head_packed(const struct verify *v) {
 }
 
 static enum llmq_status model_tensors(struct verify *v, llmq_error *err) {
-    struct end_param ends[ENDS_PARAMS];
-    uint64_t shape[GRAPH_PARAM_RANK];
-    (void)err;
-    if (!v->known)
-        return LLMQ_OK;
-    const int count = ends_params(&v->model, ends);
-    for (int i = 0; i < count; i++)
-        if (!ends[i].head || !head_packed(v))
-            want(v, ends[i].name, shape,
-                 graph_param_shape(
-                     &(struct graph_param){.rows = ends[i].rows, .columns = ends[i].columns},
-                     shape));
-    for (int64_t b = 0; b < v->model.blocks; b++)
-        want_block(v, b);
-    return LLMQ_OK;
+    const struct required_of of = {v->blocks, v->tensors, v->layout};
+    return v->known ? required_each(&of, want, v, err) : LLMQ_OK;
 }
 
 /* --- packed tensors by name ------------------------------------------------------------------- */
