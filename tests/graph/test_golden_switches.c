@@ -15,6 +15,9 @@
 #include "support.h"
 
 /* clang-format off */
+#define YARN                                                                         \
+    "{\"rope_type\":\"yarn\",\"factor\":4.0,\"beta_fast\":4.0,\"beta_slow\":0.5,"        \
+    "\"original_max_position_embeddings\":16"
 static const struct {
     const char *name, *turned; /* the case, and what its file calls the switch */
     struct {
@@ -25,9 +28,11 @@ static const struct {
     {"llama-rope-linear", "no_scaling", {{"rope_scaling", "null"}}},
     {"llama-rope-llama3", "no_scaling", {{"rope_scaling", "null"}}},
     {"llama-rope-yarn", "no_scaling", {{"rope_scaling", "null"}}},
+    {"llama-rope-yarn", "attn_factor=1", {{"rope_scaling", YARN ",\"attention_factor\":1.0}"}}},
     {"mistral-swa", "full", {{"sliding_window", "null"}}},
     {"mistral-swa", "window+1", {{"sliding_window", "8"}}},
-    {"qwen2", "swa_on", {{"use_sliding_window", "true"}, {"layer_types", "[\"full_attention\",\"sliding_attention\"]"}}},
+    {"qwen2", "swa_on", {{"use_sliding_window", "true"},
+                         {"layer_types", "[\"full_attention\",\"sliding_attention\"]"}}},
     {"qwen3", "eps", {{"rms_norm_eps", "1e-6"}}},
     {"cohere", "scale", {{"logit_scale", "1.0"}}},
     {"cohere2", "pattern3", {{"sliding_window_pattern", "3"}}},
@@ -41,6 +46,20 @@ static const struct {
     {"gemma3-text", "no_scaling", {{"rope_scaling", "null"}}},
     {"gemma3-text", "full", {{"sliding_window", "64"}}},
     {"gemma3-text", "pattern2", {{"sliding_window_pattern", "2"}}},
+    {"mixtral", "top1", {{"num_experts_per_tok", "1"}}},
+    {"mixtral", "top3", {{"num_experts_per_tok", "3"}}},
+    {"qwen2-moe", "norm_topk", {{"norm_topk_prob", "true"}}},
+    {"qwen3-moe", "no_norm_topk", {{"norm_topk_prob", "false"}}},
+    {"olmoe", "norm", {{"norm_topk_prob", "true"}}},
+    {"olmoe", "noclip", {{"clip_qkv", "null"}}},
+    {"deepseek-v3", "no_yarn", {{"rope_scaling", "null"}}},
+    {"deepseek-v3", "no_interleave", {{"rope_interleave", "false"}}},
+    {"deepseek-v3", "group", {{"topk_group", "4"}}},
+    {"deepseek-v3", "nonorm", {{"norm_topk_prob", "false"}}},
+    {"deepseek-v3", "scale", {{"routed_scaling_factor", "1.0"}}},
+    {"deepseek-v3", "eps", {{"rms_norm_eps", "1e-6"}}},
+    {"gpt-oss", "truncate", {{"rope_scaling", YARN ",\"truncate\":true}"}}},
+    {"gpt-oss", "full", {{"sliding_window", "64"}}},
     {"gpt-neo", "window", {{"window_size", "64"}}},
     {"gpt-neox", "sequential", {{"use_parallel_residual", "false"}}},
     {"gpt-neox", "theta", {{"rotary_emb_base", "10000"}, {"rope_theta", "10000"}}},
