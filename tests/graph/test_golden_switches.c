@@ -1,6 +1,6 @@
 /* Switches of config.json, one by one: turned, each changes the logits by as much as it does in the
- * reference implementation. A switch that is not honoured changes nothing. The cases are in the
- * shared data. */
+ * reference implementation. A switch that is not honoured changes nothing. And values that the
+ * tensors contradict are refused, naming the tensor. The cases are in the shared data. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include <math.h>
 #include <stdio.h>
@@ -18,11 +18,13 @@
 #define YARN                                                                         \
     "{\"rope_type\":\"yarn\",\"factor\":4.0,\"beta_fast\":4.0,\"beta_slow\":0.5,"        \
     "\"original_max_position_embeddings\":16"
+struct edit {
+    const char *key, *value; /* NULL: the key is taken away */
+};
+
 static const struct {
     const char *name, *turned; /* the case, and what its file calls the switch */
-    struct {
-        const char *key, *value; /* NULL: the key is taken away */
-    } edits[2];
+    struct edit edits[2];
 } rows[] = {
     {"llama-base", "rope_theta=5e5", {{"rope_theta", "500000.0"}}},
     {"llama-rope-linear", "no_scaling", {{"rope_scaling", "null"}}},
@@ -76,6 +78,35 @@ static const struct {
     {"smollm3", "all_rope", {{"no_rope_layers", "[1,1,1]"}}},
     {"starcoder2", "full", {{"sliding_window", "null"}}},
 };
+
+static const struct {
+    const char *name;
+    struct edit edits[2];
+    const char *part; /* of the message */
+} refused[] = {
+    {"gemma2", {{"head_dim", "32"}},
+      "self_attn.q_proj.weight' has shape [96, 64]; config.json implies [128, 64]"},
+    {"gemma2", {{"num_hidden_layers", "4"}}, "'model.layers.3.input_layernorm.weight' is missing"},
+    {"gemma3-text", {{"tie_word_embeddings", "false"}}, "'lm_head.weight' is missing"},
+    {"gemma", {{"num_key_value_heads", "3"}}, "config.json implies [96, 72]"},
+    {"glm", {{"intermediate_size", "64"}},
+      "mlp.gate_up_proj.weight' has shape [256, 64]; config.json implies [128, 64]"},
+    {"glm", {{"attention_bias", "false"}}, "self_attn.k_proj.bias': a bias that is not zero"},
+    {"glm", {{"model_type", "\"glm4\""}, {"architectures", "null"}},
+      "post_self_attn_layernorm.weight' is missing"},
+    {"glm4", {{"model_type", "\"glm\""}, {"architectures", "null"}},
+      "post_mlp_layernorm.weight': glm models have no such part"},
+    {"cohere", {{"use_qk_norm", "true"}}, "self_attn.q_norm.weight' is missing"},
+    {"olmo", {{"attention_bias", "true"}}, "self_attn.q_proj.bias' is missing"},
+    {"olmo2", {{"model_type", "\"olmo\""}, {"architectures", "null"}},
+      "loaders take 1e-05 for every olmo model"},
+    {"arcee", {{"mlp_bias", "true"}}, "mlp.up_proj.bias' is missing"},
+    {"stablelm", {{"use_qkv_bias", "false"}}, "self_attn.k_proj.bias': a bias that is not zero"},
+    {"granite", {{"hidden_size", "128"}},
+      "'model.embed_tokens.weight' has shape [128, 64]; config.json implies [128, 128]"},
+    {"smollm3", {{"num_key_value_heads", "1"}}, "config.json implies [16, 64]"},
+    {"ernie4-5", {{"use_bias", "true"}}, "self_attn.q_proj.bias' is missing"},
+};
 /* clang-format on */
 
 /* The text with a key set or taken away; frees the text. */
@@ -89,24 +120,29 @@ static char *edit(char *text, const char *key, const char *value) {
     return edited;
 }
 
-static char *turned_config(const char *dir, int row) {
+static char *edited_config(const char *dir, const struct edit edits[2]) {
     llmq_error err = {0};
     char *text = NULL, *path = path_join(dir, "config.json", NULL);
     size_t len = 0;
     ck_assert_ok(file_read(path, 1 << 20, &text, &len, &err), &err);
     free(path);
-    for (int i = 0; i < 2 && rows[row].edits[i].key; i++)
-        text = edit(text, rows[row].edits[i].key, rows[row].edits[i].value);
+    for (int i = 0; i < 2 && edits[i].key; i++)
+        text = edit(text, edits[i].key, edits[i].value);
     return text;
 }
 
-/* The case's folder with another config. */
-static char *assemble(const char *dir, int row) {
+/* A folder with the case's files and another config; NULL: the case is not there. */
+static char *assemble(const char *name, const struct edit edits[2]) {
     static const char *const kept[] = {"model.safetensors", "expected.json",
                                        "expected.safetensors"};
     llmq_error err = {0};
-    char *folder = path_join(scratch_path(""), "turned", NULL);
-    char *config = turned_config(dir, row);
+    char path[64];
+    snprintf(path, sizeof path, "golden/%s", name);
+    char *dir = shared_path(path);
+    if (!dir)
+        return NULL;
+    char *folder = path_join(scratch_path(""), "edited", NULL);
+    char *config = edited_config(dir, edits);
     ck_assert_ok(dir_remove(folder, &err), &err);
     ck_assert_ok(dir_make(folder, false, &err), &err);
     for (int i = 0; i < 3; i++) {
@@ -117,15 +153,14 @@ static char *assemble(const char *dir, int row) {
         free(from);
         free(to);
     }
-    put_file("turned/config.json", config, strlen(config));
+    put_file("edited/config.json", config, strlen(config));
     free(config);
+    free(dir);
     return folder;
 }
 
 START_TEST(a_switch_changes_the_logits_as_in_the_reference) {
-    char path[64];
-    snprintf(path, sizeof path, "golden/%s", rows[_i].name);
-    char *dir = shared_path(path), *folder = dir ? assemble(dir, _i) : NULL;
+    char *folder = assemble(rows[_i].name, rows[_i].edits);
     llmq_error err = {0};
     struct golden g = {0};
     if (folder) {
@@ -140,7 +175,23 @@ START_TEST(a_switch_changes_the_logits_as_in_the_reference) {
         golden_close(&g);
     }
     free(folder);
-    free(dir);
+}
+END_TEST
+
+START_TEST(a_value_that_the_tensors_contradict_is_refused) {
+    char *folder = assemble(refused[_i].name, refused[_i].edits);
+    llmq_error err = {0};
+    struct golden g = {0};
+    if (folder) {
+        const enum llmq_status status = golden_open(folder, "config.json", &g, &err);
+        ck_assert_msg(status == LLMQ_E_INPUT || status == LLMQ_E_UNSUPPORTED, "%s: %s",
+                      refused[_i].name, llmq_status_name(status));
+        ck_assert_msg(strstr(err.message, refused[_i].part) != NULL,
+                      "%s: the message lacks '%s': %s", refused[_i].name, refused[_i].part,
+                      err.message);
+        golden_close(&g);
+    }
+    free(folder);
 }
 END_TEST
 
@@ -157,6 +208,8 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_loop_test(t, a_switch_changes_the_logits_as_in_the_reference, 0,
                         (int)(sizeof rows / sizeof rows[0]));
+    tcase_add_loop_test(t, a_value_that_the_tensors_contradict_is_refused, 0,
+                        (int)(sizeof refused / sizeof refused[0]));
     suite_add_tcase(s, t);
     return run_suite(s);
 }
