@@ -2,13 +2,7 @@
 #include "models/families/tables.h"
 
 static const struct node rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
-    ATTEND_ROWS(Q, K, T_ATTENTION_BIAS),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    GATED_ROWS(MLP_IN, T_MLP_BIAS),
-    {ADD(Z, Y, MLP_OUT)},
+    LLAMA_ROWS(T_ATTENTION_BIAS, T_ATTENTION_BIAS, T_MLP_BIAS),
     {END},
 };
 

@@ -3,13 +3,7 @@
 #include "models/families/tables.h"
 
 static const struct node rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(0),
-    ATTEND_ROWS(Q, K, 0),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    GATED_ROWS(MLP_IN, 0),
-    {ADD(Z, Y, MLP_OUT)},
+    LLAMA_ROWS(0, 0, 0),
     {END},
 };
 

@@ -21,13 +21,7 @@ static const struct layer_rule rules[] = {
 };
 
 static const struct node qwen2_rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ALWAYS),
-    ATTEND_ROWS(Q, K, 0),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    GATED_ROWS(MLP_IN, 0),
-    {ADD(Z, Y, MLP_OUT)},
+    LLAMA_ROWS(T_ALWAYS, 0, 0),
     {END},
 };
 
