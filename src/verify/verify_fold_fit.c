@@ -6,10 +6,10 @@
 #include "verify/verify_fold_fit.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "graph/weights.h"
 
 /* What a fit may be off: so much, so many standard errors, and shares of the residual. */
 #define TOLERANCE       0.05
@@ -43,15 +43,17 @@ void pair_free(struct pair *p) {
     *p = (struct pair){0};
 }
 
-static enum llmq_status load(const struct verify *v, const char *module, int64_t n, int64_t k,
+static enum llmq_status load(const struct verify *v, struct linear_place at, int64_t n, int64_t k,
                              float **out, llmq_error *err) {
-    char name[LAYOUT_NAME_MAX + 8];
+    char module[FAMILY_NAME_MAX], name[FAMILY_NAME_MAX];
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
-    (void)snprintf(name, sizeof name, "%s.weight", module);
+    blocks_node_name(v->blocks, at, "", module);
+    blocks_node_name(v->blocks, at, ".weight", name);
+    const bool turned = blocks_linear_turned(v->blocks, at);
     const struct st_tensor *t = st_find(v->tensors, name);
-    const bool plain = t && t->rank == 2 && t->shape[0] == (uint64_t)n &&
-                       t->shape[1] == (uint64_t)k && dtype_is_float(t->dtype);
+    const bool plain = t && t->rank == 2 && t->shape[turned] == (uint64_t)n &&
+                       t->shape[!turned] == (uint64_t)k && dtype_is_float(t->dtype);
     if (!plain && !layout_has_module(v->tensors, v->layout, module))
         return LLMQ_OK;
     if (!plain)
@@ -61,7 +63,9 @@ static enum llmq_status load(const struct verify *v, const char *module, int64_t
     *out = malloc((size_t)n * (size_t)k * sizeof **out);
     if (!*out)
         LLMQ_TRY(error_memory(err, name));
-    if (plain)
+    if (plain && turned)
+        LLMQ_TRY(weights_read_turned(v->tensors, t, *out, err));
+    else if (plain)
         LLMQ_TRY(st_read_f32(v->tensors, t, *out, err));
     else
         qlinear_dequantize(&q, 0, n, *out);
@@ -72,13 +76,11 @@ cleanup:
 
 enum llmq_status pair_load(const struct verify *v, const struct verify *original,
                            struct linear_place at, struct pair *p, llmq_error *err) {
-    char module[FAMILY_NAME_MAX];
     enum llmq_status status = LLMQ_OK;
     *p = (struct pair){0};
-    blocks_node_name(v->blocks, at, "", module);
     blocks_linear_shape(v->blocks, at, &p->n, &p->k);
-    LLMQ_TRY(load(v, module, p->n, p->k, &p->ours, err));
-    LLMQ_TRY(load(original, module, p->n, p->k, &p->theirs, err));
+    LLMQ_TRY(load(v, at, p->n, p->k, &p->ours, err));
+    LLMQ_TRY(load(original, at, p->n, p->k, &p->theirs, err));
     if (!p->ours || !p->theirs)
         pair_free(p);
 cleanup:

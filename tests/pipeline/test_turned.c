@@ -105,6 +105,22 @@ START_TEST(a_square_one_is_compared_the_right_way_round) {
 }
 END_TEST
 
+/* Scales come out of the values' rows and biases, which verify has to find in the original's. */
+START_TEST(scales_are_folded_out_of_the_right_rows) {
+    const llmq_verify_options v = {.model = out, .against = source};
+    llmq_verify_report r;
+    llmq_quantize_options o = run_options(LLMQ_METHOD_AWQ);
+    o.format = "compressed-tensors";
+    run_quantize(&o);
+    ck_assert_ok(llmq_verify(&v, NULL, &r, &err), &err);
+    ck_assert_msg(r.ok, "%s", r.ok ? "" : r.violations.items[0].message);
+    ck_assert_int_gt(r.folded, 0);
+    ck_assert_int_eq(r.changed, 0);
+    ck_assert_double_lt(r.error, 0.02);
+    llmq_verify_report_free(&r);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("turned");
     TCase *t = tcase_create("turned");
@@ -113,6 +129,7 @@ int main(void) {
     tcase_add_loop_test(t, they_are_packed_as_out_by_in, 0, ROWS);
     tcase_add_test(t, they_are_written_back_as_in_by_out);
     tcase_add_test(t, a_square_one_is_compared_the_right_way_round);
+    tcase_add_test(t, scales_are_folded_out_of_the_right_rows);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
