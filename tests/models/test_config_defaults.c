@@ -1,10 +1,12 @@
-/* What a key of config.json is where it is missing, against the defaults of transformers' config
- * classes, which the shared data lists. */
+/* config.json against the shared data: what a key is where it is missing, as the defaults of
+ * transformers' config classes say, and the reference's configs in the words of versions 4 and 5.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fileio.h"
 #include "base/json.h"
 #include "models/config.h"
 #include "support.h"
@@ -117,6 +119,73 @@ START_TEST(missing_keys_are_what_transformers_takes_them_for) {
 }
 END_TEST
 
+/* --- both spellings --------------------------------------------------------------------------- */
+
+/* False: the family is not one that llmq knows. */
+static bool read_config(const char *dir, const char *name, struct model_config *c) {
+    llmq_error err = {0};
+    struct json *json = NULL;
+    char *path = path_join(dir, name, NULL);
+    ck_assert_ok(json_read(path, &json, &err), &err);
+    const char *type = json_string(json_get(json, "model_type"));
+    const bool known = type && family_find(type);
+    if (known)
+        ck_assert_msg(config_parse(json, c, &err) == LLMQ_OK, "%s: %s", path, err.message);
+    json_free(&json);
+    free(path);
+    return known;
+}
+
+static bool same(double a, double b) {
+    return !(a < b || a > b);
+}
+
+static void assert_same_facts(const char *dir, const struct facts *a, const struct facts *b) {
+    ck_assert_msg(memcmp(a->dims, b->dims, sizeof a->dims) == 0, "%s: sizes differ", dir);
+    for (int i = 0; i < NUM_COUNT; i++)
+        if (i != NUM_THETA && i != NUM_LOCAL_THETA) /* see the rotary settings */
+            ck_assert_msg(same(a->numbers[i], b->numbers[i]), "%s: number %d", dir, i);
+    ck_assert_msg(a->traits == b->traits && a->act == b->act && a->norm == b->norm,
+                  "%s: %#x and %#x", dir, a->traits, b->traits);
+}
+
+static void assert_same_config(const char *dir) {
+    struct model_config a = {0}, b = {0};
+    if (!read_config(dir, "config.json", &a))
+        return;
+    ck_assert(read_config(dir, "config.v5.json", &b));
+    ck_assert_ptr_eq(a.family, b.family);
+    assert_same_facts(dir, &a.facts, &b.facts);
+    for (int64_t i = 0; i < a.blocks; i++)
+        ck_assert_msg(a.layers[i] == b.layers[i], "%s: layer %d", dir, (int)i);
+    ck_assert_msg(memcmp(&a.rope, &b.rope, sizeof a.rope) == 0, "%s: rotation", dir);
+    ck_assert_msg(memcmp(&a.local_rope, &b.local_rope, sizeof a.rope) == 0, "%s: local rotation",
+                  dir);
+    config_free(&a);
+    config_free(&b);
+}
+
+START_TEST(both_spellings_of_a_config_read_the_same) {
+    char *golden = shared_path("golden");
+    struct dir_list list = {0};
+    llmq_error err = {0};
+    if (golden)
+        ck_assert_ok(dir_list_read(golden, &list, &err), &err);
+    for (size_t i = 0; i < list.count; i++) {
+        char *dir = path_join(golden, list.names[i], NULL);
+        char *v5 = path_join(dir, "config.v5.json", NULL);
+        bool exists = false;
+        ck_assert_ok(file_exists(v5, &exists, &err), &err);
+        if (exists)
+            assert_same_config(dir);
+        free(v5);
+        free(dir);
+    }
+    dir_list_free(&list);
+    free(golden);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("config_defaults");
     TCase *t = tcase_create("config_defaults");
@@ -125,6 +194,7 @@ int main(void) {
         families++;
     tcase_add_unchecked_fixture(t, load, unload);
     tcase_add_loop_test(t, missing_keys_are_what_transformers_takes_them_for, 0, families);
+    tcase_add_test(t, both_spellings_of_a_config_read_the_same);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
