@@ -12,7 +12,7 @@
 #include "quant/awq.h"
 #include "support.h"
 
-enum { N = 96, K = 128, GROUP = 32 };
+enum { N = 96, K = 128, GROUP = 32, MOST_CHANNELS = K + 40 };
 
 /* Two consumers of an input in which some channels are much larger than the rest. */
 struct layer {
@@ -81,10 +81,10 @@ static double loss_of(const struct layer *l, const struct awq_consumer *c, const
 
 static void check_search(struct layer *l, float *scales, struct awq_outcome *o) {
     llmq_error err = {0};
-    float ones[K];
+    float ones[MOST_CHANNELS];
     double before = 0, after = 0;
     ck_assert_ok(awq_search(&l->p, scales, o, &err), &err);
-    for (int64_t i = 0; i < K; i++)
+    for (int64_t i = 0; i < MOST_CHANNELS; i++)
         ones[i] = 1;
     for (int i = 0; i < l->p.count; i++) {
         double plain = loss_of(l, &l->consumers[i], ones);
@@ -158,6 +158,28 @@ START_TEST(a_channel_that_is_never_active_keeps_scale_one) {
     check_search(&l, scales, &o);
     ck_assert(o.scaled);
     ck_assert(scales[5] == 1);
+    layer_free(&l);
+}
+END_TEST
+
+/* Of a fused linear's rows columns read some. */
+START_TEST(channels_that_no_column_reads_keep_scale_one) {
+    struct layer l;
+    struct awq_outcome o;
+    float scales[MOST_CHANNELS], anchor[MOST_CHANNELS];
+    layer_create(&l, 5, 20);
+    for (int64_t i = 0; i < K; i++)
+        l.channel[i] += 24;
+    for (int64_t i = 0; i < MOST_CHANNELS; i++)
+        anchor[i] = i % 3 ? 0.375F : 0;
+    l.p.channels = MOST_CHANNELS;
+    l.p.anchor = anchor;
+    l.p.anchor_dtype = DTYPE_BF16;
+    check_search(&l, scales, &o);
+    ck_assert(o.scaled);
+    for (int64_t i = 0; i < MOST_CHANNELS; i++)
+        ck_assert(scales[i] > 0 && isfinite(scales[i]) &&
+                  (i < 24 || i >= K + 24 ? scales[i] == 1 : 1));
     layer_free(&l);
 }
 END_TEST
@@ -279,6 +301,7 @@ int main(void) {
     tcase_add_test(t, no_consumer_is_ever_worse_than_without_a_scale);
     tcase_add_test(t, columns_of_one_channel_share_its_scale);
     tcase_add_test(t, a_channel_that_is_never_active_keeps_scale_one);
+    tcase_add_test(t, channels_that_no_column_reads_keep_scale_one);
     tcase_add_test(t, scales_leave_stored_norms_exact);
     tcase_add_test(t, scales_suit_what_follows_the_anchor);
     tcase_add_test(t, limits_keep_the_producers_steps_storable);
