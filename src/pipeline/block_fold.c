@@ -229,6 +229,8 @@ uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *toke
 /* Scales of the module's output rows; NULL: 1. */
 static const float *row_scales(const struct run *run, const struct plan_module *module) {
     struct source_fold folds[GRAPH_TASKS];
+    if (module->at.expert >= 0)
+        return NULL;
     const int count = block_fold_list(model_graph(&run->model, module->at.block), folds);
     for (int i = 0; i < count; i++)
         if (folds[i].fold.producer == module->at.node)
@@ -236,9 +238,21 @@ static const float *row_scales(const struct run *run, const struct plan_module *
     return NULL;
 }
 
-/* What the module reads. */
+/* What the module reads of the block's values; V_NONE: it is an expert's. */
 static enum value source_of(const struct run *run, const struct plan_module *module) {
-    return model_graph(&run->model, module->at.block)->node[module->at.node].in[0];
+    return module->at.expert >= 0
+               ? V_NONE
+               : model_graph(&run->model, module->at.block)->node[module->at.node].in[0];
+}
+
+/* Why no scale could be found for what the module reads; NULL: one could, or none was asked for. */
+static const char *why_unscaled(const struct run *run, const struct plan_module *module) {
+    const enum value source = source_of(run, module);
+    if (!plan_folds(run->options))
+        return NULL;
+    if (source == V_NONE)
+        return "experts are not scaled";
+    return graph_fold_find(model_graph(&run->model, module->at.block), source).why;
 }
 
 /* Sum of the rows' errors; a folded row stands for an original one `rows[r]` times as large. */
@@ -307,6 +321,7 @@ enum llmq_status block_fold_outcome(const struct run *run, const struct plan_mod
     const float *columns = run->fold.scales[source_of(run, module)];
     const float *rows = row_scales(run, module);
     double plain = 0;
+    outcome->unscaled = why_unscaled(run, module);
     if (!columns && !rows)
         return LLMQ_OK;
     double *errors = malloc((size_t)q->n * sizeof *errors);

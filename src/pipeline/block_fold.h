@@ -49,7 +49,8 @@ LLMQ_NODISCARD enum llmq_status block_fold_compare(const float *in, const float 
 
 /* Set the outcome's errors relative to the function the module had before the fold: `error` of q
  * for the folded weights W [n, k] and inputs H, `rtn_error` of rounding the unfolded weights on the
- * same grid; and its method. Does nothing for a module that no fold touched. */
+ * same grid; and its method. A module that no fold touched keeps them; where none could, `unscaled`
+ * says why. */
 LLMQ_NODISCARD enum llmq_status block_fold_outcome(const struct run *run,
                                                    const struct plan_module *module, const float *W,
                                                    const float *H, const struct qlinear *q,

@@ -101,6 +101,10 @@ static char *describe_events(const struct quant_outcome *o, const struct task_mo
                  o->misfit.groups, groups, o->misfit.lost);
         add_event(&b, text);
     }
+    if (o->unscaled) {
+        snprintf(text, sizeof text, "no scale for its inputs: %s", o->unscaled);
+        add_event(&b, text);
+    }
     if (o->error > WORSE * o->rtn_error)
         add_event(&b, "rounding the unscaled weights would have been better on these inputs");
     return strbuf_take(&b);
@@ -298,6 +302,8 @@ static enum llmq_status quantize_tasks(struct run *run, struct block *block, llm
         if (status == LLMQ_OK && !task.linears)
             return LLMQ_OK;
         warn_of_activations(run);
+        if (status == LLMQ_OK && task.look) /* nothing is folded within experts */
+            continue;
         if (status == LLMQ_OK && task.expert > expert)
             log_expert(run, block->index, done, task.expert);
         if (status == LLMQ_OK)

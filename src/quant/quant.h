@@ -63,6 +63,7 @@ struct quant_outcome {
     int64_t rows_kept_rtn; /* rows where RTN was the better candidate */
     bool fell_back;        /* no factor at any damping: the module is RTN */
     struct scale_misfit misfit;
+    const char *unscaled; /* why AWQ has no scale for its inputs; NULL: it has, or was not asked */
 };
 
 /* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code.

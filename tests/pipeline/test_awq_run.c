@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
+#include "calib/tiny_mixture.h"
 #include "formats/safetensors/safetensors.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
@@ -91,6 +92,29 @@ START_TEST(biases_are_divided_and_stored) {
 }
 END_TEST
 
+/* Each once, with the reason where it has no scale. */
+START_TEST(experts_and_what_they_read_are_left_unscaled) {
+    mixture_write(source, 3);
+    for (int composed = 0; composed < 2; composed++) {
+        llmq_quantize_options o = run_options(composed ? LLMQ_METHOD_GPTQ : LLMQ_METHOD_AWQ);
+        o.awq = true;
+        o.format = "compressed-tensors";
+        o.group = 8;
+        llmq_quantize_report r = run_report(&o, NULL);
+        ck_assert_uint_eq(r.module_count, MIXTURE_BLOCKS * (4 + 3 * MIXTURE_EXPERTS));
+        for (size_t i = 0; i < r.module_count; i++) {
+            const llmq_module_report *m = &r.modules[i];
+            const bool expert = strstr(m->name, "experts") != NULL;
+            ck_assert(!expert || strncmp(m->method, "awq", 3) != 0);
+            ck_assert((strstr(m->events, "experts are not scaled") != NULL) == expert);
+            for (size_t j = 0; j < i; j++)
+                ck_assert_str_ne(r.modules[j].name, m->name);
+        }
+        llmq_quantize_report_free(&r);
+    }
+}
+END_TEST
+
 START_TEST(symmetric_codes_go_into_the_awq_format_too) {
     llmq_error err = {0};
     llmq_quantize_options o = run_options(LLMQ_METHOD_AWQ);
@@ -156,6 +180,7 @@ int main(void) {
     tcase_add_test(t, eight_bits_with_scales_are_the_same_model);
     tcase_add_test(t, report_tells_method_proof_and_errors_of_the_original_function);
     tcase_add_test(t, rounding_error_does_not_see_the_fold);
+    tcase_add_test(t, experts_and_what_they_read_are_left_unscaled);
     tcase_add_test(t, symmetric_codes_go_into_the_awq_format_too);
     tcase_add_test(t, awq_goes_with_gptq_not_with_rtn);
     tcase_add_test(t, threads_and_spilling_change_nothing);
