@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "graph/model_private.h"
+#include "graph/required.h"
 #include "graph/weights.h"
 
 /* --- matrices stored the other way round ------------------------------------------------------ */
@@ -31,13 +32,13 @@ enum llmq_status weights_read_turned(const struct st_set *set, const struct st_t
 /* --- stacks of experts ------------------------------------------------------------------------ */
 
 /* Elements [begin, begin + count) of a tensor as float32. */
-static enum llmq_status read_slice(const struct model *m, const struct st_tensor *t, uint64_t begin,
-                                   size_t count, float *out, llmq_error *err) {
+static enum llmq_status read_slice(const struct st_set *set, const struct st_tensor *t,
+                                   uint64_t begin, size_t count, float *out, llmq_error *err) {
     const size_t element = dtype_bits(t->dtype) / 8;
     void *raw = malloc(count * element);
     if (!raw)
         return error_memory(err, "an expert's weight");
-    enum llmq_status status = st_read(m->tensors, t, begin * element, count * element, raw, err);
+    enum llmq_status status = st_read(set, t, begin * element, count * element, raw, err);
     if (status == LLMQ_OK)
         dtype_to_f32(t->dtype, raw, count, out);
     free(raw);
@@ -69,32 +70,52 @@ static const struct graph_param *stack_param(const struct graph *body, int node,
     return NULL;
 }
 
-/* One expert's part of a stack [experts, rows, k] or [experts, k, rows] as [n, k]. */
-static enum llmq_status read_stacked(const struct model *m, struct linear_place at, float *out,
-                                     llmq_error *err) {
+const struct st_tensor *weights_find_stack(const struct st_set *set, const struct blocks *b,
+                                           struct linear_place at) {
     struct graph_param params[GRAPH_PARAMS];
-    const struct graph *body = model_graph(m, at.block)->body;
-    const struct graph_param *p = stack_param(body, at.node, false, params);
-    const struct node *row = body->node[at.node].row;
+    char name[FAMILY_NAME_MAX];
+    if (at.expert < 0 || !blocks_node(b, at)->row->stack ||
+        st_find(set, blocks_node_name(b, at, ".weight", name)))
+        return NULL;
+    const struct graph_param *p =
+        stack_param(blocks_graph(b, at.block)->body, at.node, false, params);
+    const struct required r = required_param(b, at.block, at.expert, p);
+    const struct tensor_fit fit = tensor_fits(set, &r);
+    return fit.misfit == FITS ? fit.tensor : NULL;
+}
+
+/* A stack is [experts, rows, k] or [experts, k, rows]. */
+enum llmq_status weights_read_stacked(const struct st_set *set, const struct st_tensor *t,
+                                      const struct blocks *b, struct linear_place at, float *out,
+                                      llmq_error *err) {
+    const struct node *row = blocks_node(b, at)->row;
     const bool turned = row->storage == STORED_STACK_T;
-    const size_t count = (size_t)p->rows * (size_t)p->columns;
-    const struct st_tensor *t = NULL;
+    const size_t columns = (size_t)t->shape[2], count = (size_t)t->shape[1] * columns;
     int64_t n = 0, k = 0;
-    blocks_linear_shape(m->blocks, at, &n, &k);
-    enum llmq_status status = model_require_param(m, at.block, at.expert, p, &t, err);
-    if (status != LLMQ_OK)
-        return status;
+    blocks_linear_shape(b, at, &n, &k);
     float *stored = malloc(count * sizeof *stored);
     if (!stored)
         return error_memory(err, "an expert's weight");
-    status = read_slice(m, t, (uint64_t)at.expert * count, count, stored, err);
+    enum llmq_status status = read_slice(set, t, (uint64_t)at.expert * count, count, stored, err);
     for (int64_t r = 0; status == LLMQ_OK && r < n; r++) {
-        const int64_t from = stack_row(row->part, n, r);
-        for (int64_t c = 0; c < k; c++)
-            out[r * k + c] = stored[turned ? c * p->columns + from : from * p->columns + c];
+        const size_t from = (size_t)stack_row(row->part, n, r);
+        for (size_t c = 0; c < (size_t)k; c++)
+            out[(size_t)r * (size_t)k + c] =
+                stored[turned ? c * columns + from : from * columns + c];
     }
     free(stored);
     return status;
+}
+
+static enum llmq_status load_stacked(const struct model *m, struct linear_place at, float *out,
+                                     llmq_error *err) {
+    struct graph_param params[GRAPH_PARAMS];
+    const struct graph_param *p =
+        stack_param(model_graph(m, at.block)->body, at.node, false, params);
+    const struct st_tensor *t = NULL;
+    enum llmq_status status = model_require_param(m, at.block, at.expert, p, &t, err);
+    return status == LLMQ_OK ? weights_read_stacked(m->tensors, t, m->blocks, at, out, err)
+                             : status;
 }
 
 enum llmq_status model_load_stack_bias(const struct model *m, struct linear_place at, float *out,
@@ -110,7 +131,8 @@ enum llmq_status model_load_stack_bias(const struct model *m, struct linear_plac
     float *stored = malloc((size_t)p->columns * sizeof *stored);
     if (!stored)
         return error_memory(err, "an expert's bias");
-    status = read_slice(m, t, (uint64_t)(at.expert * p->columns), (size_t)p->columns, stored, err);
+    status = read_slice(m->tensors, t, (uint64_t)(at.expert * p->columns), (size_t)p->columns,
+                        stored, err);
     for (int64_t r = 0; status == LLMQ_OK && r < n; r++)
         out[r] = stored[stack_row(body->node[at.node].row->part, n, r)];
     free(stored);
@@ -129,7 +151,7 @@ enum llmq_status model_load_weight(const struct model *m, struct linear_place at
     blocks_linear_shape(m->blocks, at, &n, &k);
     blocks_node_name(m->blocks, at, ".weight", name);
     if (row->stack && !st_find(m->tensors, name))
-        return read_stacked(m, at, out, err);
+        return load_stacked(m, at, out, err);
     enum llmq_status status = model_require(m, name, turned ? k : n, turned ? n : k, &t, err);
     if (status != LLMQ_OK)
         return status;

@@ -48,9 +48,10 @@ static void found(struct verify *v, const char *rule) {
 /* The original's weight: a plain tensor, or packed itself. */
 struct reference {
     const struct verify *original;
-    const struct st_tensor *plain;
-    bool turned;  /* which is [k, n], and ... */
-    float *whole; /* ... here as [n, k] */
+    const struct st_tensor *plain; /* its own, or the stack that it is in */
+    struct linear_place at;        /* in blocks of a known family */
+    bool turned, stacked;          /* its own is [k, n]; it is in a stack: then ... */
+    float *whole;                  /* ... here as [n, k] */
     struct qlinear packed;
     void *raw; /* rows of the plain tensor as stored */
 };
@@ -61,19 +62,25 @@ static void reference_close(struct reference *r) {
     free(r->raw);
 }
 
-static bool is_turned(const struct verify *v, const char *module) {
-    struct linear_place at = {0};
-    return v->known && blocks_find_linear(v->blocks, module, &at) &&
-           blocks_linear_turned(v->blocks, at);
+/* The module's own tensor, or the stack that it is in. */
+static void find_plain(struct reference *r, const char *module) {
+    char name[LAYOUT_NAME_MAX];
+    const struct verify *o = r->original;
+    (void)snprintf(name, sizeof name, "%s.weight", module);
+    r->plain = st_find(o->tensors, name);
+    if (!o->known || !blocks_find_linear(o->blocks, module, &r->at))
+        return;
+    r->turned = r->plain && blocks_linear_turned(o->blocks, r->at);
+    if (r->plain || layout_has_module(o->tensors, o->layout, module))
+        return;
+    r->plain = weights_find_stack(o->tensors, o->blocks, r->at);
+    r->stacked = r->plain != NULL;
 }
 
 static enum llmq_status reference_open(const struct verify *original, const char *module,
                                        struct reference *r, llmq_error *err) {
-    char name[LAYOUT_NAME_MAX];
-    (void)snprintf(name, sizeof name, "%s.weight", module);
-    *r = (struct reference){.original = original,
-                            .plain = st_find(original->tensors, name),
-                            .turned = is_turned(original, module)};
+    *r = (struct reference){.original = original};
+    find_plain(r, module);
     if (r->plain || !layout_has_module(original->tensors, original->layout, module))
         return LLMQ_OK;
     enum llmq_status status = layout_load(original->tensors, original->layout,
@@ -82,41 +89,47 @@ static enum llmq_status reference_open(const struct verify *original, const char
 }
 
 static bool reference_fits(const struct reference *r, const struct qlinear *q) {
-    if (r->plain)
+    int64_t n = r->packed.n, k = r->packed.k;
+    if (r->stacked)
+        blocks_linear_shape(r->original->blocks, r->at, &n, &k);
+    else if (r->plain)
         return r->plain->rank == 2 && r->plain->shape[r->turned] == (uint64_t)q->n &&
                r->plain->shape[!r->turned] == (uint64_t)q->k && dtype_is_float(r->plain->dtype);
-    return r->packed.n == q->n && r->packed.k == q->k;
+    return n == q->n && k == q->k;
 }
 
-/* Room for `rows` rows of q, and the whole of a matrix that has to be turned. */
+/* Room for `rows` rows of q, and the whole of a matrix that does not lie row by row. */
 static enum llmq_status reference_prepare(struct reference *r, const struct qlinear *q,
                                           int64_t rows, llmq_error *err) {
-    const bool turned = r->plain && r->turned;
-    if (turned)
+    const struct verify *o = r->original;
+    const bool whole = r->plain && (r->turned || r->stacked);
+    if (whole)
         r->whole = malloc((size_t)q->n * (size_t)q->k * sizeof *r->whole);
     else
         r->raw = malloc((size_t)(rows * q->k) * sizeof(double));
     if (!r->whole && !r->raw)
         return error_memory(err, "rows");
-    return turned ? weights_read_turned(r->original->tensors, r->plain, r->whole, err) : LLMQ_OK;
+    if (whole && r->stacked)
+        return weights_read_stacked(o->tensors, r->plain, o->blocks, r->at, r->whole, err);
+    return whole ? weights_read_turned(o->tensors, r->plain, r->whole, err) : LLMQ_OK;
 }
 
 /* Rows [begin, end) of k columns. */
-static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64_t end, float *out,
-                                       llmq_error *err) {
+static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64_t end, int64_t k,
+                                       float *out, llmq_error *err) {
+    const size_t count = (size_t)(end - begin) * (size_t)k;
     if (!r->plain) {
         qlinear_dequantize(&r->packed, begin, end, out);
         return LLMQ_OK;
     }
-    const uint64_t k = r->plain->shape[!r->turned];
-    const size_t element = dtype_bits(r->plain->dtype) / 8;
-    const size_t count = (size_t)(end - begin) * (size_t)k;
     if (r->whole) {
-        memcpy(out, r->whole + (uint64_t)begin * k, count * sizeof *out);
+        memcpy(out, r->whole + begin * k, count * sizeof *out);
         return LLMQ_OK;
     }
-    enum llmq_status status = st_read(r->original->tensors, r->plain, (uint64_t)begin * k * element,
-                                      count * element, r->raw, err);
+    const size_t element = dtype_bits(r->plain->dtype) / 8;
+    enum llmq_status status =
+        st_read(r->original->tensors, r->plain, (uint64_t)(begin * k) * element, count * element,
+                r->raw, err);
     if (status == LLMQ_OK)
         dtype_to_f32(r->plain->dtype, r->raw, count, out);
     return status;
@@ -143,7 +156,7 @@ static enum llmq_status sum_errors(const struct comparison *cmp, const char *mod
     *sums = (struct sums){0};
     for (int64_t begin = 0; status == LLMQ_OK && begin < q->n; begin += rows) {
         const int64_t end = begin + rows < q->n ? begin + rows : q->n;
-        status = reference_rows(r, begin, end, theirs, err);
+        status = reference_rows(r, begin, end, q->k, theirs, err);
         if (status != LLMQ_OK)
             break;
         decode_rows(cmp, module, q, begin, end, ours);
@@ -269,6 +282,22 @@ static enum llmq_status compare_kept(const struct comparison *c, const struct st
     return LLMQ_OK;
 }
 
+/* Are all linears of one of the original's stacks there by themselves? */
+static bool is_taken_apart(const struct verify *v, const struct verify *original,
+                           const char *stack) {
+    struct linear_place at;
+    char name[FAMILY_NAME_MAX];
+    int64_t index = 0;
+    while (original->known && blocks_linear_in(original->blocks, stack, index, &at)) {
+        if (!layout_has_module(v->tensors, v->layout,
+                               blocks_node_name(original->blocks, at, "", name)) &&
+            !st_find(v->tensors, blocks_node_name(original->blocks, at, ".weight", name)))
+            return false;
+        index++;
+    }
+    return index > 0;
+}
+
 static void find_missing(struct verify *v, const struct verify *original,
                          const struct st_tensor *o) {
     char module[LAYOUT_NAME_MAX];
@@ -281,7 +310,7 @@ static void find_missing(struct verify *v, const struct verify *original,
         original->known && inventory_use(original->blocks, original->layout, o) != USE_PART;
     if (st_find(v->tensors, o->name) || !dtype_is_float(o->dtype) || head || unused ||
         layout_has_module(v->tensors, v->layout, module) ||
-        layout_suffix(original->layout, o->name, &len) >= 0)
+        layout_suffix(original->layout, o->name, &len) >= 0 || is_taken_apart(v, original, o->name))
         return;
     found(v, "against-missing");
     verify_found(v, NULL, o->name, "complete the checkpoint", "the original has this tensor");

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fileio.h"
+#include "golden_source.h"
 #include "llmq/quantize.h"
 #include "llmq/verify.h"
 #include "pipeline/edit_checkpoint.h"
@@ -31,13 +31,6 @@ static const struct scene {
 };
 #define SCENES ((int)(sizeof scenes / sizeof scenes[0]))
 
-static void copy(const char *from, const char *file) {
-    char *a = path_join(from, file, NULL), *b = path_join(source, file, NULL);
-    ck_assert_ok(file_copy(a, b, &err), &err);
-    free(a);
-    free(b);
-}
-
 static void round_tensors(void) {
     struct edit e;
     edit_read(source, &e);
@@ -51,23 +44,6 @@ static void round_tensors(void) {
         e.specs[i].dtype = DTYPE_BF16;
     }
     edit_write(source, &e, 1u << 30);
-}
-
-/* Make the scene's model the source; false: it is not here. */
-static bool adopt(const struct scene *s, bool rounded) {
-    char path[64];
-    snprintf(path, sizeof path, "golden/%s", s->model);
-    char *dir = shared_path(path);
-    if (!dir)
-        return false;
-    ck_assert_ok(dir_remove(source, &err), &err);
-    ck_assert_ok(dir_make(source, false, &err), &err);
-    copy(dir, "config.json");
-    copy(dir, "model.safetensors");
-    free(dir);
-    if (rounded)
-        round_tensors();
-    return true;
 }
 
 static void quantize(void) {
@@ -110,8 +86,10 @@ static void change(const struct scene *s, bool rounded) {
 START_TEST(folds_of_every_kind_are_sound_and_checked) {
     const struct scene *s = &scenes[_i / 2];
     const bool rounded = _i % 2 == 1;
-    if (!adopt(s, rounded))
+    if (!golden_source(s->model))
         return;
+    if (rounded)
+        round_tensors();
     quantize();
     char *named = verify();
     ck_assert_msg(named == NULL, "%s: %s", s->model, named);
