@@ -27,6 +27,8 @@ static const struct scene {
     {"nemotron", "model.layers.1.post_attention_layernorm.weight", 5},
     {"nemotron", "model.layers.1.post_attention_layernorm.bias", 5},
     {"stablelm", "model.layers.0.post_attention_layernorm.bias", 7},
+    {"gpt2", "transformer.h.1.ln_1.weight", 5}, /* before a linear that is stored as [in, out] */
+    {"gpt2", "transformer.h.0.attn.c_attn.bias", 3},                     /* a query */
     {"bloom", "transformer.h.0.self_attention.query_key_value.bias", 0}, /* a query */
 };
 #define SCENES ((int)(sizeof scenes / sizeof scenes[0]))
