@@ -420,6 +420,8 @@ bool verify_fold_explains(const struct verify *v, const struct verify_fold *f, i
 
 void verify_fold_undo(const struct verify *v, const struct verify_fold *f, struct linear_place at,
                       int64_t begin, int64_t count, float *w) {
+    if (at.expert >= 0) /* what experts read and make is not scaled */
+        return;
     const struct graph *g = blocks_graph(v->blocks, at.block);
     const float *columns = f->columns[g->node[at.node].in[0]];
     const float *rows = f->rows[at.node];
