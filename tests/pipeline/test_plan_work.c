@@ -1,0 +1,69 @@
+/* The work that a plan foresees for a model whose first blocks have an MLP and the others experts:
+ * every block counts as what it is. The model is in the shared data. */
+#include <stdlib.h>
+
+#include "graph/model.h"
+#include "pipeline/plan.h"
+#include "support.h"
+
+enum { TOKENS = 64 };
+
+/* Products with the inputs, rounding; the moments of what is read, and their factors. */
+static double work_of_linear(const llmq_quantize_options *o, const struct graph *g, int node,
+                             double tokens) {
+    const int64_t n = g->node[node].width[0], k = g->width[g->node[node].in[0]];
+    return 2 * tokens * (double)n * (double)k + plan_rounding_flops(o, n, k);
+}
+
+static double work_of(const llmq_quantize_options *o, const struct graph *g, double tokens) {
+    double sum = 0;
+    for (int i = 0; i < g->linear_count; i++)
+        sum += work_of_linear(o, g, g->linear[i], tokens);
+    for (int t = 0; t < g->task_count; t++) {
+        const int64_t k = g->width[g->task[t].source];
+        sum += tokens * (double)k * (double)k + plan_factor_flops(k);
+    }
+    return sum;
+}
+
+START_TEST(every_block_counts_as_what_it_is) {
+    const int64_t offsets[] = {0, TOKENS};
+    const struct calib_tokens tokens = {NULL, offsets, 1};
+    struct model m;
+    struct plan p;
+    llmq_error err = {0};
+    llmq_quantize_options o;
+    char *dir = shared_path("golden/deepseek-v3");
+    if (!dir)
+        return;
+    llmq_quantize_options_init(&o, LLMQ_METHOD_GPTQ);
+    o.group = 8;
+    o.format = "compressed-tensors";
+    o.correct.mode = LLMQ_CORRECT_OFF;
+    o.expert_tokens = TOKENS;
+    ck_assert_ok(model_open(dir, &m, &err), &err);
+    ck_assert_ok(plan_create(&m, &o, &tokens, &p, &err), &err);
+    const struct graph *dense = model_graph(&m, 0), *sparse = model_graph(&m, m.config.blocks - 1);
+    ck_assert(!dense->body && sparse->body);
+    double sum = 0;
+    for (int64_t b = 0; b < m.config.blocks; b++) {
+        const struct graph *g = model_graph(&m, b);
+        sum += work_of(&o, g, TOKENS);
+        if (g->body)
+            sum += (double)g->facts.dims[DIM_EXPERTS] * work_of(&o, g->body, TOKENS);
+    }
+    ck_assert_double_eq_tol(p.flops / sum, 1, 1e-9);
+    plan_free(&p);
+    model_close(&m);
+    free(dir);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("plan work");
+    TCase *t = tcase_create("plan work");
+    tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
+    tcase_add_test(t, every_block_counts_as_what_it_is);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
