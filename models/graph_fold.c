@@ -1,9 +1,10 @@
 /* Folds, found by walking against the data flow: see graph.h.
  *
  * From the linears' input back, as long as a scale per channel passes: attention is a weighted mean
- * of the values, the gated product is linear in its second factor, a split only sorts columns.
- * Softmax, an activation, a rotation do not pass it. The walk ends at a norm with a weight or at a
- * linear. All that reads a value on the way must be accounted for, or scaling would change it. */
+ * of the values, the gated product is linear in its second factor, a scale above 0 passes relu, a
+ * split only sorts columns. Softmax, other activations, a rotation do not pass it. The walk ends at
+ * a norm with a weight or at a linear. All that reads a value on the way must be accounted for, or
+ * scaling would change it. */
 #include "models/graph.h"
 
 #include <stddef.h>
@@ -42,6 +43,8 @@ static enum value passed_through(const struct graph_node *n) {
         return n->in[2];
     case OP_SPLIT:
         return n->in[0];
+    case OP_ACT: /* relu(s x) = s relu(x), as scales are above 0 */
+        return n->act == ACT_RELU ? n->in[0] : V_NONE;
     case OP_END:
     case OP_SAME:
     case OP_NORM:
@@ -49,7 +52,6 @@ static enum value passed_through(const struct graph_node *n) {
     case OP_JOIN:
     case OP_ROPE:
     case OP_CLIP:
-    case OP_ACT:
     case OP_ADD:
     case OP_ROUTER:
     case OP_EXPERTS:

@@ -117,6 +117,33 @@ START_TEST(families_are_quantized_in_four_rounds) {
 }
 END_TEST
 
+/* OPT's fc2 reads what relu leaves of fc1; GELU, in GPT-2's place of it, keeps no scale. */
+START_TEST(a_scale_passes_relu_and_no_other_activation) {
+    static const struct {
+        const char *act, *last;
+    } rows[] = {{"relu", "3 [Y MID]: fc2<MID+Y/fc1\n"}, {"gelu", "3 [Y MID]: fc2<MID+Y\n"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct blocks *blocks = NULL;
+        llmq_error err = {0};
+        char text[128], expected[512];
+        snprintf(text, sizeof text, "{\"model_type\":\"opt\",\"activation_function\":\"%s\"}",
+                 rows[i].act);
+        struct model_config c = parse(text);
+        ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
+        snprintf(expected, sizeof expected,
+                 "0 [X]: self_attn.q_proj<ATTN_IN/self_attn_layer_norm "
+                 "self_attn.k_proj<ATTN_IN/self_attn_layer_norm "
+                 "self_attn.v_proj<ATTN_IN/self_attn_layer_norm\n"
+                 "1 [X CONTEXT]: self_attn.out_proj<CONTEXT+X/self_attn.v_proj\n"
+                 "2 [Y]: fc1<MLP_IN/final_layer_norm\n%s",
+                 rows[i].last);
+        assert_graph(&blocks->kinds[0], expected);
+        blocks_free(&blocks);
+        config_free(&c);
+    }
+}
+END_TEST
+
 START_TEST(query_heads_share_the_channels_of_their_key_value_head) {
     struct model_config c = parse("{\"model_type\":\"llama\",\"hidden_size\":64,\"head_dim\":8,"
                                   "\"num_attention_heads\":6,\"num_key_value_heads\":2}");
@@ -349,6 +376,7 @@ int main(void) {
     Suite *s = suite_create("graph");
     TCase *t = tcase_create("graph");
     tcase_add_test(t, families_are_quantized_in_four_rounds);
+    tcase_add_test(t, a_scale_passes_relu_and_no_other_activation);
     tcase_add_test(t, query_heads_share_the_channels_of_their_key_value_head);
     tcase_add_test(t, linears_of_a_model_have_numbers_names_and_shapes);
     tcase_add_test(t, blocks_are_sorted_by_kind);
