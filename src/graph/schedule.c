@@ -69,10 +69,17 @@ static bool lives_after(const struct planner *p, int v, int i) {
     return p->made[v] && p->last[v] > i;
 }
 
-/* Does nothing that is read after node `i` lie in the home? */
+/* May node `i` write where the value lies that it reads for the last time? */
+static bool works_in_place(const struct planner *p, int v, int i) {
+    const struct graph_node *n = &p->g->node[i];
+    return is_elementwise(n->row->op) && p->g->width[v] == n->width[0];
+}
+
+/* May node `i` write into the home: is nothing there that is read after it, or by it? */
 static bool home_is_free(const struct planner *p, int home, int i) {
     for (int v = 0; v < V_COUNT; v++)
-        if (p->s->home[v] == home && lives_after(p, v, i))
+        if (p->s->home[v] == home &&
+            (lives_after(p, v, i) || (p->last[v] == i && !works_in_place(p, v, i))))
             return false;
     return true;
 }

@@ -72,8 +72,8 @@ awk 'BEGIN {
 }' >ids.json
 ids=$work/ids.json
 
-# The models are those of the test that computes them.
-sed -n 's/^    {"\(.*\)", ".*"},$/\1/p' "$root/tests/graph/test_families_golden.c" >cases
+# The models are those of the suites in C.
+sed -n 's/^    {"\(.*\)", ".*"},$/\1/p' "$root/tests/graph/golden_list.c" >cases
 
 # refusal MODEL FORMAT: what llmq says, nothing when the format holds the model.
 refusal() {

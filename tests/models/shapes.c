@@ -36,6 +36,20 @@ const struct node shape_parallel[] = {
     {END},
 };
 
+const struct node shape_two_norms[] = {
+    {NORM(ATTN_IN, X, "ln_1")},
+    QKV_ROWS(0),
+    {ATTENTION(CONTEXT, Q, K, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "dense")},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, X, "ln_2")},
+    {LINEAR(UP, MLP_IN, FFN, "fc1")},
+    {ACT(MID, UP)},
+    {LINEAR(MLP_OUT, MID, HIDDEN, "fc2")},
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
 const struct node shape_fused[] = {
     {NORM(ATTN_IN, X, "ln_1")},
     {LINEAR(QKV, ATTN_IN, QKV, "c_attn")},

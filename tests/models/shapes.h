@@ -11,6 +11,9 @@ extern const struct facts shape_facts;
 /* Attention and MLP side by side on one norm, as in Phi 2. */
 extern const struct node shape_parallel[];
 
+/* The same, each on a norm of its own, as in GPT-NeoX. */
+extern const struct node shape_two_norms[];
+
 /* Queries, keys and values in one linear, key-value head by key-value head, as in GPTBigCode. */
 extern const struct node shape_fused[];
 
