@@ -1,29 +1,54 @@
 /* See parts.h. The merged layers are those of vLLM's and SGLang's model files
- * (packed_modules_mapping). */
+ * (packed_modules_mapping), the names of GGUF files those of ggml-org/llama.cpp
+ * (gguf-py/gguf/constants.py). */
 #include "models/parts.h"
 
 #include <stddef.h>
 #include <string.h>
 
-static const char *fused_layer(enum value v) {
-    static const struct {
-        enum value makes;
-        const char *fused;
-    } parts[] = {
-        {V_Q, "qkv_proj"},
-        {V_K, "qkv_proj"},
-        {V_V, "qkv_proj"},
-        {V_GATE, "gate_up_proj"},
-        {V_UP, "gate_up_proj"},
-        {V_SHARED_GATE, "gate_up_proj"},
-        {V_SHARED_UP, "gate_up_proj"},
-        {V_Q_A, "fused_qkv_a_proj"},
-        {V_KV_A, "fused_qkv_a_proj"},
-    };
+/* Of a value: the layer that its linear is merged into; its module's name in GGUF files; the same
+ * where it is an expert's, for those of all experts. */
+struct part {
+    enum value makes;
+    const char *fused, *gguf, *gguf_experts;
+};
+
+/* clang-format off */
+static const struct part parts[] = {
+    {V_ATTN_IN,     NULL,               "attn_norm",           NULL},
+    {V_QKV,         NULL,               "attn_qkv",            NULL},
+    {V_Q,           "qkv_proj",         "attn_q",              NULL},
+    {V_K,           "qkv_proj",         "attn_k",              NULL},
+    {V_V,           "qkv_proj",         "attn_v",              NULL},
+    {V_Q_NORM,      NULL,               "attn_q_norm",         NULL},
+    {V_K_NORM,      NULL,               "attn_k_norm",         NULL},
+    {V_ATTN_OUT,    NULL,               "attn_output",         NULL},
+    {V_ATTN_POST,   NULL,               "post_attention_norm", NULL},
+    {V_Q_A,         "fused_qkv_a_proj", NULL,                  NULL},
+    {V_KV_A,        "fused_qkv_a_proj", NULL,                  NULL},
+    {V_MLP_IN,      NULL,               "ffn_norm",            NULL},
+    {V_GATE_UP,     NULL,               "ffn_up",              NULL},
+    {V_GATE,        "gate_up_proj",     "ffn_gate",            "ffn_gate_exps"},
+    {V_UP,          "gate_up_proj",     "ffn_up",              "ffn_up_exps"},
+    {V_MLP_OUT,     NULL,               "ffn_down",            NULL},
+    {V_MLP_POST,    NULL,               "post_ffw_norm",       NULL},
+    {V_ROUTE,       NULL,               "ffn_gate_inp",        NULL},
+    {V_E_OUT,       NULL,               NULL,                  "ffn_down_exps"},
+    {V_SHARED_GATE, "gate_up_proj",     NULL,                  NULL},
+    {V_SHARED_UP,   "gate_up_proj",     NULL,                  NULL},
+};
+/* clang-format on */
+
+static const struct part *find(enum value v) {
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (parts[i].makes == v)
-            return parts[i].fused;
+            return &parts[i];
     return NULL;
+}
+
+static const char *fused_layer(enum value v) {
+    const struct part *p = find(v);
+    return p ? p->fused : NULL;
 }
 
 const char *part_fused(const struct graph *g, const struct graph_node *linear) {
@@ -35,6 +60,11 @@ const char *part_fused(const struct graph *g, const struct graph_node *linear) {
         members += other && strcmp(other, layer) == 0;
     }
     return members > 1 ? layer : NULL;
+}
+
+const char *part_gguf(enum value v, bool of_expert) {
+    const struct part *p = find(v);
+    return !p ? NULL : of_expert ? p->gguf_experts : p->gguf;
 }
 
 /* Through a norm or a switch, if need be: what ends in the stream. */

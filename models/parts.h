@@ -9,6 +9,10 @@
  * quantized alike; NULL: it stays by itself. */
 const char *part_fused(const struct graph *g, const struct graph_node *linear);
 
+/* What GGUF files call the module that makes `v`, within a block; of an expert, what they call
+ * those of all experts together. NULL: they have none. */
+const char *part_gguf(enum value v, bool of_expert);
+
 /* Does tensor parallelism divide the linear's columns, as each device has a part of what it reads?
  * So it is where the output is added to the stream; all others have their rows divided. */
 bool part_splits_columns(const struct graph *g, const struct graph_node *linear);

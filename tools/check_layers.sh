@@ -29,7 +29,7 @@ check_tree() (
         allow["models"]              = "base"
         allow["text"]                = "base"
         allow["graph"]               = "base tensor linalg kernels formats/safetensors " \
-                                       "formats/layouts formats/loaders models"
+                                       "formats/gguf formats/layouts formats/loaders models"
         allow["calib"]               = "base tensor linalg kernels models text graph"
         allow["quant"]               = "base tensor linalg kernels"
         allow["eval"]                = "base tensor linalg kernels models text graph"

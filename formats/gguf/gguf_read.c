@@ -1,5 +1,5 @@
-/* Reading GGUF files. Of the metadata only what places tensors is kept: alignment, architecture and
- * numbers of heads; the rest is checked and skipped. */
+/* Reading GGUF files. Of the metadata only alignment and architecture are kept; the rest is checked
+ * and skipped. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +27,6 @@ struct parser {
     struct pair *pair;       /* pair_count so far, sorted by key at the end */
     size_t pair_count;
     uint64_t alignment;
-    char *arch;               /* owned; NULL: unknown */
-    uint64_t heads, kv_heads; /* 0: unknown */
 };
 
 /* --- metadata --------------------------------------------------------------------------------- */
@@ -178,41 +176,37 @@ static enum llmq_status find_u32(struct parser *p, const char *key, uint64_t *va
     return status;
 }
 
-/* The number of heads under the architecture's key. */
-static enum llmq_status find_heads(struct parser *p, const char *key, uint64_t *heads,
-                                   llmq_error *err) {
-    struct strbuf full = {0};
-    strbuf_printf(&full, "%s%s", p->arch, key);
-    enum llmq_status status =
-        strbuf_ok(&full) ? find_u32(p, full.data, heads, err) : error_memory(err, "a key");
-    strbuf_free(&full);
-    return status;
+/* Keep the architecture's name with the set. */
+static enum llmq_status keep_arch(struct parser *p, struct st_table *table, llmq_error *err) {
+    const struct pair *arch = NULL;
+    const uint64_t end = p->c.at;
+    char *text = NULL;
+    enum llmq_status status = find_pair(p, GGUF_KEY_ARCH, GGUF_STRING, &arch, err);
+    if (status != LLMQ_OK || !arch)
+        return status;
+    p->c.at = arch->at;
+    status = gguf_take_text(&p->c, GGUF_KEY_ARCH, GGUF_MAX_KEY, &text, err);
+    p->c.at = end;
+    if (status != LLMQ_OK)
+        return status;
+    char *key = strdup(GGUF_KEY_ARCH);
+    if (!key) {
+        free(text);
+        return error_memory(err, "a key");
+    }
+    return st_table_add_metadata(table, key, text, err);
 }
 
-static enum llmq_status read_settings(struct parser *p, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    const struct pair *arch = NULL;
-    char *text = NULL;
-    const uint64_t end = p->c.at;
-    LLMQ_TRY(find_u32(p, GGUF_KEY_ALIGNMENT, &p->alignment, err));
+static enum llmq_status read_settings(struct parser *p, struct st_table *table, llmq_error *err) {
+    enum llmq_status status = find_u32(p, GGUF_KEY_ALIGNMENT, &p->alignment, err);
+    if (status != LLMQ_OK)
+        return status;
     if (p->alignment == 0 || (p->alignment & (p->alignment - 1)) != 0)
-        LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
-                           "%s: key '" GGUF_KEY_ALIGNMENT "': expected a power "
-                           "of two, found %" PRIu64,
-                           p->c.f->path, p->alignment));
-    LLMQ_TRY(find_pair(p, GGUF_KEY_ARCH, GGUF_STRING, &arch, err));
-    if (!arch)
-        goto cleanup;
-    p->c.at = arch->at;
-    LLMQ_TRY(gguf_take_text(&p->c, GGUF_KEY_ARCH, GGUF_MAX_KEY, &text, err));
-    p->c.at = end;
-    p->arch = text;
-    LLMQ_TRY(find_heads(p, GGUF_KEY_HEADS, &p->heads, err));
-    p->kv_heads = p->heads;
-    LLMQ_TRY(find_heads(p, GGUF_KEY_KV_HEADS, &p->kv_heads, err));
-
-cleanup:
-    return status;
+        return error_set(err, LLMQ_E_INPUT,
+                         "%s: key '" GGUF_KEY_ALIGNMENT
+                         "': expected a power of two, found %" PRIu64,
+                         p->c.f->path, p->alignment);
+    return keep_arch(p, table, err);
 }
 
 /* --- tensors ---------------------------------------------------------------------------------- */
@@ -274,34 +268,13 @@ cleanup:
     return status;
 }
 
-/* Rows of interleaved heads, where the architecture has them. `t->name` is the name on our side. */
-static enum llmq_status set_heads(const struct parser *p, const char *name, struct st_tensor *t,
-                                  llmq_error *err) {
-    const enum gguf_rows rows =
-        p->arch && gguf_interleaves(p->arch) ? gguf_rows_of(t->name) : GGUF_ROWS_IN_ORDER;
-    if (rows == GGUF_ROWS_IN_ORDER)
-        return LLMQ_OK;
-    t->heads = rows == GGUF_ROWS_OF_HEADS ? p->heads : p->kv_heads;
-    if (t->heads == 0)
-        return error_set(err, LLMQ_E_INPUT,
-                         "%s: tensor '%s': expected the key '%s" GGUF_KEY_HEADS
-                         "' to say how many heads it has, found none",
-                         p->c.f->path, name, p->arch);
-    if (t->shape[0] % t->heads != 0 || t->shape[0] / t->heads % 2 != 0)
-        return error_set(err, LLMQ_E_INPUT,
-                         "%s: tensor '%s': expected %" PRIu64
-                         " heads of an even width, found %" PRIu64 " rows",
-                         p->c.f->path, name, t->heads, t->shape[0]);
-    return LLMQ_OK;
-}
-
 /* Append the next tensor, whose data has to begin at *end of the data section. */
 static enum llmq_status parse_tensor(struct parser *p, struct st_table *table, uint64_t *end,
                                      llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct st_tensor t = {0};
-    char *name = NULL, *back = NULL;
-    LLMQ_TRY(gguf_take_text(&p->c, "a tensor's name", GGUF_MAX_NAME, &name, err));
+    char *name = NULL;
+    LLMQ_TRY(gguf_take_text(&p->c, "a tensor's name", GGUF_NAME_MAX - 1, &name, err));
     LLMQ_TRY(parse_shape(p, name, &t, err));
     LLMQ_TRY(parse_dtype(p, name, &t, err));
     LLMQ_TRY(gguf_take_u64(&p->c, "a tensor's offset", &t.begin, err));
@@ -315,19 +288,11 @@ static enum llmq_status parse_tensor(struct parser *p, struct st_table *table, u
                            "%s: tensor '%s': expected an end below 2^64, found a later one",
                            p->c.f->path, name));
     *end &= ~(p->alignment - 1);
-    back = gguf_name_back(name, t.dtype);
-    if (!back)
-        LLMQ_TRY(error_memory(err, "tensor names"));
-    t.name = back;
-    LLMQ_TRY(set_heads(p, name, &t, err));
-    if (strcmp(name, GGUF_ROPE_FREQS) == 0) /* says again what config.json says */
-        goto cleanup;
-    status = st_table_add(table, &t, back, err);
-    back = NULL; /* the table's, also on failure */
+    char *ours = gguf_name_in(name, t.dtype);
+    status = ours ? st_table_add(table, &t, ours, err) : error_memory(err, "tensor names");
 
 cleanup:
     free(name);
-    free(back);
     return status;
 }
 
@@ -393,14 +358,13 @@ static enum llmq_status parse(const struct file *f, struct st_table *table, llmq
         return error_memory(err, "a GGUF file's head");
     LLMQ_TRY(parse_counts(&p, err));
     LLMQ_TRY(parse_pairs(&p, err));
-    LLMQ_TRY(read_settings(&p, err));
+    LLMQ_TRY(read_settings(&p, table, err));
     LLMQ_TRY(parse_tensors(&p, table, err));
 
 cleanup:
     for (size_t i = 0; i < p.pair_count; i++)
         free(p.pair[i].key);
     free(p.pair);
-    free(p.arch);
     free(p.c.buffer);
     return status;
 }

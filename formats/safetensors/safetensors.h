@@ -29,6 +29,7 @@ struct st_tensor {
     int shard;      /* index of its file */
     uint64_t heads; /* 0: rows lie in order. GGUF: the rows of each of so many heads lie with their
                        halves interleaved; st_read puts them back */
+    bool plus_one;  /* GGUF: of F32, with one added to each element; st_read takes it away */
 };
 
 /* The tensors of one file or of a folder of shards. */
@@ -45,6 +46,21 @@ void st_close(struct st_set **set);
  * closing. */
 LLMQ_NODISCARD enum llmq_status st_rename(struct st_set *set, const char *const *names,
                                           llmq_error *err);
+
+/* A tensor of a set under another name, or one of `parts` equal parts of its first dimension. */
+struct st_view {
+    const char *name;     /* copied */
+    size_t tensor;        /* st_at's index */
+    uint64_t part, parts; /* parts 0: all of it, with that dimension */
+    uint64_t heads;       /* as of st_tensor */
+    bool plus_one;
+};
+
+/* Let the set have these in place of its tensors. Pointers to names stay valid until the set is
+ * closed. LLMQ_E_INPUT names a tensor whose shape or type is not one for it; that, and
+ * LLMQ_E_ST_DUPLICATE_TENSOR, leave a set that is only good for closing. */
+LLMQ_NODISCARD enum llmq_status st_view_as(struct st_set *set, const struct st_view *views,
+                                           size_t count, llmq_error *err);
 
 /* Tensors in the order of file, then offset. */
 size_t st_count(const struct st_set *set);

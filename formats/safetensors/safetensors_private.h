@@ -63,6 +63,13 @@ void st_table_free(struct st_table *t);
 /* Where byte `offset` of a tensor lies in its file; *nbytes shrinks to what lies together there. */
 uint64_t st_locate(const struct st_tensor *t, uint64_t offset, size_t *nbytes);
 
+/* Can the rows of a tensor be interleaved in `heads` heads, and one be added to its elements? The
+ * message does not name the tensor. */
+LLMQ_NODISCARD enum llmq_status st_check_heads(const struct st_tensor *t, llmq_error *err);
+
+/* Add a number to the float32 in `nbytes` bytes, which may lie anywhere. */
+void st_shift(void *data, size_t nbytes, float number);
+
 /* Bytes of a tensor from its dtype and shape: LLMQ_E_ST_OVERFLOW or LLMQ_E_ST_MISALIGNED. The
  * message names neither file nor tensor. */
 LLMQ_NODISCARD enum llmq_status st_tensor_bytes(enum dtype dtype, const uint64_t *shape, int rank,

@@ -202,6 +202,7 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
                          size_t nbytes, void *buf, llmq_error *err) {
     assert(offset <= t->nbytes && nbytes <= t->nbytes - offset);
     unsigned char *to = buf;
+    const size_t whole = nbytes;
     size_t part = 0;
     do {
         part = nbytes;
@@ -213,6 +214,8 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
         to += part;
         nbytes -= part;
     } while (nbytes > 0);
+    if (t->plus_one)
+        st_shift(buf, whole, -1.0f);
     return LLMQ_OK;
 }
 

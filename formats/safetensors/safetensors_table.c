@@ -2,6 +2,8 @@
  * strings, and a name index that is a sorted array of pointers. */
 #include "formats/safetensors/safetensors_private.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +119,27 @@ uint64_t st_locate(const struct st_tensor *t, uint64_t offset, size_t *nbytes) {
     if (*nbytes > row_bytes - at)
         *nbytes = (size_t)(row_bytes - at);
     return t->begin + stored * row_bytes + at;
+}
+
+enum llmq_status st_check_heads(const struct st_tensor *t, llmq_error *err) {
+    if (t->heads > 0 && t->shape[0] % (2 * t->heads) != 0)
+        return error_set(err, LLMQ_E_INPUT,
+                         "expected %" PRIu64 " heads of an even width, found %" PRIu64 " rows",
+                         t->heads, t->shape[0]);
+    if (t->plus_one && t->dtype != DTYPE_F32)
+        return error_set(err, LLMQ_E_INPUT, "expected F32, found %s", dtype_name(t->dtype));
+    return LLMQ_OK;
+}
+
+void st_shift(void *data, size_t nbytes, float number) {
+    unsigned char *bytes = data;
+    float value;
+    assert(nbytes % sizeof value == 0);
+    for (size_t at = 0; at < nbytes; at += sizeof value) {
+        memcpy(&value, bytes + at, sizeof value);
+        value += number;
+        memcpy(bytes + at, &value, sizeof value);
+    }
 }
 
 void st_table_free(struct st_table *t) {

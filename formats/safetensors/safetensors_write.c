@@ -299,19 +299,9 @@ enum llmq_status st_writer_reopen(const char *dir, const struct st_spec *specs, 
     return open_writer(&r, out, err);
 }
 
-enum llmq_status st_writer_put_part(struct st_writer *w, const char *name, uint64_t offset,
-                                    const void *data, size_t nbytes, llmq_error *err) {
-    const struct st_tensor *t = st_table_find(&w->table, name);
-    if (!t)
-        return error_set(err, LLMQ_E_NOT_FOUND, "%s: tensor '%.200s' is not in the plan", w->dir,
-                         name);
-    const struct file *file = &w->files[t->shard];
-    if (offset > t->nbytes || nbytes > t->nbytes - offset)
-        return error_set(err, LLMQ_E_USAGE,
-                         "%s: tensor '%.200s': expected at most %" PRIu64
-                         " bytes from byte %" PRIu64 " on, found %zu",
-                         file->path, name, t->nbytes, offset, nbytes);
-    const bool last = offset + nbytes == t->nbytes;
+static enum llmq_status put_bytes(const struct file *file, const struct st_tensor *t,
+                                  uint64_t offset, const void *data, size_t nbytes,
+                                  llmq_error *err) {
     const unsigned char *from = data;
     size_t part = 0;
     do {
@@ -325,9 +315,41 @@ enum llmq_status st_writer_put_part(struct st_writer *w, const char *name, uint6
         from += part;
         nbytes -= part;
     } while (nbytes > 0);
-    if (last)
-        w->put[t - w->table.tensors] = true;
     return LLMQ_OK;
+}
+
+/* Of vectors: a copy is short. */
+static enum llmq_status put_plus_one(const struct file *file, const struct st_tensor *t,
+                                     uint64_t offset, const void *data, size_t nbytes,
+                                     llmq_error *err) {
+    void *shifted = malloc(nbytes + 1);
+    if (!shifted)
+        return error_memory(err, t->name);
+    memcpy(shifted, data, nbytes);
+    st_shift(shifted, nbytes, 1.0f);
+    enum llmq_status status = put_bytes(file, t, offset, shifted, nbytes, err);
+    free(shifted);
+    return status;
+}
+
+enum llmq_status st_writer_put_part(struct st_writer *w, const char *name, uint64_t offset,
+                                    const void *data, size_t nbytes, llmq_error *err) {
+    const struct st_tensor *t = st_table_find(&w->table, name);
+    if (!t)
+        return error_set(err, LLMQ_E_NOT_FOUND, "%s: tensor '%.200s' is not in the plan", w->dir,
+                         name);
+    const struct file *file = &w->files[t->shard];
+    if (offset > t->nbytes || nbytes > t->nbytes - offset)
+        return error_set(err, LLMQ_E_USAGE,
+                         "%s: tensor '%.200s': expected at most %" PRIu64
+                         " bytes from byte %" PRIu64 " on, found %zu",
+                         file->path, name, t->nbytes, offset, nbytes);
+    const bool last = offset + nbytes == t->nbytes;
+    enum llmq_status status = t->plus_one ? put_plus_one(file, t, offset, data, nbytes, err)
+                                          : put_bytes(file, t, offset, data, nbytes, err);
+    if (status == LLMQ_OK && last)
+        w->put[t - w->table.tensors] = true;
+    return status;
 }
 
 enum llmq_status st_writer_put(struct st_writer *w, const char *name, const void *data,

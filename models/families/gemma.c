@@ -43,6 +43,7 @@ const struct family family_gemma = {
     .norm = NORM_RMS1,
     .act_key = "hidden_activation",
     .act = ACT_GELU_TANH,
+    .gguf = "gemma",
     .architectures = gemma_architectures,
     .ignored_keys = ignored,
 };
@@ -91,6 +92,7 @@ const struct family family_gemma2 = {
     .norm = NORM_RMS1,
     .act_key = "hidden_activation",
     .act = ACT_GELU_TANH,
+    .gguf = "gemma2",
     .architectures = gemma2_architectures,
     .ignored_keys = ignored,
 };
@@ -124,6 +126,7 @@ const struct family family_gemma3 = {
     .act_key = "hidden_activation",
     .act = ACT_GELU_TANH,
     .traits = T_QK_NORM | T_LOCAL_ROPE,
+    .gguf = "gemma3",
     .architectures = gemma3_architectures,
     .inherent_keys = gemma3_inherent,
     .ignored_keys = ignored,

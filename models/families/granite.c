@@ -40,6 +40,7 @@ const struct family family_granite = {
     .norm = NORM_RMS,
     .act_key = "hidden_act",
     .act = ACT_SILU,
+    .gguf = "granite",
     .architectures = architectures,
 };
 

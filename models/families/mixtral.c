@@ -45,6 +45,7 @@ const struct family family_mixtral = {
     .traits = T_NORM_TOPK,
     .act_key = "hidden_act",
     .act = ACT_SILU,
+    .gguf = "llama",
     .architectures = architectures,
     .inherent_keys = inherent,
 };

@@ -89,6 +89,7 @@ const struct family family_olmo2 = {
     .norm = NORM_RMS,
     .act_key = "hidden_act",
     .act = ACT_SILU,
+    .gguf = "olmo2",
     .architectures = olmo2_architectures,
     .inherent_keys = olmo2_inherent,
 };

@@ -90,5 +90,6 @@ const struct family family_phi3 = {
     .norm = NORM_RMS,
     .act_key = "hidden_act",
     .act = ACT_SILU,
+    .gguf = "phi3",
     .architectures = phi3_architectures,
 };

@@ -112,6 +112,7 @@ const struct family family_qwen3_moe = {
     .norm = NORM_RMS,
     .act_key = "hidden_act",
     .act = ACT_SILU,
+    .gguf = "qwen3moe",
     .architectures = qwen3_architectures,
     .inherent_keys = qwen3_inherent,
 };

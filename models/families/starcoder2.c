@@ -40,5 +40,6 @@ const struct family family_starcoder2 = {
     .norm = NORM_LAYER,
     .act_key = "hidden_act",
     .act = ACT_GELU_TANH,
+    .gguf = "starcoder2",
     .architectures = architectures,
 };

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,43 +12,45 @@
 #include "base/fileio.h"
 #include "base/int64.h"
 #include "base/strbuf.h"
+#include "gguf/gguf_archs.h"
 #include "graph/rope.h"
+#include "models/gguf_names.h"
 
 /* general.file_type: what most tensors are. */
 enum file_type { FILE_Q4_0 = 2, FILE_Q4_1 = 3, FILE_Q8_0 = 7 };
 
+/* A tensor that Hugging Face checkpoints lack: of the rotary frequencies' divisors. */
+struct made {
+    const char *name;
+    float *data; /* [count] */
+    int64_t count;
+};
+
+enum { MADE_MOST = 2 };
+
+/* llama.cpp rounds contexts up to multiples of it. */
+enum { CONTEXT_STEP = 256 };
+
 struct gguf_export {
     struct gguf_metadata metadata;
-    const char *tied_head; /* name of an output head to leave out, or NULL */
-    float *rope_freqs;     /* [rope_count] or NULL */
-    int64_t rope_count;
+    const struct blocks *blocks; /* the model's */
+    const char *tied_head;       /* name of an output head to leave out, or NULL */
+    struct made made[MADE_MOST];
+    int made_count;
     bool has_tokenizer;
 };
 
 /* --- metadata --------------------------------------------------------------------------------- */
 
-/* Positions at which llama.cpp computes what the model does. It attends to everything where some
- * models limit attention to a window, and knows no scaling that changes with length: up to where
- * these set in, both are the same. */
-static int64_t context_length(const struct model_config *c) {
+/* Positions at which llama.cpp computes what the model does. Where an architecture has no windows
+ * it attends to everything, and it knows no scaling that changes with length: up to where these set
+ * in, both are the same. */
+static int64_t context_length(const struct gguf_arch *arch, const struct model_config *c) {
     int64_t length = min_i64(c->max_positions, INT32_MAX);
-    for (int64_t b = 0; b < c->blocks; b++)
+    for (int64_t b = 0; arch->window_period == 0 && b < c->blocks; b++)
         if (c->layers[b] & T_WINDOW && c->facts.dims[DIM_WINDOW] < length)
             length = c->facts.dims[DIM_WINDOW];
-    return length;
-}
-
-static void put_sizes(const struct model_config *c, struct gguf_metadata *g) {
-    gguf_put_u32(g, ".context_length", (uint32_t)context_length(c));
-    gguf_put_u32(g, ".embedding_length", (uint32_t)c->hidden);
-    gguf_put_u32(g, ".block_count", (uint32_t)c->blocks);
-    gguf_put_u32(g, ".feed_forward_length", (uint32_t)c->facts.dims[DIM_FFN]);
-    gguf_put_u32(g, ".vocab_size", (uint32_t)c->vocab);
-    gguf_put_u32(g, ".attention.key_length", (uint32_t)c->facts.dims[DIM_HEAD]);
-    gguf_put_u32(g, ".attention.value_length", (uint32_t)c->facts.dims[DIM_HEAD]);
-    gguf_put_f32(g, ".attention.layer_norm_rms_epsilon", c->facts.numbers[NUM_EPS]);
-    gguf_put_u32(g, ".rope.dimension_count", (uint32_t)c->facts.dims[DIM_HEAD]);
-    gguf_put_f32(g, ".rope.freq_base", c->rope.theta);
+    return c->rope.type == ROPE_LONGROPE ? min_i64(length, c->rope.original_max_positions) : length;
 }
 
 static void put_scaling(const struct rope_config *r, const char *type, struct gguf_metadata *g) {
@@ -63,16 +66,45 @@ static bool is_plain_yarn(const struct rope_config *r) {
            fabs(r->beta_fast - 32.0) < 1e-6 && fabs(r->beta_slow - 1.0) < 1e-6;
 }
 
-/* Divisors of the frequencies, which llama.cpp reads as a tensor. */
-static enum llmq_status make_rope_freqs(const struct model_config *c, struct gguf_export *e,
-                                        llmq_error *err) {
+/* Room for a tensor of divisors. NULL: no memory. */
+static float *add_made(struct gguf_export *e, const char *name, int64_t count) {
+    struct made *m = &e->made[e->made_count++];
+    *m = (struct made){name, calloc((size_t)count, sizeof *m->data), count};
+    return m->data;
+}
+
+static enum llmq_status make_llama3(const struct model_config *c, struct gguf_export *e,
+                                    llmq_error *err) {
     const struct rope rope = rope_of(c, false);
-    e->rope_count = rope.width / 2;
-    e->rope_freqs = calloc((size_t)e->rope_count, sizeof *e->rope_freqs);
-    if (!e->rope_freqs)
+    float *divisors = add_made(e, "rope_freqs.weight", rope.width / 2);
+    if (!divisors)
         return error_memory(err, "rotary frequencies");
-    for (int64_t i = 0; i < e->rope_count; i++)
-        e->rope_freqs[i] = rope_llama3_divisor(&rope, i);
+    for (int64_t i = 0; i < rope.width / 2; i++)
+        divisors[i] = rope_llama3_divisor(&rope, i);
+    return LLMQ_OK;
+}
+
+/* Of both regimes, though the context ends with the first: which one is used goes by the size of
+ * the context, whatever the length of a text. */
+static enum llmq_status make_longrope(const struct model_config *c, struct gguf_export *e,
+                                      llmq_error *err) {
+    const struct rope_config *r = &c->rope;
+    if (r->original_max_positions % CONTEXT_STEP != 0)
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "config.json: original_max_position_embeddings: expected a multiple of "
+                         "%d, the step of llama.cpp's contexts, found %" PRId64,
+                         CONTEXT_STEP, r->original_max_positions);
+    float *few = add_made(e, "rope_factors_short.weight", r->pairs);
+    float *many = add_made(e, "rope_factors_long.weight", r->pairs);
+    if (!few || !many)
+        return error_memory(err, "rotary frequencies");
+    for (int64_t i = 0; i < r->pairs; i++) {
+        few[i] = (float)r->short_factor[i];
+        many[i] = (float)r->long_factor[i];
+    }
+    gguf_put_u32(&e->metadata, ".rope.scaling.original_context_length",
+                 (uint32_t)r->original_max_positions);
+    gguf_put_f32(&e->metadata, ".rope.scaling.attn_factor", r->attention_factor);
     return LLMQ_OK;
 }
 
@@ -90,10 +122,9 @@ static enum llmq_status put_rope(const struct model_config *c, struct gguf_expor
         put_scaling(&c->rope, "yarn", &e->metadata);
         return LLMQ_OK;
     case ROPE_LLAMA3:
-        return make_rope_freqs(c, e, err);
+        return make_llama3(c, e, err);
     case ROPE_LONGROPE:
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "config.json: rope type longrope: llmq writes no such GGUF files");
+        return make_longrope(c, e, err);
     case ROPE_DYNAMIC: /* context_length stays where it sets in */
     case ROPE_DEFAULT:
     default:
@@ -113,18 +144,19 @@ enum llmq_status gguf_export_create(const struct model *m, const struct layout_c
                                     struct gguf_export **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const struct model_config *c = &m->config;
+    const struct gguf_arch *arch = NULL;
     *out = NULL;
-    if (!c->family->gguf)
-        return error_set(err, LLMQ_E_UNSUPPORTED, "%s: GGUF files of %s models are not supported",
-                         m->dir, c->family->name);
+    status = gguf_arch_of(m->blocks, &arch, err);
+    if (status != LLMQ_OK)
+        return error_prefix(err, status, "%s", m->dir);
     struct gguf_export *e = calloc(1, sizeof *e);
     if (!e)
         return error_memory(err, "the metadata of a GGUF file");
+    e->blocks = m->blocks;
     e->tied_head = c->tied ? c->family->head : NULL;
-    gguf_metadata_begin(&e->metadata, c->family->gguf, (uint32_t)c->facts.dims[DIM_HEADS],
-                        (uint32_t)c->facts.dims[DIM_KV_HEADS]);
+    gguf_metadata_begin(&e->metadata, arch->name);
     put_general(m, config, &e->metadata);
-    put_sizes(c, &e->metadata);
+    gguf_arch_put(arch, m->blocks, context_length(arch, c), &e->metadata);
     LLMQ_TRY(put_rope(c, e, err));
     LLMQ_TRY(
         gguf_tokenizer_put(m->dir, c->vocab, m->config_json, &e->metadata, &e->has_tokenizer, err));
@@ -140,7 +172,8 @@ void gguf_export_free(struct gguf_export **e) {
     if (!*e)
         return;
     gguf_metadata_free(&(*e)->metadata);
-    free((*e)->rope_freqs);
+    for (int i = 0; i < (*e)->made_count; i++)
+        free((*e)->made[i].data);
     free(*e);
     *e = NULL;
 }
@@ -158,9 +191,12 @@ bool gguf_export_drops(const struct gguf_export *e, const struct st_tensor *t) {
            text_ends_with(t->name, ".rotary_emb.inv_freq");
 }
 
-enum llmq_status gguf_export_check(const struct st_tensor *t, llmq_error *err) {
+enum llmq_status gguf_export_check(const struct gguf_export *e, const struct st_tensor *t,
+                                   llmq_error *err) {
     const enum dtype d = gguf_export_dtype(t);
-    if (gguf_has_name(t->name) && (d == DTYPE_F32 || d == DTYPE_F16 || d == DTYPE_BF16))
+    struct gguf_tensor place;
+    if (gguf_tensor_of(e->blocks, t->name, &place) &&
+        (d == DTYPE_F32 || d == DTYPE_F16 || d == DTYPE_BF16))
         return LLMQ_OK;
     return error_set(err, LLMQ_E_UNSUPPORTED,
                      "tensor '%.200s': GGUF files of this family have no place for it as %s",
@@ -171,26 +207,63 @@ enum dtype gguf_export_dtype(const struct st_tensor *t) {
     return t->rank == 1 && (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16) ? DTYPE_F32 : t->dtype;
 }
 
+static enum llmq_status find_place(const struct gguf_export *e, const struct st_spec *spec,
+                                   struct gguf_place *out, llmq_error *err) {
+    struct gguf_tensor t;
+    if (!gguf_tensor_of(e->blocks, spec->name, &t))
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "tensor '%.200s': GGUF files of %s models have no place for it",
+                         spec->name, e->metadata.arch);
+    *out = (struct gguf_place){.heads = (uint64_t)t.heads,
+                               .plus_one = t.plus_one,
+                               .part = (uint64_t)t.part,
+                               .parts = (uint64_t)t.parts};
+    memcpy(out->name, t.name, sizeof t.name);
+    return LLMQ_OK;
+}
+
+/* The specs with those of what is made here behind them, and their places. */
+static enum llmq_status list_places(const struct gguf_export *e, size_t count, struct st_spec *all,
+                                    struct gguf_place *places, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; status == LLMQ_OK && i < count; i++)
+        status = find_place(e, &all[i], &places[i], err);
+    for (int i = 0; i < e->made_count; i++) {
+        const struct made *m = &e->made[i];
+        all[count + (size_t)i] = (struct st_spec){m->name, DTYPE_F32, 1, {(uint64_t)m->count}};
+        (void)snprintf(places[count + (size_t)i].name, GGUF_NAME_MAX, "%s", m->name);
+    }
+    return status;
+}
+
+static enum llmq_status put_made(const struct gguf_export *e, struct st_writer *w,
+                                 llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && i < e->made_count; i++)
+        status = st_writer_put(w, e->made[i].name, e->made[i].data,
+                               (size_t)e->made[i].count * sizeof *e->made[i].data, err);
+    return status;
+}
+
 enum llmq_status gguf_export_open(const struct gguf_export *e, const char *dir,
                                   const struct st_spec *specs, size_t count, bool resume,
                                   struct st_writer **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    const size_t made = e->rope_freqs ? 1 : 0;
-    struct st_spec *all = calloc(count + 1, sizeof *all);
+    struct st_spec *all = calloc(count + MADE_MOST, sizeof *all);
+    struct gguf_place *places = calloc(count + MADE_MOST, sizeof *places);
     *out = NULL;
-    if (!all)
-        return error_memory(err, "the tensors of a GGUF file");
+    if (!all || !places)
+        LLMQ_TRY(error_memory(err, "the tensors of a GGUF file"));
     if (count > 0)
         memcpy(all, specs, count * sizeof *all);
-    all[count] = (struct st_spec){GGUF_ROPE_FREQS, DTYPE_F32, 1, {(uint64_t)e->rope_count}};
-    LLMQ_TRY((resume ? gguf_writer_reopen : gguf_writer_create)(dir, all, count + made,
-                                                                &e->metadata, out, err));
-    if (made)
-        LLMQ_TRY(st_writer_put(*out, GGUF_ROPE_FREQS, e->rope_freqs,
-                               (size_t)e->rope_count * sizeof *e->rope_freqs, err));
+    LLMQ_TRY(list_places(e, count, all, places, err));
+    const struct gguf_plan plan = {all, places, count + (size_t)e->made_count, &e->metadata};
+    LLMQ_TRY((resume ? gguf_writer_reopen : gguf_writer_create)(dir, &plan, out, err));
+    LLMQ_TRY(put_made(e, *out, err));
 
 cleanup:
     free(all);
+    free(places);
     if (status != LLMQ_OK)
         st_writer_abort(out);
     return status;

@@ -13,8 +13,8 @@
 
 struct gguf_export;
 
-/* Describe an open model. LLMQ_E_UNSUPPORTED: a family, rotary scaling or tokenizer that llama.cpp
- * has no equal for. Release with gguf_export_free. */
+/* Describe an open model, which has to outlive it. LLMQ_E_UNSUPPORTED: a family, rotary scaling or
+ * tokenizer that llama.cpp has no equal for. Release with gguf_export_free. */
 LLMQ_NODISCARD enum llmq_status gguf_export_create(const struct model *m,
                                                    const struct layout_config *config,
                                                    struct gguf_export **out, llmq_error *err);
@@ -28,7 +28,8 @@ const char *gguf_export_caveat(const struct gguf_export *e);
 bool gguf_export_drops(const struct gguf_export *e, const struct st_tensor *t);
 
 /* Has the container a place for such a tensor? LLMQ_E_UNSUPPORTED names it. */
-LLMQ_NODISCARD enum llmq_status gguf_export_check(const struct st_tensor *t, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status gguf_export_check(const struct gguf_export *e,
+                                                  const struct st_tensor *t, llmq_error *err);
 
 /* The type such a tensor is stored in: its own, but float32 for vectors, which llama.cpp wants. */
 enum dtype gguf_export_dtype(const struct st_tensor *t);

@@ -131,11 +131,14 @@ static enum llmq_status rename_all(const struct family *f, const struct parts *p
     return status;
 }
 
-enum llmq_status naming_settle(const struct family *f, struct st_set *set, struct naming *out,
+enum llmq_status naming_settle(const struct blocks *b, struct st_set *set, struct naming *out,
                                llmq_error *err) {
+    const struct family *f = b->family;
     const struct parts p = parts_of(f);
     bool found = false;
+    enum llmq_status status = naming_from_gguf(b, set, err);
     *out = (struct naming){.usual = true};
-    enum llmq_status status = find_prefix(set, &p, &found, out->prefix, err);
+    if (status == LLMQ_OK)
+        status = find_prefix(set, &p, &found, out->prefix, err);
     return status == LLMQ_OK && found ? rename_all(f, &p, set, out, err) : status;
 }

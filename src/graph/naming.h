@@ -7,7 +7,7 @@
 
 #include "formats/safetensors/safetensors.h"
 #include "llmq/error.h"
-#include "models/family.h"
+#include "models/blocks.h"
 
 #define NAMING_MAX 128
 
@@ -16,11 +16,17 @@ struct naming {
     char prefix[NAMING_MAX]; /* what stands in the files for the family's "model." */
 };
 
-/* Give the tensors of an open checkpoint the family's names: one prefix is found by the first
- * block's first norm, and the output head beside it or above it. LLMQ_E_INPUT when two prefixes, or
- * two heads, answer: the checkpoint holds two models. A checkpoint in which nothing answers is left
- * as it is. */
-LLMQ_NODISCARD enum llmq_status naming_settle(const struct family *f, struct st_set *set,
+/* Give the tensors of an open checkpoint the family's names. Those of a GGUF file have others of
+ * their own, and rows and norms in another form (models/gguf_names.h), which are put back:
+ * LLMQ_E_INPUT when the file is of another architecture than the family's. Of others one prefix is
+ * found by the first block's first norm, and the output head beside it or above it. LLMQ_E_INPUT
+ * when two prefixes, or two heads, answer: the checkpoint holds two models. A checkpoint in which
+ * nothing answers is left as it is. */
+LLMQ_NODISCARD enum llmq_status naming_settle(const struct blocks *b, struct st_set *set,
                                               struct naming *out, llmq_error *err);
+
+/* The part of naming_settle for the set of a GGUF file. */
+LLMQ_NODISCARD enum llmq_status naming_from_gguf(const struct blocks *b, struct st_set *set,
+                                                 llmq_error *err);
 
 #endif

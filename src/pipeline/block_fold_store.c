@@ -101,8 +101,11 @@ bool block_fold_changes(const struct model *m, const char *tensor) {
 static enum llmq_status store(const struct run *run, struct anchor *a, uint64_t *hash,
                               llmq_error *err) {
     size_t bytes = 0;
-    if (run->plan.gguf) /* holds every vector in float32; the values stay rounded */
+    if (run->plan.gguf) { /* holds every vector in float32, and what norms add added already */
         a->dtype = DTYPE_F32;
+        for (int64_t i = 0; i < a->count; i++)
+            a->values[i] = (a->values[i] + a->added) - a->added;
+    }
     void *data = encode(a, &bytes, err);
     if (!data)
         return LLMQ_E_MEMORY;

@@ -72,7 +72,7 @@ enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error
         return plan_drop(p, t, err);
     enum llmq_status status = LLMQ_OK;
     if (p->gguf)
-        LLMQ_TRY(gguf_export_check(t, err));
+        LLMQ_TRY(gguf_export_check(p->gguf, t, err));
     LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
     LLMQ_TRY(plan_add_spec(p, t->name, &spec, err));
 cleanup:
@@ -431,13 +431,23 @@ static enum llmq_status choose_layout(const llmq_quantize_options *o, struct pla
     return LLMQ_OK;
 }
 
-/* A model may have no equal in a container that describes it anew. */
-static void hint_container(llmq_error *err) {
-    if (err) {
-        const llmq_error why = *err;
-        error_hint(err, "%.400s%s--format %s has no such limit", why.hint, why.hint[0] ? "; " : "",
-                   layout_gptq.name);
+/* A model may have no equal in a container that describes it anew: name those that need none. */
+static void hint_container(const struct plan *p, llmq_error *err) {
+    struct strbuf fits = {0};
+    const struct layout *layout;
+    for (int i = 0; err && (layout = layout_at(i)); i++) {
+        bool all = layout->container != p->layout->container;
+        for (int64_t m = 0; all && m < p->module_count; m++)
+            all = layout->accepts(&p->modules[m].shape, NULL) == LLMQ_OK;
+        if (all)
+            strbuf_printf(&fits, "%s%s", fits.len ? ", " : "", layout->name);
     }
+    if (fits.len > 0 && strbuf_ok(&fits)) {
+        const llmq_error why = *err;
+        error_hint(err, "%.400s%sformats that hold it: %s", why.hint, why.hint[0] ? "; " : "",
+                   fits.data);
+    }
+    strbuf_free(&fits);
 }
 
 enum llmq_status plan_create(const struct model *m, const llmq_quantize_options *options,
@@ -461,7 +471,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(check_grid(m, options, out, err));
     status = plan_container(m, out, err);
     if (status == LLMQ_E_UNSUPPORTED) {
-        hint_container(err);
+        hint_container(out, err);
         goto cleanup;
     }
     LLMQ_TRY(status);

@@ -182,7 +182,7 @@ static enum llmq_status open_names(struct verify *v, llmq_error *err) {
     llmq_error found = {0};
     if (!v->known)
         return LLMQ_OK;
-    enum llmq_status status = naming_settle(f, v->tensors, &v->naming, &found);
+    enum llmq_status status = naming_settle(v->blocks, v->tensors, &v->naming, &found);
     if (status == LLMQ_E_INPUT) {
         verify_found_error(v, "tensor-prefix", NULL, NULL, &found);
         v->known = false;

@@ -222,11 +222,11 @@ static enum llmq_status compare_bytes(const struct verify *v, const struct st_te
     unsigned char *a = malloc((size_t)CHUNK * 8), *b = malloc((size_t)CHUNK * 8);
     float *values = malloc((size_t)CHUNK * sizeof *values);
     enum llmq_status status = a && b && values ? LLMQ_OK : error_memory(err, "a buffer");
-    const bool same_type = t->dtype == o->dtype;
+    const bool same_type = t->dtype == o->dtype && !t->plus_one;
     const bool comparable = same_type || (dtype_is_float(o->dtype) && t->dtype != DTYPE_F64);
     *out = t->rank == o->rank && comparable &&
                    memcmp(t->shape, o->shape, (size_t)t->rank * sizeof *t->shape) == 0
-               ? (same_type ? SAME : ROUNDED)
+               ? (t->dtype == o->dtype ? SAME : ROUNDED)
                : DIFFERENT;
     for (uint64_t at = 0; status == LLMQ_OK && *out != DIFFERENT && at < count;
          at += (uint64_t)CHUNK) {
@@ -238,6 +238,8 @@ static enum llmq_status compare_bytes(const struct verify *v, const struct st_te
             break;
         if (!same_type) {
             dtype_to_f32(o->dtype, b, part, values);
+            for (size_t i = 0; t->plus_one && i < part; i++)
+                values[i] = (values[i] + 1.0f) - 1.0f; /* as the file could keep it */
             dtype_from_f32(t->dtype, values, part, b);
         }
         *out = memcmp(a, b, part * ours) == 0 ? *out : DIFFERENT;

@@ -49,23 +49,29 @@ static bool try_file(const char *path, uint64_t size) {
 /* A file with every kind of value and tensor. */
 static size_t make_seed(const char *dir, unsigned char *out) {
     static const struct st_spec specs[] = {
-        {"model.embed_tokens.weight", DTYPE_F16, 2, {5, 8}},
-        {"model.layers.0.self_attn.q_proj.blocks", DTYPE_Q4_0, 2, {8, 32}},
-        {"model.layers.0.self_attn.k_proj.bias", DTYPE_F32, 1, {4}},
-        {"model.layers.0.mlp.up_proj.blocks", DTYPE_Q8_0, 2, {2, 64}},
-        {"model.norm.weight", DTYPE_F32, 1, {8}},
+        {"e.weight", DTYPE_F16, 2, {5, 8}}, {"q.blocks", DTYPE_Q4_0, 2, {8, 32}},
+        {"k.bias", DTYPE_F32, 1, {4}},      {"up.blocks", DTYPE_Q8_0, 2, {2, 64}},
+        {"norm.weight", DTYPE_F32, 1, {8}},
+    };
+    static const struct gguf_place places[] = {
+        {.name = "token_embd.weight"},
+        {.name = "blk.0.attn_q.blocks", .heads = 2},
+        {.name = "blk.0.attn_k.bias", .heads = 1},
+        {.name = "blk.0.ffn_up_exps.blocks", .parts = 1},
+        {.name = "output_norm.weight", .plus_one = true},
     };
     struct gguf_metadata m = {0};
     struct st_writer *w = NULL;
     char *data = NULL, *path = path_join(dir, GGUF_FILE_NAME, NULL);
     size_t len = 0;
-    gguf_metadata_begin(&m, "llama", 2, 1);
+    gguf_metadata_begin(&m, "llama");
     gguf_put_u32(&m, "general.alignment", 32);
     gguf_put_bool(&m, "flag", true);
     gguf_put_f32(&m, ".eps", 1e-5);
     gguf_put_strings(&m, "tokens", (const char *const[]){"a", "b", ""}, 3);
     gguf_put_i32s(&m, "kinds", (const int32_t[]){1, 2, 3}, 3);
-    MUST(gguf_writer_create(dir, specs, sizeof specs / sizeof specs[0], &m, &w, NULL) == LLMQ_OK);
+    const struct gguf_plan plan = {specs, places, sizeof specs / sizeof specs[0], &m};
+    MUST(gguf_writer_create(dir, &plan, &w, NULL) == LLMQ_OK);
     st_writer_abort(&w);
     gguf_metadata_free(&m);
     MUST(file_read(path, MOST, &data, &len, NULL) == LLMQ_OK);

@@ -97,27 +97,42 @@ static enum llmq_status read_shards(llmq_error *err) {
 }
 
 static const struct st_spec gguf_specs[] = {
-    {.name = "model.norm.weight", .dtype = DTYPE_F32, .rank = 1, .shape = {2}},
-    {.name = "model.layers.0.self_attn.q_proj.bias", .dtype = DTYPE_F32, .rank = 1, .shape = {4}},
+    {.name = "norm", .dtype = DTYPE_F32, .rank = 1, .shape = {2}},
+    {.name = "q", .dtype = DTYPE_F32, .rank = 1, .shape = {4}},
+    {.name = "e", .dtype = DTYPE_F32, .rank = 2, .shape = {2, 2}},
+};
+static const struct gguf_place gguf_places[] = {
+    {.name = "output_norm.weight", .plus_one = true},
+    {.name = "blk.0.attn_q.bias", .heads = 1},
+    {.name = "blk.0.ffn_up_exps.weight", .parts = 1},
 };
 
 static enum llmq_status write_gguf(llmq_error *err) {
+    static const float norm[2] = {1, 2};
     struct gguf_metadata m = {0};
     struct st_writer *w = NULL;
-    gguf_metadata_begin(&m, "llama", 1, 1);
+    const struct gguf_plan plan = {gguf_specs, gguf_places, 3, &m};
+    gguf_metadata_begin(&m, "llama");
     gguf_put_strings(&m, "tokens", (const char *const[]){"a", "b"}, 2);
-    enum llmq_status status = gguf_writer_create(scratch, gguf_specs, 2, &m, &w, err);
+    enum llmq_status status = gguf_writer_create(scratch, &plan, &w, err);
+    if (status == LLMQ_OK)
+        status = st_writer_put(w, "norm", norm, sizeof norm, err);
     st_writer_abort(&w);
     if (status == LLMQ_OK)
-        status = gguf_writer_reopen(scratch, gguf_specs, 2, &m, &w, err);
+        status = gguf_writer_reopen(scratch, &plan, &w, err);
     st_writer_abort(&w);
     gguf_metadata_free(&m);
     return status;
 }
 
 static enum llmq_status read_gguf(llmq_error *err) {
+    static const struct st_view views[] = {{.name = "norm", .plus_one = true},
+                                           {.name = "q", .tensor = 1, .heads = 1},
+                                           {.name = "e", .tensor = 2, .parts = 1}};
     struct st_set *set = NULL;
-    const enum llmq_status status = gguf_open_file(scratch_path("model.gguf"), &set, err);
+    enum llmq_status status = gguf_open_file(scratch_path("model.gguf"), &set, err);
+    if (status == LLMQ_OK)
+        status = st_view_as(set, views, 3, err);
     st_close(&set);
     return status;
 }

@@ -308,26 +308,48 @@ START_TEST(tensors_lie_one_after_another_and_once) {
     info("a", 8, 1, 0, 32);
     pad(32, 64);
     refused(LLMQ_E_INPUT, "tensor 'a': expected it once, found it twice");
-    begin(2, 0); /* one of them by its name here */
-    info("output_norm.weight", 8, 1, 0, 0);
-    info("model.norm.weight", 8, 1, 0, 32);
-    pad(32, 64);
-    refused(LLMQ_E_INPUT, "tensor 'model.norm.weight': expected it once, found it twice");
 }
 END_TEST
 
-START_TEST(interleaved_rows_need_their_heads) {
-    begin(1, 1);
-    string_pair("general.architecture", "llama");
-    info("blk.0.attn_q.weight", 8, 8, 0, 0);
-    pad(32, 256);
-    refused(LLMQ_E_INPUT, "expected the key 'llama.attention.head_count' to say how many heads");
-    begin(1, 2);
-    string_pair("general.architecture", "llama");
-    u32_pair("llama.attention.head_count", 3);
-    info("blk.0.attn_k.weight", 8, 8, 0, 0);
-    pad(32, 256);
-    refused(LLMQ_E_INPUT, "expected 3 heads of an even width, found 8 rows");
+START_TEST(sets_tell_the_architecture_and_blocks_from_weights) {
+    struct st_set *set = NULL;
+    begin(3, 1);
+    string_pair("general.architecture", "gemma2");
+    info("blk.0.attn_q.weight", 32, 1, 2, 0);
+    info("blk.0.attn_q.bias", 32, 1, 0, 32);
+    info("blk.0.attn_k.weight", 32, 1, 0, 160);
+    pad(32, 288);
+    ck_assert_ok(open_bytes(&set), &err);
+    ck_assert_str_eq(st_metadata(set, GGUF_KEY_ARCH), "gemma2");
+    ck_assert_ptr_nonnull(st_find(set, "blk.0.attn_q.blocks"));
+    ck_assert_ptr_nonnull(st_find(set, "blk.0.attn_q.bias"));
+    ck_assert_ptr_nonnull(st_find(set, "blk.0.attn_k.weight"));
+    st_close(&set);
+}
+END_TEST
+
+/* What views ask of a tensor that it cannot be. */
+START_TEST(views_fit_their_tensor) {
+    static const struct {
+        struct st_view view;
+        const char *part;
+    } cases[] = {
+        {{.name = "x", .heads = 3}, "tensor 'a': expected 3 heads of an even width, found 8 rows"},
+        {{.name = "x", .part = 0, .parts = 4}, "expected a first dimension of 4, one for each"},
+        {{.name = "x", .part = 8, .parts = 8}, "expected a first dimension of 8"},
+        {{.name = "x", .tensor = 1, .plus_one = true}, "tensor 'b': expected F32, found F16"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct st_set *set = NULL;
+        begin(2, 0);
+        info("a", 8, 8, 0, 0);
+        info("b", 16, 1, 1, 256);
+        pad(32, 288);
+        ck_assert_ok(open_bytes(&set), &err);
+        ck_assert_fails(st_view_as(set, &cases[i].view, 1, &err), LLMQ_E_INPUT, cases[i].part,
+                        &err);
+        st_close(&set);
+    }
 }
 END_TEST
 
@@ -343,7 +365,8 @@ int main(void) {
     tcase_add_test(t, alignment_is_checked_and_obeyed);
     tcase_add_test(t, tensors_are_checked);
     tcase_add_test(t, tensors_lie_one_after_another_and_once);
-    tcase_add_test(t, interleaved_rows_need_their_heads);
+    tcase_add_test(t, sets_tell_the_architecture_and_blocks_from_weights);
+    tcase_add_test(t, views_fit_their_tensor);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

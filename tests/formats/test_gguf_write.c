@@ -1,5 +1,5 @@
-/* Writing the GGUF container: names, order of rows, a file that grows and is reopened, and what it
- * has no place for. */
+/* Writing the GGUF container: order of rows, experts in one tensor, values with one added, a file
+ * that grows and is reopened, and what it has no place for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,62 +10,31 @@
 
 static llmq_error err;
 
-/* --- names ------------------------------------------------------------------------------------ */
-
-START_TEST(names_correspond_one_to_one) {
-    static const char *const pairs[][2] = {
-        {"model.embed_tokens.weight", "token_embd.weight"},
-        {"model.norm.weight", "output_norm.weight"},
-        {"lm_head.weight", "output.weight"},
-        {"model.layers.0.input_layernorm.weight", "blk.0.attn_norm.weight"},
-        {"model.layers.31.self_attn.q_proj.bias", "blk.31.attn_q.bias"},
-        {"model.layers.7.self_attn.k_norm.weight", "blk.7.attn_k_norm.weight"},
-        {"model.layers.100.self_attn.o_proj.weight", "blk.100.attn_output.weight"},
-        {"model.layers.2.post_attention_layernorm.weight", "blk.2.ffn_norm.weight"},
-        {"model.layers.2.mlp.down_proj.weight", "blk.2.ffn_down.weight"},
-    };
-    char name[GGUF_MAX_NAME + 1];
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        ck_assert(gguf_name_of(pairs[i][0], name));
-        ck_assert_str_eq(name, pairs[i][1]);
-        char *back = gguf_name_back(name, DTYPE_F32);
-        ck_assert_str_eq(back, pairs[i][0]);
-        free(back);
-    }
-    ck_assert(gguf_name_of("model.layers.3.mlp.up_proj.blocks", name));
-    ck_assert_str_eq(name, "blk.3.ffn_up.weight");
-    char *back = gguf_name_back(name, DTYPE_Q8_0);
-    ck_assert_str_eq(back, "model.layers.3.mlp.up_proj.blocks");
-    free(back);
-}
-END_TEST
-
-START_TEST(other_names_have_no_place) {
-    static const char *const none[] = {"model.layers.0.self_attn.bias_mask.weight",
-                                       "model.layers.00.mlp.up_proj.weight",
-                                       "model.layers..mlp.up_proj.weight",
-                                       "model.layers.0",
-                                       "lm_head.qweight",
-                                       "weight",
-                                       ""};
-    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-        ck_assert_msg(!gguf_has_name(none[i]), "%s", none[i]);
-    char *back = gguf_name_back("blk.01.ffn_up.weight", DTYPE_F32);
-    ck_assert_str_eq(back, "blk.01.ffn_up.weight");
-    free(back);
-}
-END_TEST
-
 /* --- writing ---------------------------------------------------------------------------------- */
 
 /* Two heads of eight rows for q, one for k; the value of an element is its row here. */
 static const struct st_spec specs[] = {
-    {"model.layers.0.self_attn.q_proj.weight", DTYPE_F32, 2, {16, 3}},
-    {"model.layers.0.self_attn.k_proj.bias", DTYPE_F32, 1, {8}},
-    {"model.layers.0.self_attn.v_proj.weight", DTYPE_F16, 2, {8, 3}},
-    {"model.layers.0.mlp.up_proj.blocks", DTYPE_Q4_0, 2, {2, 32}},
+    {"q.weight", DTYPE_F32, 2, {16, 3}},        {"k.bias", DTYPE_F32, 1, {8}},
+    {"v.weight", DTYPE_F16, 2, {8, 3}},         {"up.blocks", DTYPE_Q4_0, 2, {2, 32}},
+    {"expert.0.weight", DTYPE_F32, 2, {16, 3}}, {"norm.weight", DTYPE_F32, 1, {8}},
+    {"expert.1.weight", DTYPE_F32, 2, {16, 3}},
 };
 enum { SPECS = sizeof specs / sizeof specs[0] };
+
+static const struct gguf_place interleaved[SPECS] = {
+    {.name = "blk.0.attn_q.weight", .heads = 2},
+    {.name = "blk.0.attn_k.bias", .heads = 1},
+    {.name = "blk.0.attn_v.weight"},
+    {.name = "blk.0.ffn_up.blocks"},
+    {.name = "blk.0.ffn_up_exps.weight", .part = 0, .parts = 2},
+    {.name = "output_norm.weight", .plus_one = true},
+    {.name = "blk.0.ffn_up_exps.weight", .part = 1, .parts = 2},
+};
+
+static struct gguf_plan plan_of(const struct gguf_place places[SPECS],
+                                const struct gguf_metadata *m) {
+    return (struct gguf_plan){specs, places, SPECS, m};
+}
 
 static void put_rows(struct st_writer *w, const struct st_spec *spec) {
     float values[48];
@@ -80,9 +49,9 @@ static void put_rows(struct st_writer *w, const struct st_spec *spec) {
     }
 }
 
-static struct gguf_metadata metadata_for(const char *arch) {
+static struct gguf_metadata some_metadata(void) {
     struct gguf_metadata m = {0};
-    gguf_metadata_begin(&m, arch, 2, 1);
+    gguf_metadata_begin(&m, "llama");
     gguf_put_u32(&m, ".block_count", 1);
     gguf_put_f32(&m, ".rope.freq_base", 10000.0);
     gguf_put_bool(&m, "a.flag", true);
@@ -92,35 +61,54 @@ static struct gguf_metadata metadata_for(const char *arch) {
     return m;
 }
 
-/* Rows of the data section's first tensor, as the file has them. */
-static void stored_rows(const struct st_tensor *t, int rows[16]) {
-    char *data = NULL;
-    size_t len = 0;
-    ck_assert_ok(file_read(scratch_path("model.gguf"), 1 << 20, &data, &len, &err), &err);
-    for (int i = 0; i < 16; i++) {
-        float value;
-        memcpy(&value, data + t->begin + (size_t)i * 12, sizeof value);
-        rows[i] = (int)value;
+/* The set of the file that grows, seen as what was put into it. */
+static struct st_set *open_views(const struct gguf_place places[SPECS]) {
+    struct st_view views[SPECS];
+    struct st_set *set = NULL;
+    ck_assert_ok(st_open_dir(scratch, &set, &err), &err);
+    for (size_t i = 0; i < SPECS; i++) {
+        const struct gguf_place *p = &places[i];
+        const struct st_tensor *t = st_find(set, p->name);
+        ck_assert_msg(t != NULL, "no %s", p->name);
+        views[i] = (struct st_view){.name = specs[i].name,
+                                    .tensor = (size_t)(t - st_at(set, 0)),
+                                    .part = p->part,
+                                    .parts = p->parts,
+                                    .heads = p->heads,
+                                    .plus_one = p->plus_one};
     }
-    free(data);
+    ck_assert_ok(st_view_as(set, views, SPECS, &err), &err);
+    return set;
 }
 
-START_TEST(rows_of_heads_are_interleaved_where_the_architecture_says_so) {
-    static const int interleaved[16] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15};
-    for (int llama = 0; llama < 2; llama++) {
-        struct gguf_metadata m = metadata_for(llama ? "llama" : "qwen2");
+/* Row i as the file has it. */
+static int stored_row(const struct st_tensor *t, uint64_t i) {
+    char *data = NULL;
+    size_t len = 0;
+    float value;
+    ck_assert_ok(file_read(scratch_path("model.gguf"), 1 << 20, &data, &len, &err), &err);
+    memcpy(&value, data + t->begin + i * (t->nbytes / t->shape[0]), sizeof value);
+    free(data);
+    return (int)value;
+}
+
+START_TEST(rows_of_heads_are_interleaved_where_a_place_says_so) {
+    static const int order[16] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15};
+    for (int heads = 0; heads < 2; heads++) {
+        struct gguf_metadata m = some_metadata();
+        struct gguf_place places[SPECS];
+        memcpy(places, interleaved, sizeof places);
+        places[0].heads = heads ? 2 : 0;
+        const struct gguf_plan plan = plan_of(places, &m);
         struct st_writer *w = NULL;
-        struct st_set *set = NULL;
         float back[48];
-        int rows[16];
-        ck_assert_ok(gguf_writer_create(scratch, specs, SPECS, &m, &w, &err), &err);
+        ck_assert_ok(gguf_writer_create(scratch, &plan, &w, &err), &err);
         put_rows(w, &specs[0]);
         put_rows(w, &specs[1]);
-        ck_assert_ok(st_open_dir(scratch, &set, &err), &err); /* while it grows */
+        struct st_set *set = open_views(places);
         const struct st_tensor *q = st_find(set, specs[0].name), *k = st_find(set, specs[1].name);
-        stored_rows(q, rows);
         for (int i = 0; i < 16; i++)
-            ck_assert_int_eq(rows[i], llama ? interleaved[i] : i);
+            ck_assert_int_eq(stored_row(q, (uint64_t)i), heads ? order[i] : i);
         ck_assert_ok(st_read_f32(set, q, back, &err), &err);
         for (int i = 0; i < 48; i++)
             ck_assert_int_eq((int)back[i], i / 3);
@@ -138,17 +126,74 @@ START_TEST(rows_of_heads_are_interleaved_where_the_architecture_says_so) {
 }
 END_TEST
 
+/* Experts that are put one by one are one tensor, whatever lies between them in the plan. */
+START_TEST(experts_are_parts_of_one_tensor) {
+    struct gguf_metadata m = some_metadata();
+    const struct gguf_plan plan = plan_of(interleaved, &m);
+    struct st_writer *w = NULL;
+    struct st_set *set = NULL;
+    float values[48], back[96];
+    ck_assert_ok(gguf_writer_create(scratch, &plan, &w, &err), &err);
+    for (int e = 1; e >= 0; e--) {
+        for (int i = 0; i < 48; i++)
+            values[i] = (float)(100 * e + i);
+        ck_assert_ok(st_writer_put(w, specs[e ? 6 : 4].name, values, sizeof values, &err), &err);
+    }
+    ck_assert_ok(st_open_dir(scratch, &set, &err), &err);
+    ck_assert_uint_eq(st_count(set), SPECS - 1);
+    const struct st_tensor *t = st_find(set, "blk.0.ffn_up_exps.weight");
+    ck_assert(t->rank == 3 && t->shape[0] == 2 && t->shape[1] == 16 && t->shape[2] == 3);
+    ck_assert_ok(st_read_f32(set, t, back, &err), &err);
+    for (int i = 0; i < 96; i++)
+        ck_assert_int_eq((int)back[i], 100 * (i / 48) + i % 48);
+    st_close(&set);
+    set = open_views(interleaved);
+    t = st_find(set, "expert.1.weight");
+    ck_assert(t->rank == 2 && t->shape[0] == 16 && t->shape[1] == 3);
+    ck_assert_ok(st_read_f32(set, t, back, &err), &err);
+    ck_assert_int_eq((int)back[5], 105);
+    st_close(&set);
+    st_writer_abort(&w);
+    gguf_metadata_free(&m);
+}
+END_TEST
+
+START_TEST(one_is_added_on_the_way_out_and_taken_on_the_way_in) {
+    static const float values[8] = {0, 1, -1, 0.5f, -0.25f, 2, 1e-3f, -0.75f};
+    struct gguf_metadata m = some_metadata();
+    const struct gguf_plan plan = plan_of(interleaved, &m);
+    struct st_writer *w = NULL;
+    struct st_set *set = NULL;
+    float back[8];
+    ck_assert_ok(gguf_writer_create(scratch, &plan, &w, &err), &err);
+    ck_assert_ok(st_writer_put(w, "norm.weight", values, sizeof values, &err), &err);
+    ck_assert_ok(st_open_dir(scratch, &set, &err), &err);
+    ck_assert_ok(st_read_f32(set, st_find(set, "output_norm.weight"), back, &err), &err);
+    for (int i = 0; i < 8; i++)
+        ck_assert_double_eq((double)back[i], (double)(values[i] + 1.0f));
+    st_close(&set);
+    set = open_views(interleaved);
+    ck_assert_ok(st_read_f32(set, st_find(set, "norm.weight"), back, &err), &err);
+    for (int i = 0; i < 8; i++)
+        ck_assert_double_eq((double)back[i], (double)((values[i] + 1.0f) - 1.0f));
+    st_close(&set);
+    st_writer_abort(&w);
+    gguf_metadata_free(&m);
+}
+END_TEST
+
 START_TEST(a_file_is_finished_and_reopened) {
-    struct gguf_metadata m = metadata_for("llama"), other = metadata_for("llama");
+    struct gguf_metadata m = some_metadata(), other = some_metadata();
+    const struct gguf_plan plan = plan_of(interleaved, &m), changed = plan_of(interleaved, &other);
     struct st_writer *w = NULL;
     char data[256] = {1};
-    ck_assert_ok(gguf_writer_create(scratch, specs, SPECS, &m, &w, &err), &err);
+    ck_assert_ok(gguf_writer_create(scratch, &plan, &w, &err), &err);
     ck_assert_fails(st_writer_finish(&w, &err), LLMQ_E_CHECK, "was planned but never written",
                     &err);
     gguf_put_u32(&other, ".vocab_size", 5);
-    ck_assert_fails(gguf_writer_reopen(scratch, specs, SPECS, &other, &w, &err), LLMQ_E_INPUT,
+    ck_assert_fails(gguf_writer_reopen(scratch, &changed, &w, &err), LLMQ_E_INPUT,
                     "model.gguf: expected", &err);
-    ck_assert_ok(gguf_writer_reopen(scratch, specs, SPECS, &m, &w, &err), &err);
+    ck_assert_ok(gguf_writer_reopen(scratch, &plan, &w, &err), &err);
     ck_assert_ok(st_writer_put(w, specs[3].name, data, 36, &err), &err);
     ck_assert_fails(st_writer_put(w, specs[3].name, data, 35, &err), LLMQ_E_USAGE,
                     "expected 36 bytes", &err);
@@ -161,26 +206,45 @@ END_TEST
 START_TEST(tensors_without_a_place_are_not_written) {
     static const struct {
         struct st_spec spec;
+        struct gguf_place place;
         const char *part;
     } cases[] = {
-        {{"model.layers.0.mask", DTYPE_F32, 1, {4}}, "have no place for it as F32"},
-        {{"model.norm.weight", DTYPE_I64, 1, {4}}, "have no place for it as I64"},
-        {{"model.norm.weight", DTYPE_F32, 0, {0}}, "expected 1 to 4 dimensions for GGUF, found 0"},
-        {{"model.norm.weight", DTYPE_F32, 5, {1, 1, 1, 1, 1}}, "expected 1 to 4 dimensions"},
-        {{"model.norm.weight", DTYPE_F32, 1, {0}}, "expected a size that GGUF can express"},
-        {{"lm_head.blocks", DTYPE_Q4_0, 2, {2, 48}}, "expected a size that GGUF can express"},
-        {{"lm_head.weight", DTYPE_F32, 2, {UINT64_C(1) << 40, UINT64_C(1) << 40}},
-         "expected a size that GGUF can express"},
-        {{"model.layers.0.self_attn.q_proj.weight", DTYPE_F32, 2, {6, 4}}, "2 heads of an even"},
+        {{"n.weight", DTYPE_I64, 1, {4}}, {.name = "n.weight"}, "have no place for it as I64"},
+        {{"n.weight", DTYPE_F32, 0, {0}}, {.name = "n.weight"}, "expected 1 to 4 dimensions for"},
+        {{"n.weight", DTYPE_F32, 5, {1, 1, 1, 1, 1}}, {.name = "n.weight"}, "found 5"},
+        {{"n.weight", DTYPE_F32, 1, {0}}, {.name = "n.weight"}, "a size that GGUF can express"},
+        {{"o.blocks", DTYPE_Q4_0, 2, {2, 48}}, {.name = "o.blocks"}, "a size that GGUF can"},
+        {{"o.weight", DTYPE_F32, 2, {UINT64_C(1) << 40, UINT64_C(1) << 40}},
+         {.name = "o.weight"},
+         "a size that GGUF can express"},
+        {{"q.weight", DTYPE_F32, 2, {6, 4}},
+         {.name = "q.weight", .heads = 2},
+         "expected 2 heads of an even width, found 6 rows"},
+        {{"n.weight", DTYPE_F16, 1, {4}},
+         {.name = "n.weight", .plus_one = true},
+         "expected F32, found F16"},
+        {{"e.1.weight", DTYPE_F32, 2, {4, 4}},
+         {.name = "e.weight", .part = 1, .parts = 2},
+         "e.weight: expected 2 experts alike, found 1"},
     };
-    struct gguf_metadata m = metadata_for("llama");
+    struct gguf_metadata m = some_metadata();
     struct st_writer *w = NULL;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        ck_assert_fails(gguf_writer_create(scratch, &cases[i].spec, 1, &m, &w, &err),
-                        LLMQ_E_UNSUPPORTED, cases[i].part, &err);
-    const struct st_spec twice[2] = {specs[0], specs[0]};
-    ck_assert_fails(gguf_writer_create(scratch, twice, 2, &m, &w, &err), LLMQ_E_INPUT,
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct gguf_plan plan = {&cases[i].spec, &cases[i].place, 1, &m};
+        ck_assert_fails(gguf_writer_create(scratch, &plan, &w, &err), LLMQ_E_UNSUPPORTED,
+                        cases[i].part, &err);
+    }
+    const struct st_spec twice[2] = {specs[0], specs[0]}, unlike[2] = {specs[4], specs[0]};
+    const struct gguf_place same[2] = {interleaved[0], interleaved[0]};
+    const struct gguf_place parts[2] = {interleaved[4], interleaved[6]};
+    const struct gguf_plan repeated = {twice, same, 2, &m};
+    ck_assert_fails(gguf_writer_create(scratch, &repeated, &w, &err), LLMQ_E_INPUT,
                     "found it twice", &err);
+    struct st_spec others[2] = {unlike[0], unlike[1]};
+    others[1].shape[0] = 8;
+    const struct gguf_plan uneven = {others, parts, 2, &m};
+    ck_assert_fails(gguf_writer_create(scratch, &uneven, &w, &err), LLMQ_E_UNSUPPORTED,
+                    "the type and shape that the other experts' have", &err);
     ck_assert(!path_is_file(scratch_path("model.gguf")));
     gguf_metadata_free(&m);
 }
@@ -190,9 +254,9 @@ int main(void) {
     Suite *s = suite_create("gguf write");
     TCase *t = tcase_create("container");
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-    tcase_add_test(t, names_correspond_one_to_one);
-    tcase_add_test(t, other_names_have_no_place);
-    tcase_add_test(t, rows_of_heads_are_interleaved_where_the_architecture_says_so);
+    tcase_add_test(t, rows_of_heads_are_interleaved_where_a_place_says_so);
+    tcase_add_test(t, experts_are_parts_of_one_tensor);
+    tcase_add_test(t, one_is_added_on_the_way_out_and_taken_on_the_way_in);
     tcase_add_test(t, a_file_is_finished_and_reopened);
     tcase_add_test(t, tensors_without_a_place_are_not_written);
     suite_add_tcase(s, t);

@@ -8,6 +8,7 @@
 #include "base/fileio.h"
 #include "formats/loaders/model_folder.h"
 #include "formats/safetensors/safetensors.h"
+#include "graph/model.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "pipeline/edit_checkpoint.h"
@@ -70,20 +71,22 @@ static enum dtype dtype_of(const struct st_set *set, const char *name) {
 START_TEST(what_is_not_quantized_keeps_its_values) {
     llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     llmq_error err = {0};
-    struct st_set *before = NULL, *after = NULL;
+    struct st_set *before = NULL;
+    struct model after;
     float a[64], b[64];
     run_quantize(&o);
     ck_assert_ok(st_open_dir(source, &before, &err), &err);
-    ck_assert_ok(st_open_dir(out, &after, &err), &err);
-    ck_assert_int_eq(dtype_of(after, "model.embed_tokens.weight"), DTYPE_BF16);
-    ck_assert_int_eq(dtype_of(after, "lm_head.weight"), DTYPE_BF16);
-    ck_assert_int_eq(dtype_of(after, "model.layers.1.mlp.up_proj.blocks"), DTYPE_Q4_0);
-    ck_assert_int_eq(dtype_of(after, "model.norm.weight"), DTYPE_F32);
+    ck_assert_ok(model_open(out, &after, &err), &err);
+    ck_assert_int_eq(dtype_of(after.tensors, "model.embed_tokens.weight"), DTYPE_BF16);
+    ck_assert_int_eq(dtype_of(after.tensors, "lm_head.weight"), DTYPE_BF16);
+    ck_assert_int_eq(dtype_of(after.tensors, "model.layers.1.mlp.up_proj.blocks"), DTYPE_Q4_0);
+    ck_assert_int_eq(dtype_of(after.tensors, "model.norm.weight"), DTYPE_F32);
     ck_assert_ok(st_read_f32(before, st_find(before, "model.norm.weight"), a, &err), &err);
-    ck_assert_ok(st_read_f32(after, st_find(after, "model.norm.weight"), b, &err), &err);
+    ck_assert_ok(st_read_f32(after.tensors, st_find(after.tensors, "model.norm.weight"), b, &err),
+                 &err);
     ck_assert_mem_eq(a, b, sizeof a);
     st_close(&before);
-    st_close(&after);
+    model_close(&after);
 }
 END_TEST
 

@@ -8,7 +8,9 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "edit_checkpoint.h"
+#include "formats/gguf/gguf_file.h"
 #include "formats/loaders/model_folder.h"
+#include "graph/model.h"
 #include "llmq/convert.h"
 #include "llmq/verify.h"
 #include "support.h"
@@ -124,9 +126,22 @@ static void convert(const char *from, const char *format, const char *to) {
     llmq_convert_report_free(&r);
 }
 
+/* In a GGUF file, under the family's name for what has another one there. */
+static bool stored_gguf(const char *dir, const char *name) {
+    struct model m;
+    ck_assert_ok(model_open(dir, &m, &err), &err);
+    const bool found = st_find(m.tensors, name) != NULL;
+    model_close(&m);
+    return found;
+}
+
 static bool stored(const char *dir, const char *name) {
     struct st_set *set = NULL;
     ck_assert_ok(st_open_dir(dir, &set, &err), &err);
+    if (st_metadata(set, GGUF_KEY_ARCH)) {
+        st_close(&set);
+        return stored_gguf(dir, name);
+    }
     const bool found = st_find(set, name) != NULL;
     st_close(&set);
     return found;
