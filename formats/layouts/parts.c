@@ -193,7 +193,8 @@ int parts_bits_for(uint64_t words, uint64_t count, int wish) {
 enum llmq_status parts_infer_group(const struct layout_config *config, int64_t k, int64_t groups,
                                    const char *suffix, int64_t *group, llmq_error *err) {
     const int64_t wish = config->group == -1 || config->group > k ? k : config->group;
-    if (wish > 0 && ceil_div(k, wish) == groups)
+    const bool fits = wish > 0 && ceil_div(k, wish) == groups;
+    if (fits && (k % wish == 0 || k % groups != 0))
         *group = wish;
     else if (groups > 0 && k % groups == 0)
         *group = k / groups;

@@ -53,9 +53,9 @@ int64_t parts_index_at(const struct layout_data *d, int64_t i);
 /* The bit width at which `count` codes make `words` words, `wish` before the others; 0: none. */
 int parts_bits_for(uint64_t words, uint64_t count, int wish);
 
-/* Columns per group such that `k` columns make `groups` groups, the config's size before an even
- * split, which is all an override of a single module can mean. `suffix` names the scales in
- * LLMQ_E_INPUT. */
+/* Columns per group such that `k` columns make `groups` groups: the config's size where it divides
+ * them, else an even split, which is all an override of a single module can mean, else the config's
+ * size with a shorter last group. `suffix` names the scales in LLMQ_E_INPUT. */
 enum llmq_status parts_infer_group(const struct layout_config *config, int64_t k, int64_t groups,
                                    const char *suffix, int64_t *group, llmq_error *err);
 

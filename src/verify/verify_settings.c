@@ -143,7 +143,8 @@ static void grid_of_config(struct verify *v, const llmq_verify_module *m, const 
         return;
     const int64_t group = s->group == -1 || s->group > q->k ? q->k : s->group;
     by_entry(s, by, sizeof by);
-    if (q->bits != s->bits || q->group != group)
+    /* a row with one group has it by several names */
+    if (q->bits != s->bits || (q->group > q->k ? q->k : q->group) != group)
         verify_found(v, file_of(v, m->name), m->name, "correct the config: loaders believe it",
                      "%d bits in groups of %" PRId64 ", the config says %d in groups of %" PRId64
                      "%s",
