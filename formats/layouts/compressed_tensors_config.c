@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char pack_quantized[] = "pack-quantized";
@@ -59,25 +60,50 @@ static void add_group(struct json *groups, int64_t index, struct json *targets,
     json_add(groups, name, group);
 }
 
-/* A group for each kind of module that deviates, in the order of their first members. */
-static void add_deviating(struct json *groups, const struct quant_shape *base,
-                          const struct layout_module *modules, int64_t count) {
+static bool same_words(const struct quant_shape *a, const struct quant_shape *b) {
+    return a->bits == b->bits && a->group == b->group && a->sym == b->sym;
+}
+
+/* How the config spells a module's settings. One group per row is "channel", unless other modules
+ * have groups of that size: loaders want the parts of a fused layer spelled alike, of which one may
+ * have a single group in its rows. */
+static struct quant_shape spelled(const struct quant_shape *shape,
+                                  const struct layout_module *modules, int64_t count) {
+    for (int64_t i = 0; shape->group == shape->k && i < count; i++)
+        if (same_words(&modules[i].shape, shape) && modules[i].shape.k != shape->k)
+            return *shape;
+    return normal(shape);
+}
+
+/* A group for each kind of module that deviates, in the order of their first members; `words` is
+ * how their settings are spelled. */
+static void add_groups(struct json *groups, const struct quant_shape *base,
+                       const struct layout_module *modules, const struct quant_shape *words,
+                       int64_t count) {
     int64_t index = 1;
     for (int64_t i = 0; i < count; i++) {
-        const struct quant_shape settings = normal(&modules[i].shape);
-        bool known = alike(&settings, base);
-        for (int64_t j = 0; !known && j < i; j++) {
-            const struct quant_shape earlier = normal(&modules[j].shape);
-            known = !alike(&earlier, base) && alike(&settings, &earlier);
-        }
+        bool known = alike(&words[i], base);
+        for (int64_t j = 0; !known && j < i; j++)
+            known = !alike(&words[j], base) && same_words(&words[i], &words[j]);
         if (known)
             continue;
         struct json *targets = json_new_array();
         for (int64_t j = i; j < count; j++)
-            if (!alike(&modules[j].shape, base) && alike(&modules[j].shape, &settings))
+            if (!alike(&words[j], base) && same_words(&words[j], &words[i]))
                 json_add_string(targets, NULL, modules[j].name);
-        add_group(groups, index++, targets, &settings);
+        add_group(groups, index++, targets, &words[i]);
     }
+}
+
+static bool add_deviating(struct json *groups, const struct quant_shape *base,
+                          const struct layout_module *modules, int64_t count) {
+    struct quant_shape *words = calloc((size_t)count + 1, sizeof *words);
+    for (int64_t i = 0; words && i < count; i++)
+        words[i] = spelled(&modules[i].shape, modules, count);
+    if (words)
+        add_groups(groups, base, modules, words, count);
+    free(words);
+    return words != NULL;
 }
 
 struct json *ct_config_write(const struct layout_config *config,
@@ -88,7 +114,7 @@ struct json *ct_config_write(const struct layout_config *config,
     struct json *targets = json_new_array(), *ignore = json_new_array();
     json_add_string(targets, NULL, "Linear");
     add_group(groups, 0, targets, &base);
-    add_deviating(groups, &base, modules, count);
+    const bool complete = add_deviating(groups, &base, modules, count);
     if (!layout_quantizes_head(config, modules, count))
         json_add_string(ignore, NULL, layout_head(config));
     for (int64_t i = 0; i < config->plain_count; i++)
@@ -103,5 +129,7 @@ struct json *ct_config_write(const struct layout_config *config,
     else
         json_add_null(root, "kv_cache_scheme");
     json_add_null(root, "global_compression_ratio");
+    if (!complete)
+        json_free(&root);
     return root;
 }

@@ -76,6 +76,32 @@ START_TEST(modules_that_deviate_are_named_in_groups_of_their_own) {
 }
 END_TEST
 
+/* An expert whose rows are one group of the size that the others' are: one layer, one group. */
+START_TEST(parts_of_a_fused_layer_are_spelled_alike) {
+    const struct layout_config config = {.bits = 4, .group = 64, .sym = true};
+    const struct layout_module modules[] = {
+        {"l.0.q", {.n = 64, .k = 64, .bits = 4, .group = 64, .sym = true}},
+        {"l.0.kv", {.n = 64, .k = 32, .bits = 4, .group = -1, .sym = true}},
+        {"l.0.experts.0.gate", {.n = 16, .k = 64, .bits = 4, .group = 16, .sym = true}},
+        {"l.0.experts.0.down", {.n = 64, .k = 16, .bits = 4, .group = 16, .sym = true}},
+    };
+    check_text(
+        &config, modules, 4,
+        HEAD "\"group_0\":{\"targets\":[\"Linear\"]," WEIGHTS(
+            "4", "true", "group",
+            "64") ",\"group_1\":{\"targets\":[\"l.0.kv\"]," WEIGHTS("4", "true", "channel",
+                                                                    "null") ",\"group_2\":{"
+                                                                            "\"targets\":[\"l.0."
+                                                                            "experts.0.gate\","
+                                                                            "\"l.0.experts.0."
+                                                                            "down\"]," WEIGHTS(
+                                                                                "4", "true",
+                                                                                "group", "16")
+                                                                                TAIL(
+                                                                                    "\"lm_head\""));
+}
+END_TEST
+
 static enum llmq_status read_text(const char *text, struct layout_config *out) {
     struct json *root = NULL;
     ck_assert_ok(json_parse(text, strlen(text), "test", &root, &err), &err);
@@ -135,6 +161,7 @@ int main(void) {
     TCase *tests = tcase_create("config");
     tcase_add_test(tests, the_config_has_the_text_that_loaders_were_read_for);
     tcase_add_test(tests, modules_that_deviate_are_named_in_groups_of_their_own);
+    tcase_add_test(tests, parts_of_a_fused_layer_are_spelled_alike);
     tcase_add_test(tests, one_symmetric_group_allows_modules_without_zero_points);
     tcase_add_test(tests, other_configs_are_refused_by_key);
     suite_add_tcase(suite, tests);
