@@ -140,6 +140,22 @@ static const struct row rows[] = {
     {COMPAT_TRANSFORMERS, "", 0, 0, 0, 0, REFUSES("does not read this format")},
     {COMPAT_TGI, "", 0, 0, 0, 0, REFUSES("does not read this format")},
 };
+
+/* Experts, where stacks do otherwise with them: the fused layers of all experts have kernels of
+ * their own. */
+static const struct row expert_rows[] = {
+    {COMPAT_VLLM, "compressed-tensors", 0, 0, ASYM, 0, CAVEAT("Marlin (sm75)", "asymmetric experts since 2026 only, and with Marlin only")},
+    {COMPAT_VLLM_OLD, "compressed-tensors", 0, 0, ASYM, 0, REFUSES("takes experts with symmetric codes only")},
+    {COMPAT_SGLANG, "gptq",    B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
+    {COMPAT_SGLANG, "gptq_v2", B4 | B8, FAST, SYM, 0, LOADS("gptq_marlin (sm80)")},
+    {COMPAT_SGLANG, "gptq",    0, 0, 0, 0, REFUSES("takes experts with symmetric codes of 4 and 8 bits in groups of 32, 64, 128 or whole rows")},
+    {COMPAT_SGLANG, "gptq_v2", 0, 0, 0, 0, REFUSES("takes experts with symmetric codes of 4 and 8 bits in groups of 32, 64, 128 or whole rows")},
+    {COMPAT_SGLANG, "compressed-tensors", 0, 0, ASYM, 0, REFUSES("takes experts with symmetric codes only")},
+    {COMPAT_TRANSFORMERS, "gptq",    0, 0, 0, 0, CAVEAT("gptqmodel", "experts: version 5 keeps them stacked and leaves them to GPTQModel")},
+    {COMPAT_TRANSFORMERS, "gptq_v2", 0, 0, 0, 0, CAVEAT("gptqmodel", "experts: version 5 keeps them stacked and leaves them to GPTQModel")},
+    {COMPAT_TRANSFORMERS, "awq",     0, 0, 0, 0, CAVEAT("gptqmodel (version 5), autoawq (4)", "experts: version 5 keeps them stacked and leaves them to GPTQModel")},
+    {COMPAT_TRANSFORMERS, "compressed-tensors", 0, 0, 0, 0, CAVEAT("compressed-tensors", "experts: not with version 5, which keeps them stacked")},
+};
 /* clang-format on */
 
 const char *compat_stack_at(int index) {
@@ -171,15 +187,28 @@ static bool fits(unsigned set, unsigned member) {
     return set == 0 || (set & member);
 }
 
-struct compat_answer compat_find(int stack, const struct compat_case *c) {
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const struct row *r = &rows[i];
+/* The first row that fits, or NULL. */
+static const struct row *find_row(const struct row *table, size_t count, int stack,
+                                  const struct compat_case *c) {
+    for (size_t i = 0; i < count; i++) {
+        const struct row *r = &table[i];
         if ((int)r->stack == stack && (!*r->layout || strcmp(r->layout, c->layout) == 0) &&
             fits(r->bits, bits_of(c->bits)) && fits(r->groups, group_of(c->group)) &&
             fits(r->symmetry, c->sym ? SYM : ASYM) && fits(r->order, c->sequential ? SEQ : MAPPED))
-            return r->answer;
+            return r;
     }
-    return (struct compat_answer){COMPAT_REFUSES, "", "not known"};
+    return NULL;
+}
+
+struct compat_answer compat_find(int stack, const struct compat_case *c) {
+    const struct row *usual = find_row(rows, sizeof rows / sizeof rows[0], stack, c);
+    const struct row *special =
+        c->expert ? find_row(expert_rows, sizeof expert_rows / sizeof expert_rows[0], stack, c)
+                  : NULL;
+    if (!usual)
+        return (struct compat_answer){COMPAT_REFUSES, "", "not known"};
+    /* What a stack does with no linear it does with no expert. */
+    return special && usual->answer.verdict != COMPAT_REFUSES ? special->answer : usual->answer;
 }
 
 bool compat_group_is_common(int64_t group) {

@@ -12,6 +12,7 @@ struct compat_case {
     int64_t group; /* -1: one group per row */
     bool sym;
     bool sequential; /* groups in column order */
+    bool expert;     /* one of a mixture's, which stacks keep together in one layer */
 };
 
 /* The stacks, in the order to list them. */

@@ -19,9 +19,10 @@ START_TEST(every_case_has_an_answer) {
     static const int64_t groups[] = {-1, 16, 32, 48, 64, 128, 256};
     for (int l = 0; layout_at(l); l++)
         for (int s = 0; compat_stack_at(s); s++)
-            for (size_t i = 0; i < 4 * 7 * 4; i++) {
-                const struct compat_case c = {layout_at(l)->name, bits[i % 4], groups[i / 4 % 7],
-                                              i / 28 % 2 == 0, i / 56 == 0};
+            for (size_t i = 0; i < 4 * 7 * 8; i++) {
+                const struct compat_case c = {layout_at(l)->name, bits[i % 4],
+                                              groups[i / 4 % 7],  i / 28 % 2 == 0,
+                                              i / 56 % 2 == 0,    i / 112 == 1};
                 const struct compat_answer a = compat_find(s, &c);
                 ck_assert(a.kernel && a.note);
                 ck_assert((a.verdict == COMPAT_REFUSES) == (*a.kernel == '\0'));
@@ -38,29 +39,46 @@ START_TEST(answers_that_matter) {
         enum compat_verdict verdict;
         const char *part;
     } rows[] = {
-        {"vLLM", {"gptq", 4, 128, true, true}, COMPAT_LOADS, "Machete"},
-        {"vLLM", {"gptq", 4, 32, true, true}, COMPAT_LOADS, "Marlin"},
-        {"vLLM", {"gptq", 4, 48, true, true}, COMPAT_CAVEAT, "no Marlin"},
-        {"vLLM", {"gptq", 4, 128, false, true}, COMPAT_REFUSES, "awq"},
-        {"vLLM", {"gptq", 3, 128, true, true}, COMPAT_REFUSES, "4 and 8 bits"},
-        {"vLLM", {"gptq", 4, 128, true, false}, COMPAT_REFUSES, "garbage"},
-        {"vLLM", {"awq", 4, 128, false, true}, COMPAT_LOADS, "Marlin"},
-        {"vLLM", {"compressed-tensors", 8, 128, false, true}, COMPAT_CAVEAT, "9.0"},
-        {"vLLM", {"compressed-tensors", 4, 128, true, false}, COMPAT_REFUSES, "column order"},
-        {"SGLang", {"gptq", 4, 128, false, true}, COMPAT_CAVEAT, "float16"},
-        {"SGLang", {"compressed-tensors", 4, 128, false, true}, COMPAT_CAVEAT, "mid-2026"},
-        {"TGI", {"gptq", 4, 128, true, true}, COMPAT_LOADS, "gptq-marlin"},
-        {"TGI", {"gptq_v2", 4, 128, true, true}, COMPAT_CAVEAT, "version 1"},
-        {"TGI", {"gptq", 2, 128, true, true}, COMPAT_REFUSES, "no kernel"},
-        {"transformers", {"gptq", 2, 64, false, false}, COMPAT_LOADS, "gptqmodel"},
-        {"vLLM", {"auto-round gptq", 4, 128, true, true}, COMPAT_LOADS, "Marlin"},
-        {"vLLM", {"auto-round gptq", 4, 128, false, true}, COMPAT_REFUSES, "symmetric"},
-        {"SGLang", {"auto-round gptq_v2", 4, 128, true, true}, COMPAT_REFUSES, "auto_gptq"},
-        {"TGI", {"auto-round awq", 4, 128, true, true}, COMPAT_REFUSES, "does not read"},
-        {"ONNX Runtime", {"onnx", 4, 32, true, true}, COMPAT_REFUSES, "no graph of the whole"},
-        {"TensorRT-LLM", {"awq", 4, 128, true, true}, COMPAT_REFUSES, "ModelOpt"},
-        {"llama.cpp", {"gptq", 4, 32, true, true}, COMPAT_REFUSES, "GGUF"},
-        {"llama.cpp", {"gguf", 4, 32, true, true}, COMPAT_LOADS, "Q4_0"},
+        {"vLLM", {"gptq", 4, 128, true, true, false}, COMPAT_LOADS, "Machete"},
+        {"vLLM", {"gptq", 4, 32, true, true, false}, COMPAT_LOADS, "Marlin"},
+        {"vLLM", {"gptq", 4, 48, true, true, false}, COMPAT_CAVEAT, "no Marlin"},
+        {"vLLM", {"gptq", 4, 128, false, true, false}, COMPAT_REFUSES, "awq"},
+        {"vLLM", {"gptq", 3, 128, true, true, false}, COMPAT_REFUSES, "4 and 8 bits"},
+        {"vLLM", {"gptq", 4, 128, true, false, false}, COMPAT_REFUSES, "garbage"},
+        {"vLLM", {"awq", 4, 128, false, true, false}, COMPAT_LOADS, "Marlin"},
+        {"vLLM", {"compressed-tensors", 8, 128, false, true, false}, COMPAT_CAVEAT, "9.0"},
+        {"vLLM",
+         {"compressed-tensors", 4, 128, true, false, false},
+         COMPAT_REFUSES,
+         "column order"},
+        {"SGLang", {"gptq", 4, 128, false, true, false}, COMPAT_CAVEAT, "float16"},
+        {"SGLang", {"compressed-tensors", 4, 128, false, true, false}, COMPAT_CAVEAT, "mid-2026"},
+        {"vLLM", {"gptq", 4, 128, true, true, true}, COMPAT_LOADS, "Marlin"},
+        {"vLLM", {"gptq", 4, 128, false, true, true}, COMPAT_REFUSES, "awq"},
+        {"vLLM (before mid-2026)",
+         {"compressed-tensors", 4, 128, false, true, true},
+         COMPAT_REFUSES,
+         "symmetric"},
+        {"SGLang", {"gptq", 4, 128, true, true, true}, COMPAT_LOADS, "gptq_marlin"},
+        {"SGLang", {"gptq", 4, 48, true, true, true}, COMPAT_REFUSES, "experts"},
+        {"SGLang", {"compressed-tensors", 4, 128, false, true, true}, COMPAT_REFUSES, "symmetric"},
+        {"transformers", {"gptq", 4, 128, true, true, true}, COMPAT_CAVEAT, "stacked"},
+        {"llama.cpp", {"gguf", 4, 32, true, true, true}, COMPAT_LOADS, "Q4_0"},
+        {"TGI", {"gptq", 4, 128, true, true, false}, COMPAT_LOADS, "gptq-marlin"},
+        {"TGI", {"gptq_v2", 4, 128, true, true, false}, COMPAT_CAVEAT, "version 1"},
+        {"TGI", {"gptq", 2, 128, true, true, false}, COMPAT_REFUSES, "no kernel"},
+        {"transformers", {"gptq", 2, 64, false, false, false}, COMPAT_LOADS, "gptqmodel"},
+        {"vLLM", {"auto-round gptq", 4, 128, true, true, false}, COMPAT_LOADS, "Marlin"},
+        {"vLLM", {"auto-round gptq", 4, 128, false, true, false}, COMPAT_REFUSES, "symmetric"},
+        {"SGLang", {"auto-round gptq_v2", 4, 128, true, true, false}, COMPAT_REFUSES, "auto_gptq"},
+        {"TGI", {"auto-round awq", 4, 128, true, true, false}, COMPAT_REFUSES, "does not read"},
+        {"ONNX Runtime",
+         {"onnx", 4, 32, true, true, false},
+         COMPAT_REFUSES,
+         "no graph of the whole"},
+        {"TensorRT-LLM", {"awq", 4, 128, true, true, false}, COMPAT_REFUSES, "ModelOpt"},
+        {"llama.cpp", {"gptq", 4, 32, true, true, false}, COMPAT_REFUSES, "GGUF"},
+        {"llama.cpp", {"gguf", 4, 32, true, true, false}, COMPAT_LOADS, "Q4_0"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct compat_answer a = compat_find(stack_of(rows[i].stack), &rows[i].c);
