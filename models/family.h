@@ -15,6 +15,14 @@
 
 #define FAMILY_MAX_TYPES 4
 
+/* A stack that does less with a packed model of a family than with others. */
+struct family_limit {
+    const char *stack;  /* as formats/loaders/compat.h calls it; NULL: the list is at its end */
+    const char *except; /* a format that it does take; NULL: none */
+    bool refuses;       /* it does not load, or computes something else; false: a caveat */
+    const char *note;
+};
+
 struct family {
     const char *name;
     const char *model_types[FAMILY_MAX_TYPES]; /* config.json model_type, NULL-terminated */
@@ -43,6 +51,8 @@ struct family {
     const char *const *inherent_keys;
     /* Keys of the same that say nothing for the family. */
     const char *const *ignored_keys;
+
+    const struct family_limit *limits; /* NULL: nothing is known */
 
     /* What GGUF files call the architecture (gguf_file.h), NULL: no such files. */
     const char *gguf;

@@ -47,6 +47,11 @@ static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_pr
     DIM(V_HEAD, "v_head_dim", 128)
 /* clang-format on */
 
+static const struct family_limit limits[] = {
+    {"SGLang", "awq", true, "takes packed latents (q_a_proj, kv_a_proj, kv_b_proj) from awq only"},
+    {.stack = NULL},
+};
+
 /* --- V2 --------------------------------------------------------------------------------------- */
 
 static const struct node v2_rows[] = {
@@ -92,6 +97,7 @@ const struct family family_deepseek_v2 = {
     .act_key = "hidden_act",
     .act = ACT_SILU,
     .architectures = v2_architectures,
+    .limits = limits,
 };
 
 /* --- V3 --------------------------------------------------------------------------------------- */
@@ -141,4 +147,5 @@ const struct family family_deepseek_v3 = {
     .act_key = "hidden_act",
     .act = ACT_SILU,
     .architectures = v3_architectures,
+    .limits = limits,
 };

@@ -52,6 +52,15 @@ static const struct layer_rule rules[] = {
     {0},
 };
 
+static const struct family_limit limits[] = {
+    {"vLLM", NULL, true, "takes the experts of this model plain or as mxfp4 only"},
+    {"vLLM (before mid-2026)", NULL, true,
+     "takes the experts of this model plain or as mxfp4 only"},
+    {"SGLang", NULL, true, "takes the experts of this model plain or as mxfp4 only"},
+    {"transformers", "gptq", true, "takes the experts of this model through GPTQModel only"},
+    {.stack = NULL},
+};
+
 static const char *const architectures[] = {"GptOssForCausalLM", "GptOssModel", NULL};
 static const char *const inherent[] = {"norm_topk_prob", "attention_sinks", "use_attention_sinks",
                                        NULL};
@@ -70,4 +79,5 @@ const struct family family_gpt_oss = {
               "\"original_max_position_embeddings\": 4096, \"truncate\": false}",
     .architectures = architectures,
     .inherent_keys = inherent,
+    .limits = limits,
 };

@@ -46,13 +46,15 @@ const struct family family_granite = {
 
 /* --- with experts, of which all lie in two tensors -------------------------------------------- */
 
+/* By themselves they have the names that vLLM and SGLang give them. */
+
 static const struct node moe_expert[] = {
-    {LINEAR(GATE, E, FFN, "gate_proj"), .storage = STORED_STACK,
+    {LINEAR(GATE, E, FFN, "w1"), .storage = STORED_STACK,
      .stack = "block_sparse_moe.input_linear.weight", .part = PART_FIRST},
-    {LINEAR(UP, E, FFN, "up_proj"), .storage = STORED_STACK,
+    {LINEAR(UP, E, FFN, "w3"), .storage = STORED_STACK,
      .stack = "block_sparse_moe.input_linear.weight", .part = PART_SECOND},
     {GLU(MID, GATE, UP)},
-    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK,
+    {LINEAR(E_OUT, MID, HIDDEN, "w2"), .storage = STORED_STACK,
      .stack = "block_sparse_moe.output_linear.weight"},
     {END},
 };
@@ -84,6 +86,11 @@ static const struct setting moe_settings[] = {
     {0},
 };
 
+static const struct family_limit moe_limits[] = {
+    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"},
+    {.stack = NULL},
+};
+
 static const char *const moe_architectures[] = {"GraniteMoeForCausalLM", "GraniteMoeModel", NULL};
 static const char *const moe_inherent[] = {"norm_topk_prob", NULL};
 
@@ -98,5 +105,6 @@ const struct family family_granitemoe = {
     .act_key = "hidden_act",
     .act = ACT_SILU,
     .architectures = moe_architectures,
+    .limits = moe_limits,
     .inherent_keys = moe_inherent,
 };

@@ -16,7 +16,11 @@ static const struct node expert[] = {
 
 static const struct node rows[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
+    /* vLLM and SGLang reorder the rows of queries and keys while they load them, those of plain
+     * weights only, and merge the three. */
+    {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS, .plain = true},
+    {LINEAR(K, ATTN_IN, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS, .plain = true},
+    {LINEAR(V, ATTN_IN, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS, .plain = true},
     ROTATE_ROWS(Q, K),
     {NORM(Q_UNIT, Q_ROT, NULL), .groups = DIM_HEADS, .norm = NORM_RMS_BARE, .when = T_QK_NORM,
      .unless = T_NO_ROPE},
@@ -76,6 +80,12 @@ static const struct layer_rule rules[] = {
     {0},
 };
 
+static const struct family_limit limits[] = {
+    {"vLLM", NULL, false, "no Marlin for experts whose inputs are scaled: slow"},
+    {"vLLM (before mid-2026)", NULL, false, "no Marlin for experts whose inputs are scaled: slow"},
+    {.stack = NULL},
+};
+
 static const char *const architectures[] = {"Llama4ForCausalLM", "Llama4TextModel", NULL};
 
 const struct family family_llama4_text = {
@@ -90,4 +100,5 @@ const struct family family_llama4_text = {
     .act_key = "hidden_act",
     .act = ACT_SILU,
     .architectures = architectures,
+    .limits = limits,
 };

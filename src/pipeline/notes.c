@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "formats/loaders/compat.h"
 #include "graph/inventory.h"
 
 void notes_of_model(const struct model *m, const llmq_context *ctx) {
@@ -107,6 +108,29 @@ void notes_of_use(const struct model *m, const llmq_context *ctx) {
     groups_log(groups, "not applied", ctx);
 }
 
+/* Has an earlier one of the limits the same note? */
+static bool is_told(const struct family_limit *limits, const struct family_limit *l) {
+    for (const struct family_limit *e = limits; e < l; e++)
+        if (strcmp(e->note, l->note) == 0)
+            return true;
+    return false;
+}
+
+/* What servers do with the model's own parts, once they are packed in this format. */
+static void limits_log(const struct family *f, const char *format, const llmq_context *ctx) {
+    for (const struct family_limit *l = f->limits; l && l->stack; l++) {
+        struct strbuf stacks = {0};
+        if (is_told(f->limits, l) || (l->except && strcmp(l->except, format) == 0))
+            continue;
+        for (const struct family_limit *same = l; same->stack; same++)
+            if (strcmp(same->note, l->note) == 0)
+                strbuf_printf(&stacks, "%s%s", stacks.len ? ", " : "", same->stack);
+        if (strbuf_ok(&stacks))
+            log_message(ctx, LLMQ_LOG_WARNING, "%s: %s", stacks.data, l->note);
+        strbuf_free(&stacks);
+    }
+}
+
 void notes_of_result(const struct model *m, const struct plan *p, uint64_t shard_limit,
                      const llmq_context *ctx) {
     struct group groups[USE_COUNT] = {0};
@@ -117,6 +141,8 @@ void notes_of_result(const struct model *m, const struct plan *p, uint64_t shard
             group_add(&groups[use], p->dropped[i]);
     }
     groups_log(groups, "left out", ctx);
+    if (p->layout && compat_has_fast_kernels(p->layout->name))
+        limits_log(m->config.family, p->layout->name, ctx);
     if (m->layout_config.cache_scheme && !p->layout_config.cache_scheme)
         log_message(ctx, LLMQ_LOG_WARNING, "kv_cache_scheme of the source is left out: %s",
                     p->layout ? "the format has no place for it" : "plain checkpoints have none");
