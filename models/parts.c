@@ -67,9 +67,11 @@ const char *part_gguf(enum value v, bool of_expert) {
     return !p ? NULL : of_expert ? p->gguf_experts : p->gguf;
 }
 
-/* Through a norm or a switch, if need be: what ends in the stream. */
+/* Through a norm or a switch, if need be: what ends in the stream, or what an expert ends in. */
 bool part_splits_columns(const struct graph *g, const struct graph_node *linear) {
     enum value v = linear->out[0];
+    if (v == g->output)
+        return true;
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->node[i];
         const bool reads = n->in[0] == v || n->in[1] == v;

@@ -92,6 +92,12 @@ static const char *name_of(const struct verify *v) {
     return v->layout->name;
 }
 
+/* Is the module an expert's? */
+static bool is_expert(const struct verify *v, const char *module) {
+    struct linear_place at;
+    return v->known && blocks_find_linear(v->blocks, module, &at) && at.expert >= 0;
+}
+
 static struct compat_case case_of(const struct verify *v, const llmq_verify_module *m) {
     const struct module_setting *s = verify_setting_of(v, m);
     return (struct compat_case){
@@ -101,6 +107,7 @@ static struct compat_case case_of(const struct verify *v, const llmq_verify_modu
         /* A module of an asymmetric checkpoint may have its zero points in the middle by chance. */
         .sym = (s ? s->sym : v->layout_config.sym) && m->sym,
         .sequential = m->sequential,
+        .expert = is_expert(v, m->name),
     };
 }
 
@@ -119,6 +126,19 @@ static struct compat_answer worst_answer(const struct verify *v, int stack) {
             break;
     }
     return worst;
+}
+
+/* What the stack does with the model's own parts, when that is less. */
+static struct compat_answer limited(const struct verify *v, int stack,
+                                    struct compat_answer answer) {
+    const struct family_limit *l = v->known ? v->model.family->limits : NULL;
+    for (; l && l->stack; l++) {
+        const enum compat_verdict verdict = l->refuses ? COMPAT_REFUSES : COMPAT_CAVEAT;
+        if (strcmp(l->stack, compat_stack_at(stack)) == 0 && verdict < answer.verdict &&
+            !(l->except && strcmp(l->except, v->layout->name) == 0))
+            answer = (struct compat_answer){verdict, l->refuses ? "" : answer.kernel, l->note};
+    }
+    return answer;
 }
 
 static bool all_decoded(const struct verify *v) {
@@ -144,7 +164,7 @@ static const char *blamed_rule(const struct verify *v, int stack) {
 }
 
 static llmq_stack_report stack_report(const struct verify *v, int stack) {
-    const struct compat_answer a = worst_answer(v, stack);
+    const struct compat_answer a = limited(v, stack, worst_answer(v, stack));
     const bool refuses = a.verdict == COMPAT_REFUSES;
     const char *rule = refuses ? "" : blamed_rule(v, stack);
     const char *name = compat_stack_at(stack);

@@ -115,18 +115,21 @@ static bool is_packed(const struct verify *v, struct linear_place at) {
 }
 
 /* Linears that loaders merge into one layer, neighbours in the order of the block: is number `i`
- * one of them, and its neighbour too? */
+ * one of them, and its neighbour too? All linears of all experts of a block are one layer. */
 static bool fused_with_next(const struct verify *v, int64_t i, struct linear_place *at,
                             struct linear_place *next) {
     if (i + 1 >= blocks_linear_count(v->blocks))
         return false;
     *at = blocks_linear_at(v->blocks, i);
     *next = blocks_linear_at(v->blocks, i + 1);
+    if (at->block != next->block)
+        return false;
+    if (at->expert >= 0 && next->expert >= 0)
+        return true;
     const struct graph *g = blocks_graph_of(v->blocks, *at);
     const char *layer = part_fused(g, &g->node[at->node]);
     const char *other = part_fused(g, blocks_node(v->blocks, *next));
-    return at->block == next->block && at->expert == next->expert && layer && other &&
-           strcmp(layer, other) == 0;
+    return at->expert == next->expert && layer && other && strcmp(layer, other) == 0;
 }
 
 static int64_t linears_to_check(const struct verify *v) {
