@@ -283,6 +283,7 @@ enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     c->plan.untied = c->model.tying == TYING_DIFFERS;
     c->plan.plain_dtype = c->target.dtype;
     LLMQ_TRY(list_modules(c, err));
+    LLMQ_TRY(plan_add_plain_rows(&c->model, &c->plan, err));
     LLMQ_TRY(plan_name_head(&c->model, &c->plan, err));
     plan_name_fusions(&c->model, &c->plan);
     if (c->plan.layout) {

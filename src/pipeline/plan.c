@@ -116,38 +116,7 @@ bool plan_module_turned(const struct model *m, const struct plan_module *module)
     return module->at.node >= 0 && blocks_linear_turned(m->blocks, module->at);
 }
 
-enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
-    enum llmq_status status = list_add(&p->plain, &p->plain_count, &p->plain_cap, name, err);
-    p->layout_config.plain = (const char *const *)p->plain;
-    p->layout_config.plain_count = (int64_t)p->plain_count;
-    return status;
-}
-
 /* --- modules ---------------------------------------------------------------------------------- */
-
-static enum llmq_status add_modules(const struct model *m, const llmq_quantize_options *o,
-                                    struct plan *p, llmq_error *err) {
-    int64_t count = blocks_linear_count(m->blocks);
-    p->modules = calloc((size_t)count, sizeof *p->modules);
-    if (!p->modules)
-        return error_memory(err, "the plan");
-    for (int64_t i = 0; i < count; i++) {
-        const struct linear_place at = blocks_linear_at(m->blocks, i);
-        struct plan_module *module = &p->modules[p->module_count];
-        char name[MODEL_NAME_MAX];
-        module->at = at;
-        module->name = strdup(blocks_node_name(m->blocks, at, "", name));
-        if (!module->name)
-            return error_memory(err, "the plan");
-        p->module_count++;
-        struct quant_shape *s = &module->shape;
-        *s = (struct quant_shape){.bits = o->bits, .group = o->group, .sym = o->sym};
-        blocks_linear_shape(m->blocks, at, &s->n, &s->k);
-        if (o->group_auto_fit)
-            s->group = quant_fit_group(s->k, o->group);
-    }
-    return LLMQ_OK;
-}
 
 bool plan_folds(const llmq_quantize_options *options) {
     return options->awq || options->method == LLMQ_METHOD_AWQ;
@@ -156,26 +125,6 @@ bool plan_folds(const llmq_quantize_options *options) {
 const struct plan_module *plan_module_of(const struct model *m, const struct plan *p,
                                          struct linear_place at) {
     return &p->modules[blocks_linear_number(m->blocks, at)];
-}
-
-/* The modules of the first block whose in_features the group does not divide. */
-static enum llmq_status check_groups(const struct model *m, const struct plan *p, int64_t group,
-                                     llmq_error *err) {
-    struct strbuf bad = {0};
-    const struct graph *g = model_graph(m, 0);
-    for (int64_t i = 0; i < g->linear_count; i++) {
-        const struct quant_shape *s = &p->modules[i].shape;
-        if (s->group > 0 && s->k % s->group != 0)
-            strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
-                          g->node[p->modules[i].at.node].row->name, s->k);
-    }
-    if (bad.len == 0)
-        return strbuf_ok(&bad) ? LLMQ_OK : error_memory(err, "a list of modules");
-    error_set(err, LLMQ_E_USAGE,
-              "group %" PRId64 " does not divide in_features of %s in each of %" PRId64 " blocks",
-              group, bad.data, m->config.blocks);
-    strbuf_free(&bad);
-    return LLMQ_E_USAGE;
 }
 
 /* A layout without overrides states one group size for all modules. */
@@ -214,7 +163,7 @@ static enum llmq_status check_grid(const struct model *m, const llmq_quantize_op
                       "--asym: %s files hold asymmetric codes only where they happen to be exact",
                       p->layout->name);
     if (status == LLMQ_OK)
-        status = check_groups(m, p, o->group, err);
+        status = plan_check_groups(m, p, o->group, err);
     if (status == LLMQ_OK)
         status = plan_check_modules(p, err);
     if (status == LLMQ_E_USAGE || status == LLMQ_E_UNSUPPORTED)
@@ -465,9 +414,10 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(plan_name_head(m, out, err));
     plan_name_fusions(m, out);
     out->untied = m->tying == TYING_DIFFERS;
-    LLMQ_TRY(add_modules(m, options, out, err));
-    if (options->group_auto_fit) /* what most modules have becomes the checkpoint's default */
-        out->layout_config.group = out->modules[0].shape.group;
+    LLMQ_TRY(plan_add_modules(m, options, out, err));
+    LLMQ_TRY(plan_add_plain_rows(m, out, err));
+    if (options->group_auto_fit)
+        out->layout_config.group = plan_usual_group(m, out);
     LLMQ_TRY(check_grid(m, options, out, err));
     status = plan_container(m, out, err);
     if (status == LLMQ_E_UNSUPPORTED) {

@@ -122,8 +122,23 @@ LLMQ_NODISCARD enum llmq_status plan_drop(struct plan *p, const struct st_tensor
 LLMQ_NODISCARD enum llmq_status plan_rest(const struct model *m, struct plan *p,
                                           const struct st_tensor *t, llmq_error *err);
 
+/* The modules in the order of the data flow, with the grid that the options ask for; then whether
+ * `group` divides what it has to: LLMQ_E_USAGE names the modules that it does not. */
+LLMQ_NODISCARD enum llmq_status plan_add_modules(const struct model *m,
+                                                 const llmq_quantize_options *options,
+                                                 struct plan *p, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status plan_check_groups(const struct model *m, const struct plan *p,
+                                                  int64_t group, llmq_error *err);
+
+/* The group that most modules have, where each has one that fits, for the checkpoint's default:
+ * the experts', which loaders may give their layer whatever else the config says. */
+int64_t plan_usual_group(const struct model *m, const struct plan *p);
+
 /* Note a linear that stays plain, for the config writer. */
 LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);
+/* Those that no method quantizes: routers, and linears whose rows are plain. */
+LLMQ_NODISCARD enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p,
+                                                    llmq_error *err);
 
 /* The module of a linear; only in plans that plan_create made. */
 const struct plan_module *plan_module_of(const struct model *m, const struct plan *p,

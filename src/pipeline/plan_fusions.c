@@ -25,18 +25,26 @@ static void add_member(struct layout_fusion *f, const char *member) {
         f->members[m] = member;
 }
 
+static void add_linear(struct layout_fusion *fusions, const struct graph *g,
+                       const struct graph_node *n) {
+    const char *layer = part_fused(g, n);
+    struct layout_fusion *f = layer ? fusion_named(fusions, layer) : NULL;
+    if (!f)
+        return;
+    f->layer = layer;
+    add_member(f, last_part(n->row->name));
+}
+
+/* Those that are quantized in their order, then those that stay plain, whose layers are named too.
+ */
 void plan_name_fusions(const struct model *m, struct plan *p) {
     struct layout_fusion *fusions = p->layout_config.fusions;
     for (int kind = 0; kind < m->blocks->kind_count; kind++) {
         const struct graph *g = &m->blocks->kinds[kind];
-        for (int i = 0; i < g->linear_count; i++) {
-            const struct graph_node *n = &g->node[g->linear[i]];
-            const char *layer = part_fused(g, n);
-            struct layout_fusion *f = layer ? fusion_named(fusions, layer) : NULL;
-            if (!f)
-                continue;
-            f->layer = layer;
-            add_member(f, last_part(n->row->name));
-        }
+        for (int i = 0; i < g->linear_count; i++)
+            add_linear(fusions, g, &g->node[g->linear[i]]);
+        for (int i = 0; i < g->count; i++)
+            if (g->node[i].row->op == OP_LINEAR && g->node[i].row->plain)
+                add_linear(fusions, g, &g->node[i]);
     }
 }

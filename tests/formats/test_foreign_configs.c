@@ -165,7 +165,13 @@ static char *written(const struct layout *layout, const char *const *plain, int6
     const struct layout_module modules[] = {{"model.layers.0.mlp.up_proj", usual},
                                             {"model.layers.1.mlp.up_proj", usual}};
     const struct layout_config config = {
-        .bits = 4, .group = 32, .sym = true, .plain = plain, .plain_count = count};
+        .bits = 4,
+        .group = 32,
+        .sym = true,
+        .plain = plain,
+        .plain_count = count,
+        .fusions = {{"qkv_proj", {"q_proj", "k_proj", "v_proj"}}},
+    };
     struct json *root = layout->config_write(&config, modules, 2);
     const struct json *value = json_get(root, key);
     char *text = value ? json_print(value, false) : NULL;

@@ -149,6 +149,41 @@ START_TEST(experts_are_one_fused_layer) {
 }
 END_TEST
 
+/* Routers are named, each block's by one expression, and do not stand among what is converted. */
+START_TEST(routers_stay_plain_by_name) {
+    const struct layout_module modules[] = {
+        {"model.layers.0.mlp.gate_proj", usual},
+        {"model.layers.1.mlp.experts.0.gate_proj", usual},
+    };
+    static const char *const plain[] = {"model.layers.1.mlp.gate", "model.layers.2.mlp.gate"};
+    struct layout_config config = defaults;
+    config.plain = plain;
+    config.plain_count = 2;
+    check_dynamic(&config, modules, 2, "{\"-:.*\\\\.layers\\\\.[0-9]+\\\\.mlp\\\\.gate$\":{}}");
+    struct json *root = layout_gptq.config_write(&config, modules, 2);
+    char *text = json_print(json_get(root, "modules_in_block_to_quantize"), false);
+    ck_assert_str_eq(text, "[[\"mlp.gate_proj\",\"mlp.experts.0.gate_proj\"]]");
+    free(text);
+    json_free(&root);
+}
+END_TEST
+
+/* vLLM and SGLang merge what makes the two latents. */
+START_TEST(latents_that_deviate_together_match_the_fused_name) {
+    const struct layout_module modules[] = {
+        {"model.layers.0.self_attn.q_a_proj", eight},
+        {"model.layers.0.self_attn.kv_a_proj_with_mqa", eight},
+        {"model.layers.0.self_attn.kv_b_proj", usual},
+    };
+    struct layout_config config = defaults;
+    config.fusions[0] =
+        (struct layout_fusion){"fused_qkv_a_proj", {"q_a_proj", "kv_a_proj_with_mqa"}};
+    check_dynamic(&config, modules, 3,
+                  "{\"+:.*\\\\.layers\\\\.[0-9]+\\\\.self_attn\\\\."
+                  "(q_a_proj|kv_a_proj_with_mqa|fused_qkv_a_proj)$\":{\"bits\":8}}");
+}
+END_TEST
+
 START_TEST(names_without_a_prefix_match_with_one) {
     const struct layout_module modules[] = {{"h.0.attn.c_attn", eight}, {"h.1.attn.c_attn", eight}};
     check_dynamic(&defaults, modules, 2,
@@ -315,6 +350,8 @@ int main(void) {
     tcase_add_test(tests, fused_members_of_any_name_match_the_fused_name);
     tcase_add_test(tests, a_member_that_deviates_alone_is_named_alone);
     tcase_add_test(tests, experts_are_one_fused_layer);
+    tcase_add_test(tests, routers_stay_plain_by_name);
+    tcase_add_test(tests, latents_that_deviate_together_match_the_fused_name);
     tcase_add_test(tests, names_without_a_prefix_match_with_one);
     tcase_add_test(tests, groups_that_mean_the_same_do_not_deviate);
     tcase_add_test(tests, what_is_written_is_read);

@@ -1,0 +1,86 @@
+/* The modules of a plan and their groups: see plan.h. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "pipeline/plan.h"
+#include "quant/quant.h"
+
+static int64_t common_divisor(int64_t a, int64_t b) {
+    return b == 0 ? a : common_divisor(b, a % b);
+}
+
+/* What a group must divide: the columns of all linears that loaders keep in one layer. Those that
+ * they merge read the same value; all linears of all experts are one layer. */
+static int64_t fused_columns(const struct model *m, struct linear_place at, int64_t columns) {
+    const struct graph *g = blocks_graph_of(m->blocks, at);
+    for (int i = 0; at.expert >= 0 && i < g->linear_count; i++)
+        columns = common_divisor(columns, g->width[g->node[g->linear[i]].in[0]]);
+    return columns;
+}
+
+enum llmq_status plan_add_modules(const struct model *m, const llmq_quantize_options *o,
+                                  struct plan *p, llmq_error *err) {
+    int64_t count = blocks_linear_count(m->blocks);
+    p->modules = calloc((size_t)count, sizeof *p->modules);
+    if (!p->modules)
+        return error_memory(err, "the plan");
+    for (int64_t i = 0; i < count; i++) {
+        const struct linear_place at = blocks_linear_at(m->blocks, i);
+        struct plan_module *module = &p->modules[p->module_count];
+        char name[MODEL_NAME_MAX];
+        module->at = at;
+        module->name = strdup(blocks_node_name(m->blocks, at, "", name));
+        if (!module->name)
+            return error_memory(err, "the plan");
+        p->module_count++;
+        struct quant_shape *s = &module->shape;
+        *s = (struct quant_shape){.bits = o->bits, .group = o->group, .sym = o->sym};
+        blocks_linear_shape(m->blocks, at, &s->n, &s->k);
+        if (o->group_auto_fit)
+            s->group = quant_fit_group(fused_columns(m, at, s->k), o->group);
+    }
+    return LLMQ_OK;
+}
+
+int64_t plan_usual_group(const struct model *m, const struct plan *p) {
+    for (int64_t b = 0; b < m->config.blocks; b++)
+        if (model_graph(m, b)->body) {
+            const struct graph *body = model_graph(m, b)->body;
+            return plan_module_of(m, p, (struct linear_place){b, body->linear[0], 0})->shape.group;
+        }
+    return p->modules[0].shape.group;
+}
+
+/* Is the module of the first block of its kind, and if it is an expert's, of the first one? */
+static bool is_first_alike(const struct blocks *b, struct linear_place at) {
+    for (int64_t earlier = 0; earlier < at.block; earlier++)
+        if (b->kind_of[earlier] == b->kind_of[at.block])
+            return false;
+    return at.expert <= 0;
+}
+
+/* The modules whose in_features the group does not divide, once for each kind of block. */
+enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, int64_t group,
+                                   llmq_error *err) {
+    struct strbuf bad = {0};
+    const bool alike = m->blocks->kind_count == 1;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        const struct quant_shape *s = &module->shape;
+        if (s->group > 0 && s->k % s->group != 0 && is_first_alike(m->blocks, module->at))
+            strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
+                          alike && module->at.expert < 0
+                              ? blocks_node(m->blocks, module->at)->row->name
+                              : module->name,
+                          s->k);
+    }
+    if (bad.len == 0)
+        return strbuf_ok(&bad) ? LLMQ_OK : error_memory(err, "a list of modules");
+    error_set(err, LLMQ_E_USAGE, "group %" PRId64 " does not divide in_features of %s%s", group,
+              bad.data, alike ? " in each block" : " and of those like them");
+    strbuf_free(&bad);
+    return LLMQ_E_USAGE;
+}

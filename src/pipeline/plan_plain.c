@@ -1,0 +1,42 @@
+/* Linears of a result that are not quantized, which its config has to name: see plan.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "pipeline/plan.h"
+
+enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
+    if (p->plain_count == p->plain_cap) {
+        const size_t cap = p->plain_cap ? 2 * p->plain_cap : 64;
+        char **names = realloc(p->plain, cap * sizeof *names);
+        if (!names)
+            return error_memory(err, "the plan");
+        p->plain = names;
+        p->plain_cap = cap;
+    }
+    p->plain[p->plain_count] = strdup(name);
+    if (!p->plain[p->plain_count])
+        return error_memory(err, "the plan");
+    p->plain_count++;
+    p->layout_config.plain = (const char *const *)p->plain;
+    p->layout_config.plain_count = (int64_t)p->plain_count;
+    return LLMQ_OK;
+}
+
+/* Routers are linears to loaders. */
+static bool stays_plain(const struct graph_node *n) {
+    return n->row->name && (n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain));
+}
+
+enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char name[MODEL_NAME_MAX];
+    for (int64_t b = 0; b < m->config.blocks; b++) {
+        const struct graph *g = model_graph(m, b);
+        for (int i = 0; i < g->count; i++)
+            if (stays_plain(&g->node[i]))
+                LLMQ_TRY(plan_add_plain(p, model_node_name(m, b, i, "", name), err));
+    }
+cleanup:
+    return status;
+}
