@@ -170,7 +170,8 @@ static char *written(const struct layout *layout, const char *const *plain, int6
         .sym = true,
         .plain = plain,
         .plain_count = count,
-        .fusions = {{"qkv_proj", {"q_proj", "k_proj", "v_proj"}}},
+        .fusions = {{"qkv_proj", {"q_proj", "k_proj", "v_proj"}},
+                    {"gate_up_proj", {"gate_proj", "up_proj"}}},
     };
     struct json *root = layout->config_write(&config, modules, 2);
     const struct json *value = json_get(root, key);
