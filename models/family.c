@@ -33,6 +33,7 @@ static const struct family *const families[] = {
     &family_granite,
     &family_granitemoe,
     &family_helium,
+    &family_jais2,
     &family_llama,
     &family_llama4_text,
     &family_mistral,

@@ -28,6 +28,7 @@ extern const struct family family_gptj;
 extern const struct family family_granite;
 extern const struct family family_granitemoe;
 extern const struct family family_helium;
+extern const struct family family_jais2;
 extern const struct family family_llama4_text;
 extern const struct family family_llama;
 extern const struct family family_mistral;

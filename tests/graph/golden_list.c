@@ -63,6 +63,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"gpt-oss", "gpt_oss"},
     {"ernie4-5", "ernie4_5"},
     {"llama4-text", "llama4_text"},
+    {"jais2", "jais2"},
 };
 /* clang-format on */
 
