@@ -4,7 +4,8 @@
 # a format cannot hold is refused as the table says. Prints how close each result is, which models
 # llmq refuses altogether, and what the formats cannot hold.
 #
-# The work is shared out over two processes.
+# The work is shared out over two processes. LLMQ_FAMILIES=few: each model by one method and in one
+# format, in turn; builds that check memory take several times as long.
 . "$(dirname "$0")/lib.sh"
 
 if [ ! -d "$shared/golden" ]; then
@@ -137,7 +138,7 @@ check_both_readings() {
 # Rounding to nearest in every format; $held becomes those that hold the model.
 check_formats() {
     held=
-    for format in gptq awq compressed-tensors; do
+    for format in $(some "$2" gptq awq compressed-tensors); do
         test_case "$1, $format: rtn"
         quantize "$1" "$format" rtn
         message=$(refusal "$1" "$format")
@@ -155,6 +156,16 @@ check_formats() {
     check_both_readings
 }
 
+# some N WORDS...: all of them, or of few the N-th.
+some() {
+    if [ "${LLMQ_FAMILIES:-all}" = few ]; then
+        nth "$@"
+    else
+        shift
+        printf '%s\n' "$@"
+    fi
+}
+
 # nth N WORDS...: the N-th of them, counted from 0 and round and round.
 nth() {
     turn=$1
@@ -166,7 +177,8 @@ nth() {
 # check_methods MODEL TURN: every other method, each in the next of the formats that hold the model.
 check_methods() {
     at=$2
-    for method in 'gptq --quality fast' 'gptq --quality balanced' awq; do
+    some "$2" 'gptq --quality fast' 'gptq --quality balanced' awq >methods
+    while read -r method <&3; do
         # shellcheck disable=SC2086 # lists of words
         format=$(nth $at $held)
         test_case "$1, $format: $method"
@@ -180,7 +192,7 @@ check_methods() {
             'BEGIN { exit !(kl - 2 * spread < rtn + 0 && kl ~ /^[0-9]/) }'
         tell "$1" "$method"
         at=$((at + 1))
-    done
+    done 3<methods
 }
 
 check_model() {
@@ -189,7 +201,7 @@ check_model() {
         echo "$1" >>unsupported
         return
     fi
-    check_formats "$1"
+    check_formats "$1" "$2"
     [ -z "$held" ] || check_methods "$1" "$2"
 }
 
