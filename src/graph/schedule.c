@@ -215,7 +215,8 @@ static bool made_slowly(const struct graph *g, enum value v) {
  * kept there. What lies there until then must be as wide: batches pass one after the other. */
 static bool home_suits(const struct graph *g, const struct homes *h, int home, enum value v,
                        int round) {
-    const uint64_t kept = schedule_kept(g, round), before = schedule_kept(g, round - 1);
+    const uint64_t kept = schedule_kept(g, round);
+    const uint64_t before = round > 0 ? schedule_kept(g, round - 1) : VALUE_BIT(g->input);
     for (int old = 0; old < V_COUNT; old++) {
         if (h->of[old] != home)
             continue;
@@ -252,7 +253,7 @@ enum llmq_status homes_of_rounds(const struct graph *g, struct homes *out, llmq_
     *out = (struct homes){.count = 1};
     out->of[g->input] = 1;
     out->width[1] = g->width[g->input];
-    for (int round = 1; round <= g->rounds; round++) {
+    for (int round = 0; round <= g->rounds; round++) {
         const uint64_t kept = schedule_kept(g, round) | made_by_experts(g, round);
         for (int v = 0; v < V_COUNT; v++)
             if (has(kept, v) && out->of[v] == 0) {

@@ -60,6 +60,22 @@ const struct node shape_fused[] = {
     {END},
 };
 
+const struct node shape_plain[] = {
+    {NORM(ATTN_IN, X, "ln")},
+    {LINEAR(Q, ATTN_IN, ATTN, "q"), .plain = true},
+    {LINEAR(K, ATTN_IN, KV, "k"), .plain = true},
+    {LINEAR(V, ATTN_IN, KV, "v"), .plain = true},
+    {ATTENTION(CONTEXT, Q, K, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "o")},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "ln_2")},
+    {LINEAR(UP, MLP_IN, FFN, "up")},
+    {ACT(MID, UP)},
+    {LINEAR(MLP_OUT, MID, HIDDEN, "down")},
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
 const struct node shape_post_norm[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},
     QKV_ROWS(0),

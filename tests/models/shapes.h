@@ -17,6 +17,9 @@ extern const struct node shape_two_norms[];
 /* Queries, keys and values in one linear, key-value head by key-value head, as in GPTBigCode. */
 extern const struct node shape_fused[];
 
+/* Queries, keys and values that are never quantized, as in Llama 4. */
+extern const struct node shape_plain[];
+
 /* A norm between a branch and the stream, as in Gemma 2. */
 extern const struct node shape_post_norm[];
 

@@ -319,6 +319,9 @@ START_TEST(what_no_scale_passes_has_no_fold) {
     assert_folds(on_the_stream, &facts, V_X,
                  "X: it is part of the residual stream\nMID: mlp.up_proj\n"
                  "Y: it is part of the residual stream\n");
+    assert_folds(shape_plain, &facts, V_X,
+                 "CONTEXT: a linear that is not quantized makes it\nMLP_IN: ln_2\n"
+                 "MID: an activation lies between\n");
     assert_folds(shape_experts, &facts, V_X,
                  "MLP_IN: a linear that is not quantized reads it too\n"
                  "MLP_IN: a linear that is not quantized reads it too\nSHARED_MID: shared.up\n");
