@@ -65,6 +65,14 @@ quantized llama4-text compressed-tensors
 names llama4-text-compressed-tensors >names
 expect "plain" grep -qx model.layers.0.self_attn.q_proj.weight names
 expect "packed" grep -qx model.layers.0.self_attn.o_proj.weight_packed names
+run inspect "$shared/golden/llama4-text" --blocks
+expect_stdout "no: a linear that is not quantized makes it"
+echo '[[5, 17, 3, 9, 42, 7, 64, 23]]' >windows.json
+run awq --model "$shared/golden/llama4-text" --format compressed-tensors --group 8 --out scaled \
+    --calib windows.json -q
+expect_code 0
+run verify scaled --against "$shared/golden/llama4-text"
+expect_code 0
 
 test_case "all linears of all experts have one group"
 run verify llama4-text-compressed-tensors
