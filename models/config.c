@@ -115,6 +115,44 @@ cleanup:
     return status;
 }
 
+/* The key that says a size, for messages; without one its meaning. */
+static const char *key_of(const struct model_config *c, enum dim dim, const char *meaning) {
+    const struct setting *s = family_setting(c->family, SET_DIM, dim);
+    return s ? s->key : meaning;
+}
+
+/* LLMQ_E_INPUT: `most` is what the size can be at most. */
+static enum llmq_status refuse_count(const struct model_config *c, enum dim dim, int64_t most,
+                                     const char *of, llmq_error *err) {
+    const char *key = key_of(c, dim, "a count");
+    return error_set(err, LLMQ_E_INPUT,
+                     "config.json: %.*s %" PRId64 ": expected 1 to %" PRId64 ", of %" PRId64 " %s",
+                     (int)strcspn(key, "|"), key, c->facts.dims[dim], most, most, of);
+}
+
+/* What the choice of experts must fulfil. A model without groups has 0 or 1 of them. */
+static enum llmq_status check_experts(const struct model_config *c, llmq_error *err) {
+    const int64_t *d = c->facts.dims;
+    const int64_t experts = d[DIM_EXPERTS], groups = d[DIM_N_GROUPS], top = d[DIM_TOP_GROUPS];
+    if (experts == 0)
+        return LLMQ_OK;
+    if (d[DIM_TOP_K] > experts) /* none at all: graph_make */
+        return refuse_count(c, DIM_TOP_K, experts, "experts", err);
+    if (groups <= 1)
+        return LLMQ_OK;
+    if (experts % groups != 0)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: %s %" PRId64 ": expected a divisor of the %" PRId64
+                         " experts",
+                         key_of(c, DIM_N_GROUPS, "groups"), groups, experts);
+    if (top < 1 || top > groups)
+        return refuse_count(c, DIM_TOP_GROUPS, groups, "groups of experts", err);
+    if (d[DIM_TOP_K] > top * (experts / groups))
+        return refuse_count(c, DIM_TOP_K, top * (experts / groups),
+                            "experts in the groups that a token chooses from", err);
+    return LLMQ_OK;
+}
+
 static void copy_facts(struct model_config *c) {
     c->vocab = c->facts.dims[DIM_VOCAB];
     c->hidden = c->facts.dims[DIM_HIDDEN];
@@ -154,6 +192,7 @@ enum llmq_status config_parse_as(const struct json *json, const char *family,
     LLMQ_TRY(find_family(json, family, out, err));
     LLMQ_TRY(config_settings(json, out, err));
     LLMQ_TRY(check_sizes(json, out, err));
+    LLMQ_TRY(check_experts(out, err));
     copy_facts(out);
     LLMQ_TRY(config_rope(json, out, err));
     LLMQ_TRY(config_layers(json, out, err));
