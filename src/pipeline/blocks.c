@@ -302,8 +302,6 @@ static enum llmq_status quantize_tasks(struct run *run, struct block *block, llm
         if (status == LLMQ_OK && !task.linears)
             return LLMQ_OK;
         warn_of_activations(run);
-        if (status == LLMQ_OK && task.look) /* nothing is folded within experts */
-            continue;
         if (status == LLMQ_OK && task.expert > expert)
             log_expert(run, block->index, done, task.expert);
         if (status == LLMQ_OK)
