@@ -12,7 +12,7 @@ struct choice {
 };
 
 static void score_softmax(int64_t n, const float *logits, double *score) {
-    double most = -INFINITY, sum = 0;
+    double most = -(double)INFINITY, sum = 0;
     for (int64_t e = 0; e < n; e++)
         most = fmax(most, (double)logits[e]);
     for (int64_t e = 0; e < n; e++) {
@@ -44,7 +44,7 @@ static int64_t largest(const double *x, const bool *taken, int64_t count) {
 }
 
 static double score_group(enum group_score kind, const double *pick, int64_t count) {
-    double first = -INFINITY, second = -INFINITY;
+    double first = -(double)INFINITY, second = -(double)INFINITY;
     for (int64_t i = 0; i < count; i++) {
         second = fmax(second, fmin(first, pick[i]));
         first = fmax(first, pick[i]);
@@ -65,7 +65,7 @@ static void limit_groups(const struct router *r, struct choice *c) {
         kept[largest(best, kept, r->groups)] = true;
     for (int64_t e = 0; e < r->experts; e++)
         if (!kept[e / members])
-            c->pick[e] = -INFINITY;
+            c->pick[e] = -(double)INFINITY;
 }
 
 static void choose(const struct router *r, struct choice *c) {
