@@ -9,6 +9,7 @@
 struct choice {
     double score[GRAPH_EXPERTS], pick[GRAPH_EXPERTS]; /* what weighs, and what chooses */
     bool chosen[GRAPH_EXPERTS];
+    double sum; /* of the scores of those chosen */
 };
 
 static void score_softmax(int64_t n, const float *logits, double *score) {
@@ -71,15 +72,16 @@ static void limit_groups(const struct router *r, struct choice *c) {
 static void choose(const struct router *r, struct choice *c) {
     if (r->groups > 1)
         limit_groups(r, c);
-    for (int64_t k = 0; k < r->top_k; k++)
-        c->chosen[largest(c->pick, c->chosen, r->experts)] = true;
+    c->sum = 1e-20; /* scores that are all 0 make weights of 0 */
+    for (int64_t k = 0; k < r->top_k; k++) {
+        const int64_t best = largest(c->pick, c->chosen, r->experts);
+        c->chosen[best] = true;
+        c->sum += c->score[best];
+    }
 }
 
 static void weigh(const struct router *r, const struct choice *c, float *out) {
-    double sum = 1e-20; /* scores that are all 0 make weights of 0 */
-    for (int64_t e = 0; e < r->experts; e++)
-        sum += c->chosen[e] ? c->score[e] : 0;
-    const double factor = r->renormalised ? r->gain / sum : r->gain;
+    const double factor = r->renormalised ? r->gain / c->sum : r->gain;
     for (int64_t e = 0; e < r->experts; e++)
         out[e] = c->chosen[e] ? (float)(c->score[e] * factor) : 0;
 }
