@@ -13,13 +13,14 @@ struct choice {
 };
 
 static void score_softmax(int64_t n, const float *logits, double *score) {
-    double most = -(double)INFINITY, sum = 0;
+    float most = logits[0];
+    double sum = 0;
+    for (int64_t e = 1; e < n; e++)
+        most = logits[e] > most ? logits[e] : most;
     for (int64_t e = 0; e < n; e++)
-        most = fmax(most, (double)logits[e]);
-    for (int64_t e = 0; e < n; e++) {
-        score[e] = exp((double)logits[e] - most);
+        score[e] = exp((double)logits[e] - (double)most);
+    for (int64_t e = 0; e < n; e++)
         sum += score[e];
-    }
     for (int64_t e = 0; e < n; e++)
         score[e] /= sum;
 }
@@ -47,8 +48,12 @@ static int64_t largest(const double *x, const bool *taken, int64_t count) {
 static double score_group(enum group_score kind, const double *pick, int64_t count) {
     double first = -(double)INFINITY, second = -(double)INFINITY;
     for (int64_t i = 0; i < count; i++) {
-        second = fmax(second, fmin(first, pick[i]));
-        first = fmax(first, pick[i]);
+        if (pick[i] > first) {
+            second = first;
+            first = pick[i];
+        } else if (pick[i] > second) {
+            second = pick[i];
+        }
     }
     return kind == GROUP_BEST_TWO && count > 1 ? first + second : first;
 }
