@@ -153,7 +153,7 @@ check_formats() {
             tell "$1" rtn
         fi
     done
-    check_both_readings
+    [ -z "$held" ] || check_both_readings
 }
 
 # some N WORDS...: all of them, or of few the N-th.
