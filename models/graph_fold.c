@@ -107,8 +107,6 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
         const struct graph_node *n = &g->node[index];
         if (n->row->op == OP_LINEAR && n->row->plain)
             return no_fold("a linear that is not quantized makes it");
-        if (n->row->op == OP_LINEAR && n->row->plain)
-            return no_fold("a linear that is not quantized makes it");
         if (n->row->op == OP_LINEAR || (n->row->op == OP_NORM && norm_has_weight(n->norm))) {
             f.producer = index;
             f.channels = g->width[v] / (n->row->op == OP_NORM && !n->row->each ? n->groups : 1);
