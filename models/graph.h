@@ -128,6 +128,10 @@ struct graph_fold {
 /* The fold of the value `source`, the input of a linear. */
 struct graph_fold graph_fold_find(const struct graph *g, enum value source);
 
+/* Why no scale is searched for what linears read, of a block or of each of its experts (`g` is
+ * their body); NULL: one is. Static storage. */
+const char *graph_unscaled(const struct graph *g, enum value source, bool expert);
+
 /* The channel that column `column` of the fold's consumers reads. */
 int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column);
 

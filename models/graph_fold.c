@@ -119,6 +119,10 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
     return no_fold("what makes it is too far away");
 }
 
+const char *graph_unscaled(const struct graph *g, enum value source, bool expert) {
+    return expert ? "experts are not scaled" : graph_fold_find(g, source).why;
+}
+
 /* Column `c` of a split's output number `part` as a column of its input: the parts lie in runs. */
 static int64_t split_column(const struct graph_node *n, int part, int64_t c) {
     int64_t before = 0, run = 0;

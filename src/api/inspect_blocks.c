@@ -13,11 +13,9 @@
 /* --- rows ------------------------------------------------------------------------------------- */
 
 static void describe_fold(const struct graph *g, const struct graph_node *n, llmq_block_row *out) {
-    const struct graph_fold fold = graph_fold_find(g, n->in[0]);
-    if (fold.producer >= 0)
-        out->folds_into = g->node[fold.producer].row->name;
-    else
-        out->folds_not = fold.why;
+    out->folds_not = graph_unscaled(g, n->in[0], out->expert);
+    if (!out->folds_not)
+        out->folds_into = g->node[graph_fold_find(g, n->in[0]).producer].row->name;
 }
 
 static void describe_linear(const struct graph *g, const struct graph_node *n,
@@ -31,8 +29,10 @@ static void describe_linear(const struct graph *g, const struct graph_node *n,
     describe_fold(g, n, out);
 }
 
-static llmq_block_row describe_node(const struct graph *g, const struct graph_node *n) {
+static llmq_block_row describe_node(const struct graph *g, const struct graph_node *n,
+                                    bool expert) {
     llmq_block_row row = {.op = schema_op_name(n->row->op),
+                          .expert = expert,
                           .module = n->row->name,
                           .width = n->width[0],
                           .round = -1};
@@ -89,11 +89,9 @@ static enum llmq_status describe_kind(const struct blocks *blocks, int64_t count
         if (!(out->kept[out->rounds] = kept_before(g, out->rounds)))
             return error_memory(err, "the blocks");
     for (int i = 0; i < g->count; i++)
-        out->rows[out->row_count++] = describe_node(g, &g->node[i]);
-    for (int i = 0; i < inner; i++) {
-        out->rows[out->row_count] = describe_node(g->body, &g->body->node[i]);
-        out->rows[out->row_count++].expert = true;
-    }
+        out->rows[out->row_count++] = describe_node(g, &g->node[i], false);
+    for (int i = 0; i < inner; i++)
+        out->rows[out->row_count++] = describe_node(g->body, &g->body->node[i], true);
     return LLMQ_OK;
 }
 

@@ -247,12 +247,9 @@ static enum value source_of(const struct run *run, const struct plan_module *mod
 
 /* Why no scale could be found for what the module reads; NULL: one could, or none was asked for. */
 static const char *why_unscaled(const struct run *run, const struct plan_module *module) {
-    const enum value source = source_of(run, module);
-    if (!plan_folds(run->options))
-        return NULL;
-    if (source == V_NONE)
-        return "experts are not scaled";
-    return graph_fold_find(model_graph(&run->model, module->at.block), source).why;
+    return plan_folds(run->options) ? graph_unscaled(model_graph(&run->model, module->at.block),
+                                                     source_of(run, module), module->at.expert >= 0)
+                                    : NULL;
 }
 
 /* Sum of the rows' errors; a folded row stands for an original one `rows[r]` times as large. */

@@ -248,6 +248,10 @@ double plan_correction_flops(int64_t n, int64_t k) {
     return 10 * (double)n * (double)k * (double)k;
 }
 
+double plan_search_flops(int64_t n, int64_t k) {
+    return FOLD_LOSSES * (double)n * (double)k * (double)k;
+}
+
 /* Tokens that are calibrated on: by a block's own linears, and by those of one of its experts. */
 struct token_count {
     double all, expert;
@@ -266,46 +270,52 @@ struct passes {
     double looks, pairs;
 };
 
-/* A linear's forward products and what is made of its moments. */
-static double module_flops(const llmq_quantize_options *o, const struct plan_module *module,
-                           double T, const struct passes *run) {
+/* A linear's forward products and what is made of its moments. `g`: the block's or the expert's. */
+static double module_flops(const llmq_quantize_options *o, const struct graph *g,
+                           const struct plan_module *module, double T, const struct passes *run) {
     const int64_t n = module->shape.n, k = module->shape.k;
-    const double weights = (double)n * (double)k;
-    double flops = 2 * weights * T * (1 + run->pairs + run->looks);
+    const enum value source = g->node[module->at.node].in[0];
+    double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
     flops += T > 0 ? plan_rounding_flops(o, n, k) : 0;
-    return flops + run->pairs * plan_correction_flops(n, k) +
-           run->looks * FOLD_LOSSES * weights * (double)k;
+    flops += run->pairs * plan_correction_flops(n, k);
+    if (!graph_unscaled(g, source, module->at.expert >= 0))
+        flops += run->looks * plan_search_flops(n, k);
+    return flops;
 }
 
-/* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. */
-static double tasks_flops(const struct graph *g, double T, const struct passes *run) {
+/* The triangles of X^T X of a graph's tasks, their factors, and the cross moments; `looks`: passes
+ * that make triangles only. */
+static double tasks_flops(const struct graph *g, double T, double looks, const struct passes *run) {
     double flops = 0;
     for (int t = 0; T > 0 && t < g->task_count; t++) {
         const double k = (double)g->width[g->task[t].source];
         const double n = (double)g->width[g->task[t].stream];
-        flops += k * k * T * (1 + run->looks) + plan_factor_flops((int64_t)k);
+        flops += k * k * T * (1 + looks) + plan_factor_flops((int64_t)k);
         flops += run->pairs * 2 * (k + n) * k * T;
     }
     return flops;
 }
 
 /* Arithmetic of a run. A pair of streams doubles the forward products and adds the cross moments
- * and the corrected targets; AWQ takes a pass of its own with triangles, and its search. */
+ * and the corrected targets; AWQ takes a pass of its own, with the triangles
+ * of the block's own tasks, and its search; experts get neither. */
 static double run_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                         const struct calib_tokens *tokens) {
     const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0};
     double flops = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
-        const struct token_count T = count_tokens(model_graph(m, at.block), o, tokens);
-        flops += module_flops(o, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
+        const struct graph *g = model_graph(m, at.block);
+        const struct token_count T = count_tokens(g, o, tokens);
+        flops += at.expert >= 0 ? module_flops(o, g->body, &p->modules[i], T.expert, &run)
+                                : module_flops(o, g, &p->modules[i], T.all, &run);
     }
     for (int64_t b = 0; b < m->config.blocks; b++) {
         const struct graph *g = model_graph(m, b);
         const struct token_count T = count_tokens(g, o, tokens);
-        flops += tasks_flops(g, T.all, &run);
+        flops += tasks_flops(g, T.all, run.looks, &run);
         if (g->body)
-            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
+            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, 0, &run);
     }
     return flops;
 }

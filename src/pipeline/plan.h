@@ -89,10 +89,11 @@ LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, struct pla
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each; of a module [n, k] the
  * column updates, round-to-nearest's error and the norm, every round's updates and error, the error
  * after the first descent (n k^2 each) and descent's passes (2 n k^2 each); the target that makes
- * up for errors upstream. */
+ * up for errors upstream; AWQ's search as far as it falls to the module. */
 double plan_factor_flops(int64_t k);
 double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k);
 double plan_correction_flops(int64_t n, int64_t k);
+double plan_search_flops(int64_t n, int64_t k);
 
 /* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */
 LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err);

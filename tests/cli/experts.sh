@@ -86,4 +86,9 @@ expect_stderr "SGLang: takes packed latents"
 run inspect "$shared/golden/deepseek-v3" --blocks
 expect_stdout "fused_qkv_a_proj"
 
+test_case "no scale is promised for what experts read"
+sed -n '/^each of 8 experts/,$p' stdout | grep '_proj' >inside
+expect "experts" test "$(wc -l <inside)" -gt 0
+expect "none" test "$(grep -c 'no: experts are not scaled' inside)" -eq "$(wc -l <inside)"
+
 finish

@@ -1,5 +1,6 @@
 /* The work that a plan foresees for a model whose first blocks have an MLP and the others experts:
  * every block counts as what it is. The model is in the shared data. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "graph/model.h"
@@ -26,23 +27,35 @@ static double work_of(const llmq_quantize_options *o, const struct graph *g, dou
     return sum;
 }
 
-START_TEST(every_block_counts_as_what_it_is) {
-    const int64_t offsets[] = {0, TOKENS};
-    const struct calib_tokens tokens = {NULL, offsets, 1};
-    struct model m;
-    struct plan p;
-    llmq_error err = {0};
+static llmq_quantize_options plain_options(void) {
     llmq_quantize_options o;
-    char *dir = shared_path("golden/deepseek-v3");
-    if (!dir)
-        return;
     llmq_quantize_options_init(&o, LLMQ_METHOD_GPTQ);
     o.group = 8;
     o.format = "compressed-tensors";
     o.correct.mode = LLMQ_CORRECT_OFF;
     o.expert_tokens = TOKENS;
+    return o;
+}
+
+static double planned(const struct model *m, const llmq_quantize_options *o) {
+    const int64_t offsets[] = {0, TOKENS};
+    const struct calib_tokens tokens = {NULL, offsets, 1};
+    llmq_error err = {0};
+    struct plan p;
+    ck_assert_ok(plan_create(m, o, &tokens, &p, &err), &err);
+    const double flops = p.flops;
+    plan_free(&p);
+    return flops;
+}
+
+START_TEST(every_block_counts_as_what_it_is) {
+    struct model m;
+    llmq_error err = {0};
+    const llmq_quantize_options o = plain_options();
+    char *dir = shared_path("golden/deepseek-v3");
+    if (!dir)
+        return;
     ck_assert_ok(model_open(dir, &m, &err), &err);
-    ck_assert_ok(plan_create(&m, &o, &tokens, &p, &err), &err);
     const struct graph *dense = model_graph(&m, 0), *sparse = model_graph(&m, m.config.blocks - 1);
     ck_assert(!dense->body && sparse->body);
     double sum = 0;
@@ -52,8 +65,45 @@ START_TEST(every_block_counts_as_what_it_is) {
         if (g->body)
             sum += (double)g->facts.dims[DIM_EXPERTS] * work_of(&o, g->body, TOKENS);
     }
-    ck_assert_double_eq_tol(p.flops / sum, 1, 1e-9);
-    plan_free(&p);
+    ck_assert_double_eq_tol(planned(&m, &o) / sum, 1, 1e-9);
+    model_close(&m);
+    free(dir);
+}
+END_TEST
+
+/* The second pass through a block's linears, and the search for those whose scale has a place. */
+static double work_of_look(const struct graph *g, bool expert) {
+    double sum = 0;
+    for (int i = 0; i < g->linear_count; i++) {
+        const struct graph_node *node = &g->node[g->linear[i]];
+        const int64_t n = node->width[0], k = g->width[node->in[0]];
+        sum += 2.0 * TOKENS * (double)n * (double)k;
+        if (!expert && graph_fold_find(g, node->in[0]).producer >= 0)
+            sum += plan_search_flops(n, k);
+    }
+    for (int t = 0; !expert && t < g->task_count; t++)
+        sum += TOKENS * pow((double)g->width[g->task[t].source], 2);
+    return sum;
+}
+
+START_TEST(a_search_counts_where_it_is_made) {
+    struct model m;
+    llmq_error err = {0};
+    llmq_quantize_options o = plain_options();
+    char *dir = shared_path("golden/deepseek-v3");
+    if (!dir)
+        return;
+    ck_assert_ok(model_open(dir, &m, &err), &err);
+    const double without = planned(&m, &o);
+    o.awq = true;
+    double sum = without;
+    for (int64_t b = 0; b < m.config.blocks; b++) {
+        const struct graph *g = model_graph(&m, b);
+        sum += work_of_look(g, false);
+        if (g->body)
+            sum += (double)g->facts.dims[DIM_EXPERTS] * work_of_look(g->body, true);
+    }
+    ck_assert_double_eq_tol(planned(&m, &o) / sum, 1, 1e-9);
     model_close(&m);
     free(dir);
 }
@@ -64,6 +114,7 @@ int main(void) {
     TCase *t = tcase_create("plan work");
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, every_block_counts_as_what_it_is);
+    tcase_add_test(t, a_search_counts_where_it_is_made);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
