@@ -85,6 +85,12 @@ const char *st_metadata(const struct st_set *set, const char *key);
 LLMQ_NODISCARD enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t,
                                         uint64_t offset, size_t nbytes, void *buf, llmq_error *err);
 
+/* Elements [begin, begin + count) of a floating tensor as float32. Not noted by a watched set
+ * (safetensors_watch.h). Thread-safe. */
+LLMQ_NODISCARD enum llmq_status st_read_part_f32(const struct st_set *set,
+                                                 const struct st_tensor *t, uint64_t begin,
+                                                 size_t count, float *out, llmq_error *err);
+
 /* Let the system begin to read a tensor that will be wanted soon. */
 void st_read_ahead(const struct st_set *set, const struct st_tensor *t);
 

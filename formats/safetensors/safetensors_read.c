@@ -219,6 +219,21 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
     return LLMQ_OK;
 }
 
+enum llmq_status st_read_part_f32(const struct st_set *set, const struct st_tensor *t,
+                                  uint64_t begin, size_t count, float *out, llmq_error *err) {
+    const size_t element = dtype_bits(t->dtype) / 8;
+    void *raw = t->dtype == DTYPE_F32 ? out : malloc(count * element);
+    if (!raw)
+        return error_memory(err, "a part of a tensor");
+    enum llmq_status status = st_read(set, t, begin * element, count * element, raw, err);
+    if (raw == out)
+        return status;
+    if (status == LLMQ_OK)
+        dtype_to_f32(t->dtype, raw, count, out);
+    free(raw);
+    return status;
+}
+
 void st_read_ahead(const struct st_set *set, const struct st_tensor *t) {
     file_read_ahead(&set->files[t->shard], t->begin, t->nbytes);
 }

@@ -9,21 +9,12 @@
 
 /* --- rows of the embedding and the head ------------------------------------------------------- */
 
+/* Rows [begin, end) of a tensor of `hidden` columns. */
 static enum llmq_status read_rows(const struct model *m, const struct st_tensor *t, int64_t begin,
                                   int64_t end, float *out, llmq_error *err) {
-    size_t width = (size_t)m->config.hidden, count = (size_t)(end - begin) * width;
-    size_t element = dtype_bits(t->dtype) / 8;
-    if (t->dtype == DTYPE_F32)
-        return st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, out, err);
-    void *raw = malloc(count * element);
-    if (!raw)
-        return error_memory(err, "embedding rows");
-    enum llmq_status status =
-        st_read(m->tensors, t, (uint64_t)begin * width * element, count * element, raw, err);
-    if (status == LLMQ_OK)
-        dtype_to_f32(t->dtype, raw, count, out);
-    free(raw);
-    return status;
+    const int64_t width = m->config.hidden;
+    return st_read_part_f32(m->tensors, t, (uint64_t)(begin * width),
+                            (size_t)((end - begin) * width), out, err);
 }
 
 enum llmq_status model_head_rows(const struct model *m, int64_t begin, int64_t end, float *out,
@@ -93,8 +84,6 @@ static enum llmq_status add_positions(const struct model *m, int64_t length, flo
                                       llmq_error *err) {
     const struct family *f = m->config.family;
     const int64_t hidden = m->config.hidden;
-    float *row = NULL;
-    enum llmq_status status = LLMQ_OK;
     if (length > m->config.max_positions) {
         error_set(err, LLMQ_E_INPUT,
                   "%s: a sequence of %" PRId64 " tokens: the model has %" PRId64 " positions",
@@ -102,16 +91,15 @@ static enum llmq_status add_positions(const struct model *m, int64_t length, flo
         error_hint(err, "take shorter sequences: --seqlen %" PRId64, m->config.max_positions);
         return LLMQ_E_INPUT;
     }
-    row = malloc((size_t)hidden * sizeof *row);
-    if (!row)
-        return error_memory(err, "a position");
-    for (int64_t t = 0; status == LLMQ_OK && t < length; t++) {
-        const int64_t at = f->position_offset + t;
-        status = read_rows(m, st_find(m->tensors, f->positions), at, at + 1, row, err);
-        for (int64_t i = 0; status == LLMQ_OK && i < hidden; i++)
-            x[t * hidden + i] += row[i];
-    }
-    free(row);
+    float *rows = malloc((size_t)(length * hidden) * sizeof *rows);
+    if (!rows)
+        return error_memory(err, "positions");
+    const int64_t begin = f->position_offset;
+    enum llmq_status status =
+        read_rows(m, st_find(m->tensors, f->positions), begin, begin + length, rows, err);
+    for (int64_t i = 0; status == LLMQ_OK && i < length * hidden; i++)
+        x[i] += rows[i];
+    free(rows);
     return status;
 }
 

@@ -18,16 +18,6 @@ static bool same_shape(const struct st_tensor *a, const struct st_tensor *b) {
            memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0;
 }
 
-/* Elements [at, at + count) as float32, by way of `raw`. */
-static enum llmq_status read_part(const struct st_set *set, const struct st_tensor *t, uint64_t at,
-                                  size_t count, void *raw, float *out, llmq_error *err) {
-    const size_t element = dtype_bits(t->dtype) / 8;
-    enum llmq_status status = st_read(set, t, at * element, count * element, raw, err);
-    if (status == LLMQ_OK)
-        dtype_to_f32(t->dtype, raw, count, out);
-    return status;
-}
-
 /* As values: -0 is 0, and NaN is in the same places when the bits are. */
 static bool same_values(const float *a, const float *b, size_t count) {
     if (memcmp(a, b, count * sizeof *a) == 0)
@@ -46,19 +36,17 @@ enum llmq_status tying_equal(const struct st_set *set, const struct st_tensor *a
         return LLMQ_OK;
     const uint64_t count = a->nbytes / (dtype_bits(a->dtype) / 8);
     float *values = malloc(2 * CHUNK * sizeof *values);
-    void *raw = malloc(CHUNK * sizeof(double));
-    if (!values || !raw)
+    if (!values)
         status = error_memory(err, "a part of the embedding");
     for (uint64_t at = 0; status == LLMQ_OK && *equal && at < count; at += CHUNK) {
         const size_t part = (size_t)(count - at < CHUNK ? count - at : CHUNK);
-        status = read_part(set, a, at, part, raw, values, err);
+        status = st_read_part_f32(set, a, at, part, values, err);
         if (status == LLMQ_OK)
-            status = read_part(set, b, at, part, raw, values + CHUNK, err);
+            status = st_read_part_f32(set, b, at, part, values + CHUNK, err);
         if (status == LLMQ_OK)
             *equal = same_values(values, values + CHUNK, part);
     }
     free(values);
-    free(raw);
     return status;
 }
 

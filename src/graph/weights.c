@@ -31,20 +31,6 @@ enum llmq_status weights_read_turned(const struct st_set *set, const struct st_t
 
 /* --- stacks of experts ------------------------------------------------------------------------ */
 
-/* Elements [begin, begin + count) of a tensor as float32. */
-static enum llmq_status read_slice(const struct st_set *set, const struct st_tensor *t,
-                                   uint64_t begin, size_t count, float *out, llmq_error *err) {
-    const size_t element = dtype_bits(t->dtype) / 8;
-    void *raw = malloc(count * element);
-    if (!raw)
-        return error_memory(err, "an expert's weight");
-    enum llmq_status status = st_read(set, t, begin * element, count * element, raw, err);
-    if (status == LLMQ_OK)
-        dtype_to_f32(t->dtype, raw, count, out);
-    free(raw);
-    return status;
-}
-
 /* The row of the stack that is row `r` of the part's `n`. */
 static int64_t stack_row(enum stack_part part, int64_t n, int64_t r) {
     switch (part) {
@@ -96,7 +82,8 @@ enum llmq_status weights_read_stacked(const struct st_set *set, const struct st_
     float *stored = malloc(count * sizeof *stored);
     if (!stored)
         return error_memory(err, "an expert's weight");
-    enum llmq_status status = read_slice(set, t, (uint64_t)at.expert * count, count, stored, err);
+    enum llmq_status status =
+        st_read_part_f32(set, t, (uint64_t)at.expert * count, count, stored, err);
     for (int64_t r = 0; status == LLMQ_OK && r < n; r++) {
         const size_t from = (size_t)stack_row(row->part, n, r);
         for (size_t c = 0; c < (size_t)k; c++)
@@ -131,8 +118,8 @@ enum llmq_status model_load_stack_bias(const struct model *m, struct linear_plac
     float *stored = malloc((size_t)p->columns * sizeof *stored);
     if (!stored)
         return error_memory(err, "an expert's bias");
-    status = read_slice(m->tensors, t, (uint64_t)(at.expert * p->columns), (size_t)p->columns,
-                        stored, err);
+    status = st_read_part_f32(m->tensors, t, (uint64_t)(at.expert * p->columns), (size_t)p->columns,
+                              stored, err);
     for (int64_t r = 0; status == LLMQ_OK && r < n; r++)
         out[r] = stored[stack_row(body->node[at.node].row->part, n, r)];
     free(stored);

@@ -53,13 +53,11 @@ struct reference {
     bool turned, stacked;          /* its own is [k, n]; it is in a stack: then ... */
     float *whole;                  /* ... here as [n, k] */
     struct qlinear packed;
-    void *raw; /* rows of the plain tensor as stored */
 };
 
 static void reference_close(struct reference *r) {
     qlinear_free(&r->packed);
     free(r->whole);
-    free(r->raw);
 }
 
 /* The module's own tensor, or the stack that it is in. */
@@ -98,20 +96,17 @@ static bool reference_fits(const struct reference *r, const struct qlinear *q) {
     return n == q->n && k == q->k;
 }
 
-/* Room for `rows` rows of q, and the whole of a matrix that does not lie row by row. */
+/* The whole of a matrix that does not lie row by row. */
 static enum llmq_status reference_prepare(struct reference *r, const struct qlinear *q,
-                                          int64_t rows, llmq_error *err) {
+                                          llmq_error *err) {
     const struct verify *o = r->original;
-    const bool whole = r->plain && (r->turned || r->stacked);
-    if (whole)
-        r->whole = malloc((size_t)q->n * (size_t)q->k * sizeof *r->whole);
-    else
-        r->raw = malloc((size_t)(rows * q->k) * sizeof(double));
-    if (!r->whole && !r->raw)
-        return error_memory(err, "rows");
-    if (whole && r->stacked)
-        return weights_read_stacked(o->tensors, r->plain, o->blocks, r->at, r->whole, err);
-    return whole ? weights_read_turned(o->tensors, r->plain, r->whole, err) : LLMQ_OK;
+    if (!r->plain || !(r->turned || r->stacked))
+        return LLMQ_OK;
+    r->whole = malloc((size_t)q->n * (size_t)q->k * sizeof *r->whole);
+    if (!r->whole)
+        return error_memory(err, "a matrix");
+    return r->stacked ? weights_read_stacked(o->tensors, r->plain, o->blocks, r->at, r->whole, err)
+                      : weights_read_turned(o->tensors, r->plain, r->whole, err);
 }
 
 /* Rows [begin, end) of k columns. */
@@ -126,13 +121,7 @@ static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64
         memcpy(out, r->whole + begin * k, count * sizeof *out);
         return LLMQ_OK;
     }
-    const size_t element = dtype_bits(r->plain->dtype) / 8;
-    enum llmq_status status =
-        st_read(r->original->tensors, r->plain, (uint64_t)(begin * k) * element, count * element,
-                r->raw, err);
-    if (status == LLMQ_OK)
-        dtype_to_f32(r->plain->dtype, r->raw, count, out);
-    return status;
+    return st_read_part_f32(r->original->tensors, r->plain, (uint64_t)(begin * k), count, out, err);
 }
 
 /* What q stands for in the original's scale. */
@@ -152,7 +141,7 @@ static enum llmq_status sum_errors(const struct comparison *cmp, const char *mod
     float *theirs = malloc((size_t)(rows * q->k) * sizeof *theirs);
     enum llmq_status status = ours && theirs ? LLMQ_OK : error_memory(err, "rows");
     if (status == LLMQ_OK)
-        status = reference_prepare(r, q, rows, err);
+        status = reference_prepare(r, q, err);
     *sums = (struct sums){0};
     for (int64_t begin = 0; status == LLMQ_OK && begin < q->n; begin += rows) {
         const int64_t end = begin + rows < q->n ? begin + rows : q->n;

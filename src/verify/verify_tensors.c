@@ -203,22 +203,17 @@ static enum llmq_status tied_head_packed(struct verify *v, llmq_error *err) {
 /* Call for each chunk of a floating tensor. */
 static enum llmq_status count_values(const struct verify *v, const struct st_tensor *t,
                                      uint64_t *not_finite, uint64_t *not_zero, llmq_error *err) {
-    const uint64_t element = dtype_bits(t->dtype) / 8, count = t->nbytes / element;
-    void *raw = malloc((size_t)(CHUNK * element));
+    const uint64_t count = t->nbytes / (dtype_bits(t->dtype) / 8);
     float *values = malloc((size_t)CHUNK * sizeof *values);
-    enum llmq_status status = raw && values ? LLMQ_OK : error_memory(err, "a buffer");
+    enum llmq_status status = values ? LLMQ_OK : error_memory(err, "a buffer");
     for (uint64_t at = 0; status == LLMQ_OK && at < count; at += CHUNK) {
         const size_t part = (size_t)(count - at < CHUNK ? count - at : CHUNK);
-        status = st_read(v->tensors, t, at * element, part * (size_t)element, raw, err);
-        if (status != LLMQ_OK)
-            break;
-        dtype_to_f32(t->dtype, raw, part, values);
-        for (size_t i = 0; i < part; i++) {
+        status = st_read_part_f32(v->tensors, t, at, part, values, err);
+        for (size_t i = 0; status == LLMQ_OK && i < part; i++) {
             *not_finite += isfinite(values[i]) ? 0 : 1;
             *not_zero += values[i] > 0.0f || values[i] < 0.0f ? 1 : 0;
         }
     }
-    free(raw);
     free(values);
     return status;
 }
