@@ -19,8 +19,8 @@
 
 /* --- growing lists ---------------------------------------------------------------------------- */
 
-static enum llmq_status list_add(char ***list, size_t *count, size_t *cap, const char *name,
-                                 llmq_error *err) {
+enum llmq_status plan_list_add(char ***list, size_t *count, size_t *cap, const char *name,
+                               llmq_error *err) {
     if (*count == *cap) {
         size_t grown = *cap ? 2 * *cap : 64;
         char **names = realloc(*list, grown * sizeof *names);
@@ -73,7 +73,7 @@ enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error
     enum llmq_status status = LLMQ_OK;
     if (p->gguf)
         LLMQ_TRY(gguf_export_check(p->gguf, t, err));
-    LLMQ_TRY(list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
+    LLMQ_TRY(plan_list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
     LLMQ_TRY(plan_add_spec(p, t->name, &spec, err));
 cleanup:
     return status;
@@ -83,12 +83,13 @@ cleanup:
 static enum llmq_status plan_fold(struct plan *p, const struct st_tensor *t, llmq_error *err) {
     struct st_spec spec = {.dtype = p->gguf ? gguf_export_dtype(t) : t->dtype, .rank = t->rank};
     memcpy(spec.shape, t->shape, sizeof spec.shape);
-    enum llmq_status status = list_add(&p->folded, &p->folded_count, &p->folded_cap, t->name, err);
+    enum llmq_status status =
+        plan_list_add(&p->folded, &p->folded_count, &p->folded_cap, t->name, err);
     return status == LLMQ_OK ? plan_add_spec(p, t->name, &spec, err) : status;
 }
 
 enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t, llmq_error *err) {
-    return list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
+    return plan_list_add(&p->dropped, &p->dropped_count, &p->dropped_cap, t->name, err);
 }
 
 enum llmq_status plan_rest(const struct model *m, struct plan *p, const struct st_tensor *t,

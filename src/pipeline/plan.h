@@ -135,6 +135,9 @@ LLMQ_NODISCARD enum llmq_status plan_check_groups(const struct model *m, const s
  * the experts', which loaders may give their layer whatever else the config says. */
 int64_t plan_usual_group(const struct model *m, const struct plan *p);
 
+/* A copy of `name` at the end of one of the plan's lists of names. */
+LLMQ_NODISCARD enum llmq_status plan_list_add(char ***list, size_t *count, size_t *cap,
+                                              const char *name, llmq_error *err);
 /* Note a linear that stays plain, for the config writer. */
 LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);
 /* Those that no method quantizes: routers, and linears whose rows are plain. */

@@ -1,23 +1,11 @@
 /* Linears of a result that are not quantized, which its config has to name: see plan.h. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/error.h"
 #include "pipeline/plan.h"
 
 enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err) {
-    if (p->plain_count == p->plain_cap) {
-        const size_t cap = p->plain_cap ? 2 * p->plain_cap : 64;
-        char **names = realloc(p->plain, cap * sizeof *names);
-        if (!names)
-            return error_memory(err, "the plan");
-        p->plain = names;
-        p->plain_cap = cap;
-    }
-    p->plain[p->plain_count] = strdup(name);
-    if (!p->plain[p->plain_count])
-        return error_memory(err, "the plan");
-    p->plain_count++;
+    enum llmq_status status = plan_list_add(&p->plain, &p->plain_count, &p->plain_cap, name, err);
+    if (status != LLMQ_OK)
+        return status;
     p->layout_config.plain = (const char *const *)p->plain;
     p->layout_config.plain_count = (int64_t)p->plain_count;
     return LLMQ_OK;
