@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
 #include "models/config_parts.h"
 
 /* --- rules ------------------------------------------------------------------------------------ */
@@ -173,10 +174,14 @@ static bool has_word_rule(const struct family *f, const char *word) {
 
 static enum llmq_status refuse_word(const struct json *type, int64_t layer, llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
-    return error_set(err, LLMQ_E_UNSUPPORTED,
-                     "config.json: layer_types[%" PRId64 "] is %s: expected full_attention or "
-                     "sliding_attention",
-                     layer, config_text(type, text));
+    struct strbuf words = {0};
+    for (int i = 0; i < LAYER_WORDS; i++)
+        strbuf_printf(&words, "%s%s", i ? ", " : "", layer_words[i].word);
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "config.json: layer_types[%" PRId64 "] is %s: expected one of %s", layer,
+              config_text(type, text), strbuf_ok(&words) ? words.data : "the words known");
+    strbuf_free(&words);
+    return LLMQ_E_UNSUPPORTED;
 }
 
 static enum llmq_status check_window_word(const struct model_config *c, const char *word,

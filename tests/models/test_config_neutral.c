@@ -211,7 +211,8 @@ START_TEST(windows_that_loaders_read_differently_are_refused) {
         {"qwen3",
          "\"layer_types\":[\"full_attention\",\"full_attention\",\"full_attention\","
          "\"linear_attention\"]",
-         REFUSED("layer_types[3] is \"linear_attention\"")},
+         REFUSED("layer_types[3] is \"linear_attention\": expected one of full_attention, "
+                 "sliding_attention, chunked_attention")},
         {"qwen3", "\"layer_types\":\"full_attention\"", WRONG("layer_types")},
         {"qwen3", "\"use_sliding_window\":\"no\"", WRONG("use_sliding_window")},
     };
