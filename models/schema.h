@@ -189,7 +189,7 @@ enum score {
 /* What a group of experts is chosen by. */
 enum group_score { GROUP_BEST_TWO, GROUP_BEST }; /* the sum of its best two scores; the best */
 
-enum { NODE_INPUTS = 3, NODE_OUTPUTS = 3 };
+enum { NODE_INPUTS = 5, NODE_OUTPUTS = 3 };
 
 /* A row. Zero fields say nothing; models/rows.h has the words that rows are written with. */
 struct node {

@@ -203,7 +203,7 @@ void calib_free(struct calib **c) {
 void calib_start_over(struct calib *c) {
     expert_turn_start_over(c);
     c->next = 0;
-    c->kept = VALUE_BIT(c->quantized.block->graph->input);
+    c->kept = value_set_of(c->quantized.block->graph->input);
 }
 
 void calib_begin_block(struct calib *c, struct block *block, const struct block *original) {
@@ -355,6 +355,6 @@ enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {
     if (status != LLMQ_OK)
         return status;
     c->next = g->task_count;
-    c->kept = VALUE_BIT(g->output);
+    c->kept = value_set_of(g->output);
     return run_pass(c, &schedule, NULL, err);
 }

@@ -30,7 +30,7 @@ struct calib {
     int64_t batches, held_tokens; /* no tokens are held back when there is one batch */
     struct block *block;          /* the quantized stream's */
     int next;                     /* task of the block */
-    uint64_t kept;                /* the values that have their homes now */
+    struct value_set kept;        /* the values that have their homes now */
     struct expert_turn turn;      /* of the block's experts */
     int64_t expert_tokens;
     bool peaks;

@@ -30,12 +30,12 @@
 /* --- room ------------------------------------------------------------------------------------- */
 
 /* What is asked of a body: what its linears read, and what it makes. */
-static uint64_t wanted_of(const struct blocks *blocks) {
-    uint64_t wanted = 0;
+static struct value_set wanted_of(const struct blocks *blocks) {
+    struct value_set wanted = {{0}};
     for (int kind = 0; kind < blocks->kind_count; kind++) {
         const struct graph *body = blocks->kinds[kind].body;
         for (int t = 0; body && t < body->task_count; t++)
-            wanted |= VALUE_BIT(body->task[t].source) | VALUE_BIT(body->output);
+            wanted = value_set_with(value_set_with(wanted, body->task[t].source), body->output);
     }
     return wanted;
 }
@@ -141,9 +141,9 @@ static enum llmq_status route(struct calib *c, llmq_error *err) {
     struct schedule schedule;
     struct homes homes;
     enum llmq_status status = LLMQ_OK;
-    const uint64_t kept = schedule_kept(g, experts_of(g)->round);
+    const struct value_set kept = schedule_kept(g, experts_of(g)->round);
     LLMQ_TRY(homes_of_rounds(g, &homes, err));
-    schedule_make(g, c->kept, kept | VALUE_BIT(experts_of(g)->in[1]), &homes, &schedule);
+    schedule_make(g, c->kept, value_set_with(kept, experts_of(g)->in[1]), &homes, &schedule);
     LLMQ_TRY(route_stream(c, &c->quantized, &schedule, &c->turn.quantized, err));
     if (calib_pairing(c))
         LLMQ_TRY(route_stream(c, &c->original, &schedule, &c->turn.original, err));
@@ -154,12 +154,13 @@ cleanup:
 
 /* The sum of the experts is there for the passes that follow. */
 static void finish_turn(struct calib *c) {
-    c->kept |= VALUE_BIT(experts_of(c->block->graph)->out[0]);
+    c->kept = value_set_with(c->kept, experts_of(c->block->graph)->out[0]);
 }
 
 bool expert_turn_is_due(const struct calib *c) {
     const struct graph *g = c->block->graph;
-    return g->body && !(c->kept >> experts_of(g)->out[0] & 1) && !(c->kept >> g->output & 1);
+    return g->body && !value_set_has(c->kept, (int)experts_of(g)->out[0]) &&
+           !value_set_has(c->kept, (int)g->output);
 }
 
 static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,

@@ -53,7 +53,7 @@ static enum llmq_status probe_plain(struct calib *c, const struct batch *b, floa
     struct stream *s = &c->quantized;
     struct schedule schedule;
     const struct graph *g = s->block->graph;
-    enum llmq_status status = passes_to_end(g, VALUE_BIT(g->input), &schedule, err);
+    enum llmq_status status = passes_to_end(g, value_set_of(g->input), &schedule, err);
     if (status != LLMQ_OK)
         return status;
     struct pass p = {.forward = &c->forward, .schedule = &schedule, .block = s->block, .batch = b};

@@ -96,7 +96,7 @@ static enum llmq_status create_room(struct walk *w, llmq_error *err) {
     LLMQ_TRY(arena_create("a block's weights", &w->weights, err));
     LLMQ_TRY(arena_create("an expert's weights", &w->expert, err));
     LLMQ_TRY(plan_ways(w, &homes, &size.width, err));
-    LLMQ_TRY(experts_measure(m->blocks, VALUE_BIT(V_E_OUT), &needs, err));
+    LLMQ_TRY(experts_measure(m->blocks, value_set_of(V_E_OUT), &needs, err));
     size.width = max_i64(size.width, needs.scratch);
     LLMQ_TRY(create_stream(w, &homes, size.max_rows, err));
     LLMQ_TRY(forward_create(&m->config, m->blocks, &size, &w->forward, err));

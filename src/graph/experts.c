@@ -25,13 +25,14 @@ static enum value sum_of(const struct graph *g) {
 
 enum llmq_status experts_passes(const struct graph *g, struct schedule *before,
                                 struct schedule *after, llmq_error *err) {
-    const uint64_t kept = schedule_kept(g, node_of(g)->round);
+    const struct value_set kept = schedule_kept(g, node_of(g)->round);
     struct homes homes;
     enum llmq_status status = homes_of_rounds(g, &homes, err);
     if (status != LLMQ_OK)
         return status;
-    schedule_make(g, VALUE_BIT(g->input), kept | VALUE_BIT(node_of(g)->in[1]), &homes, before);
-    schedule_make(g, kept | VALUE_BIT(sum_of(g)), VALUE_BIT(g->output), &homes, after);
+    schedule_make(g, value_set_of(g->input), value_set_with(kept, node_of(g)->in[1]), &homes,
+                  before);
+    schedule_make(g, value_set_with(kept, sum_of(g)), value_set_of(g->output), &homes, after);
     return LLMQ_OK;
 }
 
@@ -40,38 +41,39 @@ void experts_schedule(const struct graph *body, enum value wanted, struct schedu
     homes.of[body->input] = BODY_IN;
     if (wanted != body->input)
         homes.of[wanted] = BODY_OUT;
-    schedule_make(body, VALUE_BIT(body->input), VALUE_BIT(wanted), &homes, out);
+    schedule_make(body, value_set_of(body->input), value_set_of(wanted), &homes, out);
 }
 
 /* To what the experts read, of the values kept that it is made of. */
 static enum llmq_status schedule_input(const struct graph *g, struct homes *homes,
                                        struct schedule *out, llmq_error *err) {
     const enum value in = node_of(g)->in[0];
-    const uint64_t kept = schedule_kept(g, node_of(g)->round);
+    const struct value_set kept = schedule_kept(g, node_of(g)->round);
     enum llmq_status status = homes_of_rounds(g, homes, err);
     if (status != LLMQ_OK)
         return status;
     if (homes->of[in] == 0)
         homes->of[in] = HOME_SOURCE;
-    schedule_make(g, kept, VALUE_BIT(in), homes, out);
+    schedule_make(g, kept, value_set_of(in), homes, out);
     return LLMQ_OK;
 }
 
 /* Is the value one that the schedule reads from its home, or leaves there? */
 static bool is_read(const struct graph *g, const struct schedule *s, int v) {
-    bool read = (s->wanted >> v & 1) != 0;
+    bool read = value_set_has(s->wanted, v);
     for (int i = 0; i < g->count; i++)
         for (int k = 0; (s->nodes >> i & 1) && k < NODE_INPUTS; k++)
             read |= (int)g->node[i].in[k] == v;
-    return read && (s->given >> v & 1);
+    return read && value_set_has(s->given, v);
 }
 
 /* --- room ------------------------------------------------------------------------------------- */
 
-static void measure_body(const struct graph *body, uint64_t wanted, struct experts_needs *out) {
+static void measure_body(const struct graph *body, struct value_set wanted,
+                         struct experts_needs *out) {
     struct schedule s;
     for (int v = 0; v < V_COUNT; v++) {
-        if (!(wanted >> v & 1) || body->producer[v] < 0)
+        if (!value_set_has(wanted, v) || body->producer[v] < 0)
             continue;
         experts_schedule(body, (enum value)v, &s);
         out->out = max_i64(out->out, body->width[v]);
@@ -79,7 +81,7 @@ static void measure_body(const struct graph *body, uint64_t wanted, struct exper
     }
 }
 
-static enum llmq_status measure_kind(const struct graph *g, uint64_t wanted,
+static enum llmq_status measure_kind(const struct graph *g, struct value_set wanted,
                                      struct experts_needs *out, llmq_error *err) {
     struct schedule input, before, after;
     struct homes homes;
@@ -90,14 +92,14 @@ static enum llmq_status measure_kind(const struct graph *g, uint64_t wanted,
     out->scratch = max_i64(out->scratch, max_i64(before.width, after.width));
     out->sum = max_i64(out->sum, g->width[sum_of(g)]);
     for (int v = 0; v < V_COUNT; v++)
-        if (is_read(g, &input, v) || (input.wanted >> v & 1))
+        if (is_read(g, &input, v) || value_set_has(input.wanted, v))
             out->home[input.home[v]] = max_i64(out->home[input.home[v]], g->width[v]);
     measure_body(g->body, wanted, out);
 cleanup:
     return status;
 }
 
-enum llmq_status experts_measure(const struct blocks *blocks, uint64_t wanted,
+enum llmq_status experts_measure(const struct blocks *blocks, struct value_set wanted,
                                  struct experts_needs *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct experts_needs){0};

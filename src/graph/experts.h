@@ -31,10 +31,11 @@ struct experts_needs {
     int64_t scratch;         /* of the widest schedule, for forward_size */
 };
 
-/* `wanted` as in experts_schedule, as bits: what is going to be asked of the experts' bodies. All 0
+/* `wanted` as in experts_schedule: what is going to be asked of the experts' bodies. All 0
  * when no block has experts. LLMQ_E_UNSUPPORTED as homes_of_rounds. */
-LLMQ_NODISCARD enum llmq_status experts_measure(const struct blocks *blocks, uint64_t wanted,
-                                                struct experts_needs *out, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status experts_measure(const struct blocks *blocks,
+                                                struct value_set wanted, struct experts_needs *out,
+                                                llmq_error *err);
 
 /* Bytes of the buffers for so many rows, experts_rows. */
 uint64_t experts_bytes(const struct experts_needs *needs, int64_t rows);

@@ -18,7 +18,7 @@ static struct step step_of(const struct pass *p, int index) {
     for (int i = 0; i < NODE_INPUTS && s.node->in[i] != V_NONE; i++)
         s.in[i] = pass_value(p, s.node->in[i]);
     for (int o = 0; o < NODE_OUTPUTS && s.node->out[o] != V_NONE; o++)
-        if (p->schedule->made >> s.node->out[o] & 1)
+        if (value_set_has(p->schedule->made, (int)s.node->out[o]))
             s.out[o] = pass_value(p, s.node->out[o]);
     return s;
 }

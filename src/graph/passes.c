@@ -3,21 +3,21 @@
 
 #include "base/int64.h"
 
-static void schedule_task(const struct graph *g, const struct graph_task *t, uint64_t kept,
+static void schedule_task(const struct graph *g, const struct graph_task *t, struct value_set kept,
                           struct homes *homes, struct schedule *out) {
-    uint64_t wanted = schedule_kept(g, t->round) | VALUE_BIT(t->source);
+    struct value_set wanted = value_set_with(schedule_kept(g, t->round), t->source);
     if (homes->of[t->source] == 0)
         homes->of[t->source] = HOME_SOURCE;
     if (t->stream != V_NONE) {
-        wanted |= VALUE_BIT(t->stream);
+        wanted = value_set_with(wanted, t->stream);
         if (homes->of[t->stream] == 0)
             homes->of[t->stream] = HOME_STREAM;
     }
     schedule_make(g, kept, wanted, homes, out);
 }
 
-enum llmq_status passes_to_task(const struct graph *g, const struct graph_task *t, uint64_t kept,
-                                struct schedule *out, llmq_error *err) {
+enum llmq_status passes_to_task(const struct graph *g, const struct graph_task *t,
+                                struct value_set kept, struct schedule *out, llmq_error *err) {
     struct homes homes;
     enum llmq_status status = homes_of_rounds(g, &homes, err);
     if (status == LLMQ_OK)
@@ -25,12 +25,12 @@ enum llmq_status passes_to_task(const struct graph *g, const struct graph_task *
     return status;
 }
 
-enum llmq_status passes_to_end(const struct graph *g, uint64_t kept, struct schedule *out,
+enum llmq_status passes_to_end(const struct graph *g, struct value_set kept, struct schedule *out,
                                llmq_error *err) {
     struct homes homes;
     enum llmq_status status = homes_of_rounds(g, &homes, err);
     if (status == LLMQ_OK)
-        schedule_make(g, kept, VALUE_BIT(g->output), &homes, out);
+        schedule_make(g, kept, value_set_of(g->output), &homes, out);
     return status;
 }
 
@@ -41,7 +41,7 @@ static void widen(struct passes_needs *n, int home, int64_t width) {
 }
 
 /* The pass to the task, and that from its round to the end. */
-static void measure_task(const struct graph *g, const struct graph_task *t, uint64_t kept,
+static void measure_task(const struct graph *g, const struct graph_task *t, struct value_set kept,
                          const struct homes *homes, struct passes_needs *out) {
     struct homes mine = *homes;
     struct schedule s;
@@ -51,13 +51,13 @@ static void measure_task(const struct graph *g, const struct graph_task *t, uint
         widen(out, HOME_SOURCE, g->width[t->source]);
     if (mine.of[t->stream] == HOME_STREAM)
         widen(out, HOME_STREAM, g->width[t->stream]);
-    schedule_make(g, schedule_kept(g, t->round), VALUE_BIT(g->output), homes, &s);
+    schedule_make(g, schedule_kept(g, t->round), value_set_of(g->output), homes, &s);
     out->width = max_i64(out->width, s.width);
 }
 
 static enum llmq_status measure_kind(const struct graph *g, struct passes_needs *out,
                                      llmq_error *err) {
-    uint64_t kept = VALUE_BIT(g->input);
+    struct value_set kept = value_set_of(g->input);
     struct schedule s;
     struct homes homes;
     enum llmq_status status = homes_of_rounds(g, &homes, err);
@@ -66,7 +66,7 @@ static enum llmq_status measure_kind(const struct graph *g, struct passes_needs 
     out->homes.count = homes.count > out->homes.count ? homes.count : out->homes.count;
     for (int h = 1; h <= homes.count; h++)
         widen(out, h, homes.width[h]);
-    schedule_make(g, kept, VALUE_BIT(g->output), &homes, &s);
+    schedule_make(g, kept, value_set_of(g->output), &homes, &s);
     out->width = max_i64(out->width, s.width);
     for (int t = 0; t < g->task_count; t++) {
         measure_task(g, &g->task[t], kept, &homes, out);

@@ -12,11 +12,11 @@ enum { HOME_SOURCE = HOMES - 1, HOME_STREAM = HOMES };
 /* From the values `kept` to the task: what must be kept before its round, what its linears read and
  * the stream that they add to. */
 LLMQ_NODISCARD enum llmq_status passes_to_task(const struct graph *g, const struct graph_task *t,
-                                               uint64_t kept, struct schedule *out,
+                                               struct value_set kept, struct schedule *out,
                                                llmq_error *err);
 
 /* From the values `kept` to the block's end. */
-LLMQ_NODISCARD enum llmq_status passes_to_end(const struct graph *g, uint64_t kept,
+LLMQ_NODISCARD enum llmq_status passes_to_end(const struct graph *g, struct value_set kept,
                                               struct schedule *out, llmq_error *err);
 
 /* Homes that serve the blocks of every kind, and the scratch of the widest pass. */

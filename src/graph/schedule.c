@@ -6,35 +6,37 @@
 #include "base/error.h"
 #include "base/int64.h"
 
-static bool has(uint64_t set, int member) {
-    return set >> member & 1;
+static bool runs(const struct schedule *s, int node) {
+    return s->nodes >> node & 1;
 }
 
 /* --- what runs -------------------------------------------------------------------------------- */
 
-static uint64_t inputs(const struct graph_node *n) {
-    uint64_t set = 0;
-    for (int i = 0; i < NODE_INPUTS; i++)
-        set |= n->in[i] == V_NONE ? 0 : VALUE_BIT(n->in[i]);
+static struct value_set inputs(const struct graph_node *n) {
+    struct value_set set = {{0}};
+    for (int i = 0; i < NODE_INPUTS && n->in[i] != V_NONE; i++)
+        set = value_set_with(set, n->in[i]);
     return set;
 }
 
-static uint64_t outputs(const struct graph_node *n) {
-    uint64_t set = 0;
-    for (int o = 0; o < NODE_OUTPUTS; o++)
-        set |= n->out[o] == V_NONE ? 0 : VALUE_BIT(n->out[o]);
+/* Those of the node's outputs that are in the set. */
+static struct value_set outputs_in(struct value_set wanted, const struct graph_node *n) {
+    struct value_set set = {{0}};
+    for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++)
+        if (value_set_has(wanted, (int)n->out[o]))
+            set = value_set_with(set, n->out[o]);
     return set;
 }
 
 static void find_needed(const struct graph *g, struct schedule *s) {
-    uint64_t needed = s->wanted & ~s->given;
+    struct value_set needed = value_set_minus(s->wanted, s->given);
     for (int i = g->count - 1; i >= 0; i--) {
-        const uint64_t made = outputs(&g->node[i]) & needed;
-        if (made == 0)
+        const struct value_set made = outputs_in(needed, &g->node[i]);
+        if (value_set_empty(made))
             continue;
         s->nodes |= UINT64_C(1) << i;
-        s->made |= made;
-        needed |= inputs(&g->node[i]) & ~s->given;
+        s->made = value_set_union(s->made, made);
+        needed = value_set_union(needed, value_set_minus(inputs(&g->node[i]), s->given));
     }
 }
 
@@ -50,10 +52,10 @@ struct planner {
 
 static void find_lives(struct planner *p) {
     for (int v = 0; v < V_COUNT; v++)
-        p->last[v] = has(p->s->wanted, v) ? p->g->count : -1;
+        p->last[v] = value_set_has(p->s->wanted, v) ? p->g->count : -1;
     for (int i = 0; i < p->g->count; i++)
         for (int v = 0; v < V_COUNT; v++)
-            if (has(p->s->nodes, i) && has(inputs(&p->g->node[i]), v) && p->last[v] < i)
+            if (runs(p->s, i) && value_set_has(inputs(&p->g->node[i]), v) && p->last[v] < i)
                 p->last[v] = i;
 }
 
@@ -87,7 +89,7 @@ static bool home_is_free(const struct planner *p, int home, int i) {
 /* Does a value move into its home between the two nodes? */
 static bool home_is_taken(const struct planner *p, int home, int from, int to) {
     for (int v = 0; v < V_COUNT; v++)
-        if (p->homes->of[v] == home && has(p->s->made, v) && p->g->producer[v] > from &&
+        if (p->homes->of[v] == home && value_set_has(p->s->made, v) && p->g->producer[v] > from &&
             p->g->producer[v] < to)
             return true;
     return false;
@@ -159,20 +161,20 @@ static void place(struct planner *p, enum value v, int i) {
     p->made[v] = true;
 }
 
-void schedule_make(const struct graph *g, uint64_t given, uint64_t wanted,
+void schedule_make(const struct graph *g, struct value_set given, struct value_set wanted,
                    const struct homes *homes, struct schedule *out) {
     struct planner p = {.g = g, .homes = homes, .s = out};
     *out = (struct schedule){.given = given, .wanted = wanted};
     find_needed(g, out);
     find_lives(&p);
     for (int v = 0; v < V_COUNT; v++)
-        if (has(given, v)) {
+        if (value_set_has(given, v)) {
             out->home[v] = homes->of[v];
             p.made[v] = true;
         }
     for (int i = 0; i < g->count; i++)
-        for (int o = 0; has(out->nodes, i) && o < NODE_OUTPUTS; o++)
-            if (has(out->made, (int)g->node[i].out[o]))
+        for (int o = 0; runs(out, i) && o < NODE_OUTPUTS; o++)
+            if (value_set_has(out->made, (int)g->node[i].out[o]))
                 place(&p, g->node[i].out[o], i);
 }
 
@@ -180,17 +182,17 @@ void schedule_block(const struct graph *g, struct schedule *out) {
     struct homes homes = {.count = 1};
     homes.of[g->input] = homes.of[g->output] = 1;
     homes.width[1] = g->width[g->input];
-    schedule_make(g, VALUE_BIT(g->input), VALUE_BIT(g->output), &homes, out);
+    schedule_make(g, value_set_of(g->input), value_set_of(g->output), &homes, out);
 }
 
 /* --- homes between rounds --------------------------------------------------------------------- */
 
-uint64_t schedule_kept(const struct graph *g, int round) {
-    uint64_t kept = 0;
+struct value_set schedule_kept(const struct graph *g, int round) {
+    struct value_set kept = {{0}};
     if (round == g->rounds)
-        return VALUE_BIT(g->output);
+        return value_set_of(g->output);
     for (int s = 0; g->stored[round][s] != V_NONE; s++)
-        kept |= VALUE_BIT(g->stored[round][s]);
+        kept = value_set_with(kept, g->stored[round][s]);
     return kept;
 }
 
@@ -199,7 +201,7 @@ uint64_t schedule_kept(const struct graph *g, int round) {
 static bool may_succeed(const struct graph *g, enum value v, enum value old) {
     const int maker = g->producer[v];
     for (int i = 0; i < g->count; i++)
-        if (has(inputs(&g->node[i]), (int)old) &&
+        if (value_set_has(inputs(&g->node[i]), (int)old) &&
             (i > maker ||
              (i == maker && (!is_elementwise(g->node[i].row->op) || g->width[old] != g->width[v]))))
             return false;
@@ -215,14 +217,15 @@ static bool made_slowly(const struct graph *g, enum value v) {
  * kept there. What lies there until then must be as wide: batches pass one after the other. */
 static bool home_suits(const struct graph *g, const struct homes *h, int home, enum value v,
                        int round) {
-    const uint64_t kept = schedule_kept(g, round);
-    const uint64_t before = round > 0 ? schedule_kept(g, round - 1) : VALUE_BIT(g->input);
+    const struct value_set kept = schedule_kept(g, round);
+    const struct value_set before =
+        round > 0 ? schedule_kept(g, round - 1) : value_set_of(g->input);
     for (int old = 0; old < V_COUNT; old++) {
         if (h->of[old] != home)
             continue;
-        if (has(kept, old) || !may_succeed(g, v, (enum value)old))
+        if (value_set_has(kept, old) || !may_succeed(g, v, (enum value)old))
             return false;
-        if (has(before, old) && (g->width[old] != g->width[v] || made_slowly(g, v)))
+        if (value_set_has(before, old) && (g->width[old] != g->width[v] || made_slowly(g, v)))
             return false;
     }
     return true;
@@ -243,10 +246,10 @@ static enum llmq_status find_home(const struct graph *g, enum value v, int round
 }
 
 /* What experts make is added up over all tokens on the way to the round that follows theirs. */
-static uint64_t made_by_experts(const struct graph *g, int round) {
+static struct value_set made_by_experts(const struct graph *g, int round) {
     if (g->experts < 0 || g->node[g->experts].round + 1 != round)
-        return 0;
-    return VALUE_BIT(g->node[g->experts].out[0]);
+        return (struct value_set){{0}};
+    return value_set_of(g->node[g->experts].out[0]);
 }
 
 enum llmq_status homes_of_rounds(const struct graph *g, struct homes *out, llmq_error *err) {
@@ -254,9 +257,10 @@ enum llmq_status homes_of_rounds(const struct graph *g, struct homes *out, llmq_
     out->of[g->input] = 1;
     out->width[1] = g->width[g->input];
     for (int round = 0; round <= g->rounds; round++) {
-        const uint64_t kept = schedule_kept(g, round) | made_by_experts(g, round);
+        const struct value_set kept =
+            value_set_union(schedule_kept(g, round), made_by_experts(g, round));
         for (int v = 0; v < V_COUNT; v++)
-            if (has(kept, v) && out->of[v] == 0) {
+            if (value_set_has(kept, v) && out->of[v] == 0) {
                 enum llmq_status status = find_home(g, (enum value)v, round, out, err);
                 if (status != LLMQ_OK)
                     return status;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "models/graph.h"
+#include "models/value_set.h"
 
 /* Homes that values can be kept in between rounds, and all that a pass may have. */
 enum { HOMES_KEPT = 6, HOMES = 8 };
@@ -23,19 +24,17 @@ struct homes {
 };
 
 struct schedule {
-    uint64_t nodes;          /* to run, in order; as bits */
-    uint64_t given, wanted;  /* values, as bits */
-    uint64_t made;           /* values that the nodes make because something needs them */
+    uint64_t nodes; /* to run, in order; as bits */
+    struct value_set given, wanted;
+    struct value_set made;   /* what the nodes make because something needs it */
     uint8_t home[V_COUNT];   /* of each value of the pass: its home, or 0, and ... */
     int64_t column[V_COUNT]; /* ... where its rows begin in the scratch, in entries of one row */
     int64_t width;           /* entries of a row of scratch */
 };
 
-#define VALUE_BIT(v) (UINT64_C(1) << (v))
-
 /* Plan the pass from the values `given`, which all have homes, to those `wanted`. What is given and
  * not wanted may be overwritten. */
-void schedule_make(const struct graph *g, uint64_t given, uint64_t wanted,
+void schedule_make(const struct graph *g, struct value_set given, struct value_set wanted,
                    const struct homes *homes, struct schedule *out);
 
 /* The pass through a whole block, in place: input and output share home 1. */
@@ -51,6 +50,6 @@ LLMQ_NODISCARD enum llmq_status homes_of_rounds(const struct graph *g, struct ho
                                                 llmq_error *err);
 
 /* The values kept before `round`; the block's input before the first, its output after the last. */
-uint64_t schedule_kept(const struct graph *g, int round);
+struct value_set schedule_kept(const struct graph *g, int round);
 
 #endif

@@ -48,8 +48,8 @@ enum llmq_status stream_put(const struct stream *s, int64_t begin, int64_t rows,
 
 /* Values that the pass makes and that are kept of all tokens. */
 static bool is_kept(const struct stream *s, const struct schedule *schedule, int v) {
-    return schedule->home[v] && schedule->home[v] <= s->homes && (schedule->wanted >> v & 1) &&
-           !(schedule->given >> v & 1);
+    return schedule->home[v] && schedule->home[v] <= s->homes &&
+           value_set_has(schedule->wanted, v) && !value_set_has(schedule->given, v);
 }
 
 void stream_begin_pass(struct stream *s, const struct schedule *schedule) {
@@ -64,7 +64,7 @@ static enum llmq_status load(const struct stream *s, const struct pass *p, int64
     for (int v = 0; v < V_COUNT; v++) {
         const int h = p->schedule->home[v];
         float *unused = NULL;
-        if (!(p->schedule->given >> v & 1) || s->acts[h].data)
+        if (!value_set_has(p->schedule->given, v) || s->acts[h].data)
             continue;
         enum llmq_status status = acts_load(&s->acts[h], begin, rows, s->buffer[h], &unused, err);
         if (status != LLMQ_OK)

@@ -161,8 +161,8 @@ static void route(struct fixture *f, const struct block *block, float *x, float 
     homes.of[V_X] = 1;
     homes.of[V_MLP_IN] = 2;
     homes.of[V_ROUTE] = 3;
-    schedule_make(block->graph, VALUE_BIT(V_X), VALUE_BIT(V_MLP_IN) | VALUE_BIT(V_ROUTE), &homes,
-                  &schedule);
+    schedule_make(block->graph, value_set_of(V_X), value_set_with(value_set_of(V_MLP_IN), V_ROUTE),
+                  &homes, &schedule);
     const struct forward_size size = {T, T, schedule.width, LLMQ_COMPUTE_F32};
     const struct pass pass = {&forward, &schedule, block, &all, {NULL, x, X, weights}};
     ck_assert_ok(forward_create(&f->model.config, f->model.blocks, &size, &forward, &err), &err);

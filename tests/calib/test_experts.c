@@ -64,8 +64,9 @@ static void route(struct fixture *f, const struct block *block, struct routed *o
     homes.of[V_X] = homes.of[V_Y] = 1;
     homes.of[V_MLP_IN] = 2;
     homes.of[V_ROUTE] = 3;
-    schedule_make(block->graph, VALUE_BIT(V_X),
-                  VALUE_BIT(V_Y) | VALUE_BIT(V_MLP_IN) | VALUE_BIT(V_ROUTE), &homes, &schedule);
+    schedule_make(block->graph, value_set_of(V_X),
+                  value_set_with(value_set_with(value_set_of(V_Y), V_MLP_IN), V_ROUTE), &homes,
+                  &schedule);
     const struct forward_size size = {TOKENS, LENGTH, schedule.width, LLMQ_COMPUTE_F32};
     const struct pass pass = {
         &forward, &schedule, block, &all, {NULL, out->Y, out->X, out->weight}};

@@ -60,7 +60,7 @@ static float *value_of(const struct fixture *f, const struct side *s, enum value
     const struct batch all = {f->tokens.offsets, 1};
     homes.of[g->input] = 1;
     homes.of[v] = v == g->input ? 1 : 2;
-    schedule_make(g, VALUE_BIT(g->input), VALUE_BIT(v), &homes, &schedule);
+    schedule_make(g, value_set_of(g->input), value_set_of(v), &homes, &schedule);
     for (int i = 0; i < g->count; i++)
         if (schedule.nodes >> i & 1 && g->node[i].row->op == OP_EXPERTS)
             return NULL;

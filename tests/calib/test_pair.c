@@ -82,8 +82,8 @@ static void pass_to(struct fixture *f, const struct block *block, enum value sou
     const struct batch all = {f->offsets, WINDOWS};
     homes.of[V_X] = homes.of[stream] = 1;
     homes.of[source] = 2;
-    schedule_make(block->graph, VALUE_BIT(V_X), VALUE_BIT(source) | VALUE_BIT(stream), &homes,
-                  &schedule);
+    schedule_make(block->graph, value_set_of(V_X), value_set_with(value_set_of(source), stream),
+                  &homes, &schedule);
     const struct forward_size size = {TOKENS, LENGTH, schedule.width, LLMQ_COMPUTE_F32};
     const struct pass pass = {&forward, &schedule, block, &all, {NULL, S, X}};
     ck_assert_ok(forward_create(&f->model.config, f->model.blocks, &size, &forward, &err), &err);

@@ -170,7 +170,7 @@ static void start(const struct problem *p, const struct setup *how, struct machi
     struct experts_needs needs;
     const int64_t rows = batch_max_rows(offsets, SEQUENCES, how->batch);
     struct stream_size size = {.total = TOKENS, .max_rows = rows, .spill_dir = how->spill_dir};
-    ck_assert_ok(experts_measure(p->blocks, VALUE_BIT(V_E_OUT), &needs, &err), &err);
+    ck_assert_ok(experts_measure(p->blocks, value_set_of(V_E_OUT), &needs, &err), &err);
     ck_assert_ok(homes_of_rounds(p->block.graph, &size.homes, &err), &err);
     ck_assert_ok(experts_passes(p->block.graph, &m->before, &m->after, &err), &err);
     ck_assert_ok(arena_create("scratch", &m->scratch, &err), &err);
