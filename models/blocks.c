@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-static int find_kind(const struct blocks *b, unsigned traits) {
+static int find_kind(const struct blocks *b, trait_set traits) {
     int kind = 0;
     while (kind < b->kind_count && b->kinds[kind].traits != traits)
         kind++;
@@ -29,7 +29,7 @@ static enum llmq_status make_body(struct blocks *b, int kind, llmq_error *err) {
 
 static enum llmq_status sort_block(const struct model_config *c, int64_t block, struct blocks *b,
                                    llmq_error *err) {
-    const unsigned traits = c->layers[block];
+    const trait_set traits = c->layers[block];
     const int kind = find_kind(b, traits);
     b->kind_of[block] = (uint8_t)kind;
     if (kind < b->kind_count)

@@ -117,7 +117,7 @@ cleanup:
 
 /* The key that says a size, for messages; without one its meaning. */
 static const char *key_of(const struct model_config *c, enum dim dim, const char *meaning) {
-    const struct setting *s = family_setting(c->family, SET_DIM, (int)dim);
+    const struct setting *s = family_setting(c->family, SET_DIM, dim);
     return s ? s->key : meaning;
 }
 

@@ -34,7 +34,7 @@ struct model_config {
     const struct family *family;
     struct facts facts;
     int64_t vocab, hidden, blocks, max_positions; /* those of the facts */
-    unsigned *layers;                    /* [blocks] traits of each, with the model's; owned */
+    trait_set *layers;                   /* [blocks] traits of each, with the model's; owned */
     struct rope_config rope, local_rope; /* the other one of windowed layers with T_LOCAL_ROPE */
     bool tied;                           /* output head = embedding */
     bool forced;   /* read as `family` although model_type says otherwise, or nothing */

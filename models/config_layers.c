@@ -83,7 +83,7 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
     }
 }
 
-static void set_trait(const struct layer_rule *r, bool holds_here, unsigned *traits) {
+static void set_trait(const struct layer_rule *r, bool holds_here, trait_set *traits) {
     if (holds_here && !r->clears)
         *traits |= r->trait;
     else if (holds_here || !r->clears)
@@ -156,7 +156,7 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
  * trait, and none of the others'. */
 static const struct {
     const char *word;
-    unsigned trait;
+    trait_set trait;
 } layer_words[] = {
     {"full_attention", 0},
     {"sliding_attention", T_WINDOW},
@@ -199,10 +199,10 @@ static enum llmq_status check_window_word(const struct model_config *c, const ch
 /* A family without a rule that reads them: what it does has to be what they say. vLLM reads them
  * for any family, transformers does not. */
 static enum llmq_status check_agreement(const struct model_config *c, const char *word,
-                                        unsigned wanted, int64_t layer, llmq_error *err) {
+                                        trait_set wanted, int64_t layer, llmq_error *err) {
     const int64_t window = c->facts.dims[DIM_WINDOW];
     const bool limits = window > 0 && window < c->max_positions;
-    const unsigned found = c->layers[layer] & (T_WINDOW | T_CHUNKED);
+    const trait_set found = c->layers[layer] & (T_WINDOW | T_CHUNKED);
     if (found == wanted || (!limits && !wanted))
         return LLMQ_OK;
     return error_set(err, LLMQ_E_UNSUPPORTED,
@@ -309,7 +309,7 @@ enum llmq_status config_layers(const struct json *json, struct model_config *c, 
     LLMQ_TRY(check_layer_types(json, c, err));
     LLMQ_TRY(check_windowed(c, err));
     for (int64_t i = 0; c->facts.dims[DIM_WINDOW] == 0 && i < c->blocks; i++)
-        c->layers[i] &= ~(unsigned)T_WINDOW;
+        c->layers[i] &= ~T_WINDOW;
 cleanup:
     return status;
 }

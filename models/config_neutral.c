@@ -85,7 +85,7 @@ static bool has_gate(const struct node *rows) {
 
 /* Of the kinds that are true or false. */
 static bool model_flag(enum neutral kind, const struct model_config *c) {
-    const unsigned traits = c->facts.traits;
+    const trait_set traits = c->facts.traits;
     const enum norm norm = c->facts.norm;
     const bool flags[NEUTRAL_COUNT] = {
         [ON] = true,

@@ -52,7 +52,7 @@ static enum llmq_status read_trait(const struct setting *s, const struct config_
         status = config_double(key->object, key->name, 0, &number, err);
         holds = s->is > 0 ? !(number < s->is || number > s->is) : number > 0;
     }
-    facts->traits = holds ? facts->traits | (unsigned)s->what : facts->traits & ~(unsigned)s->what;
+    facts->traits = holds ? facts->traits | s->what : facts->traits & ~s->what;
     return status;
 }
 
@@ -88,7 +88,7 @@ static enum llmq_status read_word(const struct setting *s, const struct config_k
     if (!known->set)
         return refuse_word(f, s->key, config_text(value, text), err);
     if (known == s)
-        facts->traits |= (unsigned)s->what;
+        facts->traits |= s->what;
     return LLMQ_OK;
 }
 

@@ -114,7 +114,7 @@ bool family_rotates(const struct family *f) {
     return false;
 }
 
-const struct setting *family_setting(const struct family *f, int set, int what) {
+const struct setting *family_setting(const struct family *f, int set, uint64_t what) {
     for (const struct setting *s = f->settings; s->set; s++)
         if ((int)s->set == set && s->what == what && s->key)
             return s;
@@ -166,7 +166,7 @@ const char *family_first_module(const struct family *f) {
     return row->name;
 }
 
-unsigned family_bias_trait(const struct family *f, const char *module, size_t len) {
+trait_set family_bias_trait(const struct family *f, const char *module, size_t len) {
     for (const struct node *row = f->rows; row->op != OP_END; row++)
         if (row->name && strlen(row->name) == len && strncmp(row->name, module, len) == 0)
             return row->bias;

@@ -41,7 +41,7 @@ struct family {
     const char *act_key; /* the key with the activation's name; NULL: it is always `act` */
     enum act act;        /* where the key is missing */
     enum norm norm;      /* of rows that name none, and of the last one */
-    unsigned traits;     /* that every model has */
+    trait_set traits;    /* that every model has */
 
     /* What config.json may call the class of the model, the usual name first; NULL-terminated. */
     const char *const *architectures;
@@ -72,7 +72,7 @@ bool family_reads_members(const struct family *f, const char *key);
 bool family_rotates(const struct family *f);
 
 /* The setting that says a size, number or trait, NULL: none does. */
-const struct setting *family_setting(const struct family *f, int set, int what);
+const struct setting *family_setting(const struct family *f, int set, uint64_t what);
 
 /* --- names ------------------------------------------------------------------------------------ */
 
@@ -93,6 +93,6 @@ const char *family_first_module(const struct family *f);
 
 /* The trait by which the module that a block calls by these `len` bytes has a bias; 0: it has none.
  */
-unsigned family_bias_trait(const struct family *f, const char *module, size_t len);
+trait_set family_bias_trait(const struct family *f, const char *module, size_t len);
 
 #endif

@@ -15,7 +15,7 @@ bool graph_node_biased(const struct graph *g, const struct graph_node *n) {
 
 /* --- which rows ------------------------------------------------------------------------------- */
 
-static bool applies(const struct node *row, unsigned traits) {
+static bool applies(const struct node *row, trait_set traits) {
     return (traits & row->when) == row->when && !(traits & row->unless);
 }
 
@@ -370,7 +370,7 @@ static enum llmq_status find_stores(struct graph *g, llmq_error *err) {
     return LLMQ_OK;
 }
 
-enum llmq_status graph_make(const struct node *rows, unsigned traits, const struct facts *facts,
+enum llmq_status graph_make(const struct node *rows, trait_set traits, const struct facts *facts,
                             enum value input, struct graph *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct graph){.traits = traits, .facts = *facts, .input = input};

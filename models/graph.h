@@ -53,7 +53,7 @@ struct graph_task {
 };
 
 struct graph {
-    unsigned traits;
+    trait_set traits;
     struct facts facts; /* of the model */
     int count;
     struct graph_node node[GRAPH_NODES];
@@ -80,7 +80,7 @@ struct graph {
 /* Read `rows` with the model's `facts` for blocks of these `traits`; `input` is the value that
  * comes in. LLMQ_E_UNSUPPORTED: the rows do not make a block, or not with these sizes; the message
  * names the row. */
-LLMQ_NODISCARD enum llmq_status graph_make(const struct node *rows, unsigned traits,
+LLMQ_NODISCARD enum llmq_status graph_make(const struct node *rows, trait_set traits,
                                            const struct facts *facts, enum value input,
                                            struct graph *out, llmq_error *err);
 

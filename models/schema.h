@@ -117,33 +117,34 @@ enum number {
     NUM_COUNT
 };
 
-/* What is true of a model, or of one of its blocks: rows ask. Bits of a set. */
-enum trait {
-    T_ALWAYS = 1 << 0,
-    T_ATTENTION_BIAS = 1 << 1,
-    T_MLP_BIAS = 1 << 2,
-    T_HEAD_BIAS = 1 << 3,
-    T_QK_NORM = 1 << 4,
-    T_PARALLEL = 1 << 5, /* attention and MLP read the same stream */
-    T_Q_LORA = 1 << 6,
-    T_CLIP = 1 << 7,
-    T_NORM_TOPK = 1 << 8,     /* the weights of the chosen experts add up to 1 */
-    T_TIED = 1 << 9,          /* the output head is the embedding */
-    T_ALIBI = 1 << 10,        /* a bias by distance in place of positions, ... */
-    T_ALIBI_SCALED = 1 << 11, /* ... added before the scores are scaled */
-    T_INTERLEAVED = 1 << 12,  /* rotary pairs are neighbours, not the halves of a head */
-    T_LOCAL_ROPE = 1 << 13,   /* windowed layers have rotary settings of their own */
-    T_SLIDING = 1 << 14,      /* the window is in use */
-    T_A = 1 << 15,            /* a family's own */
-    T_B = 1 << 16,
-    T_C = 1 << 17,
-    T_MSCALE = 1 << 18, /* yarn's magnitude, mscale_all_dim, scales the scores */
-    /* of a block: */
-    T_WINDOW = 1 << 20,  /* attention reaches back a window, not to the beginning */
-    T_CHUNKED = 1 << 21, /* attention stays within its chunk */
-    T_NO_ROPE = 1 << 22,
-    T_SPARSE = 1 << 23, /* experts in place of the MLP */
-};
+/* What is true of a model, or of one of its blocks: rows ask. */
+typedef uint64_t trait_set; /* bits, of which a trait is one */
+#define TRAIT(bit)       (UINT64_C(1) << (bit))
+#define T_ALWAYS         TRAIT(0)
+#define T_ATTENTION_BIAS TRAIT(1)
+#define T_MLP_BIAS       TRAIT(2)
+#define T_HEAD_BIAS      TRAIT(3)
+#define T_QK_NORM        TRAIT(4)
+#define T_PARALLEL       TRAIT(5) /* attention and MLP read the same stream */
+#define T_Q_LORA         TRAIT(6)
+#define T_CLIP           TRAIT(7)
+#define T_NORM_TOPK      TRAIT(8)  /* the weights of the chosen experts add up to 1 */
+#define T_TIED           TRAIT(9)  /* the output head is the embedding */
+#define T_ALIBI          TRAIT(10) /* a bias by distance in place of positions, ... */
+#define T_ALIBI_SCALED   TRAIT(11) /* ... added before the scores are scaled */
+#define T_INTERLEAVED    TRAIT(12) /* rotary pairs are neighbours, not the halves of a head */
+#define T_LOCAL_ROPE     TRAIT(13) /* windowed layers have rotary settings of their own */
+#define T_SLIDING        TRAIT(14) /* the window is in use */
+#define T_A              TRAIT(15) /* a family's own */
+#define T_B              TRAIT(16)
+#define T_C              TRAIT(17)
+#define T_MSCALE         TRAIT(18) /* yarn's magnitude, mscale_all_dim, scales the scores */
+/* of a block: */
+#define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
+#define T_CHUNKED   TRAIT(33) /* attention stays within its chunk */
+#define T_NO_ROPE   TRAIT(34)
+#define T_SPARSE    TRAIT(35) /* experts in place of the MLP */
+#define T_RECURRENT TRAIT(36) /* the mixer of tokens is no softmax attention */
 
 /* out = (x - mean) / sqrt(variance + eps) * weight + bias, or parts of it. */
 enum norm {
@@ -202,9 +203,9 @@ struct node {
                        * what stands before that, with %d for the expert's number */
     /* Traits: all of `when` and none of `unless`, or the row is left out. What it would have made
      * is then another name for what it reads, unless another row makes it. */
-    unsigned when, unless;
-    unsigned bias; /* trait by which a linear has a bias, 0: it never has */
-    bool plain;    /* a linear that is never quantized */
+    trait_set when, unless;
+    trait_set bias; /* trait by which a linear has a bias, 0: it never has */
+    bool plain;     /* a linear that is never quantized */
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */
     enum stack_part part;
@@ -223,7 +224,7 @@ struct node {
 /* A key of config.json and what it says. */
 struct setting {
     enum { SET_END, SET_DIM, SET_NUMBER, SET_TRAIT, SET_TRAIT_IF, SET_WORD } set;
-    int what;         /* dim, number or trait. TRAIT: the key is true or false; TRAIT_IF: the
+    uint64_t what;    /* dim, number or trait. TRAIT: the key is true or false; TRAIT_IF: the
                        * trait holds where the key has a number other than 0; WORD: where it
                        * is `word` (0: that says nothing), and no other words are taken than
                        * those of the family's settings with the key */
@@ -236,12 +237,12 @@ struct setting {
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off; /* a key that is null says 0; else it reads as missing */
     const char *word;
-    unsigned when, unless; /* traits of settings before it */
+    trait_set when, unless; /* traits of settings before it */
 };
 
 /* Which layers have a trait. Rules are applied in order. */
 struct layer_rule {
-    unsigned trait;
+    trait_set trait;
     enum {
         RULE_END,
         RULE_WORD,      /* those whose entry in the list `key` is `word` */
@@ -257,16 +258,16 @@ struct layer_rule {
     double
         absent;  /* EVERY, NOT_EVERY, FROM: where the key is missing; NAN: the rule says nothing */
     bool clears; /* takes the trait away where it holds, and says nothing elsewhere */
-    unsigned when; /* traits of the model */
+    trait_set when; /* traits of the model */
 };
 
 /* What rows are read with: a model's own. */
 struct facts {
     int64_t dims[DIM_COUNT];
     double numbers[NUM_COUNT];
-    unsigned traits; /* of the model */
-    enum norm norm;  /* of rows that name none */
-    enum act act;    /* of rows that name none */
+    trait_set traits; /* of the model */
+    enum norm norm;   /* of rows that name none */
+    enum act act;     /* of rows that name none */
 };
 
 /* "ATTN_IN" of V_ATTN_IN; "linear" of OP_LINEAR. Static storage. */

@@ -209,7 +209,7 @@ static enum llmq_status check_numbers(const struct gguf_arch *arch, const struct
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (number_fits(arch, &c->facts, numbers[i]))
             continue;
-        const struct setting *s = family_setting(c->family, SET_NUMBER, (int)numbers[i]);
+        const struct setting *s = family_setting(c->family, SET_NUMBER, numbers[i]);
         return refuse(arch, s ? s->key : "a factor",
                       find_number(arch, numbers[i]) ? "need a number above 0"
                                                     : "have another number here, which a GGUF file "

@@ -223,8 +223,8 @@ static const char *bias_key(const struct family *f, const char *name) {
     const char *dot = family_block_of(f, name, &block, &rest) ? strrchr(rest, '.') : NULL;
     if (!dot)
         return NULL;
-    const unsigned trait = family_bias_trait(f, rest, (size_t)(dot - rest));
-    const struct setting *setting = trait ? family_setting(f, SET_TRAIT, (int)trait) : NULL;
+    const trait_set trait = family_bias_trait(f, rest, (size_t)(dot - rest));
+    const struct setting *setting = trait ? family_setting(f, SET_TRAIT, trait) : NULL;
     return setting ? setting->key : NULL;
 }
 

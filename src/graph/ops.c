@@ -104,7 +104,7 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
     struct forward *f = s->pass->forward;
     const struct graph_node *n = s->node;
     const struct batch *b = s->pass->batch;
-    const unsigned traits = s->pass->block->graph->traits;
+    const trait_set traits = s->pass->block->graph->traits;
     const bool local = (traits & T_WINDOW) && (traits & T_LOCAL_ROPE);
     const struct rope rope = rope_of(f->config, local);
     const struct rope_heads heads = {n->groups, n->width[0] / n->groups, n->skip,

@@ -79,7 +79,7 @@ static void fill(struct room *r, int home, const struct graph *g, enum value v) 
 
 /* --- passes ----------------------------------------------------------------------------------- */
 
-static void read_shape(const struct node *rows, unsigned traits, struct graph *g) {
+static void read_shape(const struct node *rows, trait_set traits, struct graph *g) {
     struct facts facts = shape_facts;
     llmq_error err = {0};
     if (rows == shape_latent)
@@ -91,7 +91,7 @@ static void read_shape(const struct node *rows, unsigned traits, struct graph *g
 
 static const struct {
     const struct node *rows;
-    unsigned traits;
+    trait_set traits;
 } shapes[] = {
     {shape_plain, 0},         {shape_parallel, 0},  {shape_two_norms, 0},
     {shape_fused, 0},         {shape_post_norm, 0}, {shape_latent, 0},

@@ -30,12 +30,12 @@ void check_rows(const struct row *rows, size_t count) {
     }
 }
 
-unsigned traits_of(const char *type, const char *members, int64_t layer) {
+trait_set traits_of(const char *type, const char *members, int64_t layer) {
     llmq_error err;
     struct model_config c = {0};
     ck_assert_ok(parse_members(type, members, &c, &err), &err);
     ck_assert_int_lt(layer, c.blocks);
-    const unsigned traits = c.layers[layer];
+    const trait_set traits = c.layers[layer];
     config_free(&c);
     return traits;
 }

@@ -23,7 +23,7 @@ void check_rows(const struct row *rows, size_t count);
 #define CHECK(rows) check_rows(rows, sizeof(rows) / sizeof(rows)[0])
 
 /* Of a config that is accepted: the traits of a layer, a size, a number. */
-unsigned traits_of(const char *type, const char *members, int64_t layer);
+trait_set traits_of(const char *type, const char *members, int64_t layer);
 int64_t dim_of(const char *type, const char *members, enum dim dim);
 double number_of(const char *type, const char *members, enum number number);
 

@@ -1,6 +1,7 @@
 /* config.json against the shared data: what a key is where it is missing, as the defaults of
  * transformers' config classes say, and the reference's configs in the words of versions 4 and 5.
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static double value_of(const struct setting *s, const struct facts *facts) {
         return (double)facts->dims[s->what];
     if (s->set == SET_NUMBER)
         return s->power != 0 ? pow(facts->numbers[s->what], 1 / s->power) : facts->numbers[s->what];
-    return (facts->traits & (unsigned)s->what) != 0;
+    return (facts->traits & s->what) != 0;
 }
 
 static bool last_of_its_kind(const struct setting *s) {
@@ -146,7 +147,7 @@ static void assert_same_facts(const char *dir, const struct facts *a, const stru
         if (i != NUM_THETA && i != NUM_LOCAL_THETA) /* see the rotary settings */
             ck_assert_msg(same(a->numbers[i], b->numbers[i]), "%s: number %d", dir, i);
     ck_assert_msg(a->traits == b->traits && a->act == b->act && a->norm == b->norm,
-                  "%s: %#x and %#x", dir, a->traits, b->traits);
+                  "%s: %#" PRIx64 " and %#" PRIx64, dir, a->traits, b->traits);
 }
 
 static void assert_same_config(const char *dir) {

@@ -1,5 +1,6 @@
 /* What config.json says of models with experts: how they are chosen, which layers have them, and
  * what latent attention takes. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,40 +106,40 @@ START_TEST(switches_that_llmq_has_no_part_for_are_refused) {
 }
 END_TEST
 
-static void check_traits(const char *members, int64_t layers, const unsigned *traits) {
-    const unsigned shown = T_SPARSE | T_NO_ROPE | T_CHUNKED | T_WINDOW;
+static void check_traits(const char *members, int64_t layers, const trait_set *traits) {
+    const trait_set shown = T_SPARSE | T_NO_ROPE | T_CHUNKED | T_WINDOW;
     struct model_config c = {0};
     parse_ok(members, &c);
     ck_assert_int_eq(c.blocks, layers);
     for (int64_t i = 0; i < layers; i++)
-        ck_assert_msg((c.layers[i] & shown) == traits[i], "%s: layer %d has %#x", members, (int)i,
-                      c.layers[i] & shown);
+        ck_assert_msg((c.layers[i] & shown) == traits[i], "%s: layer %d has %#" PRIx64, members,
+                      (int)i, c.layers[i] & shown);
     config_free(&c);
 }
 
 START_TEST(which_layers_have_experts) {
     check_traits("\"model_type\":\"qwen3_moe\",\"num_hidden_layers\":5,\"decoder_sparse_step\":2,"
                  "\"mlp_only_layers\":[3]",
-                 5, (const unsigned[]){0, T_SPARSE, 0, 0, 0});
+                 5, (const trait_set[]){0, T_SPARSE, 0, 0, 0});
     check_traits("\"model_type\":\"deepseek_v3\",\"num_hidden_layers\":5", 5,
-                 (const unsigned[]){0, 0, 0, T_SPARSE, T_SPARSE});
+                 (const trait_set[]){0, 0, 0, T_SPARSE, T_SPARSE});
     check_traits("\"model_type\":\"gpt_oss\",\"num_hidden_layers\":3", 3,
-                 (const unsigned[]){T_WINDOW, 0, T_WINDOW});
+                 (const trait_set[]){T_WINDOW, 0, T_WINDOW});
 }
 END_TEST
 
 /* An empty list says nothing; a list of which layers have experts is one. */
 START_TEST(layers_of_llama_4_take_turns) {
-    const unsigned near = T_CHUNKED | T_SPARSE, far = T_NO_ROPE | T_SPARSE;
-    const unsigned usual[] = {near, near, near, far, near};
+    const trait_set near = T_CHUNKED | T_SPARSE, far = T_NO_ROPE | T_SPARSE;
+    const trait_set usual[] = {near, near, near, far, near};
     check_traits("\"model_type\":\"llama4_text\",\"num_hidden_layers\":5", 5, usual);
     check_traits("\"model_type\":\"llama4_text\",\"num_hidden_layers\":5,\"no_rope_layers\":[]", 5,
                  usual);
     check_traits("\"model_type\":\"llama4_text\",\"num_hidden_layers\":3,"
                  "\"no_rope_layers\":[0,1,1],\"moe_layers\":[1]",
-                 3, (const unsigned[]){T_NO_ROPE, near, T_CHUNKED});
+                 3, (const trait_set[]){T_NO_ROPE, near, T_CHUNKED});
     check_traits("\"model_type\":\"llama4_text\",\"num_hidden_layers\":2,\"moe_layers\":[]", 2,
-                 (const unsigned[]){T_CHUNKED, T_CHUNKED});
+                 (const trait_set[]){T_CHUNKED, T_CHUNKED});
 }
 END_TEST
 

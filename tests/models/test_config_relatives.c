@@ -204,7 +204,7 @@ END_TEST
 static void assert_turns(const char *type, const char *members, const char *turns) {
     char found[16] = "";
     for (size_t i = 0; turns[i]; i++) {
-        const unsigned traits = traits_of(type, members, (int64_t)i);
+        const trait_set traits = traits_of(type, members, (int64_t)i);
         found[i] = ".wnb"[((traits & T_WINDOW) != 0) + 2 * ((traits & T_NO_ROPE) != 0)];
     }
     ck_assert_msg(strcmp(found, turns) == 0, "%s: %s: expected %s, found %s", type, members, turns,

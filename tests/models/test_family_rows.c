@@ -2,6 +2,7 @@
  * they make a block. A value is made before it is read, and once; all that is made is read; parts
  * add up; the last row makes what goes on to the next block (graph_make holds them to that). No row
  * is there for nothing, and no two tensors have one name. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,13 +125,13 @@ static void assert_names_differ(const struct graph *g, const char *family) {
 }
 
 /* The block of these traits, and what is in its experts. */
-static void check_graph(const struct model_config *c, const struct node *rows, unsigned traits,
+static void check_graph(const struct model_config *c, const struct node *rows, trait_set traits,
                         enum value input) {
     struct graph *g = malloc(sizeof *g);
     llmq_error err = {0};
     ck_assert_ptr_nonnull(g);
     ck_assert_msg(graph_make(rows, traits, &c->facts, input, g, &err) == LLMQ_OK,
-                  "%s, traits %#x: %s", c->family->name, traits, err.message);
+                  "%s, traits %#" PRIx64 ": %s", c->family->name, traits, err.message);
     ck_assert_int_eq(g->width[g->output], g->width[input]);
     assert_names_differ(g, c->family->name);
     note_rows(g);
@@ -142,10 +143,10 @@ static void check_graph(const struct model_config *c, const struct node *rows, u
 
 /* Every set of the traits that the family's rules give to layers. */
 static void check_layers(const struct model_config *c) {
-    unsigned of_layers = 0;
+    trait_set of_layers = 0;
     for (const struct layer_rule *r = c->family->rules; r && r->rule; r++)
         of_layers |= r->trait;
-    for (unsigned set = of_layers;; set = (set - 1) & of_layers) {
+    for (trait_set set = of_layers;; set = (set - 1) & of_layers) {
         check_graph(c, c->family->rows, (c->facts.traits & ~of_layers) | set, V_X);
         if (set == 0)
             break;

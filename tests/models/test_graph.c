@@ -54,7 +54,7 @@ static void assert_graph(const struct graph *g, const char *expected) {
     strbuf_free(&b);
 }
 
-static void assert_rounds(const struct node *rows, unsigned traits, const char *expected) {
+static void assert_rounds(const struct node *rows, trait_set traits, const char *expected) {
     struct graph *g = malloc(sizeof *g);
     llmq_error err = {0};
     ck_assert_ptr_nonnull(g);
