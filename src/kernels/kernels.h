@@ -54,6 +54,10 @@ struct llmq_kernels {
      * & Gimpel, arXiv:1606.08415). `out` may be `x`. Error below 1e-6 relative or 1e-36. */
     void (*gelu)(const float *x, float *out, int64_t n);
 
+    /* out[i] = exp(min(x[i], 0)); what is below 1e-36 may be 0, so that products with it do
+     * not slow down. `out` may be `x`. Error below 1e-6 relative or 1e-36. */
+    void (*decay)(const float *x, float *out, int64_t n);
+
     /* row[i] = cap * tanh(row[i] / cap) in place, cap > 0. Relative error below 1e-6 for |row[i]|
      * >= 1e-30 cap. */
     void (*soft_cap)(float *row, int64_t n, float cap);

@@ -59,6 +59,13 @@ static void gelu(const float *x, float *out, int64_t n) {
         out[i] = (float)(0.5 * (double)x[i] * erfc(-(double)x[i] * root_half));
 }
 
+static void decay(const float *x, float *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float e = expf(x[i] > 0 ? 0 : x[i]);
+        out[i] = e < 1e-37F ? 0 : e;
+    }
+}
+
 static void soft_cap(float *row, int64_t n, float cap) {
     for (int64_t i = 0; i < n; i++)
         row[i] = cap * tanhf(row[i] / cap);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench_mixers.h"
 #include "graph/activate.h"
 #include "graph/attention.h"
 #include "graph/columns.h"
@@ -137,5 +138,5 @@ int main(void) {
     free(o.b);
     free(o.out);
     free(o.scores);
-    return failed;
+    return failed || bench_mixers();
 }

@@ -45,6 +45,16 @@ static double want_gelu(double x, double second) {
     return 0.5 * x * erfc(-x * sqrt(0.5));
 }
 
+static void run_decay(const struct llmq_kernels *k, float *x, float *second, float *out,
+                      int64_t n) {
+    (void)second;
+    k->decay(x, out, n);
+}
+static double want_decay(double x, double second) {
+    (void)second;
+    return exp(x > 0 ? 0 : x);
+}
+
 static const float cap = 30;
 static void run_cap(const struct llmq_kernels *k, float *x, float *second, float *out, int64_t n) {
     (void)second;
@@ -60,6 +70,7 @@ static double want_cap(double x, double second) {
 static const struct row_kernel kernels[] = {
     {run_logistic, want_logistic, 1e-36},
     {run_gelu, want_gelu, 1e-36},
+    {run_decay, want_decay, 1e-36},
     {run_cap, want_cap, 0},
 };
 enum { KERNELS = sizeof kernels / sizeof kernels[0] };

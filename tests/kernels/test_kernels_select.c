@@ -70,7 +70,7 @@ START_TEST(every_level_has_a_complete_table) {
         const struct llmq_kernels *t = kernels_for_level((enum cpu_level)level);
         ck_assert(t && t->name && t->softmax_row);
         ck_assert(t->logsumexp_row && t->silu_mul && t->rmsnorm_row && t->qmat_dot);
-        ck_assert(t->logistic_mul && t->gelu && t->soft_cap);
+        ck_assert(t->logistic_mul && t->gelu && t->decay && t->soft_cap);
         ck_assert(t->qmat_decode && t->qmat_tile && t->tile_rows > 0 && t->tile_panels > 0);
         ck_assert(t->qmat_quantize && t->qmat_int8_tile && t->int8_rows > 0);
         ck_assert(t->peak_fma && t->peak_int8 && t->peak_read);

@@ -1,0 +1,106 @@
+/* See bench_mixers.h. A block of hidden size 2048 over sequences of 2048 tokens, its linears timed
+ * by one product and scaled by their operations. */
+#include "bench_mixers.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/int64.h"
+#include "graph/scan.h"
+#include "linalg/linalg.h"
+
+enum { SAMPLES = 3, LENGTH = 2048, HIDDEN = 2048, INNER = 4096 };
+
+/* a and b have more entries than any operation reads; `decay` is at most 0. */
+struct operands {
+    float *a, *b, *decay, *out, *scratch;
+};
+
+static float *numbers(int64_t count) {
+    float *x = malloc((size_t)count * sizeof *x);
+    for (int64_t i = 0; x && i < count; i++)
+        x[i] = (float)(i * 2654435761 % 65536) / 65536 - 1;
+    return x;
+}
+
+static void linear(const struct operands *o) {
+    linalg_gemm_nt(LENGTH, HIDDEN, HIDDEN, 1, o->a, HIDDEN, o->b, HIDDEN, 0, o->out, HIDDEN);
+}
+
+/* --- Mamba-2 ---------------------------------------------------------------------------------- */
+
+static const struct scan scan2 = {.heads = INNER / 64, .groups = 1, .width = 64, .state = 128};
+
+static struct scan_input scan2_input(const struct operands *o) {
+    return (struct scan_input){o->a, o->b, o->b + LENGTH * 128, o->decay, o->b};
+}
+
+static void chunked2(const struct operands *o) {
+    const struct scan_input in = scan2_input(o);
+    scan_sequence(&scan2, LENGTH, &in, o->scratch, o->out);
+}
+
+static void token2(const struct scan_input *in, int64_t h, int64_t t, float *S, float *out) {
+    const float *x = in->x + (t * scan2.heads + h) * 64, *b = in->b + t * 128, *c = in->c + t * 128;
+    const float fade = expf(in->decay[h * LENGTH + t]), gain = in->gain[h * LENGTH + t];
+    for (int i = 0; i < 64; i++) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int j = 0; j < 128; j++) {
+            S[i * 128 + j] = fade * S[i * 128 + j] + gain * x[i] * b[j];
+            sum += S[i * 128 + j] * c[j];
+        }
+        out[(t * scan2.heads + h) * 64 + i] = sum;
+    }
+}
+
+static void plain2(const struct operands *o) {
+    const struct scan_input in = scan2_input(o);
+#pragma omp parallel for schedule(static) default(none) shared(scan2, in, o)
+    for (int64_t h = 0; h < scan2.heads; h++) {
+        float S[64 * 128] = {0};
+        for (int64_t t = 0; t < LENGTH; t++)
+            token2(&in, h, t, S, o->out);
+    }
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+/* Entries of the linears of a block that have the mixer. */
+static const struct {
+    const char *name;
+    void (*run)(const struct operands *o), (*plain)(const struct operands *o);
+    double weights;
+} mixers[] = {
+    {"Mamba-2 scan", chunked2, plain2, HIDDEN *(2.0 * INNER + 2 * 128 + 64) + INNER *HIDDEN},
+};
+
+static double best_time(void (*run)(const struct operands *o), const struct operands *o) {
+    double best = 1e9;
+    for (int i = 0; i < SAMPLES; i++) {
+        const double start = omp_get_wtime();
+        run(o);
+        best = fmin(best, omp_get_wtime() - start);
+    }
+    return best;
+}
+
+int bench_mixers(void) {
+    const int64_t most = (int64_t)LENGTH * 2 * INNER;
+    struct operands o = {numbers(most), numbers(most), numbers(most), numbers(most),
+                         numbers(scan_scratch(&scan2, LENGTH))};
+    const int failed = !o.a || !o.b || !o.decay || !o.out || !o.scratch;
+    const double entry = failed ? 0 : best_time(linear, &o) / ((double)HIDDEN * HIDDEN);
+    for (size_t i = 0; !failed && i < sizeof mixers / sizeof mixers[0]; i++)
+        printf("%-20s %6.2f %% of its block's linears, token by token %.2f %%\n", mixers[i].name,
+               100 * best_time(mixers[i].run, &o) / (entry * mixers[i].weights),
+               100 * best_time(mixers[i].plain, &o) / (entry * mixers[i].weights));
+    free(o.a);
+    free(o.b);
+    free(o.decay);
+    free(o.out);
+    free(o.scratch);
+    return failed;
+}
