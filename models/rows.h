@@ -94,6 +94,8 @@
 /* --- settings --------------------------------------------------------------------------------- */
 
 #define DIM(d, k, a)         {.set = SET_DIM, .what = DIM_##d, .key = k, .absent = a}
+/* One that null makes 0. */
+#define DIM_OR_NONE(d, k, a) {.set = SET_DIM, .what = DIM_##d, .key = k, .absent = a, .null_is_off = true}
 #define DIM_AS(d, k, s)      {.set = SET_DIM, .what = DIM_##d, .key = k, .same = DIM_##s}
 #define NUMBER(n, k, a)      {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a}
 #define NUMBER_POW(n, k, a, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .power = p}

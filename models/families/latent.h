@@ -1,0 +1,44 @@
+/* Attention through latents (DeepSeek-AI, arXiv:2405.04434, section 2.1), for the tables of the
+ * families that have it. */
+#ifndef LLMQ_MODELS_FAMILIES_LATENT_H
+#define LLMQ_MODELS_FAMILIES_LATENT_H
+
+#include "models/families/tables.h"
+
+/* clang-format off */
+/* From X to ATTN_OUT. */
+#define LATENT_ROWS                                                                                 \
+    {NORM(ATTN_IN, X, "input_layernorm")},                                                          \
+    {LINEAR(Q_A, ATTN_IN, Q_LORA, "self_attn.q_a_proj"), .bias = T_ATTENTION_BIAS, .when = T_Q_LORA}, \
+    {NORM(Q_A_NORM, Q_A, "self_attn.q_a_layernorm"), .eps = 1e-6, .when = T_Q_LORA},                \
+    {LINEAR(Q, Q_A_NORM, MLA_Q, "self_attn.q_b_proj"), .when = T_Q_LORA},                           \
+    {LINEAR(Q, ATTN_IN, MLA_Q, "self_attn.q_proj"), .unless = T_Q_LORA},                            \
+    /* one latent for all heads, and the one part of the keys that is rotated */                    \
+    {LINEAR(KV_A, ATTN_IN, KV_A, "self_attn.kv_a_proj_with_mqa"), .bias = T_ATTENTION_BIAS},        \
+    {SPLIT(KV_A, ONE), .out = {V_KV_C, V_K_PE}, .width = {DIM_KV_LORA, DIM_PE}},                    \
+    {NORM(KV_C_NORM, KV_C, "self_attn.kv_a_layernorm"), .eps = 1e-6},                               \
+    {LINEAR(KV_B, KV_C_NORM, KV_B, "self_attn.kv_b_proj")},                                         \
+    {SPLIT(KV_B, HEADS), .out = {V_K_NOPE, V_V}, .width = {DIM_MLA_NOPE, DIM_MLA_V}},               \
+    {JOIN(K, K_NOPE, K_PE, HEADS)},                                                                 \
+    {ROPE(Q_ROT, Q, HEADS), .skip = DIM_NOPE},                                                      \
+    {ROPE(K_ROT, K, HEADS), .skip = DIM_NOPE},                                                      \
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},                                                          \
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = T_ATTENTION_BIAS}
+
+/* What is missing is: the latent of the queries, that of keys and values, a head without its
+ * rotated part, and that part. */
+#define LATENT_SETTINGS(q, kv, nope, pe)                                                            \
+    KV_HEADS(0),                                                                                    \
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),                                                \
+    DIM_OR_NONE(Q_LORA, "q_lora_rank", q),                                                          \
+    {.set = SET_TRAIT_IF, .what = T_Q_LORA, .key = "q_lora_rank", .absent = 1, .null_is_off = true},\
+    DIM(KV_LORA, "kv_lora_rank", kv),                                                               \
+    DIM(NOPE, "qk_nope_head_dim", nope),                                                            \
+    DIM(PE, "qk_rope_head_dim", pe),                                                                \
+    DIM(HEAD, "qk_rope_head_dim", pe)
+
+#define LATENT_LIMITS                                                                               \
+    {"SGLang", "awq", true, "takes packed latents (q_a_proj, kv_a_proj, kv_b_proj) from awq only"}
+/* clang-format on */
+
+#endif
