@@ -105,6 +105,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_CLIP:
     case OP_ACT:
     case OP_ADD:
+    case OP_CONV:
     case OP_EXPERTS:
     case OP_SAME:
     case OP_END:
@@ -156,6 +157,8 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return in0 * g->facts.dims[DIM_KV_HEADS] != in1 * g->facts.dims[DIM_HEADS]
                    ? "heads of queries and keys differ in width"
                    : NULL;
+    case OP_CONV:
+        return g->facts.dims[DIM_CONV] < 1 ? "it sees no tokens" : NULL;
     case OP_ROUTER:
         return impossible_choice(&g->facts);
     case OP_SAME:

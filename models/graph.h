@@ -40,6 +40,7 @@ struct graph_param {
     const char *name;      /* ... which is the node's, or a tensor's that the row names by itself */
     int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
     int64_t experts;       /* a stack: [experts, rows, columns], named within the block; 0: none */
+    bool filter;           /* of a convolution: [rows, 1, columns] */
     bool quantized;        /* a weight that may be stored packed instead */
 };
 
@@ -87,7 +88,7 @@ LLMQ_NODISCARD enum llmq_status graph_make(const struct node *rows, trait_set tr
 /* Is the node rounded to a few bits (LINEAR that is not plain, EXPERTS)? */
 bool graph_node_quantized(const struct graph_node *n);
 
-/* Has the linear or router a bias? */
+/* Has the linear, router or convolution a bias? */
 bool graph_node_biased(const struct graph *g, const struct graph_node *n);
 
 /* The tensors of a block in order; returns how many they are. */

@@ -2,9 +2,9 @@
  *
  * From the linears' input back, as long as a scale per channel passes: attention is a weighted mean
  * of the values, the gated product is linear in its second factor, a scale above 0 passes relu, a
- * split only sorts columns. Softmax, other activations, a rotation do not pass it. The walk ends at
- * a norm with a weight or at a linear. All that reads a value on the way must be accounted for, or
- * scaling would change it. */
+ * split only sorts columns, a convolution without a bias is linear in each. Softmax, other
+ * activations, a rotation do not pass it. The walk ends at a norm with a weight or at a linear. All
+ * that reads a value on the way must be accounted for, or scaling would change it. */
 #include "models/graph.h"
 
 #include <stddef.h>
@@ -34,8 +34,13 @@ static const char *find_consumers(const struct graph *g, enum value source, uint
     return NULL;
 }
 
+/* relu(s x) = s relu(x), as scales are above 0. */
+static bool passes_scales(enum act act) {
+    return act == ACT_RELU || act == ACT_NONE;
+}
+
 /* The input of `n` whose scale reaches its output, V_NONE when none does. */
-static enum value passed_through(const struct graph_node *n) {
+static enum value passed_through(const struct graph *g, const struct graph_node *n) {
     switch (n->row->op) {
     case OP_GLU: /* the clamped one bounds its second factor and adds to it */
         return n->act == ACT_CLAMPED ? V_NONE : n->in[1];
@@ -43,8 +48,10 @@ static enum value passed_through(const struct graph_node *n) {
         return n->in[2];
     case OP_SPLIT:
         return n->in[0];
-    case OP_ACT: /* relu(s x) = s relu(x), as scales are above 0 */
-        return n->act == ACT_RELU ? n->in[0] : V_NONE;
+    case OP_ACT:
+        return passes_scales(n->act) ? n->in[0] : V_NONE;
+    case OP_CONV:
+        return passes_scales(n->act) && !graph_node_biased(g, n) ? n->in[0] : V_NONE;
     case OP_END:
     case OP_SAME:
     case OP_NORM:
@@ -65,6 +72,8 @@ static const char *obstacle(const struct graph_node *n) {
     switch (n->row->op) {
     case OP_ACT:
         return "an activation lies between";
+    case OP_CONV:
+        return "a convolution lies between";
     case OP_ADD:
         return "a sum lies between";
     case OP_EXPERTS:
@@ -112,7 +121,7 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
             f.channels = g->width[v] / (n->row->op == OP_NORM && !n->row->each ? n->groups : 1);
             return f;
         }
-        v = passed_through(n);
+        v = passed_through(g, n);
         if (v == V_NONE)
             return no_fold(obstacle(n));
     }

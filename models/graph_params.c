@@ -69,12 +69,28 @@ static void linear_params(const struct graph *g, int i, struct graph_param out[G
     add_param(out, count, p);
 }
 
+static void filter_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
+                          int *count) {
+    const struct graph_node *n = &g->node[i];
+    struct graph_param p = {
+        .node = i, .suffix = ".bias", .name = n->row->name, .columns = n->width[0]};
+    if (graph_node_biased(g, n))
+        add_param(out, count, p);
+    p.suffix = ".weight";
+    p.rows = n->width[0];
+    p.columns = g->facts.dims[DIM_CONV];
+    p.filter = true;
+    add_param(out, count, p);
+}
+
 int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
     int count = 0;
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->node[i];
         if (n->row->op == OP_NORM)
             norm_params(n, i, out, &count);
+        if (n->row->op == OP_CONV)
+            filter_params(g, i, out, &count);
         if (n->row->stack)
             stack_params(g, i, out, &count);
         else if (n->row->op == OP_LINEAR || n->row->op == OP_ROUTER)
@@ -95,6 +111,8 @@ int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK
         out[rank++] = (uint64_t)p->experts;
     if (p->rows)
         out[rank++] = (uint64_t)p->rows;
+    if (p->filter)
+        out[rank++] = 1;
     out[rank++] = (uint64_t)p->columns;
     return rank;
 }

@@ -27,8 +27,9 @@ enum op {
     OP_ACT,       /* out = act(in0) */
     OP_GLU,       /* out = act(in0) in1; in0 of width 1 counts for the whole row */
     OP_ADD,       /* out = in0 + number in1 */
-    OP_ROUTER,    /* out = weights of the experts, from in0; 0: not chosen */
-    OP_EXPERTS,   /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
+    OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
+    OP_ROUTER, /* out = weights of the experts, from in0; 0: not chosen */
+    OP_EXPERTS, /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
     OP_COUNT
 };
 
@@ -42,7 +43,7 @@ enum op {
     EACH(K_CLIP) EACH(V_CLIP) EACH(Q_NORM) EACH(K_NORM) EACH(Q_ROT) EACH(K_ROT) EACH(Q_UNIT)       \
     EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) EACH(Y)                              \
     EACH(Q_A) EACH(Q_A_NORM) EACH(KV_A) EACH(KV_C) EACH(KV_C_NORM) EACH(KV_B) EACH(K_NOPE)         \
-    EACH(K_PE)                                                                                     \
+    EACH(K_PE) EACH(CONV_IN) EACH(CONV_OUT)                                                        \
     EACH(MLP_IN) EACH(GATE_UP) EACH(GATE) EACH(UP) EACH(MID) EACH(MLP_OUT) EACH(MLP_POST)          \
     EACH(ROUTE) EACH(E) EACH(E_OUT) EACH(ROUTED) EACH(Y_ROUTED)                                    \
     EACH(SHARED_GATE) EACH(SHARED_UP) EACH(SHARED_MID) EACH(SHARED_OUT) EACH(SHARED_SWITCH)        \
@@ -68,6 +69,7 @@ enum dim {
     DIM_ROT,        /* part of a head that is rotated */
     DIM_WINDOW,     /* tokens that a windowed layer sees; 0: there is no window */
     DIM_CHUNK,      /* tokens of a chunk that attention does not look beyond */
+    DIM_CONV,       /* tokens that a convolution sees, the last its own */
     DIM_FFN,        /* inside the MLP */
     DIM_EXPERTS,    /* how many */
     DIM_TOP_K,      /* of them for a token */
@@ -160,6 +162,7 @@ enum norm {
 
 enum act {
     ACT_OF_CONFIG,
+    ACT_NONE, /* out = in */
     ACT_SILU,
     ACT_GELU,      /* by the error function */
     ACT_GELU_TANH, /* by its approximation */
@@ -204,7 +207,7 @@ struct node {
     /* Traits: all of `when` and none of `unless`, or the row is left out. What it would have made
      * is then another name for what it reads, unless another row makes it. */
     trait_set when, unless;
-    trait_set bias; /* trait by which a linear has a bias, 0: it never has */
+    trait_set bias; /* trait by which a linear or a convolution has a bias, 0: it never has */
     bool plain;     /* a linear that is never quantized */
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */

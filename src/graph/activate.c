@@ -36,6 +36,10 @@ static void activate_piece(enum act act, int64_t n, const float *x, float *out) 
     const struct llmq_kernels *kernels = kernels_get();
     assert(act != ACT_OF_CONFIG && act != ACT_CLAMPED);
     switch (act) {
+    case ACT_NONE:
+        for (int64_t i = 0; i < n; i++)
+            out[i] = x[i];
+        break;
     case ACT_SILU:
         kernels->logistic_mul(x, x, out, n);
         break;

@@ -7,8 +7,8 @@
 #include "models/schema.h"
 
 /* out[i] = act(x[i]), i < count; `out` may be `x`. `act` is one of a single argument, not
- * ACT_CLAMPED. Error below 1e-6 relative, but for GELU_TANH, where the argument u of the hyperbolic
- * tangent is rounded: 1e-6 + 5e-7 |u|. */
+ * ACT_CLAMPED; ACT_NONE is exact. Error below 1e-6 relative, but for GELU_TANH, where the argument
+ * u of the hyperbolic tangent is rounded: 1e-6 + 5e-7 |u|. */
 void activate(enum act act, int64_t count, const float *x, float *out);
 
 /* A gated unit (Shazeer, arXiv:2002.05202). */

@@ -53,7 +53,7 @@ static enum llmq_status load_weight(const struct loader *b, int node, struct lin
 static float **place_of(const struct graph_node *n, const struct graph_param *p,
                         struct params *out) {
     const bool is_bias = strcmp(p->suffix, ".bias") == 0;
-    if (n->row->op == OP_NORM)
+    if (n->row->op == OP_NORM || n->row->op == OP_CONV)
         return is_bias ? &out->bias : &out->weight;
     if (n->row->op == OP_ATTENTION)
         return &out->sinks;

@@ -23,7 +23,8 @@ struct linear {
 struct params {
     struct linear linear;
     /* In the block's arena, as stored; NULL: the node has none. */
-    float *weight, *bias; /* of a norm: of one of its groups, or of all ([groups, width]) */
+    float *weight, *bias; /* of a norm: of one of its groups, or of all ([groups, width]); of a
+                           * convolution: [width, tokens] and [width] */
     float *choice_bias;   /* of a router */
     float *sinks;         /* of attention, [heads] */
 };

@@ -5,6 +5,7 @@
 #include "graph/activate.h"
 #include "graph/attention.h"
 #include "graph/columns.h"
+#include "graph/convolve.h"
 #include "graph/norm.h"
 #include "graph/pass.h"
 #include "graph/router.h"
@@ -177,6 +178,21 @@ static double attention_flops(const struct step *s) {
     return sum;
 }
 
+static enum llmq_status run_conv(const struct step *s, llmq_error *err) {
+    const struct batch *b = s->pass->batch;
+    const int64_t width = s->node->width[0];
+    const struct filter filter = {width, s->pass->block->graph->facts.dims[DIM_CONV],
+                                  s->params->weight, s->params->bias};
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = sequence_begin(b, i, &length);
+        convolve_sequence(&filter, length, s->in[0] + begin * width, s->out[0] + begin * width);
+    }
+    if (s->node->act != ACT_NONE)
+        activate(s->node->act, s->rows * width, s->out[0], s->out[0]);
+    return LLMQ_OK;
+}
+
 /* --- entry by entry --------------------------------------------------------------------------- */
 
 static const double *numbers_of(const struct step *s) {
@@ -246,5 +262,6 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE},
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
+    [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE},
     [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR},
 };

@@ -9,6 +9,7 @@
 #include "graph/activate.h"
 #include "graph/attention.h"
 #include "graph/columns.h"
+#include "graph/convolve.h"
 #include "graph/norm.h"
 #include "linalg/linalg.h"
 
@@ -68,6 +69,11 @@ static void add(const struct operands *o) {
     columns_add(0.5F, ROWS * HIDDEN, o->a, o->b, o->out);
 }
 
+static void convolution(const struct operands *o) {
+    const struct filter f = {2 * HIDDEN, 4, o->b, NULL};
+    convolve_sequence(&f, ROWS, o->a, o->out);
+}
+
 static void attend(const struct operands *o, struct attention a) {
     a.heads = a.kv_heads = HEADS;
     a.width = a.value_width = HEAD;
@@ -100,6 +106,7 @@ static const struct {
     {"clamped unit", clamped_unit},
     {"split of q, k, v", split},
     {"add", add},
+    {"convolution", convolution},
     {"attention", plain_attention},
     {"attention, soft cap", capped_attention},
     {"attention, ALiBi", alibi_attention},

@@ -8,6 +8,7 @@
 
 #include "graph/activate.h"
 #include "graph/columns.h"
+#include "graph/convolve.h"
 #include "graph/norm.h"
 #include "kernels/kernels.h"
 #include "ops_check.h"
@@ -96,13 +97,15 @@ END_TEST
 
 /* --- activations ------------------------------------------------------------------------------ */
 
-static const enum act acts[] = {ACT_SILU, ACT_GELU,  ACT_GELU_TANH,
+static const enum act acts[] = {ACT_NONE, ACT_SILU,  ACT_GELU,   ACT_GELU_TANH,
                                 ACT_RELU, ACT_RELU2, ACT_SIGMOID};
 enum { ACTS = sizeof acts / sizeof acts[0] };
 
 static double want_act(enum act act, double x) {
     const double u = sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x);
     switch (act) {
+    case ACT_NONE:
+        return x;
     case ACT_SILU:
         return x / (1 + exp(-x));
     case ACT_GELU:
@@ -261,13 +264,55 @@ START_TEST(clipped_and_added) {
 }
 END_TEST
 
+/* --- convolution ------------------------------------------------------------------------------ */
+
+/* Entry by entry, in double; the sum of the magnitudes bounds what rounding can do. */
+static double want_convolved(const struct filter *f, const float *x, int64_t t, int64_t c,
+                             double *size) {
+    double sum = f->bias ? (double)f->bias[c] : 0;
+    *size = fabs(sum);
+    for (int64_t j = 0; j < f->tokens; j++) {
+        const int64_t from = t - f->tokens + 1 + j;
+        const double term =
+            from < 0 ? 0 : (double)f->weight[c * f->tokens + j] * (double)x[from * f->width + c];
+        sum += term;
+        *size += fabs(term);
+    }
+    return sum;
+}
+
+static void check_convolution(int64_t length, int64_t width, int64_t tokens, bool biased) {
+    float *x = random_row(20, length * width, 3), *out = random_row(21, length * width, 1);
+    float *weight = random_row(22, width * tokens, 2), *bias = random_row(23, width, 1);
+    const struct filter f = {width, tokens, weight, biased ? bias : NULL};
+    convolve_sequence(&f, length, x, out);
+    for (int64_t t = 0; t < length; t++)
+        for (int64_t c = 0; c < width; c++) {
+            double size = 0;
+            const double want = want_convolved(&f, x, t, c, &size);
+            ck_assert_near(out[t * width + c], want, 1e-6 * size);
+        }
+    free(x), free(out), free(weight), free(bias);
+}
+
+START_TEST(convolutions_of_any_length_width_and_reach) {
+    static const int64_t lengths[] = {1, 2, 3, 63, 64, 65, 200}, widths[] = {1, 63, 64, 150};
+    for (int l = 0; l < 7; l++)
+        for (int w = 0; w < 4; w++)
+            for (int64_t tokens = 1; tokens <= 5; tokens++)
+                check_convolution(lengths[l], widths[w], tokens, tokens % 2);
+}
+END_TEST
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 static void run_all(float *x, float *w, float *out) {
     const struct norm_rule rule = {NORM_LAYER, 1e-5, 3, 50, false, w, w};
     const struct glu glu = {ACT_GELU_TANH, 0, 150, 150};
+    const struct filter filter = {150, 1, w, w};
     const struct part parts[] = {{x, 90, false}, {x + 8 * 90, 60, false}};
-    norm_rows(&rule, 8, x, out);
+    convolve_sequence(&filter, 8, x, out);
+    norm_rows(&rule, 8, out, out);
     activate(ACT_GELU, 1200, out, out);
     glu_rows(&glu, 8, out, x, out);
     columns_split(parts, 2, 3, 8, out);
@@ -302,6 +347,7 @@ int main(void) {
     tcase_add_test(t, parts_that_nobody_wants_are_skipped);
     tcase_add_test(t, a_part_joined_to_every_run);
     tcase_add_test(t, clipped_and_added);
+    tcase_add_test(t, convolutions_of_any_length_width_and_reach);
     tcase_add_test(t, results_do_not_depend_on_threads);
     suite_add_tcase(suite, t);
     return run_suite(suite);

@@ -12,7 +12,7 @@ const struct facts shape_facts = {
             [DIM_FFN] = 40,   [DIM_FFN2] = 80,       [DIM_EXPERTS] = 8, [DIM_EXPERT_FFN] = 16,
             [DIM_TOP_K] = 2,  [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10, [DIM_KV_LORA] = 14,
             [DIM_PE] = 2,     [DIM_NOPE] = 4,        [DIM_KV_A] = 16,   [DIM_MLA_NOPE] = 16,
-            [DIM_MLA_V] = 20, [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,
+            [DIM_MLA_V] = 20, [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,  [DIM_CONV] = 3,
         },
     .numbers = {1, 1e-6},
     .norm = NORM_RMS,
@@ -101,6 +101,17 @@ const struct node shape_latent[] = {
     {ROPE(K_ROT, K, HEADS), .skip = DIM_NOPE},
     {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},
     {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "o")},
+    {ADD(Z, X, ATTN_OUT)},
+    {END},
+};
+
+const struct node shape_convolved[] = {
+    {NORM(ATTN_IN, X, "ln")},
+    {LINEAR(GATE_UP, ATTN_IN, FFN2, "in")},
+    {SPLIT(GATE_UP, ONE), .out = {V_GATE, V_CONV_IN}, .width = {DIM_FFN, DIM_FFN}},
+    {CONV(CONV_OUT, CONV_IN, "conv"), .bias = T_MLP_BIAS, .act = ACT_NONE},
+    {GLU(MID, GATE, CONV_OUT), .act = ACT_NONE},
+    {LINEAR(ATTN_OUT, MID, HIDDEN, "out")},
     {ADD(Z, X, ATTN_OUT)},
     {END},
 };

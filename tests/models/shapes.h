@@ -26,6 +26,9 @@ extern const struct node shape_post_norm[];
 /* Queries, keys and values through bottlenecks, as in DeepSeek V3; T_Q_LORA: the queries too. */
 extern const struct node shape_latent[];
 
+/* A convolution between two products, as in LFM2; T_MLP_BIAS: with a bias. */
+extern const struct node shape_convolved[];
+
 /* One of its experts, from V_E. */
 extern const struct node shape_expert[];
 

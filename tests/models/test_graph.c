@@ -333,6 +333,29 @@ START_TEST(what_no_scale_passes_has_no_fold) {
 }
 END_TEST
 
+/* Its input is a half of what its linear makes; the weight has a middle side of 1. */
+START_TEST(a_scale_passes_a_convolution_without_bias_or_activation) {
+    struct graph g;
+    llmq_error err = {0};
+    struct graph_param params[GRAPH_PARAMS];
+    uint64_t shape[GRAPH_PARAM_RANK];
+    assert_rounds(shape_convolved, 0, "0 [X]: in<ATTN_IN/ln\n1 [X MID]: out<MID+X/in\n");
+    ck_assert_ok(graph_make(shape_convolved, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
+    const struct graph_fold fold = graph_fold_find(&g, V_MID);
+    ck_assert_int_eq(graph_fold_channel(&g, &fold, 7), 40 + 7);
+    ck_assert_int_eq(graph_params(&g, params), 4);
+    ck_assert_str_eq(params[2].name, "conv");
+    ck_assert_int_eq(graph_param_shape(&params[2], shape), 3);
+    const uint64_t want[] = {40, 1, 3};
+    ck_assert_mem_eq(shape, want, sizeof want);
+    assert_rounds(shape_convolved, T_MLP_BIAS, "0 [X]: in<ATTN_IN/ln\n1 [X MID]: out<MID+X\n");
+    ck_assert_ok(graph_make(shape_convolved, T_ALWAYS | T_MLP_BIAS, &shape_facts, V_X, &g, &err),
+                 &err);
+    ck_assert_int_eq(graph_params(&g, params), 5);
+    ck_assert_str_eq(graph_fold_find(&g, V_MID).why, "a convolution lies between");
+}
+END_TEST
+
 START_TEST(experts_are_one_step) {
     struct graph g;
     llmq_error err = {0};
@@ -387,6 +410,7 @@ int main(void) {
     tcase_add_test(t, a_fused_linear_is_folded_through_its_split);
     tcase_add_test(t, a_norm_behind_a_branch_hides_the_stream);
     tcase_add_test(t, latent_attention_takes_a_round_for_each_bottleneck);
+    tcase_add_test(t, a_scale_passes_a_convolution_without_bias_or_activation);
     tcase_add_test(t, experts_are_one_step);
     tcase_add_test(t, what_no_scale_passes_has_no_fold);
     tcase_add_test(t, rows_that_make_no_block_are_refused);

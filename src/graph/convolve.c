@@ -1,0 +1,46 @@
+/* Causal convolution: see convolve.h. Tiles of some rows and channels stay in the first cache while
+ * every tap is added to them. */
+#include "graph/convolve.h"
+
+#include "base/int64.h"
+
+enum { CHANNELS = 64, ROWS = 64 };
+
+/* Rows [begin, end) of channels [first, last). */
+struct tile {
+    int64_t begin, end, first, last;
+};
+
+static void begin_tile(const struct filter *f, const struct tile *t, float *out) {
+    for (int64_t r = t->begin; r < t->end; r++)
+        for (int64_t c = t->first; c < t->last; c++)
+            out[r * f->width + c] = f->bias ? f->bias[c] : 0;
+}
+
+/* What the rows `back` before each add to it. */
+static void add_tap(const struct filter *f, const struct tile *t, int64_t back, const float *x,
+                    float *out) {
+    const int64_t count = t->last - t->first, tap = f->tokens - 1 - back;
+    float weight[CHANNELS];
+    for (int64_t c = 0; c < count; c++)
+        weight[c] = f->weight[(t->first + c) * f->tokens + tap];
+    for (int64_t r = max_i64(t->begin, back); r < t->end; r++) {
+        const float *from = x + (r - back) * f->width + t->first;
+        float *to = out + r * f->width + t->first;
+        for (int64_t c = 0; c < count; c++)
+            to[c] += weight[c] * from[c];
+    }
+}
+
+void convolve_sequence(const struct filter *f, int64_t length, const float *x, float *out) {
+    const int64_t columns = ceil_div(f->width, CHANNELS), work = columns * ceil_div(length, ROWS);
+#pragma omp parallel for schedule(static) default(none) shared(f, length, x, out, columns, work)
+    for (int64_t i = 0; i < work; i++) {
+        const int64_t begin = i / columns * ROWS, first = i % columns * CHANNELS;
+        const struct tile t = {begin, min_i64(begin + ROWS, length), first,
+                               min_i64(first + CHANNELS, f->width)};
+        begin_tile(f, &t, out);
+        for (int64_t back = f->tokens - 1; back >= 0; back--)
+            add_tap(f, &t, back, x, out);
+    }
+}
