@@ -8,20 +8,22 @@
 #include <stdlib.h>
 
 #include "base/int64.h"
+#include "graph/delta.h"
 #include "graph/scan.h"
 #include "linalg/linalg.h"
 
 enum { SAMPLES = 3, LENGTH = 2048, HIDDEN = 2048, INNER = 4096 };
 
-/* a and b have more entries than any operation reads; `decay` is at most 0. */
+/* Each has more entries than any operation reads; `decay` is at most 0, `small` within -1/16 and 0.
+ */
 struct operands {
-    float *a, *b, *decay, *out, *scratch;
+    float *a, *b, *small, *decay, *out, *scratch;
 };
 
-static float *numbers(int64_t count) {
+static float *numbers(int64_t count, float size) {
     float *x = malloc((size_t)count * sizeof *x);
     for (int64_t i = 0; x && i < count; i++)
-        x[i] = (float)(i * 2654435761 % 65536) / 65536 - 1;
+        x[i] = size * ((float)(i * 2654435761 % 65536) / 65536 - 1);
     return x;
 }
 
@@ -66,6 +68,58 @@ static void plain2(const struct operands *o) {
     }
 }
 
+/* --- the gated delta rule --------------------------------------------------------------------- */
+
+enum { KEY_HEADS = 16, VALUE_HEADS = 32, SIDE = INNER / VALUE_HEADS, KEYS = KEY_HEADS * SIDE };
+
+static const struct delta delta = {KEY_HEADS, VALUE_HEADS, SIDE, SIDE, 0.0884F};
+
+/* Keys of a length of at most 1. */
+static struct delta_input delta_input(const struct operands *o) {
+    return (struct delta_input){o->small, o->small, o->a, o->decay, o->small};
+}
+
+static void chunked_delta(const struct operands *o) {
+    const struct delta_input in = delta_input(o);
+    delta_sequence(&delta, LENGTH, &in, o->scratch, o->out);
+}
+
+/* What the state says of a key, or of a query. */
+static void read_state(const float *S, const float *key, float *out) {
+    for (int j = 0; j < SIDE; j++)
+        out[j] = 0;
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++)
+            out[j] += key[i] * S[i * SIDE + j];
+}
+
+static void token_delta(const struct delta_input *in, int64_t h, int64_t t, float *S, float *out) {
+    const int64_t head = h / (VALUE_HEADS / KEY_HEADS);
+    const float *q = in->q + t * KEYS + head * SIDE, *k = in->k + t * KEYS + head * SIDE;
+    const float *v = in->v + (t * VALUE_HEADS + h) * SIDE, beta = in->beta[h * LENGTH + t];
+    const float fade = expf(in->decay[h * LENGTH + t]);
+    float e[SIDE];
+    for (int i = 0; i < SIDE * SIDE; i++)
+        S[i] *= fade;
+    read_state(S, k, e);
+    for (int i = 0; i < SIDE; i++)
+        e[i] = beta * (v[i] - e[i]);
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++)
+            S[i * SIDE + j] += k[i] * e[j];
+    read_state(S, q, out + (t * VALUE_HEADS + h) * SIDE);
+}
+
+static void plain_delta(const struct operands *o) {
+    const struct delta_input in = delta_input(o);
+#pragma omp parallel for schedule(static) default(none) shared(in, o)
+    for (int64_t h = 0; h < VALUE_HEADS; h++) {
+        float S[SIDE * SIDE] = {0};
+        for (int64_t t = 0; t < LENGTH; t++)
+            token_delta(&in, h, t, S, o->out);
+    }
+}
+
 /* --- all -------------------------------------------------------------------------------------- */
 
 /* Entries of the linears of a block that have the mixer. */
@@ -74,6 +128,8 @@ static const struct {
     void (*run)(const struct operands *o), (*plain)(const struct operands *o);
     double weights;
 } mixers[] = {
+    {"gated delta rule", chunked_delta, plain_delta,
+     HIDDEN *(2.0 * KEYS + 2 * INNER + 2 * VALUE_HEADS) + INNER *HIDDEN},
     {"Mamba-2 scan", chunked2, plain2, HIDDEN *(2.0 * INNER + 2 * 128 + 64) + INNER *HIDDEN},
 };
 
@@ -89,9 +145,10 @@ static double best_time(void (*run)(const struct operands *o), const struct oper
 
 int bench_mixers(void) {
     const int64_t most = (int64_t)LENGTH * 2 * INNER;
-    struct operands o = {numbers(most), numbers(most), numbers(most), numbers(most),
-                         numbers(scan_scratch(&scan2, LENGTH))};
-    const int failed = !o.a || !o.b || !o.decay || !o.out || !o.scratch;
+    const int64_t scratch = max_i64(scan_scratch(&scan2, LENGTH), delta_scratch(&delta, LENGTH));
+    struct operands o = {numbers(most, 1), numbers(most, 1), numbers(most, 1.0F / 16),
+                         numbers(most, 1), numbers(most, 1), numbers(scratch, 1)};
+    const int failed = !o.a || !o.b || !o.small || !o.decay || !o.out || !o.scratch;
     const double entry = failed ? 0 : best_time(linear, &o) / ((double)HIDDEN * HIDDEN);
     for (size_t i = 0; !failed && i < sizeof mixers / sizeof mixers[0]; i++)
         printf("%-20s %6.2f %% of its block's linears, token by token %.2f %%\n", mixers[i].name,
@@ -99,6 +156,7 @@ int bench_mixers(void) {
                100 * best_time(mixers[i].plain, &o) / (entry * mixers[i].weights));
     free(o.a);
     free(o.b);
+    free(o.small);
     free(o.decay);
     free(o.out);
     free(o.scratch);
