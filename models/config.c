@@ -66,6 +66,12 @@ static enum llmq_status check_rotation(const struct model_config *c, llmq_error 
     const int64_t rotated = c->facts.dims[DIM_ROT], head = c->facts.dims[DIM_HEAD];
     if (!family_rotates(c->family))
         return LLMQ_OK;
+    const double part = c->facts.numbers[NUM_ROTARY];
+    if (part != 1 && rotated != (int64_t)((double)head * part))
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: %" PRId64 " entries of a head of %" PRId64
+                         " are rotated, and a part of %g: expected the same",
+                         rotated, head, part);
     if (head > 0 && rotated > head)
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: %" PRId64 " entries of a head of %" PRId64 " are rotated",

@@ -125,6 +125,22 @@ static bool is_empty_list(const struct layer_rule *r, const struct config_key *k
     return r->rule != RULE_AMONG && json_type(list) == JSON_ARRAY && json_count(list) == 0;
 }
 
+/* Every how many layers one is unlike the others: a number, or "LLLG", as many as that has letters;
+ * which layers a rule is about, the letters do not say. */
+static enum llmq_status read_period(const struct config_key *key, int64_t *n, llmq_error *err) {
+    const char *letters = json_string(config_value(key->object, key->name));
+    const size_t same = letters ? strspn(letters, (const char[]){letters[0], '\0'}) : 0;
+    if (!letters)
+        return config_int(key->object, key->name, 0, 0, n, err);
+    *n = (int64_t)strlen(letters);
+    if (same > 0 && letters[same] != '\0' && letters[same + 1] == '\0')
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_UNSUPPORTED,
+                     "config.json: '%s' is \"%.40s\": expected a number, or letters of which the "
+                     "last is unlike the others, as LLLG",
+                     key->name, letters);
+}
+
 static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
                                    struct model_config *c, llmq_error *err) {
     struct config_key key;
@@ -137,7 +153,7 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
     if (status == LLMQ_OK && key.found && reads_list(r))
         status = check_list(r, &key, c->blocks, err);
     else if (status == LLMQ_OK && key.found)
-        status = config_int(key.object, key.name, 0, 0, &in.n, err);
+        status = read_period(&key, &in.n, err);
     const bool silent = !key.found && (reads_list(r) || isnan(r->absent));
     if (status != LLMQ_OK || silent)
         return status;
