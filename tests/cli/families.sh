@@ -46,12 +46,23 @@ deepseek-v3	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a
 deepseek-v2-lite-style	gptq,awq	model.layers.0.self_attn.q_proj: out_features 80 is not a multiple of 32
 gpt-oss	gptq,awq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
 llama4-text	gptq,awq	model.layers.1.feed_forward.shared_expert.gate_proj: out_features 24 is not a multiple of 32
+glm4-moe-air	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
+glm4-moe-lite	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
+solar-open	gptq,awq	model.layers.0.mlp.shared_experts.gate_proj: out_features 16 is not a multiple of 32
+minimax-m2	gptq	model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
+minimax-m2	awq	model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
+minimax-m2	compressed-tensors	model.layers.0.block_sparse_moe.experts.0.w2: in_features 20 is not a multiple of 8
+axk1	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
+exaone-moe	gptq	model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
+exaone-moe	awq	model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
+exaone-moe	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
+hy-v3	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
 END
 )
 
 # Mean divergence (nats per token) from the original that four bits in groups of eight stay below,
 # on the tokens that were calibrated on; an error in a formula or a layout costs far more.
-kl_max=0.3
+kl_max=0.4
 
 pin_kernels
 OMP_WAIT_POLICY=passive
@@ -95,7 +106,7 @@ worse_in_silence() {
 quantize() {
     from=$1 format=$2
     shift 2
-    set -- "$@" --format "$format" --group 8 --threads 1 --json -q
+    set -- "$@" --format "$format" --group auto-fit:8 --threads 1 --json -q
     case $format in awq) set -- "$@" --asym ;; esac
     case $1 in rtn) ;; *) set -- "$@" --calib "$ids" ;; esac
     rm -rf out out.partial
@@ -196,7 +207,7 @@ check_methods() {
 }
 
 check_model() {
-    run rtn --model "$shared/golden/$1" --group 8 --out out --dry-run -q
+    run rtn --model "$shared/golden/$1" --group auto-fit:8 --out out --dry-run -q
     if grep -q "model_type '.*' is not supported" stderr; then
         echo "$1" >>unsupported
         return

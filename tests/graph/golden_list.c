@@ -64,6 +64,13 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"ernie4-5", "ernie4_5"},
     {"llama4-text", "llama4_text"},
     {"jais2", "jais2"},
+    {"glm4-moe-air", "glm4_moe"},
+    {"glm4-moe-lite", "glm4_moe_lite"},
+    {"solar-open", "solar_open"},
+    {"minimax-m2", "minimax_m2"},
+    {"axk1", "axk1"},
+    {"exaone-moe", "exaone_moe"},
+    {"hy-v3", "hy_v3"},
 };
 /* clang-format on */
 

@@ -1,0 +1,62 @@
+/* What the keys of the mixtures of experts since DeepSeek-V3 say, and which are refused. */
+#include "models/config_rows.h"
+
+/* What the files of released models hold beside the sizes. */
+START_TEST(configs_of_released_models_are_read) {
+    static const struct row rows[] = {
+        {"glm4_moe",
+         "\"attention_bias\":true,\"head_dim\":128,\"partial_rotary_factor\":0.5,"
+         "\"use_qk_norm\":true,\"num_nextn_predict_layers\":1,\"n_group\":1",
+         GOOD},
+        {"minimax_m2",
+         "\"attn_type_list\":[1,1],\"rotary_dim\":64,\"qk_norm_type\":\"per_layer\","
+         "\"use_qk_norm\":true,\"use_routing_bias\":true,\"use_mtp\":true,\"num_mtp_modules\":3,"
+         "\"shared_intermediate_size\":0,\"scoring_func\":\"sigmoid\",\"sliding_window\":null",
+         GOOD},
+        {"exaone_moe",
+         "\"num_hidden_layers\":4,\"sliding_window\":128,\"sliding_window_pattern\":\"LLLG\","
+         "\"num_experts\":128,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
+         "\"is_moe_layer\":[false,true,true,true],\"num_nextn_predict_layers\":1",
+         GOOD},
+    };
+    CHECK(rows);
+}
+END_TEST
+
+START_TEST(what_llmq_has_no_part_for_is_refused) {
+    static const struct row rows[] = {
+        {"minimax_m2", "\"qk_norm_type\":\"per_head\"", REFUSED("expected per_layer")},
+        {"minimax_m2", "\"rotary_dim\":64,\"partial_rotary_factor\":0.25",
+         WRONG("64 entries of a head of 128 are rotated, and a part of 0.25")},
+        {"exaone_moe", "\"sliding_window_pattern\":\"LGLG\"", REFUSED("letters of which the last")},
+        {"exaone_moe", "\"sliding_window_pattern\":\"LLL\"", REFUSED("letters of which the last")},
+        {"exaone_moe", "\"attention_bias\":true", REFUSED("attention_bias")},
+        {"hy_v3", "\"moe_router_use_sigmoid\":false", REFUSED("moe_router_use_sigmoid")},
+        {"hy_v3", "\"route_norm\":false", REFUSED("route_norm")},
+        {"solar_open", "\"scoring_func\":\"softmax\"", REFUSED("expected sigmoid")},
+    };
+    CHECK(rows);
+}
+END_TEST
+
+START_TEST(layers_take_turns) {
+    static const char letters[] = "\"sliding_window_pattern\":\"LLG\"";
+    ck_assert(traits_of("exaone_moe", letters, 1) & T_WINDOW);
+    ck_assert(!(traits_of("exaone_moe", letters, 1) & T_NO_ROPE));
+    ck_assert(!(traits_of("exaone_moe", letters, 2) & T_WINDOW));
+    ck_assert(traits_of("exaone_moe", letters, 2) & T_NO_ROPE);
+    ck_assert(!(traits_of("hy_v3", "\"first_k_dense_replace\":2", 1) & T_SPARSE));
+    ck_assert(traits_of("hy_v3", "\"first_k_dense_replace\":2", 2) & T_SPARSE);
+    ck_assert_int_eq(dim_of("minimax_m2", "\"rotary_dim\":64", DIM_ROT), 64);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("config mixtures");
+    TCase *t = tcase_create("mixtures");
+    tcase_add_test(t, configs_of_released_models_are_read);
+    tcase_add_test(t, what_llmq_has_no_part_for_is_refused);
+    tcase_add_test(t, layers_take_turns);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
