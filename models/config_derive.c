@@ -1,6 +1,7 @@
 /* Sizes made of others, so that no fused width is computed anywhere else. */
 #include <stddef.h>
 
+#include "base/int64.h"
 #include "models/config_parts.h"
 
 /* A size is a sum of products of two. */
@@ -12,6 +13,7 @@ static const struct {
     {DIM_ATTN, {{DIM_HEADS, DIM_HEAD}}},
     {DIM_KV, {{DIM_KV_HEADS, DIM_HEAD}}},
     {DIM_QKV, {{DIM_ATTN, DIM_ONE}, {DIM_KV, DIM_ONE}, {DIM_KV, DIM_ONE}}},
+    {DIM_HIDDEN3, {{DIM_HIDDEN, DIM_ONE}, {DIM_HIDDEN, DIM_ONE}, {DIM_HIDDEN, DIM_ONE}}},
     {DIM_FFN2, {{DIM_FFN, DIM_ONE}, {DIM_FFN, DIM_ONE}}},
     {DIM_EXPERT_FFN2, {{DIM_EXPERT_FFN, DIM_ONE}, {DIM_EXPERT_FFN, DIM_ONE}}},
     {DIM_SHARED_FFN, {{DIM_N_SHARED, DIM_EXPERT_FFN}}},
@@ -22,8 +24,17 @@ static const struct {
     {DIM_KV_B, {{DIM_MLA_NOPE, DIM_ONE}, {DIM_MLA_V, DIM_ONE}}},
 };
 
+/* transformers' Lfm2MLP, as in Llama 1's own code. */
+static int64_t fitted_ffn(const struct facts *facts) {
+    const int64_t ffn = facts->dims[DIM_FFN], step = facts->dims[DIM_FFN_STEP];
+    if (!(facts->traits & T_FITTED_FFN) || step < 1)
+        return ffn;
+    return ceil_div((int64_t)(facts->numbers[NUM_FFN] * (double)(2 * ffn / 3)), step) * step;
+}
+
 void config_derive(struct facts *facts) {
     int64_t *dims = facts->dims;
+    dims[DIM_FITTED_FFN] = fitted_ffn(facts);
     if (dims[DIM_ROT] == 0)
         dims[DIM_ROT] = (int64_t)((double)dims[DIM_HEAD] * facts->numbers[NUM_ROTARY]);
     for (size_t i = 0; i < sizeof formulas / sizeof formulas[0]; i++)

@@ -76,6 +76,8 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
         return layer >= in->n;
     case RULE_AMONG:
         return is_among(in->value, layer);
+    case RULE_NOT_AMONG:
+        return !is_among(in->value, layer);
     case RULE_ALL:
     case RULE_END:
     default:
@@ -90,10 +92,15 @@ static void set_trait(const struct layer_rule *r, bool holds_here, trait_set *tr
         *traits &= ~r->trait;
 }
 
-/* Rules that read an entry of a list for each layer. */
+/* Rules that read the numbers of layers. */
+static bool reads_numbers(const struct layer_rule *r) {
+    return r->rule == RULE_AMONG || r->rule == RULE_NOT_AMONG;
+}
+
+/* Rules that read those, or an entry of a list for each layer. */
 static bool reads_list(const struct layer_rule *r) {
-    return r->rule == RULE_WORD || r->rule == RULE_NUMBER || r->rule == RULE_AMONG ||
-           r->rule == RULE_RUNS;
+    return r->rule == RULE_WORD || r->rule == RULE_NUMBER || r->rule == RULE_RUNS ||
+           reads_numbers(r);
 }
 
 static int64_t entries_of(const struct layer_rule *r, const struct json *list) {
@@ -112,7 +119,7 @@ static enum llmq_status check_list(const struct layer_rule *r, const struct conf
     if (json_type(list) != JSON_ARRAY)
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %s: expected a list", key->name,
                          config_text(list, text));
-    if (r->rule != RULE_AMONG && entries_of(r, list) != layers)
+    if (!reads_numbers(r) && entries_of(r, list) != layers)
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: '%s' has %" PRId64 " entries for %" PRId64 " layers",
                          key->name, entries_of(r, list), layers);
@@ -122,7 +129,7 @@ static enum llmq_status check_list(const struct layer_rule *r, const struct conf
 /* A list for all layers without entries says nothing. */
 static bool is_empty_list(const struct layer_rule *r, const struct config_key *key) {
     const struct json *list = config_value(key->object, key->name);
-    return r->rule != RULE_AMONG && json_type(list) == JSON_ARRAY && json_count(list) == 0;
+    return !reads_numbers(r) && json_type(list) == JSON_ARRAY && json_count(list) == 0;
 }
 
 /* Every how many layers one is unlike the others: a number, or "LLLG", as many as that has letters;

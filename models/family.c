@@ -39,6 +39,8 @@ static const struct family *const families[] = {
     &family_helium,
     &family_hy_v3,
     &family_jais2,
+    &family_lfm2,
+    &family_lfm2_moe,
     &family_llama,
     &family_llama4_text,
     &family_minimax_m2,

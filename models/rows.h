@@ -18,6 +18,8 @@
 #define SPLIT(i, g)                    .op = OP_SPLIT, .in = {V_##i}, .groups = DIM_##g
 #define JOIN(o, a, b, g)               .op = OP_JOIN, .out = {V_##o}, .in = {V_##a, V_##b}, .groups = DIM_##g
 #define ROPE(o, i, g)                  .op = OP_ROPE, .out = {V_##o}, .in = {V_##i}, .groups = DIM_##g, .unless = T_NO_ROPE
+/* The same in families of which every layer that attends rotates. */
+#define TURN(o, i, g)                  .op = OP_ROPE, .out = {V_##o}, .in = {V_##i}, .groups = DIM_##g
 #define CLIP(o, i)                     .op = OP_CLIP, .out = {V_##o}, .in = {V_##i}, .when = T_CLIP
 #define ATTENTION(o, q, k, v)          .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
 #define ACT(o, i)                      .op = OP_ACT, .out = {V_##o}, .in = {V_##i}
@@ -139,6 +141,7 @@
 #define NOT_EVERY(t, k, n)     .trait = t, .rule = RULE_NOT_EVERY, .key = k, .absent = n
 #define FROM(t, k, n)          .trait = t, .rule = RULE_FROM, .key = k, .absent = n
 #define AMONG(t, k)            .trait = t, .rule = RULE_AMONG, .key = k
+#define NOT_AMONG(t, k)        .trait = t, .rule = RULE_NOT_AMONG, .key = k
 /* clang-format on */
 
 #endif

@@ -44,6 +44,7 @@ enum op {
     EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) EACH(Y)                              \
     EACH(Q_A) EACH(Q_A_NORM) EACH(KV_A) EACH(KV_C) EACH(KV_C_NORM) EACH(KV_B) EACH(K_NOPE)         \
     EACH(K_PE) EACH(CONV_IN) EACH(CONV_OUT)                                                        \
+    EACH(MIX_IN) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_OUT) EACH(SCAN_GATED)                \
     EACH(MLP_IN) EACH(GATE_UP) EACH(GATE) EACH(UP) EACH(MID) EACH(MLP_OUT) EACH(MLP_POST)          \
     EACH(ROUTE) EACH(E) EACH(E_OUT) EACH(ROUTED) EACH(Y_ROUTED)                                    \
     EACH(SHARED_GATE) EACH(SHARED_UP) EACH(SHARED_MID) EACH(SHARED_OUT) EACH(SHARED_SWITCH)        \
@@ -71,6 +72,7 @@ enum dim {
     DIM_CHUNK,      /* tokens of a chunk that attention does not look beyond */
     DIM_CONV,       /* tokens that a convolution sees, the last its own */
     DIM_FFN,        /* inside the MLP */
+    DIM_FFN_STEP,   /* FITTED_FFN is a multiple of this */
     DIM_EXPERTS,    /* how many */
     DIM_TOP_K,      /* of them for a token */
     DIM_EXPERT_FFN, /* inside one of them */
@@ -87,6 +89,8 @@ enum dim {
     DIM_ATTN,        /* HEADS HEAD */
     DIM_KV,          /* KV_HEADS HEAD */
     DIM_QKV,         /* ATTN + 2 KV */
+    DIM_HIDDEN3,     /* 3 HIDDEN */
+    DIM_FITTED_FFN,  /* FFN, or with T_FITTED_FFN what is made of it */
     DIM_FFN2,        /* gate and up in one */
     DIM_EXPERT_FFN2, /* the same of an expert */
     DIM_MLA_NOPE,    /* HEADS NOPE */
@@ -115,6 +119,7 @@ enum number {
     NUM_ROUTED,      /* the experts' weights times this */
     NUM_TEMPERATURE, /* of the queries of layers without rotation, growing with ... */
     NUM_FLOOR,       /* ... the position over this; 0: none */
+    NUM_FFN,         /* with T_FITTED_FFN: ... times this */
     NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED */
     NUM_COUNT
 };
@@ -141,6 +146,7 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_B              TRAIT(16)
 #define T_C              TRAIT(17)
 #define T_MSCALE         TRAIT(18) /* yarn's magnitude, mscale_all_dim, scales the scores */
+#define T_FITTED_FFN     TRAIT(19) /* the MLP's width is two thirds of FFN, ... */
 /* of a block: */
 #define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
 #define T_CHUNKED   TRAIT(33) /* attention stays within its chunk */
@@ -214,7 +220,7 @@ struct node {
     enum stack_part part;
     enum norm norm;
     bool each;  /* a norm's weight is [groups, width]: every group has its own */
-    double eps; /* of a norm, 0: NUM_EPS */
+    double eps; /* of a norm, 0: NUM_EPS; of a ROUTER: what its weights' sum has besides */
     enum act act;
     enum number number; /* ADD: the factor; NUM_ONE */
     enum score score;
@@ -255,6 +261,7 @@ struct layer_rule {
         RULE_NOT_EVERY, /* the others */
         RULE_FROM,      /* from layer number `key` on */
         RULE_AMONG,     /* those in the list `key` */
+        RULE_NOT_AMONG, /* the others */
         RULE_ALL,
     } rule;
     const char *key, *word;

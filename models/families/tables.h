@@ -34,6 +34,8 @@ extern const struct family family_granitemoe;
 extern const struct family family_helium;
 extern const struct family family_hy_v3;
 extern const struct family family_jais2;
+extern const struct family family_lfm2;
+extern const struct family family_lfm2_moe;
 extern const struct family family_llama4_text;
 extern const struct family family_llama;
 extern const struct family family_minimax_m2;

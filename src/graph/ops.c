@@ -244,6 +244,7 @@ static enum llmq_status run_router(const struct step *s, llmq_error *err) {
         .renormalised = (g->traits & T_NORM_TOPK) != 0,
         .gain = g->facts.numbers[NUM_ROUTED],
         .choice_bias = s->params->choice_bias,
+        .rest = row->eps,
     };
     enum llmq_status status = multiply(s, LLMQ_COMPUTE_F32, err);
     if (status == LLMQ_OK)

@@ -20,6 +20,7 @@ struct router {
     bool renormalised;          /* the weights of a token add up to 1, ... */
     double gain;                /* ... and are then multiplied by this */
     const float *choice_bias;   /* [experts] or NULL */
+    double rest;                /* what the weights are renormalised by is their sum and this */
 };
 
 /* Weights in place of the logits x [rows, experts]; 0: not chosen. Of equal scores the first is

@@ -53,6 +53,8 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"granite", "granite"},
     {"granitemoe", "granitemoe"},
     {"smollm3", "smollm3"},
+    {"lfm2", "lfm2"},
+    {"lfm2-moe", "lfm2_moe"},
     {"nemotron", "nemotron"},
     {"arcee", "arcee"},
     {"helium", "helium"},

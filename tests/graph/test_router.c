@@ -15,12 +15,13 @@ enum { TOKENS = 200, MOST = 64 };
 /* --- weights ---------------------------------------------------------------------------------- */
 
 static const struct router routers[] = {
-    {SCORE_SOFTMAX, GROUP_BEST_TWO, 8, 2, 1, 0, true, 1, NULL},    /* Mixtral, gpt-oss, Granite */
-    {SCORE_SOFTMAX, GROUP_BEST_TWO, 60, 4, 1, 0, false, 1, NULL},  /* Qwen2-MoE */
-    {SCORE_SOFTMAX, GROUP_BEST, 64, 6, 8, 3, false, 16, NULL},     /* DeepSeek V2 */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 64, 8, 8, 4, true, 2.5, NULL}, /* DeepSeek V3 */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 16, 1, 1, 0, false, 1, NULL},  /* Llama 4 */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 6, 6, 6, 6, true, 1, NULL},    /* all, in groups of one */
+    {SCORE_SOFTMAX, GROUP_BEST_TWO, 8, 2, 1, 0, true, 1, NULL, 0},   /* Mixtral, gpt-oss, Granite */
+    {SCORE_SOFTMAX, GROUP_BEST_TWO, 60, 4, 1, 0, false, 1, NULL, 0}, /* Qwen2-MoE */
+    {SCORE_SOFTMAX, GROUP_BEST, 64, 6, 8, 3, false, 16, NULL, 0},    /* DeepSeek V2 */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 64, 8, 8, 4, true, 2.5, NULL, 0},   /* DeepSeek V3 */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 16, 1, 1, 0, false, 1, NULL, 0},    /* Llama 4 */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 6, 6, 6, 6, true, 1, NULL, 0},      /* all, in groups of one */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 5, 2, 1, 0, true, 1.5, NULL, 0.25}, /* LFM2, by more */
 };
 enum { ROUTERS = sizeof routers / sizeof routers[0] };
 
@@ -66,7 +67,7 @@ static void want_groups(const struct router *r, double *pick) {
 }
 
 static void want_weights(const struct router *r, const float *logits, double *want) {
-    double score[MOST], pick[MOST], sum = 0;
+    double score[MOST], pick[MOST], sum = r->rest;
     struct entry order[MOST];
     want_scores(r, logits, score);
     for (int e = 0; e < r->experts; e++)
@@ -106,7 +107,7 @@ END_TEST
 /* The bias is so large that it alone chooses, and is not seen in the weights. */
 START_TEST(the_bias_chooses_and_does_not_weigh) {
     const float bias[4] = {0, 0, 9, 0};
-    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 4, 1, 1, 0, false, 1, bias};
+    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 4, 1, 1, 0, false, 1, bias, 0};
     float x[4] = {5, 4, 0, 3};
     router_weights(&r, 1, x);
     ck_assert_near(x[2], 0.5, 0);
@@ -115,7 +116,7 @@ START_TEST(the_bias_chooses_and_does_not_weigh) {
 END_TEST
 
 START_TEST(of_equal_scores_the_first_is_taken) {
-    const struct router r = {SCORE_SOFTMAX, GROUP_BEST_TWO, 4, 2, 1, 0, true, 1, NULL};
+    const struct router r = {SCORE_SOFTMAX, GROUP_BEST_TWO, 4, 2, 1, 0, true, 1, NULL, 0};
     float x[4] = {-1, 2, 2, 2};
     router_weights(&r, 1, x);
     ck_assert_near(x[1], 0.5, 0);
@@ -142,7 +143,7 @@ END_TEST
 /* Logits far apart: what is chosen has no weight that can be stored, and nothing is divided by 0.
  */
 START_TEST(scores_of_nothing_make_no_weights) {
-    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 2, 1, 1, 0, true, 1, NULL};
+    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 2, 1, 1, 0, true, 1, NULL, 0};
     float x[2] = {-1000, -2000};
     router_weights(&r, 1, x);
     ck_assert_near(x[0], 0, 0);

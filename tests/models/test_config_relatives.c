@@ -211,6 +211,32 @@ static void assert_turns(const char *type, const char *members, const char *turn
                   found);
 }
 
+/* Convolutions and attention. */
+START_TEST(layers_of_lfm2_by_either_key) {
+    static const char six[] = "\"num_hidden_layers\":6,\"full_attn_idxs\":[2,5]";
+    static const char types[] = "\"num_hidden_layers\":3,\"layer_types\":[\"conv\","
+                                "\"full_attention\",\"conv\"],\"full_attn_idxs\":null";
+    for (int64_t i = 0; i < 6; i++)
+        ck_assert_int_eq((traits_of("lfm2", six, i) & T_RECURRENT) != 0, i != 2 && i != 5);
+    for (int64_t i = 0; i < 3; i++)
+        ck_assert_int_eq((traits_of("lfm2", types, i) & T_RECURRENT) != 0, i != 1);
+    ck_assert_int_eq(traits_of("lfm2", "", 0) & T_RECURRENT, 0);
+}
+END_TEST
+
+/* LFM2-1.2B, LFM2-350M, and 2048 as it stands. */
+START_TEST(an_mlp_is_fitted_to_two_thirds) {
+    ck_assert_int_eq(dim_of("lfm2", "", DIM_FITTED_FFN), 8192);
+    ck_assert_int_eq(dim_of("lfm2", "\"block_ff_dim\":6656", DIM_FITTED_FFN), 4608);
+    ck_assert_int_eq(
+        dim_of("lfm2", "\"block_ff_dim\":6656,\"block_ffn_dim_multiplier\":1.5", DIM_FITTED_FFN),
+        6656);
+    ck_assert_int_eq(dim_of("lfm2", "\"intermediate_size\":2000,\"block_auto_adjust_ff_dim\":false",
+                            DIM_FITTED_FFN),
+                     2000);
+}
+END_TEST
+
 START_TEST(layers_take_turns) {
     assert_turns("smollm3", "", "...n...n");
     assert_turns("smollm3", "\"no_rope_layer_interval\":2", ".n.n");
@@ -299,6 +325,8 @@ int main(void) {
     tcase_add_test(t, configs_of_released_models_are_read);
     tcase_add_test(t, switches_that_llmq_has_no_part_for_are_refused);
     tcase_add_test(t, values_that_cannot_be_are_refused);
+    tcase_add_test(t, layers_of_lfm2_by_either_key);
+    tcase_add_test(t, an_mlp_is_fitted_to_two_thirds);
     tcase_add_test(t, layers_take_turns);
     tcase_add_test(t, factors_are_what_the_keys_say);
     tcase_add_test(t, windowed_layers_have_a_rotation_of_their_own);
