@@ -117,8 +117,8 @@ static enum llmq_status read_setting(const struct json *json, const struct setti
 
 /* Where no setting says it: 1, or none. */
 static void begin(const struct family *f, struct facts *facts) {
-    static const enum number none[] = {NUM_ATTN_SCALE, NUM_SOFT_CAP,    NUM_FINAL_CAP,
-                                       NUM_CLIP,       NUM_TEMPERATURE, NUM_FLOOR};
+    static const enum number none[] = {NUM_ATTN_SCALE,  NUM_SOFT_CAP, NUM_FINAL_CAP, NUM_CLIP,
+                                       NUM_TEMPERATURE, NUM_FLOOR,    NUM_STEP_MIN};
     *facts = (struct facts){.traits = f->traits | T_ALWAYS, .norm = f->norm, .act = f->act};
     facts->dims[DIM_ONE] = 1;
     facts->dims[DIM_FOUR] = 4;
@@ -126,6 +126,7 @@ static void begin(const struct family *f, struct facts *facts) {
         facts->numbers[i] = 1;
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         facts->numbers[none[i]] = 0;
+    facts->numbers[NUM_STEP_MAX] = INFINITY;
 }
 
 enum llmq_status config_settings(const struct json *json, struct model_config *c, llmq_error *err) {

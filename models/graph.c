@@ -106,6 +106,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_ACT:
     case OP_ADD:
     case OP_CONV:
+    case OP_SCAN:
     case OP_EXPERTS:
     case OP_SAME:
     case OP_END:
@@ -130,6 +131,18 @@ static const char *impossible_choice(const struct facts *facts) {
     return top < 1 || top > groups || top * (experts / groups) < top_k
                ? "a token's groups have fewer experts than it takes"
                : NULL;
+}
+
+/* What the sides of a scan must fulfil, or NULL. */
+static const char *impossible_scan(const struct graph *g, const struct graph_node *n) {
+    const int64_t heads = g->facts.dims[DIM_SSM_HEADS], state = g->facts.dims[DIM_SSM_STATE];
+    if (heads < 1 || g->width[n->in[0]] % heads)
+        return "its heads do not divide what it reads";
+    if (n->groups < 1 || heads % n->groups)
+        return "its groups do not divide its heads";
+    if (g->width[n->in[1]] != n->groups * state || g->width[n->in[2]] != n->groups * state)
+        return "B or C has not a state for every group";
+    return g->width[n->in[3]] != heads ? "it has not a time step for every head" : NULL;
 }
 
 /* What the widths of a row's values must fulfil, or NULL. */
@@ -159,6 +172,8 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
                    : NULL;
     case OP_CONV:
         return g->facts.dims[DIM_CONV] < 1 ? "it sees no tokens" : NULL;
+    case OP_SCAN:
+        return impossible_scan(g, n);
     case OP_ROUTER:
         return impossible_choice(&g->facts);
     case OP_SAME:

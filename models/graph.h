@@ -40,7 +40,8 @@ struct graph_param {
     const char *name;      /* ... which is the node's, or a tensor's that the row names by itself */
     int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
     int64_t experts;       /* a stack: [experts, rows, columns], named within the block; 0: none */
-    bool filter;           /* of a convolution: [rows, 1, columns] */
+    int64_t middle;        /* [rows, middle, columns]; 0: there is no such side */
+    int vector;            /* of those that an operation has, counted from 1; 0: it is another */
     bool quantized;        /* a weight that may be stored packed instead */
 };
 
@@ -98,6 +99,9 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]);
 /* The shape that the tensor must have; returns its rank. */
 enum { GRAPH_PARAM_RANK = 3 };
 int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK]);
+
+/* Its entries; of a stack, those of one expert. */
+int64_t graph_param_entries(const struct graph_param *p);
 
 /* The node that takes the module `name`, of `len` bytes; -1: none does. */
 int graph_find_module(const struct graph *g, const char *name, size_t len);

@@ -79,8 +79,34 @@ static void filter_params(const struct graph *g, int i, struct graph_param out[G
     p.suffix = ".weight";
     p.rows = n->width[0];
     p.columns = g->facts.dims[DIM_CONV];
-    p.filter = true;
+    p.middle = 1;
     add_param(out, count, p);
+}
+
+/* Small tensors that operations have beside weights, behind the name of the row. In the order in
+ * which the operations know them. */
+static const struct {
+    enum op op;
+    const char *suffix;
+    enum dim rows, columns;
+} vectors[] = {
+    {OP_SCAN, ".A_log", DIM_NONE, DIM_SSM_HEADS},
+    {OP_SCAN, ".D", DIM_NONE, DIM_SSM_HEADS},
+    {OP_SCAN, ".dt_bias", DIM_NONE, DIM_SSM_HEADS},
+};
+
+static void vector_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
+                          int *count) {
+    int number = 0;
+    for (size_t v = 0; v < sizeof vectors / sizeof vectors[0]; v++)
+        if (vectors[v].op == g->node[i].row->op)
+            add_param(out, count,
+                      (struct graph_param){.node = i,
+                                           .suffix = vectors[v].suffix,
+                                           .name = g->node[i].row->name,
+                                           .rows = g->facts.dims[vectors[v].rows],
+                                           .columns = g->facts.dims[vectors[v].columns],
+                                           .vector = ++number});
 }
 
 int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
@@ -91,6 +117,7 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
             norm_params(n, i, out, &count);
         if (n->row->op == OP_CONV)
             filter_params(g, i, out, &count);
+        vector_params(g, i, out, &count);
         if (n->row->stack)
             stack_params(g, i, out, &count);
         else if (n->row->op == OP_LINEAR || n->row->op == OP_ROUTER)
@@ -111,10 +138,14 @@ int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK
         out[rank++] = (uint64_t)p->experts;
     if (p->rows)
         out[rank++] = (uint64_t)p->rows;
-    if (p->filter)
-        out[rank++] = 1;
+    if (p->middle)
+        out[rank++] = (uint64_t)p->middle;
     out[rank++] = (uint64_t)p->columns;
     return rank;
+}
+
+int64_t graph_param_entries(const struct graph_param *p) {
+    return (p->rows ? p->rows : 1) * (p->middle ? p->middle : 1) * p->columns;
 }
 
 /* --- names ------------------------------------------------------------------------------------ */

@@ -26,6 +26,7 @@
 #define GLU(o, gate, up)               .op = OP_GLU, .out = {V_##o}, .in = {V_##gate, V_##up}
 #define ADD(o, stream, branch)         .op = OP_ADD, .out = {V_##o}, .in = {V_##stream, V_##branch}
 #define CONV(o, i, module)             .op = OP_CONV, .out = {V_##o}, .in = {V_##i}, .name = module
+#define SCAN(o, x, b, c, dt, module)    .op = OP_SCAN, .out = {V_##o}, .in = {V_##x, V_##b, V_##c, V_##dt}, .groups = DIM_SSM_GROUPS, .name = module
 #define ROUTER(o, i, module)           .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_EXPERTS}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows
 #define END                            .op = OP_END

@@ -28,6 +28,8 @@ enum op {
     OP_GLU,       /* out = act(in0) in1; in0 of width 1 counts for the whole row */
     OP_ADD,       /* out = in0 + number in1 */
     OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
+    OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
+                * (time   steps), heads of which share B and C by `groups`; `name`: of its vectors */
     OP_ROUTER, /* out = weights of the experts, from in0; 0: not chosen */
     OP_EXPERTS, /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
     OP_COUNT
@@ -44,7 +46,8 @@ enum op {
     EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) EACH(Y)                              \
     EACH(Q_A) EACH(Q_A_NORM) EACH(KV_A) EACH(KV_C) EACH(KV_C_NORM) EACH(KV_B) EACH(K_NOPE)         \
     EACH(K_PE) EACH(CONV_IN) EACH(CONV_OUT)                                                        \
-    EACH(MIX_IN) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_OUT) EACH(SCAN_GATED)                \
+    EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
+    EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(MIX_OUT) EACH(MIX_POST)                                  \
     EACH(MLP_IN) EACH(GATE_UP) EACH(GATE) EACH(UP) EACH(MID) EACH(MLP_OUT) EACH(MLP_POST)          \
     EACH(ROUTE) EACH(E) EACH(E_OUT) EACH(ROUTED) EACH(Y_ROUTED)                                    \
     EACH(SHARED_GATE) EACH(SHARED_UP) EACH(SHARED_MID) EACH(SHARED_OUT) EACH(SHARED_SWITCH)        \
@@ -71,6 +74,11 @@ enum dim {
     DIM_WINDOW,     /* tokens that a windowed layer sees; 0: there is no window */
     DIM_CHUNK,      /* tokens of a chunk that attention does not look beyond */
     DIM_CONV,       /* tokens that a convolution sees, the last its own */
+    DIM_EXPAND,     /* a recurrent mixer is as wide as the model times this */
+    DIM_SSM_HEADS,  /* of a state-space mixer, ... */
+    DIM_SSM_HEAD,   /* ... the width of one, ... */
+    DIM_SSM_STATE,  /* ... its state's other side, ... */
+    DIM_SSM_GROUPS, /* ... and the groups of heads that share B and C */
     DIM_FFN,        /* inside the MLP */
     DIM_FFN_STEP,   /* FITTED_FFN is a multiple of this */
     DIM_EXPERTS,    /* how many */
@@ -98,6 +106,11 @@ enum dim {
     DIM_MLA_Q,       /* HEADS (NOPE + PE) */
     DIM_KV_A,        /* KV_LORA + PE */
     DIM_KV_B,        /* MLA_NOPE + MLA_V */
+    DIM_SSM_X,       /* SSM_HEADS SSM_HEAD: what a state-space mixer has inside */
+    DIM_SSM_BC,      /* SSM_GROUPS SSM_STATE */
+    DIM_SSM_CONV,    /* SSM_X + 2 SSM_BC */
+    DIM_SSM_IN,      /* SSM_X + SSM_CONV + SSM_HEADS */
+    DIM_SHARED_FFN2, /* gate and up of SHARED_FFN in one */
     DIM_COUNT
 };
 
@@ -121,6 +134,8 @@ enum number {
     NUM_FLOOR,       /* ... the position over this; 0: none */
     NUM_FFN,         /* with T_FITTED_FFN: ... times this */
     NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED */
+    NUM_STEP_MIN,    /* bounds of a scan's time steps; 0 and ... */
+    NUM_STEP_MAX,    /* ... infinity: there are none */
     NUM_COUNT
 };
 
@@ -199,7 +214,7 @@ enum score {
 /* What a group of experts is chosen by. */
 enum group_score { GROUP_BEST_TWO, GROUP_BEST }; /* the sum of its best two scores; the best */
 
-enum { NODE_INPUTS = 5, NODE_OUTPUTS = 3 };
+enum { NODE_INPUTS = 5, NODE_OUTPUTS = 3, NODE_VECTORS = 5 };
 
 /* A row. Zero fields say nothing; models/rows.h has the words that rows are written with. */
 struct node {

@@ -10,6 +10,7 @@ enum tally_kind {
     TALLY_READ,        /* weights from the model's files */
     TALLY_LINEAR,      /* products with weights in the forward pass */
     TALLY_ATTENTION,   /* scores, softmax, product with the values */
+    TALLY_SCAN,        /* recurrences */
     TALLY_ELEMENTWISE, /* norms, rotation, SiLU, additions */
     TALLY_SPILL,       /* activations in files */
     TALLY_MOMENTS,     /* H and the cross moments */

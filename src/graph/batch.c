@@ -7,6 +7,11 @@ int64_t batch_rows(const struct batch *b) {
     return b->offsets[b->sequences] - b->offsets[0];
 }
 
+int64_t batch_sequence(const struct batch *b, int64_t i, int64_t *length) {
+    *length = b->offsets[i + 1] - b->offsets[i];
+    return b->offsets[i] - b->offsets[0];
+}
+
 bool batch_next(const int64_t *offsets, int64_t count, int64_t max_rows, struct batch *b) {
     const int64_t *begin = b->offsets ? b->offsets + b->sequences : offsets;
     int64_t left = count - (begin - offsets), take = 1;

@@ -14,6 +14,9 @@ struct batch {
 
 int64_t batch_rows(const struct batch *b);
 
+/* The first row of sequence `i` in the batch, and its length. */
+int64_t batch_sequence(const struct batch *b, int64_t i, int64_t *length);
+
 /* The next batch of a corpus: as many whole sequences as fit `max_rows` rows, at least one.
  * offsets [count + 1]. Start with a zeroed batch; false when the corpus is done. */
 bool batch_next(const int64_t *offsets, int64_t count, int64_t max_rows, struct batch *b);

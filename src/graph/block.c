@@ -53,6 +53,8 @@ static enum llmq_status load_weight(const struct loader *b, int node, struct lin
 static float **place_of(const struct graph_node *n, const struct graph_param *p,
                         struct params *out) {
     const bool is_bias = strcmp(p->suffix, ".bias") == 0;
+    if (p->vector)
+        return &out->vector[p->vector - 1];
     if (n->row->op == OP_NORM || n->row->op == OP_CONV)
         return is_bias ? &out->bias : &out->weight;
     if (n->row->op == OP_ATTENTION)
@@ -75,8 +77,7 @@ static enum llmq_status load_param(const struct loader *b, const struct graph_pa
     if (is_weight(n, p))
         return load_weight(b, p->node, &out->linear, err);
     float **place = place_of(n, p, out);
-    *place = arena_alloc(b->arena, (size_t)(p->rows ? p->rows : 1) * (size_t)p->columns,
-                         sizeof **place, err);
+    *place = arena_alloc(b->arena, (size_t)graph_param_entries(p), sizeof **place, err);
     if (!*place)
         return LLMQ_E_MEMORY;
     if (p->experts)
@@ -124,6 +125,6 @@ uint64_t block_bytes(const struct graph *g) {
     const int count = graph_params(g, params);
     uint64_t elements = 0;
     for (int i = 0; i < count; i++)
-        elements += (uint64_t)(params[i].rows ? params[i].rows : 1) * (uint64_t)params[i].columns;
+        elements += (uint64_t)graph_param_entries(&params[i]);
     return elements * sizeof(float);
 }

@@ -27,6 +27,7 @@ struct params {
                            * convolution: [width, tokens] and [width] */
     float *choice_bias;   /* of a router */
     float *sinks;         /* of attention, [heads] */
+    float *vector[NODE_VECTORS]; /* of others: graph_params.c has them in this order */
 };
 
 struct block {

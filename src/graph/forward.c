@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/int64.h"
 #include "graph/attention.h"
+#include "graph/mixers.h"
 #include "kernels/bf16.h"
 
 static int64_t widest_input_of(const struct graph *g, enum op op) {
@@ -38,6 +39,13 @@ static int64_t score_count(const struct forward_size *size) {
     return (int64_t)omp_get_max_threads() * ATTENTION_TILE * (size->max_length + 1);
 }
 
+static int64_t mixer_count(const struct blocks *blocks, const struct forward_size *size) {
+    int64_t most = 0;
+    for (int kind = 0; kind < blocks->kind_count; kind++)
+        most = max_i64(most, mixers_scratch(&blocks->kinds[kind], size->max_length));
+    return most;
+}
+
 /* Rotary tables that the blocks need: none, one, or another one for windowed layers. */
 static int rope_count(const struct model_config *c, const struct blocks *blocks) {
     if (widest_input(blocks, OP_ROPE) == 0)
@@ -65,6 +73,7 @@ enum llmq_status forward_create(const struct model_config *config, const struct 
     LLMQ_TRY(alloc_floats(out, score_count(size), &out->scores, err));
     LLMQ_TRY(alloc_floats(out, widest_input(blocks, OP_NORM), &out->norm_weight, err));
     LLMQ_TRY(alloc_floats(out, config->facts.dims[DIM_HEADS], &out->slopes, err));
+    LLMQ_TRY(alloc_floats(out, mixer_count(blocks, size), &out->mixer, err));
     attention_slopes(config->facts.dims[DIM_HEADS], out->slopes);
     if (packed) {
         out->packed = arena_alloc(out->arena, packed, 1, err);
@@ -91,6 +100,7 @@ uint64_t forward_bytes(const struct model_config *c, const struct blocks *blocks
                        const struct forward_size *size) {
     const int64_t entries = size->max_rows * size->width + score_count(size) +
                             widest_input(blocks, OP_NORM) + c->facts.dims[DIM_HEADS] +
+                            mixer_count(blocks, size) +
                             rope_count(c, blocks) * size->max_length * c->facts.dims[DIM_ROT];
     return (uint64_t)entries * sizeof(float) + packed_bytes(blocks, size);
 }

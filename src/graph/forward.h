@@ -32,6 +32,7 @@ struct forward {
     float *scores;             /* [threads, ATTENTION_TILE, max_length + 1] */
     float *slopes;             /* [heads] of attention with T_ALIBI */
     float *norm_weight;        /* of the widest norm, see graph/norm.h */
+    float *mixer;              /* of operations with a state: mixers_scratch */
     void *packed;              /* operands of a product in bfloat16, or NULL */
     struct tally *tally;       /* the caller's, to put times down; NULL: nobody asks */
 };

@@ -6,6 +6,7 @@
 #include "graph/attention.h"
 #include "graph/columns.h"
 #include "graph/convolve.h"
+#include "graph/mixers.h"
 #include "graph/norm.h"
 #include "graph/pass.h"
 #include "graph/router.h"
@@ -95,12 +96,6 @@ static enum llmq_status run_join(const struct step *s, llmq_error *err) {
 
 /* --- rotation and attention: sequence by sequence --------------------------------------------- */
 
-/* Sequence `i` of the batch: its first row and its length. */
-static int64_t sequence_begin(const struct batch *b, int64_t i, int64_t *length) {
-    *length = b->offsets[i + 1] - b->offsets[i];
-    return b->offsets[i] - b->offsets[0];
-}
-
 static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
     struct forward *f = s->pass->forward;
     const struct graph_node *n = s->node;
@@ -112,7 +107,7 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
                                      (traits & T_INTERLEAVED) != 0};
     struct rope_table *table = &f->rope[local];
     for (int64_t i = 0; i < b->sequences; i++) {
-        int64_t length = 0, begin = sequence_begin(b, i, &length);
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
         enum llmq_status status = rope_table_prepare(&rope, length, table, err);
         if (status != LLMQ_OK)
             return status;
@@ -157,7 +152,7 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
                   v = g->width[s->node->in[2]], out = s->node->width[0];
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
-        int64_t length = 0, begin = sequence_begin(b, i, &length);
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
         attention_sequence(&attention, length, s->in[0] + begin * q, s->in[1] + begin * k,
                            s->in[2] + begin * v, f->scores, f->max_length + 1,
                            s->out[0] + begin * out);
@@ -172,7 +167,7 @@ static double attention_flops(const struct step *s) {
     double sum = 0;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0;
-        (void)sequence_begin(b, i, &length);
+        (void)batch_sequence(b, i, &length);
         sum += (double)length * (double)length * (double)widths;
     }
     return sum;
@@ -185,7 +180,7 @@ static enum llmq_status run_conv(const struct step *s, llmq_error *err) {
                                   s->params->weight, s->params->bias};
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
-        int64_t length = 0, begin = sequence_begin(b, i, &length);
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
         convolve_sequence(&filter, length, s->in[0] + begin * width, s->out[0] + begin * width);
     }
     if (s->node->act != ACT_NONE)
@@ -264,5 +259,6 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE},
+    [OP_SCAN] = {run_scan, NULL, TALLY_SCAN},
     [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR},
 };

@@ -7,12 +7,14 @@
 const struct facts shape_facts = {
     .dims =
         {
-            [DIM_ONE] = 1,    [DIM_HIDDEN] = 24,     [DIM_HEADS] = 4,   [DIM_KV_HEADS] = 2,
-            [DIM_HEAD] = 6,   [DIM_ATTN] = 24,       [DIM_KV] = 12,     [DIM_QKV] = 48,
-            [DIM_FFN] = 40,   [DIM_FFN2] = 80,       [DIM_EXPERTS] = 8, [DIM_EXPERT_FFN] = 16,
-            [DIM_TOP_K] = 2,  [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10, [DIM_KV_LORA] = 14,
-            [DIM_PE] = 2,     [DIM_NOPE] = 4,        [DIM_KV_A] = 16,   [DIM_MLA_NOPE] = 16,
-            [DIM_MLA_V] = 20, [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,  [DIM_CONV] = 3,
+            [DIM_ONE] = 1,       [DIM_HIDDEN] = 24,     [DIM_HEADS] = 4,     [DIM_KV_HEADS] = 2,
+            [DIM_HEAD] = 6,      [DIM_ATTN] = 24,       [DIM_KV] = 12,       [DIM_QKV] = 48,
+            [DIM_FFN] = 40,      [DIM_FFN2] = 80,       [DIM_EXPERTS] = 8,   [DIM_EXPERT_FFN] = 16,
+            [DIM_TOP_K] = 2,     [DIM_SHARED_FFN] = 32, [DIM_Q_LORA] = 10,   [DIM_KV_LORA] = 14,
+            [DIM_PE] = 2,        [DIM_NOPE] = 4,        [DIM_KV_A] = 16,     [DIM_MLA_NOPE] = 16,
+            [DIM_MLA_V] = 20,    [DIM_KV_B] = 36,       [DIM_MLA_Q] = 24,    [DIM_CONV] = 3,
+            [DIM_SSM_HEADS] = 4, [DIM_SSM_HEAD] = 5,    [DIM_SSM_STATE] = 3, [DIM_SSM_GROUPS] = 2,
+            [DIM_SSM_X] = 20,    [DIM_SSM_BC] = 6,      [DIM_SSM_CONV] = 32, [DIM_SSM_IN] = 56,
         },
     .numbers = {1, 1e-6},
     .norm = NORM_RMS,
@@ -113,6 +115,23 @@ const struct node shape_convolved[] = {
     {GLU(MID, GATE, CONV_OUT), .act = ACT_NONE},
     {LINEAR(ATTN_OUT, MID, HIDDEN, "out")},
     {ADD(Z, X, ATTN_OUT)},
+    {END},
+};
+
+const struct node shape_scanned[] = {
+    {NORM(ATTN_IN, X, "ln")},
+    {LINEAR(MIX_IN, ATTN_IN, SSM_IN, "in")},
+    {SPLIT(MIX_IN, ONE), .out = {V_MIX_Z, V_CONV_IN, V_MIX_DT},
+     .width = {DIM_SSM_X, DIM_SSM_CONV, DIM_SSM_HEADS}},
+    {CONV(CONV_OUT, CONV_IN, "conv"), .bias = T_ALWAYS},
+    {SPLIT(CONV_OUT, ONE), .out = {V_MIX_X, V_MIX_B, V_MIX_C},
+     .width = {DIM_SSM_X, DIM_SSM_BC, DIM_SSM_BC}},
+    {SCAN(SCAN, MIX_X, MIX_B, MIX_C, MIX_DT, "mixer")},
+    {GLU(SCAN_GATED, MIX_Z, SCAN)},
+    {NORM(SCAN_NORM, SCAN_GATED, "gated"), .groups = DIM_SSM_GROUPS, .each = true,
+     .unless = T_CLIP},
+    {LINEAR(MIX_OUT, SCAN_NORM, HIDDEN, "out")},
+    {ADD(Z, X, MIX_OUT)},
     {END},
 };
 

@@ -29,6 +29,9 @@ extern const struct node shape_latent[];
 /* A convolution between two products, as in LFM2; T_MLP_BIAS: with a bias. */
 extern const struct node shape_convolved[];
 
+/* A scan behind a convolution, as in Mamba-2; T_CLIP: without a norm behind its gate. */
+extern const struct node shape_scanned[];
+
 /* One of its experts, from V_E. */
 extern const struct node shape_expert[];
 

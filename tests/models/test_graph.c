@@ -300,6 +300,48 @@ static void assert_folds(const struct node *rows, const struct facts *facts, enu
     strbuf_free(&why);
 }
 
+/* A scale of x passes the scan and ends at the convolution's activation; the steps do not pass. */
+START_TEST(what_a_scan_reads_is_made_once) {
+    struct graph g;
+    llmq_error err = {0};
+    struct graph_param params[GRAPH_PARAMS];
+    uint64_t shape[GRAPH_PARAM_RANK];
+    assert_rounds(shape_scanned, 0,
+                  "0 [X]: in<ATTN_IN/ln\n1 [X SCAN_NORM]: out<SCAN_NORM+X/gated\n");
+    ck_assert_ok(graph_make(shape_scanned, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
+    const int count = graph_params(&g, params);
+    ck_assert_int_eq(count, 9);
+    ck_assert_str_eq(params[4].suffix, ".A_log");
+    ck_assert_str_eq(params[6].suffix, ".dt_bias");
+    ck_assert_int_eq(params[6].vector, 3);
+    ck_assert_int_eq(graph_param_shape(&params[4], shape), 1);
+    ck_assert_uint_eq(shape[0], 4);
+    assert_folds(shape_scanned, &shape_facts, V_X,
+                 "ATTN_IN: ln\nSCAN_GATED: a convolution lies between\n");
+}
+END_TEST
+
+START_TEST(sides_of_a_scan_that_contradict_each_other) {
+    static const struct {
+        enum dim dim;
+        int64_t size;
+        const char *why;
+    } wrong[] = {
+        {DIM_SSM_HEADS, 3, "the scan that makes SCAN: its heads do not divide what it reads"},
+        {DIM_SSM_GROUPS, 3, "the scan that makes SCAN: its groups do not divide its heads"},
+        {DIM_SSM_STATE, 4, "the scan that makes SCAN: B or C has not a state for every group"},
+    };
+    struct facts facts = shape_facts;
+    struct graph g;
+    llmq_error err = {0};
+    facts.dims[wrong[_i].dim] = wrong[_i].size;
+    facts.dims[DIM_SSM_IN] = 52 + facts.dims[DIM_SSM_HEADS];
+    ck_assert_int_eq(graph_make(shape_scanned, T_ALWAYS, &facts, V_X, &g, &err),
+                     LLMQ_E_UNSUPPORTED);
+    ck_assert_str_eq(err.message, wrong[_i].why);
+}
+END_TEST
+
 START_TEST(what_no_scale_passes_has_no_fold) {
     struct facts facts = shape_facts;
     static const struct node clipped[] = {{NORM(ATTN_IN, X, "ln")},
@@ -412,6 +454,8 @@ int main(void) {
     tcase_add_test(t, latent_attention_takes_a_round_for_each_bottleneck);
     tcase_add_test(t, a_scale_passes_a_convolution_without_bias_or_activation);
     tcase_add_test(t, experts_are_one_step);
+    tcase_add_test(t, what_a_scan_reads_is_made_once);
+    tcase_add_loop_test(t, sides_of_a_scan_that_contradict_each_other, 0, 3);
     tcase_add_test(t, what_no_scale_passes_has_no_fold);
     tcase_add_test(t, rows_that_make_no_block_are_refused);
     suite_add_tcase(s, t);
