@@ -419,3 +419,42 @@ enum llmq_status json_text_remove(const char *text, size_t len, const char *key,
     *out = strbuf_take(&b);
     return *out ? LLMQ_OK : error_memory(err, "edited JSON");
 }
+
+/* The text with an edit of the object at `part`. */
+static enum llmq_status edit_part(const char *text, size_t len, const struct member_span *part,
+                                  const char *key, const char *value, char **out, llmq_error *err) {
+    struct member_span member = {0};
+    char *inner = strndup(text + part->begin, part->end - part->begin), *edited = NULL;
+    if (!inner)
+        return error_memory(err, "edited JSON");
+    const size_t inner_len = strlen(inner);
+    enum llmq_status status = find_member(inner, inner_len, key, &member, err);
+    if (status == LLMQ_OK && member.found)
+        status = value ? json_text_set(inner, inner_len, key, value, &edited, err)
+                       : json_text_remove(inner, inner_len, key, &edited, err);
+    struct strbuf b = {0};
+    if (status == LLMQ_OK) {
+        strbuf_append(&b, text, part->begin);
+        strbuf_puts(&b, edited ? edited : inner);
+        strbuf_append(&b, text + part->end, len - part->end);
+        *out = strbuf_take(&b);
+        status = *out ? LLMQ_OK : error_memory(err, "edited JSON");
+    }
+    free(inner);
+    free(edited);
+    return status;
+}
+
+enum llmq_status json_text_edit_within(const char *text, size_t len, const char *within,
+                                       const char *key, const char *value, char **out,
+                                       llmq_error *err) {
+    struct member_span part = {0};
+    skip_mark(&text, &len);
+    enum llmq_status status = find_member(text, len, within, &part, err);
+    if (status != LLMQ_OK)
+        return status;
+    if (part.found && text[part.begin] == '{')
+        return edit_part(text, len, &part, key, value, out, err);
+    *out = strndup(text, len);
+    return *out ? LLMQ_OK : error_memory(err, "edited JSON");
+}

@@ -86,4 +86,11 @@ LLMQ_NODISCARD enum llmq_status json_text_set(const char *text, size_t len, cons
 LLMQ_NODISCARD enum llmq_status json_text_remove(const char *text, size_t len, const char *key,
                                                  char **out, llmq_error *err);
 
+/* Replace a member of the object that is the top-level member `within`; `value` NULL: remove it. A
+ * text without that object, or without the member there, is copied. */
+LLMQ_NODISCARD enum llmq_status json_text_edit_within(const char *text, size_t len,
+                                                      const char *within, const char *key,
+                                                      const char *value, char **out,
+                                                      llmq_error *err);
+
 #endif
