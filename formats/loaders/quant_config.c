@@ -9,20 +9,20 @@
 const char *const quant_config_files[] = {"quantize_config.json", "quant_config.json",
                                           "quantization_config.json", NULL};
 
-const char *quant_config_key(const struct json *config) {
+const struct json *quant_config_object(const struct json *config) {
     static const char *const keys[] = {"quantization_config", "compression_config"};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
-        if (json_type(json_get(config, keys[i])) != JSON_NULL)
-            return keys[i];
+    const struct json *const places[] = {config, json_get(config, "text_config")};
+    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++)
+        for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+            if (json_type(json_get(places[p], keys[i])) != JSON_NULL)
+                return json_get(places[p], keys[i]);
     return NULL;
 }
 
 enum llmq_status quant_config_find(const char *dir, const struct json *config,
                                    struct quant_config *out, llmq_error *err) {
-    const char *key = quant_config_key(config);
     enum llmq_status status = LLMQ_OK;
-    *out =
-        (struct quant_config){.object = key ? json_get(config, key) : NULL, .file = "config.json"};
+    *out = (struct quant_config){.object = quant_config_object(config), .file = "config.json"};
     for (size_t i = 0; status == LLMQ_OK && !out->object && quant_config_files[i]; i++) {
         char *path = path_join(dir, quant_config_files[i], err);
         if (!path)

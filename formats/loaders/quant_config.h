@@ -15,9 +15,9 @@ struct quant_config {
 /* Files beside config.json that may hold the object, in the order loaders look; NULL-terminated. */
 extern const char *const quant_config_files[];
 
-/* The key of config.json that holds the object, or NULL: old compressed-tensors checkpoints name it
- * compression_config. */
-const char *quant_config_key(const struct json *config);
+/* The object in config.json, or NULL: old compressed-tensors checkpoints name it
+ * compression_config, and inside of a wrapper it may be the text_config's. */
+const struct json *quant_config_object(const struct json *config);
 
 /* Look in `config` (the parsed config.json of `dir`, which must outlive the result), then in the
  * files beside it. Release with quant_config_free. */

@@ -77,14 +77,30 @@ static enum llmq_status set_member(const char *key, const char *value, char **te
     return status;
 }
 
+/* The same in the text_config of a wrapper, where it has the member: else the whole's counts. */
+static enum llmq_status set_inner(const char *key, const char *value, char **text,
+                                  llmq_error *err) {
+    char *edited = NULL;
+    enum llmq_status status =
+        json_text_edit_within(*text, strlen(*text), "text_config", key, value, &edited, err);
+    if (status == LLMQ_OK) {
+        free(*text);
+        *text = edited;
+    }
+    return status;
+}
+
 /* Let config.json name `dtype`, under the key it has: transformers 4 says torch_dtype, 5 dtype. */
 static enum llmq_status set_dtype(const char *dtype, char **text, llmq_error *err) {
     char value[32];
     struct json *root = NULL;
+    enum llmq_status status = LLMQ_OK;
     (void)snprintf(value, sizeof value, "\"%s\"", dtype);
-    enum llmq_status status = json_parse(*text, strlen(*text), "config.json", &root, err);
-    if (status == LLMQ_OK)
-        status = set_member(json_get(root, "dtype") ? "dtype" : "torch_dtype", value, text, err);
+    LLMQ_TRY(json_parse(*text, strlen(*text), "config.json", &root, err));
+    LLMQ_TRY(set_member(json_get(root, "dtype") ? "dtype" : "torch_dtype", value, text, err));
+    LLMQ_TRY(set_inner("dtype", value, text, err));
+    LLMQ_TRY(set_inner("torch_dtype", value, text, err));
+cleanup:
     json_free(&root);
     return status;
 }
@@ -94,17 +110,24 @@ static const char *dtype_key(enum dtype t) {
     return t == DTYPE_F16 ? "float16" : t == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
-/* `quant` is the text of quantization_config, NULL when there is none. */
+/* `quant` is the text of quantization_config, NULL when there is none. It stands at the top of a
+ * wrapper's config too: transformers looks nowhere else (get_hf_quantizer in
+ * src/transformers/quantizers/auto.py at 753d6110), and vLLM in text_config only if it finds none
+ * there (_verify_quantization in vllm/config/model.py at 18ec6629). */
 static enum llmq_status edit_config(const struct plan *plan, const char *quant, char **text,
                                     llmq_error *err) {
     const char *dtype = plan->layout ? plan->layout->model_dtype : dtype_key(plan->plain_dtype);
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(set_member("compression_config", NULL, text, err)); /* an old name of the same */
     LLMQ_TRY(set_member("quantization_config", quant, text, err));
+    LLMQ_TRY(set_inner("compression_config", NULL, text, err));
+    LLMQ_TRY(set_inner("quantization_config", NULL, text, err));
     if (dtype)
         LLMQ_TRY(set_dtype(dtype, text, err));
-    if (plan->untied) /* else loaders take the embedding for the head that is stored */
+    if (plan->untied) { /* else loaders take the embedding for the head that is stored */
         LLMQ_TRY(set_member("tie_word_embeddings", "false", text, err));
+        LLMQ_TRY(set_inner("tie_word_embeddings", "false", text, err));
+    }
 cleanup:
     return status;
 }
