@@ -44,7 +44,6 @@ static enum llmq_status sort_block(const struct model_config *c, int64_t block, 
 
 static enum llmq_status sort_blocks(const struct model_config *c, struct blocks *b,
                                     llmq_error *err) {
-    b->family = c->family;
     b->config = c;
     b->kind_of = calloc((size_t)c->blocks, sizeof *b->kind_of);
     b->first = calloc((size_t)c->blocks + 1, sizeof *b->first);
@@ -152,7 +151,7 @@ const char *blocks_param_name(const struct blocks *b, int64_t block, int64_t exp
     if (expert >= 0 && p->experts == 0)
         graph_expert_name(blocks_graph(b, block), expert, prefix);
     (void)snprintf(name, sizeof name, "%s%s", prefix, p->name);
-    return family_block_name(b->family, block, name, p->suffix, buf);
+    return family_block_name(b->config->family, block, name, p->suffix, buf);
 }
 
 const char *blocks_node_name(const struct blocks *b, struct linear_place at, const char *suffix,
@@ -168,7 +167,7 @@ bool blocks_linear_turned(const struct blocks *b, struct linear_place at) {
 bool blocks_find_linear(const struct blocks *b, const char *name, struct linear_place *out) {
     const char *rest = NULL;
     out->expert = -1;
-    if (!family_block_of(b->family, name, &out->block, &rest) || out->block >= b->count)
+    if (!family_block_of(b->config->family, name, &out->block, &rest) || out->block >= b->count)
         return false;
     const struct graph *g = blocks_graph(b, out->block);
     if (graph_expert_of(g, rest, &out->expert, &rest))
@@ -199,7 +198,7 @@ bool blocks_linear_in(const struct blocks *b, const char *tensor, int64_t index,
     const char *rest = NULL;
     char module[FAMILY_NAME_MAX];
     const size_t len = strlen(tensor), end = sizeof suffix - 1;
-    if (!family_block_of(b->family, tensor, &out->block, &rest) || out->block >= b->count)
+    if (!family_block_of(b->config->family, tensor, &out->block, &rest) || out->block >= b->count)
         return false;
     if (linear_in_stack(blocks_graph(b, out->block), rest, index, out))
         return true;

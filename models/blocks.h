@@ -9,7 +9,6 @@
 enum { BLOCKS_MAX_KINDS = 8 };
 
 struct blocks {
-    const struct family *family;
     const struct model_config *config; /* must outlive the blocks */
     int64_t count;
     int kind_count;

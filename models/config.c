@@ -37,12 +37,13 @@ enum llmq_status config_family_named(const char *name, const struct family **out
     return LLMQ_E_USAGE;
 }
 
-static enum llmq_status find_family(const struct json *json, const char *forced,
-                                    struct model_config *c, llmq_error *err) {
+/* `json` is the whole, `text` what is read of it. */
+static enum llmq_status find_family(const struct json *json, const struct json *text,
+                                    const char *forced, struct model_config *c, llmq_error *err) {
     static const char way_out[] = "if its tensors are those of a known family, --family NAME "
                                   "reads it as that: ";
-    const char *model_type = json_string(config_value(json, "model_type"));
-    const struct family *usual = model_type ? family_find(model_type) : NULL;
+    const char *model_type = json_string(config_value(text, "model_type"));
+    const struct family *usual = config_family_said(json);
     enum llmq_status status = LLMQ_E_UNSUPPORTED;
     c->family = usual;
     if (forced) {
@@ -53,9 +54,11 @@ static enum llmq_status find_family(const struct json *json, const char *forced,
     if (usual)
         return LLMQ_OK;
     if (model_type)
-        error_set(err, status, "config.json: model_type '%s' is not supported", model_type);
+        error_set(err, status, "config.json: %smodel_type '%s' is not supported",
+                  text == json ? "" : "text_config: ", model_type);
     else
-        status = error_set(err, LLMQ_E_INPUT, "config.json: 'model_type' is missing");
+        status = error_set(err, LLMQ_E_INPUT, "config.json: %s'model_type' is missing",
+                           text == json ? "" : "text_config: ");
     hint_families(err, way_out);
     return status;
 }
@@ -195,17 +198,19 @@ enum llmq_status config_parse_as(const struct json *json, const char *family,
     *out = (struct model_config){0};
     if (json_type(json) != JSON_OBJECT)
         return error_set(err, LLMQ_E_INPUT, "config.json: not a JSON object");
-    LLMQ_TRY(find_family(json, family, out, err));
-    LLMQ_TRY(config_settings(json, out, err));
-    LLMQ_TRY(check_sizes(json, out, err));
+    const struct json *text = config_unwrap(json, family, &out->wrapper);
+    LLMQ_TRY(find_family(json, text, family, out, err));
+    LLMQ_TRY(config_settings(text, out, err));
+    LLMQ_TRY(config_outer_tying(json, text, out, err));
+    LLMQ_TRY(check_sizes(text, out, err));
     LLMQ_TRY(check_experts(out, err));
     copy_facts(out);
-    LLMQ_TRY(config_rope(json, out, err));
-    LLMQ_TRY(config_layers(json, out, err));
-    LLMQ_TRY(read_act(json, out, err));
+    LLMQ_TRY(config_rope(text, out, err));
+    LLMQ_TRY(config_layers(text, out, err));
+    LLMQ_TRY(read_act(text, out, err));
     if (!family)
-        LLMQ_TRY(config_check_architectures(json, out->family, err));
-    LLMQ_TRY(config_check_keys(json, out, err));
+        LLMQ_TRY(config_check_architectures(json, out, err));
+    LLMQ_TRY(config_check_keys(text, out, err));
     out->own_code = config_value(json, "auto_map") != NULL;
 cleanup:
     if (status != LLMQ_OK)
@@ -215,5 +220,6 @@ cleanup:
 
 void config_free(struct model_config *c) {
     free(c->layers);
+    free(c->placed);
     *c = (struct model_config){0};
 }

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "llmq/error.h"
 #include "models/family.h"
+#include "models/wrapper.h"
 
 enum { CONFIG_MAX_LAYERS = 1024 };
 
@@ -31,7 +32,9 @@ struct rope_config {
 };
 
 struct model_config {
-    const struct family *family;
+    const struct family *family;   /* of the list, or `placed` */
+    struct family *placed;         /* the same under the names of a wrapper's checkpoint; owned */
+    const struct wrapper *wrapper; /* that the model is inside of; NULL: of none */
     struct facts facts;
     int64_t vocab, hidden, blocks, max_positions; /* those of the facts */
     trait_set *layers;                   /* [blocks] traits of each, with the model's; owned */
@@ -56,5 +59,15 @@ LLMQ_NODISCARD enum llmq_status config_parse_as(const struct json *json, const c
 LLMQ_NODISCARD enum llmq_status config_family_named(const char *name, const struct family **out,
                                                     llmq_error *err);
 void config_free(struct model_config *c); /* accepts a zeroed struct */
+
+/* The part of a config.json that describes the model of text, the text_config of a wrapper or the
+ * whole, and the family that it says, NULL: none that llmq knows. */
+const struct json *config_text_part(const struct json *json);
+const struct family *config_family_said(const struct json *json);
+
+/* Let the family have the names that the checkpoint of its wrapper has: `prefix` stands for
+ * "model.", and `head`, NULL: it has none, is the output head's tensor. */
+LLMQ_NODISCARD enum llmq_status config_take_names(struct model_config *c, const char *prefix,
+                                                  const char *head, llmq_error *err);
 
 #endif

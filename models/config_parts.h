@@ -70,6 +70,16 @@ LLMQ_NODISCARD enum llmq_status config_check_keys(const struct json *json,
 /* Does `architectures` name what model_type stands for? Loaders go by the one or by the other.
  * LLMQ_E_INPUT, LLMQ_E_UNSUPPORTED. */
 LLMQ_NODISCARD enum llmq_status
-config_check_architectures(const struct json *json, const struct family *family, llmq_error *err);
+config_check_architectures(const struct json *json, const struct model_config *c, llmq_error *err);
+
+/* --- config_wrapper.c ------------------------------------------------------------------------- */
+
+/* Find `wrapper`, and the part of config.json that the model is read from; `forced`: it is read as
+ * a family that the user names. */
+const struct json *config_unwrap(const struct json *json, bool forced, const struct wrapper **out);
+
+/* tie_word_embeddings of the wrapper, where the text_config has none. */
+LLMQ_NODISCARD enum llmq_status config_outer_tying(const struct json *json, const struct json *text,
+                                                   struct model_config *c, llmq_error *err);
 
 #endif

@@ -43,6 +43,10 @@ static const struct rope_key rope_keys[] = {
     {"truncate",                         0,      YARN},
     {"short_factor",                     LONG,   LONG},
     {"long_factor",                      LONG,   LONG},
+    /* parts of a head that turn by time, height and width of a picture: in text, all by the position
+     * (Wang et al., arXiv:2409.12191, section 2.1) */
+    {"mrope_section",                    0,      ALL},
+    {"mrope_interleaved",                0,      ALL},
     {"finetuned",                        0,      ALL}, /* says something of the training */
 };
 /* clang-format on */
@@ -67,6 +71,11 @@ static enum llmq_status rope_type_find(const char *name, enum rope_type *out, ll
     return LLMQ_E_UNSUPPORTED;
 }
 
+/* Older files call rotation by parts of a head a type of its own. */
+static const char *usual_type(const char *type) {
+    return type && strcmp(type, "mrope") == 0 ? rope_names[ROPE_DEFAULT] : type;
+}
+
 /* --- what the object may hold ----------------------------------------------------------------- */
 
 /* The type under its two names, which have to agree. */
@@ -78,7 +87,8 @@ static enum llmq_status read_type(const struct json *object, const char *where, 
         if (values[i] && !json_string(values[i]))
             return error_set(err, LLMQ_E_INPUT, "config.json: %s: '%s' is %s: expected a name",
                              where, i ? "type" : "rope_type", config_text(values[i], text));
-    const char *type = json_string(values[0]), *older = json_string(values[1]);
+    const char *type = usual_type(json_string(values[0]));
+    const char *older = usual_type(json_string(values[1]));
     if (type && older && strcmp(type, older) != 0)
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: %s: rope_type is '%.40s' and type is '%.40s': expected one "

@@ -31,6 +31,10 @@ struct family {
      * modules, the others tensors. NULL: the model has no such part. */
     const char *embedding, *block_prefix, *final_norm, *head;
     const char *embedding_norm;
+    /* Beginnings of the names of tensors that loaders take or pass over, and that are carried along
+     * with the model; NULL: none. Those of a block, within it. */
+    const char *const *beside, *const *block_beside;
+    bool draft_layers;       /* layers beyond the last predict further tokens: carried along, too */
     const char *positions;   /* learned: [offset + positions, hidden], added to the embedding */
     int position_offset;     /* the row of the first position */
     const struct node *rows; /* the data flow of a block: models/graph.h */

@@ -57,7 +57,7 @@ static bool adds_one(enum norm norm, const char *suffix) {
 static bool end_tensor(const struct blocks *b, const char *name, size_t len,
                        struct gguf_tensor *out) {
     struct end ends[END_COUNT];
-    list_ends(b->family, ends);
+    list_ends(b->config->family, ends);
     for (int i = 0; i < END_COUNT; i++) {
         if (!ends[i].name || !same(name, len, ends[i].name, end_length(&ends[i])))
             continue;
@@ -71,7 +71,7 @@ static bool end_tensor(const struct blocks *b, const char *name, size_t len,
 static bool end_name(const struct blocks *b, const char *stored, size_t len,
                      char name[FAMILY_NAME_MAX]) {
     struct end ends[END_COUNT];
-    list_ends(b->family, ends);
+    list_ends(b->config->family, ends);
     for (int i = 0; i < END_COUNT; i++)
         if (ends[i].name && same(stored, len, ends[i].stem, strlen(ends[i].stem))) {
             (void)snprintf(name, FAMILY_NAME_MAX, "%.*s%s", (int)end_length(&ends[i]), ends[i].name,
@@ -92,7 +92,7 @@ static const char *stem_of(const struct graph_node *n, bool of_expert) {
 static int64_t heads_of(const struct blocks *b, const struct graph *g, const struct graph_node *n) {
     const enum value v = n->row->out[0];
     if (n->row->op != OP_LINEAR || (v != V_Q && v != V_K) || (g->traits & T_INTERLEAVED) ||
-        !gguf_turns_neighbours(b->family->gguf))
+        !gguf_turns_neighbours(b->config->family->gguf))
         return 0;
     return g->facts.dims[v == V_Q ? DIM_HEADS : DIM_KV_HEADS];
 }
@@ -121,9 +121,9 @@ bool gguf_tensor_of(const struct blocks *b, const char *name, struct gguf_tensor
     int64_t block = 0;
     const char *rest = NULL;
     *out = (struct gguf_tensor){0};
-    if (!b->family->gguf)
+    if (!b->config->family->gguf)
         return false;
-    if (family_block_of(b->family, name, &block, &rest))
+    if (family_block_of(b->config->family, name, &block, &rest))
         return block < b->count && block_tensor(b, block, rest, out);
     return end_tensor(b, name, module_length(name), out);
 }

@@ -1,5 +1,6 @@
 /* Qwen2, Qwen2.5 and Qwen3 dense models: Llama with biases on q, k, v (Qwen2) or RMSNorm on the
- * heads of q and k (Qwen3). Defaults: transformers' Qwen2Config and Qwen3Config. */
+ * heads of q and k (Qwen3), alone and inside of Qwen2.5-VL and Qwen3-VL. Defaults: transformers'
+ * Qwen2Config, Qwen3Config, Qwen2_5_VLTextConfig and Qwen3VLTextConfig. */
 #include "models/families/tables.h"
 
 /* clang-format off */
@@ -46,6 +47,47 @@ const struct family family_qwen2 = {
     .inherent_keys = qwen2_inherent,
 };
 
+static const struct setting qwen2_5_vl_settings[] = {
+    SIZES(152064, 8192, 80, 64, 32768),
+    KV_HEADS(8),
+    HEAD_DIM(0),
+    FFN(29568),
+    FLAG(T_SLIDING, "use_sliding_window", false),
+    {.set = SET_DIM,
+     .what = DIM_WINDOW,
+     .key = "sliding_window",
+     .absent = 4096,
+     .null_is_off = true,
+     .when = T_SLIDING},
+    THETA(1000000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    {0},
+};
+
+static const struct layer_rule qwen2_5_vl_rules[] = {
+    {FROM(T_WINDOW, "max_window_layers", 80), .when = T_SLIDING},
+    {BY_WORD(T_WINDOW, "layer_types", "sliding_attention")},
+    {0},
+};
+
+static const char *const qwen2_5_vl_architectures[] = {"Qwen2_5_VLTextModel", NULL};
+
+/* No GGUF: files of its architecture there want the parts of the rotation for pictures. */
+const struct family family_qwen2_5_vl_text = {
+    .name = "qwen2_5_vl_text",
+    .model_types = {"qwen2_5_vl_text"},
+    LLAMA_TENSOR_NAMES,
+    .rows = qwen2_rows,
+    .settings = qwen2_5_vl_settings,
+    .rules = qwen2_5_vl_rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = qwen2_5_vl_architectures,
+    .inherent_keys = qwen2_inherent,
+};
+
 static const struct node qwen3_rows[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},
     QKV_ROWS(T_ATTENTION_BIAS),
@@ -77,5 +119,32 @@ const struct family family_qwen3 = {
     .act = ACT_SILU,
     .gguf = "qwen3",
     .architectures = qwen3_architectures,
+    .inherent_keys = qwen3_inherent,
+};
+
+static const struct setting qwen3_vl_settings[] = {
+    SIZES(151936, 4096, 32, 32, 128000),
+    KV_HEADS(32),
+    HEAD_DIM(128),
+    FFN(22016),
+    THETA(5000000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    {0},
+};
+
+static const char *const qwen3_vl_architectures[] = {"Qwen3VLTextModel", NULL};
+
+const struct family family_qwen3_vl_text = {
+    .name = "qwen3_vl_text",
+    .model_types = {"qwen3_vl_text"},
+    LLAMA_TENSOR_NAMES,
+    .rows = qwen3_rows,
+    .settings = qwen3_vl_settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = qwen3_vl_architectures,
     .inherent_keys = qwen3_inherent,
 };

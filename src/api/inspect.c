@@ -97,9 +97,9 @@ static enum llmq_status read_config(const char *dir, struct subject *s, llmq_ins
         status = error_memory(err, "the report");
         goto cleanup;
     }
-    const struct family *family = family_find(r->model_type);
+    const struct family *family = config_family_said(s->config);
     r->family = family ? family->name : NULL;
-    json_as_int64(json_get(s->config, "num_hidden_layers"), &r->blocks);
+    json_as_int64(json_get(config_text_part(s->config), "num_hidden_layers"), &r->blocks);
     LLMQ_TRY(quant_config_find(dir, s->config, &quant, err));
     if (!quant.object)
         goto cleanup;

@@ -304,17 +304,17 @@ enum llmq_status gguf_arch_of(const struct blocks *b, const struct gguf_arch **o
     const struct model_config *c = b->config;
     const struct gguf_arch *arch = NULL;
     enum llmq_status status = LLMQ_OK;
-    for (int i = 0; b->family->gguf && (arch = gguf_arch_at(i)); i++)
-        if (strcmp(arch->name, b->family->gguf) == 0)
+    for (int i = 0; b->config->family->gguf && (arch = gguf_arch_at(i)); i++)
+        if (strcmp(arch->name, b->config->family->gguf) == 0)
             break;
     *out = arch;
     if (!arch)
         return error_set(err, LLMQ_E_UNSUPPORTED, "llmq makes no GGUF files of %s models",
-                         b->family->name);
+                         b->config->family->name);
     if (stored_norm(c->facts.norm) != arch->norm || c->facts.traits & T_HEAD_BIAS)
         return refuse(arch, "model_type", "have other norms, or no bias at the head", err);
     if (c->facts.act != arch->act)
-        return refuse(arch, b->family->act_key ? b->family->act_key : "hidden_act",
+        return refuse(arch, b->config->family->act_key ? b->config->family->act_key : "hidden_act",
                       "have another activation", err);
     if (!(arch->ropes >> c->rope.type & 1))
         return refuse(arch, "rope_scaling", "have no rotary scaling of this type", err);

@@ -4,6 +4,7 @@
  * other; llama.cpp's converter stops. */
 #include "graph/inventory.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,8 +112,8 @@ static bool is_end(const struct blocks *blocks, const struct layout *layout, con
     for (int i = 0; i < count; i++)
         if (strcmp(name, ends[i].name) == 0)
             return true;
-    ends_head_module(blocks->family, head);
-    return strcmp(name, blocks->family->head) == 0 ||
+    ends_head_module(blocks->config->family, head);
+    return strcmp(name, blocks->config->family->head) == 0 ||
            (layout_suffix(layout, name, &len) >= 0 && len == strlen(head) &&
             strncmp(name, head, len) == 0);
 }
@@ -134,19 +135,73 @@ static bool is_in_stream(const struct family *f, const char *name) {
     return false;
 }
 
+/* --- beside the model ------------------------------------------------------------------------- */
+
+/* The entry of the list that the name begins with, or NULL. */
+static const char *beginning(const char *const *list, const char *name) {
+    for (int i = 0; list && list[i]; i++)
+        if (strncmp(name, list[i], strlen(list[i])) == 0)
+            return list[i];
+    return NULL;
+}
+
+/* Outside of its own names everything is the wrapper's. */
+static bool is_beside(const struct blocks *blocks, const char *name) {
+    const struct family *f = blocks->config->family;
+    int64_t block = 0;
+    const char *rest = NULL;
+    if (family_block_of(f, name, &block, &rest))
+        return block >= blocks->count ? f->draft_layers : beginning(f->block_beside, rest) != NULL;
+    if (beginning(f->beside, name))
+        return true;
+    return blocks->config->wrapper && strncmp(name, f->embedding, family_trunk(f)) != 0;
+}
+
+const char *inventory_group(const struct blocks *blocks, const struct st_tensor *t,
+                            char buf[INVENTORY_GROUP_MAX]) {
+    static const char above[] = "model.";
+    const struct family *f = blocks->config->family;
+    int64_t block = 0;
+    const char *rest = NULL, *name = t->name;
+    const bool in_block = family_block_of(f, name, &block, &rest);
+    const char *known = in_block ? beginning(f->block_beside, rest) : NULL;
+    name += strncmp(name, above, sizeof above - 1) == 0 ? sizeof above - 1 : 0;
+    if (known)
+        (void)snprintf(buf, INVENTORY_GROUP_MAX, "%.*s", (int)strlen(known) - 1, known);
+    else if (in_block)
+        (void)snprintf(buf, INVENTORY_GROUP_MAX, "layers.%" PRId64, block);
+    else
+        (void)snprintf(buf, INVENTORY_GROUP_MAX, "%.*s", (int)strcspn(name, "."), name);
+    return buf;
+}
+
+size_t inventory_linear(const struct st_tensor *t) {
+    static const char suffix[] = ".weight";
+    const char *end = strrchr(t->name, '.');
+    const char *module = end;
+    while (module && module > t->name && module[-1] != '.')
+        module--;
+    if (t->rank != 2 || !end || strcmp(end, suffix) != 0)
+        return 0;
+    const char *embed = strstr(module, "embed");
+    return embed && embed < end ? 0 : (size_t)(end - t->name);
+}
+
 enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *layout,
                               const struct st_tensor *t) {
-    const struct family *f = blocks->family;
+    const struct family *f = blocks->config->family;
     int64_t block = 0;
     const char *rest = NULL;
     const bool in_block = family_block_of(f, t->name, &block, &rest);
     if (in_block && block >= blocks->count)
-        return USE_EXTRA_LAYER;
+        return f->draft_layers ? USE_BESIDE : USE_EXTRA_LAYER;
     if (in_block ? is_block_part(blocks_graph(blocks, block), layout, rest)
                  : is_end(blocks, layout, t->name))
         return USE_PART;
     if (is_adapter(t->name))
         return USE_ADAPTER;
+    if (is_beside(blocks, t->name))
+        return USE_BESIDE;
     if (is_cache_scale(t->name))
         return USE_CACHE_SCALE;
     if (is_buffer(t))
@@ -163,6 +218,7 @@ const char *inventory_words(enum tensor_use use) {
         [USE_BUFFER] = "for buffers, which loaders make themselves or misread",
         [USE_BIAS] = "with biases where the model has none, all zero",
         [USE_EXTRA_LAYER] = "of layers beyond num_hidden_layers",
+        [USE_BESIDE] = "of parts beside the model",
         [USE_OTHER] = "that no part of the model uses",
         [USE_ADAPTER] = "of an adapter that is not merged",
         [USE_FOREIGN] = "of parts that the family does not have",
@@ -245,7 +301,7 @@ static enum llmq_status refuse_bias(const struct family *f, const struct st_tens
 
 enum llmq_status inventory_check(const struct blocks *blocks, const struct layout *layout,
                                  const struct st_set *set, llmq_error *err) {
-    const struct family *f = blocks->family;
+    const struct family *f = blocks->config->family;
     for (size_t i = 0; i < st_count(set); i++) {
         const struct st_tensor *t = st_at(set, i);
         const enum tensor_use use = inventory_use(blocks, layout, t);

@@ -15,7 +15,8 @@ enum tensor_use {
     USE_BUFFER,      /* what loaders compute themselves: rotary frequencies, masks, counters */
     USE_BIAS,        /* a bias where the model has none: idle when it is zero */
     USE_EXTRA_LAYER, /* of a layer beyond the config's last */
-    USE_OTHER,       /* of something beside the model: towers, optimizers, other heads */
+    USE_BESIDE,      /* of what the model is inside of, or what its family has beside it: carried */
+    USE_OTHER,       /* of something that no loader knows: optimizers, other heads */
     USE_ADAPTER,     /* LoRA and its like, not merged */
     USE_FOREIGN,     /* a part in the place of the model's that its family does not have */
     USE_COUNT
@@ -25,6 +26,16 @@ enum tensor_use {
  * NULL. */
 enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *layout,
                               const struct st_tensor *t);
+
+/* The part that a carried tensor is of: "vision_tower", "mtp", "layers.46" (one that predicts
+ * further tokens), "self_attn.indexer" of every block. */
+#define INVENTORY_GROUP_MAX FAMILY_NAME_MAX
+const char *inventory_group(const struct blocks *blocks, const struct st_tensor *t,
+                            char buf[INVENTORY_GROUP_MAX]);
+
+/* Is a carried tensor the weight of what loaders might take for a linear? Then its module's name is
+ * so many bytes of the tensor's; else 0. */
+size_t inventory_linear(const struct st_tensor *t);
 
 /* What such tensors are, after "tensors": "of layers beyond num_hidden_layers". */
 const char *inventory_words(enum tensor_use use);

@@ -167,7 +167,7 @@ static enum llmq_status check_tensor(void *model, const struct required *r, llmq
 /* Hold the tensors against the config: their names, and which is the head. */
 static enum llmq_status settle_tensors(struct model *m, llmq_error *err) {
     struct model_config *c = &m->config;
-    enum llmq_status status = naming_settle(m->blocks, m->tensors, &m->naming, err);
+    enum llmq_status status = naming_settle(c, m->blocks, m->tensors, &m->naming, err);
     if (status == LLMQ_OK)
         status = tying_settle(c->family, c->tied, m->layout, m->tensors, &m->tying, err);
     c->tied = c->tied && m->tying != TYING_DIFFERS;

@@ -131,14 +131,73 @@ static enum llmq_status rename_all(const struct family *f, const struct parts *p
     return status;
 }
 
-enum llmq_status naming_settle(const struct blocks *b, struct st_set *set, struct naming *out,
-                               llmq_error *err) {
-    const struct family *f = b->family;
+/* --- inside of a wrapper ---------------------------------------------------------------------- */
+
+static enum llmq_status check_prefix(const char *prefix, llmq_error *err) {
+    struct strbuf known = {0};
+    for (int i = 0; wrapper_prefixes[i]; i++) {
+        if (strcmp(prefix, wrapper_prefixes[i]) == 0) {
+            strbuf_free(&known);
+            return LLMQ_OK;
+        }
+        strbuf_printf(&known, "%s%s", i ? ", " : "", wrapper_prefixes[i]);
+    }
+    error_set(err, LLMQ_E_INPUT,
+              "the tensors of the model of text begin with '%s': loaders know %s", prefix,
+              strbuf_ok(&known) ? known.data : "others");
+    error_hint(err, "save the model from its own class, not from a trainer's wrapper");
+    strbuf_free(&known);
+    return LLMQ_E_INPUT;
+}
+
+/* Where the head of a model behind the prefix would be: "language_model." of
+ * "language_model.model.", nothing of "model.language_model.". */
+static void usual_head(const struct family *f, const char *prefix, char head[FAMILY_NAME_MAX]) {
+    const size_t len = strlen(prefix), trunk = family_trunk(f);
+    const size_t above = len >= trunk ? len - trunk : 0;
+    const bool inside =
+        strncmp(prefix + above, f->embedding, trunk) == 0 && lies_in(prefix, prefix, above);
+    (void)snprintf(head, FAMILY_NAME_MAX, "%.*s%s", inside ? (int)above : 0, prefix, f->head);
+}
+
+/* The head's tensor, packed or not; else where it would be. */
+static enum llmq_status find_head(const struct family *f, const struct parts *p, const char *prefix,
+                                  const struct st_set *set, char head[FAMILY_NAME_MAX],
+                                  llmq_error *err) {
+    char first[FAMILY_NAME_MAX] = "";
+    usual_head(f, prefix, head);
+    for (size_t i = 0; i < st_count(set); i++) {
+        const char *name = st_at(set, i)->name, *at = head_part(p, prefix, name);
+        if (!at)
+            continue;
+        (void)snprintf(head, FAMILY_NAME_MAX, "%.*s%s", (int)(at - name), name, f->head);
+        if (*first && strcmp(first, head) != 0)
+            return error_set(err, LLMQ_E_INPUT, "two heads: '%.100s' and '%.100s': expected one",
+                             first, head);
+        memcpy(first, head, sizeof first);
+    }
+    return LLMQ_OK;
+}
+
+static enum llmq_status take_over(struct model_config *c, const struct parts *p,
+                                  const struct st_set *set, const char *prefix, llmq_error *err) {
+    char head[FAMILY_NAME_MAX];
+    enum llmq_status status = check_prefix(prefix, err);
+    if (status == LLMQ_OK)
+        status = find_head(c->family, p, prefix, set, head, err);
+    return status == LLMQ_OK ? config_take_names(c, prefix, head, err) : status;
+}
+
+enum llmq_status naming_settle(struct model_config *c, const struct blocks *b, struct st_set *set,
+                               struct naming *out, llmq_error *err) {
+    const struct family *f = c->family;
     const struct parts p = parts_of(f);
     bool found = false;
     enum llmq_status status = naming_from_gguf(b, set, err);
     *out = (struct naming){.usual = true};
     if (status == LLMQ_OK)
         status = find_prefix(set, &p, &found, out->prefix, err);
-    return status == LLMQ_OK && found ? rename_all(f, &p, set, out, err) : status;
+    if (status != LLMQ_OK || !found)
+        return status;
+    return c->wrapper ? take_over(c, &p, set, out->prefix, err) : rename_all(f, &p, set, out, err);
 }

@@ -12,7 +12,7 @@
 #define NAMING_MAX 128
 
 struct naming {
-    bool usual;              /* the names are the family's; nothing was renamed */
+    bool usual;              /* nothing was renamed */
     char prefix[NAMING_MAX]; /* what stands in the files for the family's "model." */
 };
 
@@ -21,9 +21,14 @@ struct naming {
  * LLMQ_E_INPUT when the file is of another architecture than the family's. Of others one prefix is
  * found by the first block's first norm, and the output head beside it or above it. LLMQ_E_INPUT
  * when two prefixes, or two heads, answer: the checkpoint holds two models. A checkpoint in which
- * nothing answers is left as it is. */
-LLMQ_NODISCARD enum llmq_status naming_settle(const struct blocks *b, struct st_set *set,
-                                              struct naming *out, llmq_error *err);
+ * nothing answers is left as it is.
+ *
+ * Inside of a wrapper the names are the checkpoint's to keep, since the whole is loaded by them:
+ * there the config's family takes them over in place (config_take_names). LLMQ_E_INPUT when loaders
+ * know no such prefix. `b` are the blocks of `c`. */
+LLMQ_NODISCARD enum llmq_status naming_settle(struct model_config *c, const struct blocks *b,
+                                              struct st_set *set, struct naming *out,
+                                              llmq_error *err);
 
 /* The part of naming_settle for the set of a GGUF file. */
 LLMQ_NODISCARD enum llmq_status naming_from_gguf(const struct blocks *b, struct st_set *set,

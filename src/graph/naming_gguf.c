@@ -53,7 +53,7 @@ static enum llmq_status add_tensor(const struct blocks *b, const struct st_set *
 }
 
 enum llmq_status naming_from_gguf(const struct blocks *b, struct st_set *set, llmq_error *err) {
-    const char *arch = st_metadata(set, GGUF_KEY_ARCH), *expected = b->family->gguf;
+    const char *arch = st_metadata(set, GGUF_KEY_ARCH), *expected = b->config->family->gguf;
     struct views v = {0};
     enum llmq_status status = LLMQ_OK;
     if (!arch)
@@ -62,7 +62,7 @@ enum llmq_status naming_from_gguf(const struct blocks *b, struct st_set *set, ll
         return error_set(err, LLMQ_E_INPUT,
                          "the GGUF file is of architecture '%.60s': expected %s, since config.json "
                          "is of a %s model",
-                         arch, expected ? expected : "another container", b->family->name);
+                         arch, expected ? expected : "another container", b->config->family->name);
     for (size_t i = 0; status == LLMQ_OK && i < st_count(set); i++)
         status = add_tensor(b, set, i, &v, err);
     if (status == LLMQ_OK)

@@ -178,18 +178,17 @@ static enum llmq_status open_family(struct verify *v, llmq_error *err) {
 
 /* Let the rules see the family's names, as models are read; two models in one are a finding. */
 static enum llmq_status open_names(struct verify *v, llmq_error *err) {
-    const struct family *f = v->model.family;
     llmq_error found = {0};
     if (!v->known)
         return LLMQ_OK;
-    enum llmq_status status = naming_settle(v->blocks, v->tensors, &v->naming, &found);
+    enum llmq_status status = naming_settle(&v->model, v->blocks, v->tensors, &v->naming, &found);
     if (status == LLMQ_E_INPUT) {
         verify_found_error(v, "tensor-prefix", NULL, NULL, &found);
         v->known = false;
         return LLMQ_OK;
     }
     if (status == LLMQ_OK)
-        status = tying_adopt(f, v->model.tied, v->tensors, &v->head_adopted, &found);
+        status = tying_adopt(v->model.family, v->model.tied, v->tensors, &v->head_adopted, &found);
     return status == LLMQ_OK ? status : error_set(err, status, "%s: %s", v->dir, found.message);
 }
 

@@ -70,6 +70,7 @@ static bool stops_loaders(const struct verify *v, const struct st_tensor *t, enu
         return !is_rotary(t->name) && (dtype_is_float(t->dtype) || !v->layout);
     case USE_PART:
     case USE_CACHE_SCALE:
+    case USE_BESIDE:
     case USE_BIAS:
     case USE_ADAPTER:
     case USE_FOREIGN:

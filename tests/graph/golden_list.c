@@ -73,6 +73,9 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"axk1", "axk1"},
     {"exaone-moe", "exaone_moe"},
     {"hy-v3", "hy_v3"},
+    {"mistral3-multimodal", "mistral3"},
+    {"qwen2-5-vl", "qwen2_5_vl"},
+    {"qwen3-vl", "qwen3_vl"},
 };
 /* clang-format on */
 

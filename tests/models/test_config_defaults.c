@@ -128,8 +128,7 @@ static bool read_config(const char *dir, const char *name, struct model_config *
     struct json *json = NULL;
     char *path = path_join(dir, name, NULL);
     ck_assert_ok(json_read(path, &json, &err), &err);
-    const char *type = json_string(json_get(json, "model_type"));
-    const bool known = type && family_find(type);
+    const bool known = config_family_said(json) != NULL;
     if (known)
         ck_assert_msg(config_parse(json, c, &err) == LLMQ_OK, "%s: %s", path, err.message);
     json_free(&json);

@@ -1,0 +1,88 @@
+/* config.json of a model inside of another one: see config_parts.h and wrapper.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "models/config_parts.h"
+
+/* --- the part that counts --------------------------------------------------------------------- */
+
+const struct json *config_unwrap(const struct json *json, bool forced, const struct wrapper **out) {
+    const char *type = json_string(config_value(json, "model_type"));
+    const struct json *text = config_value(json, "text_config");
+    const bool nested = json_type(text) == JSON_OBJECT;
+    *out = type ? wrapper_find(type) : NULL;
+    if (!*out && forced && nested)
+        *out = &wrapper_unlisted;
+    return *out && nested ? text : json;
+}
+
+const struct json *config_text_part(const struct json *json) {
+    const struct wrapper *wrapper = NULL;
+    return config_unwrap(json, false, &wrapper);
+}
+
+/* A text_config that names no model is the wrapper's usual one, and so are keys that are the
+ * wrapper's own. */
+const struct family *config_family_said(const struct json *json) {
+    const struct wrapper *wrapper = NULL;
+    const struct json *text = config_unwrap(json, false, &wrapper);
+    const char *type = json_string(config_value(text, "model_type"));
+    if (wrapper && (!type || text == json))
+        type = wrapper->text;
+    return type ? family_find(type) : NULL;
+}
+
+/* transformers 5 asks the text_config, 4 and vLLM the whole: they are written alike, or one of them
+ * says nothing. */
+enum llmq_status config_outer_tying(const struct json *json, const struct json *text,
+                                    struct model_config *c, llmq_error *err) {
+    static const char key[] = "tie_word_embeddings";
+    bool tied = c->facts.traits & T_TIED;
+    if (text == json || config_value(text, key))
+        return LLMQ_OK;
+    enum llmq_status status = config_bool(json, key, tied, &tied, err);
+    c->facts.traits &= ~T_TIED;
+    if (tied)
+        c->facts.traits |= T_TIED;
+    return status;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* A family and the names that it has in one checkpoint. */
+struct placed {
+    struct family family; /* first: it is freed as one */
+    char names[6][FAMILY_NAME_MAX];
+};
+
+/* What the family calls `name`, with `prefix` in place of its trunk; NULL stays NULL. */
+static const char *place(const struct family *f, const char *name, const char *prefix,
+                         char buf[FAMILY_NAME_MAX]) {
+    const size_t trunk = family_trunk(f);
+    if (!name || strncmp(name, f->embedding, trunk) != 0)
+        return name;
+    (void)snprintf(buf, FAMILY_NAME_MAX, "%s%s", prefix, name + trunk);
+    return buf;
+}
+
+enum llmq_status config_take_names(struct model_config *c, const char *prefix, const char *head,
+                                   llmq_error *err) {
+    const struct family *f = c->family;
+    struct placed *p = calloc(1, sizeof *p);
+    if (!p)
+        return error_memory(err, "tensor names");
+    p->family = *f;
+    p->family.embedding = place(f, f->embedding, prefix, p->names[0]);
+    p->family.block_prefix = place(f, f->block_prefix, prefix, p->names[1]);
+    p->family.final_norm = place(f, f->final_norm, prefix, p->names[2]);
+    p->family.embedding_norm = place(f, f->embedding_norm, prefix, p->names[3]);
+    p->family.positions = place(f, f->positions, prefix, p->names[4]);
+    (void)snprintf(p->names[5], FAMILY_NAME_MAX, "%s", head ? head : f->head);
+    p->family.head = p->names[5];
+    free(c->placed);
+    c->placed = &p->family;
+    c->family = c->placed;
+    return LLMQ_OK;
+}

@@ -1,0 +1,38 @@
+/* Models of text inside of others: see models/wrapper.h.
+ *
+ * Names: transformers before 4.52 kept the whole model of text, head and all, at language_model.;
+ * since then checkpoints that it writes have the trunk at model.language_model. and the head
+ * outside. vLLM maps both (hf_to_vllm_mapper in vllm/model_executor/models/mistral3.py,
+ * qwen3_vl.py, gemma3_mm.py at v0.11.0), as it maps names in quantization configs. */
+#include "models/wrapper.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* clang-format off */
+const struct wrapper wrappers[] = {
+    {"gemma3", NAMES("Gemma3ForConditionalGeneration", "Gemma3Model"), "gemma3_text"},
+    {"internvl", NAMES("InternVLForConditionalGeneration", "InternVLModel"), NULL},
+    {"llama4", NAMES("Llama4ForConditionalGeneration"), "llama4_text"},
+    {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), NULL},
+    {"mistral3", NAMES("Mistral3ForConditionalGeneration", "Mistral3Model"), "mistral"},
+    {"qwen2_5_vl", NAMES("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl_text"},
+    {"qwen3_vl", NAMES("Qwen3VLForConditionalGeneration", "Qwen3VLModel"), "qwen3_vl_text"},
+    {NULL, NULL, NULL},
+};
+/* clang-format on */
+
+const struct wrapper wrapper_unlisted = {"", NULL, NULL};
+
+const char *const wrapper_prefixes[] = {"model.language_model.", "language_model.model.",
+                                        "model.text_model.",     "model.",
+                                        "language_model.",       NULL};
+
+const struct wrapper *wrapper_find(const char *model_type) {
+    for (const struct wrapper *w = wrappers; w->model_type; w++)
+        if (strcmp(w->model_type, model_type) == 0)
+            return w;
+    return NULL;
+}
