@@ -200,13 +200,15 @@ cleanup:
 /* Loaders match the entries as part of a name, as its end or from its start: only a full name means
  * the same to all. Null, not an empty list, where everything is quantized. */
 static void add_plain_names(struct json *root, const struct layout_config *config, bool head) {
-    if (config->plain_count == 0) {
+    if (config->plain_count + config->beside_count == 0) {
         json_add_null(root, "modules_to_not_convert");
         return;
     }
     struct json *names = json_new_array();
     for (int64_t i = 0; i < config->plain_count; i++)
         json_add_string(names, NULL, config->plain[i]);
+    for (int64_t i = 0; i < config->beside_count; i++)
+        json_add_string(names, NULL, config->beside[i]);
     if (!head)
         json_add_string(names, NULL, layout_head(config));
     json_add(root, "modules_to_not_convert", names);

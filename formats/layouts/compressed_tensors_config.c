@@ -119,6 +119,8 @@ struct json *ct_config_write(const struct layout_config *config,
         json_add_string(ignore, NULL, layout_head(config));
     for (int64_t i = 0; i < config->plain_count; i++)
         json_add_string(ignore, NULL, config->plain[i]);
+    for (int64_t i = 0; i < config->beside_count; i++)
+        json_add_string(ignore, NULL, config->beside[i]);
     json_add_string(root, "quant_method", layout_compressed_tensors.name);
     json_add_string(root, "format", pack_quantized);
     json_add_string(root, "quantization_status", "compressed");

@@ -13,6 +13,11 @@
  *
  * Linears that stay plain are classed with the others, as modules of 16 bits; their keys begin with
  * "-:" where those of overrides begin with "+:", and they come first, since the first match counts.
+ *
+ * What lies beside the blocks is named by its parts, -:(.*\.)?vision_tower\..*$: the layers of a
+ * tower may be called as the model's are, and vLLM does not map these keys to its own names as it
+ * does the other formats' (GPTQConfig.apply_vllm_mapper in
+ * vllm/model_executor/layers/quantization/gptq.py at 18ec6629).
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -262,13 +267,32 @@ static struct layout_module *all_linears(const struct layout_config *config,
     return all;
 }
 
+/* "-:(.*\.)?vision_tower\..*$" for each part beside the blocks. */
+static bool add_parts(struct json *overrides, const struct layout_config *config) {
+    bool ok = true;
+    for (int64_t i = 0; ok && i < config->beside_part_count; i++) {
+        struct strbuf text = {0};
+        strbuf_puts(&text, "-:(.*\\.)?");
+        for (struct part p = part_at(config->beside_parts[i]); p.text; p = part_next(p)) {
+            put_literal(&text, p);
+            strbuf_puts(&text, "\\.");
+        }
+        strbuf_puts(&text, ".*$");
+        ok = strbuf_ok(&text);
+        if (ok)
+            json_add(overrides, text.data, json_new_object());
+        strbuf_free(&text);
+    }
+    return ok;
+}
+
 /* The overrides of the linears from `first` on, the first one that deviates. */
 static struct json *overrides_of(const struct layout_config *config,
                                  const struct layout_module *linears, int64_t count,
                                  int64_t first) {
     struct json *overrides = json_new_object();
-    int64_t *leaders = calloc((size_t)count * ONE_MODULE, sizeof *leaders);
-    bool ok = overrides && leaders;
+    int64_t *leaders = calloc((size_t)(count + 1) * ONE_MODULE, sizeof *leaders); /* never none */
+    bool ok = overrides && leaders && add_parts(overrides, config);
     for (int level = 0; ok && level < ONE_MODULE; level++)
         ok = classify(config, linears, count, (enum level)level, leaders + level * count);
     for (int64_t i = first; ok && i < count; i++) {
@@ -297,7 +321,7 @@ struct json *gptq_dynamic(const struct layout_config *config, const struct layou
     count += config->plain_count;
     while (first < count && !deviates(config, &linears[first].shape))
         first++;
-    if (first < count) {
+    if (first < count || config->beside_part_count > 0) {
         overrides = overrides_of(config, linears, count, first);
         *failed = !overrides;
     }

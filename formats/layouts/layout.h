@@ -64,6 +64,11 @@ struct layout_config {
     /* Linears of the blocks that are not quantized, by name, for the config writer only. */
     const char *const *plain;
     int64_t plain_count;
+    /* Linears beside the blocks, which are carried along as they are, for the config writer only:
+     * their names in the checkpoint, and the parts that they are of ("vision_tower", "layers.46"),
+     * which a server may keep under another module. */
+    const char *const *beside, *const *beside_parts;
+    int64_t beside_count, beside_part_count;
     /* Module of the output head, for the config writer only; NULL: lm_head. */
     const char *head;
     /* For the config writer only. */

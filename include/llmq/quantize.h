@@ -119,6 +119,13 @@ typedef struct llmq_work {
 
 #define LLMQ_WORK_MAX 16
 
+/* Tensors of one part beside the model of text, carried along as they are. */
+typedef struct llmq_part {
+    char *name; /* "vision_tower", "mtp", "layers.46": a layer that predicts further tokens */
+    int64_t tensors;
+    uint64_t bytes;
+} llmq_part;
+
 typedef struct llmq_quantize_report {
     char *model; /* resolved folder */
     char *out;   /* folder written, or that would be */
@@ -127,6 +134,8 @@ typedef struct llmq_quantize_report {
     size_t module_count;
     char **kept; /* names of tensors copied through in their own precision */
     size_t kept_count;
+    llmq_part *carried; /* parts of the model whose tensors are among these, in file order */
+    size_t carried_count;
     char **folded; /* names of norms and biases that AWQ scaled, in their own precision */
     size_t folded_count;
     char **dropped; /* stray integer or boolean buffers left out: loaders misread them */

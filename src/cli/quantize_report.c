@@ -84,7 +84,11 @@ static void print_modules(const llmq_quantize_report *r) {
 }
 
 static void print_kept(const llmq_quantize_report *r) {
+    char bytes[CONSOLE_TEXT];
     printf("  kept as is   %zu tensor%s\n", r->kept_count, r->kept_count == 1 ? "" : "s");
+    for (size_t i = 0; i < r->carried_count; i++)
+        printf("               %" PRId64 " of them of %s, %s\n", r->carried[i].tensors,
+               CONSOLE_SHOWN(r->carried[i].name), console_bytes(r->carried[i].bytes, bytes));
     if (r->dropped_count > 0)
         printf("  left out     %zu tensor%s that the result has no use for\n", r->dropped_count,
                r->dropped_count == 1 ? "" : "s");

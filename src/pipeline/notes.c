@@ -1,6 +1,7 @@
 /* See notes.h. */
 #include "pipeline/notes.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -23,6 +24,9 @@ void notes_of_model(const struct model *m, const llmq_context *ctx) {
         log_message(ctx, LLMQ_LOG_INFO, "%s: tensors named %s%s are read as those of a %s model",
                     m->dir, m->naming.prefix, *m->naming.prefix ? "..." : "without a prefix",
                     f->name);
+    if (m->config.wrapper)
+        log_message(ctx, LLMQ_LOG_INFO, "%s: the %s model inside, at %.*s*, is worked on", m->dir,
+                    f->name, (int)family_trunk(f), f->embedding);
     if (m->config.forced)
         log_message(ctx, LLMQ_LOG_WARNING,
                     "%s: read as a model of the family %s, which config.json does not say: loaders "
@@ -141,6 +145,9 @@ void notes_of_result(const struct model *m, const struct plan *p, uint64_t shard
             group_add(&groups[use], p->dropped[i]);
     }
     groups_log(groups, "left out", ctx);
+    for (size_t i = 0; i < p->part_count; i++)
+        log_message(ctx, LLMQ_LOG_INFO, "carried along: %" PRId64 " tensors of %s, %.2f MiB",
+                    p->parts[i].tensors, p->parts[i].name, (double)p->parts[i].bytes / 0x1p20);
     if (p->layout && compat_has_fast_kernels(p->layout->name))
         limits_log(m->config.family, p->layout->name, ctx);
     if (m->layout_config.cache_scheme && !p->layout_config.cache_scheme)

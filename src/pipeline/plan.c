@@ -62,7 +62,9 @@ enum llmq_status plan_add_spec(struct plan *p, const char *name, const struct st
 enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t) {
     if (p->gguf)
         return gguf_export_dtype(t);
-    return p->layout || !dtype_is_float(t->dtype) ? t->dtype : p->plain_dtype;
+    const bool as_it_is = p->layout || !dtype_is_float(t->dtype) ||
+                          plan_list_has(p->carried, p->carried_count, t->name);
+    return as_it_is ? t->dtype : p->plain_dtype;
 }
 
 enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error *err) {
@@ -97,6 +99,8 @@ enum llmq_status plan_rest(const struct model *m, struct plan *p, const struct s
     const enum tensor_use use = inventory_use(m->blocks, m->layout, t);
     const bool scales_cache = use == USE_CACHE_SCALE && p->layout && p->layout->cache_scheme &&
                               p->layout_config.cache_scheme;
+    if (use == USE_BESIDE && !p->gguf)
+        return plan_carry(m, p, t, err);
     return use == USE_PART || scales_cache ? plan_keep(p, t, err) : plan_drop(p, t, err);
 }
 
@@ -463,6 +467,12 @@ void plan_free(struct plan *p) {
     free_names(p->folded, p->folded_count);
     free_names(p->dropped, p->dropped_count);
     free_names(p->plain, p->plain_count);
+    free_names(p->carried, p->carried_count);
+    free_names(p->beside, p->beside_count);
+    free_names(p->beside_parts, p->beside_part_count);
+    for (size_t i = 0; i < p->part_count; i++)
+        free(p->parts[i].name);
+    free(p->parts);
     free(p->head);
     gguf_export_free(&p->gguf);
     *p = (struct plan){0};

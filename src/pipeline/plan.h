@@ -23,6 +23,13 @@ struct plan_module {
     struct quant_shape shape;
 };
 
+/* What is carried along of one part beside the model (inventory_group). */
+struct plan_part {
+    char *name;
+    int64_t tensors;
+    uint64_t bytes;
+};
+
 struct plan {
     const struct layout *layout; /* NULL: linears become plain tensors of plain_dtype */
     enum dtype plain_dtype;
@@ -41,6 +48,14 @@ struct plan {
     size_t dropped_count, dropped_cap;
     char **plain; /* linears that are among the kept ones; layout_config points at them */
     size_t plain_count, plain_cap;
+    char **carried; /* those of the kept ones that are beside the model, whose type stays, ... */
+    size_t carried_count, carried_cap;
+    struct plan_part *parts; /* ... and the parts that they are of, in file order */
+    size_t part_count, part_cap;
+    char **beside; /* their linears, and the parts with any; layout_config points at both */
+    size_t beside_count, beside_cap;
+    char **beside_parts;
+    size_t beside_part_count, beside_part_cap;
     char *head; /* module of the output head; layout_config points at it */
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
@@ -112,14 +127,15 @@ LLMQ_NODISCARD enum llmq_status plan_add_packed(struct plan *p, const struct pla
 LLMQ_NODISCARD enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t,
                                           llmq_error *err);
 /* The type a tensor of the source is kept in: its own, but float32 for vectors in a GGUF file, and
- * the weights' where linears become plain. */
+ * the weights' where linears become plain and it is not carried along. */
 enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t);
 
 LLMQ_NODISCARD enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t,
                                           llmq_error *err);
 
-/* A tensor that is no part of a module: kept when the model uses it, or when it scales a cache
- * whose scheme the result states; left out otherwise, because loaders stop at it. */
+/* A tensor that is no part of a module: kept when the model uses it, when it scales a cache whose
+ * scheme the result states, or when it is beside the model and the container has a place for it;
+ * left out otherwise, because loaders stop at it. */
 LLMQ_NODISCARD enum llmq_status plan_rest(const struct model *m, struct plan *p,
                                           const struct st_tensor *t, llmq_error *err);
 
@@ -143,6 +159,14 @@ LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name,
 /* Those that no method quantizes: routers, and linears whose rows are plain. */
 LLMQ_NODISCARD enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p,
                                                     llmq_error *err);
+
+/* Is the name one of the list? */
+bool plan_list_has(char *const *list, size_t count, const char *name);
+
+/* A tensor beside the model, carried along as it is, and named where formats list what they do not
+ * quantize. */
+LLMQ_NODISCARD enum llmq_status plan_carry(const struct model *m, struct plan *p,
+                                           const struct st_tensor *t, llmq_error *err);
 
 /* The module of a linear; only in plans that plan_create made. */
 const struct plan_module *plan_module_of(const struct model *m, const struct plan *p,

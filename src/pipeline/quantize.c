@@ -173,6 +173,18 @@ static enum llmq_status copy_names(char **names, size_t count, char ***out, size
     return *out ? LLMQ_OK : error_memory(err, "the report");
 }
 
+static enum llmq_status copy_parts(const struct plan *p, llmq_quantize_report *r, llmq_error *err) {
+    r->carried = calloc(p->part_count ? p->part_count : 1, sizeof *r->carried);
+    for (size_t i = 0; r->carried && i < p->part_count; i++) {
+        const struct plan_part *part = &p->parts[i];
+        r->carried[i] = (llmq_part){strdup(part->name), part->tensors, part->bytes};
+        if (!r->carried[i].name)
+            return error_memory(err, "the report");
+        r->carried_count = i + 1;
+    }
+    return r->carried ? LLMQ_OK : error_memory(err, "the report");
+}
+
 /* In a plan no module has a method or an error yet. */
 static enum llmq_status report_planned_modules(struct run *run, llmq_error *err) {
     for (int64_t i = 0; i < run->plan.module_count; i++) {
@@ -205,6 +217,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     if (!r->model || !r->out || !r->format)
         return error_memory(err, "the report");
     LLMQ_TRY(copy_names(p->kept, p->kept_count, &r->kept, &r->kept_count, err));
+    LLMQ_TRY(copy_parts(p, r, err));
     LLMQ_TRY(copy_names(p->folded, p->folded_count, &r->folded, &r->folded_count, err));
     LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));
     r->compute = run->options->compute;

@@ -59,7 +59,8 @@ static enum llmq_status check_tensor(const struct check *c, const char *name, ll
         return status;
     if (!isfinite(at.value))
         return not_finite(c->from, t, &at, err);
-    if (!c->plan->layout && c->plan->plain_dtype == DTYPE_F16 && fabsf(at.value) >= HALF_OVERFLOW) {
+    if (!c->plan->layout && plan_kept_dtype(c->plan, t) == DTYPE_F16 &&
+        fabsf(at.value) >= HALF_OVERFLOW) {
         char place[VALUE_PLACE_MAX];
         (void)error_set(err, LLMQ_E_NUMERIC,
                         "%s: tensor '%s': %s is %g, beyond the range of float16",

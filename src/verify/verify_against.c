@@ -297,8 +297,9 @@ static void find_missing(struct verify *v, const struct verify *original,
     (void)snprintf(module, sizeof module, "%.*s", dot ? (int)(dot - o->name) : 0, o->name);
     const bool head = original->known && original->model.tied &&
                       strcmp(o->name, original->model.family->head) == 0;
-    const bool unused =
-        original->known && inventory_use(original->blocks, original->layout, o) != USE_PART;
+    const enum tensor_use use =
+        original->known ? inventory_use(original->blocks, original->layout, o) : USE_PART;
+    const bool unused = use != USE_PART && (use != USE_BESIDE || v->layout == &layout_gguf);
     if (st_find(v->tensors, o->name) || !dtype_is_float(o->dtype) || head || unused ||
         layout_has_module(v->tensors, v->layout, module) ||
         layout_suffix(original->layout, o->name, &len) >= 0 || is_taken_apart(v, original, o->name))

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "graph/inventory.h"
 #include "verify/verify.h"
 
 /* --- what the config says --------------------------------------------------------------------- */
@@ -90,6 +91,21 @@ static void each_plain(struct verify *v, void (*found)(struct verify *v, const c
     }
 }
 
+/* The same for what is beside the model. */
+static void each_beside(struct verify *v, void (*found)(struct verify *v, const char *name)) {
+    struct module_setting s;
+    char name[LAYOUT_NAME_MAX];
+    for (size_t i = 0; v->known && v->layout && i < st_count(v->tensors); i++) {
+        const struct st_tensor *t = st_at(v->tensors, i);
+        const size_t len = inventory_linear(t);
+        if (len == 0 || len >= sizeof name || inventory_use(v->blocks, v->layout, t) != USE_BESIDE)
+            continue;
+        (void)snprintf(name, sizeof name, "%.*s", (int)len, t->name);
+        if (verify_setting(v, name, &s) && s.packed)
+            found(v, name);
+    }
+}
+
 static bool is_gptq(const struct verify *v) {
     return (v->layout == &layout_gptq || v->layout == &layout_gptq_v2) &&
            !auto_round_config(v->quant.object);
@@ -103,8 +119,10 @@ static void plain_not_listed(struct verify *v, const char *name) {
 
 static enum llmq_status skip_plain(struct verify *v, llmq_error *err) {
     (void)err;
-    if (!is_gptq(v))
+    if (!is_gptq(v)) {
         each_plain(v, plain_not_listed);
+        each_beside(v, plain_not_listed);
+    }
     return LLMQ_OK;
 }
 
@@ -116,6 +134,8 @@ static void plain_not_told(struct verify *v, const char *name) {
 
 static enum llmq_status in_block_plain(struct verify *v, llmq_error *err) {
     (void)err;
+    if (is_gptq(v))
+        each_beside(v, plain_not_told);
     if (is_gptq(v) &&
         json_type(json_get(v->quant.object, "modules_in_block_to_quantize")) == JSON_NULL)
         each_plain(v, plain_not_told);
