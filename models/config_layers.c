@@ -29,8 +29,20 @@ static bool is_number(const struct json *entry, double wanted) {
     return !(number < wanted || number > wanted);
 }
 
-static bool is_word(const struct json *entry, const char *word) {
-    return json_string(entry) && strcmp(json_string(entry), word) == 0;
+/* Is the text one of "a|b"? */
+static bool is_among_words(const char *words, const char *text) {
+    const size_t len = strlen(text);
+    while (words) {
+        if (strncmp(words, text, len) == 0 && (words[len] == '\0' || words[len] == '|'))
+            return true;
+        words = strchr(words, '|');
+        words = words ? words + 1 : NULL;
+    }
+    return false;
+}
+
+static bool is_word(const struct json *entry, const char *words) {
+    return json_string(entry) && is_among_words(words, json_string(entry));
 }
 
 /* A list [[words, times], ...]: how many layers its entry `run` is for, 0: it is none. */
@@ -64,6 +76,8 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
     switch (r->rule) {
     case RULE_WORD:
         return is_word(entry, r->word);
+    case RULE_LETTER:
+        return json_string(in->value)[layer] == r->word[0];
     case RULE_RUNS:
         return is_word(run_entry(in->value, layer), r->word);
     case RULE_NUMBER:
@@ -99,8 +113,8 @@ static bool reads_numbers(const struct layer_rule *r) {
 
 /* Rules that read those, or an entry of a list for each layer. */
 static bool reads_list(const struct layer_rule *r) {
-    return r->rule == RULE_WORD || r->rule == RULE_NUMBER || r->rule == RULE_RUNS ||
-           reads_numbers(r);
+    return r->rule == RULE_WORD || r->rule == RULE_LETTER || r->rule == RULE_NUMBER ||
+           r->rule == RULE_RUNS || reads_numbers(r);
 }
 
 static int64_t entries_of(const struct layer_rule *r, const struct json *list) {
@@ -112,10 +126,25 @@ static int64_t entries_of(const struct layer_rule *r, const struct json *list) {
     return count;
 }
 
+/* A text with a letter for every layer. */
+static enum llmq_status check_letters(const struct config_key *key, int64_t layers,
+                                      llmq_error *err) {
+    const struct json *value = config_value(key->object, key->name);
+    char text[CONFIG_TEXT_MAX];
+    const char *letters = json_string(value);
+    if (letters && strlen(letters) == (size_t)layers)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_INPUT,
+                     "config.json: '%s' is %s: expected a letter for each of %" PRId64 " layers",
+                     key->name, config_text(value, text), layers);
+}
+
 static enum llmq_status check_list(const struct layer_rule *r, const struct config_key *key,
                                    int64_t layers, llmq_error *err) {
     const struct json *list = config_value(key->object, key->name);
     char text[CONFIG_TEXT_MAX];
+    if (r->rule == RULE_LETTER)
+        return check_letters(key, layers, err);
     if (json_type(list) != JSON_ARRAY)
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %s: expected a list", key->name,
                          config_text(list, text));
@@ -124,6 +153,30 @@ static enum llmq_status check_list(const struct layer_rule *r, const struct conf
                          "config.json: '%s' has %" PRId64 " entries for %" PRId64 " layers",
                          key->name, entries_of(r, list), layers);
     return LLMQ_OK;
+}
+
+/* Has the family a rule for this entry of the list or text that the rule reads? */
+static bool is_known_entry(const struct family *f, const struct layer_rule *r,
+                           const struct rule_input *in, const struct json *entry, int64_t layer) {
+    for (const struct layer_rule *other = f->rules; other->rule; other++)
+        if (other->rule == r->rule && strcmp(other->key, r->key) == 0 &&
+            holds(other, in, entry, layer))
+            return true;
+    return false;
+}
+
+static enum llmq_status refuse_entry(const struct family *f, const struct layer_rule *r,
+                                     const struct json *entry, int64_t layer, llmq_error *err) {
+    char text[CONFIG_TEXT_MAX];
+    struct strbuf words = {0};
+    for (const struct layer_rule *other = f->rules; other->rule; other++)
+        if (other->rule == r->rule && strcmp(other->key, r->key) == 0)
+            strbuf_printf(&words, "%s%s", words.len ? ", " : "", other->word);
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "config.json: '%s' has %s for layer %" PRId64 ": expected one of %s", r->key,
+              config_text(entry, text), layer, strbuf_ok(&words) ? words.data : "those known");
+    strbuf_free(&words);
+    return LLMQ_E_UNSUPPORTED;
 }
 
 /* A list for all layers without entries says nothing. */
@@ -148,6 +201,16 @@ static enum llmq_status read_period(const struct config_key *key, int64_t *n, ll
                      key->name, letters);
 }
 
+/* Rules of which one must be for every layer: several with one key. layer_types has words that any
+ * family knows: below. */
+static bool names_kinds(const struct family *f, const struct layer_rule *r) {
+    int count = 0;
+    for (const struct layer_rule *other = f->rules; other->rule; other++)
+        count += other->rule == r->rule && other->key && strcmp(other->key, r->key) == 0;
+    return count > 1 &&
+           (r->rule == RULE_LETTER || (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
+}
+
 static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
                                    struct model_config *c, llmq_error *err) {
     struct config_key key;
@@ -167,6 +230,8 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
     in.value = key.found ? config_value(key.object, key.name) : NULL;
     const struct json *entry = reads_list(r) ? json_first(in.value) : NULL;
     for (int64_t i = 0; i < c->blocks; i++) {
+        if (names_kinds(c->family, r) && !is_known_entry(c->family, r, &in, entry, i))
+            return refuse_entry(c->family, r, r->rule == RULE_LETTER ? in.value : entry, i, err);
         set_trait(r, holds(r, &in, entry, i), &c->layers[i]);
         entry = entry ? json_next(entry) : NULL;
     }
@@ -190,16 +255,21 @@ enum { LAYER_WORDS = sizeof layer_words / sizeof layer_words[0] };
 static bool has_word_rule(const struct family *f, const char *word) {
     for (const struct layer_rule *r = f->rules; r && r->rule; r++)
         if (r->rule == RULE_WORD && strcmp(r->key, "layer_types") == 0 &&
-            (!word || strcmp(r->word, word) == 0))
+            (!word || is_among_words(r->word, word)))
             return true;
     return false;
 }
 
-static enum llmq_status refuse_word(const struct json *type, int64_t layer, llmq_error *err) {
+static enum llmq_status refuse_word(const struct family *f, const struct json *type, int64_t layer,
+                                    llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
     struct strbuf words = {0};
     for (int i = 0; i < LAYER_WORDS; i++)
         strbuf_printf(&words, "%s%s", i ? ", " : "", layer_words[i].word);
+    for (const struct layer_rule *r = f->rules; r && r->rule; r++)
+        if (r->rule == RULE_WORD && strcmp(r->key, "layer_types") == 0 &&
+            (!words.data || !strstr(words.data, r->word)))
+            strbuf_printf(&words, ", %s", r->word);
     error_set(err, LLMQ_E_UNSUPPORTED,
               "config.json: layer_types[%" PRId64 "] is %s: expected one of %s", layer,
               config_text(type, text), strbuf_ok(&words) ? words.data : "the words known");
@@ -244,7 +314,7 @@ static enum llmq_status check_layer_type(const struct json *type, const struct m
     while (i < LAYER_WORDS && !(word && strcmp(layer_words[i].word, word) == 0))
         i++;
     if (i == LAYER_WORDS)
-        return refuse_word(type, layer, err);
+        return refuse_word(c->family, type, layer, err);
     enum llmq_status status = check_window_word(c, word, layer, err);
     if (status != LLMQ_OK)
         return status;

@@ -20,10 +20,14 @@ LLMQ_NODISCARD enum llmq_status config_int(const struct json *object, const char
                                            llmq_error *err);
 LLMQ_NODISCARD enum llmq_status config_double(const struct json *object, const char *key,
                                               double fallback, double *out, llmq_error *err);
+/* The same where the number may be infinite; *out stays as it is where it is absent. */
+LLMQ_NODISCARD enum llmq_status config_limit(const struct json *object, const char *key,
+                                             double *out, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status config_bool(const struct json *object, const char *key,
                                             bool fallback, bool *out, llmq_error *err);
 
-/* A member under one of several names, "a|b.c": a dot goes into an object. */
+/* A member under one of several names, "a|b.c": a dot goes into an object, "d[0/2]" to an
+ * entry of a list. */
 struct config_key {
     const struct json *object; /* that has it */
     char name[64];

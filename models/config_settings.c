@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "base/strbuf.h"
 #include "models/config_parts.h"
 
@@ -16,14 +17,38 @@ static double fallback_of(const struct setting *s, const struct config_key *key,
     if (s->same == DIM_NONE || (s->absent != 0 && !is_null))
         return s->absent;
     const int64_t over = s->over == DIM_NONE ? 1 : facts->dims[s->over];
-    return (double)(facts->dims[s->same] / over * (s->times ? s->times : 1));
+    const int64_t by = s->by == DIM_NONE ? 1 : facts->dims[s->by];
+    const int64_t size = over < 1 ? 0 : facts->dims[s->same] * by / over;
+    return (double)ceil_div(size * (s->times ? s->times : 1), s->per ? s->per : 1);
+}
+
+static enum llmq_status read_length(const struct setting *s, const struct config_key *key,
+                                    struct facts *facts, llmq_error *err) {
+    const struct json *value = config_value(key->object, key->name);
+    const char *letters = json_string(value);
+    char text[CONFIG_TEXT_MAX];
+    const size_t length = letters ? strlen(letters) : json_count(value);
+    if (json_type(value) == JSON_OBJECT || length < 1)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: '%s' is %s: expected a list or a text, not empty", key->name,
+                         config_text(value, text));
+    facts->dims[s->what] = (int64_t)length;
+    return LLMQ_OK;
+}
+
+/* A size that follows from others where the file does not say it. */
+static bool is_automatic(const struct setting *s, const struct config_key *key) {
+    const char *word = json_string(config_value(key->object, key->name));
+    return s->same != DIM_NONE && word && strcmp(word, "auto") == 0;
 }
 
 static enum llmq_status read_dim(const struct setting *s, const struct config_key *key,
                                  struct facts *facts, llmq_error *err) {
     const double fallback = fallback_of(s, key, facts);
     const int64_t min = s->absent != 0 || s->same != DIM_NONE ? 1 : 0;
-    if (key->found)
+    if (key->found && s->counts)
+        return read_length(s, key, facts, err);
+    if (key->found && !is_automatic(s, key))
         return config_int(key->object, key->name, 0, min, &facts->dims[s->what], err);
     facts->dims[s->what] = (int64_t)fallback;
     return LLMQ_OK;
@@ -32,8 +57,11 @@ static enum llmq_status read_dim(const struct setting *s, const struct config_ke
 static enum llmq_status read_number(const struct setting *s, const struct config_key *key,
                                     struct facts *facts, llmq_error *err) {
     double value = fallback_of(s, key, facts);
-    enum llmq_status status =
-        key->found ? config_double(key->object, key->name, 0, &value, err) : LLMQ_OK;
+    enum llmq_status status = LLMQ_OK;
+    if (key->found && s->infinite)
+        status = config_limit(key->object, key->name, &value, err);
+    else if (key->found)
+        status = config_double(key->object, key->name, 0, &value, err);
     if (s->power != 0 && !(value > 0))
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %g: expected more than 0",
                          key->name, value);

@@ -8,8 +8,21 @@
 #include "base/error.h"
 #include "models/config_parts.h"
 
+/* Of an object, or an entry of a list in it: "key[2]". */
+static const struct json *member(const struct json *object, const char *key) {
+    char list[sizeof((struct config_key *)0)->name];
+    const char *bracket = strchr(key, '[');
+    if (!bracket)
+        return json_get(object, key);
+    (void)snprintf(list, sizeof list, "%.*s", (int)(bracket - key), key);
+    const struct json *entry = json_first(json_get(object, list));
+    for (long i = strtol(bracket + 1, NULL, 10); entry && i > 0; i--)
+        entry = json_next(entry);
+    return entry;
+}
+
 const struct json *config_value(const struct json *object, const char *key) {
-    const struct json *v = json_get(object, key);
+    const struct json *v = member(object, key);
     return json_type(v) == JSON_NULL ? NULL : v;
 }
 
@@ -49,6 +62,14 @@ enum llmq_status config_double(const struct json *object, const char *key, doubl
     return refuse(key, v, "a non-negative number", err);
 }
 
+enum llmq_status config_limit(const struct json *object, const char *key, double *out,
+                              llmq_error *err) {
+    const struct json *v = config_value(object, key);
+    if (!v || (json_as_limit(v, out) && *out >= 0))
+        return LLMQ_OK;
+    return refuse(key, v, "a non-negative number or Infinity", err);
+}
+
 enum llmq_status config_bool(const struct json *object, const char *key, bool fallback, bool *out,
                              llmq_error *err) {
     const struct json *v = config_value(object, key);
@@ -70,6 +91,27 @@ static const char *next_key(const struct json *json, const char *keys, struct co
     return *end ? end + 1 : NULL;
 }
 
+/* "key[2/5]" becomes "key[2]": the list has to have 5 entries, none of them null. */
+static enum llmq_status check_entry(struct config_key *key, llmq_error *err) {
+    char *bracket = strchr(key->name, '['), *slash = bracket ? strchr(bracket, '/') : NULL;
+    if (!slash)
+        return LLMQ_OK;
+    const size_t count = (size_t)strtol(slash + 1, NULL, 10);
+    char text[CONFIG_TEXT_MAX], list[sizeof key->name];
+    (void)snprintf(slash, 2, "]");
+    (void)snprintf(list, sizeof list, "%.*s", (int)(bracket - key->name), key->name);
+    const struct json *value = config_value(key->object, list);
+    if (!value)
+        return LLMQ_OK;
+    if (json_type(value) != JSON_ARRAY || json_count(value) != count)
+        return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %s: expected a list of %zu", list,
+                         config_text(value, text), count);
+    if (!config_value(key->object, key->name))
+        return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is null: expected a number",
+                         key->name);
+    return LLMQ_OK;
+}
+
 static bool same_value(const struct json *a, const struct json *b) {
     double x = 0, y = 0;
     bool p = false, q = false;
@@ -86,8 +128,11 @@ enum llmq_status config_find(const struct json *json, const char *keys, struct c
     while (keys) {
         struct config_key key = {0};
         keys = next_key(json, keys, &key);
+        const enum llmq_status status = check_entry(&key, err);
+        if (status != LLMQ_OK)
+            return status;
         const struct json *value = config_value(key.object, key.name);
-        absent = absent && !json_get(key.object, key.name);
+        absent = absent && !member(key.object, key.name);
         if (value && out->found && !same_value(config_value(out->object, out->name), value))
             return error_set(err, LLMQ_E_INPUT,
                              "config.json: '%s' is %s and '%s' is %s: expected one of them, or the "

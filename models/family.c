@@ -36,6 +36,7 @@ static const struct family *const families[] = {
     &family_gptj,
     &family_granite,
     &family_granitemoe,
+    &family_granitemoehybrid,
     &family_helium,
     &family_hy_v3,
     &family_jais2,
@@ -87,7 +88,7 @@ const struct family *family_find(const char *model_type) {
 static bool names_key(const char *keys, const char *key) {
     const size_t len = strlen(key);
     while (keys) {
-        if (strncmp(keys, key, len) == 0 && (keys[len] == '\0' || strchr("|.", keys[len])))
+        if (strncmp(keys, key, len) == 0 && (keys[len] == '\0' || strchr("|.[", keys[len])))
             return true;
         keys = strchr(keys, '|');
         keys = keys ? keys + 1 : NULL;

@@ -29,7 +29,7 @@ enum op {
     OP_ADD,       /* out = in0 + number in1 */
     OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
     OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
-                * (time   steps), heads of which share B and C by `groups`; `name`: of its vectors */
+                * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
     OP_ROUTER, /* out = weights of the experts, from in0; 0: not chosen */
     OP_EXPERTS, /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
     OP_COUNT
@@ -161,12 +161,15 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_B              TRAIT(16)
 #define T_C              TRAIT(17)
 #define T_MSCALE         TRAIT(18) /* yarn's magnitude, mscale_all_dim, scales the scores */
+#define T_CONV_BIAS      TRAIT(24)
+#define T_MIXER_BIAS     TRAIT(25) /* of the linears of a recurrent mixer */
 #define T_FITTED_FFN     TRAIT(19) /* the MLP's width is two thirds of FFN, ... */
 /* of a block: */
 #define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
 #define T_CHUNKED   TRAIT(33) /* attention stays within its chunk */
 #define T_NO_ROPE   TRAIT(34)
 #define T_SPARSE    TRAIT(35) /* experts in place of the MLP */
+#define T_DENSE     TRAIT(37) /* an MLP, where others have experts or a mixer */
 #define T_RECURRENT TRAIT(36) /* the mixer of tokens is no softmax attention */
 
 /* out = (x - mean) / sqrt(variance + eps) * weight + bias, or parts of it. */
@@ -252,11 +255,17 @@ struct setting {
                        * trait holds where the key has a number other than 0; WORD: where it
                        * is `word` (0: that says nothing), and no other words are taken than
                        * those of the family's settings with the key */
-    const char *key;  /* "a|b.c": the first that is there and not null; NULL: none, `absent` */
+    const char *key;  /* "a|b.c|d[0/2]": the first that is there and not null; [0/2] is the first
+                       * entry of a list of two; NULL: none, `absent` */
     double absent;    /* value where the key is missing */
     enum dim same;    /* missing and no `absent`: as this size, ... */
     enum dim over;    /* ... divided by that, ... */
-    int times;        /* ... times this (0: once) */
+    int times;        /* ... times this (0: once) ... */
+    enum dim by;      /* ... and times that, ... */
+    int per;          /* ... divided by this and rounded up (0: not at all); a size that has such a
+                       * fallback may also be "auto" */
+    bool counts;      /* DIM: the key has a list or a text, whose length it is */
+    bool infinite;    /* NUMBER: it may be Infinity */
     double power;     /* the value to this power; 0: as it is */
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off; /* a key that is null says 0; else it reads as missing */
@@ -269,7 +278,8 @@ struct layer_rule {
     trait_set trait;
     enum {
         RULE_END,
-        RULE_WORD,      /* those whose entry in the list `key` is `word` */
+        RULE_WORD,      /* those whose entry in the list `key` is `word`, or one of "a|b" */
+        RULE_LETTER,    /* the same where `key` is a text with a letter for every layer */
         RULE_RUNS,      /* the same where `key` is [[words, times], ...]: words again and again */
         RULE_NUMBER,    /* those whose entry is the number `absent` */
         RULE_EVERY,     /* every key-th: (i + 1) % n == 0 */

@@ -125,6 +125,7 @@ static const struct layer_rule neo_rules[] = {
     {EVERY(T_WINDOW, NULL, 2)},
     {BY_RUNS(T_WINDOW, "attention_types", "local")},
     {BY_WORD(T_WINDOW, "attention_layers", "local")},
+    {BY_WORD(T_WINDOW, "attention_layers", "global"), .clears = true},
     {0},
 };
 

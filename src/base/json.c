@@ -199,6 +199,19 @@ bool json_as_double(const struct json *v, double *out) {
     return true;
 }
 
+bool json_as_limit(const struct json *v, double *out) {
+    const char *word = json_count(v) == 1 ? json_string(json_get(v, "__float__")) : NULL;
+    const bool negative = word && *word == '-';
+    if (json_type(v) == JSON_NUMBER) {
+        *out = node(v)->valuedouble;
+        return true;
+    }
+    if (!word || strcmp(word + negative, "Infinity") != 0)
+        return false;
+    *out = negative ? -INFINITY : INFINITY;
+    return true;
+}
+
 bool json_as_int64(const struct json *v, int64_t *out) {
     double d = 0;
     if (!json_as_double(v, &d) || d != floor(d) || fabs(d) > JSON_EXACT)

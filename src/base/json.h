@@ -51,6 +51,10 @@ bool json_as_double(const struct json *v, double *out);
 bool json_as_int64(const struct json *v, int64_t *out);
 bool json_as_bool(const struct json *v, bool *out);
 
+/* The same for a number that may be infinite, as bounds are: Infinity by itself, or as transformers
+ * 5 writes it, {"__float__": "Infinity"}; either may be negative. */
+bool json_as_limit(const struct json *v, double *out);
+
 /* --- building: failure is sticky, json_print reports it --------------------------------------- */
 
 struct json *json_new_object(void);

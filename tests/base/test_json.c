@@ -245,6 +245,7 @@ START_TEST(numbers_that_are_not_finite_are_no_doubles) {
     for (int n = 0; n < 4; n++, v = json_next(v)) {
         ck_assert_int_eq(json_type(v), n == 2 ? JSON_NULL : JSON_NUMBER);
         ck_assert(!json_as_double(v, &d) && !json_as_int64(v, &i));
+        ck_assert(json_as_limit(v, &d) == (n != 2));
     }
     ck_assert_int_eq(json_type(json_get(v, "a")), JSON_NUMBER);
     ck_assert(json_as_int64(json_next(v), &i) && i == 7);

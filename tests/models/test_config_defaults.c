@@ -68,6 +68,8 @@ static bool last_of_its_kind(const struct setting *s) {
 static void check_settings(const struct model_config *c, const struct json *class) {
     for (const struct setting *s = c->family->settings; s->set; s++) {
         const struct json *wanted = s->key ? default_of(class, s->key) : NULL;
+        if (s->set == SET_DIM && json_string(wanted)) /* "auto" */
+            continue;
         const bool applies =
             (c->facts.traits & s->when) == s->when && !(c->facts.traits & s->unless);
         if (!wanted || !applies || !last_of_its_kind(s) || s->set == SET_TRAIT_IF)

@@ -20,7 +20,8 @@ enum { MAX_KEYS = 12 };
 struct keys {
     int count;
     char name[MAX_KEYS][64], object[MAX_KEYS][64];
-    bool number[MAX_KEYS];
+    const char *on[MAX_KEYS], *off[MAX_KEYS]; /* JSON */
+    char word[MAX_KEYS][64];
 };
 
 static bool knows(const struct keys *k, const char *name) {
@@ -43,15 +44,17 @@ static void add_key(const struct setting *s, struct keys *k) {
     ck_assert_int_lt(k->count, MAX_KEYS);
     snprintf(k->name[k->count], sizeof k->name[0], "%s", name);
     snprintf(k->object[k->count], sizeof k->object[0], "%s", dot ? key : "");
-    k->number[k->count++] = s->set == SET_TRAIT_IF;
+    snprintf(k->word[k->count], sizeof k->word[0], "\"%s\"", s->word ? s->word : "");
+    k->on[k->count] = s->set == SET_TRAIT_IF ? "2" : s->word ? k->word[k->count] : "true";
+    k->off[k->count++] = s->set == SET_TRAIT ? "false" : "null";
 }
 
-static struct keys keys_of(const struct family *f) {
-    struct keys k = {0};
+static void keys_of(const struct family *f, struct keys *k) {
+    *k = (struct keys){0};
     for (const struct setting *s = f->settings; s->set; s++)
-        if ((s->set == SET_TRAIT || s->set == SET_TRAIT_IF) && s->key)
-            add_key(s, &k);
-    return k;
+        if ((s->set == SET_TRAIT || s->set == SET_TRAIT_IF || (s->set == SET_WORD && s->what)) &&
+            s->key)
+            add_key(s, k);
 }
 
 /* `chosen`: the keys that are on, as bits. */
@@ -61,7 +64,7 @@ static char *config_text(const struct family *f, const struct keys *k, unsigned 
     strbuf_printf(&b, "{\"model_type\":\"%s\",\"num_experts_per_tok\":2", f->model_types[0]);
     for (int i = 0; i < k->count; i++) {
         const bool on = chosen >> i & 1;
-        const char *value = k->number[i] ? on ? "2" : "null" : on ? "true" : "false";
+        const char *value = on ? k->on[i] : k->off[i];
         if (k->object[i][0])
             strbuf_printf(&b, ",\"%s\":{\"%s\":%s}", k->object[i], k->name[i], value);
         else
@@ -155,7 +158,8 @@ static void check_layers(const struct model_config *c) {
 
 START_TEST(rows_make_a_block_whatever_the_traits) {
     const struct family *f = family_at(_i);
-    const struct keys keys = keys_of(f);
+    struct keys keys;
+    keys_of(f, &keys);
     for (unsigned chosen = 0; chosen < 1u << keys.count; chosen++) {
         struct model_config c = {0};
         llmq_error err = {0};
