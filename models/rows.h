@@ -74,6 +74,20 @@
     GATED_ROWS(MLP_IN, mlp_bias),                           \
     {ADD(Z, Y, MLP_OUT), .number = NUM_RESIDUAL}
 
+/* Mamba-2's mixer of what `in` holds, but for the norm behind its gate. A_log, D and dt_bias are
+ * `vectors` of the module. */
+#define MAMBA2_ROWS(in, module, w, wo)                                                              \
+    {LINEAR(MIX_IN, in, SSM_IN, (module ".in_proj")), .bias = T_MIXER_BIAS, .when = w, .unless = wo}, \
+    {SPLIT(MIX_IN, ONE), .out = {V_MIX_Z, V_CONV_IN, V_MIX_DT},                                      \
+     .width = {DIM_SSM_X, DIM_SSM_CONV, DIM_SSM_HEADS}, .when = w, .unless = wo},                    \
+    {CONV(CONV_OUT, CONV_IN, (module ".conv1d")), .bias = T_CONV_BIAS, .act = ACT_SILU, .when = w, .unless = wo}, \
+    {SPLIT(CONV_OUT, ONE), .out = {V_MIX_X, V_MIX_B, V_MIX_C},                                       \
+     .width = {DIM_SSM_X, DIM_SSM_BC, DIM_SSM_BC}, .when = w, .unless = wo},                         \
+    {SCAN(SCAN, MIX_X, MIX_B, MIX_C, MIX_DT, module), .when = w, .unless = wo},                      \
+    {GLU(SCAN_GATED, MIX_Z, SCAN), .act = ACT_SILU, .when = w, .unless = wo}
+#define MAMBA2_OUT_ROW(from, module, w, wo)                                                         \
+    {LINEAR(MIX_OUT, from, HIDDEN, (module ".out_proj")), .bias = T_MIXER_BIAS, .when = w, .unless = wo}
+
 /* An expert like Llama's MLP. */
 #define EXPERT_ROWS(w, gate, up, down)       \
     {LINEAR(GATE, E, w, gate)},              \
@@ -114,6 +128,20 @@
     DIM(LAYERS, "num_hidden_layers", layers),            \
     DIM(HEADS, "num_attention_heads", heads),            \
     DIM(POSITIONS, "max_position_embeddings", positions)
+/* Of Mamba-2, as Bamba and those after it call them. */
+#define MAMBA2_SETTINGS(heads, state)                                                               \
+    DIM(EXPAND, "mamba_expand", 2),                                                                 \
+    DIM(SSM_HEADS, "mamba_n_heads", heads),                                                         \
+    {.set = SET_DIM, .what = DIM_SSM_HEAD, .key = "mamba_d_head", .same = DIM_HIDDEN, .by = DIM_EXPAND, .over = DIM_SSM_HEADS}, \
+    DIM(SSM_STATE, "mamba_d_state", state),                                                         \
+    DIM(SSM_GROUPS, "mamba_n_groups", 1),                                                           \
+    DIM(CONV, "mamba_d_conv", 4),                                                                   \
+    FLAG(T_CONV_BIAS, "mamba_conv_bias", true),                                                     \
+    FLAG(T_MIXER_BIAS, "mamba_proj_bias", false),                                                   \
+    STEP_LIMITS
+#define STEP_LIMITS                                                                                 \
+    NUMBER(STEP_MIN, "time_step_limit[0/2]", 0),                                                    \
+    {.set = SET_NUMBER, .what = NUM_STEP_MAX, .key = "time_step_limit[1/2]", .absent = INFINITY, .infinite = true}
 #define KV_HEADS(n)   {.set = SET_DIM, .what = DIM_KV_HEADS, .key = "num_key_value_heads", .absent = n, .same = DIM_HEADS}
 #define HEAD_DIM(n)   {.set = SET_DIM, .what = DIM_HEAD, .key = "head_dim", .absent = n, .same = DIM_HIDDEN, .over = DIM_HEADS}
 /* One for each head of the queries, and all of them together as wide as the model. */
@@ -134,6 +162,7 @@
 
 #define ALL_LAYERS(t)          .trait = t, .rule = RULE_ALL
 #define BY_WORD(t, k, w)       .trait = t, .rule = RULE_WORD, .key = k, .word = w
+#define BY_LETTER(t, k, w)     .trait = t, .rule = RULE_LETTER, .key = k, .word = w
 #define BY_RUNS(t, k, w)       .trait = t, .rule = RULE_RUNS, .key = k, .word = w
 #define BY_NUMBER(t, k, n)     .trait = t, .rule = RULE_NUMBER, .key = k, .absent = n
 /* every how many layers one has no window */

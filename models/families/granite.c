@@ -108,3 +108,97 @@ const struct family family_granitemoe = {
     .limits = moe_limits,
     .inherent_keys = moe_inherent,
 };
+
+/* --- Granite 4: most layers with Mamba-2 in place of attention -------------------------------- */
+
+/* Everywhere an MLP that every token passes, beside experts or alone. Whether heads are rotated,
+ * position_embedding_type says. Defaults: transformers' GraniteMoeHybridConfig. */
+
+static const struct node hybrid_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    MAMBA2_ROWS(ATTN_IN, "mamba", T_RECURRENT, 0),
+    {NORM(SCAN_NORM, SCAN_GATED, "mamba.norm"), .when = T_RECURRENT},
+    MAMBA2_OUT_ROW(SCAN_NORM, "mamba", T_RECURRENT, 0),
+    {ADD(Y, X, MIX_OUT), .number = NUM_RESIDUAL, .when = T_RECURRENT},
+    {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
+    {LINEAR(K, ATTN_IN, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
+    {LINEAR(V, ATTN_IN, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
+    {.op = OP_ROPE,
+     .out = {V_Q_ROT},
+     .in = {V_Q},
+     .groups = DIM_HEADS,
+     .when = T_A,
+     .unless = T_RECURRENT},
+    {.op = OP_ROPE,
+     .out = {V_K_ROT},
+     .in = {V_K},
+     .groups = DIM_KV_HEADS,
+     .when = T_A,
+     .unless = T_RECURRENT},
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V), .unless = T_RECURRENT},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = T_ATTENTION_BIAS,
+     .unless = T_RECURRENT},
+    {ADD(Y, X, ATTN_OUT), .number = NUM_RESIDUAL, .unless = T_RECURRENT},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    {ROUTER(ROUTE, MLP_IN, "block_sparse_moe.router.layer"), .when = T_SPARSE},
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, "block_sparse_moe.experts.%d.", moe_expert), .when = T_SPARSE},
+    {ADD(Y_ROUTED, Y, ROUTED), .number = NUM_RESIDUAL, .when = T_SPARSE},
+    {SAME(Y_ROUTED, Y), .unless = T_SPARSE},
+    {LINEAR(GATE_UP, MLP_IN, SHARED_FFN2, "shared_mlp.input_linear")},
+    {SPLIT(GATE_UP, ONE), .out = {V_SHARED_GATE, V_SHARED_UP},
+     .width = {DIM_SHARED_FFN, DIM_SHARED_FFN}},
+    {GLU(SHARED_MID, SHARED_GATE, SHARED_UP)},
+    {LINEAR(SHARED_OUT, SHARED_MID, HIDDEN, "shared_mlp.output_linear")},
+    {ADD(Z, Y_ROUTED, SHARED_OUT), .number = NUM_RESIDUAL},
+    {END},
+};
+
+static const struct setting hybrid_settings[] = {
+    SIZES(32000, 4096, 32, 32, 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    FACTORS,
+    MAMBA2_SETTINGS(128, 256),
+    WORD(T_A, "position_embedding_type", "rope"),
+    WORD(0, "position_embedding_type", "nope"),
+    DIM(EXPERTS, "num_local_experts", 8),
+    {.set = SET_TRAIT_IF, .what = T_SPARSE, .key = "num_local_experts", .absent = 1},
+    DIM(TOP_K, "num_experts_per_tok", 2),
+    DIM(SHARED_FFN, "shared_intermediate_size", 1024),
+    {0},
+};
+
+static const struct layer_rule hybrid_rules[] = {
+    {ALL_LAYERS(T_RECURRENT)}, /* where layer_types is missing */
+    {BY_WORD(T_RECURRENT, "layer_types", "mamba|linear_attention")},
+    {BY_WORD(T_RECURRENT, "layer_types", "attention|full_attention"), .clears = true},
+    {0},
+};
+
+static const char *const hybrid_architectures[] = {"GraniteMoeHybridForCausalLM",
+                                                   "GraniteMoeHybridModel", NULL};
+
+/* How many tokens a kernel takes at a time. */
+static const char *const hybrid_ignored[] = {"mamba_chunk_size", NULL};
+
+const struct family family_granitemoehybrid = {
+    .name = "granitemoehybrid",
+    .model_types = {"granitemoehybrid"},
+    LLAMA_TENSOR_NAMES,
+    .rows = hybrid_rows,
+    .settings = hybrid_settings,
+    .rules = hybrid_rules,
+    .norm = NORM_RMS,
+    .traits = T_NORM_TOPK,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = hybrid_architectures,
+    .limits = moe_limits,
+    .inherent_keys = moe_inherent,
+    .ignored_keys = hybrid_ignored,
+};

@@ -31,6 +31,7 @@ extern const struct family family_gpt_oss;
 extern const struct family family_gptj;
 extern const struct family family_granite;
 extern const struct family family_granitemoe;
+extern const struct family family_granitemoehybrid;
 extern const struct family family_helium;
 extern const struct family family_hy_v3;
 extern const struct family family_jais2;

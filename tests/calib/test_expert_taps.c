@@ -1,5 +1,6 @@
 /* Experts against the reference: where their tokens go and with which weights, and the Hessian of
- * every linear of a block of Mixtral and of DeepSeek V3. The taps are in the shared data. */
+ * every linear of a block of Mixtral, of DeepSeek V3 and of Granite 4, which has Mamba-2. The taps
+ * are in the shared data. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@ static const struct scene {
 } scenes[] = {
     {"mixtral", 0, "X.gate", "w1", "w2"},
     {"deepseek-v3", 1, "X.model.layers.1.mlp.gate", "gate_proj", "down_proj"},
+    {"granitemoehybrid", 0, "X.model.layers.0.block_sparse_moe.router.layer", "input_linear",
+     "output_linear"},
 };
 enum { SCENES = sizeof scenes / sizeof scenes[0] };
 

@@ -14,7 +14,8 @@ if [ ! -d "$shared/golden" ]; then
     exit 0
 fi
 
-# Model, formats, what the refusal says.
+# Model, formats, what the refusal says. asym: of zero points, which compressed-tensors packs by eight
+# rows.
 refusals=$(
     cat <<'END'
 llama-rope-yarn	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
@@ -60,6 +61,9 @@ exaone-moe	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_feature
 hy-v3	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
 mistral3-multimodal	gptq,awq	language_model.model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
 qwen3-vl	gptq,awq	model.language_model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
+granitemoehybrid	gptq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
+granitemoehybrid	awq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
+granitemoehybrid	asym	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 8
 END
 )
 
@@ -207,6 +211,13 @@ check_methods() {
         test_case "$1, $format: $method"
         # shellcheck disable=SC2086
         quantize "$1" "$format" $method
+        zeros=
+        case $method in awq) zeros=$(refusal "$1" asym) ;; esac
+        if [ -n "$zeros" ]; then
+            expect_code 3
+            expect_stderr "$zeros"
+            quantize "$1" "$format" awq --sym
+        fi
         check_result "$1"
         rounded=$(cat "rtn.$format")
         spread=$("$json_get" kl_stderr <stdout 2>/dev/null)

@@ -76,6 +76,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"mistral3-multimodal", "mistral3"},
     {"qwen2-5-vl", "qwen2_5_vl"},
     {"qwen3-vl", "qwen3_vl"},
+    {"granitemoehybrid", "granitemoehybrid"},
 };
 /* clang-format on */
 
