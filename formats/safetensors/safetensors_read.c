@@ -148,6 +148,7 @@ void st_close(struct st_set **set) {
         file_close(&(*set)->files[i], NULL);
     free((*set)->files);
     free((*set)->noted);
+    free((*set)->coded);
     st_table_free(&(*set)->table);
     free(*set);
     *set = NULL;
@@ -203,6 +204,9 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
     assert(offset <= t->nbytes && nbytes <= t->nbytes - offset);
     unsigned char *to = buf;
     const size_t whole = nbytes;
+    if (t->coded)
+        return t->coded->decode(set, t->coded, offset / sizeof(float), nbytes / sizeof(float), buf,
+                                err);
     size_t part = 0;
     do {
         part = nbytes;
@@ -235,6 +239,11 @@ enum llmq_status st_read_part_f32(const struct st_set *set, const struct st_tens
 }
 
 void st_read_ahead(const struct st_set *set, const struct st_tensor *t) {
+    if (t->coded) {
+        st_read_ahead(set, &t->coded->codes);
+        st_read_ahead(set, &t->coded->scales);
+        return;
+    }
     file_read_ahead(&set->files[t->shard], t->begin, t->nbytes);
 }
 

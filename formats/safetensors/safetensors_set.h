@@ -4,6 +4,7 @@
 #define LLMQ_FORMATS_SAFETENSORS_SAFETENSORS_SET_H
 
 #include "base/fileio.h"
+#include "formats/safetensors/safetensors_coded.h"
 #include "formats/safetensors/safetensors_private.h"
 
 struct st_set {
@@ -11,6 +12,7 @@ struct st_set {
     struct file *files; /* file_count are open */
     int file_count;
     uint64_t *noted; /* [table.count] when watched (safetensors_watch.h), else NULL */
+    struct st_coded *coded; /* of the tensors that are decoded, NULL: none */
 };
 
 /* An empty set with room for `shards` files; st_close releases it in any state. */
