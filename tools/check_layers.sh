@@ -24,12 +24,14 @@ check_tree() (
         allow["formats/safetensors"] = "base tensor"
         allow["formats/gguf"]        = "base tensor formats/safetensors"
         allow["formats/layouts"]     = "base tensor formats/safetensors formats/gguf"
+        allow["formats/encodings"]   = "base tensor formats/safetensors formats/layouts"
         allow["formats/loaders"]     = "base tensor formats/safetensors formats/gguf " \
                                        "formats/layouts"
         allow["models"]              = "base"
         allow["text"]                = "base"
         allow["graph"]               = "base tensor linalg kernels formats/safetensors " \
-                                       "formats/gguf formats/layouts formats/loaders models"
+                                       "formats/gguf formats/layouts formats/encodings " \
+                                       "formats/loaders models"
         allow["calib"]               = "base tensor linalg kernels models text graph"
         allow["quant"]               = "base tensor linalg kernels"
         allow["eval"]                = "base tensor linalg kernels models text graph"
@@ -37,12 +39,14 @@ check_tree() (
         allow["bench"]               = "base tensor linalg kernels quant setup"
         allow["gguf"]                = "base formats/gguf formats/layouts models text graph"
         allow["verify"]              = "base formats/safetensors formats/layouts " \
-                                       "formats/loaders models graph setup"
+                                       "formats/encodings formats/loaders models graph setup"
         allow["pipeline"]            = "base tensor linalg kernels formats/safetensors " \
-                                       "formats/layouts formats/loaders models text graph calib " \
-                                       "quant setup gguf verify"
-        allow["convert"]             = "base formats/loaders models graph setup verify pipeline"
-        allow["api"]                 = "base formats/safetensors formats/loaders models text " \
+                                       "formats/layouts formats/encodings formats/loaders " \
+                                       "models text graph calib quant setup gguf verify"
+        allow["convert"]             = "base formats/encodings formats/loaders models graph " \
+                                       "setup verify pipeline"
+        allow["api"]                 = "base formats/safetensors formats/encodings " \
+                                       "formats/loaders models text " \
                                        "graph eval setup pipeline"
         allow["cli"]                 = ""
 
