@@ -46,13 +46,14 @@ typedef struct llmq_inspect_report {
     char *path;
     char *model_type;   /* of config.json */
     const char *family; /* llmq's table for it, or NULL when llmq has none */
-    const char *layout; /* "none" for a plain checkpoint, else "gptq", ... */
+    const char *layout; /* "none" for a plain checkpoint, else "gptq", ...; "fp8" and "mxfp4" are
+                           read only: tensors are listed decoded, codes and scales as one */
     int64_t blocks;
     int64_t parameters; /* logical weights: a packed matrix counts its codes */
     int64_t quantized_parameters;
     int64_t quantized_modules;
     int bits;      /* 0 for a plain checkpoint */
-    int64_t group; /* -1: one group per row; 0 for a plain checkpoint */
+    int64_t group; /* -1: one group per row; 0 for a plain checkpoint, and where the file tells */
     bool sym;
     uint64_t bytes;                   /* of all tensors */
     double bits_per_weight;           /* 8 * bytes / parameters */

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/json.h"
+#include "formats/encodings/encoding.h"
 #include "formats/loaders/layout_load.h"
 #include "formats/loaders/model_folder.h"
 #include "formats/loaders/quant_config.h"
@@ -22,10 +23,21 @@ struct subject {
     struct st_set *tensors;
     const struct layout *layout;
     struct layout_config layout_config;
+    struct encoding_settings encoded;
 };
 
 static uint64_t element_count(const struct st_tensor *t) {
     return t->nbytes * 8 / dtype_bits(t->dtype) * dtype_block(t->dtype);
+}
+
+static void add_decoded(const struct st_tensor *t, llmq_inspect_report *r,
+                        uint64_t *quantized_bytes) {
+    const int64_t weights = (int64_t)element_count(t);
+    r->bytes += st_stored_bytes(t);
+    *quantized_bytes += st_stored_bytes(t);
+    r->quantized_modules++;
+    r->quantized_parameters += weights;
+    r->parameters += weights;
 }
 
 static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_inspect_report *r,
@@ -33,6 +45,10 @@ static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_
     size_t module_len = 0;
     int suffix = layout_suffix(s->layout, t->name, &module_len);
     uint64_t elements = element_count(t);
+    if (t->coded) {
+        add_decoded(t, r, quantized_bytes);
+        return;
+    }
     r->bytes += t->nbytes;
     if (suffix < 0) {
         r->parameters += (int64_t)elements;
@@ -63,9 +79,9 @@ static enum llmq_status list_tensors(const struct subject *s, llmq_inspect_repor
         if (!out->name)
             return error_memory(err, "the tensor list");
         r->tensor_count = i + 1;
-        out->dtype = dtype_name(t->dtype);
+        out->dtype = dtype_name(t->coded ? t->coded->codes.dtype : t->dtype);
         out->rank = t->rank;
-        out->bytes = t->nbytes;
+        out->bytes = st_stored_bytes(t);
         for (int d = 0; d < t->rank && d < SHOWN_RANK; d++)
             out->shape[d] = t->shape[d];
         add_tensor(s, t, r, &quantized_bytes);
@@ -103,6 +119,14 @@ static enum llmq_status read_config(const char *dir, struct subject *s, llmq_ins
     LLMQ_TRY(quant_config_find(dir, s->config, &quant, err));
     if (!quant.object)
         goto cleanup;
+    LLMQ_TRY(encoding_of_config(quant.object, &s->encoded, err));
+    if (s->encoded.encoding) {
+        r->layout = s->encoded.encoding->name;
+        r->bits = s->encoded.encoding->bits;
+        r->group = (int64_t)s->encoded.block_columns;
+        r->sym = true;
+        goto cleanup;
+    }
     LLMQ_TRY(layout_of_config(quant.object, &s->layout, err));
     LLMQ_TRY(s->layout->config_read(quant.object, &s->layout_config, err));
     r->layout = s->layout->name;
@@ -127,6 +151,7 @@ enum llmq_status llmq_inspect(const char *model, const char *family, llmq_inspec
     LLMQ_TRY(read_config(report->path, &s, report, err));
     report->family = forced ? forced->name : report->family;
     LLMQ_TRY(st_open_dir(report->path, &s.tensors, err));
+    LLMQ_TRY(encoding_settle(&s.encoded, s.tensors, err));
     report->shards = st_shard_count(s.tensors);
     LLMQ_TRY(list_tensors(&s, report, err));
 cleanup:

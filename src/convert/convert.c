@@ -33,6 +33,16 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     LLMQ_TRY(model_open_as(r->model, c->options->family, &c->model, err));
     notes_of_model(&c->model, c->ctx);
     LLMQ_TRY(source_find(&c->model, c->ctx, &c->source, err));
+    if (c->model.encoded.encoding) {
+        r->from = c->model.encoded.encoding->name;
+        r->to = c->target.name;
+        if (!c->target.layout)
+            return LLMQ_OK;
+        error_set(err, LLMQ_E_UNSUPPORTED, "%s: %s does not fit into %s without loss", r->model,
+                  r->from, r->to);
+        error_hint(err, "llmq gptq, awq and rtn quantize it; --format bf16 or f32 decodes it");
+        return LLMQ_E_UNSUPPORTED;
+    }
     if (!c->model.layout) {
         error_set(err, LLMQ_E_UNSUPPORTED, "%s is not quantized: there is nothing to convert",
                   r->model);
@@ -106,7 +116,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     const struct plan *p = &c->plan;
     struct store_rounding kept = {0};
     enum llmq_status status = LLMQ_OK;
-    c->hashes = calloc((size_t)p->module_count, sizeof *c->hashes);
+    c->hashes = calloc((size_t)p->module_count + 1, sizeof *c->hashes);
     if (!c->hashes)
         return error_memory(err, "the conversion");
     LLMQ_TRY(output_prepare(&c->output, err));

@@ -78,7 +78,7 @@ static enum llmq_status list_modules(struct convert *c, llmq_error *err) {
     }
     if (status == LLMQ_OK && model_head_packed(&c->model))
         status = add_module(c, NULL, err);
-    if (status == LLMQ_OK && c->plan.module_count == 0)
+    if (status == LLMQ_OK && c->plan.module_count == 0 && c->model.layout)
         status =
             error_set(err, LLMQ_E_INPUT, "%s: no linear is packed as %s, which its config names",
                       c->model.dir, c->model.layout->name);

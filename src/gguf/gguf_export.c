@@ -204,7 +204,8 @@ enum llmq_status gguf_export_check(const struct gguf_export *e, const struct st_
 }
 
 enum dtype gguf_export_dtype(const struct st_tensor *t) {
-    return t->rank == 1 && (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16) ? DTYPE_F32 : t->dtype;
+    const bool half = t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16;
+    return t->rank == 1 && half ? DTYPE_F32 : st_copy_dtype(t);
 }
 
 static enum llmq_status find_place(const struct gguf_export *e, const struct st_spec *spec,

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/json.h"
+#include "formats/encodings/encoding.h"
 #include "formats/layouts/layout.h"
 #include "formats/loaders/quant_config.h"
 #include "formats/safetensors/safetensors.h"
@@ -26,8 +27,9 @@ struct model {
     struct st_set *tensors;     /* under the family's names */
     struct naming naming;       /* what they are in the files */
     enum tying tying;
-    struct quant_config quant;   /* what layout_config may point into */
-    const struct layout *layout; /* how linears are packed; NULL: they are plain */
+    struct quant_config quant;        /* what layout_config may point into */
+    const struct layout *layout;      /* how linears are packed; NULL: they are plain */
+    struct encoding_settings encoded; /* of plain ones that the files hold as small floats */
     struct layout_config layout_config;
 };
 

@@ -99,7 +99,14 @@ static void hint_missing(const struct model *m, const char *name, llmq_error *er
 /* --- shapes ----------------------------------------------------------------------------------- */
 
 /* Quantized in a way that no quantization config tells of, as bitsandbytes and FP8 files are. */
-static void hint_form(llmq_error *err) {
+static void hint_form(const struct model *m, const struct st_tensor *t, llmq_error *err) {
+    if (t->dtype == DTYPE_F8_E4M3 && !m->quant.object) {
+        error_hint(err,
+                   "no config says how it is quantized: put back the quantization_config that "
+                   "the checkpoint was shipped with, or take the one that it was made from, in 16 "
+                   "or 32 bits");
+        return;
+    }
     error_hint(err, "it is quantized already, in a form that llmq does not read: take the "
                     "checkpoint that it was made from, in 16 or 32 bits");
 }
@@ -116,7 +123,7 @@ static enum llmq_status require(const struct model *m, const struct required *r,
     case MISFIT_DTYPE:
         error_set(err, LLMQ_E_UNSUPPORTED, "%s: tensor '%.200s' is %s: expected %s", m->dir,
                   r->name, fit.found, fit.expected);
-        hint_form(err);
+        hint_form(m, fit.tensor, err);
         return LLMQ_E_UNSUPPORTED;
     case MISFIT_SHAPE:
         return error_set(err, LLMQ_E_INPUT,
@@ -151,12 +158,16 @@ static enum llmq_status read_layout(struct model *m, llmq_error *err) {
     enum llmq_status status = quant_config_find(m->dir, m->config_json, &m->quant, err);
     if (status != LLMQ_OK || !m->quant.object)
         return status;
-    status = layout_of_config(m->quant.object, &m->layout, err);
-    if (status == LLMQ_OK)
+    status = encoding_of_config(m->quant.object, &m->encoded, err);
+    if (status == LLMQ_OK && !m->encoded.encoding)
+        status = layout_of_config(m->quant.object, &m->layout, err);
+    if (status == LLMQ_OK && m->layout)
         status = m->layout->config_read(m->quant.object, &m->layout_config, err);
-    if (status == LLMQ_OK)
+    if (status == LLMQ_OK && m->layout)
         status = layout_check_tensors(m->tensors, err);
-    return status == LLMQ_OK ? status : error_prefix(err, status, "%s/%s", m->dir, m->quant.file);
+    if (status != LLMQ_OK)
+        return error_prefix(err, status, "%s/%s", m->dir, m->quant.file);
+    return encoding_settle(&m->encoded, m->tensors, err);
 }
 
 static enum llmq_status check_tensor(void *model, const struct required *r, llmq_error *err) {

@@ -9,8 +9,23 @@
 #include "formats/loaders/compat.h"
 #include "graph/inventory.h"
 
+/* Every command decodes such a source without being asked; a result holds none of its codes. */
+static void note_encoding(const struct model *m, const llmq_context *ctx) {
+    const struct encoding *e = m->encoded.encoding;
+    if (!e)
+        return;
+    log_message(ctx, LLMQ_LOG_INFO,
+                "%s: %zu tensors are stored as %s (%s): they are decoded, and those that the "
+                "result does not quantize become bf16%s",
+                m->dir, encoding_count(m->tensors), e->name, e->description,
+                m->encoded.activations ? "; that servers round activations of this checkpoint too "
+                                         "is not computed"
+                                       : "");
+}
+
 void notes_of_model(const struct model *m, const llmq_context *ctx) {
     const struct family *f = m->config.family;
+    note_encoding(m, ctx);
     if (m->tying == TYING_DIFFERS)
         log_message(
             ctx, LLMQ_LOG_WARNING,

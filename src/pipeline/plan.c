@@ -64,7 +64,7 @@ enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t) {
         return gguf_export_dtype(t);
     const bool as_it_is = p->layout || !dtype_is_float(t->dtype) ||
                           plan_list_has(p->carried, p->carried_count, t->name);
-    return as_it_is ? t->dtype : p->plain_dtype;
+    return as_it_is ? st_copy_dtype(t) : p->plain_dtype;
 }
 
 enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t, llmq_error *err) {
@@ -83,7 +83,8 @@ cleanup:
 
 /* A tensor that folds change, stored with its block. */
 static enum llmq_status plan_fold(struct plan *p, const struct st_tensor *t, llmq_error *err) {
-    struct st_spec spec = {.dtype = p->gguf ? gguf_export_dtype(t) : t->dtype, .rank = t->rank};
+    struct st_spec spec = {.dtype = p->gguf ? gguf_export_dtype(t) : st_copy_dtype(t),
+                           .rank = t->rank};
     memcpy(spec.shape, t->shape, sizeof spec.shape);
     enum llmq_status status =
         plan_list_add(&p->folded, &p->folded_count, &p->folded_cap, t->name, err);
@@ -338,7 +339,8 @@ static uint64_t largest_block(const struct blocks *blocks) {
 static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
-    uint64_t fixed = module_workspace(p); /* without calibration, one linear at a time is all */
+    /* without calibration, one linear at a time is all */
+    uint64_t fixed = module_workspace(p) + encoding_workspace(m->tensors);
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)

@@ -41,6 +41,16 @@ static void warn_of_half(const struct st_tensor *t, const struct value_at *at,
                 t->name, value_place(t, at->index, place), (double)at->value);
 }
 
+/* Decoded tensors that are kept are stored as bf16, which rounds the largest numbers to infinity.
+ */
+static enum llmq_status refuse_bf16(const struct st_set *set, const struct st_tensor *t,
+                                    const struct value_at *at, llmq_error *err) {
+    char place[VALUE_PLACE_MAX];
+    return error_set(err, LLMQ_E_NUMERIC, "%s: tensor '%s': %s is %g, beyond bf16",
+                     st_shard_path(set, t->shard), t->name, value_place(t, at->index, place),
+                     (double)at->value);
+}
+
 /* What the checks of one plan share. */
 struct check {
     const struct plan *plan;
@@ -69,6 +79,8 @@ static enum llmq_status check_tensor(const struct check *c, const char *name, ll
         error_hint(err, "choose --format bf16 or f32");
         return LLMQ_E_NUMERIC;
     }
+    if (t->coded && !isfinite(bf16_to_f32(f32_to_bf16(at.value))))
+        return refuse_bf16(c->from, t, &at, err);
     if (c->half && fabsf(at.value) > HALF_MOST)
         warn_of_half(t, &at, c->ctx);
     return LLMQ_OK;

@@ -126,9 +126,13 @@ static enum llmq_status open_quantization(struct verify *v, llmq_error *err) {
     status = layout_check_tensors(v->tensors, err);
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s", v->dir);
-    status = layout_of_config(v->quant.object, &v->layout, err);
+    status = encoding_of_config(v->quant.object, &v->encoded, err);
+    if (status == LLMQ_OK && !v->encoded.encoding)
+        status = layout_of_config(v->quant.object, &v->layout, err);
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s/%s", v->dir, v->quant.file);
+    if (v->encoded.encoding)
+        return encoding_settle(&v->encoded, v->tensors, err);
     llmq_error found = {0};
     status = v->layout->config_read(v->quant.object, &v->layout_config, &found);
     v->decodable = status == LLMQ_OK;

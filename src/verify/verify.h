@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/fileio.h"
+#include "formats/encodings/encoding.h"
 #include "formats/layouts/auto_round.h"
 #include "formats/loaders/layout_load.h"
 #include "formats/loaders/quant_config.h"
@@ -33,6 +34,7 @@ struct verify {
     struct st_set *tensors;
     const struct layout *layout; /* NULL: plain */
     struct layout_config layout_config;
+    struct encoding_settings encoded;
     bool decodable; /* layout_config could be read */
     /* Why not, where that may be llmq's limit rather than the checkpoint's fault. */
     enum llmq_status unread;

@@ -215,7 +215,7 @@ static enum llmq_status compare_bytes(const struct verify *v, const struct st_te
     const bool comparable = same_type || (dtype_is_float(o->dtype) && t->dtype != DTYPE_F64);
     *out = t->rank == o->rank && comparable &&
                    memcmp(t->shape, o->shape, (size_t)t->rank * sizeof *t->shape) == 0
-               ? (t->dtype == o->dtype ? SAME : ROUNDED)
+               ? (t->dtype == st_copy_dtype(o) ? SAME : ROUNDED)
                : DIFFERENT;
     for (uint64_t at = 0; status == LLMQ_OK && *out != DIFFERENT && at < count;
          at += (uint64_t)CHUNK) {

@@ -787,8 +787,8 @@ START_TEST(folders_that_are_no_checkpoint) {
     write_file(dir, "model.safetensors", "\x10\0\0\0\0\0\0\0{}");
     assert_unreadable(dir, LLMQ_E_ST_HEADER_TOO_SMALL, "model.safetensors");
     copy_folder(scratch_path("g"), dir);
-    config(dir, "\"quant_method\": \"gptq\"", "\"quant_method\": \"fp8\"");
-    assert_unreadable(dir, LLMQ_E_UNSUPPORTED, "fp8");
+    config(dir, "\"quant_method\": \"gptq\"", "\"quant_method\": \"exl3\"");
+    assert_unreadable(dir, LLMQ_E_UNSUPPORTED, "exl3");
     copy_folder(scratch_path("g"), dir);
     config(dir, "\"bits\": 4", "\"bits\": 5");
     assert_unreadable(dir, LLMQ_E_UNSUPPORTED, "found 5");
