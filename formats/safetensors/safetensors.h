@@ -30,8 +30,9 @@ struct st_tensor {
     uint64_t heads; /* 0: rows lie in order. GGUF: the rows of each of so many heads lie with their
                        halves interleaved; st_read puts them back */
     bool plus_one;  /* GGUF: of F32, with one added to each element; st_read takes it away */
-    const struct st_coded *coded; /* NULL: stored as it is shown. Else F32 here, and in the files
-                                     codes and scales (safetensors_coded.h), which st_read decodes */
+    const struct st_coded
+        *coded; /* NULL: stored as it is shown. Else F32 here, and in the files
+                   codes and scales (safetensors_coded.h), which st_read decodes */
 };
 
 /* The type in which a copy of a tensor is stored: its own, and BF16 for one that is decoded. */

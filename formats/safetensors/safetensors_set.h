@@ -11,7 +11,7 @@ struct st_set {
     struct st_table table;
     struct file *files; /* file_count are open */
     int file_count;
-    uint64_t *noted; /* [table.count] when watched (safetensors_watch.h), else NULL */
+    uint64_t *noted;        /* [table.count] when watched (safetensors_watch.h), else NULL */
     struct st_coded *coded; /* of the tensors that are decoded, NULL: none */
 };
 
