@@ -111,6 +111,7 @@ const struct family family_deepseek_v3 = {
     .name = "deepseek_v3",
     .model_types = {"deepseek_v3"},
     LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
     .rows = v3_rows,
     .settings = v3_settings,
     .rules = v3_rules,

@@ -189,7 +189,12 @@ enum llmq_status output_verify_module(const struct model *stored, const struct p
                                       uint64_t expected, llmq_error *err) {
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_load_qlinear(stored, module->name, module->shape.n, module->shape.k, &q, err));
+    char name[MODEL_NAME_MAX]; /* a GGUF file does not keep the prefix that the plan's name has */
+    if (module->at.node < 0)
+        model_head_name(stored, name);
+    else
+        blocks_node_name(stored->blocks, module->at, "", name);
+    LLMQ_TRY(model_load_qlinear(stored, name, module->shape.n, module->shape.k, &q, err));
     LLMQ_TRY(qlinear_check(&q, err));
     if (output_hash(&q) != expected || q.group_of)
         status = error_set(err, LLMQ_E_CHECK, "%s: what was read back differs from what was stored",

@@ -404,6 +404,21 @@ static enum llmq_status settle_head(struct verify *original, llmq_error *err) {
     return status;
 }
 
+/* Tensors are compared by name: those of a model inside of another may lie elsewhere, as GGUF files
+ * do not say where they were. */
+static enum llmq_status check_names(const struct comparison *c, llmq_error *err) {
+    const struct verify *v = c->v, *o = &c->original;
+    if (!v->known || !o->known || !v->model.wrapper || !o->model.wrapper ||
+        strcmp(v->model.family->embedding, o->model.family->embedding) == 0)
+        return LLMQ_OK;
+    error_set(
+        err, LLMQ_E_UNSUPPORTED,
+        "--against %s: its model of text lies at %s, that of %s at %s: expected the same names",
+        o->dir, o->model.family->embedding, v->dir, v->model.family->embedding);
+    error_hint(err, "llmq compare compares what they compute");
+    return LLMQ_E_UNSUPPORTED;
+}
+
 enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err) {
     llmq_verify_report ignored = {0};
     struct comparison c = {.v = v, .original = {.dir = dir, .ctx = v->ctx, .report = &ignored}};
@@ -412,6 +427,7 @@ enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *e
     if (!c.strange)
         return error_memory(err, "the modules");
     LLMQ_TRY(verify_open(&c.original, err));
+    LLMQ_TRY(check_names(&c, err));
     LLMQ_TRY(settle_head(&c.original, err));
     LLMQ_TRY(find_folds(&c, err));
     LLMQ_TRY(compare_modules(&c, err));

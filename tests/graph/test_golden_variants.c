@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fileio.h"
+#include "base/strbuf.h"
 #include "golden_case.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
@@ -56,6 +57,40 @@ static void assert_same(const char *name, const char *dir) {
     ck_assert_double_le(off.hidden, GOLDEN_HIDDEN);
     golden_close(&g);
 }
+
+/* --- Gemma 3 ---------------------------------------------------------------------------------- */
+
+/* The text model as the larger ones are released: inside of one that sees. */
+START_TEST(a_gemma_inside_of_a_multimodal_one_is_the_same) {
+    char *dir = take_case("gemma3-text", "variant"), name[192];
+    char *path = dir ? path_join(dir, "config.json", &err) : NULL, *text = NULL;
+    const float tower[4] = {1, 2, 3, 4};
+    struct strbuf whole = {0};
+    struct edit e;
+    size_t len = 0;
+    if (!dir)
+        return;
+    edit_read(dir, &e);
+    for (size_t i = 0; i < e.count; i++) {
+        (void)snprintf(name, sizeof name, "language_model.%s", e.specs[i].name);
+        free((char *)(uintptr_t)e.specs[i].name);
+        e.specs[i].name = strdup(name);
+    }
+    edit_put(&e, "vision_tower.vision_model.post_layernorm.weight", DTYPE_F32, 0, 4, tower);
+    edit_write(dir, &e, 1u << 30);
+    ck_assert_ok(file_read(path, 1 << 16, &text, &len, &err), &err);
+    strbuf_printf(&whole,
+                  "{\"model_type\": \"gemma3\", \"architectures\": "
+                  "[\"Gemma3ForConditionalGeneration\"], \"text_config\": %s}",
+                  text);
+    ck_assert_ok(file_write_atomic(path, whole.data, whole.len, &err), &err);
+    assert_same("gemma3-text", dir);
+    strbuf_free(&whole);
+    free(text);
+    free(path);
+    free(dir);
+}
+END_TEST
 
 /* --- Falcon ----------------------------------------------------------------------------------- */
 
@@ -202,6 +237,7 @@ int main(void) {
     linalg_init();
     tcase_set_timeout(t, 300);
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
+    tcase_add_test(t, a_gemma_inside_of_a_multimodal_one_is_the_same);
     tcase_add_test(t, two_norms_that_are_alike_are_one);
     tcase_add_test(t, one_group_of_heads_is_multi_query);
     tcase_add_test(t, keys_of_one_head_repeated_are_those_of_all);
