@@ -124,7 +124,9 @@ bool graph_expert_of(const struct graph *g, const char *name, int64_t *expert, c
 struct graph_fold {
     int producer;       /* node with the weight to divide, or -1: there is none, and ... */
     const char *why;    /* ... this is why; static storage */
-    uint64_t consumers; /* linears whose columns are multiplied: all that read the value, as bits */
+    uint64_t consumers; /* nodes whose columns are multiplied: all that read the value, as bits */
+    bool exact;         /* one of them is not rounded: the scale is a power of two, so that what it
+                         * makes stays the same to the last bit */
     int64_t channels;   /* entries of the scale */
     enum value path[GRAPH_ROUNDS]; /* from the linears' input back to what the producer makes */
     int path_count;
@@ -133,9 +135,12 @@ struct graph_fold {
 /* The fold of the value `source`, the input of a linear. */
 struct graph_fold graph_fold_find(const struct graph *g, enum value source);
 
-/* Why no scale is searched for what linears read, of a block or of each of its experts (`g` is
- * their body); NULL: one is. Static storage. */
-const char *graph_unscaled(const struct graph *g, enum value source, bool expert);
+/* The fold of what a linear of each of the block's experts reads: within the expert or, of what all
+ * of them are given, the block's. */
+struct graph_fold graph_fold_expert(const struct graph *g, enum value source);
+
+/* The nodes that read the value, as bits; 0 where one of them takes no scale. */
+uint64_t graph_fold_consumers(const struct graph *g, enum value source);
 
 /* The channel that column `column` of the fold's consumers reads. */
 int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column);

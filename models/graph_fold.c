@@ -9,27 +9,34 @@
 
 #include <stddef.h>
 
-/* Why a reader's columns cannot take a scale, or NULL: a linear that is quantized takes any; one
- * that is stored in its own type would be rounded. */
+static bool is_plain(const struct graph_node *n) {
+    return n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain);
+}
+
+/* Why a reader's columns cannot take a scale, or NULL: a linear that is quantized takes any, one
+ * that is stored in its own type a power of two. */
 static const char *keeps_its_columns(const struct graph_node *n) {
-    if (n->row->op == OP_EXPERTS)
-        return "experts read it too";
-    if (n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain))
+    if (is_plain(n) && n->row->storage != STORED_LINEAR)
         return "a linear that is not quantized reads it too";
     if (n->row->op == OP_ADD)
         return "it is part of the residual stream";
-    return n->row->op == OP_LINEAR ? NULL : "something that is no linear reads it too";
+    return is_plain(n) || n->row->op == OP_LINEAR || n->row->op == OP_EXPERTS
+               ? NULL
+               : "something that is no linear reads it too";
 }
 
-/* NULL, or why one of them is not to be scaled. */
-static const char *find_consumers(const struct graph *g, enum value source, uint64_t *consumers) {
+/* NULL, or why one of those that read the value is not to be scaled. */
+static const char *find_consumers(const struct graph *g, enum value source, struct graph_fold *f) {
     for (int i = 0; i < g->count; i++)
         for (int k = 0; k < NODE_INPUTS; k++)
             if (g->node[i].in[k] == source) {
                 const char *why = keeps_its_columns(&g->node[i]);
+                if (!why && g->body && g->node[i].row->op == OP_EXPERTS)
+                    why = find_consumers(g->body, g->body->input, &(struct graph_fold){0});
                 if (why)
                     return why;
-                *consumers |= UINT64_C(1) << i;
+                f->consumers |= UINT64_C(1) << i;
+                f->exact = f->exact || is_plain(&g->node[i]);
             }
     return NULL;
 }
@@ -104,9 +111,21 @@ static struct graph_fold no_fold(const char *why) {
     return (struct graph_fold){.producer = -1, .why = why};
 }
 
+/* Why the scale cannot be divided out of the node, or NULL. */
+static const char *keeps_its_rows(const struct graph_node *n, bool exact) {
+    if (n->row->op == OP_LINEAR)
+        return n->row->plain ? "a linear that is not quantized makes it" : NULL;
+    /* What is stored less one is a power of two's share of 1 + w only after rounding. */
+    return exact && norm_adds_one(n->norm) ? "a linear that is not quantized reads it too" : NULL;
+}
+
+static bool ends_walk(const struct graph_node *n) {
+    return n->row->op == OP_LINEAR || (n->row->op == OP_NORM && norm_has_weight(n->norm));
+}
+
 struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
     struct graph_fold f = {.producer = -1};
-    const char *why = find_consumers(g, source, &f.consumers);
+    const char *why = find_consumers(g, source, &f);
     if (why)
         return no_fold(why);
     for (enum value v = source; f.path_count < GRAPH_ROUNDS;) {
@@ -117,9 +136,10 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
         if (v != source && g->readers[v] != 1)
             return no_fold("a value on the way is read elsewhere too");
         const struct graph_node *n = &g->node[index];
-        if (n->row->op == OP_LINEAR && n->row->plain)
-            return no_fold("a linear that is not quantized makes it");
-        if (n->row->op == OP_LINEAR || (n->row->op == OP_NORM && norm_has_weight(n->norm))) {
+        if (ends_walk(n)) {
+            why = keeps_its_rows(n, f.exact);
+            if (why)
+                return no_fold(why);
             f.producer = index;
             f.channels = g->width[v] / (n->row->op == OP_NORM && !n->row->each ? n->groups : 1);
             return f;
@@ -131,8 +151,18 @@ struct graph_fold graph_fold_find(const struct graph *g, enum value source) {
     return no_fold("what makes it is too far away");
 }
 
-const char *graph_unscaled(const struct graph *g, enum value source, bool expert) {
-    return expert ? "experts are not scaled" : graph_fold_find(g, source).why;
+uint64_t graph_fold_consumers(const struct graph *g, enum value source) {
+    struct graph_fold f = {0};
+    return find_consumers(g, source, &f) ? 0 : f.consumers;
+}
+
+struct graph_fold graph_fold_expert(const struct graph *g, enum value source) {
+    if (source == g->body->input)
+        return graph_fold_find(g, g->node[g->experts].in[0]);
+    const struct graph_fold f = graph_fold_find(g->body, source);
+    if (f.producer >= 0 && graph_node_biased(g->body, &g->body->node[f.producer]))
+        return no_fold("what makes it has a bias, which lies with those of all experts");
+    return f;
 }
 
 /* Column `c` of a split's output number `part` as a column of its input: the parts lie in runs. */

@@ -12,21 +12,25 @@
 
 /* --- rows ------------------------------------------------------------------------------------- */
 
+/* `g`: the block's; a row of its experts may fold into one of the block. */
 static void describe_fold(const struct graph *g, const struct graph_node *n, llmq_block_row *out) {
-    out->folds_not = graph_unscaled(g, n->in[0], out->expert);
-    if (!out->folds_not)
-        out->folds_into = g->node[graph_fold_find(g, n->in[0]).producer].row->name;
+    const enum value source = n->in[0];
+    const struct graph_fold fold =
+        out->expert ? graph_fold_expert(g, source) : graph_fold_find(g, source);
+    const bool within = out->expert && source != g->body->input;
+    out->folds_not = fold.why;
+    if (fold.producer >= 0)
+        out->folds_into = (within ? g->body : g)->node[fold.producer].row->name;
 }
 
-static void describe_linear(const struct graph *g, const struct graph_node *n,
+static void describe_linear(const struct graph *own, const struct graph_node *n,
                             llmq_block_row *out) {
-    out->columns = g->width[n->in[0]];
-    out->bias = graph_node_biased(g, n);
+    out->columns = own->width[n->in[0]];
+    out->bias = graph_node_biased(own, n);
     out->round = graph_node_quantized(n) ? n->round : -1;
     out->repairs = n->stream == V_NONE ? NULL : schema_value_name(n->stream);
-    out->fused = part_fused(g, n);
-    out->split = part_splits_columns(g, n) ? "columns" : "rows";
-    describe_fold(g, n, out);
+    out->fused = part_fused(own, n);
+    out->split = part_splits_columns(own, n) ? "columns" : "rows";
 }
 
 static llmq_block_row describe_node(const struct graph *g, const struct graph_node *n,
@@ -40,8 +44,10 @@ static llmq_block_row describe_node(const struct graph *g, const struct graph_no
         row.reads[i] = schema_value_name(n->in[i]);
     for (int o = 0; o < NODE_OUTPUTS && n->out[o] != V_NONE; o++)
         row.makes[o] = schema_value_name(n->out[o]);
-    if (n->row->op == OP_LINEAR)
-        describe_linear(g, n, &row);
+    if (n->row->op == OP_LINEAR) {
+        describe_linear(expert ? g->body : g, n, &row);
+        describe_fold(g, n, &row);
+    }
     return row;
 }
 
@@ -91,7 +97,7 @@ static enum llmq_status describe_kind(const struct blocks *blocks, int64_t count
     for (int i = 0; i < g->count; i++)
         out->rows[out->row_count++] = describe_node(g, &g->node[i], false);
     for (int i = 0; i < inner; i++)
-        out->rows[out->row_count++] = describe_node(g->body, &g->body->node[i], true);
+        out->rows[out->row_count++] = describe_node(g, &g->body->node[i], true);
     return LLMQ_OK;
 }
 

@@ -211,6 +211,7 @@ void calib_begin_block(struct calib *c, struct block *block, const struct block 
     c->quantized.block = c->block = block;
     c->original.block = original;
     memset(c->scales, 0, sizeof c->scales);
+    c->turn.scales = NULL;
     calib_start_over(c);
 }
 

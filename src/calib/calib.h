@@ -79,6 +79,7 @@ struct calib_task {
     const struct graph *graph;        /* theirs: the block's, or the body of its experts */
     struct params *params;            /* of the graph's nodes, to be changed */
     int64_t expert;                   /* whose linears they are, -1: the block's own */
+    bool look;                        /* of an expert, before its turn: see calib_keep_start */
     /* What the moments are of: all tokens, or those routed to the expert and, where these are fewer
      * than the options ask for, others of its layer beside them. */
     int64_t tokens, borrowed;
@@ -112,12 +113,25 @@ struct calib_peak calib_peak(const struct calib *c);
  *     calib_rewind(c)                                           the tasks start over
  */
 
-/* Make room for a copy of the residual stream, in a file with `spill_dir`. */
+/* Make room for a copy of the residual stream, in a file with `spill_dir`. Experts have no room for
+ * two passes: each has its tasks twice, first those to look at (of what the expert itself makes),
+ * without D and R, then those to be quantized. */
 LLMQ_NODISCARD enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir,
                                                  llmq_error *err);
 /* What was folded into the block and not into its original: the original's `source`, what linears
  * read, is divided by scales [k] before it is compared. They must live until calib_end_block. */
 void calib_scale_original(struct calib *c, enum value source, const float *scales);
+
+/* What was folded into what all experts read: the columns of those that read it are multiplied by
+ * scales [k] when an expert is loaded. They must live until calib_end_block. */
+void calib_scale_experts(struct calib *c, const float *scales);
+
+/* What was folded within the expert at hand, as calib_scale_original; `source` is its body's, and
+ * the scales must live until the next expert. */
+void calib_scale_expert(struct calib *c, enum value source, const float *scales);
+
+/* Tokens that the last pass routed to an expert of the block. */
+int64_t calib_expert_tokens(const struct calib *c, int64_t expert);
 
 /* Bytes of that copy; activations, as in calib_memory. */
 uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens);

@@ -19,6 +19,7 @@ struct calib {
     struct stream original;  /* as the original model has it; unused unless paired */
     struct acts start;       /* copy of the quantized stream for calib_rewind */
     bool paired;
+    bool folds;                   /* blocks are looked at before they are quantized */
     bool looking;                 /* a pass that only looks: one stream, no cross moments */
     const float *scales[V_COUNT]; /* of the original's inputs, see calib_scale_original */
     struct forward forward;

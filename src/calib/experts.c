@@ -165,7 +165,8 @@ bool expert_turn_is_due(const struct calib *c) {
 
 static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,
                                  llmq_error *err) {
-    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights, c->ctx};
+    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights,
+                                          s == &c->quantized ? c->turn.scales : NULL, c->ctx};
     return experts_run_all(&side->experts, &source, &side->routing, err);
 }
 
@@ -187,7 +188,8 @@ static enum llmq_status probe_experts(struct calib *c, const struct batch *b,
                                       const struct schedule *before, llmq_error *err) {
     struct stream *s = &c->quantized;
     const struct graph *g = s->block->graph;
-    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights, c->ctx};
+    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights,
+                                          c->turn.scales, c->ctx};
     struct routing routing = {0};
     struct pass pass;
     enum llmq_status status = LLMQ_OK;
@@ -228,12 +230,14 @@ cleanup:
 
 /* --- moments ---------------------------------------------------------------------------------- */
 
-/* Rows without a counterpart count as no difference: the original's become the quantized's. */
+/* Rows without a counterpart count as no difference: the original's become the quantized's, times
+ * the scale that they are divided by. */
 static void drop_unpaired(const struct expert_turn *t, const struct row_list *rows, int64_t k,
-                          const float *X, float *X_o) {
+                          const float *X, const float *scale, float *X_o) {
     for (int64_t r = 0; r < rows->count; r++)
         if ((t->mark[rows->row[r]] & (EXPERT_OWN | EXPERT_PAIRED)) != (EXPERT_OWN | EXPERT_PAIRED))
-            memcpy(X_o + r * k, X + r * k, (size_t)k * sizeof *X);
+            for (int64_t i = r * k; i < (r + 1) * k; i++)
+                X_o[i] = scale ? X[i] * scale[i - r * k] : X[i];
 }
 
 static enum llmq_status refuse_infinite(const struct calib *c, const struct graph_task *task,
@@ -254,7 +258,7 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     struct schedule schedule;
     struct pass q, o;
     enum llmq_status status = LLMQ_OK;
-    struct task_rows rows = {.rows = list->count, .held = held};
+    struct task_rows rows = {.rows = list->count, .held = held, .scale = t->inner[task->source]};
     experts_schedule(body, task->source, &schedule);
     LLMQ_TRY(experts_run(&t->quantized.experts, &t->quantized.block, &schedule, list, &q, err));
     rows.X = pass_value(&q, task->source);
@@ -262,9 +266,9 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     if (!moments_finite(c, k, held))
         LLMQ_TRY(refuse_infinite(c, task, err));
     moments_note_peaks(c, body, task, &rows);
-    if (calib_pairing(c)) {
+    if (calib_pairing(c) && !t->looking) {
         LLMQ_TRY(experts_run(&t->original.experts, &t->original.block, &schedule, list, &o, err));
-        drop_unpaired(t, list, k, rows.X, pass_value(&o, task->source));
+        drop_unpaired(t, list, k, rows.X, rows.scale, pass_value(&o, task->source));
         rows.X_o = pass_value(&o, task->source);
         moments_add_cross(c, body, task, &rows);
     }
@@ -293,6 +297,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .graph = body,
                                .params = t->quantized.block.node,
                                .expert = t->expert,
+                               .look = t->looking,
                                .tokens = t->count,
                                .borrowed = t->borrowed,
                                .moments = moments_finish(c, body, task, &tokens)};
@@ -314,8 +319,12 @@ static enum llmq_status load_expert(struct calib *c, llmq_error *err) {
         LLMQ_TRY(expert_load(c->original.block->model, block, t->expert, LOAD_PLAIN, t->weights,
                              &t->original.block, err));
     tally_read(c->forward.tally, TALLY_READ, 0);
+    expert_scale(&t->quantized.block, t->scales);
+    memset(t->inner, 0, sizeof t->inner);
+    t->inner[c->block->graph->body->input] = t->scales;
     expert_rows_choose(c);
     t->loaded = true;
+    t->looking = c->folds;
     t->task = 0;
 cleanup:
     return status;
@@ -351,6 +360,17 @@ void expert_turn_start_over(struct calib *c) {
     c->turn.expert = -1;
 }
 
+/* The expert's next task; of what all experts read a look was taken before. */
+static bool next_task(struct expert_turn *t, const struct graph *body) {
+    while (t->looking && t->task < body->task_count && body->task[t->task].source == body->input)
+        t->task++;
+    if (t->looking && t->task == body->task_count) {
+        t->looking = false;
+        t->task = 0;
+    }
+    return t->task < body->task_count;
+}
+
 enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out, llmq_error *err) {
     struct expert_turn *t = &c->turn;
     const struct graph *g = c->block->graph;
@@ -362,11 +382,24 @@ enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out, llmq_
     while (t->expert < g->facts.dims[DIM_EXPERTS]) {
         if (!t->loaded)
             LLMQ_TRY(load_expert(c, err));
-        if (t->task < g->body->task_count)
+        if (next_task(t, g->body))
             return run_task(c, out, err);
         LLMQ_TRY(finish_expert(c, err));
     }
     finish_turn(c);
 cleanup:
     return status;
+}
+
+void calib_scale_experts(struct calib *c, const float *scales) {
+    c->turn.scales = scales;
+}
+
+void calib_scale_expert(struct calib *c, enum value source, const float *scales) {
+    c->turn.inner[source] = scales;
+}
+
+int64_t calib_expert_tokens(const struct calib *c, int64_t expert) {
+    const struct routing *r = &c->turn.quantized.routing;
+    return r->offsets[expert + 1] - r->offsets[expert];
 }

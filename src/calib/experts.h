@@ -30,7 +30,9 @@ struct expert_turn {
     struct arena *weights; /* of the expert at hand, on both sides */
     int64_t expert;        /* -1: the tokens are not routed yet */
     int task;              /* of its body, the next one */
-    bool loaded;
+    bool loaded, looking;
+    const float *scales;         /* of what all experts read, see calib_scale_experts */
+    const float *inner[V_COUNT]; /* of what the expert at hand makes, see calib_scale_expert */
     /* The tokens that it is calibrated on: those held back last. */
     int32_t *row;
     float *weight;

@@ -6,6 +6,7 @@
 #include "graph/passes.h"
 
 enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
+    c->folds = true;
     return acts_create(calib_total_tokens(c->tokens), c->m->config.hidden, spill_dir, &c->start,
                        err);
 }

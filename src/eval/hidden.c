@@ -158,7 +158,8 @@ cleanup:
 }
 
 static enum llmq_status run_experts(struct walk *w, const struct way *way, llmq_error *err) {
-    const struct experts_source source = {w->job->m, w->job->numbers.mode, w->expert, w->job->ctx};
+    const struct experts_source source = {w->job->m, w->job->numbers.mode, w->expert, NULL,
+                                          w->job->ctx};
     enum llmq_status status = LLMQ_OK;
     routing_sort(&w->routing);
     LLMQ_TRY(experts_run_all(&w->experts, &source, &w->routing, err));

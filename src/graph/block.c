@@ -114,6 +114,18 @@ enum llmq_status expert_load(const struct model *m, int64_t index, int64_t exper
     return load(&loader, out, err);
 }
 
+void expert_scale(struct block *expert, const float *scales) {
+    const struct graph *body = expert->graph;
+    for (int i = 0; scales && i < body->count; i++) {
+        struct linear *l = &expert->node[i].linear;
+        if (body->node[i].in[0] != body->input || !l->w)
+            continue;
+        for (int64_t row = 0; row < l->n; row++)
+            for (int64_t k = 0; k < l->k; k++)
+                l->w[row * l->k + k] *= scales[k];
+    }
+}
+
 void block_release(struct block *b) {
     for (int i = 0; b->graph && i < b->graph->count; i++)
         llmq_qmat_free(&b->node[i].linear.packed);

@@ -54,6 +54,9 @@ LLMQ_NODISCARD enum llmq_status expert_load(const struct model *m, int64_t index
                                             enum load_mode mode, struct arena *arena,
                                             struct block *out, llmq_error *err);
 
+/* Multiply the columns of what reads the expert's input by scales [k]; NULL: by 1. */
+void expert_scale(struct block *expert, const float *scales);
+
 /* Bytes of a block's weights in memory when loaded PLAIN, or of one expert by its body. */
 uint64_t block_bytes(const struct graph *g);
 

@@ -233,6 +233,7 @@ enum llmq_status experts_run_all(struct experts *x, const struct experts_source 
             continue;
         LLMQ_TRY(interrupt_check(source->ctx, err));
         LLMQ_TRY(expert_load(source->m, block, e, source->mode, source->arena, &expert, err));
+        expert_scale(&expert, source->scales);
         status = run_one(x, &expert, e, routing, err);
         block_release(&expert);
         arena_reset(source->arena);

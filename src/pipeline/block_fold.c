@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "base/log.h"
 #include "graph/forward.h"
 #include "pipeline/block_fold_private.h"
@@ -28,10 +29,19 @@ static void divide_rows(const float *scales, struct linear *l) {
             l->w[row * l->k + i] /= scales[row];
 }
 
+/* The matrices on both sides, those of experts excepted: each is scaled when it is loaded. */
+static void scale_matrices(const struct graph *g, const struct graph_fold *fold,
+                           const float *scales, struct params *node) {
+    if (g->node[fold->producer].row->op == OP_LINEAR)
+        divide_rows(scales, &node[fold->producer].linear);
+    for (int i = 0; i < g->count; i++)
+        if (fold->consumers >> i & 1 && g->node[i].row->op != OP_EXPERTS)
+            multiply_columns(g, fold, scales, &node[i].linear);
+}
+
 enum llmq_status block_fold_apply(const struct model *m, enum value source, const float *scales,
                                   struct block *block, llmq_error *err) {
-    const struct graph *g = block->graph;
-    const struct graph_fold fold = graph_fold_find(g, source);
+    const struct graph_fold fold = graph_fold_find(block->graph, source);
     struct anchor anchors[ANCHORS];
     const int vectors = block_fold_anchors(m, block->index, &fold, block, anchors);
     for (int a = 0; a < vectors; a++) {
@@ -39,40 +49,79 @@ enum llmq_status block_fold_apply(const struct model *m, enum value source, cons
         if (status != LLMQ_OK)
             return status;
     }
-    if (g->node[fold.producer].row->op == OP_LINEAR)
-        divide_rows(scales, &block->node[fold.producer].linear);
-    for (int i = 0; i < g->count; i++)
-        if (fold.consumers >> i & 1)
-            multiply_columns(g, &fold, scales, &block->node[i].linear);
+    scale_matrices(block->graph, &fold, scales, block->node);
     return LLMQ_OK;
 }
 
 /* --- finding the scales ----------------------------------------------------------------------- */
 
-static int list_consumers(const struct run *run, const struct block *block,
-                          const struct graph_fold *fold,
-                          struct awq_consumer consumers[GRAPH_NODES]) {
-    int count = 0;
-    for (int i = 0; i < block->graph->count; i++) {
-        const struct linear *l = &block->node[i].linear;
-        if (!(fold->consumers >> i & 1))
+/* What is folded: a block's value, or one within the expert `at` of it. */
+struct site {
+    struct linear_place at; /* node: none */
+    const struct graph *graph;
+    struct params *node;
+    struct graph_fold fold;
+};
+
+struct asked {
+    struct arena *arena;
+    struct block expert[BLOCK_FOLD_ASKED];
+    int count;
+};
+
+struct consumers {
+    struct awq_consumer list[GRAPH_NODES];
+    int count;
+};
+
+/* The linears of a graph that are rounded and read what is folded. */
+static void add_consumers(const struct run *run, const struct graph *g, const struct params *node,
+                          struct linear_place at, uint64_t readers, struct consumers *out) {
+    for (at.node = 0; at.node < g->count; at.node++) {
+        const struct graph_node *n = &g->node[at.node];
+        const struct linear *l = &node[at.node].linear;
+        if (!(readers >> at.node & 1) || n->row->op != OP_LINEAR || !graph_node_quantized(n))
             continue;
-        const struct plan_module *module =
-            plan_module_of(&run->model, &run->plan, (struct linear_place){block->index, i, -1});
-        consumers[count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
+        const struct plan_module *module = plan_module_of(&run->model, &run->plan, at);
+        out->list[out->count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
     }
-    return count;
+}
+
+/* Some of the experts, evenly spread, where the fold is of what they read. */
+static enum llmq_status ask_experts(const struct run *run, const struct site *s,
+                                    struct asked *asked, struct consumers *out, llmq_error *err) {
+    const struct graph *g = s->graph;
+    enum llmq_status status = LLMQ_OK;
+    if (!g->body || !(s->fold.consumers >> g->experts & 1))
+        return LLMQ_OK;
+    const int64_t experts = g->facts.dims[DIM_EXPERTS], most = min_i64(experts, BLOCK_FOLD_ASKED);
+    const uint64_t readers = graph_fold_consumers(g->body, g->body->input);
+    LLMQ_TRY(arena_create("some experts", &asked->arena, err));
+    for (; asked->count < most; asked->count++) {
+        const struct linear_place at = {s->at.block, 0, asked->count * experts / most};
+        struct block *expert = &asked->expert[asked->count];
+        LLMQ_TRY(
+            expert_load(&run->model, at.block, at.expert, LOAD_PLAIN, asked->arena, expert, err));
+        add_consumers(run, g->body, expert->node, at, readers, out);
+    }
+cleanup:
+    return status;
+}
+
+static void asked_free(struct asked *asked) {
+    for (int i = 0; i < asked->count; i++)
+        block_release(&asked->expert[i]);
+    arena_free(&asked->arena);
 }
 
 /* How far the rows of the linear that produces a source may be divided; NULL: no limit. */
-static enum llmq_status limit_rows(const struct run *run, const struct block *block,
-                                   const struct graph_fold *fold, const float **limit,
+static enum llmq_status limit_rows(const struct run *run, const struct site *s, const float **limit,
                                    llmq_error *err) {
-    if (block->graph->node[fold->producer].row->op != OP_LINEAR)
+    const struct linear *l = &s->node[s->fold.producer].linear;
+    const struct linear_place at = {s->at.block, s->fold.producer, s->at.expert};
+    if (s->graph->node[s->fold.producer].row->op != OP_LINEAR)
         return LLMQ_OK;
-    const struct linear *l = &block->node[fold->producer].linear;
-    const struct plan_module *module = plan_module_of(
-        &run->model, &run->plan, (struct linear_place){block->index, fold->producer, -1});
+    const struct plan_module *module = plan_module_of(&run->model, &run->plan, at);
     struct quant_grid grid = run_grid(run, &module->shape);
     float *limits = arena_alloc(run->weights, (size_t)l->n, sizeof *limits, err);
     if (!limits)
@@ -94,41 +143,109 @@ static void set_anchors(struct awq_problem *p, const struct anchor anchors[ANCHO
     }
 }
 
-/* Scales of one source with its Hessian, folded into the block. */
-static enum llmq_status fold_source(const struct run *run, struct block *block, enum value source,
-                                    const float *H, struct block_fold *out, llmq_error *err) {
-    const struct graph *g = block->graph;
-    const struct graph_fold fold = graph_fold_find(g, source);
-    struct awq_consumer consumers[GRAPH_NODES];
+/* The scales [channels] with H [k, k]; *out stays NULL where none are better. `anchors` are the
+ * producer's vectors. */
+static enum llmq_status search_scales(const struct run *run, const struct site *s, int64_t k,
+                                      const float *H, const struct anchor *anchors, int vectors,
+                                      float **out, llmq_error *err) {
+    struct asked asked = {0};
+    struct consumers consumers = {.count = 0};
     struct awq_outcome outcome;
-    struct anchor anchors[ANCHORS];
     enum llmq_status status = LLMQ_OK;
-    if (fold.producer < 0 || out->scales[source])
-        return LLMQ_OK;
-    const int64_t k = g->width[source];
     float *magnitude = arena_alloc(run->weights, (size_t)k, sizeof *magnitude, err);
     int64_t *channel = arena_alloc(run->weights, (size_t)k, sizeof *channel, err);
-    float *scales = arena_alloc(run->weights, (size_t)fold.channels, sizeof *scales, err);
+    float *scales = arena_alloc(run->weights, (size_t)s->fold.channels, sizeof *scales, err);
     if (!magnitude || !channel || !scales)
         return LLMQ_E_MEMORY;
     for (int64_t i = 0; i < k; i++)
-        channel[i] = graph_fold_channel(g, &fold, i);
+        channel[i] = graph_fold_channel(s->graph, &s->fold, i);
     awq_magnitude(H, k, magnitude);
     struct awq_problem problem = {.k = k,
                                   .H = H,
                                   .magnitude = magnitude,
-                                  .consumers = consumers,
-                                  .count = list_consumers(run, block, &fold, consumers),
-                                  .channels = fold.channels,
-                                  .channel = channel};
-    LLMQ_TRY(limit_rows(run, block, &fold, &problem.limit, err));
-    set_anchors(&problem, anchors,
-                block_fold_anchors(&run->model, block->index, &fold, block, anchors));
+                                  .consumers = consumers.list,
+                                  .channels = s->fold.channels,
+                                  .channel = channel,
+                                  .exact = s->fold.exact};
+    add_consumers(run, s->graph, s->node, s->at, s->fold.consumers, &consumers);
+    LLMQ_TRY(ask_experts(run, s, &asked, &consumers, err));
+    problem.count = consumers.count;
+    LLMQ_TRY(limit_rows(run, s, &problem.limit, err));
+    set_anchors(&problem, anchors, vectors);
     LLMQ_TRY(awq_search(&problem, scales, &outcome, err));
-    if (!outcome.scaled)
+    *out = outcome.scaled ? scales : NULL;
+cleanup:
+    asked_free(&asked);
+    return status;
+}
+
+/* The scale of every column that reads the source, in the weights' arena. */
+static enum llmq_status spread_scales(const struct run *run, const struct graph *g,
+                                      const struct graph_fold *fold, const float *scales, int64_t k,
+                                      const float **out, llmq_error *err) {
+    float *columns = arena_alloc(run->weights, (size_t)k, sizeof *columns, err);
+    if (!columns)
+        return LLMQ_E_MEMORY;
+    for (int64_t i = 0; i < k; i++)
+        columns[i] = scales[graph_fold_channel(g, fold, i)];
+    *out = columns;
+    return LLMQ_OK;
+}
+
+/* Scales of one source of the block with its Hessian, folded in. */
+static enum llmq_status fold_source(const struct run *run, struct block *block, enum value source,
+                                    const float *H, struct block_fold *out, llmq_error *err) {
+    const struct graph *g = block->graph;
+    const int64_t k = g->width[source];
+    const struct site s = {{block->index, 0, -1}, g, block->node, graph_fold_find(g, source)};
+    struct anchor tensors[FOLD_TENSORS];
+    const float *columns = NULL;
+    float *scales = NULL;
+    enum llmq_status status = LLMQ_OK;
+    if (s.fold.producer < 0 || out->scales[source])
         return LLMQ_OK;
+    const int vectors = block_fold_anchors(&run->model, block->index, &s.fold, block, tensors);
+    LLMQ_TRY(search_scales(run, &s, k, H, tensors, vectors, &scales, err));
+    if (!scales)
+        return LLMQ_OK;
+    const int changed = block_fold_tensors(&run->model, block->index, &s.fold, block, tensors);
+    for (int i = vectors; i < changed; i++)
+        LLMQ_TRY(anchor_keep_exact(&tensors[i], s.fold.channels, scales, err));
     out->scales[source] = scales;
     LLMQ_TRY(block_fold_apply(&run->model, source, scales, block, err));
+    if (!g->body || !(s.fold.consumers >> g->experts & 1))
+        return LLMQ_OK;
+    LLMQ_TRY(spread_scales(run, g, &s.fold, scales, k, &columns, err));
+    calib_scale_experts(run->calib, columns);
+cleanup:
+    return status;
+}
+
+enum llmq_status block_fold_expert(struct run *run, int64_t block, const struct calib_task *task,
+                                   llmq_error *err) {
+    const enum value source = task->linears->source;
+    const int64_t k = task->graph->width[source];
+    struct block_fold *fold = &run->fold;
+    const struct site s = {{block, 0, task->expert},
+                           task->graph,
+                           task->params,
+                           graph_fold_expert(model_graph(&run->model, block), source)};
+    const float *columns = NULL;
+    float *scales = NULL;
+    enum llmq_status status = LLMQ_OK;
+    if (fold->expert != task->expert)
+        memset(fold->within, 0, sizeof fold->within);
+    fold->expert = task->expert;
+    if (s.fold.producer < 0)
+        return LLMQ_OK;
+    LLMQ_TRY(search_scales(run, &s, k, task->moments.H, NULL, 0, &scales, err));
+    if (!scales)
+        return LLMQ_OK;
+    fold->within[source] = scales;
+    scale_matrices(s.graph, &s.fold, scales, s.node);
+    LLMQ_TRY(spread_scales(run, s.graph, &s.fold, scales, k, &columns, err));
+    calib_scale_expert(run->calib, source, columns);
+    tally_read(&run->tally, TALLY_FOLD, 0);
 cleanup:
     return status;
 }
@@ -157,33 +274,20 @@ static size_t probe_floats(const struct run *run) {
     return (size_t)calib_probe_rows(run->calib) * (size_t)run->model.config.hidden;
 }
 
-/* The scale of every column that reads the source, in the weights' arena; NULL: 1 throughout. */
-static enum llmq_status column_scales(const struct run *run, const struct graph *g,
-                                      const struct block_fold *fold, enum value source,
-                                      const float **out, llmq_error *err) {
-    *out = NULL;
-    if (!fold->scales[source])
-        return LLMQ_OK;
-    const struct graph_fold f = graph_fold_find(g, source);
-    float *columns = arena_alloc(run->weights, (size_t)g->width[source], sizeof *columns, err);
-    if (!columns)
-        return LLMQ_E_MEMORY;
-    for (int64_t i = 0; i < g->width[source]; i++)
-        columns[i] = fold->scales[source][graph_fold_channel(g, &f, i)];
-    *out = columns;
-    return LLMQ_OK;
-}
-
 /* The original's stream is not folded: tell the calibration how its inputs differ. */
 static enum llmq_status scale_original(const struct run *run, const struct graph *g,
                                        const struct block_fold *fold, llmq_error *err) {
     for (int t = 0; t < g->task_count; t++) {
+        const enum value source = g->task[t].source;
+        const struct graph_fold f = graph_fold_find(g, source);
         const float *columns = NULL;
-        enum llmq_status status = column_scales(run, g, fold, g->task[t].source, &columns, err);
+        if (!fold->scales[source])
+            continue;
+        enum llmq_status status =
+            spread_scales(run, g, &f, fold->scales[source], g->width[source], &columns, err);
         if (status != LLMQ_OK)
             return status;
-        if (columns)
-            calib_scale_original(run->calib, g->task[t].source, columns);
+        calib_scale_original(run->calib, source, columns);
     }
     return LLMQ_OK;
 }
@@ -194,7 +298,7 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
     size_t count = probe_floats(run);
     float *probes = malloc(3 * count * sizeof *probes);
     float *in = probes, *before = probes + count, *after = probes + 2 * count;
-    *out = (struct block_fold){0};
+    *out = (struct block_fold){.expert = -1};
     if (!probes)
         return error_memory(err, "the proof of a fold");
     LLMQ_TRY(calib_mark_start(run->calib, err));
@@ -218,123 +322,24 @@ cleanup:
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "block %" PRId64, block->index);
 }
 
+/* Experts that are asked, and the vectors of every expert's own folds. */
+static uint64_t expert_bytes(const struct graph *g) {
+    const uint64_t experts = (uint64_t)g->facts.dims[DIM_EXPERTS];
+    uint64_t columns = 0;
+    for (int t = 0; t < g->body->task_count; t++)
+        columns += (uint64_t)g->body->width[g->body->task[t].source];
+    return BLOCK_FOLD_ASKED * block_bytes(g->body) +
+           experts * columns * (4 * sizeof(float) + sizeof(int64_t));
+}
+
 uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *tokens) {
-    uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
-    return 3 * rows * (uint64_t)m->config.hidden * sizeof(float) +
-           awq_search_bytes(calib_widest(m->blocks));
-}
-
-/* --- errors of the function before the fold --------------------------------------------------- */
-
-/* Scales of the module's output rows; NULL: 1. */
-static const float *row_scales(const struct run *run, const struct plan_module *module) {
-    struct source_fold folds[GRAPH_TASKS];
-    if (module->at.expert >= 0)
-        return NULL;
-    const int count = block_fold_list(model_graph(&run->model, module->at.block), folds);
-    for (int i = 0; i < count; i++)
-        if (folds[i].fold.producer == module->at.node)
-            return run->fold.scales[folds[i].source];
-    return NULL;
-}
-
-/* What the module reads of the block's values; V_NONE: it is an expert's. */
-static enum value source_of(const struct run *run, const struct plan_module *module) {
-    return module->at.expert >= 0
-               ? V_NONE
-               : model_graph(&run->model, module->at.block)->node[module->at.node].in[0];
-}
-
-/* Why no scale could be found for what the module reads; NULL: one could, or none was asked for. */
-static const char *why_unscaled(const struct run *run, const struct plan_module *module) {
-    return plan_folds(run->options) ? graph_unscaled(model_graph(&run->model, module->at.block),
-                                                     source_of(run, module), module->at.expert >= 0)
-                                    : NULL;
-}
-
-/* Sum of the rows' errors; a folded row stands for an original one `rows[r]` times as large. */
-static double sum_rows(const double *errors, const float *rows, int64_t n) {
-    double sum = 0;
-    for (int64_t r = 0; r < n; r++)
-        sum += errors[r] * (rows ? (double)rows[r] * (double)rows[r] : 1);
-    return sum;
-}
-
-/* W [n, k] := (W - what rounding to nearest makes of it), by column times the fold's scale: its
- * error in the folded inputs. importance [k] is scratch. */
-static enum llmq_status rounding_error(const struct run *run, const struct plan_module *module,
-                                       const float *H, float *importance, float *W,
-                                       llmq_error *err) {
-    const struct graph *g = model_graph(&run->model, module->at.block);
-    const enum value source = source_of(run, module);
-    const struct graph_fold fold = graph_fold_find(g, source);
-    const float *columns = run->fold.scales[source];
-    const int64_t n = module->shape.n, k = module->shape.k;
-    struct quant_grid grid = run_grid(run, &module->shape);
-    struct qlinear q = {0};
-    quant_importance(H, k, importance);
-    for (int64_t i = 0; columns && i < k; i++) {
-        float scale = columns[graph_fold_channel(g, &fold, i)];
-        importance[i] *= scale * scale;
+    const uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
+    uint64_t experts = 0;
+    for (int kind = 0; kind < m->blocks->kind_count; kind++) {
+        const struct graph *g = &m->blocks->kinds[kind];
+        const uint64_t bytes = g->body ? expert_bytes(g) : 0;
+        experts = bytes > experts ? bytes : experts;
     }
-    enum llmq_status status = rtn_quantize(&grid, W, importance, n, k, &q, err);
-    for (int64_t row = 0; status == LLMQ_OK && row < n; row++)
-        for (int64_t i = 0; i < k; i++) {
-            int64_t at = row * q.groups + i / q.group;
-            float d = W[row * k + i] -
-                      (float)((int)q.codes[row * k + i] - (int)q.zeros[at]) * q.scales[at];
-            W[row * k + i] = d * (columns ? columns[graph_fold_channel(g, &fold, i)] : 1);
-        }
-    qlinear_free(&q);
-    return status;
-}
-
-/* tr of the errors of rounding the unfolded weights. */
-static enum llmq_status plain_error(const struct run *run, const struct plan_module *module,
-                                    const float *H, double *errors, double *sum, llmq_error *err) {
-    enum { PANEL = 512 };
-    const int64_t n = module->shape.n, k = module->shape.k;
-    float *W = malloc((size_t)n * (size_t)k * sizeof *W);
-    float *P = malloc((size_t)PANEL * QUANT_FORM_COLUMNS * sizeof *P);
-    float *importance = malloc((size_t)k * sizeof *importance);
-    enum llmq_status status = LLMQ_OK;
-    if (!W || !P || !importance)
-        LLMQ_TRY(error_memory(err, "a module's weights"));
-    LLMQ_TRY(model_load_weight(&run->model, module->at, W, err));
-    LLMQ_TRY(rounding_error(run, module, H, importance, W, err));
-    for (int64_t at = 0; at < n; at += PANEL)
-        quant_forms(W + at * k, n - at < PANEL ? n - at : PANEL, k, H, P, errors + at);
-    *sum = sum_rows(errors, NULL, n);
-cleanup:
-    free(W);
-    free(P);
-    free(importance);
-    return status;
-}
-
-enum llmq_status block_fold_outcome(const struct run *run, const struct plan_module *module,
-                                    const float *W, const float *H, const struct qlinear *q,
-                                    struct quant_outcome *outcome, llmq_error *err) {
-    const float *columns = run->fold.scales[source_of(run, module)];
-    const float *rows = row_scales(run, module);
-    double plain = 0;
-    outcome->unscaled = why_unscaled(run, module);
-    if (!columns && !rows)
-        return LLMQ_OK;
-    double *errors = malloc((size_t)q->n * sizeof *errors);
-    double *norms = malloc((size_t)q->n * sizeof *norms);
-    enum llmq_status status = LLMQ_OK;
-    if (!errors || !norms)
-        LLMQ_TRY(error_memory(err, "the errors of a module"));
-    LLMQ_TRY(quant_row_errors(W, q, H, errors, norms, err));
-    double norm = sum_rows(norms, rows, q->n), error = sum_rows(errors, rows, q->n);
-    LLMQ_TRY(plain_error(run, module, H, errors, &plain, err));
-    outcome->error = norm > 0 ? error / norm : 0;
-    outcome->rtn_error = norm > 0 ? plain / norm : 0;
-    if (columns)
-        outcome->method = strcmp(outcome->method, "gptq") == 0 ? "awq+gptq" : "awq";
-cleanup:
-    free(errors);
-    free(norms);
-    return status;
+    return 3 * rows * (uint64_t)m->config.hidden * sizeof(float) + experts +
+           awq_search_bytes(calib_widest(m->blocks));
 }

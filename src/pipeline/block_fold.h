@@ -3,8 +3,8 @@
  *
  * A fold divides what produces a value (a norm's weight; the output rows and bias of a linear) by a
  * scale per channel and multiplies the input columns of all linears that read it by the same (see
- * graph_fold_find). Norms and biases stay in the checkpoint's own type, so they are stored with
- * their block. */
+ * graph_fold_find). Norms, biases and linears that are not quantized stay in the checkpoint's own
+ * type, so they are stored with their block. */
 #ifndef LLMQ_PIPELINE_BLOCK_FOLD_H
 #define LLMQ_PIPELINE_BLOCK_FOLD_H
 
@@ -23,17 +23,27 @@ struct plan_module;
 /* What was folded into the block at hand. */
 struct block_fold {
     const float *scales[V_COUNT]; /* by what linears read: [channels]; NULL: 1 throughout */
-    double difference;            /* of the block's output, see block_fold_compare */
+    int64_t expert;               /* that was looked at last, -1: none was; and the same of it */
+    const float *within[V_COUNT];
+    double difference; /* of the block's output, see block_fold_compare */
 };
 
 /* Largest relative difference that float32 rounding explains: measured 1e-7 to 1e-6. */
 #define BLOCK_FOLD_LIMIT 1e-4
+
+/* Experts that are asked about what all of them read. */
+enum { BLOCK_FOLD_ASKED = 4 };
 
 /* Find scales for every source and fold them into `block`, which is loaded PLAIN and at which
  * run->calib begins; run->calib is at the start of the block again afterwards. Scales live in
  * run->weights. LLMQ_E_NUMERIC: the block's output changed. */
 LLMQ_NODISCARD enum llmq_status block_fold_make(struct run *run, struct block *block,
                                                 struct block_fold *out, llmq_error *err);
+
+/* The same for what an expert itself makes, at a task that is there to be looked at; folded into
+ * the expert at hand. */
+LLMQ_NODISCARD enum llmq_status block_fold_expert(struct run *run, int64_t block,
+                                                  const struct calib_task *task, llmq_error *err);
 
 /* Fold `scales` [channels] of the linears that read `source` into the block, in place. */
 LLMQ_NODISCARD enum llmq_status block_fold_apply(const struct model *m, enum value source,
@@ -59,7 +69,8 @@ LLMQ_NODISCARD enum llmq_status block_fold_outcome(const struct run *run,
 /* Does a fold change this tensor, which stays in its own type? */
 bool block_fold_changes(const struct model *m, const char *tensor);
 
-/* Store the block's norms and biases that folds may change, and their fingerprint in *hash. */
+/* Store the block's norms, biases and plain linears that folds may change, and their fingerprint in
+ * *hash. */
 LLMQ_NODISCARD enum llmq_status block_fold_store(const struct run *run, const struct block *block,
                                                  uint64_t *hash, llmq_error *err);
 

@@ -1,5 +1,6 @@
 /* What folds change and the file keeps in its own type: see block_fold.h. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 #include "pipeline/block_fold_private.h"
 #include "pipeline/run.h"
 
-/* --- the vectors ------------------------------------------------------------------------------ */
+/* --- the tensors ------------------------------------------------------------------------------ */
 
 int block_fold_list(const struct graph *g, struct source_fold out[GRAPH_TASKS]) {
     int count = 0;
@@ -51,6 +52,24 @@ int block_fold_anchors(const struct model *m, int64_t index, const struct graph_
     return count;
 }
 
+int block_fold_tensors(const struct model *m, int64_t index, const struct graph_fold *fold,
+                       const struct block *block, struct anchor out[FOLD_TENSORS]) {
+    const struct graph *g = model_graph(m, index);
+    int count = block_fold_anchors(m, index, fold, block, out);
+    for (int i = 0; i < g->count; i++) {
+        const enum op op = g->node[i].row->op;
+        if (!(fold->consumers >> i & 1) || (op != OP_LINEAR && op != OP_ROUTER) ||
+            graph_node_quantized(&g->node[i]))
+            continue;
+        struct anchor *a = &out[count++];
+        const struct graph_fold matrix = {
+            .producer = i, .channels = g->node[i].width[0] * g->width[g->node[i].in[0]]};
+        (void)anchor_named(m, index, &matrix, ".weight", a);
+        a->values = block ? block->node[i].linear.w : NULL;
+    }
+    return count;
+}
+
 /* The values in the type of the file; the caller frees. */
 static void *encode(const struct anchor *a, size_t *bytes, llmq_error *err) {
     *bytes = (size_t)a->count * (dtype_bits(a->dtype) / 8);
@@ -78,6 +97,33 @@ enum llmq_status anchor_divide(const struct anchor *a, const float *scales, llmq
     return LLMQ_OK;
 }
 
+enum llmq_status anchor_keep_exact(const struct anchor *matrix, int64_t channels, float *scales,
+                                   llmq_error *err) {
+    struct anchor row = {.dtype = matrix->dtype, .count = channels};
+    float *scaled = malloc(2 * (size_t)channels * sizeof *scaled);
+    float *held = scaled + channels;
+    enum llmq_status status = LLMQ_OK;
+    size_t bytes = 0;
+    if (!scaled)
+        return error_memory(err, matrix->name);
+    snprintf(row.name, sizeof row.name, "%s", matrix->name);
+    row.values = scaled;
+    for (int64_t at = 0; status == LLMQ_OK && at < matrix->count; at += channels) {
+        for (int64_t c = 0; c < channels; c++)
+            scaled[c] = matrix->values[at + c] * scales[c];
+        void *data = encode(&row, &bytes, err);
+        status = data ? LLMQ_OK : LLMQ_E_MEMORY;
+        if (data)
+            dtype_to_f32(row.dtype, data, (size_t)channels, held);
+        for (int64_t c = 0; data && c < channels; c++)
+            if (held[c] != scaled[c])
+                scales[c] = 1;
+        free(data);
+    }
+    free(scaled);
+    return status;
+}
+
 /* --- in the run ------------------------------------------------------------------------------- */
 
 bool block_fold_changes(const struct model *m, const char *tensor) {
@@ -88,10 +134,10 @@ bool block_fold_changes(const struct model *m, const char *tensor) {
         return false;
     const int count = block_fold_list(model_graph(m, block), folds);
     for (int i = 0; i < count; i++) {
-        struct anchor anchors[ANCHORS];
-        const int vectors = block_fold_anchors(m, block, &folds[i].fold, NULL, anchors);
-        for (int a = 0; a < vectors; a++)
-            if (strcmp(anchors[a].name, tensor) == 0)
+        struct anchor tensors[FOLD_TENSORS];
+        const int changed = block_fold_tensors(m, block, &folds[i].fold, NULL, tensors);
+        for (int a = 0; a < changed; a++)
+            if (strcmp(tensors[a].name, tensor) == 0)
                 return true;
     }
     return false;
@@ -121,11 +167,11 @@ enum llmq_status block_fold_store(const struct run *run, const struct block *blo
     const int count = block_fold_list(block->graph, folds);
     *hash = HASH_INIT;
     for (int i = 0; i < count; i++) {
-        struct anchor anchors[ANCHORS];
-        const int vectors =
-            block_fold_anchors(&run->model, block->index, &folds[i].fold, block, anchors);
-        for (int a = 0; a < vectors; a++) {
-            enum llmq_status status = store(run, &anchors[a], hash, err);
+        struct anchor tensors[FOLD_TENSORS];
+        const int changed =
+            block_fold_tensors(&run->model, block->index, &folds[i].fold, block, tensors);
+        for (int a = 0; a < changed; a++) {
+            enum llmq_status status = store(run, &tensors[a], hash, err);
             if (status != LLMQ_OK)
                 return status;
         }
@@ -153,10 +199,10 @@ enum llmq_status block_fold_verify(const struct model *stored, int64_t block, ui
     const int count = block_fold_list(model_graph(stored, block), folds);
     uint64_t hash = HASH_INIT;
     for (int i = 0; i < count; i++) {
-        struct anchor anchors[ANCHORS];
-        const int vectors = block_fold_anchors(stored, block, &folds[i].fold, NULL, anchors);
-        for (int a = 0; a < vectors; a++) {
-            enum llmq_status status = reread(stored, &anchors[a], &hash, err);
+        struct anchor tensors[FOLD_TENSORS];
+        const int changed = block_fold_tensors(stored, block, &folds[i].fold, NULL, tensors);
+        for (int a = 0; a < changed; a++) {
+            enum llmq_status status = reread(stored, &tensors[a], &hash, err);
             if (status != LLMQ_OK)
                 return status;
         }
@@ -164,6 +210,7 @@ enum llmq_status block_fold_verify(const struct model *stored, int64_t block, ui
     if (hash == expected)
         return LLMQ_OK;
     return error_set(err, LLMQ_E_CHECK,
-                     "norms of block %" PRId64 ": what was read back differs from what was stored",
+                     "what scales changed of block %" PRId64
+                     ": what was read back differs from what was stored",
                      block);
 }

@@ -305,7 +305,8 @@ static enum llmq_status quantize_tasks(struct run *run, struct block *block, llm
         if (status == LLMQ_OK && task.expert > expert)
             log_expert(run, block->index, done, task.expert);
         if (status == LLMQ_OK)
-            status = quantize_task(run, block->index, &task, err);
+            status = task.look ? block_fold_expert(run, block->index, &task, err)
+                               : quantize_task(run, block->index, &task, err);
         if (status != LLMQ_OK)
             return status;
         done += task.expert < 0 || expert < 0 ? 1 : 0;

@@ -276,35 +276,45 @@ struct passes {
     double looks, pairs;
 };
 
-/* A linear's forward products and what is made of its moments. `g`: the block's or the expert's. */
+/* The searches that a linear takes part in: of what all experts read a few are asked. */
+static double searches_of(const struct graph *g, const struct plan_module *module) {
+    const bool expert = module->at.expert >= 0;
+    const struct graph *own = expert ? g->body : g;
+    const enum value source = own->node[module->at.node].in[0];
+    if ((expert ? graph_fold_expert(g, source) : graph_fold_find(g, source)).why)
+        return 0;
+    const double experts = expert ? (double)g->facts.dims[DIM_EXPERTS] : 1;
+    return expert && source == own->input ? fmin(1, BLOCK_FOLD_ASKED / experts) : 1;
+}
+
+/* A linear's forward products and what is made of its moments. `g`: the block's. */
 static double module_flops(const llmq_quantize_options *o, const struct graph *g,
                            const struct plan_module *module, double T, const struct passes *run) {
     const int64_t n = module->shape.n, k = module->shape.k;
-    const enum value source = g->node[module->at.node].in[0];
     double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
     flops += T > 0 ? plan_rounding_flops(o, n, k) : 0;
     flops += run->pairs * plan_correction_flops(n, k);
-    if (!graph_unscaled(g, source, module->at.expert >= 0))
-        flops += run->looks * plan_search_flops(n, k);
+    if (run->looks > 0)
+        flops += searches_of(g, module) * plan_search_flops(n, k);
     return flops;
 }
 
-/* The triangles of X^T X of a graph's tasks, their factors, and the cross moments; `looks`: passes
- * that make triangles only. */
-static double tasks_flops(const struct graph *g, double T, double looks, const struct passes *run) {
+/* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. A look makes
+ * triangles only, but not of what an expert is given. */
+static double tasks_flops(const struct graph *g, double T, const struct passes *run) {
     double flops = 0;
     for (int t = 0; T > 0 && t < g->task_count; t++) {
         const double k = (double)g->width[g->task[t].source];
         const double n = (double)g->width[g->task[t].stream];
-        flops += k * k * T * (1 + looks) + plan_factor_flops((int64_t)k);
+        const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
+        flops += k * k * T * (looks ? 2 : 1) + plan_factor_flops((int64_t)k);
         flops += run->pairs * 2 * (k + n) * k * T;
     }
     return flops;
 }
 
 /* Arithmetic of a run. A pair of streams doubles the forward products and adds the cross moments
- * and the corrected targets; AWQ takes a pass of its own, with the triangles
- * of the block's own tasks, and its search; experts get neither. */
+ * and the corrected targets; AWQ takes a pass of its own, with the triangles, and its search. */
 static double run_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                         const struct calib_tokens *tokens) {
     const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0};
@@ -313,15 +323,14 @@ static double run_flops(const struct model *m, const llmq_quantize_options *o, c
         const struct linear_place at = p->modules[i].at;
         const struct graph *g = model_graph(m, at.block);
         const struct token_count T = count_tokens(g, o, tokens);
-        flops += at.expert >= 0 ? module_flops(o, g->body, &p->modules[i], T.expert, &run)
-                                : module_flops(o, g, &p->modules[i], T.all, &run);
+        flops += module_flops(o, g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
     }
     for (int64_t b = 0; b < m->config.blocks; b++) {
         const struct graph *g = model_graph(m, b);
         const struct token_count T = count_tokens(g, o, tokens);
-        flops += tasks_flops(g, T.all, run.looks, &run);
+        flops += tasks_flops(g, T.all, &run);
         if (g->body)
-            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, 0, &run);
+            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
     }
     return flops;
 }

@@ -160,6 +160,10 @@ static void consider(const struct awq_problem *p, int64_t channel, float wish, f
 /* The scale near the wish that the anchor holds exactly and the follower as closely as may be.
  * Steps of the two can be in each other's way; a power of two suits both. */
 static float exact_scale(const struct awq_problem *p, int64_t channel, float wish) {
+    if (p->exact) {
+        const float power = exp2f(roundf(log2f(wish)));
+        return anchored_scale(p, channel, power) == power ? power : 1;
+    }
     float best = anchored_scale(p, channel, wish), least = follower_error(p, channel, best);
     for (int i = 1; i <= NUDGES && least > FOLLOWED; i++)
         for (int sign = -1; sign <= 1; sign += 2)
@@ -188,7 +192,7 @@ static void set_candidate(const struct search *s, double power, bool by_weights)
     for (int64_t c = 0; c < p->channels; c++) {
         float scale = isnan(s->scales[c]) ? 1 : expf(s->scales[c] - (most + least) / 2);
         if (p->limit)
-            scale = fminf(scale, p->limit[c]);
+            scale = fminf(scale, p->exact ? exp2f(floorf(log2f(p->limit[c]))) : p->limit[c]);
         s->scales[c] = exact_scale(p, c, scale);
     }
     spread_to_columns(s);

@@ -39,6 +39,7 @@ struct awq_problem {
     const float *follower; /* [channels] */
     enum dtype follower_dtype;
     const float *limit; /* [channels] largest scale allowed, >= 1; NULL: any */
+    bool exact;         /* scales are powers of two */
 };
 
 struct awq_outcome {

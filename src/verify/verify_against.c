@@ -35,6 +35,8 @@ struct comparison {
     struct verify original;
     struct verify_fold *folds; /* of every block; NULL: the family is not known */
     int64_t folds_count;
+    struct verify_fold expert_folds; /* of one expert, ... */
+    int64_t expert_block, expert;    /* ... this one of that block; -1: of none */
     struct sums total;
     bool *strange; /* [module_count] the module points elsewhere than the original's */
 };
@@ -130,7 +132,8 @@ static void decode_rows(const struct comparison *c, const char *module, const st
     struct linear_place at = {0};
     qlinear_dequantize(q, begin, end, out);
     if (c->folds && blocks_find_linear(c->v->blocks, module, &at))
-        verify_fold_undo(c->v, &c->folds[at.block], at, begin, end - begin, out);
+        verify_fold_undo(c->v, at.expert < 0 ? &c->folds[at.block] : &c->expert_folds, at, begin,
+                         end - begin, out);
 }
 
 static enum llmq_status sum_errors(const struct comparison *cmp, const char *module,
@@ -166,6 +169,20 @@ static bool points_elsewhere(const struct sums *s) {
     return !(s->product >= IMPLAUSIBLE_COSINE * sqrt(s->reference * own));
 }
 
+/* The modules of an expert follow each other: its folds are found once. */
+static enum llmq_status find_expert_folds(struct comparison *c, const char *module,
+                                          llmq_error *err) {
+    struct linear_place at = {0};
+    if (!c->folds || !blocks_find_linear(c->v->blocks, module, &at) || at.expert < 0 ||
+        (at.block == c->expert_block && at.expert == c->expert))
+        return LLMQ_OK;
+    verify_fold_free(&c->expert_folds);
+    c->expert_block = at.block;
+    c->expert = at.expert;
+    return verify_fold_find_expert(c->v, &c->original, at, &c->folds[at.block], &c->expert_folds,
+                                   err);
+}
+
 static enum llmq_status compare_module(struct comparison *c, llmq_verify_module *m,
                                        llmq_error *err) {
     struct verify *v = c->v;
@@ -182,6 +199,7 @@ static enum llmq_status compare_module(struct comparison *c, llmq_verify_module 
                      q.k);
         goto cleanup;
     }
+    LLMQ_TRY(find_expert_folds(c, m->name, err));
     LLMQ_TRY(sum_errors(c, m->name, &r, &q, &sums, err));
     m->error = sums.reference > 0 ? sums.difference / sums.reference : sums.difference;
     if (!isfinite(m->error)) {
@@ -421,7 +439,8 @@ static enum llmq_status check_names(const struct comparison *c, llmq_error *err)
 
 enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err) {
     llmq_verify_report ignored = {0};
-    struct comparison c = {.v = v, .original = {.dir = dir, .ctx = v->ctx, .report = &ignored}};
+    struct comparison c = {
+        .v = v, .original = {.dir = dir, .ctx = v->ctx, .report = &ignored}, .expert_block = -1};
     enum llmq_status status = LLMQ_OK;
     c.strange = calloc(v->report->module_count + 1, sizeof *c.strange);
     if (!c.strange)
@@ -437,6 +456,7 @@ cleanup:
     for (int64_t b = 0; b < c.folds_count; b++)
         verify_fold_free(&c.folds[b]);
     free(c.folds);
+    verify_fold_free(&c.expert_folds);
     free(c.strange);
     verify_close(&c.original);
     llmq_verify_report_free(&ignored);

@@ -10,7 +10,7 @@
 
 #include "verify/verify.h"
 
-/* The folds of one block. */
+/* The folds of one block, or of one of its experts. */
 struct verify_fold {
     float
         *columns[V_COUNT]; /* by what linears read: [k] their columns were multiplied by; NULL: 1 */
@@ -23,14 +23,19 @@ struct verify_fold {
 LLMQ_NODISCARD enum llmq_status verify_fold_find(struct verify *v, const struct verify *original,
                                                  int64_t block, struct verify_fold *out,
                                                  llmq_error *err);
+
+/* The same for the expert of the place: `block` are the folds of its block. */
+LLMQ_NODISCARD enum llmq_status
+verify_fold_find_expert(struct verify *v, const struct verify *original, struct linear_place at,
+                        const struct verify_fold *block, struct verify_fold *out, llmq_error *err);
 void verify_fold_free(struct verify_fold *f); /* accepts a zeroed struct */
 
-/* Is this vector of the block one that a sound fold changed? */
+/* Is this tensor of the block, which is not packed, one that a sound fold changed? */
 bool verify_fold_explains(const struct verify *v, const struct verify_fold *f, int64_t block,
                           const char *tensor);
 
-/* Take rows [begin, begin + count) of a linear of the block, w [count, k], back to the original's
- * scale. */
+/* Take rows [begin, begin + count) of a linear that the folds are of, w [count, k], back to the
+ * original's scale. */
 void verify_fold_undo(const struct verify *v, const struct verify_fold *f, struct linear_place at,
                       int64_t begin, int64_t count, float *w);
 

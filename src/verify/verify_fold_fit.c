@@ -52,13 +52,15 @@ static enum llmq_status load(const struct verify *v, struct linear_place at, int
     blocks_node_name(v->blocks, at, ".weight", name);
     const bool turned = blocks_linear_turned(v->blocks, at);
     const struct st_tensor *t = st_find(v->tensors, name);
+    const struct st_tensor *stack = t ? NULL : weights_find_stack(v->tensors, v->blocks, at);
     const bool plain = t && t->rank == 2 && t->shape[turned] == (uint64_t)n &&
                        t->shape[!turned] == (uint64_t)k && dtype_is_float(t->dtype);
-    if (!plain && !layout_has_module(v->tensors, v->layout, module))
+    const bool packed = !plain && layout_has_module(v->tensors, v->layout, module);
+    if (!plain && !packed && !stack)
         return LLMQ_OK;
-    if (!plain)
+    if (packed)
         LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, module, &q, err));
-    if (!plain && (q.n != n || q.k != k))
+    if (packed && (q.n != n || q.k != k))
         goto cleanup;
     *out = malloc((size_t)n * (size_t)k * sizeof **out);
     if (!*out)
@@ -67,8 +69,10 @@ static enum llmq_status load(const struct verify *v, struct linear_place at, int
         LLMQ_TRY(weights_read_turned(v->tensors, t, *out, err));
     else if (plain)
         LLMQ_TRY(st_read_f32(v->tensors, t, *out, err));
-    else
+    else if (packed)
         qlinear_dequantize(&q, 0, n, *out);
+    else
+        LLMQ_TRY(weights_read_stacked(v->tensors, stack, v->blocks, at, *out, err));
 cleanup:
     qlinear_free(&q);
     return status;

@@ -86,9 +86,9 @@ expect_stderr "SGLang: takes packed latents"
 run inspect "$shared/golden/deepseek-v3" --blocks
 expect_stdout "fused_qkv_a_proj"
 
-test_case "no scale is promised for what experts read"
+test_case "experts are scaled: what they are given with the router, what they make within"
 sed -n '/^each of 8 experts/,$p' stdout | grep '_proj' >inside
-expect "experts" test "$(wc -l <inside)" -gt 0
-expect "none" test "$(grep -c 'no: experts are not scaled' inside)" -eq "$(wc -l <inside)"
+expect "gate and up" test "$(grep -c 'post_attention_layernorm$' inside)" -eq 2
+expect "down" grep -q 'down_proj.*up_proj$' inside
 
 finish

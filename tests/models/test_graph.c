@@ -342,6 +342,13 @@ START_TEST(sides_of_a_scan_that_contradict_each_other) {
 }
 END_TEST
 
+static bool fold_is_exact(const struct node *rows, enum value source) {
+    struct graph g;
+    llmq_error err = {0};
+    ck_assert_ok(graph_make(rows, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
+    return graph_fold_find(&g, source).exact;
+}
+
 START_TEST(what_no_scale_passes_has_no_fold) {
     struct facts facts = shape_facts;
     static const struct node clipped[] = {{NORM(ATTN_IN, X, "ln")},
@@ -364,6 +371,10 @@ START_TEST(what_no_scale_passes_has_no_fold) {
     assert_folds(shape_plain, &facts, V_X,
                  "CONTEXT: a linear that is not quantized makes it\nMLP_IN: ln_2\n"
                  "MID: an activation lies between\n");
+    assert_folds(shape_experts, &facts, V_X, "MLP_IN: ln\nMLP_IN: ln\nSHARED_MID: shared.up\n");
+    ck_assert(fold_is_exact(shape_experts, V_MLP_IN) &&
+              !fold_is_exact(shape_experts, V_SHARED_MID));
+    facts.norm = NORM_RMS1;
     assert_folds(shape_experts, &facts, V_X,
                  "MLP_IN: a linear that is not quantized reads it too\n"
                  "MLP_IN: a linear that is not quantized reads it too\nSHARED_MID: shared.up\n");
@@ -402,7 +413,7 @@ START_TEST(experts_are_one_step) {
     struct graph g;
     llmq_error err = {0};
     assert_rounds(shape_experts, 0,
-                  "0 [X]: experts<MLP_IN shared.gate<MLP_IN shared.up<MLP_IN\n"
+                  "0 [X]: experts<MLP_IN/ln shared.gate<MLP_IN/ln shared.up<MLP_IN/ln\n"
                   "1 [X ROUTED SHARED_MID SHARED_SWITCH]: shared.down<SHARED_MID/shared.up\n");
     /* The expert is a block of its own kind. */
     ck_assert_ok(graph_make(shape_expert, T_ALWAYS, &shape_facts, V_E, &g, &err), &err);

@@ -1,5 +1,6 @@
 /* Runs with AWQ on a tiny model: what is reported and stored, and that results are the same however
  * they came about. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,26 +93,86 @@ START_TEST(biases_are_divided_and_stored) {
 }
 END_TEST
 
-/* Each once, with the reason where it has no scale. */
-START_TEST(experts_and_what_they_read_are_left_unscaled) {
+static void read_tensor(const char *dir, const char *name, float *values) {
+    llmq_error err = {0};
+    struct model m;
+    ck_assert_ok(model_open(dir, &m, &err), &err);
+    ck_assert_ok(st_read_f32(m.tensors, st_find(m.tensors, name), values, &err), &err);
+    model_close(&m);
+}
+
+/* Numbers of a router that are scaled: by powers of two, which leave what it says as it is. */
+static int router_scales(const char *name) {
+    enum { COUNT = MIXTURE_EXPERTS * MIXTURE_HIDDEN };
+    float old[COUNT], new[COUNT];
+    int scaled = 0;
+    read_tensor(source, name, old);
+    read_tensor(out, name, new);
+    for (int i = 0; i < COUNT; i++) {
+        int exponent = 0;
+        if (old[i] == 0)
+            continue;
+        ck_assert_double_eq((double)frexpf(new[i] / old[i], &exponent), 0.5);
+        scaled += exponent != 1;
+    }
+    return scaled;
+}
+
+/* What all of them read, with the router, and what each makes itself. */
+START_TEST(experts_are_scaled) {
     mixture_write(source, 3);
+    tiny_model_add_salience(source);
     for (int composed = 0; composed < 2; composed++) {
         llmq_quantize_options o = run_options(composed ? LLMQ_METHOD_GPTQ : LLMQ_METHOD_AWQ);
         o.awq = true;
         o.format = "compressed-tensors";
         o.group = 8;
+        o.sym = false;
         llmq_quantize_report r = run_report(&o, NULL);
+        int given = 0, within = 0;
         ck_assert_uint_eq(r.module_count, MIXTURE_BLOCKS * (4 + 3 * MIXTURE_EXPERTS));
         for (size_t i = 0; i < r.module_count; i++) {
             const llmq_module_report *m = &r.modules[i];
             const bool expert = strstr(m->name, "experts") != NULL;
-            ck_assert(!expert || strncmp(m->method, "awq", 3) != 0);
-            ck_assert((strstr(m->events, "experts are not scaled") != NULL) == expert);
+            const bool scaled = strncmp(m->method, "awq", 3) == 0;
+            given += expert && scaled && !strstr(m->name, ".w2");
+            within += expert && scaled && strstr(m->name, ".w2");
+            ck_assert_ptr_null(strstr(m->events, "no scale"));
+            ck_assert_double_lt(m->fold_error, 5e-6);
             for (size_t j = 0; j < i; j++)
                 ck_assert_str_ne(r.modules[j].name, m->name);
         }
+        ck_assert(given > 0 && given % (2 * MIXTURE_EXPERTS) == 0); /* all of a block */
+        ck_assert_int_gt(within, MIXTURE_EXPERTS);
         llmq_quantize_report_free(&r);
+        ck_assert_int_gt(router_scales("model.layers.0.block_sparse_moe.gate.weight") +
+                             router_scales("model.layers.1.block_sparse_moe.gate.weight"),
+                         0);
     }
+}
+END_TEST
+
+/* The first block's experts read nearly the same in both runs. */
+START_TEST(rounding_of_experts_does_not_see_the_fold) {
+    mixture_write(source, 3);
+    tiny_model_add_salience(source);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_AWQ);
+    o.format = "compressed-tensors";
+    o.group = 8;
+    llmq_quantize_report scaled = run_report(&o, NULL);
+    o.method = LLMQ_METHOD_GPTQ;
+    o.awq = false;
+    o.correct.mode = LLMQ_CORRECT_OFF;
+    llmq_quantize_report plain = run_report(&o, NULL);
+    for (size_t i = 4; i < 4 + 3 * MIXTURE_EXPERTS; i++) {
+        ck_assert_str_eq(plain.modules[i].name, scaled.modules[i].name);
+        if (strstr(plain.modules[i].name, ".w2") == NULL) /* reads what the others make */
+            ck_assert_double_eq_tol(scaled.modules[i].rtn_error / plain.modules[i].rtn_error, 1,
+                                    0.1);
+        ck_assert_double_lt(scaled.modules[i].error, 1.05 * scaled.modules[i].rtn_error);
+    }
+    llmq_quantize_report_free(&plain);
+    llmq_quantize_report_free(&scaled);
 }
 END_TEST
 
@@ -167,7 +228,7 @@ START_TEST(damage_to_a_scaled_norm_is_noticed) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_AWQ);
     run_interrupt(&o);
     run_damage("model.layers.0.post_attention_layernorm.weight");
-    run_resume_fails(&o, LLMQ_E_CHECK, "norms of block 0: what was read back differs");
+    run_resume_fails(&o, LLMQ_E_CHECK, "block 0: what was read back differs");
 }
 END_TEST
 
@@ -180,7 +241,8 @@ int main(void) {
     tcase_add_test(t, eight_bits_with_scales_are_the_same_model);
     tcase_add_test(t, report_tells_method_proof_and_errors_of_the_original_function);
     tcase_add_test(t, rounding_error_does_not_see_the_fold);
-    tcase_add_test(t, experts_and_what_they_read_are_left_unscaled);
+    tcase_add_test(t, experts_are_scaled);
+    tcase_add_test(t, rounding_of_experts_does_not_see_the_fold);
     tcase_add_test(t, symmetric_codes_go_into_the_awq_format_too);
     tcase_add_test(t, awq_goes_with_gptq_not_with_rtn);
     tcase_add_test(t, threads_and_spilling_change_nothing);

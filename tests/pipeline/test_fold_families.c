@@ -27,6 +27,7 @@ struct fixture {
     struct calib_tokens tokens;
     float *in, *before, *after;
     int64_t count;
+    float *given; /* scales of what experts are given */
 };
 
 /* False: llmq has no table for the family yet. */
@@ -56,6 +57,7 @@ static void fixture_close(struct fixture *f) {
     arena_free(&f->weights);
     model_close(&f->m);
     free(f->in);
+    free(f->given);
 }
 
 /* Scales between 1/4 and 4 of the channels that linears read, folded in. */
@@ -70,13 +72,19 @@ static void fold_random(struct fixture *f, enum value source, uint64_t *state) {
         scales[graph_fold_channel(g, &fold, i)] =
             exp2f((float)(random_next(state) % 1000) / 250.0F - 2.0F);
     ck_assert_ok(block_fold_apply(&f->m, source, scales, &f->block, &err), &err);
+    if (g->body && fold.consumers >> g->experts & 1) {
+        f->given = realloc(f->given, (size_t)g->width[source] * sizeof *f->given);
+        for (int64_t i = 0; i < g->width[source]; i++)
+            f->given[i] = scales[graph_fold_channel(g, &fold, i)];
+        calib_scale_experts(f->c, f->given);
+    }
     free(scales);
 }
 
-/* The first weight of those that a fold multiplies. */
+/* The first weight of the block's own that a fold multiplies. */
 static float first_weight(const struct fixture *f, const struct graph_fold *fold) {
     int i = 0;
-    while (!(fold->consumers >> i & 1))
+    while (!(fold->consumers >> i & 1) || !f->block.node[i].linear.w)
         i++;
     return f->block.node[i].linear.w[0];
 }

@@ -71,18 +71,24 @@ START_TEST(every_block_counts_as_what_it_is) {
 }
 END_TEST
 
-/* The second pass through a block's linears, and the search for those whose scale has a place. */
-static double work_of_look(const struct graph *g, bool expert) {
+/* The second pass through a graph's linears, and the search for those whose scale has a place; of
+ * what all experts read four are asked. */
+static double work_of_look(const struct graph *g, const struct graph *block) {
+    const double experts = (double)block->facts.dims[DIM_EXPERTS];
     double sum = 0;
     for (int i = 0; i < g->linear_count; i++) {
         const struct graph_node *node = &g->node[g->linear[i]];
-        const int64_t n = node->width[0], k = g->width[node->in[0]];
-        sum += 2.0 * TOKENS * (double)n * (double)k;
-        if (!expert && graph_fold_find(g, node->in[0]).producer >= 0)
-            sum += plan_search_flops(n, k);
+        const enum value source = node->in[0];
+        const struct graph_fold fold =
+            g == block ? graph_fold_find(g, source) : graph_fold_expert(block, source);
+        const bool given = g != block && source == g->input;
+        sum += 2.0 * TOKENS * (double)node->width[0] * (double)g->width[source];
+        if (fold.producer >= 0)
+            sum += plan_search_flops(node->width[0], g->width[source]) * (given ? 4 / experts : 1);
     }
-    for (int t = 0; !expert && t < g->task_count; t++)
-        sum += TOKENS * pow((double)g->width[g->task[t].source], 2);
+    for (int t = 0; t < g->task_count; t++)
+        if (g == block || g->task[t].source != g->input)
+            sum += TOKENS * pow((double)g->width[g->task[t].source], 2);
     return sum;
 }
 
@@ -99,9 +105,9 @@ START_TEST(a_search_counts_where_it_is_made) {
     double sum = without;
     for (int64_t b = 0; b < m.config.blocks; b++) {
         const struct graph *g = model_graph(&m, b);
-        sum += work_of_look(g, false);
+        sum += work_of_look(g, g);
         if (g->body)
-            sum += (double)g->facts.dims[DIM_EXPERTS] * work_of_look(g->body, true);
+            sum += (double)g->facts.dims[DIM_EXPERTS] * work_of_look(g->body, g);
     }
     ck_assert_double_eq_tol(planned(&m, &o) / sum, 1, 1e-9);
     model_close(&m);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calib/tiny_mixture.h"
 #include "llmq/quantize.h"
 #include "llmq/verify.h"
 #include "pipeline/edit_checkpoint.h"
@@ -126,6 +127,60 @@ START_TEST(one_wrong_element_is_found) {
 }
 END_TEST
 
+static void make_mixture(enum llmq_method method, bool awq) {
+    mixture_write(source, 3);
+    tiny_model_add_salience(source);
+    llmq_quantize_options o = run_options(method);
+    o.awq = awq;
+    o.sym = false;
+    o.format = "compressed-tensors";
+    o.group = 8;
+    run_quantize(&o);
+}
+
+START_TEST(folds_of_experts_are_accounted_for) {
+    for (int gptq = 0; gptq < 2; gptq++) {
+        make_mixture(gptq ? LLMQ_METHOD_GPTQ : LLMQ_METHOD_AWQ, true);
+        verify_against();
+        ck_assert_msg(count_found(&report.violations, "against", NULL) == 0, "%s: %s",
+                      report.violations.items[0].tensor, report.violations.items[0].message);
+        ck_assert_uint_eq(count_found(&report.warnings, "against", NULL), 0);
+        ck_assert_int_eq(report.changed, 0);
+        for (size_t m = 0; m < report.module_count; m++)
+            ck_assert_msg(report.modules[m].error < 0.3, "%s: %g", report.modules[m].name,
+                          report.modules[m].error);
+        llmq_verify_report_free(&report);
+    }
+}
+END_TEST
+
+START_TEST(a_wrong_router_is_found) {
+    make_mixture(LLMQ_METHOD_AWQ, true);
+    scale_bf16(LAYER0 "block_sparse_moe.gate.weight", 5, 2);
+    found_in(LAYER0 "block_sparse_moe.gate.weight");
+}
+END_TEST
+
+/* Its columns are the original's, while the norm and the others have their scales. */
+START_TEST(an_expert_without_the_scale_is_found) {
+    const char *module = LAYER0 "block_sparse_moe.experts.2.w1";
+    struct qlinear plain;
+    struct edit e;
+    make_mixture(LLMQ_METHOD_RTN, false);
+    edit_decode(out, module, &plain);
+    make_mixture(LLMQ_METHOD_AWQ, true);
+    edit_read(out, &e);
+    edit_encode(&e, layout_find("compressed-tensors"), module, &plain);
+    edit_write(out, &e, 1u << 30);
+    qlinear_free(&plain);
+    const char *named = "";
+    verify_against();
+    ck_assert_uint_ge(count_found(&report.violations, "against-fold", &named), 1);
+    ck_assert_str_eq(named, LAYER0 "post_attention_layernorm.weight");
+    llmq_verify_report_free(&report);
+}
+END_TEST
+
 START_TEST(one_wrong_bias_is_found) {
     make(&kinds[3]);
     scale_bf16(LAYER0 "self_attn.v_proj.bias", 3, 2);
@@ -141,6 +196,9 @@ int main(void) {
     tcase_add_loop_test(tc, folds_are_accounted_for, 0, KINDS);
     tcase_add_test(tc, results_without_folds_have_none);
     tcase_add_test(tc, one_wrong_element_is_found);
+    tcase_add_test(tc, folds_of_experts_are_accounted_for);
+    tcase_add_test(tc, a_wrong_router_is_found);
+    tcase_add_test(tc, an_expert_without_the_scale_is_found);
     tcase_add_test(tc, one_wrong_bias_is_found);
     suite_add_tcase(s, tc);
     return run_suite(s);
