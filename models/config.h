@@ -25,6 +25,7 @@ struct rope_config {
     double beta_fast, beta_slow;              /* yarn */
     double attention_factor;                  /* yarn, longrope: multiplies cos and sin */
     double score_factor;                      /* yarn: multiplies the scores with T_MSCALE */
+    double temperature;                       /* NUM_TEMPERATURE with T_HEATED */
     bool truncate;                            /* yarn: correction range rounded to integers */
     int64_t original_max_positions;
     int64_t pairs; /* longrope: of a head, with a factor each, ... */

@@ -16,6 +16,7 @@
 struct rope_key {
     const char *name;
     unsigned needed, taken; /* sets of 1 << rope_type */
+    trait_set when;         /* by models with these traits only */
 };
 
 #define LINEAR  (1u << ROPE_LINEAR)
@@ -28,26 +29,27 @@ struct rope_key {
 
 /* clang-format off */
 static const struct rope_key rope_keys[] = {
-    {"rope_type",                        0,      ALL},
-    {"type",                             0,      ALL},
-    {"rope_theta",                       0,      ALL},
-    {"factor",                           SCALED, SCALED | LONG},
-    {"original_max_position_embeddings", LLAMA3, DYNAMIC | LLAMA3 | YARN | LONG},
-    {"low_freq_factor",                  LLAMA3, LLAMA3},
-    {"high_freq_factor",                 LLAMA3, LLAMA3},
-    {"beta_fast",                        0,      YARN},
-    {"beta_slow",                        0,      YARN},
-    {"attention_factor",                 0,      YARN | LONG},
-    {"mscale",                           0,      YARN},
-    {"mscale_all_dim",                   0,      YARN},
-    {"truncate",                         0,      YARN},
-    {"short_factor",                     LONG,   LONG},
-    {"long_factor",                      LONG,   LONG},
+    {"rope_type",                         0,      ALL,                            0},
+    {"type",                              0,      ALL,                            0},
+    {"rope_theta",                        0,      ALL,                            0},
+    {"factor",                            SCALED, SCALED | LONG,                  0},
+    {"original_max_position_embeddings",  LLAMA3, DYNAMIC | LLAMA3 | YARN | LONG, 0},
+    {"low_freq_factor",                   LLAMA3, LLAMA3,                         0},
+    {"high_freq_factor",                  LLAMA3, LLAMA3,                         0},
+    {"beta_fast",                         0,      YARN,                           0},
+    {"beta_slow",                         0,      YARN,                           0},
+    {"attention_factor",                  0,      YARN | LONG,                    0},
+    {"mscale",                            0,      YARN,                           0},
+    {"mscale_all_dim",                    0,      YARN,                           0},
+    {"truncate",                          0,      YARN,                           0},
+    {"short_factor",                      LONG,   LONG,                           0},
+    {"long_factor",                       LONG,   LONG,                           0},
+    {"llama_4_scaling_beta",              0,      ALL,                            T_HEATED},
     /* parts of a head that turn by time, height and width of a picture: in text, all by the position
      * (Wang et al., arXiv:2409.12191, section 2.1) */
-    {"mrope_section",                    0,      ALL},
-    {"mrope_interleaved",                0,      ALL},
-    {"finetuned",                        0,      ALL}, /* says something of the training */
+    {"mrope_section",                     0,      ALL,                            0},
+    {"mrope_interleaved",                 0,      ALL,                            0},
+    {"finetuned",                         0,      ALL,                            0}, /* says something of the training */
 };
 /* clang-format on */
 enum { ROPE_KEYS = sizeof rope_keys / sizeof rope_keys[0] };
@@ -115,12 +117,23 @@ static bool says_nothing(const struct json *value) {
            !(factor < 1 || factor > 1);
 }
 
-/* What is said elsewhere too, and the same: which part of a head is rotated. */
+static bool equal(double a, double b) {
+    return !(a < b || a > b);
+}
+
+/* What is said elsewhere too, and the same: which part of a head is rotated, and where the rest of
+ * it has a size of its own, which part of both; the longest sequence. */
 static bool says_the_same(const struct json *value, const struct model_config *c) {
-    double part = 0;
-    const double rotary = c->facts.numbers[NUM_ROTARY];
-    return strcmp(json_key(value), "partial_rotary_factor") == 0 && json_as_double(value, &part) &&
-           !(part < rotary || part > rotary);
+    const int64_t *d = c->facts.dims;
+    double found = 0;
+    if (!json_as_double(value, &found))
+        return false;
+    if (strcmp(json_key(value), "partial_rotary_factor") == 0)
+        return equal(found, c->facts.numbers[NUM_ROTARY]) ||
+               (d[DIM_PE] > 0 &&
+                equal(found, (double)d[DIM_PE] / (double)(d[DIM_NOPE] + d[DIM_PE])));
+    return strcmp(json_key(value), "max_position_embeddings") == 0 &&
+           equal(found, (double)c->max_positions);
 }
 
 static enum llmq_status check_keys(const struct json *object, const char *where,
@@ -129,7 +142,7 @@ static enum llmq_status check_keys(const struct json *object, const char *where,
     char text[CONFIG_TEXT_MAX];
     for (const struct json *v = json_first(object); v; v = json_next(v)) {
         const struct rope_key *k = rope_key_find(json_key(v));
-        const bool taken = k && (k->taken & 1u << type);
+        const bool taken = k && (k->taken & 1u << type) && (c->facts.traits & k->when) == k->when;
         if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !says_the_same(v, c))
             return error_set(err, LLMQ_E_UNSUPPORTED,
                              "config.json: %s: '%.60s' is %s, which llmq does not honour with rope "
@@ -254,6 +267,7 @@ static enum llmq_status parse_object(const struct rope_place *at, const struct m
     LLMQ_TRY(config_double(object, "factor", 1.0, &rope->factor, err));
     LLMQ_TRY(config_double(object, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
     LLMQ_TRY(config_double(object, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
+    LLMQ_TRY(config_double(object, "llama_4_scaling_beta", 0, &rope->temperature, err));
     LLMQ_TRY(config_int(object, "original_max_position_embeddings",
                         rope->type == ROPE_LONGROPE ? at->original : c->max_positions, 1,
                         &rope->original_max_positions, err));
@@ -269,19 +283,15 @@ cleanup:
     return status;
 }
 
-static bool equal(double a, double b) {
-    return !(a < b || a > b);
-}
-
 static bool same_rope(const struct rope_config *a, const struct rope_config *b) {
     const size_t factors = sizeof a->short_factor;
     return a->type == b->type && equal(a->theta, b->theta) && equal(a->factor, b->factor) &&
            equal(a->low_freq_factor, b->low_freq_factor) &&
            equal(a->high_freq_factor, b->high_freq_factor) && equal(a->beta_fast, b->beta_fast) &&
            equal(a->beta_slow, b->beta_slow) && equal(a->attention_factor, b->attention_factor) &&
-           equal(a->score_factor, b->score_factor) && a->truncate == b->truncate &&
-           a->original_max_positions == b->original_max_positions && a->pairs == b->pairs &&
-           memcmp(a->short_factor, b->short_factor, factors) == 0 &&
+           equal(a->score_factor, b->score_factor) && equal(a->temperature, b->temperature) &&
+           a->truncate == b->truncate && a->original_max_positions == b->original_max_positions &&
+           a->pairs == b->pairs && memcmp(a->short_factor, b->short_factor, factors) == 0 &&
            memcmp(a->long_factor, b->long_factor, factors) == 0;
 }
 
@@ -390,6 +400,11 @@ enum llmq_status config_rope(const struct json *json, struct model_config *c, ll
     c->local_rope = c->rope;
     if (c->facts.traits & T_MSCALE)
         c->facts.numbers[NUM_ATTN_GAIN] = c->rope.score_factor;
+    if (c->facts.traits & T_HEATED) {
+        c->facts.numbers[NUM_TEMPERATURE] = c->rope.temperature;
+        c->facts.numbers[NUM_FLOOR] = (double)c->rope.original_max_positions;
+        c->facts.numbers[NUM_FIRST] = 0;
+    }
     if (c->facts.traits & T_LOCAL_ROPE)
         LLMQ_TRY(read_local(json, by_layer ? nested : NULL, c, err));
 cleanup:

@@ -66,6 +66,8 @@ static enum llmq_status read_number(const struct setting *s, const struct config
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %g: expected more than 0",
                          key->name, value);
     facts->numbers[s->what] = s->power != 0 ? pow(value, s->power) : value;
+    if (s->size != DIM_NONE)
+        facts->numbers[s->what] *= pow((double)facts->dims[s->size], s->size_power);
     return status;
 }
 

@@ -130,8 +130,9 @@ enum number {
     NUM_RESIDUAL,    /* what a branch adds to the stream, times this */
     NUM_LOGITS,      /* the logits times this */
     NUM_ROUTED,      /* the experts' weights times this */
-    NUM_TEMPERATURE, /* of the queries of layers without rotation, growing with ... */
-    NUM_FLOOR,       /* ... the position over this; 0: none */
+    NUM_TEMPERATURE, /* of the queries of layers with T_HEATED, growing with ... */
+    NUM_FLOOR,       /* ... the position over this (0: none), where ... */
+    NUM_FIRST,       /* ... the first position has this number */
     NUM_FFN,         /* with T_FITTED_FFN: ... times this */
     NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED */
     NUM_STEP_MIN,    /* bounds of a scan's time steps; 0 and ... */
@@ -164,6 +165,7 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_CONV_BIAS      TRAIT(24)
 #define T_MIXER_BIAS     TRAIT(25) /* of the linears of a recurrent mixer */
 #define T_FITTED_FFN     TRAIT(19) /* the MLP's width is two thirds of FFN, ... */
+#define T_HEATED         TRAIT(20) /* queries grow with the position; of a model: by rotary settings */
 /* of a block: */
 #define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
 #define T_CHUNKED   TRAIT(33) /* attention stays within its chunk */
@@ -266,7 +268,9 @@ struct setting {
                        * fallback may also be "auto" */
     bool counts;      /* DIM: the key has a list or a text, whose length it is */
     bool infinite;    /* NUMBER: it may be Infinity */
-    double power;     /* the value to this power; 0: as it is */
+    double power;     /* the value to this power; 0: as it is; ... */
+    enum dim size;    /* ... a NUMBER: and times this size ... */
+    double size_power; /* ... to this power */
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off; /* a key that is null says 0; else it reads as missing */
     const char *word;

@@ -72,6 +72,8 @@ static const struct setting settings[] = {
 static const struct layer_rule rules[] = {
     {EVERY(T_NO_ROPE, "no_rope_layer_interval", 4)},
     {BY_NUMBER(T_NO_ROPE, "no_rope_layers", 0)},
+    {EVERY(T_HEATED, "no_rope_layer_interval", 4), .when = T_A},
+    {BY_NUMBER(T_HEATED, "no_rope_layers", 0), .when = T_A},
     {NOT_EVERY(T_CHUNKED, "no_rope_layer_interval", 4)},
     {BY_NUMBER(T_CHUNKED, "no_rope_layers", 1)},
     {BY_WORD(T_CHUNKED, "layer_types", "chunked_attention")},

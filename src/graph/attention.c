@@ -32,7 +32,7 @@ static int64_t first_key(const struct attention *a, int64_t position) {
 }
 
 static void heat(const struct attention *a, int64_t position, int64_t count, float *row) {
-    const double steps = floor((double)(position + 1) / a->floor);
+    const double steps = floor(((double)position + a->first) / a->floor);
     const float gain = (float)(1 + a->temperature * log1p(steps));
     for (int64_t i = 0; i < count; i++)
         row[i] *= gain;

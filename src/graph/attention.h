@@ -18,8 +18,9 @@ struct attention {
     float scale;    /* of the scores */
     float cap;      /* scores s become cap tanh(s / cap); 0: they stay (arXiv:2408.00118, 3) */
     /* The queries of position p times 1 + temperature log(1 + n), where n is how often `floor` goes
-     * into p + 1; temperature 0: as they are (transformers, modeling_llama4.py, attn_scales). */
-    double temperature, floor;
+     * into p + first; temperature 0: as they are (transformers, modeling_llama4.py, attn_scales,
+     * where the first position is 1; modeling_ministral3.py, get_llama_4_attn_scale, 0). */
+    double temperature, floor, first;
     /* [heads] or NULL: a score that every query of the head sees beside its keys' and that weighs
      * no value (transformers, modeling_gpt_oss.py, eager_attention_forward). */
     const float *sinks;

@@ -125,7 +125,7 @@ static struct attention attention_of(const struct step *s) {
     const int64_t width = g->width[s->node->in[0]] / dims[DIM_HEADS];
     const float scale =
         numbers[NUM_ATTN_SCALE] > 0 ? (float)numbers[NUM_ATTN_SCALE] : 1.0f / sqrtf((float)width);
-    const bool heated = (g->traits & T_NO_ROPE) && numbers[NUM_FLOOR] > 0;
+    const bool heated = (g->traits & T_HEATED) && numbers[NUM_FLOOR] > 0;
     return (struct attention){
         .heads = dims[DIM_HEADS],
         .kv_heads = dims[DIM_KV_HEADS],
@@ -137,6 +137,7 @@ static struct attention attention_of(const struct step *s) {
         .cap = (float)numbers[NUM_SOFT_CAP],
         .temperature = heated ? numbers[NUM_TEMPERATURE] : 0,
         .floor = numbers[NUM_FLOOR],
+        .first = numbers[NUM_FIRST],
         .sinks = s->params->sinks,
         .slopes = g->traits & T_ALIBI ? f->slopes : NULL,
         .slopes_before_scale = (g->traits & T_ALIBI_SCALED) != 0,

@@ -110,7 +110,7 @@ static double want_score(const struct attention *a, int64_t head, int64_t t, int
              (double)k[(j * a->kv_heads + kv_head) * a->width + i];
     s *= scale;
     if (a->temperature > 0)
-        s *= 1 + a->temperature * log(1 + floor((double)(t + 1) / a->floor));
+        s *= 1 + a->temperature * log(1 + floor(((double)t + a->first) / a->floor));
     if (cap > 0)
         s = cap * tanh(s / cap);
     if (a->slopes)
@@ -185,8 +185,9 @@ static const struct attention attentions[] = {
     {PLAIN, .sinks = sinks, .cap = 5},
     {PLAIN, .slopes = slopes},
     {PLAIN, .slopes = slopes, .slopes_before_scale = true},
-    {PLAIN, .temperature = 0.1, .floor = 4},
-    {PLAIN, .temperature = 0.1, .floor = 4, .cap = 3, .window = 20},
+    {PLAIN, .temperature = 0.1, .floor = 4, .first = 1},
+    {PLAIN, .temperature = 0.4, .floor = 4, .first = 0},
+    {PLAIN, .temperature = 0.1, .floor = 4, .first = 1, .cap = 3, .window = 20},
 };
 enum { ATTENTIONS = sizeof attentions / sizeof attentions[0] };
 

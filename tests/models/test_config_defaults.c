@@ -53,8 +53,11 @@ static double number_of(const struct json *v) {
 static double value_of(const struct setting *s, const struct facts *facts) {
     if (s->set == SET_DIM)
         return (double)facts->dims[s->what];
-    if (s->set == SET_NUMBER)
-        return s->power != 0 ? pow(facts->numbers[s->what], 1 / s->power) : facts->numbers[s->what];
+    if (s->set == SET_NUMBER) {
+        const double by = s->size ? pow((double)facts->dims[s->size], s->size_power) : 1;
+        const double value = facts->numbers[s->what] / by;
+        return s->power != 0 ? pow(value, 1 / s->power) : value;
+    }
     return (facts->traits & s->what) != 0;
 }
 
