@@ -64,6 +64,8 @@ qwen3-vl	gptq,awq	model.language_model.layers.0.mlp.gate_proj: out_features 80 i
 granitemoehybrid	gptq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
 granitemoehybrid	awq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
 granitemoehybrid	asym	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 8
+minicpm3	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
+mistral4-text	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
 END
 )
 

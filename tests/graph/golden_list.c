@@ -77,6 +77,9 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"qwen2-5-vl", "qwen2_5_vl"},
     {"qwen3-vl", "qwen3_vl"},
     {"granitemoehybrid", "granitemoehybrid"},
+    {"minicpm3", "minicpm3"},
+    {"ministral3", "ministral3"},
+    {"mistral4-text", "mistral4"},
 };
 /* clang-format on */
 

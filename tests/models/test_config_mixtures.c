@@ -18,6 +18,12 @@ START_TEST(configs_of_released_models_are_read) {
          "\"num_experts\":128,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
          "\"is_moe_layer\":[false,true,true,true],\"num_nextn_predict_layers\":1",
          GOOD},
+        {"mistral4",
+         "\"head_dim\":128,\"rope_parameters\":{\"rope_type\":\"yarn\",\"type\":\"yarn\","
+         "\"rope_theta\":10000,\"factor\":128,\"original_max_position_embeddings\":8192,"
+         "\"max_position_embeddings\":1048576,\"mscale\":1,\"mscale_all_dim\":1,"
+         "\"partial_rotary_factor\":0.5,\"llama_4_scaling_beta\":0.1}",
+         GOOD},
     };
     CHECK(rows);
 }
@@ -33,6 +39,10 @@ START_TEST(what_llmq_has_no_part_for_is_refused) {
         {"exaone_moe", "\"attention_bias\":true", REFUSED("attention_bias")},
         {"hy_v3", "\"moe_router_use_sigmoid\":false", REFUSED("moe_router_use_sigmoid")},
         {"hy_v3", "\"route_norm\":false", REFUSED("route_norm")},
+        {"mistral4", "\"rope_parameters\":{\"partial_rotary_factor\":0.25}",
+         REFUSED("'partial_rotary_factor' is 0.25")},
+        {"mistral", "\"rope_parameters\":{\"llama_4_scaling_beta\":0.1}",
+         REFUSED("'llama_4_scaling_beta' is 0.1")},
         {"solar_open", "\"scoring_func\":\"softmax\"", REFUSED("expected sigmoid")},
     };
     CHECK(rows);
@@ -51,12 +61,39 @@ START_TEST(layers_take_turns) {
 }
 END_TEST
 
+/* Of a file without rotary settings the class's own hold. */
+START_TEST(queries_grow_by_the_rotary_settings) {
+    static const char some[] = "\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4,"
+                               "\"llama_4_scaling_beta\":0.4,"
+                               "\"original_max_position_embeddings\":64}";
+    static const char none[] = "\"rope_parameters\":{\"rope_type\":\"default\"}";
+    ck_assert(number_of("ministral3", some, NUM_TEMPERATURE) == 0.4);
+    ck_assert(number_of("ministral3", some, NUM_FLOOR) == 64);
+    ck_assert(number_of("ministral3", none, NUM_TEMPERATURE) == 0);
+    ck_assert(number_of("ministral3", "", NUM_TEMPERATURE) == 0.1);
+    ck_assert(number_of("ministral3", "", NUM_FLOOR) == 16384);
+    ck_assert(number_of("ministral3", "", NUM_FIRST) == 0);
+    ck_assert(traits_of("llama4_text", "", 3) & T_HEATED);
+    ck_assert(!(traits_of("llama4_text", "", 0) & T_HEATED));
+}
+END_TEST
+
+START_TEST(factors_by_sizes) {
+    static const char sizes[] = "\"num_hidden_layers\":4,\"scale_depth\":3,\"hidden_size\":64,"
+                                "\"dim_model_base\":16";
+    ck_assert(number_of("minicpm3", sizes, NUM_RESIDUAL) == 1.5);
+    ck_assert(number_of("minicpm3", sizes, NUM_LOGITS) == 0.25);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("config mixtures");
     TCase *t = tcase_create("mixtures");
     tcase_add_test(t, configs_of_released_models_are_read);
     tcase_add_test(t, what_llmq_has_no_part_for_is_refused);
     tcase_add_test(t, layers_take_turns);
+    tcase_add_test(t, queries_grow_by_the_rotary_settings);
+    tcase_add_test(t, factors_by_sizes);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
