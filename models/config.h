@@ -25,6 +25,7 @@ struct rope_config {
     double beta_fast, beta_slow;              /* yarn */
     double attention_factor;                  /* yarn, longrope: multiplies cos and sin */
     double score_factor;                      /* yarn: multiplies the scores with T_MSCALE */
+    double alpha;                             /* dynamic, with T_NTK_ALPHA; 0: none */
     double temperature;                       /* NUM_TEMPERATURE with T_HEATED */
     bool truncate;                            /* yarn: correction range rounded to integers */
     int64_t original_max_positions;

@@ -44,6 +44,12 @@ static const struct rope_key rope_keys[] = {
     {"truncate",                          0,      YARN,                           0},
     {"short_factor",                      LONG,   LONG,                           0},
     {"long_factor",                       LONG,   LONG,                           0},
+    {"alpha",                             0,      DYNAMIC,                        T_NTK_ALPHA},
+    /* files have them beside it, and no loader reads them */
+    {"beta_fast",                         0,      DYNAMIC,                        T_NTK_ALPHA},
+    {"beta_slow",                         0,      DYNAMIC,                        T_NTK_ALPHA},
+    {"mscale",                            0,      DYNAMIC,                        T_NTK_ALPHA},
+    {"mscale_all_dim",                    0,      DYNAMIC,                        T_NTK_ALPHA},
     {"llama_4_scaling_beta",              0,      ALL,                            T_HEATED},
     /* parts of a head that turn by time, height and width of a picture: in text, all by the position
      * (Wang et al., arXiv:2409.12191, section 2.1) */
@@ -103,11 +109,12 @@ static enum llmq_status read_type(const struct json *object, const char *where, 
     return rope_type_find(type ? type : "default", out, err);
 }
 
-static const struct rope_key *rope_key_find(const char *name) {
+static bool is_taken(const char *name, enum rope_type type, const struct model_config *c) {
     for (int i = 0; i < ROPE_KEYS; i++)
-        if (strcmp(rope_keys[i].name, name) == 0)
-            return &rope_keys[i];
-    return NULL;
+        if (strcmp(rope_keys[i].name, name) == 0 && (rope_keys[i].taken & 1u << type) &&
+            (c->facts.traits & rope_keys[i].when) == rope_keys[i].when)
+            return true;
+    return false;
 }
 
 /* A setting of another type that says nothing: a factor of 1. */
@@ -141,8 +148,7 @@ static enum llmq_status check_keys(const struct json *object, const char *where,
                                    llmq_error *err) {
     char text[CONFIG_TEXT_MAX];
     for (const struct json *v = json_first(object); v; v = json_next(v)) {
-        const struct rope_key *k = rope_key_find(json_key(v));
-        const bool taken = k && (k->taken & 1u << type) && (c->facts.traits & k->when) == k->when;
+        const bool taken = is_taken(json_key(v), type, c);
         if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !says_the_same(v, c))
             return error_set(err, LLMQ_E_UNSUPPORTED,
                              "config.json: %s: '%.60s' is %s, which llmq does not honour with rope "
@@ -267,6 +273,7 @@ static enum llmq_status parse_object(const struct rope_place *at, const struct m
     LLMQ_TRY(config_double(object, "factor", 1.0, &rope->factor, err));
     LLMQ_TRY(config_double(object, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
     LLMQ_TRY(config_double(object, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
+    LLMQ_TRY(config_double(object, "alpha", 0, &rope->alpha, err));
     LLMQ_TRY(config_double(object, "llama_4_scaling_beta", 0, &rope->temperature, err));
     LLMQ_TRY(config_int(object, "original_max_position_embeddings",
                         rope->type == ROPE_LONGROPE ? at->original : c->max_positions, 1,
@@ -289,9 +296,10 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b) 
            equal(a->low_freq_factor, b->low_freq_factor) &&
            equal(a->high_freq_factor, b->high_freq_factor) && equal(a->beta_fast, b->beta_fast) &&
            equal(a->beta_slow, b->beta_slow) && equal(a->attention_factor, b->attention_factor) &&
-           equal(a->score_factor, b->score_factor) && equal(a->temperature, b->temperature) &&
-           a->truncate == b->truncate && a->original_max_positions == b->original_max_positions &&
-           a->pairs == b->pairs && memcmp(a->short_factor, b->short_factor, factors) == 0 &&
+           equal(a->score_factor, b->score_factor) && equal(a->alpha, b->alpha) &&
+           equal(a->temperature, b->temperature) && a->truncate == b->truncate &&
+           a->original_max_positions == b->original_max_positions && a->pairs == b->pairs &&
+           memcmp(a->short_factor, b->short_factor, factors) == 0 &&
            memcmp(a->long_factor, b->long_factor, factors) == 0;
 }
 
@@ -372,6 +380,16 @@ static enum llmq_status read_local(const struct json *json, const struct json *n
                      setting->key, theta, at.where, c->local_rope.theta);
 }
 
+/* NTK by a factor of its own: another base at any length (transformers, modeling_hunyuan_v1_moe.py;
+ * vLLM, DynamicNTKAlphaRotaryEmbedding). */
+static void apply_alpha(const struct facts *facts, struct rope_config *rope) {
+    const double rotated = (double)facts->dims[DIM_ROT];
+    if (!(rope->alpha > 0))
+        return;
+    rope->theta *= pow(rope->alpha, rotated / (rotated - 2));
+    rope->type = ROPE_DEFAULT;
+}
+
 /* The settings in which a file without any differs from plain rotation; NULL: it does not. */
 static enum llmq_status read_default(const struct json *json, const struct family *f,
                                      struct json **out, llmq_error *err) {
@@ -397,6 +415,7 @@ enum llmq_status config_rope(const struct json *json, struct model_config *c, ll
     const struct rope_place v4 = {absent ? absent : config_value(json, "rope_scaling"),
                                   "rope_scaling", theta, original};
     LLMQ_TRY(read_rope(json, &v5, &v4, c, &c->rope, err));
+    apply_alpha(&c->facts, &c->rope);
     c->local_rope = c->rope;
     if (c->facts.traits & T_MSCALE)
         c->facts.numbers[NUM_ATTN_GAIN] = c->rope.score_factor;

@@ -42,9 +42,27 @@ static enum llmq_status refuse(const char *key, const struct json *value, const 
                      config_text(value, text), expected);
 }
 
+static bool same_value(const struct json *a, const struct json *b) {
+    double x = 0, y = 0;
+    bool p = false, q = false;
+    if (json_as_bool(a, &p) && json_as_bool(b, &q))
+        return p == q;
+    return json_as_double(a, &x) && json_as_double(b, &y) && !(x < y || x > y);
+}
+
+/* What a list says for each layer, where it says the same for all; the value itself where it is no
+ * such list. */
+static const struct json *common(const struct json *value) {
+    const struct json *first = json_type(value) == JSON_ARRAY ? json_first(value) : NULL;
+    for (const struct json *v = first; v; v = json_next(v))
+        if (!same_value(v, first))
+            return value;
+    return first ? first : value;
+}
+
 enum llmq_status config_int(const struct json *object, const char *key, int64_t fallback,
                             int64_t min, int64_t *out, llmq_error *err) {
-    const struct json *v = config_value(object, key);
+    const struct json *v = common(config_value(object, key));
     char expected[48];
     *out = fallback;
     if (!v || (json_as_int64(v, out) && *out >= min && *out <= INT32_MAX))
@@ -112,14 +130,6 @@ static enum llmq_status check_entry(struct config_key *key, llmq_error *err) {
     return LLMQ_OK;
 }
 
-static bool same_value(const struct json *a, const struct json *b) {
-    double x = 0, y = 0;
-    bool p = false, q = false;
-    if (json_as_bool(a, &p) && json_as_bool(b, &q))
-        return p == q;
-    return json_as_double(a, &x) && json_as_double(b, &y) && !(x < y || x > y);
-}
-
 enum llmq_status config_find(const struct json *json, const char *keys, struct config_key *out,
                              llmq_error *err) {
     char first[CONFIG_TEXT_MAX], second[CONFIG_TEXT_MAX];
@@ -133,7 +143,8 @@ enum llmq_status config_find(const struct json *json, const char *keys, struct c
             return status;
         const struct json *value = config_value(key.object, key.name);
         absent = absent && !member(key.object, key.name);
-        if (value && out->found && !same_value(config_value(out->object, out->name), value))
+        if (value && out->found &&
+            !same_value(common(config_value(out->object, out->name)), common(value)))
             return error_set(err, LLMQ_E_INPUT,
                              "config.json: '%s' is %s and '%s' is %s: expected one of them, or the "
                              "same",

@@ -165,7 +165,8 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_CONV_BIAS      TRAIT(24)
 #define T_MIXER_BIAS     TRAIT(25) /* of the linears of a recurrent mixer */
 #define T_FITTED_FFN     TRAIT(19) /* the MLP's width is two thirds of FFN, ... */
-#define T_HEATED         TRAIT(20) /* queries grow with the position; of a model: by rotary settings */
+#define T_HEATED         TRAIT(20) /* queries grow with the position; a model's: by rotary settings */
+#define T_NTK_ALPHA      TRAIT(21) /* alpha of dynamic rotary settings raises their base */
 /* of a block: */
 #define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
 #define T_CHUNKED   TRAIT(33) /* attention stays within its chunk */
