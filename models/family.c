@@ -38,6 +38,8 @@ static const struct family *const families[] = {
     &family_granitemoe,
     &family_granitemoehybrid,
     &family_helium,
+    &family_hunyuan_v1_dense,
+    &family_hunyuan_v1_moe,
     &family_hy_v3,
     &family_jais2,
     &family_lfm2,

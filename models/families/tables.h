@@ -33,6 +33,8 @@ extern const struct family family_granite;
 extern const struct family family_granitemoe;
 extern const struct family family_granitemoehybrid;
 extern const struct family family_helium;
+extern const struct family family_hunyuan_v1_dense;
+extern const struct family family_hunyuan_v1_moe;
 extern const struct family family_hy_v3;
 extern const struct family family_jais2;
 extern const struct family family_lfm2;

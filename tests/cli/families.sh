@@ -66,6 +66,9 @@ granitemoehybrid	awq	model.layers.0.mamba.in_proj: out_features 276 is not a mul
 granitemoehybrid	asym	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 8
 minicpm3	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
 mistral4-text	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
+hunyuan-v1-moe	gptq	model.layers.0.mlp.shared_mlp.gate_proj: out_features 20 is not a multiple of 32
+hunyuan-v1-moe	awq	model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
+hunyuan-v1-moe	compressed-tensors	model.layers.0.mlp.experts.0.down_proj: in_features 20 is not a multiple of 8
 END
 )
 

@@ -80,6 +80,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"minicpm3", "minicpm3"},
     {"ministral3", "ministral3"},
     {"mistral4-text", "mistral4"},
+    {"hunyuan-v1-moe", "hunyuan_v1_moe"},
 };
 /* clang-format on */
 

@@ -1,4 +1,6 @@
 /* What the keys of the mixtures of experts since DeepSeek-V3 say, and which are refused. */
+#include <math.h>
+
 #include "models/config_rows.h"
 
 /* What the files of released models hold beside the sizes. */
@@ -17,6 +19,11 @@ START_TEST(configs_of_released_models_are_read) {
          "\"num_hidden_layers\":4,\"sliding_window\":128,\"sliding_window_pattern\":\"LLLG\","
          "\"num_experts\":128,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
          "\"is_moe_layer\":[false,true,true,true],\"num_nextn_predict_layers\":1",
+         GOOD},
+        {"hunyuan_v1_moe",
+         "\"num_hidden_layers\":2,\"intermediate_size\":3072,\"moe_intermediate_size\":[3072,3072],"
+         "\"moe_topk\":[8,8],\"num_experts\":64,\"num_shared_expert\":[1,1],\"use_cla\":false,"
+         "\"cla_share_factor\":2,\"use_qk_norm\":true,\"norm_topk_prob\":true,\"mlp_bias\":false",
          GOOD},
         {"mistral4",
          "\"head_dim\":128,\"rope_parameters\":{\"rope_type\":\"yarn\",\"type\":\"yarn\","
@@ -39,6 +46,11 @@ START_TEST(what_llmq_has_no_part_for_is_refused) {
         {"exaone_moe", "\"attention_bias\":true", REFUSED("attention_bias")},
         {"hy_v3", "\"moe_router_use_sigmoid\":false", REFUSED("moe_router_use_sigmoid")},
         {"hy_v3", "\"route_norm\":false", REFUSED("route_norm")},
+        {"hunyuan_v1_moe", "\"moe_topk\":[8,4]", WRONG("'moe_topk' is [8,4]")},
+        {"hunyuan_v1_moe", "\"intermediate_size\":32,\"moe_intermediate_size\":[16,16]",
+         WRONG("'intermediate_size' is 32 and 'moe_intermediate_size' is [16,16]")},
+        {"llama", "\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":1,\"alpha\":1000}",
+         REFUSED("'alpha' is 1000")},
         {"mistral4", "\"rope_parameters\":{\"partial_rotary_factor\":0.25}",
          REFUSED("'partial_rotary_factor' is 0.25")},
         {"mistral", "\"rope_parameters\":{\"llama_4_scaling_beta\":0.1}",
@@ -78,6 +90,20 @@ START_TEST(queries_grow_by_the_rotary_settings) {
 }
 END_TEST
 
+START_TEST(a_base_raised_by_alpha) {
+    struct model_config c = {0};
+    llmq_error err = {0};
+    ck_assert_ok(parse_members("hunyuan_v1_dense",
+                               "\"hidden_size\":64,\"num_attention_heads\":4,\"rope_scaling\":{"
+                               "\"type\":\"dynamic\",\"factor\":1,\"alpha\":1000}",
+                               &c, &err),
+                 &err);
+    const double expected = 10000 * pow(1000, 16.0 / 14);
+    ck_assert(fabs(c.rope.theta - expected) < 1e-9 * expected && c.rope.type == ROPE_DEFAULT);
+    config_free(&c);
+}
+END_TEST
+
 START_TEST(factors_by_sizes) {
     static const char sizes[] = "\"num_hidden_layers\":4,\"scale_depth\":3,\"hidden_size\":64,"
                                 "\"dim_model_base\":16";
@@ -93,6 +119,7 @@ int main(void) {
     tcase_add_test(t, what_llmq_has_no_part_for_is_refused);
     tcase_add_test(t, layers_take_turns);
     tcase_add_test(t, queries_grow_by_the_rotary_settings);
+    tcase_add_test(t, a_base_raised_by_alpha);
     tcase_add_test(t, factors_by_sizes);
     suite_add_tcase(s, t);
     return run_suite(s);
