@@ -68,7 +68,7 @@ static const struct json *run_entry(const struct json *list, int64_t layer) {
 /* What a rule reads: the value of its key, and the number that it stands for. */
 struct rule_input {
     const struct json *value;
-    int64_t n;
+    int64_t n, offset;
 };
 
 static bool holds(const struct layer_rule *r, const struct rule_input *in, const struct json *entry,
@@ -83,11 +83,13 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
     case RULE_NUMBER:
         return is_number(entry, r->absent);
     case RULE_EVERY:
-        return in->n > 0 && (layer + 1) % in->n == 0;
+        return in->n > 0 && layer >= in->offset && (layer - in->offset + 1) % in->n == 0;
     case RULE_NOT_EVERY:
-        return in->n > 0 && (layer + 1) % in->n != 0;
+        return in->n > 0 && layer >= in->offset && (layer - in->offset + 1) % in->n != 0;
     case RULE_FROM:
         return layer >= in->n;
+    case RULE_BEFORE:
+        return layer < in->n;
     case RULE_AMONG:
         return is_among(in->value, layer);
     case RULE_NOT_AMONG:
@@ -224,6 +226,8 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
         status = check_list(r, &key, c->blocks, err);
     else if (status == LLMQ_OK && key.found)
         status = read_period(&key, &in.n, err);
+    if (status == LLMQ_OK && r->offset)
+        status = config_int(json, r->offset, 0, 0, &in.offset, err);
     const bool silent = !key.found && (reads_list(r) || isnan(r->absent));
     if (status != LLMQ_OK || silent)
         return status;

@@ -10,12 +10,15 @@
 
 /* clang-format off */
 static const struct family *const families[] = {
+    &family_afmoe,
     &family_arcee,
     &family_axk1,
     &family_bloom,
     &family_codegen,
     &family_cohere,
     &family_cohere2,
+    &family_cohere2_moe,
+    &family_dbrx,
     &family_deepseek_v2,
     &family_deepseek_v3,
     &family_ernie4_5,

@@ -165,7 +165,7 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
     case OP_ADD:
         return in0 != in1 ? "it adds values of different widths" : NULL;
     case OP_GLU:
-        return in0 != in1 && in0 != 1 ? "gate and value differ in width" : NULL;
+        return in1 % in0 ? "gates of one width do not divide the value" : NULL;
     case OP_ATTENTION:
         return in0 * g->facts.dims[DIM_KV_HEADS] != in1 * g->facts.dims[DIM_HEADS]
                    ? "heads of queries and keys differ in width"

@@ -39,7 +39,8 @@ struct graph_param {
     const char *suffix;    /* ".weight", ".bias" or "", behind `name`, ... */
     const char *name;      /* ... which is the node's, or a tensor's that the row names by itself */
     int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
-    int64_t experts;       /* a stack: [experts, rows, columns], named within the block; 0: none */
+    int64_t experts;       /* a stack: [experts, rows, columns], named within the block; 0: none; */
+    bool flat;             /* [experts x rows, columns] */
     int64_t middle;        /* [rows, middle, columns]; 0: there is no such side */
     int vector;            /* of those that an operation has, counted from 1; 0: it is another */
     bool quantized;        /* a weight that may be stored packed instead */

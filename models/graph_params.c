@@ -45,6 +45,7 @@ static void stack_params(const struct graph *g, int i, struct graph_param out[GR
                                    .suffix = "",
                                    .name = n->row->stack,
                                    .experts = experts,
+                                   .flat = n->row->flat,
                                    .rows = turned ? k : rows,
                                    .columns = turned ? rows : k,
                                    .quantized = true});
@@ -134,6 +135,11 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
 
 int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK]) {
     int rank = 0;
+    if (p->flat) {
+        out[rank++] = (uint64_t)(p->experts * p->rows);
+        out[rank++] = (uint64_t)p->columns;
+        return rank;
+    }
     if (p->experts)
         out[rank++] = (uint64_t)p->experts;
     if (p->rows)

@@ -97,12 +97,12 @@
     {END}
 /* In models with experts in some layers: the MLP of the others, and that which every token passes.
  */
-#define DENSE_ROWS(module)                                                             \
+#define DENSE_ROWS(module) DENSE_MLP_ROWS(module), {ADD(Z, Y, MLP_OUT), .unless = T_SPARSE}
+#define DENSE_MLP_ROWS(module)                                                             \
     {LINEAR(GATE, MLP_IN, FFN, (module ".gate_proj")), .unless = T_SPARSE},            \
     {LINEAR(UP, MLP_IN, FFN, (module ".up_proj")), .unless = T_SPARSE},                \
     {GLU(MID, GATE, UP), .unless = T_SPARSE},                                          \
-    {LINEAR(MLP_OUT, MID, HIDDEN, (module ".down_proj")), .unless = T_SPARSE},         \
-    {ADD(Z, Y, MLP_OUT), .unless = T_SPARSE}
+    {LINEAR(MLP_OUT, MID, HIDDEN, (module ".down_proj")), .unless = T_SPARSE}
 #define SHARED_ROWS(w, module)                                                         \
     {LINEAR(SHARED_GATE, MLP_IN, w, (module ".gate_proj")), .when = T_SPARSE},         \
     {LINEAR(SHARED_UP, MLP_IN, w, (module ".up_proj")), .when = T_SPARSE},             \
@@ -172,6 +172,7 @@
 #define EVERY(t, k, n)         .trait = t, .rule = RULE_EVERY, .key = k, .absent = n
 #define NOT_EVERY(t, k, n)     .trait = t, .rule = RULE_NOT_EVERY, .key = k, .absent = n
 #define FROM(t, k, n)          .trait = t, .rule = RULE_FROM, .key = k, .absent = n
+#define BEFORE(t, k, n)        .trait = t, .rule = RULE_BEFORE, .key = k, .absent = n
 #define AMONG(t, k)            .trait = t, .rule = RULE_AMONG, .key = k
 #define NOT_AMONG(t, k)        .trait = t, .rule = RULE_NOT_AMONG, .key = k
 /* clang-format on */

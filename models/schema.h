@@ -25,7 +25,7 @@ enum op {
     OP_CLIP,   /* out = in0 within a bound of either sign */
     OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v); `name`: its sinks */
     OP_ACT,       /* out = act(in0) */
-    OP_GLU,       /* out = act(in0) in1; in0 of width 1 counts for the whole row */
+    OP_GLU,       /* out = act(in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,       /* out = in0 + number in1 */
     OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
     OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
@@ -43,7 +43,8 @@ enum op {
     EACH(NONE)                                                                                     \
     EACH(X) EACH(ATTN_IN) EACH(QKV) EACH(QKV_CLIP) EACH(Q) EACH(K) EACH(V) EACH(Q_CLIP)            \
     EACH(K_CLIP) EACH(V_CLIP) EACH(Q_NORM) EACH(K_NORM) EACH(Q_ROT) EACH(K_ROT) EACH(Q_UNIT)       \
-    EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) EACH(Y)                              \
+    EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_GATE) EACH(ATTN_GATED) EACH(ATTN_OUT) EACH(ATTN_POST)     \
+    EACH(Y)                                                                                        \
     EACH(Q_A) EACH(Q_A_NORM) EACH(KV_A) EACH(KV_C) EACH(KV_C_NORM) EACH(KV_B) EACH(K_NOPE)         \
     EACH(K_PE) EACH(CONV_IN) EACH(CONV_OUT)                                                        \
     EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
@@ -134,7 +135,8 @@ enum number {
     NUM_FLOOR,       /* ... the position over this (0: none), where ... */
     NUM_FIRST,       /* ... the first position has this number */
     NUM_FFN,         /* with T_FITTED_FFN: ... times this */
-    NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED */
+    NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED ... */
+    NUM_GLU_SLOPE,   /* ... and the steepness of its gate */
     NUM_STEP_MIN,    /* bounds of a scan's time steps; 0 and ... */
     NUM_STEP_MAX,    /* ... infinity: there are none */
     NUM_COUNT
@@ -196,7 +198,8 @@ enum act {
     ACT_RELU,
     ACT_RELU2, /* relu(x)^2 */
     ACT_SIGMOID,
-    ACT_CLAMPED, /* of a GLU: g sigmoid(1.702 g) (u + 1), g and u within NUM_GLU_LIMIT */
+    ACT_SOFTPLUS, /* log(1 + e^x) */
+    ACT_CLAMPED,  /* of a GLU: g sigmoid(NUM_GLU_SLOPE g) (u + 1), within NUM_GLU_LIMIT */
 };
 
 /* How a linear lies in the checkpoint. Experts may be stacked: one tensor `stack` for all of them,
@@ -239,6 +242,7 @@ struct node {
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */
     enum stack_part part;
+    bool flat; /* the first two sides of the stack are one */
     enum norm norm;
     bool each;  /* a norm's weight is [groups, width]: every group has its own */
     double eps; /* of a norm, 0: NUM_EPS; of a ROUTER: what its weights' sum has besides */
@@ -290,15 +294,18 @@ struct layer_rule {
         RULE_EVERY,     /* every key-th: (i + 1) % n == 0 */
         RULE_NOT_EVERY, /* the others */
         RULE_FROM,      /* from layer number `key` on */
+        RULE_BEFORE,    /* those before it */
         RULE_AMONG,     /* those in the list `key` */
         RULE_NOT_AMONG, /* the others */
         RULE_ALL,
     } rule;
     const char *key, *word;
     double
-        absent;  /* EVERY, NOT_EVERY, FROM: where the key is missing; NAN: the rule says nothing */
-    bool clears; /* takes the trait away where it holds, and says nothing elsewhere */
-    trait_set when; /* traits of the model */
+        absent; /* EVERY, NOT_EVERY, FROM: where the key is missing; NAN: the rule says nothing */
+    const char *offset; /* EVERY, NOT_EVERY: layers are counted from the number that this key says,
+                         * and those before it are none of them */
+    bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
+    trait_set when;     /* traits of the model */
 };
 
 /* What rows are read with: a model's own. */

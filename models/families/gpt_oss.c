@@ -41,6 +41,7 @@ static const struct setting settings[] = {
     TIED(false),
     FLAG(T_ATTENTION_BIAS, "attention_bias", true),
     NUMBER(GLU_LIMIT, "swiglu_limit", 7),
+    NUMBER(GLU_SLOPE, NULL, 1.702),
     DIM(EXPERTS, "num_local_experts", 128),
     DIM(TOP_K, "num_experts_per_tok|experts_per_token", 4),
     {0},

@@ -3,6 +3,7 @@
 #include "graph/activate.h"
 
 #include <assert.h>
+#include <math.h>
 
 #include "base/int64.h"
 #include "kernels/kernels.h"
@@ -29,6 +30,11 @@ static void sigmoid(const struct llmq_kernels *kernels, int64_t n, const float *
 /* Comparisons are written so that NaN comes out. */
 static float relu(float x) {
     return x < 0 ? 0 : x;
+}
+
+/* max(x, 0) + log(1 + e^-|x|), which neither overflows nor cancels. */
+static float softplus(float x) {
+    return relu(x) + log1pf(expf(-fabsf(x)));
 }
 
 /* n <= PIECE; `out` may be `x`. */
@@ -60,6 +66,10 @@ static void activate_piece(enum act act, int64_t n, const float *x, float *out) 
     case ACT_SIGMOID:
         sigmoid(kernels, n, x, out);
         break;
+    case ACT_SOFTPLUS:
+        for (int64_t i = 0; i < n; i++)
+            out[i] = softplus(x[i]);
+        break;
     case ACT_OF_CONFIG:
     case ACT_CLAMPED:
         break;
@@ -80,11 +90,13 @@ static float bounded(float x, float low, float high) {
 }
 
 /* gpt-oss: transformers, modeling_gpt_oss.py (GptOssExperts). */
-static void clamped_piece(float limit, int64_t n, const float *gate, const float *up, float *out) {
+static void clamped_piece(const struct glu *glu, int64_t n, const float *gate, const float *up,
+                          float *out) {
+    const float limit = glu->limit;
     float argument[PIECE], factor[PIECE];
     for (int64_t i = 0; i < n; i++) {
         const float g = gate[i] > limit ? limit : gate[i];
-        argument[i] = 1.702F * g;
+        argument[i] = glu->slope * g;
         factor[i] = g * (bounded(up[i], -limit, limit) + 1);
     }
     kernels_get()->logistic_mul(argument, factor, out, n);
@@ -94,7 +106,7 @@ static void glu_piece(const struct glu *glu, int64_t n, const float *gate, const
                       float *out) {
     float gates[PIECE];
     if (glu->act == ACT_CLAMPED) {
-        clamped_piece(glu->limit, n, gate, up, out);
+        clamped_piece(glu, n, gate, up, out);
         return;
     }
     activate_piece(glu->act, n, gate, gates);
@@ -102,21 +114,27 @@ static void glu_piece(const struct glu *glu, int64_t n, const float *gate, const
         out[i] = gates[i] * up[i];
 }
 
-/* One row; its only gate, if it has one, is repeated. */
-static void glu_row(const struct glu *glu, const float *gate, const float *up, float *out) {
-    const bool single = glu->gate_width != glu->width;
+/* `span` entries that share a gate. */
+static void glu_span(const struct glu *glu, int64_t span, float gate, const float *up, float *out) {
     float repeated[PIECE];
-    for (int64_t i = 0; single && i < min_i64(PIECE, glu->width); i++)
-        repeated[i] = gate[0];
-    for (int64_t i = 0; i < glu->width; i += PIECE)
-        glu_piece(glu, min_i64(PIECE, glu->width - i), single ? repeated : gate + i, up + i,
-                  out + i);
+    for (int64_t i = 0; i < min_i64(PIECE, span); i++)
+        repeated[i] = gate;
+    for (int64_t i = 0; i < span; i += PIECE)
+        glu_piece(glu, min_i64(PIECE, span - i), repeated, up + i, out + i);
+}
+
+static void glu_row(const struct glu *glu, const float *gate, const float *up, float *out) {
+    const int64_t span = glu->width / glu->gate_width;
+    for (int64_t i = 0; span > 1 && i < glu->width; i += span)
+        glu_span(glu, span, gate[i / span], up + i, out + i);
+    for (int64_t i = 0; span == 1 && i < glu->width; i += PIECE)
+        glu_piece(glu, min_i64(PIECE, glu->width - i), gate + i, up + i, out + i);
 }
 
 void glu_rows(const struct glu *glu, int64_t rows, const float *gate, const float *up, float *out) {
     const struct llmq_kernels *kernels = kernels_get();
     const int64_t width = glu->width, gates = glu->gate_width;
-    assert(gates == width || gates == 1);
+    assert(width % gates == 0);
 #pragma omp parallel for schedule(static) default(none)                                            \
     shared(kernels, glu, rows, width, gates, gate, up, out)
     for (int64_t r = 0; r < rows; r++) {

@@ -14,9 +14,9 @@ void activate(enum act act, int64_t count, const float *x, float *out);
 /* A gated unit (Shazeer, arXiv:2002.05202). */
 struct glu {
     enum act act;
-    float limit;        /* ACT_CLAMPED: g sigmoid(1.702 g) (u + 1), g <= limit and |u| <= limit */
+    float limit, slope; /* ACT_CLAMPED: g sigmoid(slope g) (u + 1), g <= limit and |u| <= limit */
     int64_t width;      /* of a row of `up` and of `out` */
-    int64_t gate_width; /* the same, or 1: one gate for the row */
+    int64_t gate_width; /* a divisor of it: one gate for so many entries, one after the other */
 };
 
 /* out = act(gate) up. gate [rows, gate_width]; up, out [rows, width]. `out` may be `up`, or `gate`

@@ -210,6 +210,7 @@ static enum llmq_status run_act(const struct step *s, llmq_error *err) {
 static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
     const struct glu glu = {.act = s->node->act,
                             .limit = (float)numbers_of(s)[NUM_GLU_LIMIT],
+                            .slope = (float)numbers_of(s)[NUM_GLU_SLOPE],
                             .width = s->node->width[0],
                             .gate_width = s->pass->block->graph->width[s->node->in[0]]};
     (void)err;

@@ -70,13 +70,16 @@ const struct st_tensor *weights_find_stack(const struct st_set *set, const struc
     return fit.misfit == FITS ? fit.tensor : NULL;
 }
 
-/* A stack is [experts, rows, k] or [experts, k, rows]. */
+/* A stack is [experts, rows, k] or [experts, k, rows], or these with one side for the first two. */
 enum llmq_status weights_read_stacked(const struct st_set *set, const struct st_tensor *t,
                                       const struct blocks *b, struct linear_place at, float *out,
                                       llmq_error *err) {
     const struct node *row = blocks_node(b, at)->row;
     const bool turned = row->storage == STORED_STACK_T;
-    const size_t columns = (size_t)t->shape[2], count = (size_t)t->shape[1] * columns;
+    const size_t columns = (size_t)t->shape[t->rank - 1];
+    const size_t experts = (size_t)b->config->facts.dims[DIM_EXPERTS];
+    const size_t count =
+        (size_t)t->shape[0] * (t->rank > 2 ? (size_t)t->shape[1] : 1) * columns / experts;
     int64_t n = 0, k = 0;
     blocks_linear_shape(b, at, &n, &k);
     float *stored = malloc(count * sizeof *stored);
