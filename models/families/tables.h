@@ -5,12 +5,15 @@
 #include "models/family.h"
 #include "models/rows.h"
 
+extern const struct family family_afmoe;
 extern const struct family family_arcee;
 extern const struct family family_axk1;
 extern const struct family family_bloom;
 extern const struct family family_codegen;
 extern const struct family family_cohere2;
+extern const struct family family_cohere2_moe;
 extern const struct family family_cohere;
+extern const struct family family_dbrx;
 extern const struct family family_deepseek_v2;
 extern const struct family family_deepseek_v3;
 extern const struct family family_ernie4_5;

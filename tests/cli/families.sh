@@ -69,6 +69,12 @@ mistral4-text	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not
 hunyuan-v1-moe	gptq	model.layers.0.mlp.shared_mlp.gate_proj: out_features 20 is not a multiple of 32
 hunyuan-v1-moe	awq	model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
 hunyuan-v1-moe	compressed-tensors	model.layers.0.mlp.experts.0.down_proj: in_features 20 is not a multiple of 8
+afmoe	gptq	model.layers.0.self_attn.q_proj: in_features 48 is not a multiple of 32
+afmoe	awq	model.layers.0.self_attn.q_proj: expected group 6 as in the first module, found 8
+afmoe	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
+dbrx-moe	gptq	transformer.blocks.0.norm_attn_norm.attn.Wqkv: in_features 48 is not a multiple of 32
+dbrx-moe	awq	transformer.blocks.0.norm_attn_norm.attn.out_proj: out_features 48 is not a multiple of 32
+cohere2-moe	gptq,awq	model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
 END
 )
 

@@ -81,6 +81,9 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"ministral3", "ministral3"},
     {"mistral4-text", "mistral4"},
     {"hunyuan-v1-moe", "hunyuan_v1_moe"},
+    {"afmoe", "afmoe"},
+    {"dbrx-moe", "dbrx"},
+    {"cohere2-moe", "cohere2_moe"},
 };
 /* clang-format on */
 

@@ -51,6 +51,11 @@ START_TEST(what_llmq_has_no_part_for_is_refused) {
          WRONG("'intermediate_size' is 32 and 'moe_intermediate_size' is [16,16]")},
         {"llama", "\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":1,\"alpha\":1000}",
          REFUSED("'alpha' is 1000")},
+        {"afmoe", "\"route_norm\":false", REFUSED("route_norm")},
+        {"afmoe", "\"score_func\":\"softmax\"", REFUSED("expected sigmoid")},
+        {"cohere2_moe", "\"expert_selection_fn\":\"top\"", REFUSED("expected sigmoid or softmax")},
+        {"cohere2_moe", "\"prefix_dense_sliding_window_pattern\":4",
+         REFUSED("prefix_dense_sliding_window_pattern")},
         {"mistral4", "\"rope_parameters\":{\"partial_rotary_factor\":0.25}",
          REFUSED("'partial_rotary_factor' is 0.25")},
         {"mistral", "\"rope_parameters\":{\"llama_4_scaling_beta\":0.1}",
@@ -70,6 +75,17 @@ START_TEST(layers_take_turns) {
     ck_assert(!(traits_of("hy_v3", "\"first_k_dense_replace\":2", 1) & T_SPARSE));
     ck_assert(traits_of("hy_v3", "\"first_k_dense_replace\":2", 2) & T_SPARSE);
     ck_assert_int_eq(dim_of("minimax_m2", "\"rotary_dim\":64", DIM_ROT), 64);
+}
+END_TEST
+
+/* Dense layers come first, see everything and rotate; the turns begin behind them. */
+START_TEST(turns_begin_behind_the_dense_layers) {
+    static const char some[] = "\"first_k_dense_replace\":1,\"sliding_window_pattern\":3";
+    const trait_set shown = T_SPARSE | T_WINDOW | T_NO_ROPE;
+    ck_assert_uint_eq(traits_of("cohere2_moe", some, 0) & shown, 0);
+    ck_assert_uint_eq(traits_of("cohere2_moe", some, 2) & shown, T_SPARSE | T_WINDOW);
+    ck_assert_uint_eq(traits_of("cohere2_moe", some, 3) & shown, T_SPARSE | T_NO_ROPE);
+    ck_assert_uint_eq(traits_of("cohere2_moe", some, 4) & shown, T_SPARSE | T_WINDOW);
 }
 END_TEST
 
@@ -118,6 +134,7 @@ int main(void) {
     tcase_add_test(t, configs_of_released_models_are_read);
     tcase_add_test(t, what_llmq_has_no_part_for_is_refused);
     tcase_add_test(t, layers_take_turns);
+    tcase_add_test(t, turns_begin_behind_the_dense_layers);
     tcase_add_test(t, queries_grow_by_the_rotary_settings);
     tcase_add_test(t, a_base_raised_by_alpha);
     tcase_add_test(t, factors_by_sizes);
