@@ -38,7 +38,7 @@ static enum llmq_status sort_block(const struct model_config *c, int64_t block, 
         return error_set(err, LLMQ_E_UNSUPPORTED, "more than %d kinds of blocks", BLOCKS_MAX_KINDS);
     b->kind_count++;
     enum llmq_status status =
-        graph_make(c->family->rows, traits, &c->facts, V_X, &b->kinds[kind], err);
+        graph_make(c->family->rows, traits, config_facts(c, traits), V_X, &b->kinds[kind], err);
     return status == LLMQ_OK ? make_body(b, kind, err) : status;
 }
 

@@ -65,11 +65,12 @@ static enum llmq_status find_family(const struct json *json, const struct json *
 
 /* --- sizes ------------------------------------------------------------------------------------ */
 
-static enum llmq_status check_rotation(const struct model_config *c, llmq_error *err) {
-    const int64_t rotated = c->facts.dims[DIM_ROT], head = c->facts.dims[DIM_HEAD];
+static enum llmq_status check_rotation(const struct model_config *c, const struct facts *facts,
+                                       llmq_error *err) {
+    const int64_t rotated = facts->dims[DIM_ROT], head = facts->dims[DIM_HEAD];
     if (!family_rotates(c->family))
         return LLMQ_OK;
-    const double part = c->facts.numbers[NUM_ROTARY];
+    const double part = facts->numbers[NUM_ROTARY];
     if (part != 1 && rotated != (int64_t)((double)head * part))
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: %" PRId64 " entries of a head of %" PRId64
@@ -105,6 +106,16 @@ static enum llmq_status check_shares(const struct json *json, const struct model
                      d[DIM_HIDDEN], d[DIM_HEADS], head ? ", and head_dim is absent" : "");
 }
 
+static enum llmq_status check_heads(const struct facts *facts, llmq_error *err) {
+    const int64_t *d = facts->dims;
+    if (d[DIM_KV_HEADS] >= 1 && d[DIM_HEADS] % d[DIM_KV_HEADS] == 0)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_INPUT,
+                     "config.json: %" PRId64 " attention heads are not a multiple of %" PRId64
+                     " key-value heads",
+                     d[DIM_HEADS], d[DIM_KV_HEADS]);
+}
+
 /* What the sizes must fulfil for any family; widths are held against each other in graph_make. */
 static enum llmq_status check_sizes(const struct json *json, const struct model_config *c,
                                     llmq_error *err) {
@@ -113,12 +124,8 @@ static enum llmq_status check_sizes(const struct json *json, const struct model_
     if (d[DIM_LAYERS] > CONFIG_MAX_LAYERS)
         return error_set(err, LLMQ_E_UNSUPPORTED, "config.json: %" PRId64 " layers, at most %d",
                          d[DIM_LAYERS], CONFIG_MAX_LAYERS);
-    if (d[DIM_KV_HEADS] < 1 || d[DIM_HEADS] % d[DIM_KV_HEADS] != 0)
-        return error_set(err, LLMQ_E_INPUT,
-                         "config.json: %" PRId64 " attention heads are not a multiple of %" PRId64
-                         " key-value heads",
-                         d[DIM_HEADS], d[DIM_KV_HEADS]);
-    LLMQ_TRY(check_rotation(c, err));
+    LLMQ_TRY(check_heads(&c->facts, err));
+    LLMQ_TRY(check_rotation(c, &c->facts, err));
     LLMQ_TRY(check_shares(json, c, err));
 cleanup:
     return status;
@@ -205,8 +212,11 @@ enum llmq_status config_parse_as(const struct json *json, const char *family,
     LLMQ_TRY(check_sizes(text, out, err));
     LLMQ_TRY(check_experts(out, err));
     copy_facts(out);
-    LLMQ_TRY(config_rope(text, out, err));
     LLMQ_TRY(config_layers(text, out, err));
+    LLMQ_TRY(config_windowed(text, out, err));
+    LLMQ_TRY(check_heads(&out->windowed, err));
+    LLMQ_TRY(check_rotation(out, &out->windowed, err));
+    LLMQ_TRY(config_rope(text, out, err));
     LLMQ_TRY(read_act(text, out, err));
     if (!family)
         LLMQ_TRY(config_check_architectures(json, out, err));
@@ -216,6 +226,10 @@ cleanup:
     if (status != LLMQ_OK)
         config_free(out);
     return status;
+}
+
+const struct facts *config_facts(const struct model_config *c, trait_set traits) {
+    return traits & T_WINDOW ? &c->windowed : &c->facts;
 }
 
 void config_free(struct model_config *c) {

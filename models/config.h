@@ -37,7 +37,8 @@ struct model_config {
     const struct family *family;   /* of the list, or `placed` */
     struct family *placed;         /* the same under the names of a wrapper's checkpoint; owned */
     const struct wrapper *wrapper; /* that the model is inside of; NULL: of none */
-    struct facts facts;
+    struct facts facts;            /* of the model, and of its blocks ... */
+    struct facts windowed; /* ... but for those with T_WINDOW: what settings of these say as well */
     int64_t vocab, hidden, blocks, max_positions; /* those of the facts */
     trait_set *layers;                   /* [blocks] traits of each, with the model's; owned */
     struct rope_config rope, local_rope; /* the other one of windowed layers with T_LOCAL_ROPE */
@@ -60,6 +61,8 @@ LLMQ_NODISCARD enum llmq_status config_parse_as(const struct json *json, const c
 /* The family of that name; else LLMQ_E_USAGE with a hint that lists them. */
 LLMQ_NODISCARD enum llmq_status config_family_named(const char *name, const struct family **out,
                                                     llmq_error *err);
+/* What the rows of a block of these traits are read with. */
+const struct facts *config_facts(const struct model_config *c, trait_set traits);
 void config_free(struct model_config *c); /* accepts a zeroed struct */
 
 /* The part of a config.json that describes the model of text, the text_config of a wrapper or the

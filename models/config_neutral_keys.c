@@ -130,6 +130,8 @@ static const struct {
     {"share_embeddings_and_output_weights", TIED_HEAD}, {"embedding_dim", HIDDEN},
     {"word_embed_proj_dim", HIDDEN}, {"use_value_embeddings", OFF}, {"text_config", OFF},
     {"use_ngram_embedding", OFF}, {"pruned_heads", OFF}, {"sparse_config", OFF},
+    {"sparse_attention_config", OFF}, {"add_full_attention_sink_bias", OFF},
+    {"moe_apply_router_weight_on_input", OFF},
     {"use_engram", OFF},
     /* weights stored in another form */
     {"quantization", OFF}, {"transform_config", OFF}, {"sparsity_config", OFF},
@@ -170,7 +172,7 @@ static bool has_pattern(const char *key, const struct pattern *p) {
 
 bool neutral_find(const char *path, const char *key, const struct family *family,
                   enum neutral *out) {
-    if (family_reads(family, path) || is_listed(family->ignored_keys, key))
+    if (family_reads(family, path) || family_ignores(family, key))
         return false;
     *out = ON;
     if (is_listed(family->inherent_keys, key))

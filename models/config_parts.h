@@ -48,6 +48,11 @@ LLMQ_NODISCARD enum llmq_status config_settings(const struct json *json, struct 
 /* Sizes that are made of others. */
 void config_derive(struct facts *facts);
 
+/* The facts of layers with a window, once it is known which these are: settings with T_WINDOW among
+ * their traits count for them only, and may have a list with an entry for each layer. */
+LLMQ_NODISCARD enum llmq_status config_windowed(const struct json *json, struct model_config *c,
+                                                llmq_error *err);
+
 /* --- config_layers.c -------------------------------------------------------------------------- */
 
 /* Fill `layers` by the family's rules, and hold sliding_window and layer_types against them. */

@@ -109,10 +109,19 @@ static enum llmq_status read_type(const struct json *object, const char *where, 
     return rope_type_find(type ? type : "default", out, err);
 }
 
-static bool is_taken(const char *name, enum rope_type type, const struct model_config *c) {
+/* Where an object of settings stands, and what holds outside of it. */
+struct rope_place {
+    const struct json *object; /* may be NULL */
+    const char *where;
+    const struct facts *facts; /* of the layers that it is about */
+    double theta;
+    int64_t original; /* original_max_position_embeddings, which longrope looks for there */
+};
+
+static bool is_taken(const char *name, enum rope_type type, trait_set traits) {
     for (int i = 0; i < ROPE_KEYS; i++)
         if (strcmp(rope_keys[i].name, name) == 0 && (rope_keys[i].taken & 1u << type) &&
-            (c->facts.traits & rope_keys[i].when) == rope_keys[i].when)
+            (traits & rope_keys[i].when) == rope_keys[i].when)
             return true;
     return false;
 }
@@ -130,26 +139,27 @@ static bool equal(double a, double b) {
 
 /* What is said elsewhere too, and the same: which part of a head is rotated, and where the rest of
  * it has a size of its own, which part of both; the longest sequence. */
-static bool says_the_same(const struct json *value, const struct model_config *c) {
-    const int64_t *d = c->facts.dims;
+static bool says_the_same(const struct json *value, const struct facts *facts) {
+    const int64_t *d = facts->dims;
     double found = 0;
     if (!json_as_double(value, &found))
         return false;
     if (strcmp(json_key(value), "partial_rotary_factor") == 0)
-        return equal(found, c->facts.numbers[NUM_ROTARY]) ||
+        return equal(found, facts->numbers[NUM_ROTARY]) ||
                (d[DIM_PE] > 0 &&
                 equal(found, (double)d[DIM_PE] / (double)(d[DIM_NOPE] + d[DIM_PE])));
     return strcmp(json_key(value), "max_position_embeddings") == 0 &&
-           equal(found, (double)c->max_positions);
+           equal(found, (double)d[DIM_POSITIONS]);
 }
 
-static enum llmq_status check_keys(const struct json *object, const char *where,
-                                   enum rope_type type, const struct model_config *c,
+static enum llmq_status check_keys(const struct rope_place *at, enum rope_type type,
                                    llmq_error *err) {
+    const struct json *object = at->object;
+    const char *where = at->where;
     char text[CONFIG_TEXT_MAX];
     for (const struct json *v = json_first(object); v; v = json_next(v)) {
-        const bool taken = is_taken(json_key(v), type, c);
-        if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !says_the_same(v, c))
+        const bool taken = is_taken(json_key(v), type, at->facts->traits);
+        if (json_type(v) != JSON_NULL && !taken && !says_nothing(v) && !says_the_same(v, at->facts))
             return error_set(err, LLMQ_E_UNSUPPORTED,
                              "config.json: %s: '%.60s' is %s, which llmq does not honour with rope "
                              "type %s",
@@ -251,14 +261,6 @@ static enum llmq_status parse_type(const struct json *object, const struct model
     }
 }
 
-/* Where an object of settings stands, and what holds outside of it. */
-struct rope_place {
-    const struct json *object; /* may be NULL */
-    const char *where;
-    double theta;
-    int64_t original; /* original_max_position_embeddings, which longrope looks for there */
-};
-
 static enum llmq_status parse_object(const struct rope_place *at, const struct model_config *c,
                                      struct rope_config *rope, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -269,7 +271,7 @@ static enum llmq_status parse_object(const struct rope_place *at, const struct m
                          at->where);
     LLMQ_TRY(config_double(object, "rope_theta", at->theta, &rope->theta, err));
     LLMQ_TRY(read_type(object, at->where, &rope->type, err));
-    LLMQ_TRY(check_keys(object, at->where, rope->type, c, err));
+    LLMQ_TRY(check_keys(at, rope->type, err));
     LLMQ_TRY(config_double(object, "factor", 1.0, &rope->factor, err));
     LLMQ_TRY(config_double(object, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
     LLMQ_TRY(config_double(object, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
@@ -343,7 +345,7 @@ static enum llmq_status read_rope(const struct json *json, const struct rope_pla
     const struct setting *theta = family_setting(c->family, SET_NUMBER, NUM_THETA);
     LLMQ_TRY(parse_object(newer->object ? newer : older, c, rope, err));
     LLMQ_TRY(config_find(json, theta ? theta->key : NULL, &top, err));
-    if (top.found && !equal(newer->theta, rope->theta))
+    if (top.found && !family_ignores(c->family, top.name) && !equal(newer->theta, rope->theta))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT,
                            "config.json: %s is %g at the top and %g for the rotary embedding: "
                            "expected the same",
@@ -370,7 +372,8 @@ static enum llmq_status read_local(const struct json *json, const struct json *n
     const struct setting *setting = family_setting(c->family, SET_NUMBER, NUM_LOCAL_THETA);
     const double theta = c->facts.numbers[NUM_LOCAL_THETA];
     const struct rope_place at = {config_value(nested, "sliding_attention"),
-                                  "rope_parameters.sliding_attention", theta, c->max_positions};
+                                  "rope_parameters.sliding_attention", &c->windowed, theta,
+                                  c->max_positions};
     enum llmq_status status = parse_object(&at, c, &c->local_rope, err);
     if (status != LLMQ_OK || !setting || !config_value(json, setting->key) ||
         equal(theta, c->local_rope.theta))
@@ -388,6 +391,17 @@ static void apply_alpha(const struct facts *facts, struct rope_config *rope) {
         return;
     rope->theta *= pow(rope->alpha, rotated / (rotated - 2));
     rope->type = ROPE_DEFAULT;
+}
+
+/* What of the settings is a number of the model. */
+static void apply_magnitude(const struct rope_config *rope, struct facts *facts) {
+    if (facts->traits & T_MSCALE)
+        facts->numbers[NUM_ATTN_GAIN] = rope->score_factor;
+    if (!(facts->traits & T_HEATED))
+        return;
+    facts->numbers[NUM_TEMPERATURE] = rope->temperature;
+    facts->numbers[NUM_FLOOR] = (double)rope->original_max_positions;
+    facts->numbers[NUM_FIRST] = 0;
 }
 
 /* The settings in which a file without any differs from plain rotation; NULL: it does not. */
@@ -411,19 +425,14 @@ enum llmq_status config_rope(const struct json *json, struct model_config *c, ll
     LLMQ_TRY(
         config_int(json, "original_max_position_embeddings", c->max_positions, 1, &original, err));
     const struct rope_place v5 = {by_layer ? config_value(nested, "full_attention") : newer,
-                                  "rope_parameters", theta, original};
+                                  "rope_parameters", &c->facts, theta, original};
     const struct rope_place v4 = {absent ? absent : config_value(json, "rope_scaling"),
-                                  "rope_scaling", theta, original};
+                                  "rope_scaling", &c->facts, theta, original};
     LLMQ_TRY(read_rope(json, &v5, &v4, c, &c->rope, err));
     apply_alpha(&c->facts, &c->rope);
     c->local_rope = c->rope;
-    if (c->facts.traits & T_MSCALE)
-        c->facts.numbers[NUM_ATTN_GAIN] = c->rope.score_factor;
-    if (c->facts.traits & T_HEATED) {
-        c->facts.numbers[NUM_TEMPERATURE] = c->rope.temperature;
-        c->facts.numbers[NUM_FLOOR] = (double)c->rope.original_max_positions;
-        c->facts.numbers[NUM_FIRST] = 0;
-    }
+    apply_magnitude(&c->rope, &c->facts);
+    apply_magnitude(&c->rope, &c->windowed);
     if (c->facts.traits & T_LOCAL_ROPE)
         LLMQ_TRY(read_local(json, by_layer ? nested : NULL, c, err));
 cleanup:

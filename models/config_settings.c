@@ -169,3 +169,53 @@ enum llmq_status config_settings(const struct json *json, struct model_config *c
     config_derive(&c->facts);
     return LLMQ_OK;
 }
+
+/* --- layers with a window --------------------------------------------------------------------- */
+
+/* A list with a size for each layer: one for all with a window, and for the others what the model
+ * has. */
+static enum llmq_status read_each(const struct config_key *key, const struct setting *s,
+                                  struct model_config *c, llmq_error *err) {
+    const struct json *list = config_value(key->object, key->name);
+    int64_t sizes[2] = {c->facts.dims[s->what], 0}, layer = 0;
+    if (json_count(list) != (size_t)c->blocks)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: '%s' has %zu entries for %" PRId64 " layers", key->name,
+                         json_count(list), c->blocks);
+    for (const struct json *v = json_first(list); v; v = json_next(v), layer++) {
+        int64_t *size = &sizes[(c->layers[layer] & T_WINDOW) != 0], found = 0;
+        if (!json_as_int64(v, &found) || found < 1 || (*size > 0 && found != *size))
+            return error_set(err, LLMQ_E_UNSUPPORTED,
+                             "config.json: '%s': layer %" PRId64 " has %" PRId64
+                             ": expected %" PRId64 " as in the others of its kind",
+                             key->name, layer, found, *size);
+        *size = found;
+    }
+    c->windowed.dims[s->what] = sizes[1] > 0 ? sizes[1] : sizes[0];
+    return LLMQ_OK;
+}
+
+static enum llmq_status read_windowed(const struct json *json, const struct setting *s,
+                                      struct model_config *c, llmq_error *err) {
+    struct config_key key;
+    enum llmq_status status = config_find(json, s->key, &key, err);
+    const bool own = s->set == SET_DIM && (s->when & T_WINDOW);
+    if (status != LLMQ_OK)
+        return status;
+    if (own && key.found && json_type(config_value(key.object, key.name)) == JSON_ARRAY)
+        return read_each(&key, s, c, err);
+    return read_setting(json, s, c->family, &c->windowed, err);
+}
+
+enum llmq_status config_windowed(const struct json *json, struct model_config *c, llmq_error *err) {
+    begin(c->family, &c->windowed);
+    c->windowed.traits |= T_WINDOW;
+    for (const struct setting *s = c->family->settings; s->set; s++) {
+        enum llmq_status status = read_windowed(json, s, c, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    c->windowed.traits &= ~T_WINDOW;
+    config_derive(&c->windowed);
+    return LLMQ_OK;
+}

@@ -45,10 +45,12 @@ static const struct family *const families[] = {
     &family_hunyuan_v1_moe,
     &family_hy_v3,
     &family_jais2,
+    &family_laguna,
     &family_lfm2,
     &family_lfm2_moe,
     &family_llama,
     &family_llama4_text,
+    &family_mimo_v2_flash,
     &family_minicpm3,
     &family_minimax_m2,
     &family_ministral3,
@@ -115,6 +117,13 @@ bool family_reads(const struct family *f, const char *key) {
         if (names_key(r->key, key))
             return true;
     return names_key(f->act_key, key);
+}
+
+bool family_ignores(const struct family *f, const char *key) {
+    for (int i = 0; f->ignored_keys && f->ignored_keys[i]; i++)
+        if (strcmp(f->ignored_keys[i], key) == 0)
+            return true;
+    return false;
 }
 
 bool family_reads_members(const struct family *f, const char *key) {

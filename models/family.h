@@ -69,6 +69,9 @@ const struct family *family_at(int index);
 /* Does a setting or a rule of the family read the key of config.json? */
 bool family_reads(const struct family *f, const char *key);
 
+/* Is it one of those that say nothing? */
+bool family_ignores(const struct family *f, const char *key);
+
 /* Does one read members of the object of that key? */
 bool family_reads_members(const struct family *f, const char *key);
 

@@ -102,6 +102,7 @@ enum dim {
     DIM_FITTED_FFN,  /* FFN, or with T_FITTED_FFN what is made of it */
     DIM_FFN2,        /* gate and up in one */
     DIM_EXPERT_FFN2, /* the same of an expert */
+    DIM_VALUES,      /* KV_HEADS V_HEAD */
     DIM_MLA_NOPE,    /* HEADS NOPE */
     DIM_MLA_V,       /* HEADS V_HEAD */
     DIM_MLA_Q,       /* HEADS (NOPE + PE) */
@@ -125,6 +126,7 @@ enum number {
     NUM_ATTN_SCALE,  /* of the scores; 0: 1 / sqrt(width of a head) */
     NUM_ATTN_GAIN,   /* and times this */
     NUM_SOFT_CAP,    /* of the scores; 0: none */
+    NUM_VALUES,      /* the values times this */
     NUM_FINAL_CAP,   /* of the logits; 0: none */
     NUM_CLIP,        /* of q, k and v; 0: none */
     NUM_EMBED,       /* the embedding times this */
@@ -279,7 +281,7 @@ struct setting {
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off; /* a key that is null says 0; else it reads as missing */
     const char *word;
-    trait_set when, unless; /* traits of settings before it */
+    trait_set when, unless; /* traits of settings before it; T_WINDOW: for layers with a window */
 };
 
 /* Which layers have a trait. Rules are applied in order. */

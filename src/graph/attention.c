@@ -90,7 +90,7 @@ static void attend_tile(const struct attention *a, struct tile t, const float *q
         weigh(a, t.head, position, seen - see, row + see);
         memset(row + seen, 0, (size_t)(stride - seen) * sizeof *row);
     }
-    linalg_gemm_nn(rows, a->value_width, keys, 1.0f, scores, stride,
+    linalg_gemm_nn(rows, a->value_width, keys, a->gain, scores, stride,
                    v + first * ldv + kv_head * a->value_width, ldv, 0.0f,
                    out + t.begin * ldout + t.head * a->value_width, ldout);
 }

@@ -16,6 +16,7 @@ struct attention {
     int64_t window; /* a query sees itself and the window - 1 rows before it; 0: all before it */
     int64_t chunk;  /* and none before the last multiple of this; 0: there are no chunks */
     float scale;    /* of the scores */
+    float gain;     /* of the values */
     float cap;      /* scores s become cap tanh(s / cap); 0: they stay (arXiv:2408.00118, 3) */
     /* The queries of position p times 1 + temperature log(1 + n), where n is how often `floor` goes
      * into p + first; temperature 0: as they are (transformers, modeling_llama4.py, attn_scales,

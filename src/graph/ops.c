@@ -120,8 +120,8 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
 static struct attention attention_of(const struct step *s) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
-    const int64_t *dims = f->config->facts.dims;
-    const double *numbers = f->config->facts.numbers;
+    const int64_t *dims = g->facts.dims;
+    const double *numbers = g->facts.numbers;
     const int64_t width = g->width[s->node->in[0]] / dims[DIM_HEADS];
     const float scale =
         numbers[NUM_ATTN_SCALE] > 0 ? (float)numbers[NUM_ATTN_SCALE] : 1.0f / sqrtf((float)width);
@@ -134,6 +134,7 @@ static struct attention attention_of(const struct step *s) {
         .window = g->traits & T_WINDOW ? dims[DIM_WINDOW] : 0,
         .chunk = g->traits & T_CHUNKED ? dims[DIM_CHUNK] : 0,
         .scale = scale * (float)numbers[NUM_ATTN_GAIN],
+        .gain = (float)numbers[NUM_VALUES],
         .cap = (float)numbers[NUM_SOFT_CAP],
         .temperature = heated ? numbers[NUM_TEMPERATURE] : 0,
         .floor = numbers[NUM_FLOOR],

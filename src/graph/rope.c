@@ -14,8 +14,8 @@
 #include "base/int64.h"
 
 struct rope rope_of(const struct model_config *c, bool local) {
-    return (struct rope){local ? &c->local_rope : &c->rope, c->facts.dims[DIM_ROT],
-                         c->max_positions};
+    const struct facts *facts = config_facts(c, local ? T_WINDOW : 0);
+    return (struct rope){local ? &c->local_rope : &c->rope, facts->dims[DIM_ROT], c->max_positions};
 }
 
 static float base_power(double theta, int64_t i, int64_t width) {

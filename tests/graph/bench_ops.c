@@ -78,6 +78,7 @@ static void attend(const struct operands *o, struct attention a) {
     a.heads = a.kv_heads = HEADS;
     a.width = a.value_width = HEAD;
     a.scale = 0.09F;
+    a.gain = 1;
     attention_sequence(&a, ROWS, o->a, o->b, o->b, o->scores, ROWS + 1, o->out);
 }
 static void plain_attention(const struct operands *o) {

@@ -134,7 +134,8 @@ static void want_context(const struct attention *a, int64_t head, int64_t t, con
         out[i] = 0;
     for (int64_t j = 0; j <= t; j++)
         for (int64_t i = 0; i < a->value_width; i++)
-            out[i] += p[j] / sum * (double)v[(j * a->kv_heads + kv_head) * a->value_width + i];
+            out[i] += (double)a->gain * p[j] / sum *
+                      (double)v[(j * a->kv_heads + kv_head) * a->value_width + i];
 }
 
 static float *run_attention(const struct attention *a, int64_t length, const float *q,
@@ -164,11 +165,11 @@ static void check_attention(const struct attention *a, int64_t length) {
 
 static const float sinks[] = {0.5F, -1, 3, 0.25F}, slopes[] = {0.5F, 0.1F, 0.25F, 1};
 
-#define PLAIN .heads = 4, .kv_heads = 2, .width = 8, .value_width = 8, .scale = 0.3F
+#define PLAIN .heads = 4, .kv_heads = 2, .width = 8, .value_width = 8, .scale = 0.3F, .gain = 1
 static const struct attention attentions[] = {
     {PLAIN},
-    {.heads = 4, .kv_heads = 4, .width = 12, .value_width = 7, .scale = 0.3F},
-    {.heads = 4, .kv_heads = 1, .width = 5, .value_width = 9, .scale = 0.3F},
+    {.heads = 4, .kv_heads = 4, .width = 12, .value_width = 7, .scale = 0.3F, .gain = 1},
+    {.heads = 4, .kv_heads = 1, .width = 5, .value_width = 9, .scale = 0.3F, .gain = 1},
     {PLAIN, .window = 1},
     {PLAIN, .window = 7},
     {PLAIN, .window = 64},
@@ -186,6 +187,7 @@ static const struct attention attentions[] = {
     {PLAIN, .slopes = slopes},
     {PLAIN, .slopes = slopes, .slopes_before_scale = true},
     {PLAIN, .temperature = 0.1, .floor = 4, .first = 1},
+    {.heads = 4, .kv_heads = 2, .width = 8, .value_width = 12, .scale = 0.3F, .gain = 0.7F},
     {PLAIN, .temperature = 0.4, .floor = 4, .first = 0},
     {PLAIN, .temperature = 0.1, .floor = 4, .first = 1, .cap = 3, .window = 20},
 };

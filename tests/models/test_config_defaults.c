@@ -161,6 +161,7 @@ static void assert_same_config(const char *dir) {
     ck_assert(read_config(dir, "config.v5.json", &b));
     ck_assert_ptr_eq(a.family, b.family);
     assert_same_facts(dir, &a.facts, &b.facts);
+    assert_same_facts(dir, &a.windowed, &b.windowed);
     for (int64_t i = 0; i < a.blocks; i++)
         ck_assert_msg(a.layers[i] == b.layers[i], "%s: layer %d", dir, (int)i);
     ck_assert_msg(memcmp(&a.rope, &b.rope, sizeof a.rope) == 0, "%s: rotation", dir);

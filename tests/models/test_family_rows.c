@@ -133,7 +133,7 @@ static void check_graph(const struct model_config *c, const struct node *rows, t
     struct graph *g = malloc(sizeof *g);
     llmq_error err = {0};
     ck_assert_ptr_nonnull(g);
-    ck_assert_msg(graph_make(rows, traits, &c->facts, input, g, &err) == LLMQ_OK,
+    ck_assert_msg(graph_make(rows, traits, config_facts(c, traits), input, g, &err) == LLMQ_OK,
                   "%s, traits %#" PRIx64 ": %s", c->family->name, traits, err.message);
     ck_assert_int_eq(g->width[g->output], g->width[input]);
     assert_names_differ(g, c->family->name);
