@@ -67,7 +67,7 @@ static enum llmq_status read_number(const struct setting *s, const struct config
                          key->name, value);
     facts->numbers[s->what] = s->power != 0 ? pow(value, s->power) : value;
     if (s->size != DIM_NONE)
-        facts->numbers[s->what] *= pow((double)facts->dims[s->size], s->size_power);
+        facts->numbers[s->what] *= pow((double)facts->dims[s->size], s->size_to);
     return status;
 }
 

@@ -118,7 +118,7 @@
 #define NUMBER(n, k, a)      {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a}
 #define NUMBER_POW(n, k, a, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .power = p}
 /* Times a size to a power. */
-#define NUMBER_BY(n, k, a, d, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .size = DIM_##d, .size_power = p}
+#define NUMBER_BY(n, k, a, d, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .size = DIM_##d, .size_to = p}
 #define FLAG(t, k, a)        {.set = SET_TRAIT, .what = t, .key = k, .absent = a}
 #define FLAG_IF(t, k)        {.set = SET_TRAIT_IF, .what = t, .key = k}
 #define WORD(t, k, w)        {.set = SET_WORD, .what = t, .key = k, .word = w}

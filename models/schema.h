@@ -277,7 +277,7 @@ struct setting {
     bool infinite;    /* NUMBER: it may be Infinity */
     double power;     /* the value to this power; 0: as it is; ... */
     enum dim size;    /* ... a NUMBER: and times this size ... */
-    double size_power; /* ... to this power */
+    double size_to;   /* ... to this power */
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off; /* a key that is null says 0; else it reads as missing */
     const char *word;

@@ -75,6 +75,12 @@ afmoe	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 
 dbrx-moe	gptq	transformer.blocks.0.norm_attn_norm.attn.Wqkv: in_features 48 is not a multiple of 32
 dbrx-moe	awq	transformer.blocks.0.norm_attn_norm.attn.out_proj: out_features 48 is not a multiple of 32
 cohere2-moe	gptq,awq	model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
+mimo-v2-flash	gptq	model.layers.0.self_attn.q_proj: in_features 48 is not a multiple of 32
+mimo-v2-flash	awq	model.layers.0.self_attn.q_proj: expected group 6 as in the first module, found 8
+mimo-v2-flash	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
+laguna	gptq	model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
+laguna	awq	model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
+laguna	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
 END
 )
 

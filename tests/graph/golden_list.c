@@ -84,6 +84,8 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"afmoe", "afmoe"},
     {"dbrx-moe", "dbrx"},
     {"cohere2-moe", "cohere2_moe"},
+    {"mimo-v2-flash", "mimo_v2_flash"},
+    {"laguna", "laguna"},
 };
 /* clang-format on */
 

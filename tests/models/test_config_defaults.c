@@ -54,7 +54,7 @@ static double value_of(const struct setting *s, const struct facts *facts) {
     if (s->set == SET_DIM)
         return (double)facts->dims[s->what];
     if (s->set == SET_NUMBER) {
-        const double by = s->size ? pow((double)facts->dims[s->size], s->size_power) : 1;
+        const double by = s->size ? pow((double)facts->dims[s->size], s->size_to) : 1;
         const double value = facts->numbers[s->what] / by;
         return s->power != 0 ? pow(value, 1 / s->power) : value;
     }

@@ -56,6 +56,14 @@ START_TEST(what_llmq_has_no_part_for_is_refused) {
         {"cohere2_moe", "\"expert_selection_fn\":\"top\"", REFUSED("expected sigmoid or softmax")},
         {"cohere2_moe", "\"prefix_dense_sliding_window_pattern\":4",
          REFUSED("prefix_dense_sliding_window_pattern")},
+        {"laguna",
+         "\"num_hidden_layers\":2,\"num_attention_heads\":8,\"layer_types\":[\"full_attention\","
+         "\"sliding_attention\"],\"num_attention_heads_per_layer\":[16,16]",
+         REFUSED("layer 0 has 16: expected 8")},
+        {"laguna", "\"num_attention_heads_per_layer\":[16]", WRONG("has 1 entries for 40 layers")},
+        {"laguna", "\"gating\":false", REFUSED("gating")},
+        {"mimo_v2_flash", "\"swa_num_key_value_heads\":3",
+         WRONG("64 attention heads are not a multiple of 3")},
         {"mistral4", "\"rope_parameters\":{\"partial_rotary_factor\":0.25}",
          REFUSED("'partial_rotary_factor' is 0.25")},
         {"mistral", "\"rope_parameters\":{\"llama_4_scaling_beta\":0.1}",
@@ -120,6 +128,29 @@ START_TEST(a_base_raised_by_alpha) {
 }
 END_TEST
 
+/* Of layers with a window: sizes of their own, or one for each layer in a list. */
+START_TEST(layers_with_a_window_have_sizes_of_their_own) {
+    struct model_config c = {0};
+    llmq_error err = {0};
+    ck_assert_ok(parse_members("mimo_v2_flash", "\"num_key_value_heads\":2", &c, &err), &err);
+    ck_assert_int_eq(config_facts(&c, 0)->dims[DIM_KV_HEADS], 2);
+    ck_assert_int_eq(config_facts(&c, T_WINDOW)->dims[DIM_KV_HEADS], 4);
+    ck_assert_int_eq(config_facts(&c, T_WINDOW)->dims[DIM_KV], 4 * 192);
+    config_free(&c);
+    ck_assert_ok(parse_members("laguna",
+                               "\"num_hidden_layers\":3,\"num_attention_heads\":8,"
+                               "\"layer_types\":[\"full_attention\",\"sliding_attention\","
+                               "\"sliding_attention\"],\"num_attention_heads_per_layer\":[8,16,16]",
+                               &c, &err),
+                 &err);
+    ck_assert_int_eq(config_facts(&c, 0)->dims[DIM_HEADS], 8);
+    ck_assert_int_eq(config_facts(&c, T_WINDOW)->dims[DIM_HEADS], 16);
+    ck_assert_int_eq(config_facts(&c, 0)->dims[DIM_ROT], 64);
+    ck_assert_int_eq(config_facts(&c, T_WINDOW)->dims[DIM_ROT], 128);
+    config_free(&c);
+}
+END_TEST
+
 START_TEST(factors_by_sizes) {
     static const char sizes[] = "\"num_hidden_layers\":4,\"scale_depth\":3,\"hidden_size\":64,"
                                 "\"dim_model_base\":16";
@@ -137,6 +168,7 @@ int main(void) {
     tcase_add_test(t, turns_begin_behind_the_dense_layers);
     tcase_add_test(t, queries_grow_by_the_rotary_settings);
     tcase_add_test(t, a_base_raised_by_alpha);
+    tcase_add_test(t, layers_with_a_window_have_sizes_of_their_own);
     tcase_add_test(t, factors_by_sizes);
     suite_add_tcase(s, t);
     return run_suite(s);
