@@ -41,10 +41,18 @@ typedef struct llmq_correct {
     double alpha, beta; /* FIXED: from 0 to 1 */
 } llmq_correct;
 
+/* What becomes of linears that the source holds packed already, as integers. */
+enum llmq_source_quantized {
+    LLMQ_SOURCE_REFUSE,     /* such a source is refused */
+    LLMQ_SOURCE_KEEP,       /* they stay as they are, byte for byte */
+    LLMQ_SOURCE_REQUANTIZE, /* they are decoded, and quantized anew */
+};
+
 typedef struct llmq_quantize_options {
     enum llmq_method method;
     const char *model;  /* folder or name, see llmq_model_resolve */
     const char *family; /* read it as a model of this family; NULL: as its model_type says */
+    enum llmq_source_quantized source_quantized;
     const char *out;    /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
     const char *format; /* "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", "onnx". NULL: for
                            4 bits in groups of one size "awq" when asymmetric or by AWQ, else
@@ -95,7 +103,8 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
 /* What became of one module. */
 typedef struct llmq_module_report {
     char *name;
-    const char *method; /* static: "gptq", "rtn"; "awq", "awq+gptq" when its inputs were scaled */
+    const char *method; /* static: "gptq", "rtn"; "awq", "awq+gptq" when its inputs were scaled;
+                           "kept": packed in the source, and copied */
     int64_t n, k;
     int bits;
     int64_t group;

@@ -22,6 +22,7 @@ struct quantize_args {
     struct correct_strength correct;
     int64_t descent, rounds; /* likewise */
     int scales;
+    int source_quantized;
     int format;
     int compute;
 };
@@ -71,6 +72,12 @@ static const struct choice scale_kinds[] = {
     {NULL, 0},
 };
 
+static const struct choice source_kinds[] = {
+    {"keep", LLMQ_SOURCE_KEEP},
+    {"requantize", LLMQ_SOURCE_REQUANTIZE},
+    {NULL, 0},
+};
+
 static const struct choice formats[] = {
     {"gptq", FORMAT_GPTQ},
     {"gptq_v2", FORMAT_GPTQ_V2},
@@ -92,6 +99,16 @@ static const struct option grid_options[] = {
      .source = VALUE_FOLDER,
      .required = true},
     FAMILY_OPTION(struct quantize_args, options.family),
+    {.name = "source-quantized",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, source_quantized),
+     .value = "keep|requantize",
+     .help = "linears that the checkpoint holds packed as integers already (gptq, awq, "
+             "compressed-tensors): keep them byte for byte and quantize the others, into the same "
+             "format; or decode them and quantize all anew. Weights in fp8 and mxfp4 are decoded "
+             "without being asked; what of them is not quantized becomes bf16",
+     .absent = "such a checkpoint is refused",
+     .choices = source_kinds},
     {.name = "out",
      .kind = OPTION_TEXT,
      .offset = FIELD(out),
@@ -304,6 +321,7 @@ static void quantize_init(struct quantize_args *a, enum llmq_method method) {
     a->group =
         (struct group_size){.columns = a->options.group, .auto_fit = a->options.group_auto_fit};
     a->bits = a->options.bits;
+    a->source_quantized = (int)a->options.source_quantized;
     a->format = FORMAT_DEFAULT;
     a->quality = LLMQ_QUALITY_BALANCED;
     a->act_order = BY_QUALITY;
@@ -352,6 +370,7 @@ static llmq_quantize_options make_options(const struct quantize_args *a) {
     apply_method(a, &options);
     options.format = a->format == FORMAT_DEFAULT ? NULL : formats[a->format].word;
     options.bits = a->bits;
+    options.source_quantized = (enum llmq_source_quantized)a->source_quantized;
     options.group = a->group.columns;
     options.group_auto_fit = a->group.auto_fit;
     options.scales = (enum llmq_scales)a->scales;

@@ -75,9 +75,24 @@ static void print_calibration(const llmq_quantize_report *r) {
                r->compute == LLMQ_COMPUTE_BF16 ? ", computed in bf16" : "");
 }
 
+/* Packed in the source and kept: it has no error of this run's. */
+static bool is_kept(const llmq_module_report *m) {
+    return strcmp(m->method, "kept") == 0;
+}
+
+static size_t quantized_count(const llmq_quantize_report *r) {
+    size_t count = 0;
+    for (size_t i = 0; i < r->module_count; i++)
+        count += !is_kept(&r->modules[i]);
+    return count;
+}
+
 static void print_modules(const llmq_quantize_report *r) {
+    const size_t kept = r->module_count - quantized_count(r);
     printf("  modules      %zu in %" PRId64 " block%s", r->module_count, r->blocks,
            r->blocks == 1 ? "" : "s");
+    if (kept > 0)
+        printf(", %zu of them packed in the source and kept", kept);
     if (r->blocks_resumed > 0)
         printf(", %" PRId64 " taken over from the interrupted run", r->blocks_resumed);
     printf("\n");
@@ -118,7 +133,7 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
         printf("%-*s %7" PRId64 " %7" PRId64 " %4d ", width, CONSOLE_SHOWN(m->name), m->n, m->k,
                m->bits);
         print_group(m->group);
-        printf("\n");
+        printf("%s\n", is_kept(m) ? "  kept as packed" : "");
     }
     for (size_t i = 0; i < r->kept_count; i++)
         printf("%-*s kept as is\n", width, CONSOLE_SHOWN(r->kept[i]));
@@ -200,7 +215,8 @@ static void print_errors(const llmq_quantize_report *r) {
         error += r->modules[i].error;
         rtn += r->modules[i].rtn_error;
     }
-    double count = r->module_count ? (double)r->module_count : 1;
+    const size_t quantized = quantized_count(r);
+    const double count = quantized ? (double)quantized : 1;
     printf("  error        %.3e on average over modules, %.3e by rounding alone\n", error / count,
            rtn / count);
 }

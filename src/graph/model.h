@@ -50,8 +50,10 @@ void model_close(struct model *m); /* accepts a zeroed struct */
 const char *model_node_name(const struct model *m, int64_t block, int node, const char *suffix,
                             char buf[MODEL_NAME_MAX]);
 
-/* The plain weight [n, k] of one linear or router, as block_load gives it with LOAD_PLAIN: turned
- * where it is stored as [k, n], taken out of the stack where experts are stacked. */
+/* The weight [n, k] of one linear or router, as block_load gives it with LOAD_PLAIN: turned where
+ * it is stored as [k, n], taken out of the stack where experts are stacked, decoded where it is
+ * packed.
+ */
 LLMQ_NODISCARD enum llmq_status model_load_weight(const struct model *m, struct linear_place at,
                                                   float *out, llmq_error *err);
 

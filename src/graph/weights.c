@@ -129,6 +129,22 @@ enum llmq_status model_load_stack_bias(const struct model *m, struct linear_plac
     return status;
 }
 
+/* --- packed ones ------------------------------------------------------------------------------ */
+
+static enum llmq_status load_unpacked(const struct model *m, struct linear_place at, float *out,
+                                      llmq_error *err) {
+    char name[MODEL_NAME_MAX];
+    struct qlinear q = {0};
+    int64_t n = 0, k = 0;
+    blocks_linear_shape(m->blocks, at, &n, &k);
+    enum llmq_status status =
+        model_load_qlinear(m, blocks_node_name(m->blocks, at, "", name), n, k, &q, err);
+    if (status == LLMQ_OK)
+        qlinear_dequantize(&q, 0, n, out);
+    qlinear_free(&q);
+    return status;
+}
+
 /* --- any -------------------------------------------------------------------------------------- */
 
 enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
@@ -138,6 +154,8 @@ enum llmq_status model_load_weight(const struct model *m, struct linear_place at
     char name[MODEL_NAME_MAX];
     int64_t n = 0, k = 0;
     const struct st_tensor *t = NULL;
+    if (model_linear_packed(m, at))
+        return load_unpacked(m, at, out, err);
     blocks_linear_shape(m->blocks, at, &n, &k);
     blocks_node_name(m->blocks, at, ".weight", name);
     if (row->stack && !st_find(m->tensors, name))

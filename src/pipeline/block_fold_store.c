@@ -30,7 +30,7 @@ static bool anchor_named(const struct model *m, int64_t index, const struct grap
     *out = (struct anchor){.count = fold->channels};
     model_node_name(m, index, fold->producer, suffix, out->name);
     const struct st_tensor *t = st_find(m->tensors, out->name);
-    out->dtype = t ? t->dtype : DTYPE_F32;
+    out->dtype = t ? st_copy_dtype(t) : DTYPE_F32;
     return t != NULL;
 }
 

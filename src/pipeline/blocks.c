@@ -245,6 +245,25 @@ cleanup:
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
 }
 
+/* A module that the source holds packed and that stays so: what the blocks after it see is what it
+ * stands for. */
+static enum llmq_status keep_module(struct run *run, const struct plan_module *module,
+                                    llmq_error *err) {
+    const struct quant_outcome outcome = {.method = REPORT_KEPT};
+    struct qlinear q = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(
+        model_load_qlinear(&run->model, module->name, module->shape.n, module->shape.k, &q, err));
+    run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
+    warn_of_weights(run, module, &q);
+    LLMQ_TRY(store_packed(run->plan.layout, module, run->model.tensors, run->writer, err));
+    LLMQ_TRY(report_module(run, module, &outcome, (struct correction){0}, NULL, err));
+    tally_read(&run->tally, TALLY_WRITE, 0);
+cleanup:
+    qlinear_free(&q);
+    return status;
+}
+
 /* --- one block -------------------------------------------------------------------------------- */
 
 /* The linears of a task, each against the moments they share. */
@@ -263,6 +282,10 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
         const struct plan_module *module =
             plan_module_of(&run->model, &run->plan, (struct linear_place){block, i, task->expert});
         LLMQ_TRY(interrupt_check(run->ctx, err));
+        if (module->kept) {
+            LLMQ_TRY(keep_module(run, module, err));
+            continue;
+        }
         if (factored && !moments.factor) {
             LLMQ_TRY(gptq_factor_create(task->moments.H, task->moments.k, module->shape.group,
                                         &quant, &moments.factor, err));
@@ -330,6 +353,11 @@ static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *
     for (int64_t i = blocks->first[index]; i < blocks->first[index + 1]; i++) {
         const struct plan_module *module = &run->plan.modules[i];
         struct linear l = {.n = module->shape.n, .k = module->shape.k};
+        if (module->kept) {
+            LLMQ_TRY(interrupt_check(run->ctx, err));
+            LLMQ_TRY(keep_module(run, module, err));
+            continue;
+        }
         l.w = arena_alloc(run->weights, (size_t)l.n * (size_t)l.k, sizeof *l.w, err);
         if (!l.w)
             return LLMQ_E_MEMORY;

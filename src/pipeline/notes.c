@@ -56,7 +56,8 @@ void notes_of_model(const struct model *m, const llmq_context *ctx) {
 
 /* Every method takes the options of all, so that a script changes the method by a word; but the
  * user should know which of them do nothing. */
-void notes_of_options(const llmq_quantize_options *o, const llmq_context *ctx) {
+void notes_of_options(const llmq_quantize_options *o, const struct model *m,
+                      const llmq_context *ctx) {
     static const char text[] = "rtn reads no text without --calib";
     static const char solve[] = "only gptq re-chooses codes";
     static const char factor[] = "columns are only ordered and damped by gptq and with --correct";
@@ -69,6 +70,8 @@ void notes_of_options(const llmq_quantize_options *o, const llmq_context *ctx) {
         const char *why, *option;
         bool idle;
     } rows[] = {
+        {"the source is not packed", "--source-quantized",
+         !m->layout && o->source_quantized != usual.source_quantized},
         {text, "--samples", unread && o->samples != usual.samples},
         {text, "--seqlen", unread && o->seqlen != usual.seqlen},
         {text, "--seed", unread && o->seed_given},

@@ -11,7 +11,8 @@
 void notes_of_model(const struct model *m, const llmq_context *ctx);
 
 /* Options given (other than the method's defaults) that change nothing about this run. */
-void notes_of_options(const llmq_quantize_options *o, const llmq_context *ctx);
+void notes_of_options(const llmq_quantize_options *o, const struct model *m,
+                      const llmq_context *ctx);
 
 /* Tensors that computing with the model passes over. */
 void notes_of_use(const struct model *m, const llmq_context *ctx);

@@ -150,7 +150,8 @@ static enum llmq_status check_uniform(const struct plan *p, const struct quant_s
 enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++) {
-        status = p->layout->accepts(&p->modules[i].shape, err);
+        if (!p->modules[i].kept)
+            status = p->layout->accepts(&p->modules[i].shape, err);
         if (status == LLMQ_OK)
             status = check_uniform(p, &p->modules[i].shape, err);
         if (status != LLMQ_OK)
@@ -201,8 +202,12 @@ static enum llmq_status add_tensor(const struct model *m, const llmq_quantize_op
                                    const struct st_tensor *t, struct plan *p, llmq_error *err) {
     struct linear_place at;
     int64_t count = 0;
+    bool packed = false;
+    enum llmq_status status = plan_add_source_packed(m, p, t, &packed, err);
+    if (status != LLMQ_OK || packed)
+        return status;
     for (; blocks_linear_in(m->blocks, t->name, count, &at); count++) {
-        enum llmq_status status = plan_add_packed(p, plan_module_of(m, p, at), err);
+        status = plan_add_packed(p, plan_module_of(m, p, at), err);
         if (status != LLMQ_OK)
             return status;
     }
@@ -224,13 +229,15 @@ static enum llmq_status add_tensors(const struct model *m, const llmq_quantize_o
 
 /* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers.
  * Panels of a thread's own are not counted: they are a small part of that. */
-static uint64_t module_workspace(const struct plan *p) {
+static uint64_t module_workspace(const struct plan *p, bool packed) {
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         uint64_t n = (uint64_t)p->modules[i].shape.n, k = (uint64_t)p->modules[i].shape.k;
         uint64_t bytes = n * k * (2 * sizeof(float) + 3);
         if (p->paired) /* the target, and what it is made of */
             bytes += n * k * 2 * sizeof(float);
+        if (packed) /* codes as they are stored, and one to a byte */
+            bytes += n * k * 2;
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -349,7 +356,7 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
     /* without calibration, one linear at a time is all */
-    uint64_t fixed = module_workspace(p) + encoding_workspace(m->tensors);
+    uint64_t fixed = module_workspace(p, m->layout != NULL) + encoding_workspace(m->tensors);
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)
@@ -388,12 +395,14 @@ enum llmq_status plan_check_memory(const struct plan *p, uint64_t limit, llmq_er
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-static enum llmq_status choose_layout(const llmq_quantize_options *o, struct plan *p,
-                                      llmq_error *err) {
+static enum llmq_status choose_layout(const struct model *m, const llmq_quantize_options *o,
+                                      struct plan *p, llmq_error *err) {
     /* AWQ's own format takes symmetric codes too. */
     bool sym = o->sym && o->method != LLMQ_METHOD_AWQ;
-    p->layout =
-        o->format ? layout_find(o->format) : layout_default(o->bits, sym, !o->group_auto_fit);
+    p->layout = o->format ? layout_find(o->format)
+                : m->layout && o->source_quantized == LLMQ_SOURCE_KEEP
+                    ? m->layout
+                    : layout_default(o->bits, sym, !o->group_auto_fit);
     if (!p->layout)
         return error_set(err, LLMQ_E_USAGE, "--format %s: unknown format", o->format);
     p->layout_config = (struct layout_config){
@@ -429,18 +438,13 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
                              const struct calib_tokens *tokens, struct plan *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct plan){0};
-    if (m->layout) {
-        error_set(err, LLMQ_E_UNSUPPORTED, "%s is quantized already (%s)", m->dir, m->layout->name);
-        error_hint(err,
-                   "take the checkpoint that it was made from; llmq convert changes the format "
-                   "without loss, and --format bf16 there dequantizes");
-        return LLMQ_E_UNSUPPORTED;
-    }
-    LLMQ_TRY(choose_layout(options, out, err));
+    LLMQ_TRY(plan_check_source(m, options, err));
+    LLMQ_TRY(choose_layout(m, options, out, err));
     LLMQ_TRY(plan_name_head(m, out, err));
     plan_name_fusions(m, out);
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(plan_add_modules(m, options, out, err));
+    LLMQ_TRY(plan_keep_modules(m, options, out, err));
     LLMQ_TRY(plan_add_plain_rows(m, out, err));
     if (options->group_auto_fit)
         out->layout_config.group = plan_usual_group(m, out);

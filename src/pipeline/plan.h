@@ -21,6 +21,7 @@ struct plan_module {
     struct linear_place at;
     char *name; /* "model.layers.0.self_attn.q_proj" */
     struct quant_shape shape;
+    bool kept; /* packed in the source, and copied */
 };
 
 /* What is carried along of one part beside the model (inventory_group). */
@@ -34,10 +35,10 @@ struct plan {
     const struct layout *layout; /* NULL: linears become plain tensors of plain_dtype */
     enum dtype plain_dtype;
     struct layout_config layout_config;
-    struct gguf_export *gguf;    /* NULL unless the layout lies in a GGUF file */
-    struct plan_module *modules; /* in the order of the data flow */
-    int64_t module_count;
-    struct st_spec *specs; /* tensors of the result, in file order */
+    struct gguf_export *gguf;          /* NULL unless the layout lies in a GGUF file */
+    struct plan_module *modules;       /* in the order of the data flow */
+    int64_t module_count, packed_kept; /* all, and those of them that are kept */
+    struct st_spec *specs;             /* tensors of the result, in file order */
     size_t spec_count, spec_cap;
     char **kept; /* tensors that are not quantized, see plan_kept_dtype */
     size_t kept_count, kept_cap;
@@ -64,10 +65,10 @@ struct plan {
     double flops;
 };
 
-/* Plan for an open, plain model. `tokens` is NULL for a run without calibration.
- * LLMQ_E_USAGE: a group that does not divide a module's in_features (the message names the
- * modules, the hint the sizes that would do); LLMQ_E_UNSUPPORTED: the layout cannot hold a module,
- * or the model is quantized already. */
+/* Plan for an open model, plain or, where the options say what becomes of it, packed. `tokens` is
+ * NULL for a run without calibration. LLMQ_E_USAGE: a group that does not divide a module's
+ * in_features (the message names the modules, the hint the sizes that would do);
+ * LLMQ_E_UNSUPPORTED: the layout cannot hold a module, or the model is quantized already. */
 LLMQ_NODISCARD enum llmq_status plan_create(const struct model *m,
                                             const llmq_quantize_options *options,
                                             const struct calib_tokens *tokens, struct plan *out,
@@ -82,6 +83,20 @@ LLMQ_NODISCARD enum llmq_status plan_check_memory(const struct plan *p, uint64_t
 /* Give the error of a grid or format that cannot be the hint of what can. `p` has its layout and
  * modules. */
 void plan_hint(const struct plan *p, const llmq_quantize_options *options, llmq_error *err);
+
+/* Can a source that is packed be quantized as the options say? LLMQ_E_UNSUPPORTED, also without
+ * the option. Then, with the modules listed, those that are kept: they take the source's settings;
+ * LLMQ_E_UNSUPPORTED names the first that cannot be, and what else can be done. */
+LLMQ_NODISCARD enum llmq_status
+plan_check_source(const struct model *m, const llmq_quantize_options *options, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status plan_keep_modules(const struct model *m,
+                                                  const llmq_quantize_options *options,
+                                                  struct plan *p, llmq_error *err);
+
+/* List what becomes of a tensor of the source if it is one of a packed module: *is_packed. */
+LLMQ_NODISCARD enum llmq_status plan_add_source_packed(const struct model *m, struct plan *p,
+                                                       const struct st_tensor *t, bool *is_packed,
+                                                       llmq_error *err);
 
 /* Name the linears that loaders merge in the layout's settings. */
 void plan_name_fusions(const struct model *m, struct plan *p);

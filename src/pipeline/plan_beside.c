@@ -65,13 +65,13 @@ enum llmq_status plan_carry(const struct model *m, struct plan *p, const struct 
                             llmq_error *err) {
     char name[INVENTORY_GROUP_MAX];
     struct plan_part *part = NULL;
-    struct st_spec spec = {.dtype = t->dtype, .rank = t->rank};
+    struct st_spec spec = {.dtype = st_copy_dtype(t), .rank = t->rank};
     enum llmq_status status = LLMQ_OK;
     memcpy(spec.shape, t->shape, sizeof spec.shape);
     inventory_group(m->blocks, t, name);
     LLMQ_TRY(find_part(p, name, &part, err));
     part->tensors++;
-    part->bytes += t->nbytes;
+    part->bytes += t->nbytes * dtype_bits(spec.dtype) / dtype_bits(t->dtype);
     LLMQ_TRY(name_linear(p, name, t, err));
     LLMQ_TRY(plan_list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
     LLMQ_TRY(plan_list_add(&p->carried, &p->carried_count, &p->carried_cap, t->name, err));

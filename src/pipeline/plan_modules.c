@@ -70,7 +70,8 @@ enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, 
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *module = &p->modules[i];
         const struct quant_shape *s = &module->shape;
-        if (s->group > 0 && s->k % s->group != 0 && is_first_alike(m->blocks, module->at))
+        if (!module->kept && s->group > 0 && s->k % s->group != 0 &&
+            is_first_alike(m->blocks, module->at))
             strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
                           alike && module->at.expert < 0
                               ? blocks_node(m->blocks, module->at)->row->name

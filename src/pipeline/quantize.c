@@ -190,7 +190,7 @@ static enum llmq_status report_planned_modules(struct run *run, llmq_error *err)
     for (int64_t i = 0; i < run->plan.module_count; i++) {
         const struct plan_module *m = &run->plan.modules[i];
         llmq_module_report planned = {.name = strdup(m->name),
-                                      .method = report_method(run->options),
+                                      .method = m->kept ? REPORT_KEPT : report_method(run->options),
                                       .n = m->shape.n,
                                       .k = m->shape.k,
                                       .bits = m->shape.bits,
@@ -276,7 +276,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
         LLMQ_TRY(load_calibration(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
     }
-    notes_of_options(run->options, run->ctx);
+    notes_of_options(run->options, &run->model, run->ctx);
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);

@@ -13,6 +13,7 @@ static const char *const scales[] = {"dual-exact", "f16", NULL};
 static const char *const act_orders[] = {"none", "static", "group-aware", NULL};
 static const char *const searches[] = {"minmax", "plain", "weighted", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
+static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 /* field, name, kind, effect, words */
@@ -20,6 +21,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(method, "method", FIELD_WORD, EFFECT_RESULT, methods)                                      \
     ROW(model, "model", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
     ROW(family, "family", FIELD_TEXT, EFFECT_RESULT, NULL)                                         \
+    ROW(source_quantized, "source-quantized", FIELD_WORD, EFFECT_RESULT, sources)                  \
     ROW(out, "out", FIELD_TEXT, EFFECT_PLACE, NULL)                                                \
     ROW(format, "format", FIELD_TEXT, EFFECT_RESULT, NULL)                                         \
     ROW(bits, "bits", FIELD_INT, EFFECT_RESULT, NULL)                                              \

@@ -8,7 +8,7 @@
 #include "setup/setup.h"
 
 /* Methods a module can end with; reports hold these static strings. */
-static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq"};
+static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq", REPORT_KEPT};
 
 const char *report_method(const llmq_quantize_options *options) {
     switch (options->method) {

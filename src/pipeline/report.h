@@ -6,6 +6,9 @@
 #include "base/tally.h"
 #include "llmq/quantize.h"
 
+/* The method of a module that was packed in the source and is kept. */
+#define REPORT_KEPT "kept"
+
 /* The method a run with these options aims at: one of a module's. */
 const char *report_method(const llmq_quantize_options *options);
 

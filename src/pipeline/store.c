@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/hugemem.h"
 #include "base/log.h"
+#include "formats/loaders/layout_load.h"
 #include "formats/safetensors/safetensors_watch.h"
 #include "graph/model.h"
 
@@ -38,6 +39,31 @@ enum llmq_status store_module(const struct layout *layout, const struct plan_mod
 cleanup:
     for (int i = 0; i < LAYOUT_MAX_TENSORS; i++)
         free(data[i]);
+    return status;
+}
+
+static enum llmq_status copy_part(const struct st_set *from, const struct st_tensor *t,
+                                  struct st_writer *writer, llmq_error *err) {
+    void *data = huge_malloc(t->nbytes ? t->nbytes : 1);
+    enum llmq_status status =
+        data ? st_read(from, t, 0, t->nbytes, data, err) : error_memory(err, t->name);
+    if (status == LLMQ_OK)
+        status = st_writer_put(writer, t->name, data, t->nbytes, err);
+    if (status == LLMQ_OK && st_watched(from))
+        status = st_note(from, t, st_hash_part(0, data, t->nbytes), err);
+    free(data);
+    return status;
+}
+
+enum llmq_status store_packed(const struct layout *layout, const struct plan_module *module,
+                              const struct st_set *from, struct st_writer *writer,
+                              llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && layout->suffixes[i]; i++) {
+        const struct st_tensor *t = layout_tensor_of(from, layout, module->name, i);
+        if (t)
+            status = copy_part(from, t, writer, err);
+    }
     return status;
 }
 

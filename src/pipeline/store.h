@@ -13,6 +13,12 @@ LLMQ_NODISCARD enum llmq_status store_module(const struct layout *layout,
                                              const struct qlinear *q, struct st_writer *writer,
                                              llmq_error *err);
 
+/* Copy the tensors of a module that is packed in `from` in that layout, and kept. */
+LLMQ_NODISCARD enum llmq_status store_packed(const struct layout *layout,
+                                             const struct plan_module *module,
+                                             const struct st_set *from, struct st_writer *writer,
+                                             llmq_error *err);
+
 /* What rounding to another type changed. */
 struct store_rounding {
     double max_error, max_relative_error;

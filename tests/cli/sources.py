@@ -7,6 +7,11 @@ llmq.
                                   scales in the other one than codes, and bad-FAULT, damaged ones
     sources.py check PREFIX       for every folder PREFIX-NAME-DTYPE: decode NAME and compare every
                                   tensor with those of the folder, byte for byte, in their types
+    sources.py mixed PACKED PLAIN OUT     PACKED with the linears of attention as in PLAIN: of a
+                                          compressed-tensors checkpoint, as Kimi K2 ships, with
+                                          scales in BF16; of a gptq one with desc_act, and the
+                                          groups of columns in disorder if OUT has that in its name
+    sources.py kept SOURCE RESULT         is everything packed of SOURCE in RESULT, byte for byte?
 
 Kinds, and where they are described:
 
@@ -32,7 +37,7 @@ from pathlib import Path
 
 # --- safetensors -------------------------------------------------------------------
 
-WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "I32": 4, "U8": 1, "F8_E4M3": 1, "F8_E8M0": 1}
+WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "I32": 4, "I64": 8, "U8": 1, "F8_E4M3": 1, "F8_E8M0": 1}
 
 
 def read_file(path):
@@ -489,6 +494,45 @@ def fault(base, name):
     write_folder(Path("bad-" + name), tensors, config, shards=2)
 
 
+# --- packed ------------------------------------------------------------------------
+
+PARTS = (".weight_packed", ".weight_scale", ".weight_shape", ".qweight", ".qzeros", ".scales",
+         ".g_idx")
+
+
+def mixed(packed, plain, out):
+    config = json.loads((packed / "config.json").read_text())
+    quant = config["quantization_config"]
+    tensors = {}
+    for name, (dtype, shape, data) in read_folder(packed).items():
+        if name.endswith(PARTS) and ".self_attn." in name:
+            continue
+        if name.endswith(".weight_scale"):
+            dtype, data = "BF16", bf16_bytes(unpack_floats(dtype, data))
+        if name.endswith(".g_idx") and "disorder" in out.name:
+            groups = list(struct.unpack("<%di" % shape[0], data))
+            random.shuffle(groups)
+            data = struct.pack("<%di" % shape[0], *groups)
+        tensors[name] = (dtype, shape, data)
+    for name, tensor in read_folder(plain).items():
+        if ".self_attn." in name:
+            tensors[name] = tensor
+    if quant["quant_method"] == "gptq":
+        quant["dynamic"] = {"-:.*self_attn.*": {}}
+        quant["desc_act"] = True
+    else:
+        quant["ignore"] = ["lm_head", "re:.*self_attn.*"]
+    write_folder(out, tensors, config, shards=2)
+
+
+def kept(source, result):
+    ours, theirs = read_folder(source), read_folder(result)
+    packed = [n for n in ours if n.endswith(PARTS)]
+    bad = [n for n in packed if ours[n] != theirs.get(n)]
+    print("%d of %d packed tensors differ: %s" % (len(bad), len(packed), bad[:3]))
+    return bool(bad) or not packed
+
+
 KINDS = {"llama": list(FP8), "gpt_oss": ["mxfp4", "mxfp4+edges"],
          "granitemoe": ["fp8-blocks", "fp8-tensor", "floats-channel"]}
 FAULTS = {
@@ -515,6 +559,11 @@ def main(args):
     if args == ["make"]:
         make()
         return 0
+    if args[:1] == ["mixed"] and len(args) == 4:
+        mixed(*map(Path, args[1:]))
+        return 0
+    if args[:1] == ["kept"] and len(args) == 3:
+        return kept(Path(args[1]), Path(args[2]))
     if args[:1] != ["check"] or len(args) != 2:
         raise SystemExit(__doc__)
     folders = sorted(Path(".").glob(args[1] + "-*-*"))

@@ -7,6 +7,7 @@
 command -v python3 >/dev/null || exit 77
 sources=$root/tests/cli/sources.py
 python3 "$sources" make || exit 1
+pin_kernels
 printf '[[1,2,3,4,5,6,7,8,9,10,11,12],[20,21,22,23,4,5,6,7,8,9,10,11]]' >ids.json
 
 test_case "every kind of source is decoded bit for bit"
@@ -103,5 +104,100 @@ test_case "no format holds it without loss"
 run convert --model llama-fp8-blocks --format gptq --out out -q
 expect_code 3
 expect_stderr "fp8 does not fit into gptq without loss"
+
+# --- packed sources ---
+
+for format in gptq awq compressed-tensors; do
+    run rtn --model llama --group 32 --format $format --out packed-$format -q
+    expect_code 0
+done
+
+test_case "a plain source needs no option"
+run rtn --model llama --source-quantized keep --group 32 --dry-run
+expect_code 0
+expect_stderr "the source is not packed: --source-quantized changes nothing"
+
+test_case "a packed source is refused unless it is said what becomes of it"
+run rtn --model packed-gptq --out out -q
+expect_code 3
+expect_stderr "packed-gptq is quantized already (gptq)"
+expect_stderr "--source-quantized requantize"
+
+test_case "packed weights are decoded bit for bit, and quantized anew"
+for format in gptq awq compressed-tensors; do
+    run convert --model packed-$format --format f32 --out plain-$format -q
+    expect "check_formats.py decodes the same" \
+        python3 "$root/tools/check_formats.py" packed-$format plain-$format
+    for model in packed-$format plain-$format; do
+        run gptq --model $model --source-quantized requantize --calib ids.json --bits 8 \
+            --group 32 --format compressed-tensors --out again-$model -q
+        expect_code 0
+    done
+    run compare --model again-packed-$format --reference again-plain-$format --text ids.json \
+        --json -q
+    expect_json kl_mean 0
+    run verify again-packed-$format --against packed-$format -q
+    expect_code 0
+done
+
+test_case "AWQ scales what was packed"
+run awq --model packed-gptq --source-quantized requantize --calib ids.json --group 32 --out awq-again -q
+expect_code 0
+run verify awq-again --against packed-gptq -q
+expect_code 0
+
+# mixed FORMAT: the linears of attention plain, the others packed
+mixed() {
+    python3 "$sources" mixed "packed-$1" llama "mixed-$1"
+}
+
+test_case "packed linears are kept byte for byte, and the others quantized"
+for format in compressed-tensors gptq; do
+    mixed $format
+    for method in rtn gptq; do
+        run $method --model mixed-$format --source-quantized keep --calib ids.json --group 64 \
+            --out kept-$method-$format --json -q
+        expect_code 0
+        expect_json modules.0.method $method
+        expect_json modules.4.method kept
+        expect_json modules.4.group 32
+        expect "every packed tensor" python3 "$sources" kept mixed-$format kept-$method-$format
+        run verify kept-$method-$format --against mixed-$format --json -q
+        expect_code 0
+    done
+    run compare --model kept-gptq-$format --reference mixed-$format --text ids.json \
+        --max-kl 0.01 --json -q
+    expect_code 0
+done
+expect "desc_act stays" grep -q '"desc_act": *true' kept-gptq-gptq/config.json
+run rtn --model mixed-gptq --source-quantized keep --group 64 --dry-run
+expect_stdout "6 of them packed in the source and kept"
+
+test_case "a run that keeps is resumed like others"
+cp -r kept-rtn-gptq whole
+run rtn --model mixed-gptq --source-quantized keep --group 64 --out whole -q --force
+expect_code 0
+expect "the same" cmp kept-rtn-gptq/model.safetensors whole/model.safetensors
+
+test_case "what cannot be kept is refused, naming what and what to do"
+run rtn --model mixed-gptq --source-quantized keep --format awq --group 32 --out out -q
+expect_code 3
+expect_stderr "linears packed as gptq do not fit byte for byte into awq"
+expect_stderr "give --format gptq; or --source-quantized requantize"
+run awq --model mixed-compressed-tensors --calib ids.json --source-quantized keep --group 32 \
+    --out out -q
+expect_code 3
+expect_stderr "model.layers.0.mlp.gate_proj: cannot be kept: AWQ would scale its inputs"
+python3 "$sources" mixed packed-gptq llama disorder
+run rtn --model disorder --source-quantized keep --group 32 --out out -q
+expect_code 3
+expect_stderr "mlp.gate_proj: cannot be kept: its columns' groups are out of order"
+run rtn --model disorder --source-quantized requantize --group 32 --out out -q
+expect_code 0
+rm -rf out
+sed 's/"group_size": 32/"group_size": 96/' mixed-gptq/config.json >config && mv config mixed-gptq/config.json
+run rtn --model mixed-gptq --source-quantized keep --group 32 --out out -q
+expect_code 3
+expect_stderr "mlp.gate_proj: cannot be kept: its tensors are not those of the settings"
 
 finish

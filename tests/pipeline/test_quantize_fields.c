@@ -36,6 +36,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
     } others[] = {
         {"method", NULL, LLMQ_METHOD_RTN},
         {"family", "mistral", 0},
+        {"source-quantized", NULL, LLMQ_SOURCE_KEEP},
         {"format", "compressed-tensors", 0},
         {"bits", NULL, 8},
         {"group", NULL, 16},
