@@ -1,6 +1,7 @@
 /* Weights of a block's linears, from wherever they lie: see model.h. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "graph/model_private.h"
@@ -70,6 +71,24 @@ const struct st_tensor *weights_find_stack(const struct st_set *set, const struc
     return fit.misfit == FITS ? fit.tensor : NULL;
 }
 
+/* Rows that are gathered together: each column of a turned stack holds them side by side. */
+enum { ROW_TILE = 64 };
+
+/* One expert's rows [0, n) of `part`: from stored [rows, k], or turned [k, rows]. */
+static void gather_rows(const float *stored, size_t rows, enum stack_part part, bool turned,
+                        int64_t n, int64_t k, float *out) {
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(stored, rows, part, turned, n, k, out) if (n * k > 1 << 16)
+    for (int64_t tile = 0; tile < n; tile += ROW_TILE) {
+        const int64_t end = tile + ROW_TILE < n ? tile + ROW_TILE : n;
+        for (int64_t r = tile; !turned && r < end; r++)
+            memcpy(out + r * k, stored + stack_row(part, n, r) * k, (size_t)k * sizeof *out);
+        for (int64_t c = 0; turned && c < k; c++)
+            for (int64_t r = tile; r < end; r++)
+                out[r * k + c] = stored[(size_t)c * rows + (size_t)stack_row(part, n, r)];
+    }
+}
+
 /* A stack is [experts, rows, k] or [experts, k, rows], or these with one side for the first two. */
 enum llmq_status weights_read_stacked(const struct st_set *set, const struct st_tensor *t,
                                       const struct blocks *b, struct linear_place at, float *out,
@@ -87,12 +106,8 @@ enum llmq_status weights_read_stacked(const struct st_set *set, const struct st_
         return error_memory(err, "an expert's weight");
     enum llmq_status status =
         st_read_part_f32(set, t, (uint64_t)at.expert * count, count, stored, err);
-    for (int64_t r = 0; status == LLMQ_OK && r < n; r++) {
-        const size_t from = (size_t)stack_row(row->part, n, r);
-        for (size_t c = 0; c < (size_t)k; c++)
-            out[(size_t)r * (size_t)k + c] =
-                stored[turned ? c * columns + from : from * columns + c];
-    }
+    if (status == LLMQ_OK)
+        gather_rows(stored, columns, row->part, turned, n, k, out);
     free(stored);
     return status;
 }
