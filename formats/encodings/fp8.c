@@ -2,9 +2,10 @@
  *
  * quant_method "fp8", of transformers (quantizers/quantizer_finegrained_fp8.py) and vLLM
  * (layers/quantization/fp8.py): <weight>_scale_inv for blocks of weight_block_size, or without it
- * <weight>_scale(_inv) for a tensor. compressed-tensors float-quantized: <weight>_scale for a
- * tensor, for each row, or for blocks of block_structure. In each of them a weight is its code
- * times its scale, whatever the scale is called. */
+ * <weight>_scale(_inv) for a tensor. "fbgemm_fp8" of transformers: <weight>_scale for each row.
+ * compressed-tensors float-quantized: <weight>_scale for a tensor, for each row, or for blocks of
+ * block_structure. In each of them a weight is its code times its scale, whatever the scale is
+ * called. */
 #include <stdio.h>
 #include <string.h>
 
@@ -27,8 +28,13 @@ static bool is_compressed_tensors(const struct json *config) {
            (strcmp(format, "float-quantized") == 0 || strcmp(format, "naive-quantized") == 0);
 }
 
+static bool is_fbgemm(const struct json *config) {
+    return strcmp(text_of(config, "quant_method"), "fbgemm_fp8") == 0;
+}
+
 static bool config_matches(const struct json *config) {
-    return strcmp(text_of(config, "quant_method"), "fp8") == 0 || is_compressed_tensors(config);
+    return strcmp(text_of(config, "quant_method"), "fp8") == 0 || is_fbgemm(config) ||
+           is_compressed_tensors(config);
 }
 
 #define NOT_E4M3 "the weights are not of E4M3"
@@ -47,6 +53,12 @@ static const struct config_key fp8_keys[] = {
     {"kv_cache_scheme", KEY_ANY, NULL, NULL}, /* of the cache, not of the weights */
     {"kv_cache_quant_method", KEY_TEXT, NULL, NULL},
     {"dequantize", KEY_BOOL, NULL, NULL},
+    {.name = NULL},
+};
+static const struct config_key fbgemm_keys[] = {
+    {"quant_method", KEY_TEXT, NULL, NULL},
+    {"activation_scale_ub", KEY_NUMBER, NULL, NULL}, /* where servers cut activations off */
+    {"modules_to_not_convert", KEY_LIST, NULL, NULL},
     {.name = NULL},
 };
 static const struct config_key floats_keys[] = {
@@ -142,7 +154,7 @@ static enum llmq_status config_read(const struct json *config, struct encoding_s
     const struct json *groups = json_get(config, "config_groups");
     enum llmq_status status = LLMQ_OK;
     if (!is_compressed_tensors(config)) {
-        LLMQ_TRY(config_keys_check(config, where, fp8_keys, err));
+        LLMQ_TRY(config_keys_check(config, where, is_fbgemm(config) ? fbgemm_keys : fp8_keys, err));
         out->activations = strcmp(text_of(config, "activation_scheme"), "none") != 0;
         return read_block(json_get(config, "weight_block_size"), where, out, err);
     }

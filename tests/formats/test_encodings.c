@@ -160,6 +160,9 @@ START_TEST(configs_are_read_or_refused_by_their_key) {
         {"{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\",\"weight_block_size\":[128,128],"
          "\"activation_scheme\":\"dynamic\",\"scale_fmt\":\"ue8m0\",\"modules_to_not_convert\":[]}",
          NULL},
+        {"{\"quant_method\":\"fbgemm_fp8\",\"activation_scale_ub\":1200.0,"
+         "\"modules_to_not_convert\":[\"lm_head\"]}",
+         NULL},
         {"{\"quant_method\":\"fp8\",\"weight_block_size\":[128,0]}", "weight_block_size"},
         {"{\"quant_method\":\"fp8\",\"weight_block_size\":[128]}", "weight_block_size"},
         {"{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\"}", "fmt"},
