@@ -130,13 +130,3 @@ size_t encoding_count(const struct st_set *set) {
         count += st_at(set, i)->coded != NULL;
     return count;
 }
-
-uint64_t encoding_workspace(const struct st_set *set) {
-    uint64_t most = 0;
-    for (size_t i = 0; i < st_count(set); i++) {
-        const struct st_coded *c = st_at(set, i)->coded;
-        const uint64_t bytes = c ? c->workspace : 0;
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}

@@ -60,10 +60,8 @@ LLMQ_NODISCARD enum llmq_status encoding_of_config(const struct json *quantizati
 LLMQ_NODISCARD enum llmq_status encoding_settle(const struct encoding_settings *settings,
                                                 struct st_set *set, llmq_error *err);
 
-/* How many tensors of a set are decoded, and the memory that decoding one takes at most, besides
- * what it is decoded to. */
+/* How many tensors of a set are decoded. */
 size_t encoding_count(const struct st_set *set);
-uint64_t encoding_workspace(const struct st_set *set);
 
 /* --- for the encodings ------------------------------------------------------------------------ */
 

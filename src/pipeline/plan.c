@@ -227,17 +227,18 @@ static enum llmq_status add_tensors(const struct model *m, const llmq_quantize_o
 
 /* --- resources -------------------------------------------------------------------------------- */
 
-/* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers.
+/* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers, or
+ * while it is read.
  * Panels of a thread's own are not counted: they are a small part of that. */
-static uint64_t module_workspace(const struct plan *p, bool packed) {
+static uint64_t module_workspace(const struct model *m, const struct plan *p) {
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         uint64_t n = (uint64_t)p->modules[i].shape.n, k = (uint64_t)p->modules[i].shape.k;
         uint64_t bytes = n * k * (2 * sizeof(float) + 3);
         if (p->paired) /* the target, and what it is made of */
             bytes += n * k * 2 * sizeof(float);
-        if (packed) /* codes as they are stored, and one to a byte */
-            bytes += n * k * 2;
+        const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
+        bytes = reading > bytes ? reading : bytes;
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -356,7 +357,7 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
     /* without calibration, one linear at a time is all */
-    uint64_t fixed = module_workspace(p, m->layout != NULL) + encoding_workspace(m->tensors);
+    uint64_t fixed = module_workspace(m, p);
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)

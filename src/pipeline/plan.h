@@ -98,6 +98,10 @@ LLMQ_NODISCARD enum llmq_status plan_add_source_packed(const struct model *m, st
                                                        const struct st_tensor *t, bool *is_packed,
                                                        llmq_error *err);
 
+/* Memory that reading a module's weight takes besides the weight: the stack that it is in, its
+ * codes. */
+uint64_t plan_reading_bytes(const struct model *m, const struct plan_module *module);
+
 /* Name the linears that loaders merge in the layout's settings. */
 void plan_name_fusions(const struct model *m, struct plan *p);
 
