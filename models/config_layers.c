@@ -213,10 +213,24 @@ static bool names_kinds(const struct family *f, const struct layer_rule *r) {
            (r->rule == RULE_LETTER || (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
 }
 
+static enum llmq_status check_others(const struct layer_rule *r, const struct config_key *key,
+                                     const struct model_config *c, llmq_error *err) {
+    const double wanted = c->facts.numbers[r->others];
+    char text[CONFIG_TEXT_MAX];
+    int64_t layer = 0;
+    for (const struct json *v = json_first(config_value(key->object, key->name)); v;
+         v = json_next(v), layer++)
+        if (!is_number(v, r->absent) && !is_number(v, wanted))
+            return error_set(err, LLMQ_E_UNSUPPORTED,
+                             "config.json: %s[%" PRId64 "] is %s: expected %g or %g", key->name,
+                             layer, config_text(v, text), r->absent, wanted);
+    return LLMQ_OK;
+}
+
 static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
                                    struct model_config *c, llmq_error *err) {
     struct config_key key;
-    struct rule_input in = {.n = isnan(r->absent) ? 0 : (int64_t)r->absent};
+    struct rule_input in = {.offset = r->begin, .n = isnan(r->absent) ? 0 : (int64_t)r->absent};
     enum llmq_status status = config_find(json, r->key, &key, err);
     if ((c->facts.traits & r->when) != r->when)
         return LLMQ_OK;
@@ -233,6 +247,10 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
         return status;
     in.value = key.found ? config_value(key.object, key.name) : NULL;
     const struct json *entry = reads_list(r) ? json_first(in.value) : NULL;
+    if (r->others != NUM_ONE)
+        status = check_others(r, &key, c, err);
+    if (status != LLMQ_OK)
+        return status;
     for (int64_t i = 0; i < c->blocks; i++) {
         if (names_kinds(c->family, r) && !is_known_entry(c->family, r, &in, entry, i))
             return refuse_entry(c->family, r, r->rule == RULE_LETTER ? in.value : entry, i, err);

@@ -13,6 +13,7 @@ static const struct family *const families[] = {
     &family_afmoe,
     &family_arcee,
     &family_axk1,
+    &family_bitnet,
     &family_bloom,
     &family_codegen,
     &family_cohere,
@@ -38,12 +39,14 @@ static const struct family *const families[] = {
     &family_gpt_oss,
     &family_gptj,
     &family_granite,
+    &family_granite_swa,
     &family_granitemoe,
     &family_granitemoehybrid,
     &family_helium,
     &family_hunyuan_v1_dense,
     &family_hunyuan_v1_moe,
     &family_hy_v3,
+    &family_hyperclovax,
     &family_jais2,
     &family_laguna,
     &family_lfm2,
@@ -58,6 +61,7 @@ static const struct family *const families[] = {
     &family_mistral4,
     &family_mixtral,
     &family_mpt,
+    &family_nanochat,
     &family_nemotron,
     &family_olmo,
     &family_olmo2,
@@ -76,6 +80,7 @@ static const struct family *const families[] = {
     &family_solar_open,
     &family_stablelm,
     &family_starcoder2,
+    &family_vaultgemma,
 };
 /* clang-format on */
 

@@ -43,16 +43,17 @@ enum op {
     EACH(NONE)                                                                                     \
     EACH(X) EACH(ATTN_IN) EACH(QKV) EACH(QKV_CLIP) EACH(Q) EACH(K) EACH(V) EACH(Q_CLIP)            \
     EACH(K_CLIP) EACH(V_CLIP) EACH(Q_NORM) EACH(K_NORM) EACH(Q_ROT) EACH(K_ROT) EACH(Q_UNIT)       \
-    EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_GATE) EACH(ATTN_GATED) EACH(ATTN_OUT) EACH(ATTN_POST)     \
-    EACH(Y)                                                                                        \
+    EACH(K_UNIT) EACH(CONTEXT) EACH(ATTN_OUT) EACH(ATTN_POST) EACH(Y)                              \
     EACH(Q_A) EACH(Q_A_NORM) EACH(KV_A) EACH(KV_C) EACH(KV_C_NORM) EACH(KV_B) EACH(K_NOPE)         \
-    EACH(K_PE) EACH(CONV_IN) EACH(CONV_OUT)                                                        \
-    EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
-    EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(MIX_OUT) EACH(MIX_POST)                                  \
+    EACH(K_PE)                                                                                     \
     EACH(MLP_IN) EACH(GATE_UP) EACH(GATE) EACH(UP) EACH(MID) EACH(MLP_OUT) EACH(MLP_POST)          \
     EACH(ROUTE) EACH(E) EACH(E_OUT) EACH(ROUTED) EACH(Y_ROUTED)                                    \
     EACH(SHARED_GATE) EACH(SHARED_UP) EACH(SHARED_MID) EACH(SHARED_OUT) EACH(SHARED_SWITCH)        \
-    EACH(SHARED) EACH(Z)
+    EACH(SHARED) EACH(Z)                                                                           \
+    EACH(CONTEXT_NORM) EACH(ATTN_GATE) EACH(ATTN_GATED) EACH(MID_NORM) EACH(CONV_IN)               \
+    EACH(CONV_OUT)                                                                                 \
+    EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
+    EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(MIX_OUT) EACH(MIX_POST)
 /* clang-format on */
 #define SCHEMA_NAME(name) V_##name,
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
@@ -170,6 +171,7 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_MIXER_BIAS     TRAIT(25) /* of the linears of a recurrent mixer */
 #define T_FITTED_FFN     TRAIT(19) /* the MLP's width is two thirds of FFN, ... */
 #define T_HEATED         TRAIT(20) /* queries grow with the position; a model's: by rotary settings */
+#define T_BACKWARDS      TRAIT(22) /* heads rotate the other way round */
 #define T_NTK_ALPHA      TRAIT(21) /* alpha of dynamic rotary settings raises their base */
 /* of a block: */
 #define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
@@ -302,10 +304,12 @@ struct layer_rule {
         RULE_ALL,
     } rule;
     const char *key, *word;
+    enum number others; /* NUMBER: what the entries of the other layers have to be; NUM_ONE: any */
     double
         absent; /* EVERY, NOT_EVERY, FROM: where the key is missing; NAN: the rule says nothing */
     const char *offset; /* EVERY, NOT_EVERY: layers are counted from the number that this key says,
-                         * and those before it are none of them */
+                         * and those before it are none of them, ... */
+    int begin;          /* ... or from this one */
     bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
     trait_set when;     /* traits of the model */
 };

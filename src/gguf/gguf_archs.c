@@ -10,7 +10,7 @@
 
 /* clang-format off */
 #define BIT(v) (UINT64_C(1) << V_##v)
-_Static_assert(V_COUNT <= 64, "values are bits of a word");
+_Static_assert(V_E_OUT < 64, "values that files have names for are bits of a word");
 
 #define ATTENTION (BIT(Q) | BIT(K) | BIT(V) | BIT(ATTN_OUT))
 #define FFN       (BIT(UP) | BIT(MLP_OUT))
@@ -268,7 +268,7 @@ static enum llmq_status check_graph(const struct gguf_arch *arch, const struct g
                                     llmq_error *err) {
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->node[i];
-        const uint64_t bit = UINT64_C(1) << n->row->out[0];
+        const uint64_t bit = n->row->out[0] < 64 ? UINT64_C(1) << n->row->out[0] : 0;
         const bool linear = n->row->op == OP_LINEAR || n->row->op == OP_ROUTER;
         if (!n->row->name || n->row->op == OP_EXPERTS)
             continue;

@@ -104,7 +104,7 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
     const bool local = (traits & T_WINDOW) && (traits & T_LOCAL_ROPE);
     const struct rope rope = rope_of(f->config, local);
     const struct rope_heads heads = {n->groups, n->width[0] / n->groups, n->skip,
-                                     (traits & T_INTERLEAVED) != 0};
+                                     (traits & T_BACKWARDS) != 0, (traits & T_INTERLEAVED) != 0};
     struct rope_table *table = &f->rope[local];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);

@@ -160,21 +160,22 @@ void rope_table_free(struct rope_table *table) {
 
 /* --- rotation --------------------------------------------------------------------------------- */
 
-static void rotate_halves(const float *cosines, const float *sines, int64_t half, const float *x,
-                          float *out) {
+/* `way` 1, or -1: by the negative angle. */
+static void rotate_halves(const float *cosines, const float *sines, float way, int64_t half,
+                          const float *x, float *out) {
     for (int64_t i = 0; i < half; i++) {
-        float a = x[i], b = x[i + half];
-        out[i] = a * cosines[i] - b * sines[i];
-        out[i + half] = b * cosines[i] + a * sines[i];
+        float a = x[i], b = x[i + half], sine = way * sines[i];
+        out[i] = a * cosines[i] - b * sine;
+        out[i + half] = b * cosines[i] + a * sine;
     }
 }
 
-static void rotate_neighbours(const float *cosines, const float *sines, int64_t half,
+static void rotate_neighbours(const float *cosines, const float *sines, float way, int64_t half,
                               const float *x, float *out) {
     for (int64_t i = 0; i < half; i++) {
-        float a = x[2 * i], b = x[2 * i + 1];
-        out[2 * i] = a * cosines[i] - b * sines[i];
-        out[2 * i + 1] = b * cosines[i] + a * sines[i];
+        float a = x[2 * i], b = x[2 * i + 1], sine = way * sines[i];
+        out[2 * i] = a * cosines[i] - b * sine;
+        out[2 * i + 1] = b * cosines[i] + a * sine;
     }
 }
 
@@ -182,14 +183,15 @@ static void rotate_head(const struct rope_table *table, const struct rope_heads 
                         int64_t position, const float *x, float *out) {
     const int64_t half = table->width / 2, rest = heads->skip + 2 * half;
     const float *cosines = table->cos + position * half, *sines = table->sin + position * half;
+    const float way = heads->backwards ? -1 : 1;
     if (out != x) {
         memcpy(out, x, (size_t)heads->skip * sizeof *x);
         memcpy(out + rest, x + rest, (size_t)(heads->width - rest) * sizeof *x);
     }
     if (heads->neighbours)
-        rotate_neighbours(cosines, sines, half, x + heads->skip, out + heads->skip);
+        rotate_neighbours(cosines, sines, way, half, x + heads->skip, out + heads->skip);
     else
-        rotate_halves(cosines, sines, half, x + heads->skip, out + heads->skip);
+        rotate_halves(cosines, sines, way, half, x + heads->skip, out + heads->skip);
 }
 
 void rope_rotate(const struct rope_table *table, const struct rope_heads *heads, int64_t length,

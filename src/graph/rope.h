@@ -39,6 +39,7 @@ float rope_llama3_divisor(const struct rope *rope, int64_t i);
  * table has, from entry `skip` on. */
 struct rope_heads {
     int64_t count, width, skip;
+    bool backwards;  /* by the negative angle */
     bool neighbours; /* pairs are (x[2 i], x[2 i + 1]); else (x[i], x[i + half]), the halves */
 };
 

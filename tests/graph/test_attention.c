@@ -17,7 +17,7 @@
 /* Heads of 10, of which 6 from entry 3 on are rotated. */
 enum { LENGTH = 9, HEADS = 3, HEAD = 10, SKIP = 3, ROTATED = 6 };
 
-static void want_rotation(bool neighbours, const float *x, double *out) {
+static void want_rotation(bool neighbours, bool backwards, const float *x, double *out) {
     for (int64_t i = 0; i < LENGTH * HEADS * HEAD; i++)
         out[i] = (double)x[i];
     for (int64_t h = 0; h < LENGTH * HEADS; h++)
@@ -25,7 +25,8 @@ static void want_rotation(bool neighbours, const float *x, double *out) {
             const int64_t begin = h * HEAD + SKIP;
             const int64_t at = begin + (neighbours ? 2 * i : i);
             const int64_t other = neighbours ? at + 1 : at + ROTATED / 2;
-            const double angle = (double)(h / HEADS) * pow(500, -(double)(2 * i) / ROTATED);
+            const double way = backwards ? -1 : 1;
+            const double angle = way * (double)(h / HEADS) * pow(500, -(double)(2 * i) / ROTATED);
             const double a = (double)x[at], b = (double)x[other];
             out[at] = 2 * (a * cos(angle) - b * sin(angle));
             out[other] = 2 * (b * cos(angle) + a * sin(angle));
@@ -36,12 +37,12 @@ START_TEST(part_of_each_head_is_rotated_and_the_rest_copied) {
     llmq_error err = {0};
     const struct rope_config config = {.theta = 500, .attention_factor = 2};
     const struct rope rope = {&config, ROTATED, 64};
-    const struct rope_heads heads = {HEADS, HEAD, SKIP, _i == 1};
+    const struct rope_heads heads = {HEADS, HEAD, SKIP, _i / 2 == 1, _i % 2 == 1};
     struct rope_table table = {0};
     double want[LENGTH * HEADS * HEAD];
     float *x = random_row(1, LENGTH * HEADS * HEAD, 3);
     float *out = random_row(2, LENGTH * HEADS * HEAD, 3);
-    want_rotation(heads.neighbours, x, want);
+    want_rotation(heads.neighbours, heads.backwards, x, want);
     ck_assert_ok(rope_table_prepare(&rope, LENGTH, &table, &err), &err);
     rope_rotate(&table, &heads, LENGTH, x, out);
     for (int i = 0; i < LENGTH * HEADS * HEAD; i++)
@@ -255,7 +256,7 @@ int main(void) {
     TCase *t = tcase_create("attention");
     linalg_init();
     tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, part_of_each_head_is_rotated_and_the_rest_copied, 0, 2);
+    tcase_add_loop_test(t, part_of_each_head_is_rotated_and_the_rest_copied, 0, 4);
     tcase_add_test(t, dynamic_rope_stretches_the_base);
     tcase_add_test(t, longrope_chooses_its_factors_by_the_length);
     tcase_add_loop_test(t, contexts_of_every_kind_at_any_length, 0, ATTENTIONS);
