@@ -1,7 +1,7 @@
 /* Gemma 1, 2 and 3 (text): norms that store their weight minus 1, the embedding times
  * sqrt(hidden_size), GELU by its tanh. Gemma 1's files name exact GELU under hidden_act, which no
  * loader follows; hidden_activation is what counts. Defaults: transformers' GemmaConfig,
- * Gemma2Config and Gemma3TextConfig. */
+ * Gemma2Config, Gemma3TextConfig and VaultGemmaConfig. */
 #include "models/families/tables.h"
 
 /* clang-format off */
@@ -129,5 +129,34 @@ const struct family family_gemma3 = {
     .gguf = "gemma3",
     .architectures = gemma3_architectures,
     .inherent_keys = gemma3_inherent,
+    .ignored_keys = ignored,
+};
+
+/* --- VaultGemma: Gemma 2 without the norms behind the branches -------------------------------- */
+
+static const struct node vault_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    ATTEND_ROWS(Q, K, T_ATTENTION_BIAS),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "pre_feedforward_layernorm")},
+    GATED_ROWS(MLP_IN, 0),
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+static const char *const vault_architectures[] = {"VaultGemmaForCausalLM", "VaultGemmaModel", NULL};
+
+const struct family family_vaultgemma = {
+    .name = "vaultgemma",
+    .model_types = {"vaultgemma"},
+    LLAMA_TENSOR_NAMES,
+    .rows = vault_rows,
+    .settings = gemma2_settings,
+    .rules = gemma2_rules,
+    .norm = NORM_RMS1,
+    .act_key = "hidden_activation",
+    .act = ACT_GELU_TANH,
+    .architectures = vault_architectures,
     .ignored_keys = ignored,
 };

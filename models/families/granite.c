@@ -1,5 +1,7 @@
 /* Granite 3: Llama with four factors, of the embedding, the scores, the branches and the logits;
- * and the same with experts. Defaults: transformers' GraniteConfig and GraniteMoeConfig. */
+ * the same with windows and sinks; with experts; with norms behind the branches (HyperCLOVA X).
+ * Defaults: transformers' GraniteConfig, GraniteSWAConfig, GraniteMoeConfig and HyperCLOVAXConfig.
+ */
 #include "models/families/tables.h"
 
 /* clang-format off */
@@ -201,4 +203,106 @@ const struct family family_granitemoehybrid = {
     .limits = moe_limits,
     .inherent_keys = moe_inherent,
     .ignored_keys = hybrid_ignored,
+};
+
+/* --- windows in three of four layers, and sinks in all ---------------------------------------- */
+
+static const struct node swa_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    ROTATE_ROWS(Q, K),
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V), .name = "self_attn.sinks"},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = T_ATTENTION_BIAS},
+    {ADD(Y, X, ATTN_OUT), .number = NUM_RESIDUAL},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    GATED_ROWS(MLP_IN, T_MLP_BIAS),
+    {ADD(Z, Y, MLP_OUT), .number = NUM_RESIDUAL},
+    {END},
+};
+
+static const struct setting swa_settings[] = {
+    SIZES(100352, 2560, 24, 20, 8192),
+    KV_HEADS(4),
+    HEAD_DIM(0),
+    FFN(8192),
+    WINDOW(128),
+    THETA(10000),
+    RMS_EPS(1e-5),
+    TIED(true),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    FLAG(T_MLP_BIAS, "mlp_bias", false),
+    FACTORS,
+    {0},
+};
+
+static const struct layer_rule swa_rules[] = {
+    {NOT_EVERY(T_WINDOW, NULL, 4), .begin = 1},
+    {BY_WORD(T_WINDOW, "layer_types", "sliding_attention")},
+    {BY_NUMBER(T_NO_ROPE, "layer_rope_theta", 0), .others = NUM_THETA},
+    {0},
+};
+
+static const char *const swa_architectures[] = {"GraniteSWAForCausalLM", "GraniteSWAModel", NULL};
+static const char *const swa_inherent[] = {"attention_sinks", "use_attention_sinks", NULL};
+
+const struct family family_granite_swa = {
+    .name = "granite_swa",
+    .model_types = {"granite_swa"},
+    LLAMA_TENSOR_NAMES,
+    .rows = swa_rows,
+    .settings = swa_settings,
+    .rules = swa_rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = swa_architectures,
+    .inherent_keys = swa_inherent,
+};
+
+/* --- HyperCLOVA X: logits times their factor -------------------------------------------------- */
+
+static const struct node clova_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    ATTEND_ROWS(Q, K, T_ATTENTION_BIAS),
+    {NORM(ATTN_POST, ATTN_OUT, "post_norm1"), .when = T_A},
+    {ADD(Y, X, ATTN_POST), .number = NUM_RESIDUAL},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    GATED_ROWS(MLP_IN, T_MLP_BIAS),
+    {NORM(MLP_POST, MLP_OUT, "post_norm2"), .when = T_A},
+    {ADD(Z, Y, MLP_POST), .number = NUM_RESIDUAL},
+    {END},
+};
+
+static const struct setting clova_settings[] = {
+    SIZES(32000, 4096, 32, 32, 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    FLAG(T_MLP_BIAS, "mlp_bias", false),
+    FLAG(T_A, "use_post_norm", true),
+    NUMBER(EMBED, "embedding_multiplier", 1),
+    NUMBER(ATTN_SCALE, "attention_multiplier", 0),
+    NUMBER(RESIDUAL, "residual_multiplier", 1),
+    NUMBER(LOGITS, "logits_scaling", 1),
+    {0},
+};
+
+static const char *const clova_architectures[] = {"HyperCLOVAXForCausalLM", "HyperCLOVAXModel",
+                                                  NULL};
+
+const struct family family_hyperclovax = {
+    .name = "hyperclovax",
+    .model_types = {"hyperclovax"},
+    LLAMA_TENSOR_NAMES,
+    .rows = clova_rows,
+    .settings = clova_settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = clova_architectures,
 };

@@ -8,6 +8,7 @@
 extern const struct family family_afmoe;
 extern const struct family family_arcee;
 extern const struct family family_axk1;
+extern const struct family family_bitnet;
 extern const struct family family_bloom;
 extern const struct family family_codegen;
 extern const struct family family_cohere2;
@@ -33,12 +34,14 @@ extern const struct family family_gpt_neox;
 extern const struct family family_gpt_oss;
 extern const struct family family_gptj;
 extern const struct family family_granite;
+extern const struct family family_granite_swa;
 extern const struct family family_granitemoe;
 extern const struct family family_granitemoehybrid;
 extern const struct family family_helium;
 extern const struct family family_hunyuan_v1_dense;
 extern const struct family family_hunyuan_v1_moe;
 extern const struct family family_hy_v3;
+extern const struct family family_hyperclovax;
 extern const struct family family_jais2;
 extern const struct family family_laguna;
 extern const struct family family_lfm2;
@@ -53,6 +56,7 @@ extern const struct family family_mistral4;
 extern const struct family family_mistral;
 extern const struct family family_mixtral;
 extern const struct family family_mpt;
+extern const struct family family_nanochat;
 extern const struct family family_nemotron;
 extern const struct family family_olmo2;
 extern const struct family family_olmo;
@@ -71,6 +75,7 @@ extern const struct family family_smollm3;
 extern const struct family family_solar_open;
 extern const struct family family_stablelm;
 extern const struct family family_starcoder2;
+extern const struct family family_vaultgemma;
 
 /* The names that Llama gave its tensors and that most families kept. */
 /* clang-format off */

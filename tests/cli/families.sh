@@ -81,6 +81,10 @@ mimo-v2-flash	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_feat
 laguna	gptq	model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
 laguna	awq	model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
 laguna	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
+vaultgemma	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
+granite-swa	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
+hyperclovax	gptq,awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
+bitnet	gptq,awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
 END
 )
 

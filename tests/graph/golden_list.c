@@ -86,6 +86,11 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"cohere2-moe", "cohere2_moe"},
     {"mimo-v2-flash", "mimo_v2_flash"},
     {"laguna", "laguna"},
+    {"vaultgemma", "vaultgemma"},
+    {"granite-swa", "granite_swa"},
+    {"hyperclovax", "hyperclovax"},
+    {"bitnet", "bitnet"},
+    {"nanochat", "nanochat"},
 };
 /* clang-format on */
 

@@ -272,6 +272,21 @@ static bool near(double a, double b) {
     return fabs(a - b) <= 1e-12 * fabs(b);
 }
 
+/* A base for each layer says no more than which of them rotate. */
+START_TEST(bases_of_layers_are_the_models_or_none) {
+    static const char some[] = "\"num_hidden_layers\":2,\"layer_rope_theta\":[10000,0]";
+    static const struct row rows[] = {
+        {"granite_swa", "\"num_hidden_layers\":2,\"layer_rope_theta\":[10000,500]",
+         REFUSED("layer_rope_theta[1] is 500: expected 0 or 10000")},
+    };
+    ck_assert(!(traits_of("granite_swa", some, 0) & (T_NO_ROPE | T_WINDOW)));
+    ck_assert(traits_of("granite_swa", some, 1) & T_NO_ROPE);
+    ck_assert(traits_of("granite_swa", "", 3) & T_WINDOW);
+    ck_assert(!(traits_of("granite_swa", "", 4) & T_WINDOW));
+    CHECK(rows);
+}
+END_TEST
+
 START_TEST(factors_are_what_the_keys_say) {
     ck_assert(near(number_of("granite", "\"logits_scaling\":16", NUM_LOGITS), 1 / 16.0));
     ck_assert(near(number_of("granite", "\"attention_multiplier\":0.5", NUM_ATTN_SCALE), 0.5));
@@ -328,6 +343,7 @@ int main(void) {
     tcase_add_test(t, layers_of_lfm2_by_either_key);
     tcase_add_test(t, an_mlp_is_fitted_to_two_thirds);
     tcase_add_test(t, layers_take_turns);
+    tcase_add_test(t, bases_of_layers_are_the_models_or_none);
     tcase_add_test(t, factors_are_what_the_keys_say);
     tcase_add_test(t, windowed_layers_have_a_rotation_of_their_own);
     suite_add_tcase(s, t);
