@@ -173,12 +173,6 @@ expect "desc_act stays" grep -q '"desc_act": *true' kept-gptq-gptq/config.json
 run rtn --model mixed-gptq --source-quantized keep --group 64 --dry-run
 expect_stdout "6 of them packed in the source and kept"
 
-test_case "a run that keeps is resumed like others"
-cp -r kept-rtn-gptq whole
-run rtn --model mixed-gptq --source-quantized keep --group 64 --out whole -q --force
-expect_code 0
-expect "the same" cmp kept-rtn-gptq/model.safetensors whole/model.safetensors
-
 test_case "what cannot be kept is refused, naming what and what to do"
 run rtn --model mixed-gptq --source-quantized keep --format awq --group 32 --out out -q
 expect_code 3
