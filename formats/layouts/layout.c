@@ -59,8 +59,8 @@ static enum llmq_status refuse_method(const struct json *config, llmq_error *err
               method ? "'" : "", format ? " with format '" : "", format ? format : "",
               format ? "'" : "");
     error_hint(err,
-               "llmq reads %s: of other kinds take the checkpoint that was quantized, in 16 or 32 "
-               "bits, and quantize that",
+               "llmq reads %s, and fp8 and mxfp4 to quantize them anew: of other kinds take the "
+               "checkpoint that was quantized, in 16 or 32 bits, and quantize that",
                names.data ? names.data : layouts[0]->name);
     strbuf_free(&names);
     return LLMQ_E_UNSUPPORTED;

@@ -317,11 +317,13 @@ cleanup:
 
 static void count_contents(struct verify *v) {
     llmq_verify_report *r = v->report;
-    r->format = v->layout ? v->layout->name : "none";
+    r->format = v->layout             ? v->layout->name
+                : v->encoded.encoding ? v->encoded.encoding->name
+                                      : "none";
     r->shards = st_shard_count(v->tensors);
     r->tensors = (int64_t)st_count(v->tensors);
     for (size_t i = 0; i < st_count(v->tensors); i++)
-        r->bytes += st_at(v->tensors, i)->nbytes;
+        r->bytes += st_stored_bytes(st_at(v->tensors, i));
     while (rule_at((size_t)r->rules))
         r->rules++;
 }

@@ -230,15 +230,30 @@ static enum llmq_status not_finite(struct verify *v, const struct st_tensor *t,
     return status;
 }
 
+/* The peak of a tensor; of one that cannot be decoded to numbers NaN, and what is wrong. */
+static enum llmq_status read_peak(const struct verify *v, const struct st_tensor *t,
+                                  struct value_at *peak, llmq_error *wrong, llmq_error *err) {
+    *wrong = (llmq_error){0};
+    enum llmq_status status = value_peak(v->tensors, t, v->ctx, peak, err);
+    if (status != LLMQ_E_NUMERIC || !t->coded)
+        return status;
+    *wrong = *err;
+    peak->value = NAN;
+    return LLMQ_OK;
+}
+
 static enum llmq_status finite(struct verify *v, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    llmq_error wrong;
     for (size_t i = 0; i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         struct value_at peak = {0};
         if (!dtype_is_float(t->dtype))
             continue;
-        LLMQ_TRY(value_peak(v->tensors, t, v->ctx, &peak, err));
-        if (!isfinite(peak.value))
+        LLMQ_TRY(read_peak(v, t, &peak, &wrong, err));
+        if (wrong.code != LLMQ_OK)
+            verify_found(v, verify_file_of(v, t), t->name, wrong.hint, "%s", wrong.message);
+        else if (!isfinite(peak.value))
             LLMQ_TRY(not_finite(v, t, &peak, err));
     }
 cleanup:
@@ -248,6 +263,7 @@ cleanup:
 /* Tensors that are stored as float16 cannot hold such values. */
 static enum llmq_status half_range(struct verify *v, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    llmq_error wrong;
     for (size_t i = 0; config_names_half(v->config) && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         char place[VALUE_PLACE_MAX];
@@ -256,7 +272,7 @@ static enum llmq_status half_range(struct verify *v, llmq_error *err) {
         if (!dtype_is_float(t->dtype) || t->dtype == DTYPE_F16 ||
             layout_suffix(v->layout, t->name, &len) >= 0)
             continue;
-        LLMQ_TRY(value_peak(v->tensors, t, v->ctx, &peak, err));
+        LLMQ_TRY(read_peak(v, t, &peak, &wrong, err));
         if (isfinite(peak.value) && fabsf(peak.value) > HALF_MOST)
             verify_found(v, verify_file_of(v, t), t->name, HALF_HINT,
                          "%s is %g, beyond the range of float16, which config.json names",

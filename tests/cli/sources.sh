@@ -46,6 +46,17 @@ expect "no scale" sh -c '! grep -q _scale_inv gptq-llama-fp8-blocks/model.safete
 expect "its config is replaced" sh -c '! grep -q weight_block_size gptq-llama-fp8-blocks/config.json'
 expect "by the result's" grep -q '"quant_method": *"gptq"' gptq-llama-fp8-blocks/config.json
 
+test_case "a source is checked as it is"
+run verify llama-fp8-blocks --json
+expect_code 0
+expect_json format fp8
+expect_json ok true
+
+run verify bad-nan-code --json
+expect_code 1
+expect_json violations.0.rule finite
+expect_json violations.0.tensor model.layers.1.self_attn.k_proj.weight
+
 test_case "the plan says that it is decoded, and what becomes of it"
 run rtn --model llama-fp8-blocks --group 32 --dry-run
 expect_code 0
