@@ -11,6 +11,7 @@
 /* clang-format off */
 static const struct family *const families[] = {
     &family_afmoe,
+    &family_apertus,
     &family_arcee,
     &family_axk1,
     &family_bitnet,
@@ -56,6 +57,7 @@ static const struct family *const families[] = {
     &family_mimo_v2_flash,
     &family_minicpm3,
     &family_minimax_m2,
+    &family_minimax_m3_vl_text,
     &family_ministral3,
     &family_mistral,
     &family_mistral4,

@@ -38,7 +38,7 @@ struct graph_param {
     int node;
     const char *suffix;    /* ".weight", ".bias" or "", behind `name`, ... */
     const char *name;      /* ... which is the node's, or a tensor's that the row names by itself */
-    int64_t rows, columns; /* [rows, columns], or [columns] where rows is 0 */
+    int64_t rows, columns; /* [rows, columns], [columns] where rows is 0; [] where both are */
     int64_t experts;       /* a stack: [experts, rows, columns], named within the block; 0: none; */
     bool flat;             /* [experts x rows, columns] */
     int64_t middle;        /* [rows, middle, columns]; 0: there is no such side */

@@ -89,18 +89,24 @@ static void filter_params(const struct graph *g, int i, struct graph_param out[G
 static const struct {
     enum op op;
     const char *suffix;
-    enum dim rows, columns;
+    enum dim rows, columns; /* neither: the tensor has no sides */
+    enum act act;           /* ACT: of rows with this one */
 } vectors[] = {
-    {OP_SCAN, ".A_log", DIM_NONE, DIM_SSM_HEADS},
-    {OP_SCAN, ".D", DIM_NONE, DIM_SSM_HEADS},
-    {OP_SCAN, ".dt_bias", DIM_NONE, DIM_SSM_HEADS},
+    {OP_SCAN, ".A_log", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG},
+    {OP_SCAN, ".D", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG},
+    {OP_SCAN, ".dt_bias", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG},
+    {OP_ACT, ".alpha_p", DIM_NONE, DIM_ONE, ACT_XIELU},
+    {OP_ACT, ".alpha_n", DIM_NONE, DIM_ONE, ACT_XIELU},
+    {OP_ACT, ".beta", DIM_NONE, DIM_NONE, ACT_XIELU},
+    {OP_ACT, ".eps", DIM_NONE, DIM_NONE, ACT_XIELU},
 };
 
 static void vector_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
                           int *count) {
     int number = 0;
     for (size_t v = 0; v < sizeof vectors / sizeof vectors[0]; v++)
-        if (vectors[v].op == g->node[i].row->op)
+        if (vectors[v].op == g->node[i].row->op &&
+            (vectors[v].op != OP_ACT || vectors[v].act == g->node[i].act))
             add_param(out, count,
                       (struct graph_param){.node = i,
                                            .suffix = vectors[v].suffix,
@@ -146,12 +152,13 @@ int graph_param_shape(const struct graph_param *p, uint64_t out[GRAPH_PARAM_RANK
         out[rank++] = (uint64_t)p->rows;
     if (p->middle)
         out[rank++] = (uint64_t)p->middle;
-    out[rank++] = (uint64_t)p->columns;
+    if (p->columns)
+        out[rank++] = (uint64_t)p->columns;
     return rank;
 }
 
 int64_t graph_param_entries(const struct graph_param *p) {
-    return (p->rows ? p->rows : 1) * (p->middle ? p->middle : 1) * p->columns;
+    return (p->rows ? p->rows : 1) * (p->middle ? p->middle : 1) * (p->columns ? p->columns : 1);
 }
 
 /* --- names ------------------------------------------------------------------------------------ */

@@ -203,6 +203,7 @@ enum act {
     ACT_RELU2, /* relu(x)^2 */
     ACT_SIGMOID,
     ACT_SOFTPLUS, /* log(1 + e^x) */
+    ACT_XIELU,    /* of an ACT: by four numbers of the module that the row names */
     ACT_CLAMPED,  /* of a GLU: g sigmoid(NUM_GLU_SLOPE g) (u + 1), within NUM_GLU_LIMIT */
 };
 

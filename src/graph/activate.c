@@ -40,7 +40,7 @@ static float softplus(float x) {
 /* n <= PIECE; `out` may be `x`. */
 static void activate_piece(enum act act, int64_t n, const float *x, float *out) {
     const struct llmq_kernels *kernels = kernels_get();
-    assert(act != ACT_OF_CONFIG && act != ACT_CLAMPED);
+    assert(act != ACT_OF_CONFIG && act != ACT_XIELU && act != ACT_CLAMPED);
     switch (act) {
     case ACT_NONE:
         for (int64_t i = 0; i < n; i++)
@@ -71,6 +71,7 @@ static void activate_piece(enum act act, int64_t n, const float *x, float *out) 
             out[i] = softplus(x[i]);
         break;
     case ACT_OF_CONFIG:
+    case ACT_XIELU:
     case ACT_CLAMPED:
         break;
     }
@@ -80,6 +81,16 @@ void activate(enum act act, int64_t count, const float *x, float *out) {
 #pragma omp parallel for schedule(static) default(none) shared(act, count, x, out)
     for (int64_t i = 0; i < count; i += PIECE)
         activate_piece(act, min_i64(PIECE, count - i), x + i, out + i);
+}
+
+void activate_xielu(const struct xielu *f, int64_t count, const float *x, float *out) {
+    const float positive = softplus(f->alpha_p), negative = f->beta + softplus(f->alpha_n);
+#pragma omp parallel for schedule(static) default(none) shared(f, positive, negative, count, x, out)
+    for (int64_t i = 0; i < count; i++) {
+        const float curve =
+            x[i] > 0 ? positive * x[i] * x[i] : negative * (expm1f(fminf(x[i], f->eps)) - x[i]);
+        out[i] = curve + f->beta * x[i];
+    }
 }
 
 /* --- gated units ------------------------------------------------------------------------------ */

@@ -6,9 +6,17 @@
 
 #include "models/schema.h"
 
+/* xIELU (Huang & Schlag, arXiv:2411.13010, as in transformers, activations.py, XIELUActivation):
+ * for x > 0 p x^2 + b x, else n (e^min(x, eps) - 1 - x) + b x, where p = softplus(alpha_p) and n =
+ * b + softplus(alpha_n). Error below 1e-6 of the larger term. `out` may be `x`. */
+struct xielu {
+    float alpha_p, alpha_n, beta, eps;
+};
+void activate_xielu(const struct xielu *f, int64_t count, const float *x, float *out);
+
 /* out[i] = act(x[i]), i < count; `out` may be `x`. `act` is one of a single argument, not
- * ACT_CLAMPED; ACT_NONE is exact. Error below 1e-6 relative, but for GELU_TANH, where the argument
- * u of the hyperbolic tangent is rounded: 1e-6 + 5e-7 |u|. */
+ * ACT_XIELU or ACT_CLAMPED; ACT_NONE is exact. Error below 1e-6 relative, but for GELU_TANH, where
+ * the argument u of the hyperbolic tangent is rounded: 1e-6 + 5e-7 |u|. */
 void activate(enum act act, int64_t count, const float *x, float *out);
 
 /* A gated unit (Shazeer, arXiv:2002.05202). */

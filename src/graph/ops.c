@@ -204,7 +204,14 @@ static enum llmq_status run_clip(const struct step *s, llmq_error *err) {
 
 static enum llmq_status run_act(const struct step *s, llmq_error *err) {
     (void)err;
-    activate(s->node->act, s->rows * s->node->width[0], s->in[0], s->out[0]);
+    float *const *vector = s->params->vector;
+    const int64_t count = s->rows * s->node->width[0];
+    if (s->node->act != ACT_XIELU) {
+        activate(s->node->act, count, s->in[0], s->out[0]);
+        return LLMQ_OK;
+    }
+    const struct xielu curve = {*vector[0], *vector[1], *vector[2], *vector[3]};
+    activate_xielu(&curve, count, s->in[0], s->out[0]);
     return LLMQ_OK;
 }
 

@@ -121,6 +121,7 @@ static double want_act(enum act act, double x) {
     case ACT_SOFTPLUS:
         return fmax(x, 0) + log1p(exp(-fabs(x)));
     case ACT_OF_CONFIG:
+    case ACT_XIELU:
     case ACT_CLAMPED:
         break;
     }
@@ -148,6 +149,26 @@ START_TEST(activations_are_within_their_bounds_also_in_place) {
             ck_assert_same(x, out, n);
             free(x), free(out);
         }
+}
+END_TEST
+
+static double softplus(double x) {
+    return log1p(exp(x));
+}
+
+START_TEST(a_curve_of_four_numbers) {
+    const struct xielu f = {0.625F, -0.5F, 0.75F, -0.125F};
+    const double p = softplus(0.625), n = 0.75 + softplus(-0.5);
+    float *x = random_row(21, 3000, 6), *out = random_row(22, 3000, 1);
+    x[0] = 0;
+    activate_xielu(&f, 3000, x, out);
+    for (int i = 0; i < 3000; i++) {
+        const double v = (double)x[i], bend = v > 0 ? p * v * v : n * (expm1(fmin(v, -0.125)) - v);
+        ck_assert_near(out[i], bend + 0.75 * v, 1e-6 * (fabs(bend) + fabs(v)));
+    }
+    activate_xielu(&f, 3000, x, x);
+    ck_assert_same(x, out, 3000);
+    free(x), free(out);
 }
 END_TEST
 
@@ -344,6 +365,7 @@ int main(void) {
     tcase_add_test(t, layer_norm_of_rows_with_a_large_mean);
     tcase_add_test(t, norms_leave_the_stored_weight_alone);
     tcase_add_loop_test(t, activations_are_within_their_bounds_also_in_place, 0, ACTS);
+    tcase_add_test(t, a_curve_of_four_numbers);
     tcase_add_loop_test(t, nan_passes_activations, 0, ACTS);
     tcase_add_loop_test(t, gated_units_with_gates_of_any_width_also_in_place, 0, ACTS + 1);
     tcase_add_test(t, a_silu_unit_is_the_kernel);
