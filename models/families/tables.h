@@ -6,6 +6,7 @@
 #include "models/rows.h"
 
 extern const struct family family_afmoe;
+extern const struct family family_apertus;
 extern const struct family family_arcee;
 extern const struct family family_axk1;
 extern const struct family family_bitnet;
@@ -51,6 +52,7 @@ extern const struct family family_llama;
 extern const struct family family_mimo_v2_flash;
 extern const struct family family_minicpm3;
 extern const struct family family_minimax_m2;
+extern const struct family family_minimax_m3_vl_text;
 extern const struct family family_ministral3;
 extern const struct family family_mistral4;
 extern const struct family family_mistral;

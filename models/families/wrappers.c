@@ -17,6 +17,7 @@ const struct wrapper wrappers[] = {
     {"internvl", NAMES("InternVLForConditionalGeneration", "InternVLModel"), NULL},
     {"llama4", NAMES("Llama4ForConditionalGeneration"), "llama4_text"},
     {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), NULL},
+    {"minimax_m3_vl", NAMES("MiniMaxM3SparseForConditionalGeneration"), NULL},
     {"mistral3", NAMES("Mistral3ForConditionalGeneration", "Mistral3Model"), "mistral"},
     {"qwen2_5_vl", NAMES("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl_text"},
     {"qwen3_vl", NAMES("Qwen3VLForConditionalGeneration", "Qwen3VLModel"), "qwen3_vl_text"},

@@ -85,6 +85,9 @@ vaultgemma	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multi
 granite-swa	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
 hyperclovax	gptq,awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
 bitnet	gptq,awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
+minimax-m3-text	gptq	language_model.model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
+minimax-m3-text	awq	language_model.model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
+minimax-m3-text	compressed-tensors	language_model.model.layers.1.block_sparse_moe.experts.0.w2: in_features 12 is not a multiple of 8
 END
 )
 

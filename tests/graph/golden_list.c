@@ -91,6 +91,8 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"hyperclovax", "hyperclovax"},
     {"bitnet", "bitnet"},
     {"nanochat", "nanochat"},
+    {"minimax-m3-text", "minimax_m3_vl"},
+    {"apertus", "apertus"},
 };
 /* clang-format on */
 

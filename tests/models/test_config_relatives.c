@@ -276,6 +276,8 @@ static bool near(double a, double b) {
 START_TEST(bases_of_layers_are_the_models_or_none) {
     static const char some[] = "\"num_hidden_layers\":2,\"layer_rope_theta\":[10000,0]";
     static const struct row rows[] = {
+        {"apertus", "\"hidden_act\":\"silu\"", REFUSED("'hidden_act' is \"silu\": expected xielu")},
+        {"llama", "\"hidden_act\":\"xielu\"", REFUSED("hidden_act 'xielu' is not supported")},
         {"granite_swa", "\"num_hidden_layers\":2,\"layer_rope_theta\":[10000,500]",
          REFUSED("layer_rope_theta[1] is 500: expected 0 or 10000")},
     };
