@@ -217,6 +217,7 @@ enum llmq_status config_parse_as(const struct json *json, const char *family,
     LLMQ_TRY(check_heads(&out->windowed, err));
     LLMQ_TRY(check_rotation(out, &out->windowed, err));
     LLMQ_TRY(config_rope(text, out, err));
+    LLMQ_TRY(config_check_others(text, out, err));
     LLMQ_TRY(read_act(text, out, err));
     if (!family)
         LLMQ_TRY(config_check_architectures(json, out, err));

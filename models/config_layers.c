@@ -68,7 +68,7 @@ static const struct json *run_entry(const struct json *list, int64_t layer) {
 /* What a rule reads: the value of its key, and the number that it stands for. */
 struct rule_input {
     const struct json *value;
-    int64_t n, offset;
+    int64_t n, offset, layers;
 };
 
 static bool holds(const struct layer_rule *r, const struct rule_input *in, const struct json *entry,
@@ -83,6 +83,8 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
     case RULE_NUMBER:
         return is_number(entry, r->absent);
     case RULE_EVERY:
+        if (r->from_last)
+            return in->n > 0 && (in->layers - 1 - layer) % in->n == 0;
         return in->n > 0 && layer >= in->offset && (layer - in->offset + 1) % in->n == 0;
     case RULE_NOT_EVERY:
         return in->n > 0 && layer >= in->offset && (layer - in->offset + 1) % in->n != 0;
@@ -213,24 +215,11 @@ static bool names_kinds(const struct family *f, const struct layer_rule *r) {
            (r->rule == RULE_LETTER || (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
 }
 
-static enum llmq_status check_others(const struct layer_rule *r, const struct config_key *key,
-                                     const struct model_config *c, llmq_error *err) {
-    const double wanted = c->facts.numbers[r->others];
-    char text[CONFIG_TEXT_MAX];
-    int64_t layer = 0;
-    for (const struct json *v = json_first(config_value(key->object, key->name)); v;
-         v = json_next(v), layer++)
-        if (!is_number(v, r->absent) && !is_number(v, wanted))
-            return error_set(err, LLMQ_E_UNSUPPORTED,
-                             "config.json: %s[%" PRId64 "] is %s: expected %g or %g", key->name,
-                             layer, config_text(v, text), r->absent, wanted);
-    return LLMQ_OK;
-}
-
 static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
                                    struct model_config *c, llmq_error *err) {
     struct config_key key;
-    struct rule_input in = {.offset = r->begin, .n = isnan(r->absent) ? 0 : (int64_t)r->absent};
+    struct rule_input in = {
+        .offset = r->begin, .layers = c->blocks, .n = isnan(r->absent) ? 0 : (int64_t)r->absent};
     enum llmq_status status = config_find(json, r->key, &key, err);
     if ((c->facts.traits & r->when) != r->when)
         return LLMQ_OK;
@@ -247,10 +236,6 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
         return status;
     in.value = key.found ? config_value(key.object, key.name) : NULL;
     const struct json *entry = reads_list(r) ? json_first(in.value) : NULL;
-    if (r->others != NUM_ONE)
-        status = check_others(r, &key, c, err);
-    if (status != LLMQ_OK)
-        return status;
     for (int64_t i = 0; i < c->blocks; i++) {
         if (names_kinds(c->family, r) && !is_known_entry(c->family, r, &in, entry, i))
             return refuse_entry(c->family, r, r->rule == RULE_LETTER ? in.value : entry, i, err);
@@ -425,6 +410,37 @@ enum llmq_status config_layers(const struct json *json, struct model_config *c, 
     LLMQ_TRY(check_windowed(c, err));
     for (int64_t i = 0; c->facts.dims[DIM_WINDOW] == 0 && i < c->blocks; i++)
         c->layers[i] &= ~T_WINDOW;
+cleanup:
+    return status;
+}
+
+/* --- numbers that layers have or have not ----------------------------------------------------- */
+
+static enum llmq_status check_others(const struct layer_rule *r, const struct config_key *key,
+                                     const struct model_config *c, llmq_error *err) {
+    const double wanted = r->others == NUM_THETA ? c->rope.theta : c->facts.numbers[r->others];
+    char text[CONFIG_TEXT_MAX];
+    int64_t layer = 0;
+    for (const struct json *v = json_first(config_value(key->object, key->name)); v;
+         v = json_next(v), layer++)
+        if (!is_number(v, r->absent) && !is_number(v, wanted))
+            return error_set(err, LLMQ_E_UNSUPPORTED,
+                             "config.json: %s[%" PRId64 "] is %s: expected %g or %g", key->name,
+                             layer, config_text(v, text), r->absent, wanted);
+    return LLMQ_OK;
+}
+
+enum llmq_status config_check_others(const struct json *json, const struct model_config *c,
+                                     llmq_error *err) {
+    struct config_key key;
+    enum llmq_status status = LLMQ_OK;
+    for (const struct layer_rule *r = c->family->rules; r && r->rule; r++) {
+        if (r->others == NUM_ONE)
+            continue;
+        LLMQ_TRY(config_find(json, r->key, &key, err));
+        if (key.found)
+            LLMQ_TRY(check_others(r, &key, c, err));
+    }
 cleanup:
     return status;
 }

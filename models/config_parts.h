@@ -59,6 +59,10 @@ LLMQ_NODISCARD enum llmq_status config_windowed(const struct json *json, struct 
 LLMQ_NODISCARD enum llmq_status config_layers(const struct json *json, struct model_config *c,
                                               llmq_error *err);
 
+/* What the rules' `others` say: behind config_rope, whose base they may be about. */
+LLMQ_NODISCARD enum llmq_status config_check_others(const struct json *json,
+                                                    const struct model_config *c, llmq_error *err);
+
 /* --- config_rope.c ---------------------------------------------------------------------------- */
 
 /* Read rope_scaling (transformers 4) and rope_parameters (5). LLMQ_E_UNSUPPORTED: a type or a

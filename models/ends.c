@@ -11,11 +11,19 @@ static void add(struct end_param out[ENDS_PARAMS], int *count, const char *name,
     (void)snprintf(p->name, sizeof p->name, "%s%s", name, suffix);
 }
 
+enum norm ends_first_norm(const struct model_config *c) {
+    return c->family->first_norm ? c->family->first_norm : c->facts.norm;
+}
+
+enum norm ends_last_norm(const struct model_config *c) {
+    return c->family->last_norm ? c->family->last_norm : c->facts.norm;
+}
+
 static void add_norm(struct end_param out[ENDS_PARAMS], int *count, const struct model_config *c,
-                     const char *module) {
-    if (module && norm_has_weight(c->facts.norm))
+                     const char *module, enum norm kind) {
+    if (module && norm_has_weight(kind))
         add(out, count, module, ".weight", 0, c->hidden);
-    if (module && norm_has_bias(c->facts.norm))
+    if (module && norm_has_bias(kind))
         add(out, count, module, ".bias", 0, c->hidden);
 }
 
@@ -26,8 +34,8 @@ int ends_params(const struct model_config *c, struct end_param out[ENDS_PARAMS])
     add(out, &count, f->embedding, "", c->vocab, c->hidden);
     if (f->positions)
         add(out, &count, f->positions, "", f->position_offset + c->max_positions, c->hidden);
-    add_norm(out, &count, c, f->embedding_norm);
-    add_norm(out, &count, c, f->final_norm);
+    add_norm(out, &count, c, f->embedding_norm, ends_first_norm(c));
+    add_norm(out, &count, c, f->final_norm, ends_last_norm(c));
     if (!c->tied) {
         add(out, &count, f->head, "", c->vocab, c->hidden);
         out[count - 1].head = true;

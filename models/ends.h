@@ -20,6 +20,10 @@ struct end_param {
 enum { ENDS_PARAMS = 10 };
 int ends_params(const struct model_config *c, struct end_param out[ENDS_PARAMS]);
 
+/* The kinds of the norms of the embedding and before the head. */
+enum norm ends_first_norm(const struct model_config *c);
+enum norm ends_last_norm(const struct model_config *c);
+
 /* The module of the output head: "lm_head". */
 const char *ends_head_module(const struct family *f, char buf[FAMILY_NAME_MAX]);
 

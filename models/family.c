@@ -63,6 +63,7 @@ static const struct family *const families[] = {
     &family_mistral4,
     &family_mixtral,
     &family_mpt,
+    &family_muse_glimmer_text,
     &family_nanochat,
     &family_nemotron,
     &family_olmo,

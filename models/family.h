@@ -44,8 +44,10 @@ struct family {
     const struct layer_rule *rules;
     const char *act_key; /* the key with the activation's name; NULL: it is always `act` */
     enum act act;        /* where the key is missing */
-    enum norm norm;      /* of rows that name none, and of the last one */
-    trait_set traits;    /* that every model has */
+    enum norm norm;      /* of rows that name none, and of the two below ... */
+    enum norm first_norm,
+        last_norm;    /* ... of embedding_norm and final_norm, where they name none */
+    trait_set traits; /* that every model has */
 
     /* What config.json may call the class of the model, the usual name first; NULL-terminated. */
     const char *const *architectures;

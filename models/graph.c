@@ -38,7 +38,7 @@ static void resolve(const struct facts *facts, struct graph_node *n) {
     n->skip = facts->dims[row->skip];
     n->norm = row->norm == NORM_OF_FAMILY ? facts->norm : row->norm;
     n->act = row->act == ACT_OF_CONFIG ? facts->act : row->act;
-    n->eps = row->eps > 0 ? row->eps : facts->numbers[NUM_EPS];
+    n->eps = row->eps > 0 ? row->eps : facts->numbers[row->eps_number ? row->eps_number : NUM_EPS];
     n->factor = facts->numbers[row->number];
 }
 

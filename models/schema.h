@@ -120,7 +120,8 @@ enum dim {
 /* Numbers of a model. Where 0 stands for "none", it is said; the others are 1 then. */
 enum number {
     NUM_ONE,
-    NUM_EPS,         /* of norms */
+    NUM_EPS,         /* of norms, ... */
+    NUM_POST_EPS,    /* ... and of those that say so */
     NUM_THETA,       /* base of the rotary frequencies */
     NUM_LOCAL_THETA, /* the same of windowed layers with T_LOCAL_ROPE */
     NUM_ROTARY,      /* part of a head that is rotated */
@@ -249,8 +250,9 @@ struct node {
     enum stack_part part;
     bool flat; /* the first two sides of the stack are one */
     enum norm norm;
-    bool each;  /* a norm's weight is [groups, width]: every group has its own */
-    double eps; /* of a norm, 0: NUM_EPS; of a ROUTER: what its weights' sum has besides */
+    bool each;              /* a norm's weight is [groups, width]: every group has its own */
+    enum number eps_number; /* of a norm without `eps`; NUM_ONE: NUM_EPS */
+    double eps; /* of a norm, 0: by `eps_number`; of a ROUTER: what its weights' sum has besides */
     enum act act;
     enum number number; /* ADD: the factor; NUM_ONE */
     enum score score;
@@ -310,7 +312,8 @@ struct layer_rule {
         absent; /* EVERY, NOT_EVERY, FROM: where the key is missing; NAN: the rule says nothing */
     const char *offset; /* EVERY, NOT_EVERY: layers are counted from the number that this key says,
                          * and those before it are none of them, ... */
-    int begin;          /* ... or from this one */
+    int begin;          /* ... or from this one, ... */
+    bool from_last;     /* EVERY: ... or from the last layer, which is the first of them */
     bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
     trait_set when;     /* traits of the model */
 };

@@ -42,23 +42,23 @@ static enum llmq_status read_vector(const struct model *m, const char *module, c
 }
 
 /* x [rows, hidden] in place. */
-static enum llmq_status apply_norm(const struct model *m, const char *module, int64_t rows,
-                                   float *x, llmq_error *err) {
+static enum llmq_status apply_norm(const struct model *m, const char *module, enum norm kind,
+                                   int64_t rows, float *x, llmq_error *err) {
     const struct facts *facts = &m->config.facts;
     const int64_t hidden = m->config.hidden;
     enum llmq_status status = LLMQ_OK;
     float *weight = NULL, *bias = NULL, *made = malloc((size_t)hidden * sizeof *made);
     if (!made)
         LLMQ_TRY(error_memory(err, "a norm's weight"));
-    if (norm_has_weight(facts->norm))
+    if (norm_has_weight(kind))
         LLMQ_TRY(read_vector(m, module, ".weight", &weight, err));
-    if (norm_has_bias(facts->norm))
+    if (norm_has_bias(kind))
         LLMQ_TRY(read_vector(m, module, ".bias", &bias, err));
-    const struct norm_rule rule = {.kind = facts->norm,
+    const struct norm_rule rule = {.kind = kind,
                                    .eps = facts->numbers[NUM_EPS],
                                    .groups = 1,
                                    .width = hidden,
-                                   .weight = norm_weight(facts->norm, weight, hidden, made),
+                                   .weight = norm_weight(kind, weight, hidden, made),
                                    .bias = bias};
     norm_rows(&rule, rows, x, x);
 cleanup:
@@ -69,7 +69,7 @@ cleanup:
 }
 
 enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x, llmq_error *err) {
-    return apply_norm(m, m->config.family->final_norm, rows, x, err);
+    return apply_norm(m, m->config.family->final_norm, ends_last_norm(&m->config), rows, x, err);
 }
 
 /* --- embedding -------------------------------------------------------------------------------- */
@@ -118,7 +118,7 @@ enum llmq_status model_embed(const struct model *m, const int32_t *ids, const st
         LLMQ_TRY(add_positions(m, b->offsets[s + 1] - b->offsets[s],
                                out + (b->offsets[s] - begin) * hidden, err));
     if (f->embedding_norm)
-        LLMQ_TRY(apply_norm(m, f->embedding_norm, rows, out, err));
+        LLMQ_TRY(apply_norm(m, f->embedding_norm, ends_first_norm(&m->config), rows, out, err));
 cleanup:
     return status;
 }
