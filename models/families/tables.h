@@ -58,6 +58,7 @@ extern const struct family family_mistral4;
 extern const struct family family_mistral;
 extern const struct family family_mixtral;
 extern const struct family family_mpt;
+extern const struct family family_muse_glimmer_text;
 extern const struct family family_nanochat;
 extern const struct family family_nemotron;
 extern const struct family family_olmo2;

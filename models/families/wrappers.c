@@ -19,6 +19,7 @@ const struct wrapper wrappers[] = {
     {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), NULL},
     {"minimax_m3_vl", NAMES("MiniMaxM3SparseForConditionalGeneration"), NULL},
     {"mistral3", NAMES("Mistral3ForConditionalGeneration", "Mistral3Model"), "mistral"},
+    {"muse_glimmer", NAMES("MuseGlimmerForConditionalGeneration"), NULL},
     {"qwen2_5_vl", NAMES("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl_text"},
     {"qwen3_vl", NAMES("Qwen3VLForConditionalGeneration", "Qwen3VLModel"), "qwen3_vl_text"},
     {NULL, NULL, NULL},

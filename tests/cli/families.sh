@@ -88,6 +88,8 @@ bitnet	gptq,awq	model.layers.0.mlp.gate_proj: out_features 80 is not a multiple 
 minimax-m3-text	gptq	language_model.model.layers.0.mlp.gate_proj: out_features 40 is not a multiple of 32
 minimax-m3-text	awq	language_model.model.layers.0.self_attn.q_proj: expected group 4 as in the first module, found 8
 minimax-m3-text	compressed-tensors	language_model.model.layers.1.block_sparse_moe.experts.0.w2: in_features 12 is not a multiple of 8
+muse-glimmer	gptq,awq	model.language_model.layers.0.mlp.gate_proj: out_features 36 is not a multiple of 32
+muse-glimmer	compressed-tensors	model.language_model.layers.0.mlp.down_proj: in_features 36 is not a multiple of 8
 END
 )
 

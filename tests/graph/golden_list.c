@@ -93,6 +93,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"nanochat", "nanochat"},
     {"minimax-m3-text", "minimax_m3_vl"},
     {"apertus", "apertus"},
+    {"muse-glimmer", "muse_glimmer"},
 };
 /* clang-format on */
 

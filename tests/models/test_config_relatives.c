@@ -285,6 +285,10 @@ START_TEST(bases_of_layers_are_the_models_or_none) {
     ck_assert(traits_of("granite_swa", some, 1) & T_NO_ROPE);
     ck_assert(traits_of("granite_swa", "", 3) & T_WINDOW);
     ck_assert(!(traits_of("granite_swa", "", 4) & T_WINDOW));
+    /* every fourth, counted from the last */
+    ck_assert(traits_of("muse_glimmer_text", "\"num_hidden_layers\":6", 1) & T_NO_ROPE);
+    ck_assert(traits_of("muse_glimmer_text", "\"num_hidden_layers\":6", 2) & T_WINDOW);
+    ck_assert(!(traits_of("muse_glimmer_text", "\"num_hidden_layers\":6", 5) & T_WINDOW));
     CHECK(rows);
 }
 END_TEST
