@@ -48,6 +48,7 @@ const struct family family_axk1 = {
     .name = "axk1",
     .model_types = {"axk1"},
     LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
     .rows = rows,
     .settings = settings,
     .rules = rules,

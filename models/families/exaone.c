@@ -56,10 +56,13 @@ static const struct layer_rule rules[] = {
 static const char *const architectures[] = {"ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM",
                                             "ExaoneMoeModel", NULL};
 
+static const char *const beside[] = {"mtp.", NULL};
+
 const struct family family_exaone_moe = {
     .name = "exaone_moe",
     .model_types = {"exaone_moe"},
     LLAMA_TENSOR_NAMES,
+    .beside = beside,
     .rows = rows,
     .settings = settings,
     .rules = rules,

@@ -140,6 +140,7 @@ const struct family family_hy_v3 = {
     .name = "hy_v3",
     .model_types = {"hy_v3"},
     LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
     .rows = v3_rows,
     .settings = v3_settings,
     .rules = v3_rules,

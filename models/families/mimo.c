@@ -90,10 +90,13 @@ static const char *const inherent[] = {"add_swa_attention_sink_bias", NULL};
  * layer */
 static const char *const ignored[] = {"attention_chunk_size", "rope_theta", NULL};
 
+static const char *const beside[] = {"model.mtp.", NULL};
+
 const struct family family_mimo_v2_flash = {
     .name = "mimo_v2_flash",
     .model_types = {"mimo_v2_flash"},
     LLAMA_TENSOR_NAMES,
+    .beside = beside,
     .rows = rows,
     .settings = settings,
     .rules = rules,

@@ -108,10 +108,13 @@ static const char *const m3_architectures[] = {"MiniMaxM3VLForCausalLM", "MiniMa
 /* swigluoai in released files, silu in those that transformers 5 writes: it is the clamped unit */
 static const char *const m3_ignored[] = {"hidden_act", NULL};
 
+static const char *const beside[] = {"mtp.", NULL};
+
 const struct family family_minimax_m3_vl_text = {
     .name = "minimax_m3_vl_text",
     .model_types = {"minimax_m3_vl_text"},
     LLAMA_TENSOR_NAMES,
+    .beside = beside,
     .rows = m3_rows,
     .settings = m3_settings,
     .rules = m3_rules,
