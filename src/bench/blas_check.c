@@ -27,6 +27,7 @@ enum {
 
 struct check {
     float *A, *B, *C;      /* [ODD, ODD] each */
+    float *tiles;          /* scratch of accumulated products */
     double *S;             /* [ODD, ODD] */
     double *v, *w, *x, *y; /* [ODD] each */
 };
@@ -85,7 +86,7 @@ static bool triangle_right(const struct check *c, bool transposed) {
 /* S = A^T A, of which the upper triangle is formed. */
 static bool moment_right(const struct check *c) {
     memset(c->S, 0, sizeof *c->S * ODD * ODD);
-    linalg_syrk_accumulate(ODD, ODD, c->A, ODD, c->S, c->C);
+    linalg_syrk_accumulate(ODD, ODD, c->A, ODD, c->S, c->tiles);
     for (int i = 0; i < ODD; i++)
         for (int j = 0; j < ODD; j++)
             c->C[i * ODD + j] = (float)c->S[i < j ? i * ODD + j : j * ODD + i];
@@ -164,7 +165,7 @@ static enum llmq_status efficiency(const struct check *c, double *out, llmq_erro
 enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
     const size_t square = (size_t)ODD * ODD;
     const int threads = omp_get_max_threads();
-    float *matrices = malloc(3 * square * sizeof *matrices);
+    float *matrices = malloc((3 * square + linalg_accumulate_floats()) * sizeof *matrices);
     double *vectors = malloc((square + (size_t)4 * ODD) * sizeof *vectors);
     enum llmq_status status = LLMQ_OK;
     if (!matrices || !vectors)
@@ -176,6 +177,7 @@ enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
         const struct check c = {.A = matrices,
                                 .B = matrices + square,
                                 .C = matrices + 2 * square,
+                                .tiles = matrices + 3 * square,
                                 .S = vectors,
                                 .v = v,
                                 .w = v + ODD,

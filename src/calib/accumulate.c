@@ -60,20 +60,17 @@ struct calib_moments moments_finish(struct calib *c, const struct graph *g,
                                     const struct moment_tokens *tokens) {
     const int64_t k = g->width[t->source];
     moment_mirror(&c->H, k);
-    moment_finish(&c->H, k * k, tokens);
-    struct calib_moments out = {.k = k, .H = c->H.mean};
+    struct calib_moments out = {.k = k, .H = moment_finish(&c->H, k * k, tokens)};
     if (!calib_pairing(c))
         return out;
     const bool held = tokens->held > 0;
     out.held_share = (double)tokens->held / (double)tokens->all;
-    moment_finish(&c->D, k * k, tokens);
-    out.D = c->D.mean;
+    out.D = moment_finish(&c->D, k * k, tokens);
     out.H_held = held ? c->H.held : NULL;
     out.D_held = held ? c->D.held : NULL;
     if (t->stream == V_NONE)
         return out;
-    moment_finish(&c->R, g->width[t->stream] * k, tokens);
-    out.R = c->R.mean;
+    out.R = moment_finish(&c->R, g->width[t->stream] * k, tokens);
     out.R_held = held ? c->R.held : NULL;
     return out;
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "calib/calib_private.h"
 #include "graph/passes.h"
+#include "linalg/linalg.h"
 
 static int64_t widest_source(const struct graph *g) {
     int64_t widest = 0;
@@ -74,11 +75,14 @@ enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *
         kept += width[h];
     uint64_t rows = (uint64_t)room.size.max_rows, k = (uint64_t)calib_widest(m->blocks);
     uint64_t hidden = (uint64_t)m->config.hidden, streams = paired ? 2 : 1;
-    uint64_t moment = sizeof(double) + sizeof(float) * (paired ? 2 : 1);
+    const bool held =
+        paired && tokens->count > 1 && calib_total_tokens(tokens) > room.size.max_rows;
+    uint64_t moment = sizeof(double) + (held ? sizeof(float) : 0);
     uint64_t pair = (k + hidden) * k * moment + rows * (k > hidden ? k : hidden) * sizeof(float);
     uint64_t batch = rows * (uint64_t)(width[HOME_SOURCE] + width[HOME_STREAM]) * sizeof(float);
     *out = (struct calib_memory){
-        .fixed = k * k * moment + streams * batch + (paired ? pair : 0) +
+        .fixed = k * k * moment + linalg_accumulate_floats() * sizeof(float) + streams * batch +
+                 (paired ? pair : 0) +
                  expert_room_bytes(&room.experts, (int64_t)rows, (int)streams) +
                  forward_bytes(&m->config, m->blocks, &room.size),
         .activations =
@@ -132,6 +136,7 @@ static void count_batches(struct calib *c) {
 
 static enum llmq_status alloc_moment(struct calib *c, int64_t rows, struct moment *out,
                                      llmq_error *err) {
+    out->scratch = c->tile;
     return moment_alloc((size_t)rows * (size_t)c->max_width, c->held_tokens > 0, c->scratch, out,
                         err);
 }
@@ -172,6 +177,9 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->max_rows = room.size.max_rows;
     LLMQ_TRY(forward_create(&m->config, m->blocks, &room.size, &c->forward, err));
     c->forward.tally = options->tally;
+    c->tile = arena_alloc(c->scratch, linalg_accumulate_floats(), sizeof *c->tile, err);
+    if (!c->tile)
+        LLMQ_TRY(LLMQ_E_MEMORY);
     LLMQ_TRY(alloc_moment(c, c->max_width, &c->H, err));
     LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->quantized, err));
     if (c->paired)

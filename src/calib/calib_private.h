@@ -26,6 +26,7 @@ struct calib {
     struct arena *scratch;
     struct moment H;    /* [k, k] X^T X, the upper triangle */
     struct moment D, R; /* [k, k] and [hidden, k], paired only */
+    float *tile;        /* scratch of the moments */
     float *diff;        /* [max_rows, max(k, hidden)] difference of the streams, paired only */
     int64_t max_rows, max_width;
     int64_t batches, held_tokens; /* no tokens are held back when there is one batch */

@@ -11,9 +11,9 @@
 #include "llmq/error.h"
 
 struct moment {
-    double *sum; /* over the batches that are not held back */
-    float *mean; /* also scratch of the accumulation until it is finished */
-    float *held; /* over those held back, or NULL */
+    double *sum;    /* over the batches that are not held back */
+    float *held;    /* over those held back, or NULL */
+    float *scratch; /* of the accumulation (linalg.h) */
 };
 
 /* How many tokens there are, and how many of them are held back. */
@@ -21,7 +21,8 @@ struct moment_tokens {
     int64_t all, held;
 };
 
-/* Room for `count` entries in `arena`; with `held` also for the batches held back. */
+/* Room for `count` entries in `arena`; with `held` also for the batches held back. The caller sets
+ * the scratch. */
 LLMQ_NODISCARD enum llmq_status moment_alloc(size_t count, bool held, struct arena *arena,
                                              struct moment *out, llmq_error *err);
 
@@ -41,7 +42,9 @@ void moment_difference(const float *a, const float *b, const float *scale, int64
 /* Make a finished sum of squares [k, k] whole. */
 void moment_mirror(const struct moment *m, int64_t k);
 
-/* Sums to means of 2ab: over all tokens in `mean`, over those held back in `held`. */
-void moment_finish(const struct moment *m, int64_t count, const struct moment_tokens *tokens);
+/* Sums to means of 2ab: over those held back in `held`, over all tokens in the result, which takes
+ * the place of the sums. */
+const float *moment_finish(const struct moment *m, int64_t count,
+                           const struct moment_tokens *tokens);
 
 #endif

@@ -107,13 +107,22 @@ struct product {
     int64_t ldc;
 };
 
-static void product_tile(const struct product *p, const struct tiling *t, int64_t tile) {
-    int64_t i = tile / t->across * t->rows, j = tile % t->across * t->cols;
-    const float *A = p->transA == CblasTrans ? p->A + i : p->A + i * p->lda;
-    const float *B = p->transB == CblasTrans ? p->B + j * p->ldb : p->B + j;
-    cblas_sgemm(CblasRowMajor, p->transA, p->transB, blas_int(min_i64(t->rows, p->m - i)),
-                blas_int(min_i64(t->cols, p->n - j)), blas_int(p->k), p->alpha, A, blas_int(p->lda),
-                B, blas_int(p->ldb), p->beta, p->C + i * p->ldc + j, blas_int(p->ldc));
+/* Where a tile of the result lies, and how large it is. */
+struct place {
+    int64_t row, col, high, wide;
+};
+
+static struct place tile_place(const struct product *p, const struct tiling *t, int64_t tile) {
+    const int64_t i = tile / t->across * t->rows, j = tile % t->across * t->cols;
+    return (struct place){i, j, min_i64(t->rows, p->m - i), min_i64(t->cols, p->n - j)};
+}
+
+static void product_tile(const struct product *p, const struct place *at, float *C, int64_t ldc) {
+    const float *A = p->transA == CblasTrans ? p->A + at->row : p->A + at->row * p->lda;
+    const float *B = p->transB == CblasTrans ? p->B + at->col * p->ldb : p->B + at->col;
+    cblas_sgemm(CblasRowMajor, p->transA, p->transB, blas_int(at->high), blas_int(at->wide),
+                blas_int(p->k), p->alpha, A, blas_int(p->lda), B, blas_int(p->ldb), p->beta, C,
+                blas_int(ldc));
 }
 
 static void product_run(const struct product *p) {
@@ -124,8 +133,10 @@ static void product_run(const struct product *p) {
     {
         blas_single();
 #pragma omp for schedule(dynamic)
-        for (int64_t tile = 0; tile < t.count; tile++)
-            product_tile(p, &t, tile);
+        for (int64_t tile = 0; tile < t.count; tile++) {
+            const struct place at = tile_place(p, &t, tile);
+            product_tile(p, &at, p->C + at.row * p->ldc + at.col, p->ldc);
+        }
     }
 }
 
@@ -168,30 +179,45 @@ static void triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col
     *col = r + index;
 }
 
-/* P = X^T X over `rows` rows, then C += P, by upper tiles of [edge, edge]. */
+/* C [high, wide] += P; of a tile on the diagonal its upper triangle. */
+static void add_tile(const struct place *at, const float *P, bool diagonal, double *C,
+                     int64_t ldc) {
+    for (int64_t r = 0; r < at->high; r++)
+        for (int64_t c = diagonal ? r : 0; c < at->wide; c++)
+            C[r * ldc + c] += (double)P[r * at->wide + c];
+}
+
+size_t linalg_accumulate_floats(void) {
+    return (size_t)omp_get_max_threads() * TILE_MAX * TILE_MAX;
+}
+
+/* The thread's own tile. */
+static float *own_tile(float *scratch) {
+    return scratch + (size_t)omp_get_thread_num() * TILE_MAX * TILE_MAX;
+}
+
+/* C += X^T X over `rows` rows, by upper tiles of [edge, edge]. */
 struct rank_update {
     int64_t rows, k;
     const float *X;
     int64_t ldx;
-    float *P;
+    float *scratch;
     double *C;
     int64_t edge;
 };
 
 static void rank_update_tile(const struct rank_update *u, int64_t i, int64_t j) {
-    int64_t k = u->k, high = min_i64(u->edge, k - i), wide = min_i64(u->edge, k - j);
-    int rows = blas_int(u->rows), ldx = blas_int(u->ldx), ldp = blas_int(k);
-    float *P = u->P + i * k + j;
+    const int64_t k = u->k;
+    const struct place at = {i, j, min_i64(u->edge, k - i), min_i64(u->edge, k - j)};
+    const int rows = blas_int(u->rows), ldx = blas_int(u->ldx), ldp = blas_int(at.wide);
+    float *P = own_tile(u->scratch);
     if (i == j)
-        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, blas_int(high), rows, 1.0F, u->X + i,
+        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, blas_int(at.high), rows, 1.0F, u->X + i,
                     ldx, 0.0F, P, ldp);
     else
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(high), blas_int(wide), rows,
-                    1.0F, u->X + i, ldx, u->X + j, ldx, 0.0F, P, ldp);
-    double *C = u->C + i * k + j;
-    for (int64_t r = 0; r < high; r++)
-        for (int64_t c = i == j ? r : 0; c < wide; c++)
-            C[r * k + c] += (double)P[r * k + c];
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(at.high), ldp, rows, 1.0F,
+                    u->X + i, ldx, u->X + j, ldx, 0.0F, P, ldp);
+    add_tile(&at, P, i == j, u->C + i * k + j, k);
 }
 
 static void rank_update_run(const struct rank_update *u) {
@@ -216,24 +242,42 @@ void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx
                                               .k = k,
                                               .X = X + done * ldx,
                                               .ldx = ldx,
-                                              .P = scratch,
+                                              .scratch = scratch,
                                               .C = C,
                                               .edge = triangle_tile(k)});
 }
 
-static void fold_product(int64_t count, const float *P, double *C) {
-#pragma omp parallel for default(none) shared(count, P, C) schedule(static)
-    for (int64_t i = 0; i < count; i++)
-        C[i] += (double)P[i];
+static void accumulate_run(const struct product *p, double *C, float *scratch) {
+    const struct tiling t = tiling_for(p->m, p->n);
+    const bool wide = t.count > 1 && p->m * p->n >= PARALLEL_MIN / (p->k + 1);
+#pragma omp parallel default(none) shared(p, t, C, scratch) if (wide)
+    {
+        blas_single();
+#pragma omp for schedule(dynamic)
+        for (int64_t tile = 0; tile < t.count; tile++) {
+            const struct place at = tile_place(p, &t, tile);
+            float *P = own_tile(scratch);
+            product_tile(p, &at, P, at.wide);
+            add_tile(&at, P, false, C + at.row * p->n + at.col, p->n);
+        }
+    }
 }
 
 void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
                                const float *B, int64_t ldb, double *C, float *scratch) {
-    for (int64_t done = 0; done < rows; done += SYRK_ROWS) {
-        linalg_gemm_tn(m, n, min_i64(SYRK_ROWS, rows - done), 1, A + done * lda, lda,
-                       B + done * ldb, ldb, 0, scratch, n);
-        fold_product(m * n, scratch, C);
-    }
+    assert(omp_get_level() == 0);
+    for (int64_t done = 0; done < rows; done += SYRK_ROWS)
+        accumulate_run(&(struct product){.transA = CblasTrans,
+                                         .transB = CblasNoTrans,
+                                         .m = m,
+                                         .n = n,
+                                         .k = min_i64(SYRK_ROWS, rows - done),
+                                         .alpha = 1,
+                                         .A = A + done * lda,
+                                         .lda = lda,
+                                         .B = B + done * ldb,
+                                         .ldb = ldb},
+                       C, scratch);
 }
 
 /* --- triangular product ----------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #define LLMQ_LINALG_LINALG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "llmq/error.h"
@@ -37,13 +38,15 @@ void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A
                     const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
 
 /* Upper triangle of C [k, k] += X^T X, X [rows, k], folded into double precision: the product of
- * at most 4096 rows is formed in float32 and added to the double master. `scratch` holds [k, k]
- * float32 for the partial product. The strict lower triangle of C is not touched. */
+ * at most 4096 rows is formed in float32, tile by tile, and added to the double master. `scratch`
+ * holds linalg_accumulate_floats() numbers, a tile for each thread. The strict lower triangle of C
+ * is not touched. Not from within a parallel region. */
+size_t linalg_accumulate_floats(void);
 void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx, double *C,
                             float *scratch);
 
 /* C [m, n] += A^T B, A [rows, m], B [rows, n], folded into double precision like
- * linalg_syrk_accumulate. `scratch` holds [m, n] float32. */
+ * linalg_syrk_accumulate. */
 void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
                                const float *B, int64_t ldb, double *C, float *scratch);
 

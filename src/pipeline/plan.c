@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,19 +228,34 @@ static enum llmq_status add_tensors(const struct model *m, const llmq_quantize_o
 
 /* --- resources -------------------------------------------------------------------------------- */
 
-/* Largest [n, k] of the modules, as float32 working copies of the solver and packed buffers, or
- * while it is read.
- * Panels of a thread's own are not counted: they are a small part of that. */
-static uint64_t module_workspace(const struct model *m, const struct plan *p) {
+/* What the solver of a module [n, k] needs at once. Calibrated: two candidates' codes and the
+ * packed tensors; of a pair the correction's two targets, before there are codes; with AWQ the
+ * weights once more, to round them unscaled. Without calibration its weights, codes and packed
+ * tensors. And the panels of every thread: of weights and what is made of them. */
+static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *o, uint64_t n,
+                             uint64_t k, bool calibrated) {
+    enum { CODES = 2, PACKED = 1, TARGETS = 8, PANELS = 4, PANEL_ROWS = 256 };
+    const uint64_t rows = n < PANEL_ROWS ? n : PANEL_ROWS;
+    uint64_t each = CODES + PACKED + (!calibrated || plan_folds(o) ? sizeof(float) : 0);
+    if (p->paired && each < TARGETS)
+        each = TARGETS;
+    return n * k * each + PANELS * rows * k * sizeof(float) * (uint64_t)omp_get_max_threads();
+}
+
+static uint64_t max_bytes(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* Of the largest module: while it is read, or solved. */
+static uint64_t module_workspace(const struct model *m, const struct plan *p,
+                                 const llmq_quantize_options *o, bool calibrated) {
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
-        uint64_t n = (uint64_t)p->modules[i].shape.n, k = (uint64_t)p->modules[i].shape.k;
-        uint64_t bytes = n * k * (2 * sizeof(float) + 3);
-        if (p->paired) /* the target, and what it is made of */
-            bytes += n * k * 2 * sizeof(float);
+        const struct quant_shape *s = &p->modules[i].shape;
+        const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k;
         const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
-        bytes = reading > bytes ? reading : bytes;
-        most = bytes > most ? bytes : most;
+        const uint64_t solving = solver_bytes(p, o, n, k, calibrated);
+        most = max_bytes(most, max_bytes(reading, solving));
     }
     return most;
 }
@@ -357,7 +373,7 @@ static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_o
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
     /* without calibration, one linear at a time is all */
-    uint64_t fixed = module_workspace(m, p);
+    uint64_t fixed = module_workspace(m, p, o, tokens != NULL) + encoding_workspace(m->tensors);
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)

@@ -154,9 +154,17 @@ END_TEST
 
 /* --- rank-k update ---------------------------------------------------------------------------- */
 
+static float *tile_scratch(void) {
+    float *tiles = malloc(linalg_accumulate_floats() * sizeof *tiles);
+    ck_assert_ptr_nonnull(tiles);
+    for (size_t i = 0; i < linalg_accumulate_floats(); i++)
+        tiles[i] = NAN;
+    return tiles;
+}
+
 static void check_syrk(int64_t rows, int64_t k) {
     int64_t ldx = k + 5;
-    float *X = matrix_random(rows, k, ldx), *partial = matrix_nan(k, k);
+    float *X = matrix_random(rows, k, ldx), *partial = tile_scratch();
     double *C = malloc((size_t)(k * k) * sizeof *C);
     ck_assert_ptr_nonnull(C);
     for (int64_t i = 0; i < k * k; i++)
@@ -196,8 +204,9 @@ START_TEST(test_syrk_folds_long_inputs_in_double) {
     for (int64_t i = 0; i < rows; i++)
         X[i] = i < 4096 ? 4096.0F : 1.0F;
     double C = 0;
-    float partial = 0;
-    linalg_syrk_accumulate(rows, 1, X, 1, &C, &partial);
+    float *partial = tile_scratch();
+    linalg_syrk_accumulate(rows, 1, X, 1, &C, partial);
+    free(partial);
     ck_assert(C == 4096.0 * 4096.0 * 4096.0 + 904.0);
     free(X);
 }
@@ -207,7 +216,7 @@ END_TEST
 
 static void check_gemm_accumulate(int64_t rows, int64_t m, int64_t n) {
     float *A = matrix_random(rows, m, m + 1), *B = matrix_random(rows, n, n + 2);
-    float *partial = matrix_nan(m, n);
+    float *partial = tile_scratch();
     double *C = malloc((size_t)(m * n) * sizeof *C);
     ck_assert_ptr_nonnull(C);
     for (int64_t i = 0; i < m * n; i++)
@@ -361,7 +370,7 @@ END_TEST
 /* Everything once; results one after the other. */
 static float *run_all(const float *A, const float *S) {
     size_t square = (size_t)ORDER * ORDER;
-    float *out = calloc(5 * square, sizeof *out), *partial = calloc(square, sizeof *out);
+    float *out = calloc(5 * square, sizeof *out), *partial = tile_scratch();
     double *C = calloc(square, sizeof *C);
     ck_assert(out && C && partial);
     linalg_gemm_nt(ORDER, ORDER, ORDER, 1, A, ORDER, S, ORDER, 0, out, ORDER);
