@@ -369,11 +369,16 @@ static uint64_t largest_block(const struct blocks *blocks) {
     return most;
 }
 
+/* The program with its libraries, the tables of model and result, buffers that tensors are copied
+ * through: measured. */
+#define OWN_BYTES (UINT64_C(16) << 20)
+
 static enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                                     const struct calib_tokens *tokens, struct plan *p,
                                     llmq_error *err) {
     /* without calibration, one linear at a time is all */
-    uint64_t fixed = module_workspace(m, p, o, tokens != NULL) + encoding_workspace(m->tensors);
+    uint64_t fixed =
+        OWN_BYTES + module_workspace(m, p, o, tokens != NULL) + encoding_workspace(m->tensors);
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)
