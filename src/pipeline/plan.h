@@ -120,6 +120,14 @@ bool plan_folds(const llmq_quantize_options *options);
 LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, struct plan *p,
                                                llmq_error *err);
 
+/* What a run takes: operations, and the plan's memory, of which activations go into a file where
+ * the limit asks for it. */
+double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                  const struct calib_tokens *tokens);
+LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
+                                            const struct calib_tokens *tokens, struct plan *p,
+                                            llmq_error *err);
+
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each; of a module [n, k] the
  * column updates, round-to-nearest's error and the norm, every round's updates and error, the error
  * after the first descent (n k^2 each) and descent's passes (2 n k^2 each); the target that makes

@@ -1,0 +1,203 @@
+/* What a run takes, of work and of memory: see plan.h. */
+#include "pipeline/plan.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "pipeline/block_fold.h"
+#include "quant/quant.h"
+
+/* Share of the memory available at the start that a run may take when --max-mem is not given. */
+#define DEFAULT_MEMORY_SHARE 0.8
+
+/* --- work ------------------------------------------------------------------------------------- */
+
+/* Candidates whose loss AWQ's search computes in full, n k^2 each: of 39 about half are given up
+ * early. */
+#define FOLD_LOSSES 20.0
+
+double plan_factor_flops(int64_t k) {
+    return 2.0 / 3.0 * (double)k * (double)k * (double)k;
+}
+
+double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k) {
+    double descent = o->descent > 0 ? 2 * o->descent + 1 : 0; /* and its error */
+    double again = o->rounds * (2 + 2 * o->descent);
+    return (3 + descent + again) * (double)n * (double)k * (double)k;
+}
+
+double plan_correction_flops(int64_t n, int64_t k) {
+    return 10 * (double)n * (double)k * (double)k;
+}
+
+double plan_search_flops(int64_t n, int64_t k) {
+    return FOLD_LOSSES * (double)n * (double)k * (double)k;
+}
+
+/* Tokens that are calibrated on: by a block's own linears, and by those of one of its experts. */
+struct token_count {
+    double all, expert;
+};
+
+static struct token_count count_tokens(const struct graph *g, const llmq_quantize_options *o,
+                                       const struct calib_tokens *tokens) {
+    const double all = tokens ? (double)tokens->offsets[tokens->count] : 0;
+    const double routed =
+        g->body ? all * (double)g->facts.dims[DIM_TOP_K] / (double)g->facts.dims[DIM_EXPERTS] : 0;
+    return (struct token_count){all, fmax(routed, fmin((double)o->expert_tokens, all))};
+}
+
+/* What a run does: 1 or 0. */
+struct passes {
+    double looks, pairs;
+};
+
+/* The searches that a linear takes part in: of what all experts read a few are asked. */
+static double searches_of(const struct graph *g, const struct plan_module *module) {
+    const bool expert = module->at.expert >= 0;
+    const struct graph *own = expert ? g->body : g;
+    const enum value source = own->node[module->at.node].in[0];
+    if ((expert ? graph_fold_expert(g, source) : graph_fold_find(g, source)).why)
+        return 0;
+    const double experts = expert ? (double)g->facts.dims[DIM_EXPERTS] : 1;
+    return expert && source == own->input ? fmin(1, BLOCK_FOLD_ASKED / experts) : 1;
+}
+
+/* A linear's forward products and what is made of its moments. `g`: the block's. */
+static double module_flops(const llmq_quantize_options *o, const struct graph *g,
+                           const struct plan_module *module, double T, const struct passes *run) {
+    const int64_t n = module->shape.n, k = module->shape.k;
+    double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
+    flops += T > 0 ? plan_rounding_flops(o, n, k) : 0;
+    flops += run->pairs * plan_correction_flops(n, k);
+    if (run->looks > 0)
+        flops += searches_of(g, module) * plan_search_flops(n, k);
+    return flops;
+}
+
+/* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. A look makes
+ * triangles only, but not of what an expert is given. */
+static double tasks_flops(const struct graph *g, double T, const struct passes *run) {
+    double flops = 0;
+    for (int t = 0; T > 0 && t < g->task_count; t++) {
+        const double k = (double)g->width[g->task[t].source];
+        const double n = (double)g->width[g->task[t].stream];
+        const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
+        flops += k * k * T * (looks ? 2 : 1) + plan_factor_flops((int64_t)k);
+        flops += run->pairs * 2 * (k + n) * k * T;
+    }
+    return flops;
+}
+
+/* Arithmetic of a run. A pair of streams doubles the forward products and adds the cross moments
+ * and the corrected targets; AWQ takes a pass of its own, with the triangles, and its search. */
+double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                  const struct calib_tokens *tokens) {
+    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0};
+    double flops = 0;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct linear_place at = p->modules[i].at;
+        const struct graph *g = model_graph(m, at.block);
+        const struct token_count T = count_tokens(g, o, tokens);
+        flops += module_flops(o, g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
+    }
+    for (int64_t b = 0; b < m->config.blocks; b++) {
+        const struct graph *g = model_graph(m, b);
+        const struct token_count T = count_tokens(g, o, tokens);
+        flops += tasks_flops(g, T.all, &run);
+        if (g->body)
+            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
+    }
+    return flops;
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* What the solver of a module [n, k] needs at once. Calibrated: two candidates' codes and the
+ * packed tensors; of a pair the correction's two targets, before there are codes; with AWQ the
+ * weights once more, to round them unscaled. Without calibration its weights, codes and packed
+ * tensors. And the panels of every thread: of weights and what is made of them. */
+static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *o, uint64_t n,
+                             uint64_t k, bool calibrated) {
+    enum { CODES = 2, PACKED = 1, TARGETS = 8, PANELS = 4, PANEL_ROWS = 256 };
+    const uint64_t rows = n < PANEL_ROWS ? n : PANEL_ROWS;
+    uint64_t each = CODES + PACKED + (!calibrated || plan_folds(o) ? sizeof(float) : 0);
+    if (p->paired && each < TARGETS)
+        each = TARGETS;
+    return n * k * each + PANELS * rows * k * sizeof(float) * (uint64_t)omp_get_max_threads();
+}
+
+static uint64_t max_bytes(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* Of the largest module: while it is read, or solved. */
+static uint64_t module_workspace(const struct model *m, const struct plan *p,
+                                 const llmq_quantize_options *o, bool calibrated) {
+    uint64_t most = 0;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct quant_shape *s = &p->modules[i].shape;
+        const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k;
+        const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
+        const uint64_t solving = solver_bytes(p, o, n, k, calibrated);
+        most = max_bytes(most, max_bytes(reading, solving));
+    }
+    return most;
+}
+
+/* The largest of the kinds; experts come one by one and are counted by the calibration. */
+static uint64_t largest_block(const struct blocks *blocks) {
+    uint64_t most = 0;
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        const uint64_t bytes = block_bytes(&blocks->kinds[kind]);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* The program with its libraries, the tables of model and result, buffers that tensors are copied
+ * through: measured. */
+#define OWN_BYTES (UINT64_C(16) << 20)
+
+enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
+                             const struct calib_tokens *tokens, struct plan *p, llmq_error *err) {
+    /* without calibration, one linear at a time is all */
+    uint64_t fixed = OWN_BYTES + module_workspace(m, p, o, tokens != NULL);
+    uint64_t activations = 0;
+    uint64_t limit = o->max_mem;
+    if (limit == 0 && memory_available() > 0)
+        limit = (uint64_t)(DEFAULT_MEMORY_SHARE * (double)memory_available());
+    else if (limit == 0)
+        limit = UINT64_MAX;
+    if (tokens) {
+        struct calib_memory memory;
+        enum llmq_status status = calib_memory(m, tokens, p->paired, o->compute, &memory, err);
+        if (status != LLMQ_OK)
+            return status;
+        fixed += (p->paired ? 2 : 1) * largest_block(m->blocks);
+        fixed += memory.fixed + gptq_factor_bytes(calib_widest(m->blocks));
+        activations = memory.activations;
+    }
+    if (tokens && plan_folds(o)) {
+        fixed += block_fold_bytes(m, tokens);
+        activations += calib_start_bytes(m, tokens);
+    }
+    p->spill = fixed + activations > limit;
+    p->spill_bytes = p->spill ? activations : 0;
+    p->ram_bytes = fixed + activations - p->spill_bytes;
+    return LLMQ_OK;
+}
+
+enum llmq_status plan_check_memory(const struct plan *p, uint64_t limit, llmq_error *err) {
+    if (limit == 0 || p->ram_bytes <= limit)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_MEMORY,
+              "--max-mem %" PRIu64 " bytes: one block of this model needs %" PRIu64
+              " bytes, activations in a file not counted",
+              limit, p->ram_bytes);
+    error_hint(err, "give at least --max-mem %" PRIu64 "M", (p->ram_bytes >> 20) + 1);
+    return LLMQ_E_MEMORY;
+}
