@@ -81,12 +81,7 @@ void encoding_hint(llmq_error *err);
 #define ENCODING_SHAPE_MAX 128
 const char *encoding_shape(const uint64_t *shape, int rank, char text[ENCODING_SHAPE_MAX]);
 
-/* E4M3 with scales for blocks, rows or tensors: config_matches of fp8.c, decoding in fp8_decode.c.
- */
-extern const struct encoding encoding_fp8;
+extern const struct encoding encoding_fp8;   /* E4M3 with scales for blocks, rows or tensors */
 extern const struct encoding encoding_mxfp4; /* _blocks and _scales, as gpt-oss ships */
-uint64_t fp8_workspace(const struct st_coded *c);
-enum llmq_status fp8_decode(const struct st_set *set, const struct st_coded *c, uint64_t begin,
-                            size_t count, float *out, llmq_error *err);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "formats/encodings/encoding.h"
+#include "formats/encodings/fp8.h"
 #include "tensor/minifloat.h"
 
 /* Codes in memory at a time. */

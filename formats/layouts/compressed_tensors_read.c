@@ -99,6 +99,11 @@ static enum llmq_status check_transforms(const struct json *config, llmq_error *
                              "activations are rotated at run time (QuaRot, SpinQuant, QuIP)", err);
 }
 
+enum llmq_status ct_check_sparsity(const struct json *quantization_config, llmq_error *err) {
+    return config_keys_check(json_get(quantization_config, "sparsity_config"),
+                             "quantization_config: sparsity_config", sparsity_keys, err);
+}
+
 /* --- groups ----------------------------------------------------------------------------------- */
 
 static enum llmq_status refuse(llmq_error *err, const char *where, const char *expected) {
@@ -163,8 +168,7 @@ enum llmq_status ct_config_read(const struct json *quantization_config, struct l
     *out = (struct layout_config){0};
     LLMQ_TRY(config_keys_check(quantization_config, where, keys, err));
     LLMQ_TRY(check_transforms(quantization_config, err));
-    LLMQ_TRY(config_keys_check(json_get(quantization_config, "sparsity_config"),
-                               "quantization_config: sparsity_config", sparsity_keys, err));
+    LLMQ_TRY(ct_check_sparsity(quantization_config, err));
     if (json_type(groups) != JSON_OBJECT || !json_first(groups))
         return error_set(err, LLMQ_E_INPUT,
                          "quantization_config: config_groups: expected an object with a group");

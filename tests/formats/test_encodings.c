@@ -163,6 +163,11 @@ START_TEST(configs_are_read_or_refused_by_their_key) {
         {"{\"quant_method\":\"fbgemm_fp8\",\"activation_scale_ub\":1200.0,"
          "\"modules_to_not_convert\":[\"lm_head\"]}",
          NULL},
+        {"{\"quant_method\":\"modelopt\",\"quant_algo\":\"FP8\",\"ignore\":[\"lm_head\"],"
+         "\"producer\":{\"name\":\"modelopt\"},\"config_groups\":{\"group_0\":{\"targets\":["
+         "\"Linear\"],"
+         "\"weights\":{\"dynamic\":false,\"num_bits\":8,\"type\":\"float\"}}}}",
+         NULL},
         {"{\"quant_method\":\"fp8\",\"weight_block_size\":[128,0]}", "weight_block_size"},
         {"{\"quant_method\":\"fp8\",\"weight_block_size\":[128]}", "weight_block_size"},
         {"{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\"}", "fmt"},
@@ -172,8 +177,13 @@ START_TEST(configs_are_read_or_refused_by_their_key) {
         {"{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\","
          "\"config_groups\":{\"group_0\":{\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":8,"
          "\"type\":\"float\",\"strategy\":\"block\",\"block_structure\":[128,128]},"
-         "\"input_activations\":{\"num_bits\":8}}},\"ignore\":[\"lm_head\"]}",
+         "\"input_activations\":{\"num_bits\":8}}},\"ignore\":[\"lm_head\"],"
+         "\"sparsity_config\":{\"format\":\"dense\"}}",
          NULL},
+        {"{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\","
+         "\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":8,\"type\":\"float\"}}},"
+         "\"sparsity_config\":{\"format\":\"sparse-bitmask\"}}",
+         "sparsity_config"},
         {"{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\","
          "\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":4,\"type\":\"float\"}}}}",
          "num_bits"},
