@@ -36,6 +36,8 @@ struct family {
     const char *const *beside, *const *block_beside;
     bool draft_layers;       /* layers beyond the last predict further tokens: carried along, too */
     const char *positions;   /* learned: [offset + positions, hidden], added to the embedding */
+    bool sinusoids;          /* the same computed (Vaswani et al., arXiv:1706.03762, section 3.5),
+                              * all sines before all cosines; no tensor has them */
     int position_offset;     /* the row of the first position */
     const struct node *rows; /* the data flow of a block: models/graph.h */
 

@@ -1,6 +1,7 @@
 /* Moving columns: see columns.h. */
 #include "graph/columns.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Entries of a run that are the part's. */
@@ -63,4 +64,15 @@ void columns_add(float factor, int64_t count, const float *a, const float *b, fl
 #pragma omp parallel for schedule(static) default(none) shared(factor, count, a, b, out)
     for (int64_t i = 0; i < count; i++)
         out[i] = a[i] + factor * b[i];
+}
+
+void columns_add_sinusoids(int64_t first, int64_t length, int64_t width, float *x) {
+    const int64_t half = width / 2;
+    const float step = (float)(log(10000) / (double)(half > 1 ? half - 1 : 1));
+    for (int64_t p = 0; p < length; p++)
+        for (int64_t i = 0; i < half; i++) {
+            const float angle = (float)(first + p) * expf(-step * (float)i);
+            x[p * width + i] += sinf(angle);
+            x[p * width + half + i] += cosf(angle);
+        }
 }

@@ -25,4 +25,9 @@ void columns_clip(float bound, int64_t count, const float *x, float *out);
 /* out[i] = a[i] + factor b[i]. `out` may be `a` or `b`. */
 void columns_add(float factor, int64_t count, const float *a, const float *b, float *out);
 
+/* x [length, width] += sines, and behind them cosines, of the positions from `first` on, of
+ * frequencies from 1 down to 1/10000 in equal ratios (Vaswani et al., arXiv:1706.03762,
+ * section 3.5; transformers, modeling_xglm.py). The last of an odd width stays. In float32. */
+void columns_add_sinusoids(int64_t first, int64_t length, int64_t width, float *x);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "graph/columns.h"
 #include "graph/model.h"
 #include "graph/norm.h"
 
@@ -114,6 +115,9 @@ enum llmq_status model_embed(const struct model *m, const int32_t *ids, const st
         LLMQ_TRY(read_rows(m, t, id, id + 1, out + i * hidden, err));
     }
     scale(m->config.facts.numbers[NUM_EMBED], rows * hidden, out);
+    for (int64_t s = 0; f->sinusoids && s < b->sequences; s++)
+        columns_add_sinusoids(f->position_offset, b->offsets[s + 1] - b->offsets[s], hidden,
+                              out + (b->offsets[s] - begin) * hidden);
     for (int64_t s = 0; f->positions && s < b->sequences; s++)
         LLMQ_TRY(add_positions(m, b->offsets[s + 1] - b->offsets[s],
                                out + (b->offsets[s] - begin) * hidden, err));

@@ -329,6 +329,23 @@ START_TEST(convolutions_of_any_length_width_and_reach) {
 }
 END_TEST
 
+START_TEST(positions_as_sines_and_cosines) {
+    enum { LENGTH = 9, WIDTH = 11 };
+    float x[LENGTH * WIDTH];
+    for (int i = 0; i < LENGTH * WIDTH; i++)
+        x[i] = 1;
+    columns_add_sinusoids(2, LENGTH, WIDTH, x);
+    for (int p = 0; p < LENGTH; p++) {
+        for (int i = 0; i < 5; i++) {
+            const double angle = (p + 2) * pow(10000, -i / 4.0);
+            ck_assert_near(x[p * WIDTH + i], 1 + sin(angle), 1e-5);
+            ck_assert_near(x[p * WIDTH + 5 + i], 1 + cos(angle), 1e-5);
+        }
+        ck_assert_near(x[p * WIDTH + 10], 1, 0);
+    }
+}
+END_TEST
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 static void run_all(float *x, float *w, float *out) {
@@ -366,6 +383,7 @@ int main(void) {
     tcase_add_test(t, norms_leave_the_stored_weight_alone);
     tcase_add_loop_test(t, activations_are_within_their_bounds_also_in_place, 0, ACTS);
     tcase_add_test(t, a_curve_of_four_numbers);
+    tcase_add_test(t, positions_as_sines_and_cosines);
     tcase_add_loop_test(t, nan_passes_activations, 0, ACTS);
     tcase_add_loop_test(t, gated_units_with_gates_of_any_width_also_in_place, 0, ACTS + 1);
     tcase_add_test(t, a_silu_unit_is_the_kernel);
