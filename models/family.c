@@ -84,6 +84,7 @@ static const struct family *const families[] = {
     &family_stablelm,
     &family_starcoder2,
     &family_vaultgemma,
+    &family_xglm,
 };
 /* clang-format on */
 

@@ -79,6 +79,7 @@ extern const struct family family_solar_open;
 extern const struct family family_stablelm;
 extern const struct family family_starcoder2;
 extern const struct family family_vaultgemma;
+extern const struct family family_xglm;
 
 /* The names that Llama gave its tensors and that most families kept. */
 /* clang-format off */

@@ -94,6 +94,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"minimax-m3-text", "minimax_m3_vl"},
     {"apertus", "apertus"},
     {"muse-glimmer", "muse_glimmer"},
+    {"xglm", "xglm"},
 };
 /* clang-format on */
 
