@@ -76,7 +76,7 @@ const struct family family_ministral3 = {
 
 /* --- Mistral 4 -------------------------------------------------------------------------------- */
 
-/* By themselves they have the names of DeepSeek's, as whose servers read the model. */
+/* By themselves they have the names that DeepSeek's have. */
 static const struct node mistral4_expert[] = {
     {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK,
      .stack = "mlp.experts.gate_up_proj", .part = PART_FIRST},
