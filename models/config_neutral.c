@@ -51,7 +51,8 @@ static bool is_one_of(const struct json *v, const char *const *texts) {
 
 /* --- what the model has ----------------------------------------------------------------------- */
 
-static const char *const rms_names[] = {"rmsnorm", "rms_norm", "RMSNorm", "rms", "RMS_norm", NULL};
+static const char *const rms_names[] = {"rmsnorm", "rms_norm", "RMSNorm", "rms",
+                                        "hf_rms",  "RMS_norm", NULL};
 static const char *const layer_names[] = {"layernorm", "layer_norm", "LayerNorm",
                                           "low_precision_layernorm", NULL};
 static const char *const rotary_names[] = {"rope", "rotary", "ROPE", "rotary_embedding", NULL};

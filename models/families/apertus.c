@@ -31,8 +31,6 @@ static const struct setting settings[] = {
 
 static const char *const architectures[] = {"ApertusForCausalLM", "ApertusModel", NULL};
 static const char *const inherent[] = {"qk_norm", "use_qk_norm", NULL};
-/* the norms have names that say it */
-static const char *const ignored[] = {"post_norm", NULL};
 
 const struct family family_apertus = {
     .name = "apertus",
@@ -46,5 +44,4 @@ const struct family family_apertus = {
               "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 8192}",
     .architectures = architectures,
     .inherent_keys = inherent,
-    .ignored_keys = ignored,
 };

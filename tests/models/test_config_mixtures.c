@@ -20,6 +20,36 @@ START_TEST(configs_of_released_models_are_read) {
          "\"num_experts\":128,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
          "\"is_moe_layer\":[false,true,true,true],\"num_nextn_predict_layers\":1",
          GOOD},
+        {"mimo_v2_flash",
+         "\"num_hidden_layers\":2,\"add_full_attention_sink_bias\":false,"
+         "\"add_swa_attention_sink_bias\":true,\"attention_chunk_size\":128,\"swa_head_dim\":192,"
+         "\"attention_projection_layout\":\"split\",\"attention_value_scale\":0.707,"
+         "\"swa_num_key_value_heads\":8,\"num_key_value_heads\":4,\"swa_v_head_dim\":128,"
+         "\"hybrid_layer_pattern\":[0,1],\"moe_layer_freq\":[0,1],\"layernorm_epsilon\":1e-5,"
+         "\"n_shared_experts\":null,\"partial_rotary_factor\":0.334,\"rope_theta\":5000000,"
+         "\"swa_rope_theta\":10000,\"routed_scaling_factor\":null,\"scoring_func\":\"sigmoid\","
+         "\"sliding_window\":128,\"sliding_window_size\":128,\"topk_method\":\"noaux_tc\"",
+         GOOD},
+        {"afmoe",
+         "\"global_attn_every_n_layers\":4,\"mup_enabled\":true,\"n_group\":1,\"num_dense_layers\":"
+         "2,"
+         "\"num_expert_groups\":1,\"num_limited_groups\":1,\"route_norm\":true,\"route_scale\":2."
+         "826,"
+         "\"score_func\":\"sigmoid\",\"sliding_window\":2048,\"topk_group\":1,\"rope_scaling\":"
+         "null",
+         GOOD},
+        {"dbrx",
+         "\"attn_config\":{\"clip_qkv\":8,\"kv_n_heads\":8,\"rope_theta\":500000},\"ffn_config\":{"
+         "\"ffn_hidden_size\":10752,\"moe_jitter_eps\":0.01,\"moe_loss_weight\":0.05,"
+         "\"moe_num_experts\":16,\"moe_top_k\":4}",
+         GOOD},
+        {"hunyuan_v1_dense",
+         "\"norm_type\":\"hf_rms\",\"attention_head_dim\":128,\"head_dim\":128,\"use_qk_norm\":"
+         "true,"
+         "\"use_cla\":false,\"cla_share_factor\":2,\"mlp_bias\":false,\"rope_scaling\":{"
+         "\"alpha\":1000,\"beta_fast\":32,\"beta_slow\":1,\"factor\":1,\"mscale\":1,"
+         "\"mscale_all_dim\":1,\"type\":\"dynamic\"}",
+         GOOD},
         {"hunyuan_v1_moe",
          "\"num_hidden_layers\":2,\"intermediate_size\":3072,\"moe_intermediate_size\":[3072,3072],"
          "\"moe_topk\":[8,8],\"num_experts\":64,\"num_shared_expert\":[1,1],\"use_cla\":false,"
