@@ -409,6 +409,28 @@ START_TEST(a_scale_passes_a_convolution_without_bias_or_activation) {
 }
 END_TEST
 
+/* Experts' rows one below the other: a stack without a side for the experts. */
+START_TEST(a_flat_stack_has_two_sides) {
+    const struct node rows[] = {
+        {LINEAR(MID, E, FFN, "w1"), .storage = STORED_STACK, .stack = "w1", .flat = true},
+        {LINEAR(E_OUT, MID, HIDDEN, "w2"), .storage = STORED_STACK_T, .stack = "w2", .flat = true},
+        {END},
+    };
+    struct graph g;
+    llmq_error err = {0};
+    struct graph_param params[GRAPH_PARAMS];
+    uint64_t shape[GRAPH_PARAM_RANK];
+    const int64_t *d = shape_facts.dims;
+    ck_assert_ok(graph_make(rows, T_ALWAYS, &shape_facts, V_E, &g, &err), &err);
+    ck_assert_int_eq(graph_params(&g, params), 2);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(graph_param_shape(&params[i], shape), 2);
+        ck_assert_uint_eq(shape[0], (uint64_t)(d[DIM_EXPERTS] * d[DIM_FFN]));
+        ck_assert_uint_eq(shape[1], (uint64_t)d[DIM_HIDDEN]);
+    }
+}
+END_TEST
+
 START_TEST(experts_are_one_step) {
     struct graph g;
     llmq_error err = {0};
@@ -464,6 +486,7 @@ int main(void) {
     tcase_add_test(t, a_norm_behind_a_branch_hides_the_stream);
     tcase_add_test(t, latent_attention_takes_a_round_for_each_bottleneck);
     tcase_add_test(t, a_scale_passes_a_convolution_without_bias_or_activation);
+    tcase_add_test(t, a_flat_stack_has_two_sides);
     tcase_add_test(t, experts_are_one_step);
     tcase_add_test(t, what_a_scan_reads_is_made_once);
     tcase_add_loop_test(t, sides_of_a_scan_that_contradict_each_other, 0, 3);
