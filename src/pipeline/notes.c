@@ -12,12 +12,17 @@
 /* Every command decodes such a source without being asked; a result holds none of its codes. */
 static void note_encoding(const struct model *m, const llmq_context *ctx) {
     const struct encoding *e = m->encoded.encoding;
-    if (!e)
+    const size_t count = encoding_count(m->tensors);
+    if (e && count == 0)
+        log_message(ctx, LLMQ_LOG_WARNING,
+                    "%s: the config says %s, and no tensor is: the model is read as it is stored",
+                    m->dir, e->name);
+    if (count == 0)
         return;
     log_message(ctx, LLMQ_LOG_INFO,
                 "%s: %zu tensors are stored as %s (%s): they are decoded, and those that the "
                 "result does not quantize become bf16%s",
-                m->dir, encoding_count(m->tensors), e->name, e->description,
+                m->dir, count, e->name, e->description,
                 m->encoded.activations ? "; that servers round activations of this checkpoint too "
                                          "is not computed"
                                        : "");

@@ -468,6 +468,11 @@ def damage(name, tensors, config):
         quant["fmt"] = "e5m2"
     elif name == "method":
         quant["quant_method"] = "fp7"
+    elif name == "decoded":
+        for tensor in [n for n in tensors if is_scale(n)]:
+            del tensors[tensor]
+        for tensor in [n for n in tensors if tensors[n][0] == "F8_E4M3"]:
+            tensors[tensor] = ("BF16", tensors[tensor][1], b"\0\x3c" * len(tensors[tensor][2]))
     elif name == "key":
         quant["rotated"] = True
     elif name == "no-config":
@@ -538,7 +543,7 @@ KINDS = {"llama": list(FP8), "gpt_oss": ["mxfp4", "mxfp4+edges"],
 FAULTS = {
     "llama-fp8-blocks": ["missing-scale", "scale-shape", "scale-dtype", "two-scales", "zero-points",
                          "scaled-plain", "nan-code", "inf-scale", "negative-scale", "huge-scale",
-                         "block-zero", "block-other", "e5m2", "method", "key", "no-config"],
+                         "block-zero", "block-other", "e5m2", "method", "key", "no-config", "decoded"],
     "gpt_oss-mxfp4": ["missing-scales", "scales-shape", "blocks-shape", "scale-255", "scale-254"],
 }
 

@@ -67,6 +67,11 @@ expect_json format fp8
 expect_json bits 8
 expect_json quantized_modules 14
 
+test_case "a config that is left over from a decoded source is told"
+run rtn --model bad-decoded --group 32 --dry-run
+expect_code 0
+expect_stderr "the config says fp8, and no tensor is: the model is read as it is stored"
+
 # refused FAULT CODE TEXT
 refused() {
     run rtn --model "bad-$1" --group 32 --out out -q
