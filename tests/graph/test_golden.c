@@ -45,7 +45,8 @@ START_TEST(sliding_window_matters) {
         return;
     struct golden g = {0};
     open_case(dir, "config.json", &g);
-    g.model.config.facts.dims[DIM_WINDOW]++;
+    for (int kind = 0; kind < g.model.blocks->kind_count; kind++)
+        g.model.blocks->kinds[kind].facts.dims[DIM_WINDOW]++;
     struct golden_scores wrong = golden_score(&g);
     ck_assert_double_ge(golden_deviation(&g, "logits", wrong.logits), 1.0);
     free(wrong.logits);
