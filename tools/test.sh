@@ -2,8 +2,8 @@
 # Everything that must hold before a change is taken:
 #
 #     1  scripts: layers, formatting
-#     2  gcc, warnings as errors: every suite, then again for every lower instruction set, and the
-#        documentation agrees with the program
+#     2  gcc, warnings as errors: every suite, then for every lower instruction set those that it
+#        shows in, and the documentation agrees with the program
 #     3  gcc with ASan and UBSan: every suite
 #     4  clang, warnings as errors: builds
 #     5  gcc for aarch64, warnings as errors: the program, and the suites that its kernels show in,
@@ -155,7 +155,7 @@ step 'formatting' formatted
 if step 'build: gcc' compile gcc gcc; then
     suites gcc
     for level in $(lower_levels); do
-        suites gcc "$level" --suite unit
+        suites gcc "$level" --suite unit --no-suite exact
     done
     step 'documentation' tools/check_docs.sh "$build/gcc/src/cli/llmq"
 fi
