@@ -108,7 +108,7 @@ static enum llmq_status check_shares(const struct json *json, const struct model
 
 static enum llmq_status check_heads(const struct facts *facts, llmq_error *err) {
     const int64_t *d = facts->dims;
-    if (d[DIM_KV_HEADS] >= 1 && d[DIM_HEADS] % d[DIM_KV_HEADS] == 0)
+    if (d[DIM_HEADS] == 0 || (d[DIM_KV_HEADS] >= 1 && d[DIM_HEADS] % d[DIM_KV_HEADS] == 0))
         return LLMQ_OK;
     return error_set(err, LLMQ_E_INPUT,
                      "config.json: %" PRId64 " attention heads are not a multiple of %" PRId64

@@ -40,6 +40,8 @@ static void resolve(const struct facts *facts, struct graph_node *n) {
     n->act = row->act == ACT_OF_CONFIG ? facts->act : row->act;
     n->eps = row->eps > 0 ? row->eps : facts->numbers[row->eps_number ? row->eps_number : NUM_EPS];
     n->factor = facts->numbers[row->number];
+    for (int o = 0; o < NODE_OUTPUTS; o++)
+        n->part_factor[o] = facts->numbers[row->part_number[o]];
 }
 
 static enum llmq_status take_row(const struct node *row, const enum value alias[V_COUNT],
@@ -235,7 +237,7 @@ static void find_stream(const struct graph *g, struct graph_node *linear) {
     for (int i = 0; g->readers[branch] == 1 && i < g->count; i++)
         if (g->node[i].row->op == OP_ADD && g->node[i].in[1] == branch) {
             linear->stream = g->node[i].in[0];
-            linear->gain = g->node[i].factor;
+            linear->gain = g->node[i].factor * linear->factor;
         }
 }
 

@@ -17,8 +17,8 @@ static void norm_params(const struct graph_node *n, int i, struct graph_param ou
     struct graph_param p = {.node = i,
                             .suffix = ".weight",
                             .name = n->row->name,
-                            .rows = n->row->each ? n->groups : 0,
-                            .columns = n->width[0] / n->groups};
+                            .rows = n->row->each && !n->row->flat ? n->groups : 0,
+                            .columns = n->width[0] / (n->row->flat ? 1 : n->groups)};
     if (norm_has_weight(n->norm))
         add_param(out, count, p);
     p.suffix = ".bias";

@@ -85,8 +85,8 @@
      .width = {DIM_SSM_X, DIM_SSM_BC, DIM_SSM_BC}, .when = w, .unless = wo},                         \
     {SCAN(SCAN, MIX_X, MIX_B, MIX_C, MIX_DT, module), .when = w, .unless = wo},                      \
     {GLU(SCAN_GATED, MIX_Z, SCAN), .act = ACT_SILU, .when = w, .unless = wo}
-#define MAMBA2_OUT_ROW(from, module, w, wo)                                                         \
-    {LINEAR(MIX_OUT, from, HIDDEN, (module ".out_proj")), .bias = T_MIXER_BIAS, .when = w, .unless = wo}
+#define MAMBA2_OUT_ROW(from, module, b, w, wo)                                                         \
+    {LINEAR(MIX_OUT, from, HIDDEN, (module ".out_proj")), .bias = b, .when = w, .unless = wo}
 
 /* An expert like Llama's MLP. */
 #define EXPERT_ROWS(w, gate, up, down)       \
@@ -130,6 +130,8 @@
     DIM(LAYERS, "num_hidden_layers", layers),            \
     DIM(HEADS, "num_attention_heads", heads),            \
     DIM(POSITIONS, "max_position_embeddings", positions)
+/* Sequences of any length. */
+#define NO_POSITIONS  DIM(POSITIONS, NULL, 1 << 30)
 /* Of Mamba-2, as Bamba and those after it call them. */
 #define MAMBA2_SETTINGS(heads, state)                                                               \
     DIM(EXPAND, "mamba_expand", 2),                                                                 \

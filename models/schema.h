@@ -18,14 +18,15 @@ enum op {
     OP_END,    /* after the last row */
     OP_SAME,   /* out is another name for in0: no work */
     OP_NORM,   /* out = norm(in0), each of `groups` pieces of a row by itself */
-    OP_LINEAR, /* out = in0 W^T + b */
-    OP_SPLIT,  /* out0, out1, ... = the parts of in0, which lie in `groups` runs of all of them */
-    OP_JOIN,   /* the inverse: out = in0, in1, ... in `groups` runs; all but in0 once for a run */
-    OP_ROPE,   /* out = in0 turned to its position, `groups` heads, from column `skip` of each */
-    OP_CLIP,   /* out = in0 within a bound of either sign */
+    OP_LINEAR, /* out = number (in0 W^T) + b */
+    OP_SPLIT, /* out0, out1, ... = the parts of in0, which lie in `groups` runs of all of them, each
+               * times its number */
+    OP_JOIN,  /* the inverse: out = in0, in1, ... in `groups` runs; all but in0 once for a run */
+    OP_ROPE,  /* out = in0 turned to its position, `groups` heads, from column `skip` of each */
+    OP_CLIP,  /* out = in0 within a bound of either sign */
     OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v); `name`: its sinks */
     OP_ACT,       /* out = act(in0) */
-    OP_GLU,       /* out = act(in0) in1; a narrower in0 counts for as many entries each */
+    OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,       /* out = in0 + number in1 */
     OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
     OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
@@ -53,7 +54,8 @@ enum op {
     EACH(CONTEXT_NORM) EACH(ATTN_GATE) EACH(ATTN_GATED) EACH(MID_NORM) EACH(CONV_IN)               \
     EACH(CONV_OUT)                                                                                 \
     EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
-    EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(MIX_OUT) EACH(MIX_POST)
+    EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(SCAN_OUT) EACH(MIX_OUT) EACH(MIX_XBC) EACH(X_IN)         \
+    EACH(B_IN) EACH(C_IN) EACH(Y_MIX)
 /* clang-format on */
 #define SCHEMA_NAME(name) V_##name,
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
@@ -77,6 +79,7 @@ enum dim {
     DIM_CHUNK,      /* tokens of a chunk that attention does not look beyond */
     DIM_CONV,       /* tokens that a convolution sees, the last its own */
     DIM_EXPAND,     /* a recurrent mixer is as wide as the model times this */
+    DIM_SSM_INNER,  /* that width, where the file says it */
     DIM_SSM_HEADS,  /* of a state-space mixer, ... */
     DIM_SSM_HEAD,   /* ... the width of one, ... */
     DIM_SSM_STATE,  /* ... its state's other side, ... */
@@ -141,8 +144,20 @@ enum number {
     NUM_FFN,         /* with T_FITTED_FFN: ... times this */
     NUM_GLU_LIMIT,   /* bound of gate and value of ACT_CLAMPED ... */
     NUM_GLU_SLOPE,   /* ... and the steepness of its gate */
-    NUM_STEP_MIN,    /* bounds of a scan's time steps; 0 and ... */
-    NUM_STEP_MAX,    /* ... infinity: there are none */
+    NUM_KEY,         /* the scores times this as well */
+    NUM_ATTN_IN,     /* what attention's first linears make, ... */
+    NUM_ATTN_OUT,    /* ... and what attention adds to the stream, times this */
+    NUM_MIX_IN,      /* the same of the mixer beside it ... */
+    NUM_MIX_OUT,
+    NUM_MIX_Z, /* ... and of the parts of what its first linear makes */
+    NUM_MIX_X,
+    NUM_MIX_B,
+    NUM_MIX_C,
+    NUM_MIX_DT,
+    NUM_GATE,     /* the MLP's gate, before its activation, ... */
+    NUM_MLP,      /* ... and what the MLP adds, times this */
+    NUM_STEP_MIN, /* bounds of a scan's time steps; 0 and ... */
+    NUM_STEP_MAX, /* ... infinity: there are none */
     NUM_COUNT
 };
 
@@ -248,13 +263,14 @@ struct node {
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */
     enum stack_part part;
-    bool flat; /* the first two sides of the stack are one */
+    bool flat; /* the first two sides of the stack, or of a norm's weights, are one */
     enum norm norm;
     bool each;              /* a norm's weight is [groups, width]: every group has its own */
     enum number eps_number; /* of a norm without `eps`; NUM_ONE: NUM_EPS */
     double eps; /* of a norm, 0: by `eps_number`; of a ROUTER: what its weights' sum has besides */
     enum act act;
-    enum number number; /* ADD: the factor; NUM_ONE */
+    enum number number;                    /* the factor of LINEAR, GLU and ADD; NUM_ONE */
+    enum number part_number[NODE_OUTPUTS]; /* of a SPLIT's parts */
     enum score score;
     enum group_score group_score;
     const char *choice_bias; /* ROUTER: tensor [experts] that is added where it chooses only */

@@ -120,7 +120,7 @@ static const struct node hybrid_rows[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},
     MAMBA2_ROWS(ATTN_IN, "mamba", T_RECURRENT, 0),
     {NORM(SCAN_NORM, SCAN_GATED, "mamba.norm"), .when = T_RECURRENT},
-    MAMBA2_OUT_ROW(SCAN_NORM, "mamba", T_RECURRENT, 0),
+    MAMBA2_OUT_ROW(SCAN_NORM, "mamba", T_MIXER_BIAS, T_RECURRENT, 0),
     {ADD(Y, X, MIX_OUT), .number = NUM_RESIDUAL, .when = T_RECURRENT},
     {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
     {LINEAR(K, ATTN_IN, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},

@@ -115,12 +115,14 @@ static void clamped_piece(const struct glu *glu, int64_t n, const float *gate, c
 
 static void glu_piece(const struct glu *glu, int64_t n, const float *gate, const float *up,
                       float *out) {
-    float gates[PIECE];
+    float gates[PIECE], scaled[PIECE];
+    for (int64_t i = 0; i < n; i++)
+        scaled[i] = glu->gain * gate[i];
     if (glu->act == ACT_CLAMPED) {
-        clamped_piece(glu, n, gate, up, out);
+        clamped_piece(glu, n, scaled, up, out);
         return;
     }
-    activate_piece(glu->act, n, gate, gates);
+    activate_piece(glu->act, n, scaled, gates);
     for (int64_t i = 0; i < n; i++)
         out[i] = gates[i] * up[i];
 }
@@ -150,7 +152,7 @@ void glu_rows(const struct glu *glu, int64_t rows, const float *gate, const floa
     shared(kernels, glu, rows, width, gates, gate, up, out)
     for (int64_t r = 0; r < rows; r++) {
         const float *g = gate + r * gates, *u = up + r * width;
-        if (glu->act == ACT_SILU && gates == width)
+        if (glu->act == ACT_SILU && gates == width && !(glu->gain < 1) && !(glu->gain > 1))
             kernels->silu_mul(g, u, out + r * width, width);
         else
             glu_row(glu, g, u, out + r * width);

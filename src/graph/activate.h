@@ -22,6 +22,7 @@ void activate(enum act act, int64_t count, const float *x, float *out);
 /* A gated unit (Shazeer, arXiv:2002.05202). */
 struct glu {
     enum act act;
+    float gain;         /* the gate is multiplied by this first */
     float limit, slope; /* ACT_CLAMPED: g sigmoid(slope g) (u + 1), g <= limit and |u| <= limit */
     int64_t width;      /* of a row of `up` and of `out` */
     int64_t gate_width; /* a divisor of it: one gate for so many entries, one after the other */

@@ -60,6 +60,12 @@ void columns_clip(float bound, int64_t count, const float *x, float *out) {
     }
 }
 
+void columns_scale(float factor, int64_t count, float *x) {
+#pragma omp parallel for schedule(static) default(none) shared(factor, count, x)
+    for (int64_t i = 0; i < count; i++)
+        x[i] *= factor;
+}
+
 void columns_add(float factor, int64_t count, const float *a, const float *b, float *out) {
 #pragma omp parallel for schedule(static) default(none) shared(factor, count, a, b, out)
     for (int64_t i = 0; i < count; i++)

@@ -22,6 +22,9 @@ void columns_join(const struct part *parts, int count, int64_t groups, int64_t r
 /* out[i] = x[i] within -bound and bound; NaN stays. `out` may be `x`. */
 void columns_clip(float bound, int64_t count, const float *x, float *out);
 
+/* x[i] = factor x[i]. */
+void columns_scale(float factor, int64_t count, float *x);
+
 /* out[i] = a[i] + factor b[i]. `out` may be `a` or `b`. */
 void columns_add(float factor, int64_t count, const float *a, const float *b, float *out);
 

@@ -33,6 +33,10 @@ static enum llmq_status run_norm(const struct step *s, llmq_error *err) {
     return LLMQ_OK;
 }
 
+static bool is_one(double factor) {
+    return !(factor < 1) && !(factor > 1);
+}
+
 /* --- linear ----------------------------------------------------------------------------------- */
 
 static void add_bias(const float *bias, int64_t rows, int64_t n, float *y) {
@@ -57,6 +61,8 @@ static enum llmq_status multiply(const struct step *s, enum llmq_compute compute
     } else {
         linalg_gemm_nt(s->rows, l->n, l->k, 1.0f, x, l->k, l->w, l->k, 0.0f, y, l->n);
     }
+    if (!is_one(s->node->factor))
+        columns_scale((float)s->node->factor, s->rows * l->n, y);
     if (l->bias)
         add_bias(l->bias, s->rows, l->n, y);
     return LLMQ_OK;
@@ -74,12 +80,15 @@ static double linear_flops(const struct step *s) {
 /* --- columns ---------------------------------------------------------------------------------- */
 
 static enum llmq_status run_split(const struct step *s, llmq_error *err) {
-    struct part parts[NODE_OUTPUTS];
+    struct part parts[NODE_OUTPUTS] = {{0}};
     int count = 0;
     (void)err;
     for (; count < NODE_OUTPUTS && s->node->out[count] != V_NONE; count++)
         parts[count] = (struct part){s->out[count], s->node->width[count], false};
     columns_split(parts, count, s->node->groups, s->rows, s->in[0]);
+    for (int i = 0; i < count; i++)
+        if (parts[i].data && !is_one(s->node->part_factor[i]))
+            columns_scale((float)s->node->part_factor[i], s->rows * parts[i].width, parts[i].data);
     return LLMQ_OK;
 }
 
@@ -133,7 +142,7 @@ static struct attention attention_of(const struct step *s) {
         .value_width = g->width[s->node->in[2]] / dims[DIM_KV_HEADS],
         .window = g->traits & T_WINDOW ? dims[DIM_WINDOW] : 0,
         .chunk = g->traits & T_CHUNKED ? dims[DIM_CHUNK] : 0,
-        .scale = scale * (float)numbers[NUM_ATTN_GAIN],
+        .scale = scale * (float)(numbers[NUM_ATTN_GAIN] * numbers[NUM_KEY]),
         .gain = (float)numbers[NUM_VALUES],
         .cap = (float)numbers[NUM_SOFT_CAP],
         .temperature = heated ? numbers[NUM_TEMPERATURE] : 0,
@@ -217,6 +226,7 @@ static enum llmq_status run_act(const struct step *s, llmq_error *err) {
 
 static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
     const struct glu glu = {.act = s->node->act,
+                            .gain = (float)s->node->factor,
                             .limit = (float)numbers_of(s)[NUM_GLU_LIMIT],
                             .slope = (float)numbers_of(s)[NUM_GLU_SLOPE],
                             .width = s->node->width[0],

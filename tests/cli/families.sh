@@ -61,8 +61,7 @@ exaone-moe	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_feature
 hy-v3	gptq,awq	model.layers.0.mlp.gate_proj: out_features 48 is not a multiple of 32
 mistral3-multimodal	gptq,awq	language_model.model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
 qwen3-vl	gptq,awq	model.language_model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
-granitemoehybrid	gptq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
-granitemoehybrid	awq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
+granitemoehybrid	gptq,awq	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 32
 granitemoehybrid	asym	model.layers.0.mamba.in_proj: out_features 276 is not a multiple of 8
 minicpm3	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
 mistral4-text	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
@@ -90,6 +89,12 @@ minimax-m3-text	awq	language_model.model.layers.0.self_attn.q_proj: expected gro
 minimax-m3-text	compressed-tensors	language_model.model.layers.1.block_sparse_moe.experts.0.w2: in_features 12 is not a multiple of 8
 muse-glimmer	gptq,awq	model.language_model.layers.0.mlp.gate_proj: out_features 36 is not a multiple of 32
 muse-glimmer	compressed-tensors	model.language_model.layers.0.mlp.down_proj: in_features 36 is not a multiple of 8
+nemotron-h	gptq,awq	backbone.layers.0.mixer.in_proj: out_features 164 is not a multiple of 32
+nemotron-h	asym	backbone.layers.0.mixer.in_proj: out_features 164 is not a multiple of 8
+falcon-h1	gptq,awq	model.layers.0.mamba.in_proj: out_features 126 is not a multiple of 32
+falcon-h1	asym	model.layers.0.mamba.in_proj: out_features 126 is not a multiple of 8
+bamba	gptq,awq	model.layers.0.mamba.in_proj: out_features 296 is not a multiple of 32
+mamba2	gptq,awq	backbone.layers.0.mixer.in_proj: out_features 304 is not a multiple of 32
 END
 )
 

@@ -46,7 +46,7 @@ static void relu2(const struct operands *o) {
 }
 
 static void glu(const struct operands *o, enum act act) {
-    const struct glu unit = {act, 7, 1.702F, FFN, FFN};
+    const struct glu unit = {act, 1, 7, 1.702F, FFN, FFN};
     glu_rows(&unit, ROWS, o->a, o->b, o->out);
 }
 static void silu_unit(const struct operands *o) {

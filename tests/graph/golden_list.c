@@ -95,6 +95,10 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"apertus", "apertus"},
     {"muse-glimmer", "muse_glimmer"},
     {"xglm", "xglm"},
+    {"nemotron-h", "nemotron_h"},
+    {"falcon-h1", "falcon_h1"},
+    {"bamba", "bamba"},
+    {"mamba2", "mamba2"},
 };
 /* clang-format on */
 

@@ -186,14 +186,14 @@ static double want_glu(enum act act, double limit, double g, double u) {
     return g / (1 + exp(-1.5 * g)) * (fmin(fmax(u, -limit), limit) + 1);
 }
 
-static void check_glu(enum act act, int64_t width, int64_t gates) {
-    const struct glu glu = {act, 7, 1.5F, width, gates};
+static void check_glu(enum act act, float gain, int64_t width, int64_t gates) {
+    const struct glu glu = {act, gain, 7, 1.5F, width, gates};
     float *gate = random_row(9, ROWS * gates, 12), *up = random_row(10, ROWS * width, 12);
     float *out = random_row(11, ROWS * width, 1);
     glu_rows(&glu, ROWS, gate, up, out);
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t i = 0; i < width; i++) {
-            const double g = (double)gate[r * gates + i / (width / gates)];
+            const double g = (double)(gain * gate[r * gates + i / (width / gates)]);
             const double want = want_glu(act, 7, g, (double)up[r * width + i]);
             ck_assert_near(out[r * width + i], want, 2 * act_bound(act, g, want));
         }
@@ -210,17 +210,18 @@ static void check_glu(enum act act, int64_t width, int64_t gates) {
 START_TEST(gated_units_with_gates_of_any_width_also_in_place) {
     static const int64_t widths[] = {1, 2, 31, 512, 513, 1100};
     for (int w = 0; w < 6; w++) {
-        check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, widths[w], widths[w]);
-        check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, widths[w], 1);
+        check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 1, widths[w], widths[w]);
+        check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 0.375F, widths[w], widths[w]);
+        check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 1, widths[w], 1);
     }
-    check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 1200, 2);
-    check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 48, 3);
+    check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 1, 1200, 2);
+    check_glu(_i < ACTS ? acts[_i] : ACT_CLAMPED, 0.375F, 48, 3);
 }
 END_TEST
 
 /* The bytes of models quantized before depend on it. */
 START_TEST(a_silu_unit_is_the_kernel) {
-    const struct glu glu = {ACT_SILU, 0, 0, 700, 700};
+    const struct glu glu = {ACT_SILU, 1, 0, 0, 700, 700};
     float *gate = random_row(12, 700, 5), *up = random_row(13, 700, 5);
     float *out = random_row(14, 700, 5), *want = random_row(15, 700, 5);
     kernels_get()->silu_mul(gate, up, want, 700);
@@ -350,7 +351,7 @@ END_TEST
 
 static void run_all(float *x, float *w, float *out) {
     const struct norm_rule rule = {NORM_LAYER, 1e-5, 3, 50, false, w, w};
-    const struct glu glu = {ACT_GELU_TANH, 0, 0, 150, 150};
+    const struct glu glu = {ACT_GELU_TANH, 1, 0, 0, 150, 150};
     const struct filter filter = {150, 1, w, w};
     const struct part parts[] = {{x, 90, false}, {x + 8 * 90, 60, false}};
     convolve_sequence(&filter, 8, x, out);

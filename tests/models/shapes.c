@@ -128,7 +128,7 @@ const struct node shape_scanned[] = {
      .width = {DIM_SSM_X, DIM_SSM_BC, DIM_SSM_BC}},
     {SCAN(SCAN, MIX_X, MIX_B, MIX_C, MIX_DT, "mixer")},
     {GLU(SCAN_GATED, MIX_Z, SCAN)},
-    {NORM(SCAN_NORM, SCAN_GATED, "gated"), .groups = DIM_SSM_GROUPS, .each = true,
+    {NORM(SCAN_NORM, SCAN_GATED, "gated"), .groups = DIM_SSM_GROUPS, .each = true, .flat = true,
      .unless = T_CLIP},
     {LINEAR(MIX_OUT, SCAN_NORM, HIDDEN, "out")},
     {ADD(Z, X, MIX_OUT)},

@@ -88,6 +88,55 @@ START_TEST(layers_are_recurrent_by_the_words_of_both_versions) {
 }
 END_TEST
 
+START_TEST(layers_are_of_the_kind_that_a_letter_says) {
+    static const char letters[] = "\"hybrid_override_pattern\":\"M-*E\"";
+    static const char words[] =
+        "\"layers_block_type\":[\"linear_attention\",\"mlp\",\"full_attention\",\"moe\"]";
+    static const trait_set kinds[] = {T_RECURRENT, T_DENSE, 0, T_SPARSE};
+    const trait_set all = T_RECURRENT | T_DENSE | T_SPARSE;
+    ck_assert_int_eq(dim_of("nemotron_h", letters, DIM_LAYERS), 4);
+    ck_assert_int_eq(dim_of("nemotron_h", words, DIM_LAYERS), 4);
+    for (int i = 0; i < 4; i++) {
+        ck_assert((traits_of("nemotron_h", letters, i) & all) == kinds[i]);
+        ck_assert((traits_of("nemotron_h", words, i) & all) == kinds[i]);
+    }
+    static const struct row rows[] = {
+        {"nemotron_h", "\"hybrid_override_pattern\":\"M-X\"",
+         REFUSED("'hybrid_override_pattern' has \"M-X\" for layer 2: expected one of M, *, -, E")},
+        {"nemotron_h", "\"hybrid_override_pattern\":\"\"", WRONG("not empty")},
+        {"nemotron_h", "\"hybrid_override_pattern\":4", WRONG("expected a list or a text")},
+        {"nemotron_h", "\"hybrid_override_pattern\":[\"M\"]", WRONG("expected a letter")},
+        {"nemotron_h", "\"layers_block_type\":\"M\"", WRONG("expected a list")},
+        {"nemotron_h", "\"layers_block_type\":[\"mamba\",\"window\"]", REFUSED("\"window\"")},
+        {"nemotron_h", "\"layers_block_type\":[\"mamba\"],\"num_hidden_layers\":52", GOOD},
+        {"nemotron_h", "\"moe_latent_size\":64", REFUSED("moe_latent_size")},
+        {"nemotron_h", "\"n_shared_experts\":2", REFUSED("n_shared_experts")},
+        {"nemotron_h", "\"mamba_hidden_act\":\"gelu\"", REFUSED("mamba_hidden_act")},
+    };
+    CHECK(rows);
+}
+END_TEST
+
+START_TEST(every_factor_has_its_entry) {
+    static const char five[] = "\"ssm_multipliers\":[0.5,1.5,2.5,3.5,4.5]";
+    ck_assert_double_eq(number_of("falcon_h1", five, NUM_MIX_Z), 0.5);
+    ck_assert_double_eq(number_of("falcon_h1", five, NUM_MIX_DT), 4.5);
+    ck_assert_double_eq(number_of("falcon_h1", "\"ssm_multipliers\":null", NUM_MIX_B), 1);
+    ck_assert_double_eq(number_of("falcon_h1", "\"key_multiplier\":null", NUM_KEY), 1);
+    ck_assert_int_eq(dim_of("falcon_h1", "\"mamba_d_ssm\":null", DIM_SSM_X), 8192);
+    ck_assert_int_eq(dim_of("falcon_h1", "", DIM_SSM_X), 1024);
+    static const struct row rows[] = {
+        {"falcon_h1", "\"ssm_multipliers\":[1,1,1,1]", WRONG("expected a list of 5")},
+        {"falcon_h1", "\"mlp_multipliers\":[1,1,1]", WRONG("expected a list of 2")},
+        {"falcon_h1", "\"mlp_multipliers\":[1,\"x\"]", WRONG("'mlp_multipliers[1]' is \"x\"")},
+        {"llama", "\"mlp_multipliers\":[1,2]", REFUSED("mlp_multipliers")},
+        {"mamba2", "\"norm_before_gate\":true", REFUSED("norm_before_gate")},
+        {"mamba2", "\"rms_norm\":false", REFUSED("rms_norm")},
+    };
+    CHECK(rows);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("config of recurrent layers");
     TCase *t = tcase_create("recurrent");
@@ -95,6 +144,8 @@ int main(void) {
     tcase_add_test(t, limits_that_are_none_are_refused_by_name);
     tcase_add_test(t, sizes_that_are_automatic_follow_from_others);
     tcase_add_test(t, layers_are_recurrent_by_the_words_of_both_versions);
+    tcase_add_test(t, layers_are_of_the_kind_that_a_letter_says);
+    tcase_add_test(t, every_factor_has_its_entry);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

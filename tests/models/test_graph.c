@@ -314,6 +314,8 @@ START_TEST(what_a_scan_reads_is_made_once) {
     ck_assert_str_eq(params[4].suffix, ".A_log");
     ck_assert_str_eq(params[6].suffix, ".dt_bias");
     ck_assert_int_eq(params[6].vector, 3);
+    ck_assert_int_eq(params[7].rows, 0);
+    ck_assert_int_eq(params[7].columns, 20);
     ck_assert_int_eq(graph_param_shape(&params[4], shape), 1);
     ck_assert_uint_eq(shape[0], 4);
     assert_folds(shape_scanned, &shape_facts, V_X,
