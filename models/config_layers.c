@@ -65,6 +65,14 @@ static const struct json *run_entry(const struct json *list, int64_t layer) {
     return word;
 }
 
+static const struct json *cycle_entry(const struct json *list, int64_t layer) {
+    const int64_t count = (int64_t)json_count(list);
+    const struct json *entry = json_first(list);
+    for (int64_t i = 0; entry && i < layer % count; i++)
+        entry = json_next(entry);
+    return entry;
+}
+
 /* What a rule reads: the value of its key, and the number that it stands for. */
 struct rule_input {
     const struct json *value;
@@ -82,6 +90,10 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
         return is_word(run_entry(in->value, layer), r->word);
     case RULE_NUMBER:
         return is_number(entry, r->absent);
+    case RULE_CYCLE:
+        return is_word(cycle_entry(in->value, layer), r->word);
+    case RULE_PHASE:
+        return in->n > 0 && layer % in->n == in->offset;
     case RULE_EVERY:
         if (r->from_last)
             return in->n > 0 && (in->layers - 1 - layer) % in->n == 0;
@@ -117,8 +129,8 @@ static bool reads_numbers(const struct layer_rule *r) {
 
 /* Rules that read those, or an entry of a list for each layer. */
 static bool reads_list(const struct layer_rule *r) {
-    return r->rule == RULE_WORD || r->rule == RULE_LETTER || r->rule == RULE_NUMBER ||
-           r->rule == RULE_RUNS || reads_numbers(r);
+    return r->rule == RULE_CYCLE || r->rule == RULE_WORD || r->rule == RULE_LETTER ||
+           r->rule == RULE_NUMBER || r->rule == RULE_RUNS || reads_numbers(r);
 }
 
 static int64_t entries_of(const struct layer_rule *r, const struct json *list) {
@@ -152,7 +164,9 @@ static enum llmq_status check_list(const struct layer_rule *r, const struct conf
     if (json_type(list) != JSON_ARRAY)
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %s: expected a list", key->name,
                          config_text(list, text));
-    if (!reads_numbers(r) && entries_of(r, list) != layers)
+    if (r->rule == RULE_CYCLE || reads_numbers(r))
+        return LLMQ_OK;
+    if (entries_of(r, list) != layers)
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: '%s' has %" PRId64 " entries for %" PRId64 " layers",
                          key->name, entries_of(r, list), layers);
@@ -211,8 +225,18 @@ static bool names_kinds(const struct family *f, const struct layer_rule *r) {
     int count = 0;
     for (const struct layer_rule *other = f->rules; other->rule; other++)
         count += other->rule == r->rule && other->key && strcmp(other->key, r->key) == 0;
-    return count > 1 &&
-           (r->rule == RULE_LETTER || (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
+    return count > 1 && (r->rule == RULE_LETTER || r->rule == RULE_CYCLE ||
+                         (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
+}
+
+static enum llmq_status read_phase(const struct json *json, const struct layer_rule *r,
+                                   struct rule_input *in, llmq_error *err) {
+    enum llmq_status status = config_int(json, r->offset, (int64_t)r->phase, 0, &in->offset, err);
+    if (status == LLMQ_OK && in->n > 0 && in->offset >= in->n)
+        return error_set(err, LLMQ_E_INPUT,
+                         "config.json: '%s' is %" PRId64 ": expected less than '%s', %" PRId64,
+                         r->offset, in->offset, r->key, in->n);
+    return status;
 }
 
 static enum llmq_status apply_rule(const struct json *json, const struct layer_rule *r,
@@ -229,10 +253,14 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
         status = check_list(r, &key, c->blocks, err);
     else if (status == LLMQ_OK && key.found)
         status = read_period(&key, &in.n, err);
-    if (status == LLMQ_OK && r->offset)
+    if (status == LLMQ_OK && r->offset && r->rule != RULE_PHASE)
         status = config_int(json, r->offset, 0, 0, &in.offset, err);
     const bool silent = !key.found && (reads_list(r) || isnan(r->absent));
     if (status != LLMQ_OK || silent)
+        return status;
+    if (r->rule == RULE_PHASE)
+        status = read_phase(json, r, &in, err);
+    if (status != LLMQ_OK)
         return status;
     in.value = key.found ? config_value(key.object, key.name) : NULL;
     const struct json *entry = reads_list(r) ? json_first(in.value) : NULL;

@@ -54,6 +54,12 @@ static enum llmq_status read_dim(const struct setting *s, const struct config_ke
     return LLMQ_OK;
 }
 
+static double rounded_to_bf16(double x) {
+    int exponent = 0;
+    const double part = frexp(x, &exponent); /* 8 bits, ties to even */
+    return ldexp(nearbyint(ldexp(part, 8)), exponent - 8);
+}
+
 static enum llmq_status read_number(const struct setting *s, const struct config_key *key,
                                     struct facts *facts, llmq_error *err) {
     double value = fallback_of(s, key, facts);
@@ -65,7 +71,8 @@ static enum llmq_status read_number(const struct setting *s, const struct config
     if (s->power != 0 && !(value > 0))
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %g: expected more than 0",
                          key->name, value);
-    facts->numbers[s->what] = s->power != 0 ? pow(value, s->power) : value;
+    value = s->power != 0 ? pow(value, s->power) : value;
+    facts->numbers[s->what] = s->bf16 ? rounded_to_bf16(value) : value;
     if (s->size != DIM_NONE)
         facts->numbers[s->what] *= pow((double)facts->dims[s->size], s->size_to);
     return status;

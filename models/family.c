@@ -28,6 +28,7 @@ static const struct family *const families[] = {
     &family_exaone_moe,
     &family_falcon,
     &family_falcon_h1,
+    &family_falcon_mamba,
     &family_gemma,
     &family_gemma2,
     &family_gemma3,
@@ -51,11 +52,13 @@ static const struct family *const families[] = {
     &family_hy_v3,
     &family_hyperclovax,
     &family_jais2,
+    &family_jamba,
     &family_laguna,
     &family_lfm2,
     &family_lfm2_moe,
     &family_llama,
     &family_llama4_text,
+    &family_mamba,
     &family_mimo_v2_flash,
     &family_minicpm3,
     &family_mamba2,
@@ -83,6 +86,7 @@ static const struct family *const families[] = {
     &family_qwen3,
     &family_qwen3_moe,
     &family_qwen3_vl_text,
+    &family_recurrent_gemma,
     &family_smollm3,
     &family_solar_open,
     &family_stablelm,
@@ -127,7 +131,7 @@ bool family_reads(const struct family *f, const char *key) {
         if (names_key(s->key, key))
             return true;
     for (const struct layer_rule *r = f->rules; r && r->rule; r++)
-        if (names_key(r->key, key))
+        if (names_key(r->key, key) || names_key(r->offset, key))
             return true;
     return names_key(f->act_key, key);
 }

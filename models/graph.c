@@ -109,6 +109,8 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_ADD:
     case OP_CONV:
     case OP_SCAN:
+    case OP_SELECTIVE:
+    case OP_LRU:
     case OP_EXPERTS:
     case OP_SAME:
     case OP_END:
@@ -147,6 +149,14 @@ static const char *impossible_scan(const struct graph *g, const struct graph_nod
     return g->width[n->in[3]] != heads ? "it has not a time step for every head" : NULL;
 }
 
+static const char *impossible_selection(const struct graph *g, const struct graph_node *n) {
+    const int64_t state = g->facts.dims[DIM_SSM_STATE];
+    if (g->width[n->in[1]] != state || g->width[n->in[2]] != state)
+        return "B or C is not as wide as its state";
+    return g->width[n->in[3]] != g->width[n->in[0]] ? "it has not a time step for every channel"
+                                                    : NULL;
+}
+
 /* What the widths of a row's values must fulfil, or NULL. */
 static const char *contradiction(const struct graph *g, const struct graph_node *n) {
     const int64_t in0 = g->width[n->in[0]], in1 = g->width[n->in[1]];
@@ -176,6 +186,12 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return g->facts.dims[DIM_CONV] < 1 ? "it sees no tokens" : NULL;
     case OP_SCAN:
         return impossible_scan(g, n);
+    case OP_SELECTIVE:
+        return impossible_selection(g, n);
+    case OP_LRU:
+        return in0 != g->facts.dims[DIM_HEADS] * g->facts.dims[DIM_LRU]
+                   ? "its heads do not divide what it reads"
+                   : NULL;
     case OP_ROUTER:
         return impossible_choice(&g->facts);
     case OP_SAME:

@@ -59,8 +59,10 @@ static enum value passed_through(const struct graph *g, const struct graph_node 
         return passes_scales(n->act) ? n->in[0] : V_NONE;
     case OP_CONV:
         return passes_scales(n->act) && !graph_node_biased(g, n) ? n->in[0] : V_NONE;
+    case OP_SELECTIVE:
     case OP_SCAN: /* a sum of x over tokens, for each of its entries by itself */
         return n->in[0];
+    case OP_LRU: /* its gates read it */
     case OP_END:
     case OP_SAME:
     case OP_NORM:
@@ -93,6 +95,8 @@ static const char *obstacle(const struct graph_node *n) {
     case OP_NORM:
         return "the norm has no weight";
     case OP_SCAN:
+    case OP_SELECTIVE:
+    case OP_LRU:
     case OP_END:
     case OP_SAME:
     case OP_LINEAR:

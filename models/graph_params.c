@@ -91,14 +91,22 @@ static const struct {
     const char *suffix;
     enum dim rows, columns; /* neither: the tensor has no sides */
     enum act act;           /* ACT: of rows with this one */
+    enum dim middle;        /* between the two, DIM_NONE: no such side */
 } vectors[] = {
-    {OP_SCAN, ".A_log", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG},
-    {OP_SCAN, ".D", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG},
-    {OP_SCAN, ".dt_bias", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG},
-    {OP_ACT, ".alpha_p", DIM_NONE, DIM_ONE, ACT_XIELU},
-    {OP_ACT, ".alpha_n", DIM_NONE, DIM_ONE, ACT_XIELU},
-    {OP_ACT, ".beta", DIM_NONE, DIM_NONE, ACT_XIELU},
-    {OP_ACT, ".eps", DIM_NONE, DIM_NONE, ACT_XIELU},
+    {OP_SCAN, ".A_log", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG, DIM_NONE},
+    {OP_SCAN, ".D", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG, DIM_NONE},
+    {OP_SCAN, ".dt_bias", DIM_NONE, DIM_SSM_HEADS, ACT_OF_CONFIG, DIM_NONE},
+    {OP_ACT, ".alpha_p", DIM_NONE, DIM_ONE, ACT_XIELU, DIM_NONE},
+    {OP_ACT, ".alpha_n", DIM_NONE, DIM_ONE, ACT_XIELU, DIM_NONE},
+    {OP_ACT, ".beta", DIM_NONE, DIM_NONE, ACT_XIELU, DIM_NONE},
+    {OP_ACT, ".eps", DIM_NONE, DIM_NONE, ACT_XIELU, DIM_NONE},
+    {OP_SELECTIVE, ".A_log", DIM_SSM_X, DIM_SSM_STATE, ACT_OF_CONFIG, DIM_NONE},
+    {OP_SELECTIVE, ".D", DIM_NONE, DIM_SSM_X, ACT_OF_CONFIG, DIM_NONE},
+    {OP_LRU, ".recurrent_param", DIM_NONE, DIM_SSM_X, ACT_OF_CONFIG, DIM_NONE},
+    {OP_LRU, ".input_gate_weight", DIM_HEADS, DIM_LRU, ACT_OF_CONFIG, DIM_LRU},
+    {OP_LRU, ".input_gate_bias", DIM_HEADS, DIM_LRU, ACT_OF_CONFIG, DIM_NONE},
+    {OP_LRU, ".recurrent_gate_weight", DIM_HEADS, DIM_LRU, ACT_OF_CONFIG, DIM_LRU},
+    {OP_LRU, ".recurrent_gate_bias", DIM_HEADS, DIM_LRU, ACT_OF_CONFIG, DIM_NONE},
 };
 
 static void vector_params(const struct graph *g, int i, struct graph_param out[GRAPH_PARAMS],
@@ -112,6 +120,7 @@ static void vector_params(const struct graph *g, int i, struct graph_param out[G
                                            .suffix = vectors[v].suffix,
                                            .name = g->node[i].row->name,
                                            .rows = g->facts.dims[vectors[v].rows],
+                                           .middle = g->facts.dims[vectors[v].middle],
                                            .columns = g->facts.dims[vectors[v].columns],
                                            .vector = ++number});
 }

@@ -27,6 +27,8 @@
 #define ADD(o, stream, branch)         .op = OP_ADD, .out = {V_##o}, .in = {V_##stream, V_##branch}
 #define CONV(o, i, module)             .op = OP_CONV, .out = {V_##o}, .in = {V_##i}, .name = module
 #define SCAN(o, x, b, c, dt, module)    .op = OP_SCAN, .out = {V_##o}, .in = {V_##x, V_##b, V_##c, V_##dt}, .groups = DIM_SSM_GROUPS, .name = module
+#define SELECTIVE(o, x, b, c, dt, module) .op = OP_SELECTIVE, .out = {V_##o}, .in = {V_##x, V_##b, V_##c, V_##dt}, .name = module
+#define LRU(o, i, module)              .op = OP_LRU, .out = {V_##o}, .in = {V_##i}, .name = module
 #define ROUTER(o, i, module)           .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_EXPERTS}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows
 #define END                            .op = OP_END
@@ -167,6 +169,8 @@
 #define ALL_LAYERS(t)          .trait = t, .rule = RULE_ALL
 #define BY_WORD(t, k, w)       .trait = t, .rule = RULE_WORD, .key = k, .word = w
 #define BY_LETTER(t, k, w)     .trait = t, .rule = RULE_LETTER, .key = k, .word = w
+#define CYCLE(t, k, w)         .trait = t, .rule = RULE_CYCLE, .key = k, .word = w
+#define PHASE(t, k, n, p, m)   .trait = t, .rule = RULE_PHASE, .key = k, .absent = n, .offset = p, .phase = m
 #define BY_RUNS(t, k, w)       .trait = t, .rule = RULE_RUNS, .key = k, .word = w
 #define BY_NUMBER(t, k, n)     .trait = t, .rule = RULE_NUMBER, .key = k, .absent = n
 /* every how many layers one has no window */

@@ -13,12 +13,12 @@ const char *schema_value_name(enum value v) {
 
 const char *schema_op_name(enum op op) {
     static const char *const names[] = {
-        [OP_END] = "end",         [OP_SAME] = "same",   [OP_NORM] = "norm",
-        [OP_LINEAR] = "linear",   [OP_SPLIT] = "split", [OP_JOIN] = "join",
-        [OP_ROPE] = "rope",       [OP_CLIP] = "clip",   [OP_ATTENTION] = "attention",
-        [OP_ACT] = "act",         [OP_GLU] = "glu",     [OP_ADD] = "add",
-        [OP_CONV] = "conv",       [OP_SCAN] = "scan",   [OP_ROUTER] = "router",
-        [OP_EXPERTS] = "experts",
+        [OP_END] = "end",       [OP_SAME] = "same",     [OP_NORM] = "norm",
+        [OP_LINEAR] = "linear", [OP_SPLIT] = "split",   [OP_JOIN] = "join",
+        [OP_ROPE] = "rope",     [OP_CLIP] = "clip",     [OP_ATTENTION] = "attention",
+        [OP_ACT] = "act",       [OP_GLU] = "glu",       [OP_ADD] = "add",
+        [OP_CONV] = "conv",     [OP_SCAN] = "scan",     [OP_SELECTIVE] = "selective scan",
+        [OP_LRU] = "RG-LRU",    [OP_ROUTER] = "router", [OP_EXPERTS] = "experts",
     };
     return names[op];
 }

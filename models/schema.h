@@ -28,11 +28,13 @@ enum op {
     OP_ACT,       /* out = act(in0) */
     OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,       /* out = in0 + number in1 */
-    OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
-    OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
-                * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
-    OP_ROUTER, /* out = weights of the experts, from in0; 0: not chosen */
-    OP_EXPERTS, /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
+    OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
+    OP_SCAN, /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
+              * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
+    OP_SELECTIVE, /* out = Mamba-1's scan of in0 (x), in1 (B), in2 (C) and in3 (time steps) */
+    OP_LRU,       /* out = RG-LRU of in0; `name`: of the tensors of both */
+    OP_ROUTER,    /* out = weights of the experts, from in0; 0: not chosen */
+    OP_EXPERTS,   /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
     OP_COUNT
 };
 
@@ -55,7 +57,8 @@ enum op {
     EACH(CONV_OUT)                                                                                 \
     EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
     EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(SCAN_OUT) EACH(MIX_OUT) EACH(MIX_XBC) EACH(X_IN)         \
-    EACH(B_IN) EACH(C_IN) EACH(Y_MIX)
+    EACH(B_IN) EACH(C_IN) EACH(Y_MIX) EACH(STEP_IN) EACH(STEP_NORM) EACH(B_NORM)           \
+    EACH(C_NORM)
 /* clang-format on */
 #define SCHEMA_NAME(name) V_##name,
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
@@ -82,6 +85,8 @@ enum dim {
     DIM_SSM_INNER,  /* that width, where the file says it */
     DIM_SSM_HEADS,  /* of a state-space mixer, ... */
     DIM_SSM_HEAD,   /* ... the width of one, ... */
+    DIM_SSM_RANK,   /* of the time steps of Mamba-1 */
+    DIM_LRU,        /* of one head of an RG-LRU */
     DIM_SSM_STATE,  /* ... its state's other side, ... */
     DIM_SSM_GROUPS, /* ... and the groups of heads that share B and C */
     DIM_FFN,        /* inside the MLP */
@@ -113,6 +118,8 @@ enum dim {
     DIM_KV_A,        /* KV_LORA + PE */
     DIM_KV_B,        /* MLA_NOPE + MLA_V */
     DIM_SSM_X,       /* SSM_HEADS SSM_HEAD: what a state-space mixer has inside */
+    DIM_SSM_X2,      /* twice that */
+    DIM_SSM_DBC,     /* SSM_RANK + 2 SSM_STATE */
     DIM_SSM_BC,      /* SSM_GROUPS SSM_STATE */
     DIM_SSM_CONV,    /* SSM_X + 2 SSM_BC */
     DIM_SSM_IN,      /* SSM_X + SSM_CONV + SSM_HEADS */
@@ -156,6 +163,7 @@ enum number {
     NUM_MIX_DT,
     NUM_GATE,     /* the MLP's gate, before its activation, ... */
     NUM_MLP,      /* ... and what the MLP adds, times this */
+    NUM_MIX_EPS,  /* of norms inside a mixer */
     NUM_STEP_MIN, /* bounds of a scan's time steps; 0 and ... */
     NUM_STEP_MAX, /* ... infinity: there are none */
     NUM_COUNT
@@ -296,6 +304,7 @@ struct setting {
                        * fallback may also be "auto" */
     bool counts;      /* DIM: the key has a list or a text, whose length it is */
     bool infinite;    /* NUMBER: it may be Infinity */
+    bool bf16;        /* NUMBER: it is rounded to bfloat16 */
     double power;     /* the value to this power; 0: as it is; ... */
     enum dim size;    /* ... a NUMBER: and times this size ... */
     double size_to;   /* ... to this power */
@@ -314,6 +323,8 @@ struct layer_rule {
         RULE_LETTER,    /* the same where `key` is a text with a letter for every layer */
         RULE_RUNS,      /* the same where `key` is [[words, times], ...]: words again and again */
         RULE_NUMBER,    /* those whose entry is the number `absent` */
+        RULE_CYCLE,     /* as WORD, of a list that is taken again and again */
+        RULE_PHASE,     /* those with i % key == offset, `phase` where that is missing */
         RULE_EVERY,     /* every key-th: (i + 1) % n == 0 */
         RULE_NOT_EVERY, /* the others */
         RULE_FROM,      /* from layer number `key` on */
@@ -330,6 +341,7 @@ struct layer_rule {
                          * and those before it are none of them, ... */
     int begin;          /* ... or from this one, ... */
     bool from_last;     /* EVERY: ... or from the last layer, which is the first of them */
+    double phase;       /* PHASE: `offset` is the key of the remainder, this where it is missing */
     bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
     trait_set when;     /* traits of the model */
 };

@@ -16,11 +16,6 @@
     FLAG(T_CONV_BIAS, "use_conv_bias", true),                                                       \
     FLAG(T_MIXER_BIAS, "use_bias", false),                                                          \
     STEP_LIMITS
-#define BACKBONE_NAMES                                                                              \
-    .embedding = "backbone.embeddings.weight",                                                      \
-    .block_prefix = "backbone.layers.%lld.",                                                        \
-    .final_norm = "backbone.norm_f",                                                                \
-    .head = "lm_head.weight"
 /* clang-format on */
 
 /* --- Mamba-2 itself, and Codestral Mamba ------------------------------------------------------ */
@@ -182,11 +177,6 @@ const struct family family_nemotron_h = {
     {GLU(MID, GATE, UP), .number = NUM_GATE},                                                       \
     {LINEAR(MLP_OUT, MID, HIDDEN, "feed_forward.down_proj"), .bias = T_MLP_BIAS},                   \
     {ADD(Z, Y, MLP_OUT), .number = NUM_MLP}
-#define LATE_NORM_NAMES                                                                             \
-    .embedding = "model.embed_tokens.weight",                                                       \
-    .block_prefix = "model.layers.%lld.",                                                           \
-    .final_norm = "model.final_layernorm",                                                          \
-    .head = "lm_head.weight"
 /* clang-format on */
 
 static const struct node bamba_rows[] = {

@@ -23,6 +23,7 @@ extern const struct family family_ernie4_5;
 extern const struct family family_exaone_moe;
 extern const struct family family_falcon;
 extern const struct family family_falcon_h1;
+extern const struct family family_falcon_mamba;
 extern const struct family family_gemma2;
 extern const struct family family_gemma3;
 extern const struct family family_gemma;
@@ -46,10 +47,12 @@ extern const struct family family_hunyuan_v1_moe;
 extern const struct family family_hy_v3;
 extern const struct family family_hyperclovax;
 extern const struct family family_jais2;
+extern const struct family family_jamba;
 extern const struct family family_laguna;
 extern const struct family family_lfm2;
 extern const struct family family_lfm2_moe;
 extern const struct family family_llama4_text;
+extern const struct family family_mamba;
 extern const struct family family_mamba2;
 extern const struct family family_llama;
 extern const struct family family_mimo_v2_flash;
@@ -78,6 +81,7 @@ extern const struct family family_qwen2_moe;
 extern const struct family family_qwen3;
 extern const struct family family_qwen3_moe;
 extern const struct family family_qwen3_vl_text;
+extern const struct family family_recurrent_gemma;
 extern const struct family family_smollm3;
 extern const struct family family_solar_open;
 extern const struct family family_stablelm;
@@ -92,6 +96,19 @@ extern const struct family family_xglm;
     .block_prefix   = "model.layers.%lld.",                \
     .final_norm     = "model.norm",                        \
     .head           = "lm_head.weight"
+
+/* Of Mamba and what came of it. */
+#define BACKBONE_NAMES                                                                              \
+    .embedding = "backbone.embeddings.weight",                                                      \
+    .block_prefix = "backbone.layers.%lld.",                                                        \
+    .final_norm = "backbone.norm_f",                                                                \
+    .head = "lm_head.weight"
+/* The same with the last norm called what it is. */
+#define LATE_NORM_NAMES                                                                             \
+    .embedding = "model.embed_tokens.weight",                                                       \
+    .block_prefix = "model.layers.%lld.",                                                           \
+    .final_norm = "model.final_layernorm",                                                          \
+    .head = "lm_head.weight"
 
 /* The keys that GPT-2 gave its sizes, and those that later configs call them by as well. */
 #define GPT_SIZES(vocab, hidden, layers, heads, positions)              \

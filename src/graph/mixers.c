@@ -2,10 +2,13 @@
 #include "graph/mixers.h"
 
 #include "base/int64.h"
+#include "graph/activate.h"
 #include "graph/scan.h"
+#include "graph/selective.h"
 
 /* In the order of models/graph_params.c. */
 enum { SCAN_A_LOG, SCAN_D, SCAN_DT_BIAS };
+enum { LRU_PARAMETER, LRU_INPUT, LRU_INPUT_BIAS, LRU_RECURRENT, LRU_RECURRENT_BIAS };
 
 static struct scan scan_of(const struct graph *g, const struct graph_node *n) {
     const int64_t *dims = g->facts.dims;
@@ -15,14 +18,31 @@ static struct scan scan_of(const struct graph *g, const struct graph_node *n) {
                          .state = dims[DIM_SSM_STATE]};
 }
 
+static struct selective selective_of(const struct graph *g, const struct graph_node *n) {
+    return (struct selective){.channels = n->width[0], .state = g->facts.dims[DIM_SSM_STATE]};
+}
+
+static struct lru lru_of(const struct graph *g) {
+    return (struct lru){.heads = g->facts.dims[DIM_HEADS], .width = g->facts.dims[DIM_LRU]};
+}
+
+static int64_t node_scratch(const struct graph *g, const struct graph_node *n, int64_t max_length) {
+    if (n->row->op == OP_SCAN) {
+        const struct scan scan = scan_of(g, n);
+        return 2 * scan.heads * max_length + scan_scratch(&scan, max_length);
+    }
+    if (n->row->op == OP_SELECTIVE) {
+        const struct selective selective = selective_of(g, n);
+        return selective.channels * max_length + selective_scratch(&selective);
+    }
+    const struct lru lru = lru_of(g);
+    return n->row->op == OP_LRU ? lru_scratch(&lru) : 0;
+}
+
 int64_t mixers_scratch(const struct graph *g, int64_t max_length) {
     int64_t most = 0;
-    for (int i = 0; i < g->count; i++) {
-        if (g->node[i].row->op != OP_SCAN)
-            continue;
-        const struct scan scan = scan_of(g, &g->node[i]);
-        most = max_i64(most, 2 * scan.heads * max_length + scan_scratch(&scan, max_length));
-    }
+    for (int i = 0; i < g->count; i++)
+        most = max_i64(most, node_scratch(g, &g->node[i], max_length));
     return most;
 }
 
@@ -44,6 +64,44 @@ enum llmq_status run_scan(const struct step *s, llmq_error *err) {
                                       s->in[2] + begin * bc, decay, gain};
         scan_steps(&steps, length, s->in[3] + begin * scan.heads, decay, gain);
         scan_sequence(&scan, length, &in, gain + scan.heads * length, s->out[0] + begin * x);
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status run_selective(const struct step *s, llmq_error *err) {
+    const struct batch *b = s->pass->batch;
+    struct selective selective = selective_of(s->pass->block->graph, s->node);
+    const int64_t channels = selective.channels, state = selective.state;
+    (void)err;
+    selective.A_log = s->params->vector[SCAN_A_LOG];
+    selective.D = s->params->vector[SCAN_D];
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
+        float *step = s->pass->forward->mixer;
+        const struct selective_input in = {s->in[0] + begin * channels, s->in[1] + begin * state,
+                                           s->in[2] + begin * state, step};
+        activate(ACT_SOFTPLUS, length * channels, s->in[3] + begin * channels, step);
+        selective_sequence(&selective, length, &in, step + length * channels,
+                           s->out[0] + begin * channels);
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status run_lru(const struct step *s, llmq_error *err) {
+    const struct batch *b = s->pass->batch;
+    float *const *vector = s->params->vector;
+    struct lru lru = lru_of(s->pass->block->graph);
+    const int64_t width = s->node->width[0];
+    (void)err;
+    lru.parameter = vector[LRU_PARAMETER];
+    lru.input = vector[LRU_INPUT];
+    lru.input_bias = vector[LRU_INPUT_BIAS];
+    lru.recurrent = vector[LRU_RECURRENT];
+    lru.recurrent_bias = vector[LRU_RECURRENT_BIAS];
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
+        lru_sequence(&lru, length, s->in[0] + begin * width, s->pass->forward->mixer,
+                     s->out[0] + begin * width);
     }
     return LLMQ_OK;
 }

@@ -11,5 +11,7 @@
 int64_t mixers_scratch(const struct graph *g, int64_t max_length);
 
 LLMQ_NODISCARD enum llmq_status run_scan(const struct step *s, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status run_selective(const struct step *s, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status run_lru(const struct step *s, llmq_error *err);
 
 #endif

@@ -280,5 +280,7 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE},
     [OP_SCAN] = {run_scan, NULL, TALLY_SCAN},
+    [OP_SELECTIVE] = {run_selective, NULL, TALLY_SCAN},
+    [OP_LRU] = {run_lru, NULL, TALLY_SCAN},
     [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR},
 };

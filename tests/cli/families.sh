@@ -95,6 +95,9 @@ falcon-h1	gptq,awq	model.layers.0.mamba.in_proj: out_features 126 is not a multi
 falcon-h1	asym	model.layers.0.mamba.in_proj: out_features 126 is not a multiple of 8
 bamba	gptq,awq	model.layers.0.mamba.in_proj: out_features 296 is not a multiple of 32
 mamba2	gptq,awq	backbone.layers.0.mixer.in_proj: out_features 304 is not a multiple of 32
+jamba	gptq	model.layers.0.mamba.in_proj: in_features 48 is not a multiple of 32
+jamba	awq	model.layers.0.mamba.out_proj: out_features 48 is not a multiple of 32
+recurrent-gemma	gptq,awq	model.layers.0.mlp_block.gate_proj: out_features 48 is not a multiple of 32
 END
 )
 

@@ -10,14 +10,15 @@
 #include "base/int64.h"
 #include "graph/delta.h"
 #include "graph/scan.h"
+#include "graph/selective.h"
 #include "linalg/linalg.h"
 
 enum { SAMPLES = 3, LENGTH = 2048, HIDDEN = 2048, INNER = 4096 };
 
-/* Each has more entries than any operation reads; `decay` is at most 0, `small` within -1/16 and 0.
- */
+/* Each has more entries than any operation reads; `decay` is at most 0, `small` within -1/16 and 0,
+ * `steps` at least 0. */
 struct operands {
-    float *a, *b, *small, *decay, *out, *scratch;
+    float *a, *b, *small, *decay, *steps, *out, *scratch;
 };
 
 static float *numbers(int64_t count, float size) {
@@ -120,6 +121,60 @@ static void plain_delta(const struct operands *o) {
     }
 }
 
+/* --- Mamba-1 and RG-LRU ------------------------------------------------------------------------
+ */
+
+enum { STATE = 16, RANK = HIDDEN / 16, LRU_HEADS = 8, LRU_HEAD = HIDDEN / LRU_HEADS };
+
+static void blocked1(const struct operands *o) {
+    const struct selective s = {INNER, STATE, o->b, o->b};
+    const struct selective_input in = {o->a, o->b, o->a, o->steps};
+    selective_sequence(&s, LENGTH, &in, o->scratch, o->out);
+}
+
+static void plain1(const struct operands *o) {
+#pragma omp parallel for schedule(static) default(none) shared(o)
+    for (int64_t c = 0; c < INNER; c++) {
+        float S[STATE] = {0};
+        for (int64_t t = 0; t < LENGTH; t++) {
+            const float step = o->steps[t * INNER + c], x = o->a[t * INNER + c];
+            float y = o->b[c] * x;
+            for (int64_t j = 0; j < STATE; j++) {
+                const float rate = -expf(o->b[c * STATE + j]);
+                S[j] = expf(rate * step) * S[j] + step * x * o->b[t * STATE + j];
+                y += S[j] * o->a[t * STATE + j];
+            }
+            o->out[t * INNER + c] = y;
+        }
+    }
+}
+
+static void blocked_lru(const struct operands *o) {
+    const struct lru l = {LRU_HEADS, LRU_HEAD, o->small, o->b, o->small, o->b, o->b};
+    lru_sequence(&l, LENGTH, o->a, o->scratch, o->out);
+}
+
+static float plain_gate(const struct operands *o, int64_t t, int64_t at) {
+    const int64_t head = at / LRU_HEAD;
+    float sum = o->b[at];
+    for (int64_t k = 0; k < LRU_HEAD; k++)
+        sum += o->a[t * HIDDEN + head * LRU_HEAD + k] *
+               o->small[(head * LRU_HEAD + k) * LRU_HEAD + at % LRU_HEAD];
+    return 1 / (1 + expf(-sum));
+}
+
+static void plain_lru(const struct operands *o) {
+#pragma omp parallel for schedule(static) default(none) shared(o)
+    for (int64_t at = 0; at < HIDDEN; at++) {
+        float h = 0;
+        for (int64_t t = 0; t < LENGTH; t++) {
+            const float a = expf(-8 * plain_gate(o, t, at) * log1pf(expf(o->b[at])));
+            h = a * h + sqrtf(1 - a * a) * plain_gate(o, t, at) * o->a[t * HIDDEN + at];
+            o->out[t * HIDDEN + at] = h;
+        }
+    }
+}
+
 /* --- all -------------------------------------------------------------------------------------- */
 
 /* Entries of the linears of a block that have the mixer. */
@@ -130,6 +185,8 @@ static const struct {
 } mixers[] = {
     {"gated delta rule", chunked_delta, plain_delta,
      HIDDEN *(2.0 * KEYS + 2 * INNER + 2 * VALUE_HEADS) + INNER *HIDDEN},
+    {"Mamba-1 scan", blocked1, plain1, 3.0 * HIDDEN *INNER + INNER *(2.0 * RANK + 2 * STATE)},
+    {"RG-LRU", blocked_lru, plain_lru, 3.0 * HIDDEN *HIDDEN},
     {"Mamba-2 scan", chunked2, plain2, HIDDEN *(2.0 * INNER + 2 * 128 + 64) + INNER *HIDDEN},
 };
 
@@ -146,9 +203,10 @@ static double best_time(void (*run)(const struct operands *o), const struct oper
 int bench_mixers(void) {
     const int64_t most = (int64_t)LENGTH * 2 * INNER;
     const int64_t scratch = max_i64(scan_scratch(&scan2, LENGTH), delta_scratch(&delta, LENGTH));
-    struct operands o = {numbers(most, 1), numbers(most, 1), numbers(most, 1.0F / 16),
-                         numbers(most, 1), numbers(most, 1), numbers(scratch, 1)};
-    const int failed = !o.a || !o.b || !o.small || !o.decay || !o.out || !o.scratch;
+    struct operands o = {numbers(most, 1),   numbers(most, 1),     numbers(most, 1.0F / 16),
+                         numbers(most, 1),   numbers(most, -0.1F), numbers(most, 1),
+                         numbers(scratch, 1)};
+    const int failed = !o.a || !o.b || !o.small || !o.decay || !o.steps || !o.out || !o.scratch;
     const double entry = failed ? 0 : best_time(linear, &o) / ((double)HIDDEN * HIDDEN);
     for (size_t i = 0; !failed && i < sizeof mixers / sizeof mixers[0]; i++)
         printf("%-20s %6.2f %% of its block's linears, token by token %.2f %%\n", mixers[i].name,
@@ -158,6 +216,7 @@ int bench_mixers(void) {
     free(o.b);
     free(o.small);
     free(o.decay);
+    free(o.steps);
     free(o.out);
     free(o.scratch);
     return failed;

@@ -99,6 +99,10 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"falcon-h1", "falcon_h1"},
     {"bamba", "bamba"},
     {"mamba2", "mamba2"},
+    {"jamba", "jamba"},
+    {"mamba", "mamba"},
+    {"falcon-mamba", "falcon_mamba"},
+    {"recurrent-gemma", "recurrent_gemma"},
 };
 /* clang-format on */
 

@@ -137,6 +137,49 @@ START_TEST(every_factor_has_its_entry) {
 }
 END_TEST
 
+START_TEST(layers_take_turns_by_period_and_remainder) {
+    static const trait_set all = T_RECURRENT | T_SPARSE;
+    static const trait_set kinds[] = {T_RECURRENT, T_RECURRENT | T_SPARSE, T_RECURRENT, T_SPARSE};
+    static const char own[] = "\"attn_layer_period\":4,\"attn_layer_offset\":3";
+    for (int i = 0; i < 4; i++)
+        ck_assert((traits_of("jamba", own, i) & all) == (kinds[i] & all));
+    ck_assert(!(traits_of("jamba", "", 12) & T_RECURRENT));
+    ck_assert(traits_of("jamba", "", 11) & T_SPARSE);
+    ck_assert(!(traits_of("jamba", "\"num_experts\":1,\"num_experts_per_tok\":1", 11) & T_SPARSE));
+    static const struct row rows[] = {
+        {"jamba", "\"attn_layer_period\":4,\"attn_layer_offset\":4",
+         WRONG("'attn_layer_offset' is 4: expected less than 'attn_layer_period', 4")},
+        {"llama", "\"attn_layer_period\":4", REFUSED("attn_layer_period")},
+    };
+    CHECK(rows);
+}
+END_TEST
+
+START_TEST(layers_take_turns_by_a_list_that_begins_anew) {
+    static const char two[] = "\"block_types\":[\"attention\",\"recurrent\"]";
+    for (int i = 0; i < 6; i++) {
+        ck_assert(!(traits_of("recurrent_gemma", "", i) & T_RECURRENT) == (i % 3 == 2));
+        ck_assert(!(traits_of("recurrent_gemma", two, i) & T_RECURRENT) == (i % 2 == 0));
+    }
+    static const struct row rows[] = {
+        {"recurrent_gemma", "\"block_types\":[\"recurrent\",\"mlp\"]", REFUSED("\"mlp\"")},
+        {"recurrent_gemma", "\"block_types\":\"recurrent\"", WRONG("expected a list")},
+    };
+    CHECK(rows);
+    /* transformers keeps the square root of 2560 in bfloat16 */
+    ck_assert_double_eq(number_of("recurrent_gemma", "", NUM_EMBED), 50.5);
+    ck_assert_int_eq(dim_of("recurrent_gemma", "", DIM_FFN), 3840);
+}
+END_TEST
+
+START_TEST(ranks_follow_from_the_hidden_size) {
+    ck_assert_int_eq(dim_of("mamba", "", DIM_SSM_RANK), 48);
+    ck_assert_int_eq(dim_of("mamba", "\"hidden_size\":100", DIM_SSM_RANK), 7);
+    ck_assert_int_eq(dim_of("mamba", "\"time_step_rank\":\"auto\"", DIM_SSM_RANK), 48);
+    ck_assert_int_eq(dim_of("mamba", "\"time_step_rank\":12", DIM_SSM_DBC), 12 + 2 * 16);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("config of recurrent layers");
     TCase *t = tcase_create("recurrent");
@@ -146,6 +189,9 @@ int main(void) {
     tcase_add_test(t, layers_are_recurrent_by_the_words_of_both_versions);
     tcase_add_test(t, layers_are_of_the_kind_that_a_letter_says);
     tcase_add_test(t, every_factor_has_its_entry);
+    tcase_add_test(t, layers_take_turns_by_period_and_remainder);
+    tcase_add_test(t, layers_take_turns_by_a_list_that_begins_anew);
+    tcase_add_test(t, ranks_follow_from_the_hidden_size);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

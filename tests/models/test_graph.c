@@ -87,6 +87,34 @@ static void assert_biases(const struct graph *g, const char *biased) {
     ck_assert_str_eq(found, biased);
 }
 
+/* What stays plain between two of them takes no round. */
+static void assert_kind(const char *config, int64_t layer, const char *expected) {
+    struct blocks *blocks = NULL;
+    llmq_error err = {0};
+    struct model_config c = parse(config);
+    ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
+    assert_graph(blocks_graph(blocks, layer), expected);
+    blocks_free(&blocks);
+    config_free(&c);
+}
+
+START_TEST(recurrent_mixers_take_two_rounds) {
+    assert_kind(
+        "{\"model_type\":\"mamba\"}", 0,
+        "0 [X]: mixer.in_proj<ATTN_IN/norm\n1 [X SCAN_GATED]: mixer.out_proj<SCAN_GATED+X\n");
+    assert_kind("{\"model_type\":\"mamba2\"}", 0,
+                "0 [X]: mixer.in_proj<ATTN_IN/norm\n"
+                "1 [X SCAN_NORM]: mixer.out_proj<SCAN_NORM+X/mixer.norm\n");
+    assert_kind("{\"model_type\":\"recurrent_gemma\"}", 0,
+                "0 [X]: temporal_block.linear_x<ATTN_IN/temporal_pre_norm "
+                "temporal_block.linear_y<ATTN_IN/temporal_pre_norm\n"
+                "1 [X SCAN_GATED]: temporal_block.linear_out<SCAN_GATED+X\n"
+                "2 [Y]: mlp_block.gate_proj<MLP_IN/channel_pre_norm "
+                "mlp_block.up_proj<MLP_IN/channel_pre_norm\n"
+                "3 [Y MID]: mlp_block.down_proj<MID+Y/mlp_block.up_proj\n");
+}
+END_TEST
+
 START_TEST(families_are_quantized_in_four_rounds) {
     for (size_t i = 0; i < sizeof biases / sizeof biases[0]; i++) {
         char text[256];
@@ -490,6 +518,7 @@ int main(void) {
     tcase_add_test(t, a_scale_passes_a_convolution_without_bias_or_activation);
     tcase_add_test(t, a_flat_stack_has_two_sides);
     tcase_add_test(t, experts_are_one_step);
+    tcase_add_test(t, recurrent_mixers_take_two_rounds);
     tcase_add_test(t, what_a_scan_reads_is_made_once);
     tcase_add_loop_test(t, sides_of_a_scan_that_contradict_each_other, 0, 3);
     tcase_add_test(t, what_no_scale_passes_has_no_fold);

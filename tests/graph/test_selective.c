@@ -1,0 +1,164 @@
+/* Recurrences with a state for every channel against the plain ones in double precision, at any
+ * length and at the edges of blocks of channels. */
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/selective.h"
+#include "linalg/linalg.h"
+#include "ops_check.h"
+#include "support.h"
+
+static const int64_t lengths[] = {1, 2, 63, 64, 65, 1000};
+enum { LENGTHS = sizeof lengths / sizeof lengths[0], STATE = 5 };
+
+/* --- Mamba-1 ---------------------------------------------------------------------------------- */
+
+struct selective_case {
+    struct selective s;
+    int64_t length;
+    float *x, *b, *c, *step, *A_log, *D, *scratch, *out;
+};
+
+static struct selective_case selective_case_of(int64_t channels, int64_t length) {
+    struct selective_case c = {{.channels = channels, .state = STATE}, .length = length};
+    c.x = random_row(1, length * channels, 1);
+    c.b = random_row(2, length * STATE, 1);
+    c.c = random_row(3, length * STATE, 1);
+    c.step = random_row(4, length * channels, 1);
+    c.A_log = random_row(5, channels * STATE, 3);
+    c.D = random_row(6, channels, 1);
+    c.scratch = random_row(7, selective_scratch(&c.s), 1);
+    c.out = random_row(8, length * channels, 1);
+    for (int64_t i = 0; i < length * channels; i++)
+        c.step[i] = c.step[i] * c.step[i]; /* most are small */
+    c.s.A_log = c.A_log;
+    c.s.D = c.D;
+    return c;
+}
+
+static void selective_case_run(const struct selective_case *c) {
+    const struct selective_input in = {c->x, c->b, c->c, c->step};
+    selective_sequence(&c->s, c->length, &in, c->scratch, c->out);
+}
+
+static void selective_case_free(struct selective_case *c) {
+    free(c->x), free(c->b), free(c->c), free(c->step);
+    free(c->A_log), free(c->D), free(c->scratch), free(c->out);
+}
+
+static void check_channel(const struct selective_case *c, int64_t channel) {
+    double S[STATE] = {0};
+    for (int64_t t = 0; t < c->length; t++) {
+        const int64_t at = t * c->s.channels + channel;
+        const double step = (double)c->step[at], x = (double)c->x[at];
+        double y = (double)c->D[channel] * x;
+        for (int64_t j = 0; j < STATE; j++) {
+            const double rate = exp((double)c->A_log[channel * STATE + j]);
+            S[j] = exp(-rate * step) * S[j] + step * x * (double)c->b[t * STATE + j];
+            y += S[j] * (double)c->c[t * STATE + j];
+        }
+        ck_assert_near(c->out[at], y, 1e-5 * (1 + fabs(y)));
+    }
+}
+
+START_TEST(channels_give_what_the_recurrence_gives) {
+    static const int64_t channels[] = {1, 31, 32, 33, 70};
+    for (int i = 0; i < 5; i++) {
+        struct selective_case c = selective_case_of(channels[i], lengths[_i]);
+        selective_case_run(&c);
+        for (int64_t channel = 0; channel < channels[i]; channel++)
+            check_channel(&c, channel);
+        selective_case_free(&c);
+    }
+}
+END_TEST
+
+/* --- RG-LRU ----------------------------------------------------------------------------------- */
+
+enum { HEADS = 3, WIDTH = 6, WIDE = HEADS * WIDTH };
+
+struct lru_case {
+    struct lru l;
+    int64_t length;
+    float *weights[2], *biases[2], *parameter, *u, *scratch, *out;
+};
+
+static struct lru_case lru_case_of(int64_t length) {
+    struct lru_case c = {.length = length};
+    for (uint64_t i = 0; i < 2; i++) {
+        c.weights[i] = random_row(1 + i, HEADS * WIDTH * WIDTH, 1);
+        c.biases[i] = random_row(3 + i, WIDE, 1);
+    }
+    c.parameter = random_row(5, WIDE, 6);
+    c.l = (struct lru){HEADS,        WIDTH,       c.weights[0], c.biases[0],
+                       c.weights[1], c.biases[1], c.parameter};
+    c.u = random_row(6, length * WIDE, 1);
+    c.scratch = random_row(7, lru_scratch(&c.l), 1);
+    c.out = random_row(8, length * WIDE, 1);
+    lru_sequence(&c.l, length, c.u, c.scratch, c.out);
+    return c;
+}
+
+static void lru_case_free(struct lru_case *c) {
+    free(c->weights[0]), free(c->weights[1]), free(c->biases[0]), free(c->biases[1]);
+    free(c->parameter), free(c->u), free(c->scratch), free(c->out);
+}
+
+static double gate(const struct lru_case *c, int which, int64_t t, int64_t h, int64_t i) {
+    double sum = (double)c->biases[which][h * WIDTH + i];
+    for (int64_t k = 0; k < WIDTH; k++)
+        sum += (double)c->u[t * WIDE + h * WIDTH + k] *
+               (double)c->weights[which][(h * WIDTH + k) * WIDTH + i];
+    return 1 / (1 + exp(-sum));
+}
+
+START_TEST(units_give_what_the_recurrence_gives) {
+    struct lru_case c = lru_case_of(lengths[_i]);
+    for (int64_t h = 0; h < HEADS; h++)
+        for (int64_t i = 0; i < WIDTH; i++) {
+            const int64_t at = h * WIDTH + i;
+            const double rate = 8 * log1p(exp((double)c.parameter[at]));
+            double state = 0;
+            for (int64_t t = 0; t < c.length; t++) {
+                const double a = exp(-rate * gate(&c, 1, t, h, i));
+                const double m = t == 0 ? 1 : sqrt(1 - a * a);
+                state = a * state + m * gate(&c, 0, t, h, i) * (double)c.u[t * WIDE + at];
+                ck_assert_near(c.out[t * WIDE + at], state, 1e-5 * (1 + fabs(state)));
+            }
+        }
+    lru_case_free(&c);
+}
+END_TEST
+
+START_TEST(threads_change_no_bit) {
+    struct selective_case c = selective_case_of(70, 100);
+    struct lru_case l = lru_case_of(100);
+    float *first = malloc(7000 * sizeof *first);
+    ck_assert_ptr_nonnull(first);
+    selective_case_run(&c);
+    memcpy(first, c.out, 7000 * sizeof *first);
+    omp_set_num_threads(1);
+    selective_case_run(&c);
+    ck_assert_same(first, c.out, 7000);
+    memcpy(first, l.out, 100 * WIDE * sizeof *first);
+    lru_sequence(&l.l, 100, l.u, l.scratch, l.out);
+    ck_assert_same(first, l.out, 100 * WIDE);
+    free(first);
+    selective_case_free(&c);
+    lru_case_free(&l);
+}
+END_TEST
+
+int main(void) {
+    linalg_init();
+    omp_set_num_threads(3);
+    Suite *suite = suite_create("selective");
+    TCase *t = tcase_create("a state for every channel");
+    tcase_add_loop_test(t, channels_give_what_the_recurrence_gives, 0, LENGTHS);
+    tcase_add_loop_test(t, units_give_what_the_recurrence_gives, 0, LENGTHS);
+    tcase_add_test(t, threads_change_no_bit);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
