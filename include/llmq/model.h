@@ -73,10 +73,13 @@ void llmq_inspect_report_free(llmq_inspect_report *report);
 /* --- the blocks of a model ---------------------------------------------------------------------
  */
 
+/* Names of values that an operation makes or reads, and NULL behind them. */
+#define LLMQ_BLOCK_VALUES 8
+
 /* One operation of a block. Strings are static. */
 typedef struct llmq_block_row {
-    const char *op;                  /* "linear" */
-    const char *makes[4], *reads[4]; /* names of values: "Q"; NULL after the last */
+    const char *op;                                                  /* "linear" */
+    const char *makes[LLMQ_BLOCK_VALUES], *reads[LLMQ_BLOCK_VALUES]; /* "Q"; NULL after the last */
     const char *module;  /* within the block; of an expert's row, within the expert; NULL: it takes
                             nothing from the checkpoint */
     bool expert;         /* what each of the experts computes; these rows come last */

@@ -33,6 +33,9 @@ static void describe_linear(const struct graph *own, const struct graph_node *n,
     out->split = part_splits_columns(own, n) ? "columns" : "rows";
 }
 
+_Static_assert(NODE_INPUTS < LLMQ_BLOCK_VALUES && NODE_OUTPUTS < LLMQ_BLOCK_VALUES,
+               "a row names all that an operation reads and makes");
+
 static llmq_block_row describe_node(const struct graph *g, const struct graph_node *n,
                                     bool expert) {
     llmq_block_row row = {.op = schema_op_name(n->row->op),

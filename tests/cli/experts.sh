@@ -80,6 +80,11 @@ expect_code 0
 run verify qwen2-moe-compressed-tensors
 expect_code 0
 
+test_case "a row of a mixer with a state names all that it reads"
+run inspect "$shared/golden/granitemoehybrid" --blocks --json
+expect_json kinds.0.rows.5.reads.3 MIX_DT
+expect_json kinds.0.rows.5.module mamba
+
 test_case "latents are for some loaders only"
 quantized deepseek-v3 compressed-tensors
 expect_stderr "SGLang: takes packed latents"

@@ -109,7 +109,7 @@ kl_max=0.3
 # Open, with experts in both of its layers: 0.34 by rounding, 0.02 by gptq.
 kl_max_of() {
     case $1 in
-    lfm2-moe | solar-open) echo 0.5 ;;
+    jamba | lfm2-moe | solar-open) echo 0.5 ;;
     *) echo "$kl_max" ;;
     esac
 }
