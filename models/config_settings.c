@@ -163,7 +163,7 @@ static void begin(const struct family *f, struct facts *facts) {
         facts->numbers[i] = 1;
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         facts->numbers[none[i]] = 0;
-    facts->numbers[NUM_STEP_MAX] = INFINITY;
+    facts->numbers[NUM_STEP_MAX] = (double)INFINITY;
 }
 
 enum llmq_status config_settings(const struct json *json, struct model_config *c, llmq_error *err) {

@@ -147,7 +147,7 @@
     STEP_LIMITS
 #define STEP_LIMITS                                                                                 \
     NUMBER(STEP_MIN, "time_step_limit[0/2]", 0),                                                    \
-    {.set = SET_NUMBER, .what = NUM_STEP_MAX, .key = "time_step_limit[1/2]", .absent = INFINITY, .infinite = true}
+    {.set = SET_NUMBER, .what = NUM_STEP_MAX, .key = "time_step_limit[1/2]", .absent = (double)INFINITY, .infinite = true}
 #define KV_HEADS(n)   {.set = SET_DIM, .what = DIM_KV_HEADS, .key = "num_key_value_heads", .absent = n, .same = DIM_HEADS}
 #define HEAD_DIM(n)   {.set = SET_DIM, .what = DIM_HEAD, .key = "head_dim", .absent = n, .same = DIM_HIDDEN, .over = DIM_HEADS}
 /* One for each head of the queries, and all of them together as wide as the model. */

@@ -208,7 +208,7 @@ bool json_as_limit(const struct json *v, double *out) {
     }
     if (!word || strcmp(word + negative, "Infinity") != 0)
         return false;
-    *out = negative ? -INFINITY : INFINITY;
+    *out = negative ? -(double)INFINITY : (double)INFINITY;
     return true;
 }
 

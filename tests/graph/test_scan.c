@@ -102,7 +102,7 @@ static void check_scan(struct scan_case *c) {
 
 START_TEST(chunks_give_what_the_recurrence_gives) {
     for (int shape = 0; shape < SHAPES; shape++) {
-        struct scan_case c = scan_case_of(shapes[shape], lengths[_i], 0, INFINITY);
+        struct scan_case c = scan_case_of(shapes[shape], lengths[_i], 0, (double)INFINITY);
         check_scan(&c);
         scan_case_free(&c);
     }
@@ -119,7 +119,7 @@ END_TEST
 /* A state that is forgotten at once, and one that never is: nothing overflows. */
 START_TEST(extreme_decays_stay_finite) {
     for (int fast = 0; fast < 2; fast++) {
-        struct scan_case c = scan_case_of(shapes[0], 200, 0, INFINITY);
+        struct scan_case c = scan_case_of(shapes[0], 200, 0, (double)INFINITY);
         for (int64_t h = 0; h < 3; h++)
             c.A_log[h] = fast ? 20 : -80;
         check_scan(&c);
@@ -129,7 +129,7 @@ START_TEST(extreme_decays_stay_finite) {
 END_TEST
 
 START_TEST(threads_change_no_bit) {
-    struct scan_case c = scan_case_of(shapes[1], 300, 0, INFINITY);
+    struct scan_case c = scan_case_of(shapes[1], 300, 0, (double)INFINITY);
     const int64_t count = c.length * c.shape.heads * c.shape.width;
     float *first = malloc((size_t)count * sizeof *first);
     ck_assert_ptr_nonnull(first);

@@ -12,10 +12,10 @@ START_TEST(limits_may_be_infinite_in_either_spelling) {
         const char *members;
         double min, max;
     } rows[] = {
-        {"", 0, INFINITY},
-        {LIMIT("null"), 0, INFINITY},
-        {LIMIT("[0.0, Infinity]"), 0, INFINITY},
-        {LIMIT("[0.0, {\"__float__\": \"Infinity\"}]"), 0, INFINITY},
+        {"", 0, (double)INFINITY},
+        {LIMIT("null"), 0, (double)INFINITY},
+        {LIMIT("[0.0, Infinity]"), 0, (double)INFINITY},
+        {LIMIT("[0.0, {\"__float__\": \"Infinity\"}]"), 0, (double)INFINITY},
         {LIMIT("[0.001, 0.1]"), 0.001, 0.1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
