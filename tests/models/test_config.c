@@ -87,7 +87,7 @@ START_TEST(what_llmq_cannot_run_is_refused) {
     } rows[] = {
         {"[]", "not a JSON object", LLMQ_E_INPUT},
         {"{}", "model_type", LLMQ_E_INPUT},
-        {"{\"model_type\":\"mamba\"}", "'mamba' is not supported", LLMQ_E_UNSUPPORTED},
+        {"{\"model_type\":\"rwkv\"}", "'rwkv' is not supported", LLMQ_E_UNSUPPORTED},
         {"{\"model_type\":\"llama\",\"hidden_size\":-1}", "hidden_size", LLMQ_E_INPUT},
         {"{\"model_type\":\"llama\",\"hidden_size\":1.5}", "hidden_size", LLMQ_E_INPUT},
         {"{\"model_type\":\"llama\",\"hidden_size\":\"64\"}", "hidden_size", LLMQ_E_INPUT},
