@@ -40,6 +40,7 @@ static void resolve(const struct facts *facts, struct graph_node *n) {
     n->act = row->act == ACT_OF_CONFIG ? facts->act : row->act;
     n->eps = row->eps > 0 ? row->eps : facts->numbers[row->eps_number ? row->eps_number : NUM_EPS];
     n->factor = facts->numbers[row->number];
+    n->stream_factor = facts->numbers[row->stream_number];
     for (int o = 0; o < NODE_OUTPUTS; o++)
         n->part_factor[o] = facts->numbers[row->part_number[o]];
 }
@@ -98,6 +99,9 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
         return g->facts.dims[row->width[o]];
     case OP_JOIN:
         return joined_width(g, n);
+    case OP_DELTA:
+    case OP_LIGHTNING:
+        return g->width[n->in[2]];
     case OP_ATTENTION: /* values may be narrower than queries and keys */
         return g->width[n->in[2]] / g->facts.dims[DIM_KV_HEADS] * g->facts.dims[DIM_HEADS];
     case OP_GLU:
@@ -157,6 +161,21 @@ static const char *impossible_selection(const struct graph *g, const struct grap
                                                     : NULL;
 }
 
+/* What the sides of a delta rule must fulfil, or NULL. */
+static const char *impossible_delta(const struct graph *g, const struct graph_node *n) {
+    const int64_t *dims = g->facts.dims;
+    const int64_t key_heads = dims[DIM_DELTA_KEY_HEADS], heads = dims[DIM_DELTA_VALUE_HEADS];
+    if (key_heads < 1 || heads < 1 || heads % key_heads)
+        return "its key heads do not divide its value heads";
+    if (g->width[n->in[0]] != dims[DIM_DELTA_K] || g->width[n->in[1]] != dims[DIM_DELTA_K])
+        return "it has not a query and a key for every key head";
+    if (g->width[n->in[2]] != dims[DIM_DELTA_V])
+        return "it has not a value for every value head";
+    return g->width[n->in[3]] != heads || g->width[n->in[4]] != heads
+               ? "it has not a beta and a time step for every value head"
+               : NULL;
+}
+
 /* What the widths of a row's values must fulfil, or NULL. */
 static const char *contradiction(const struct graph *g, const struct graph_node *n) {
     const int64_t in0 = g->width[n->in[0]], in1 = g->width[n->in[1]];
@@ -186,6 +205,13 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return g->facts.dims[DIM_CONV] < 1 ? "it sees no tokens" : NULL;
     case OP_SCAN:
         return impossible_scan(g, n);
+    case OP_DELTA:
+        return impossible_delta(g, n);
+    case OP_LIGHTNING:
+        return in0 != in1 || in0 % g->facts.dims[DIM_HEADS] ||
+                       g->width[n->in[2]] % g->facts.dims[DIM_HEADS]
+                   ? "its heads do not divide what it reads"
+                   : NULL;
     case OP_SELECTIVE:
         return impossible_selection(g, n);
     case OP_LRU:
@@ -253,7 +279,7 @@ static void find_stream(const struct graph *g, struct graph_node *linear) {
     for (int i = 0; g->readers[branch] == 1 && i < g->count; i++)
         if (g->node[i].row->op == OP_ADD && g->node[i].in[1] == branch) {
             linear->stream = g->node[i].in[0];
-            linear->gain = g->node[i].factor * linear->factor;
+            linear->gain = g->node[i].factor * linear->factor / g->node[i].stream_factor;
         }
 }
 

@@ -27,7 +27,7 @@ struct graph_node {
     /* What the row leaves to the model. */
     enum norm norm;
     enum act act;
-    double eps, factor;
+    double eps, factor, stream_factor;
     double part_factor[NODE_OUTPUTS]; /* of a split */
     int round;         /* it can run once this many rounds are done; a linear is quantized in it */
     enum value stream; /* a linear's output is added to this and goes nowhere else; else V_NONE */

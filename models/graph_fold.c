@@ -52,6 +52,8 @@ static enum value passed_through(const struct graph *g, const struct graph_node 
     case OP_GLU: /* the clamped one bounds its second factor and adds to it */
         return n->act == ACT_CLAMPED ? V_NONE : n->in[1];
     case OP_ATTENTION:
+    case OP_LIGHTNING:
+    case OP_DELTA: /* linear in the values, for each of their entries by itself */
         return n->in[2];
     case OP_SPLIT:
         return n->in[0];
@@ -97,6 +99,8 @@ static const char *obstacle(const struct graph_node *n) {
     case OP_SCAN:
     case OP_SELECTIVE:
     case OP_LRU:
+    case OP_DELTA:
+    case OP_LIGHTNING:
     case OP_END:
     case OP_SAME:
     case OP_LINEAR:

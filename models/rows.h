@@ -20,6 +20,7 @@
 #define ROPE(o, i, g)                  .op = OP_ROPE, .out = {V_##o}, .in = {V_##i}, .groups = DIM_##g, .unless = T_NO_ROPE
 /* The same in families of which every layer that attends rotates. */
 #define TURN(o, i, g)                  .op = OP_ROPE, .out = {V_##o}, .in = {V_##i}, .groups = DIM_##g
+#define JOIN3(o, a, b, c, g)           .op = OP_JOIN, .out = {V_##o}, .in = {V_##a, V_##b, V_##c}, .groups = DIM_##g
 #define CLIP(o, i)                     .op = OP_CLIP, .out = {V_##o}, .in = {V_##i}, .when = T_CLIP
 #define ATTENTION(o, q, k, v)          .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
 #define ACT(o, i)                      .op = OP_ACT, .out = {V_##o}, .in = {V_##i}
@@ -29,6 +30,8 @@
 #define SCAN(o, x, b, c, dt, module)    .op = OP_SCAN, .out = {V_##o}, .in = {V_##x, V_##b, V_##c, V_##dt}, .groups = DIM_SSM_GROUPS, .name = module
 #define SELECTIVE(o, x, b, c, dt, module) .op = OP_SELECTIVE, .out = {V_##o}, .in = {V_##x, V_##b, V_##c, V_##dt}, .name = module
 #define LRU(o, i, module)              .op = OP_LRU, .out = {V_##o}, .in = {V_##i}, .name = module
+#define DELTA(o, q, k, v, b, f, module) .op = OP_DELTA, .out = {V_##o}, .in = {V_##q, V_##k, V_##v, V_##b, V_##f}, .name = module
+#define LIGHTNING(o, q, k, v)          .op = OP_LIGHTNING, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
 #define ROUTER(o, i, module)           .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_EXPERTS}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows
 #define END                            .op = OP_END

@@ -13,12 +13,26 @@ const char *schema_value_name(enum value v) {
 
 const char *schema_op_name(enum op op) {
     static const char *const names[] = {
-        [OP_END] = "end",       [OP_SAME] = "same",     [OP_NORM] = "norm",
-        [OP_LINEAR] = "linear", [OP_SPLIT] = "split",   [OP_JOIN] = "join",
-        [OP_ROPE] = "rope",     [OP_CLIP] = "clip",     [OP_ATTENTION] = "attention",
-        [OP_ACT] = "act",       [OP_GLU] = "glu",       [OP_ADD] = "add",
-        [OP_CONV] = "conv",     [OP_SCAN] = "scan",     [OP_SELECTIVE] = "selective scan",
-        [OP_LRU] = "RG-LRU",    [OP_ROUTER] = "router", [OP_EXPERTS] = "experts",
+        [OP_END] = "end",
+        [OP_SAME] = "same",
+        [OP_NORM] = "norm",
+        [OP_LINEAR] = "linear",
+        [OP_SPLIT] = "split",
+        [OP_JOIN] = "join",
+        [OP_ROPE] = "rope",
+        [OP_CLIP] = "clip",
+        [OP_ATTENTION] = "attention",
+        [OP_ACT] = "act",
+        [OP_GLU] = "glu",
+        [OP_ADD] = "add",
+        [OP_CONV] = "conv",
+        [OP_SCAN] = "scan",
+        [OP_DELTA] = "delta rule",
+        [OP_LIGHTNING] = "lightning attention",
+        [OP_SELECTIVE] = "selective scan",
+        [OP_LRU] = "RG-LRU",
+        [OP_ROUTER] = "router",
+        [OP_EXPERTS] = "experts",
     };
     return names[op];
 }
@@ -68,7 +82,7 @@ bool norm_has_mean(enum norm norm) {
 }
 
 bool norm_has_weight(enum norm norm) {
-    return norm != NORM_RMS_BARE && norm != NORM_LAYER_BARE;
+    return norm != NORM_RMS_BARE && norm != NORM_LENGTH && norm != NORM_LAYER_BARE;
 }
 
 bool norm_has_bias(enum norm norm) {

@@ -27,14 +27,20 @@ enum op {
     OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v); `name`: its sinks */
     OP_ACT,       /* out = act(in0) */
     OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
-    OP_ADD,       /* out = in0 + number in1 */
+    OP_ADD,       /* out = stream_number in0 + number in1 */
     OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
     OP_SCAN, /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
               * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
     OP_SELECTIVE, /* out = Mamba-1's scan of in0 (x), in1 (B), in2 (C) and in3 (time steps) */
     OP_LRU,       /* out = RG-LRU of in0; `name`: of the tensors of both */
-    OP_ROUTER,    /* out = weights of the experts, from in0; 0: not chosen */
-    OP_EXPERTS,   /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
+    /* out = the gated delta rule over a window's tokens of in0 (q), in1 (k), in2 (v), in3 (betas
+     * before their sigmoid) and in4 (time steps); `name`: of its vectors */
+    OP_DELTA,
+    /* out = lightning attention of in0 (q), in1 (k), in2 (v) over a window's tokens: without a
+     * softmax, and every head forgets at a pace of its own, slower from block to block */
+    OP_LIGHTNING,
+    OP_ROUTER,  /* out = weights of the experts, from in0; 0: not chosen */
+    OP_EXPERTS, /* out = sum of what the experts chosen by in1 make of in0: `body`, E to E_OUT */
     OP_COUNT
 };
 
@@ -58,7 +64,9 @@ enum op {
     EACH(MIX_IN) EACH(MIX_Z) EACH(MIX_X) EACH(MIX_B) EACH(MIX_C) EACH(MIX_DT) EACH(SCAN)           \
     EACH(SCAN_GATED) EACH(SCAN_NORM) EACH(SCAN_OUT) EACH(MIX_OUT) EACH(MIX_XBC) EACH(X_IN)         \
     EACH(B_IN) EACH(C_IN) EACH(Y_MIX) EACH(STEP_IN) EACH(STEP_NORM) EACH(B_NORM)           \
-    EACH(C_NORM)
+    EACH(C_NORM)  \
+    EACH(MIX_Q) EACH(MIX_K) EACH(MIX_V) EACH(BETA_FADE) EACH(BETA) EACH(FADE) EACH(Q_GATE)         \
+    EACH(MIX_ACT)
 /* clang-format on */
 #define SCHEMA_NAME(name) V_##name,
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
@@ -89,6 +97,12 @@ enum dim {
     DIM_LRU,        /* of one head of an RG-LRU */
     DIM_SSM_STATE,  /* ... its state's other side, ... */
     DIM_SSM_GROUPS, /* ... and the groups of heads that share B and C */
+    /* Of a gated delta rule: the heads of its keys, those of its values, which share them, and how
+     * wide one is of either. */
+    DIM_DELTA_KEY_HEADS,
+    DIM_DELTA_VALUE_HEADS,
+    DIM_DELTA_KEY,
+    DIM_DELTA_VALUE,
     DIM_FFN,        /* inside the MLP */
     DIM_FFN_STEP,   /* FITTED_FFN is a multiple of this */
     DIM_EXPERTS,    /* how many */
@@ -106,6 +120,8 @@ enum dim {
     /* made of others: */
     DIM_ATTN,        /* HEADS HEAD */
     DIM_KV,          /* KV_HEADS HEAD */
+    DIM_ATTN2,       /* queries and gates in one */
+    DIM_ATTN3,       /* queries, keys and values of as many heads in one */
     DIM_QKV,         /* ATTN + 2 KV */
     DIM_HIDDEN3,     /* 3 HIDDEN */
     DIM_FITTED_FFN,  /* FFN, or with T_FITTED_FFN what is made of it */
@@ -117,6 +133,11 @@ enum dim {
     DIM_MLA_Q,       /* HEADS (NOPE + PE) */
     DIM_KV_A,        /* KV_LORA + PE */
     DIM_KV_B,        /* MLA_NOPE + MLA_V */
+    DIM_DELTA_K,     /* DELTA_KEY_HEADS DELTA_KEY */
+    DIM_DELTA_V,     /* DELTA_VALUE_HEADS DELTA_VALUE */
+    DIM_DELTA_QKV,   /* 2 DELTA_K + DELTA_V */
+    DIM_DELTA_IN,    /* DELTA_QKV + DELTA_V */
+    DIM_DELTA_STEPS, /* two numbers for each of DELTA_VALUE_HEADS */
     DIM_SSM_X,       /* SSM_HEADS SSM_HEAD: what a state-space mixer has inside */
     DIM_SSM_X2,      /* twice that */
     DIM_SSM_DBC,     /* SSM_RANK + 2 SSM_STATE */
@@ -166,6 +187,13 @@ enum number {
     NUM_MIX_EPS,  /* of norms inside a mixer */
     NUM_STEP_MIN, /* bounds of a scan's time steps; 0 and ... */
     NUM_STEP_MAX, /* ... infinity: there are none */
+    /* What attention, linear attention and the MLP add to, and what they add, times these. */
+    NUM_ATTN_STREAM,
+    NUM_ATTN_BRANCH,
+    NUM_LINEAR_STREAM,
+    NUM_LINEAR_BRANCH,
+    NUM_MLP_STREAM,
+    NUM_MLP_BRANCH,
     NUM_COUNT
 };
 
@@ -193,6 +221,7 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_MSCALE         TRAIT(18) /* yarn's magnitude, mscale_all_dim, scales the scores */
 #define T_CONV_BIAS      TRAIT(24)
 #define T_MIXER_BIAS     TRAIT(25) /* of the linears of a recurrent mixer */
+#define T_BETA_TWICE     TRAIT(31) /* betas of delta rules are within 0 and 2, not 1 */
 #define T_FITTED_FFN     TRAIT(19) /* the MLP's width is two thirds of FFN, ... */
 #define T_HEATED         TRAIT(20) /* queries grow with the position; a model's: by rotary settings */
 #define T_BACKWARDS      TRAIT(22) /* heads rotate the other way round */
@@ -211,6 +240,7 @@ enum norm {
     NORM_RMS,        /* no mean, no bias */
     NORM_RMS1,       /* the same, and 1 + weight */
     NORM_RMS_BARE,   /* the same, and no weight */
+    NORM_LENGTH,     /* the same, of the sum of squares in place of their mean */
     NORM_LAYER,      /* all of it */
     NORM_LAYER1,     /* with 1 + weight */
     NORM_LAYER_W,    /* no bias */
@@ -252,7 +282,7 @@ enum score {
 /* What a group of experts is chosen by. */
 enum group_score { GROUP_BEST_TWO, GROUP_BEST }; /* the sum of its best two scores; the best */
 
-enum { NODE_INPUTS = 5, NODE_OUTPUTS = 3, NODE_VECTORS = 5 };
+enum { NODE_INPUTS = 5, NODE_OUTPUTS = 4, NODE_VECTORS = 5 };
 
 /* A row. Zero fields say nothing; models/rows.h has the words that rows are written with. */
 struct node {
@@ -277,6 +307,7 @@ struct node {
     enum number eps_number; /* of a norm without `eps`; NUM_ONE: NUM_EPS */
     double eps; /* of a norm, 0: by `eps_number`; of a ROUTER: what its weights' sum has besides */
     enum act act;
+    enum number stream_number;             /* ADD: the factor of in0; NUM_ONE */
     enum number number;                    /* the factor of LINEAR, GLU and ADD; NUM_ONE */
     enum number part_number[NODE_OUTPUTS]; /* of a SPLIT's parts */
     enum score score;

@@ -66,10 +66,11 @@ void columns_scale(float factor, int64_t count, float *x) {
         x[i] *= factor;
 }
 
-void columns_add(float factor, int64_t count, const float *a, const float *b, float *out) {
-#pragma omp parallel for schedule(static) default(none) shared(factor, count, a, b, out)
+void columns_add(float kept, float factor, int64_t count, const float *a, const float *b,
+                 float *out) {
+#pragma omp parallel for schedule(static) default(none) shared(kept, factor, count, a, b, out)
     for (int64_t i = 0; i < count; i++)
-        out[i] = a[i] + factor * b[i];
+        out[i] = kept * a[i] + factor * b[i];
 }
 
 void columns_add_sinusoids(int64_t first, int64_t length, int64_t width, float *x) {

@@ -25,8 +25,9 @@ void columns_clip(float bound, int64_t count, const float *x, float *out);
 /* x[i] = factor x[i]. */
 void columns_scale(float factor, int64_t count, float *x);
 
-/* out[i] = a[i] + factor b[i]. `out` may be `a` or `b`. */
-void columns_add(float factor, int64_t count, const float *a, const float *b, float *out);
+/* out[i] = kept a[i] + factor b[i]. `out` may be `a` or `b`. */
+void columns_add(float kept, float factor, int64_t count, const float *a, const float *b,
+                 float *out);
 
 /* x [length, width] += sines, and behind them cosines, of the positions from `first` on, of
  * frequencies from 1 down to 1/10000 in equal ratios (Vaswani et al., arXiv:1706.03762,

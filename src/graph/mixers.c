@@ -1,13 +1,17 @@
 /* See mixers.h. */
 #include "graph/mixers.h"
 
+#include <math.h>
+
 #include "base/int64.h"
 #include "graph/activate.h"
+#include "graph/delta.h"
 #include "graph/scan.h"
 #include "graph/selective.h"
 
 /* In the order of models/graph_params.c. */
 enum { SCAN_A_LOG, SCAN_D, SCAN_DT_BIAS };
+enum { DELTA_A_LOG, DELTA_DT_BIAS };
 enum { LRU_PARAMETER, LRU_INPUT, LRU_INPUT_BIAS, LRU_RECURRENT, LRU_RECURRENT_BIAS };
 
 static struct scan scan_of(const struct graph *g, const struct graph_node *n) {
@@ -16,6 +20,24 @@ static struct scan scan_of(const struct graph *g, const struct graph_node *n) {
                          .groups = n->groups,
                          .width = n->width[0] / dims[DIM_SSM_HEADS],
                          .state = dims[DIM_SSM_STATE]};
+}
+
+/* Lightning attention is a scan: keys for B, queries for C, values for x. */
+static struct scan lightning_of(const struct graph *g, const struct graph_node *n) {
+    const int64_t heads = g->facts.dims[DIM_HEADS];
+    return (struct scan){.heads = heads,
+                         .groups = heads,
+                         .width = n->width[0] / heads,
+                         .state = g->width[n->in[0]] / heads};
+}
+
+static struct delta delta_of(const struct graph *g) {
+    const int64_t *dims = g->facts.dims;
+    return (struct delta){.key_heads = dims[DIM_DELTA_KEY_HEADS],
+                          .value_heads = dims[DIM_DELTA_VALUE_HEADS],
+                          .key = dims[DIM_DELTA_KEY],
+                          .value = dims[DIM_DELTA_VALUE],
+                          .scale = 1.0F / sqrtf((float)dims[DIM_DELTA_KEY])};
 }
 
 static struct selective selective_of(const struct graph *g, const struct graph_node *n) {
@@ -27,9 +49,13 @@ static struct lru lru_of(const struct graph *g) {
 }
 
 static int64_t node_scratch(const struct graph *g, const struct graph_node *n, int64_t max_length) {
-    if (n->row->op == OP_SCAN) {
-        const struct scan scan = scan_of(g, n);
+    if (n->row->op == OP_SCAN || n->row->op == OP_LIGHTNING) {
+        const struct scan scan = n->row->op == OP_SCAN ? scan_of(g, n) : lightning_of(g, n);
         return 2 * scan.heads * max_length + scan_scratch(&scan, max_length);
+    }
+    if (n->row->op == OP_DELTA) {
+        const struct delta delta = delta_of(g);
+        return 2 * delta.value_heads * max_length + delta_scratch(&delta, max_length);
     }
     if (n->row->op == OP_SELECTIVE) {
         const struct selective selective = selective_of(g, n);
@@ -102,6 +128,72 @@ enum llmq_status run_lru(const struct step *s, llmq_error *err) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         lru_sequence(&lru, length, s->in[0] + begin * width, s->pass->forward->mixer,
                      s->out[0] + begin * width);
+    }
+    return LLMQ_OK;
+}
+
+/* beta [heads, length] = most times the logistic function of x [length, heads]. */
+static void find_betas(int64_t heads, int64_t length, double most, const float *x, float *beta) {
+#pragma omp parallel for schedule(static) default(none) shared(heads, length, most, x, beta)
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t t = 0; t < length; t++)
+            beta[h * length + t] = (float)(most / (1 + exp(-(double)x[t * heads + h])));
+}
+
+enum llmq_status run_delta(const struct step *s, llmq_error *err) {
+    const struct graph *g = s->pass->block->graph;
+    const struct batch *b = s->pass->batch;
+    const struct delta delta = delta_of(g);
+    const struct scan_steps steps = {delta.value_heads, s->params->vector[DELTA_DT_BIAS],
+                                     s->params->vector[DELTA_A_LOG], 0, (double)INFINITY};
+    const int64_t heads = delta.value_heads, value = s->node->width[0];
+    const int64_t key = delta.key_heads * delta.key;
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
+        float *decay = s->pass->forward->mixer, *beta = decay + heads * length;
+        const struct delta_input in = {s->in[0] + begin * key, s->in[1] + begin * key,
+                                       s->in[2] + begin * value, decay, beta};
+        scan_steps(&steps, length, s->in[4] + begin * heads, decay, beta);
+        find_betas(heads, length, g->traits & T_BETA_TWICE ? 2 : 1, s->in[3] + begin * heads, beta);
+        delta_sequence(&delta, length, &in, beta + heads * length, s->out[0] + begin * value);
+    }
+    return LLMQ_OK;
+}
+
+/* How much less of what came before there is at each token, as an exponent (Qin et al.,
+ * arXiv:2401.04658, section 3; the factor of the block's depth: transformers, modeling_minimax.py,
+ * MiniMaxLightningAttention.get_slope_rate). */
+static double lightning_decay(const struct graph *g, int64_t block, int64_t head) {
+    const double heads = (double)g->facts.dims[DIM_HEADS],
+                 blocks = (double)g->facts.dims[DIM_LAYERS];
+    const double depth = (double)block / (blocks - 1 + 1e-5);
+    return -exp2(-8 * (double)(head + 1) / heads) * (1 - depth + 1e-5);
+}
+
+static void find_decays(const struct step *s, int64_t heads, int64_t length, float *decay,
+                        float *gain) {
+    for (int64_t h = 0; h < heads; h++) {
+        const double fade = lightning_decay(s->pass->block->graph, s->pass->block->index, h);
+        for (int64_t t = 0; t < length; t++) {
+            decay[h * length + t] = (float)fade;
+            gain[h * length + t] = 1;
+        }
+    }
+}
+
+enum llmq_status run_lightning(const struct step *s, llmq_error *err) {
+    const struct batch *b = s->pass->batch;
+    const struct scan scan = lightning_of(s->pass->block->graph, s->node);
+    const int64_t key = scan.heads * scan.state, value = scan.heads * scan.width;
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
+        float *decay = s->pass->forward->mixer, *gain = decay + scan.heads * length;
+        const struct scan_input in = {s->in[2] + begin * value, s->in[1] + begin * key,
+                                      s->in[0] + begin * key, decay, gain};
+        find_decays(s, scan.heads, length, decay, gain);
+        scan_sequence(&scan, length, &in, gain + scan.heads * length, s->out[0] + begin * value);
     }
     return LLMQ_OK;
 }

@@ -52,6 +52,12 @@ static void layer_norm(const float *x, const float *weight, double eps, int64_t 
         out[i] = (float)(((double)x[i] - mean) * scale) * weight[i];
 }
 
+static void to_length_one(const float *x, double eps, int64_t n, float *out) {
+    const double scale = 1 / sqrt(sum_squares(x, 0, n) + eps);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)((double)x[i] * scale);
+}
+
 void norm_rows(const struct norm_rule *rule, int64_t rows, const float *x, float *out) {
     const struct llmq_kernels *kernels = kernels_get();
     const int64_t width = rule->width, pieces = rows * rule->groups;
@@ -62,6 +68,8 @@ void norm_rows(const struct norm_rule *rule, int64_t rows, const float *x, float
         float *to = out + p * width;
         if (norm_has_mean(rule->kind))
             layer_norm(from, weight, rule->eps, width, to);
+        else if (rule->kind == NORM_LENGTH)
+            to_length_one(from, rule->eps, width, to);
         else
             kernels->rmsnorm_row(from, weight, rule->eps, width, to);
         for (int64_t i = 0; rule->bias && i < width; i++)

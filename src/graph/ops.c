@@ -238,7 +238,8 @@ static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
 
 static enum llmq_status run_add(const struct step *s, llmq_error *err) {
     (void)err;
-    columns_add((float)s->node->factor, s->rows * s->node->width[0], s->in[0], s->in[1], s->out[0]);
+    columns_add((float)s->node->stream_factor, (float)s->node->factor, s->rows * s->node->width[0],
+                s->in[0], s->in[1], s->out[0]);
     return LLMQ_OK;
 }
 
@@ -280,6 +281,8 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE},
     [OP_SCAN] = {run_scan, NULL, TALLY_SCAN},
+    [OP_DELTA] = {run_delta, NULL, TALLY_SCAN},
+    [OP_LIGHTNING] = {run_lightning, NULL, TALLY_SCAN},
     [OP_SELECTIVE] = {run_selective, NULL, TALLY_SCAN},
     [OP_LRU] = {run_lru, NULL, TALLY_SCAN},
     [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR},

@@ -66,7 +66,7 @@ static void split(const struct operands *o) {
     columns_split(parts, 3, HEADS / 4, ROWS, o->a);
 }
 static void add(const struct operands *o) {
-    columns_add(0.5F, ROWS * HIDDEN, o->a, o->b, o->out);
+    columns_add(1, 0.5F, ROWS * HIDDEN, o->a, o->b, o->out);
 }
 
 static void convolution(const struct operands *o) {

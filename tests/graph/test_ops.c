@@ -16,8 +16,8 @@
 
 /* --- norms ------------------------------------------------------------------------------------ */
 
-static const enum norm norms[] = {NORM_RMS,    NORM_RMS1,    NORM_RMS_BARE,  NORM_LAYER,
-                                  NORM_LAYER1, NORM_LAYER_W, NORM_LAYER_BARE};
+static const enum norm norms[] = {NORM_RMS,   NORM_RMS1,   NORM_RMS_BARE, NORM_LENGTH,
+                                  NORM_LAYER, NORM_LAYER1, NORM_LAYER_W,  NORM_LAYER_BARE};
 enum { NORMS = sizeof norms / sizeof norms[0], ROWS = 5 };
 
 struct norm_case {
@@ -35,12 +35,13 @@ static void want_norm(enum norm kind, const float *x, const float *w, const floa
     const bool mean_off = kind == NORM_LAYER || kind == NORM_LAYER1 || kind == NORM_LAYER_W ||
                           kind == NORM_LAYER_BARE;
     const double one = kind == NORM_RMS1 || kind == NORM_LAYER1 ? 1 : 0;
-    const bool weighted = kind != NORM_RMS_BARE && kind != NORM_LAYER_BARE;
+    const double shared = kind == NORM_LENGTH ? 1 : (double)n;
+    const bool weighted = kind != NORM_RMS_BARE && kind != NORM_LENGTH && kind != NORM_LAYER_BARE;
     double mean = 0, square = 0;
     for (int64_t i = 0; mean_off && i < n; i++)
         mean += (double)x[i] / (double)n;
     for (int64_t i = 0; i < n; i++)
-        square += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+        square += ((double)x[i] - mean) * ((double)x[i] - mean) / shared;
     for (int64_t i = 0; i < n; i++)
         out[i] = ((double)x[i] - mean) / sqrt(square + 1e-5) * (weighted ? one + (double)w[i] : 1) +
                  (b ? (double)b[i] : 0);
@@ -279,12 +280,12 @@ START_TEST(clipped_and_added) {
     ck_assert_near(out[2], 0, 0);
     ck_assert_near(out[3], 2, 0);
     ck_assert(isnan(out[4]));
-    columns_add(1, 3, a, b, out);
+    columns_add(1, 1, 3, a, b, out);
     for (int i = 0; i < 3; i++)
         ck_assert_near(out[i], a[i] + b[i], 0);
-    columns_add(0.25F, 3, a, b, b);
-    ck_assert_near(b[0], 3.5F, 0);
-    ck_assert_near(b[1], 7, 0);
+    columns_add(2, 0.25F, 3, a, b, b);
+    ck_assert_near(b[0], 4.5F, 0);
+    ck_assert_near(b[1], 9, 0);
     columns_clip(2, 5, x, x);
     ck_assert_near(x[0], -2, 0);
 }

@@ -93,9 +93,10 @@ static const struct {
     const struct node *rows;
     trait_set traits;
 } shapes[] = {
-    {shape_plain, 0},     {shape_parallel, 0},  {shape_two_norms, 0},     {shape_fused, 0},
-    {shape_post_norm, 0}, {shape_latent, 0},    {shape_latent, T_Q_LORA}, {shape_expert, 0},
-    {shape_experts, 0},   {shape_convolved, 0}, {shape_scanned, 0},
+    {shape_plain, 0},      {shape_parallel, 0},  {shape_two_norms, 0},     {shape_fused, 0},
+    {shape_post_norm, 0},  {shape_latent, 0},    {shape_latent, T_Q_LORA}, {shape_expert, 0},
+    {shape_experts, 0},    {shape_convolved, 0}, {shape_scanned, 0},       {shape_delta, 0},
+    {shape_delta, T_CLIP}, {shape_fading, 0},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 

@@ -32,6 +32,13 @@ extern const struct node shape_convolved[];
 /* A scan behind a convolution, as in Mamba-2; T_CLIP: without a norm behind its gate. */
 extern const struct node shape_scanned[];
 
+/* A delta rule whose value heads share those of keys, as in Qwen3-Next without its convolution;
+ * T_CLIP: without the norm of its heads. */
+extern const struct node shape_delta[];
+
+/* Lightning attention, whose stream goes on as what was normed, times a factor, as in MiniMax. */
+extern const struct node shape_fading[];
+
 /* One of its experts, from V_E. */
 extern const struct node shape_expert[];
 

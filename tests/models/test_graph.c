@@ -379,6 +379,80 @@ static bool fold_is_exact(const struct node *rows, enum value source) {
     return graph_fold_find(&g, source).exact;
 }
 
+/* The linear that stays plain is made anew, what is split of it kept; a scale ends at the norm of
+ * the heads, which serves them all, or at the values' rows of the linear, which the others share.
+ */
+START_TEST(what_a_delta_rule_reads_is_made_once) {
+    struct graph g;
+    llmq_error err = {0};
+    struct graph_param params[GRAPH_PARAMS];
+    assert_rounds(shape_delta, 0,
+                  "0 [X BETA FADE]: in<ATTN_IN/ln\n1 [X SCAN_GATED]: out<SCAN_GATED+X/heads\n");
+    ck_assert_ok(graph_make(shape_delta, T_ALWAYS, &shape_facts, V_X, &g, &err), &err);
+    ck_assert_int_eq(g.width[V_SCAN], 20);
+    struct graph_fold fold = graph_fold_find(&g, V_SCAN_GATED);
+    ck_assert_int_eq(graph_fold_channel(&g, &fold, 13), 3);
+    ck_assert_int_eq(graph_params(&g, params), 7);
+    ck_assert_str_eq(params[3].suffix, ".A_log");
+    ck_assert_str_eq(params[4].suffix, ".dt_bias");
+    ck_assert_int_eq(params[4].columns, 4);
+    /* Runs of 3 of a query, 3 of a key, 10 of two values and 10 of two gates. */
+    ck_assert_ok(graph_make(shape_delta, T_ALWAYS | T_CLIP, &shape_facts, V_X, &g, &err), &err);
+    fold = graph_fold_find(&g, V_SCAN_GATED);
+    ck_assert_str_eq(g.node[fold.producer].row->name, "in");
+    ck_assert_int_eq(graph_fold_channel(&g, &fold, 0), 6);
+    ck_assert_int_eq(graph_fold_channel(&g, &fold, 13), 26 + 6 + 3);
+}
+END_TEST
+
+/* Queries, keys, values, betas and time steps of these widths. */
+static void assert_delta_refused(const enum dim w[5], int64_t key_heads, const char *why) {
+    struct node rows[] = {
+        {LINEAR(Q, X, NONE, "q")},        {LINEAR(K, X, NONE, "k")},
+        {LINEAR(V, X, NONE, "v")},        {LINEAR(BETA, X, NONE, "b")},
+        {LINEAR(FADE, X, NONE, "a")},     {DELTA(SCAN, Q, K, V, BETA, FADE, "mixer")},
+        {LINEAR(Z, SCAN, HIDDEN, "out")}, {END}};
+    struct facts facts = shape_facts;
+    struct graph g;
+    llmq_error err = {0};
+    for (int i = 0; i < 5; i++)
+        rows[i].width[0] = w[i];
+    facts.dims[DIM_DELTA_KEY_HEADS] = key_heads;
+    ck_assert_fails(graph_make(rows, T_ALWAYS, &facts, V_X, &g, &err), LLMQ_E_UNSUPPORTED, why,
+                    &err);
+}
+
+START_TEST(sides_of_a_delta_rule_that_contradict_each_other) {
+    const enum dim K = DIM_DELTA_K, V = DIM_DELTA_V, HEADS = DIM_DELTA_VALUE_HEADS;
+    static const char two[] = "it has not a query and a key for every key head";
+    static const char four[] = "it has not a beta and a time step for every value head";
+    assert_delta_refused((const enum dim[]){K, K, V, HEADS, HEADS}, 3,
+                         "the delta rule that makes SCAN: its key heads do not divide its value");
+    assert_delta_refused((const enum dim[]){V, K, V, HEADS, HEADS}, 2, two);
+    assert_delta_refused((const enum dim[]){K, V, V, HEADS, HEADS}, 2, two);
+    assert_delta_refused((const enum dim[]){K, K, K, HEADS, HEADS}, 2, "not a value for every");
+    assert_delta_refused((const enum dim[]){K, K, V, K, HEADS}, 2, four);
+    assert_delta_refused((const enum dim[]){K, K, V, HEADS, K}, 2, four);
+}
+END_TEST
+
+/* What the linear lacks is what the stream lacks, over what both are multiplied by. */
+START_TEST(a_stream_that_is_scaled_where_it_goes_on) {
+    struct graph g;
+    llmq_error err = {0};
+    struct facts facts = shape_facts;
+    assert_rounds(
+        shape_fading, 0,
+        "0 [ATTN_IN]: q<ATTN_IN k<ATTN_IN v<ATTN_IN\n1 [ATTN_IN SCAN]: out<SCAN+ATTN_IN/v\n");
+    ck_assert_ok(graph_make(shape_fading, T_ALWAYS, &facts, V_X, &g, &err), &err);
+    ck_assert_double_eq_tol(find_node(&g, "out")->gain, 0.5 / 1.25, 1e-15);
+    ck_assert_int_eq(g.width[V_SCAN], 20);
+    facts.dims[DIM_HEADS] = 3;
+    ck_assert_fails(graph_make(shape_fading, T_ALWAYS, &facts, V_X, &g, &err), LLMQ_E_UNSUPPORTED,
+                    "the lightning attention that makes SCAN: its heads do not divide", &err);
+}
+END_TEST
+
 START_TEST(what_no_scale_passes_has_no_fold) {
     struct facts facts = shape_facts;
     static const struct node clipped[] = {{NORM(ATTN_IN, X, "ln")},
@@ -521,6 +595,9 @@ int main(void) {
     tcase_add_test(t, recurrent_mixers_take_two_rounds);
     tcase_add_test(t, what_a_scan_reads_is_made_once);
     tcase_add_loop_test(t, sides_of_a_scan_that_contradict_each_other, 0, 3);
+    tcase_add_test(t, what_a_delta_rule_reads_is_made_once);
+    tcase_add_test(t, sides_of_a_delta_rule_that_contradict_each_other);
+    tcase_add_test(t, a_stream_that_is_scaled_where_it_goes_on);
     tcase_add_test(t, what_no_scale_passes_has_no_fold);
     tcase_add_test(t, rows_that_make_no_block_are_refused);
     suite_add_tcase(s, t);
