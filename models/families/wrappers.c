@@ -21,6 +21,8 @@ const struct wrapper wrappers[] = {
     {"mistral3", NAMES("Mistral3ForConditionalGeneration", "Mistral3Model"), "mistral"},
     {"muse_glimmer", NAMES("MuseGlimmerForConditionalGeneration"), NULL},
     {"qwen2_5_vl", NAMES("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl_text"},
+    {"qwen3_5", NAMES("Qwen3_5ForConditionalGeneration", "Qwen3_5Model"), "qwen3_5_text"},
+    {"qwen3_5_moe", NAMES("Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeModel"), "qwen3_5_moe_text"},
     {"qwen3_vl", NAMES("Qwen3VLForConditionalGeneration", "Qwen3VLModel"), "qwen3_vl_text"},
     {NULL, NULL, NULL},
 };

@@ -224,6 +224,38 @@ START_TEST(layers_of_lfm2_by_either_key) {
 }
 END_TEST
 
+/* Null says that nothing is rotated, a missing key what transformers takes it for. */
+START_TEST(olmo_hybrid_rotates_unless_its_base_is_null) {
+    static const char null_base[] = "\"rope_parameters\":{\"rope_theta\":null,"
+                                    "\"rope_type\":\"default\"}";
+    ck_assert_uint_eq(traits_of("olmo_hybrid", "", 0) & T_A, T_A);
+    ck_assert_uint_eq(traits_of("olmo_hybrid", null_base, 0) & T_A, 0);
+    ck_assert_uint_eq(traits_of("olmo_hybrid", "\"rope_theta\":null", 0) & T_A, 0);
+    ck_assert_uint_eq(traits_of("olmo_hybrid", "\"rope_theta\":500000.0", 0) & T_A, T_A);
+    ck_assert_int_eq(dim_of("olmo_hybrid", "", DIM_DELTA_KEY), 96);
+    ck_assert_int_eq(dim_of("olmo_hybrid", "", DIM_DELTA_V), 30 * 192);
+    ck_assert_int_eq(dim_of("olmo_hybrid", "\"linear_key_head_dim\":64", DIM_DELTA_VALUE), 128);
+}
+END_TEST
+
+/* Which layers of 8 are recurrent. */
+static void assert_recurrent(const char *type, const char *members, const char *expected) {
+    char found[16] = "";
+    for (int64_t i = 0; expected[i]; i++)
+        found[i] = traits_of(type, members, i) & T_RECURRENT ? 'r' : '.';
+    ck_assert_msg(strcmp(found, expected) == 0, "%s: %s: %s", type, members, found);
+}
+
+START_TEST(recurrent_layers_take_turns) {
+    static const char *const quarters[] = {"qwen3_next", "qwen3_5_text", "qwen3_5_moe_text",
+                                           "olmo_hybrid"};
+    for (size_t i = 0; i < sizeof quarters / sizeof quarters[0]; i++)
+        assert_recurrent(quarters[i], "", "rrr.rrr.");
+    assert_recurrent("qwen3_next", "\"full_attention_interval\":2", "r.r.r.r.");
+    assert_recurrent("minimax", "", ".r.r.r.r");
+}
+END_TEST
+
 /* LFM2-1.2B, LFM2-350M, and 2048 as it stands. */
 START_TEST(an_mlp_is_fitted_to_two_thirds) {
     ck_assert_int_eq(dim_of("lfm2", "", DIM_FITTED_FFN), 8192);
@@ -347,6 +379,8 @@ int main(void) {
     tcase_add_test(t, switches_that_llmq_has_no_part_for_are_refused);
     tcase_add_test(t, values_that_cannot_be_are_refused);
     tcase_add_test(t, layers_of_lfm2_by_either_key);
+    tcase_add_test(t, olmo_hybrid_rotates_unless_its_base_is_null);
+    tcase_add_test(t, recurrent_layers_take_turns);
     tcase_add_test(t, an_mlp_is_fitted_to_two_thirds);
     tcase_add_test(t, layers_take_turns);
     tcase_add_test(t, bases_of_layers_are_the_models_or_none);
