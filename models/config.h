@@ -12,7 +12,15 @@
 
 enum { CONFIG_MAX_LAYERS = 1024 };
 
-enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE };
+enum rope_type {
+    ROPE_DEFAULT,
+    ROPE_LINEAR,
+    ROPE_DYNAMIC,
+    ROPE_LLAMA3,
+    ROPE_YARN,
+    ROPE_LONGROPE,
+    ROPE_PROPORTIONAL
+};
 
 enum { ROPE_MAX_PAIRS = 256 };
 
@@ -28,6 +36,7 @@ struct rope_config {
     double alpha;                             /* dynamic, with T_NTK_ALPHA; 0: none */
     double temperature;                       /* NUM_TEMPERATURE with T_HEATED */
     bool truncate;                            /* yarn: correction range rounded to integers */
+    double part;                              /* proportional: of the frequencies, which turn */
     int64_t original_max_positions;
     int64_t pairs; /* longrope: of a head, with a factor each, ... */
     double short_factor[ROPE_MAX_PAIRS], long_factor[ROPE_MAX_PAIRS]; /* ... by the length */

@@ -36,6 +36,7 @@ static const struct {
     {DIM_MLA_V, {{DIM_HEADS, DIM_V_HEAD}}},
     {DIM_MLA_Q, {{DIM_HEADS, DIM_NOPE}, {DIM_HEADS, DIM_PE}}},
     {DIM_KV_A, {{DIM_KV_LORA, DIM_ONE}, {DIM_PE, DIM_ONE}}},
+    {DIM_INDEX_Q, {{DIM_INDEX_HEADS, DIM_INDEX_HEAD}}},
     {DIM_KV_B, {{DIM_MLA_NOPE, DIM_ONE}, {DIM_MLA_V, DIM_ONE}}},
 };
 

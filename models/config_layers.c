@@ -219,14 +219,14 @@ static enum llmq_status read_period(const struct config_key *key, int64_t *n, ll
                      key->name, letters);
 }
 
-/* Rules of which one must be for every layer: several with one key. layer_types has words that any
- * family knows: below. */
+/* Rules of which one must be for every layer: several with one key, or one that says so.
+ * layer_types has words that any family knows: below. */
 static bool names_kinds(const struct family *f, const struct layer_rule *r) {
     int count = 0;
     for (const struct layer_rule *other = f->rules; other->rule; other++)
         count += other->rule == r->rule && other->key && strcmp(other->key, r->key) == 0;
-    return count > 1 && (r->rule == RULE_LETTER || r->rule == RULE_CYCLE ||
-                         (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
+    return (r->only || count > 1) && (r->rule == RULE_LETTER || r->rule == RULE_CYCLE ||
+                                      (r->rule == RULE_WORD && strcmp(r->key, "layer_types") != 0));
 }
 
 static enum llmq_status read_phase(const struct json *json, const struct layer_rule *r,

@@ -26,7 +26,8 @@ LLMQ_NODISCARD enum llmq_status config_limit(const struct json *object, const ch
 LLMQ_NODISCARD enum llmq_status config_bool(const struct json *object, const char *key,
                                             bool fallback, bool *out, llmq_error *err);
 
-/* A member under one of several names, "a|b.c": a dot goes into an object, "d[0/2]" to an
+/* A member under one of several names, "a|b.c": a dot goes into an object, "*" into any of one
+ * whose members are all the same, "d[0/2]" to an
  * entry of a list. */
 struct config_key {
     const struct json *object; /* that has it */

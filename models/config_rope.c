@@ -24,8 +24,9 @@ struct rope_key {
 #define LLAMA3  (1u << ROPE_LLAMA3)
 #define YARN    (1u << ROPE_YARN)
 #define LONG    (1u << ROPE_LONGROPE)
+#define PART    (1u << ROPE_PROPORTIONAL)
 #define SCALED  (LINEAR | DYNAMIC | LLAMA3 | YARN)
-#define ALL     (SCALED | LONG | 1u << ROPE_DEFAULT)
+#define ALL     (SCALED | LONG | PART | 1u << ROPE_DEFAULT)
 
 /* clang-format off */
 static const struct rope_key rope_keys[] = {
@@ -42,6 +43,7 @@ static const struct rope_key rope_keys[] = {
     {"mscale",                            0,      YARN,                           0},
     {"mscale_all_dim",                    0,      YARN,                           0},
     {"truncate",                          0,      YARN,                           0},
+    {"partial_rotary_factor",             0,      PART,                           0},
     {"short_factor",                      LONG,   LONG,                           0},
     {"long_factor",                       LONG,   LONG,                           0},
     {"alpha",                             0,      DYNAMIC,                        T_NTK_ALPHA},
@@ -61,8 +63,13 @@ static const struct rope_key rope_keys[] = {
 enum { ROPE_KEYS = sizeof rope_keys / sizeof rope_keys[0] };
 
 static const char *const rope_names[] = {
-    [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_DYNAMIC] = "dynamic",
-    [ROPE_LLAMA3] = "llama3",   [ROPE_YARN] = "yarn",     [ROPE_LONGROPE] = "longrope",
+    [ROPE_DEFAULT] = "default",
+    [ROPE_LINEAR] = "linear",
+    [ROPE_DYNAMIC] = "dynamic",
+    [ROPE_LLAMA3] = "llama3",
+    [ROPE_YARN] = "yarn",
+    [ROPE_LONGROPE] = "longrope",
+    [ROPE_PROPORTIONAL] = "proportional",
 };
 
 static enum llmq_status rope_type_find(const char *name, enum rope_type *out, llmq_error *err) {
@@ -75,7 +82,7 @@ static enum llmq_status rope_type_find(const char *name, enum rope_type *out, ll
         }
     }
     error_set(err, LLMQ_E_UNSUPPORTED, "config.json: rope type '%s' is not supported", name);
-    error_hint(err, "llmq knows default, linear, dynamic, llama3, yarn and longrope");
+    error_hint(err, "llmq knows default, linear, dynamic, llama3, yarn, longrope and proportional");
     return LLMQ_E_UNSUPPORTED;
 }
 
@@ -256,6 +263,7 @@ static enum llmq_status parse_type(const struct json *object, const struct model
     case ROPE_DEFAULT:
     case ROPE_LINEAR:
     case ROPE_DYNAMIC:
+    case ROPE_PROPORTIONAL:
     default:
         return LLMQ_OK;
     }
@@ -276,6 +284,8 @@ static enum llmq_status parse_object(const struct rope_place *at, const struct m
     LLMQ_TRY(config_double(object, "low_freq_factor", 1.0, &rope->low_freq_factor, err));
     LLMQ_TRY(config_double(object, "high_freq_factor", 4.0, &rope->high_freq_factor, err));
     LLMQ_TRY(config_double(object, "alpha", 0, &rope->alpha, err));
+    if (rope->type == ROPE_PROPORTIONAL) /* else it is the model's */
+        LLMQ_TRY(config_double(object, "partial_rotary_factor", 1, &rope->part, err));
     LLMQ_TRY(config_double(object, "llama_4_scaling_beta", 0, &rope->temperature, err));
     LLMQ_TRY(config_int(object, "original_max_position_embeddings",
                         rope->type == ROPE_LONGROPE ? at->original : c->max_positions, 1,
@@ -299,9 +309,9 @@ static bool same_rope(const struct rope_config *a, const struct rope_config *b) 
            equal(a->high_freq_factor, b->high_freq_factor) && equal(a->beta_fast, b->beta_fast) &&
            equal(a->beta_slow, b->beta_slow) && equal(a->attention_factor, b->attention_factor) &&
            equal(a->score_factor, b->score_factor) && equal(a->alpha, b->alpha) &&
-           equal(a->temperature, b->temperature) && a->truncate == b->truncate &&
-           a->original_max_positions == b->original_max_positions && a->pairs == b->pairs &&
-           memcmp(a->short_factor, b->short_factor, factors) == 0 &&
+           equal(a->part, b->part) && equal(a->temperature, b->temperature) &&
+           a->truncate == b->truncate && a->original_max_positions == b->original_max_positions &&
+           a->pairs == b->pairs && memcmp(a->short_factor, b->short_factor, factors) == 0 &&
            memcmp(a->long_factor, b->long_factor, factors) == 0;
 }
 

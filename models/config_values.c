@@ -95,6 +95,25 @@ enum llmq_status config_bool(const struct json *object, const char *key, bool fa
     return !v || json_as_bool(v, out) ? LLMQ_OK : refuse(key, v, "true or false", err);
 }
 
+static bool same_text(const struct json *a, const struct json *b) {
+    char *x = json_print(a, false), *y = json_print(b, false);
+    const bool same = x && y && strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+/* The member of that name; of "*" any one of those of an object, which have to be the same. */
+static const struct json *step_into(const struct json *object, const char *name) {
+    const struct json *first = json_first(object);
+    if (strcmp(name, "*") != 0)
+        return config_value(object, name);
+    for (const struct json *v = first; v; v = json_next(v))
+        if (!same_text(first, v))
+            return NULL;
+    return first;
+}
+
 /* The next alternative of "a|b.c": where it would be, and what it is called there. Returns the rest
  * of the list. */
 static const char *next_key(const struct json *json, const char *keys, struct config_key *out) {
@@ -102,7 +121,7 @@ static const char *next_key(const struct json *json, const char *keys, struct co
     out->object = json;
     while ((dot = memchr(keys, '.', (size_t)(end - keys)))) {
         (void)snprintf(out->name, sizeof out->name, "%.*s", (int)(dot - keys), keys);
-        out->object = config_value(out->object, out->name);
+        out->object = step_into(out->object, out->name);
         keys = dot + 1;
     }
     (void)snprintf(out->name, sizeof out->name, "%.*s", (int)(end - keys), keys);

@@ -104,6 +104,8 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
         return g->width[n->in[2]];
     case OP_ATTENTION: /* values may be narrower than queries and keys */
         return g->width[n->in[2]] / g->facts.dims[DIM_KV_HEADS] * g->facts.dims[DIM_HEADS];
+    case OP_INDEX:
+        return g->facts.dims[DIM_INDEX_TOP];
     case OP_GLU:
         return g->width[n->in[1]];
     case OP_NORM:
@@ -111,6 +113,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_CLIP:
     case OP_ACT:
     case OP_ADD:
+    case OP_SCALE:
     case OP_CONV:
     case OP_SCAN:
     case OP_SELECTIVE:
@@ -201,6 +204,10 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return in0 * g->facts.dims[DIM_KV_HEADS] != in1 * g->facts.dims[DIM_HEADS]
                    ? "heads of queries and keys differ in width"
                    : NULL;
+    case OP_INDEX:
+        return n->groups < 1 || in0 != n->groups * in1 || g->width[n->in[2]] != n->groups
+                   ? "heads of its queries, keys and weights differ"
+                   : NULL;
     case OP_CONV:
         return g->facts.dims[DIM_CONV] < 1 ? "it sees no tokens" : NULL;
     case OP_SCAN:
@@ -224,6 +231,7 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
     case OP_LINEAR:
     case OP_CLIP:
     case OP_ACT:
+    case OP_SCALE:
     case OP_EXPERTS:
     case OP_END:
     case OP_COUNT:

@@ -71,8 +71,10 @@ static enum value passed_through(const struct graph *g, const struct graph_node 
     case OP_LINEAR:
     case OP_JOIN:
     case OP_ROPE:
+    case OP_INDEX:
     case OP_CLIP:
     case OP_ADD:
+    case OP_SCALE:
     case OP_ROUTER:
     case OP_EXPERTS:
     case OP_COUNT:
@@ -108,6 +110,8 @@ static const char *obstacle(const struct graph_node *n) {
     case OP_JOIN:
     case OP_ROPE:
     case OP_ATTENTION:
+    case OP_INDEX:
+    case OP_SCALE:
     case OP_ROUTER:
     case OP_COUNT:
     default:

@@ -15,7 +15,7 @@ static void add_param(struct graph_param out[GRAPH_PARAMS], int *count, struct g
 static void norm_params(const struct graph_node *n, int i, struct graph_param out[GRAPH_PARAMS],
                         int *count) {
     struct graph_param p = {.node = i,
-                            .suffix = ".weight",
+                            .suffix = n->row->weight ? n->row->weight : ".weight",
                             .name = n->row->name,
                             .rows = n->row->each && !n->row->flat ? n->groups : 0,
                             .columns = n->width[0] / (n->row->flat ? 1 : n->groups)};
@@ -63,6 +63,11 @@ static void linear_params(const struct graph *g, int i, struct graph_param out[G
         add_param(out, count,
                   (struct graph_param){
                       .node = i, .suffix = "", .name = n->row->choice_bias, .columns = width});
+    if (n->row->gains)
+        add_param(
+            out, count,
+            (struct graph_param){
+                .node = i, .suffix = "", .name = n->row->gains, .columns = width, .vector = 1});
     p.suffix = ".weight";
     p.rows = turned ? k : width;
     p.columns = turned ? width : k;
@@ -133,6 +138,10 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
         const struct graph_node *n = &g->node[i];
         if (n->row->op == OP_NORM)
             norm_params(n, i, out, &count);
+        if (n->row->op == OP_SCALE)
+            add_param(
+                out, &count,
+                (struct graph_param){.node = i, .suffix = "", .name = n->row->name, .columns = 1});
         if (n->row->op == OP_CONV)
             filter_params(g, i, out, &count);
         vector_params(g, i, out, &count);

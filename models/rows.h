@@ -23,6 +23,8 @@
 #define JOIN3(o, a, b, c, g)           .op = OP_JOIN, .out = {V_##o}, .in = {V_##a, V_##b, V_##c}, .groups = DIM_##g
 #define CLIP(o, i)                     .op = OP_CLIP, .out = {V_##o}, .in = {V_##i}, .when = T_CLIP
 #define ATTENTION(o, q, k, v)          .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
+#define CHOSEN_ATTENTION(o, q, k, v, c) .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v, V_##c}
+#define INDEX(o, q, k, gain)           .op = OP_INDEX, .out = {V_##o}, .in = {V_##q, V_##k, V_##gain}, .groups = DIM_INDEX_HEADS
 #define ACT(o, i)                      .op = OP_ACT, .out = {V_##o}, .in = {V_##i}
 #define GLU(o, gate, up)               .op = OP_GLU, .out = {V_##o}, .in = {V_##gate, V_##up}
 #define ADD(o, stream, branch)         .op = OP_ADD, .out = {V_##o}, .in = {V_##stream, V_##branch}
@@ -32,6 +34,7 @@
 #define LRU(o, i, module)              .op = OP_LRU, .out = {V_##o}, .in = {V_##i}, .name = module
 #define DELTA(o, q, k, v, b, f, module) .op = OP_DELTA, .out = {V_##o}, .in = {V_##q, V_##k, V_##v, V_##b, V_##f}, .name = module
 #define LIGHTNING(o, q, k, v)          .op = OP_LIGHTNING, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
+#define SCALE(o, i, tensor)            .op = OP_SCALE, .out = {V_##o}, .in = {V_##i}, .name = tensor
 #define ROUTER(o, i, module)           .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_EXPERTS}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows
 #define END                            .op = OP_END

@@ -24,10 +24,14 @@ enum op {
     OP_JOIN,  /* the inverse: out = in0, in1, ... in `groups` runs; all but in0 once for a run */
     OP_ROPE,  /* out = in0 turned to its position, `groups` heads, from column `skip` of each */
     OP_CLIP,  /* out = in0 within a bound of either sign */
-    OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v); `name`: its sinks */
+    OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v), of which a token sees all
+                   * or those that in3 names; `name`: its sinks */
+    OP_INDEX,     /* out = positions of the keys that a token sees: the best of in0 (queries, in
+                   * `groups` heads) and in1 (one head of keys), heads weighed by in2 */
     OP_ACT,       /* out = act(in0) */
     OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,       /* out = stream_number in0 + number in1 */
+    OP_SCALE,     /* out = in0 times the one entry of the tensor `name` */
     OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
     OP_SCAN, /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
               * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
@@ -66,7 +70,10 @@ enum op {
     EACH(B_IN) EACH(C_IN) EACH(Y_MIX) EACH(STEP_IN) EACH(STEP_NORM) EACH(B_NORM)           \
     EACH(C_NORM)  \
     EACH(MIX_Q) EACH(MIX_K) EACH(MIX_V) EACH(BETA_FADE) EACH(BETA) EACH(FADE) EACH(Q_GATE)         \
-    EACH(MIX_ACT)
+    EACH(MIX_ACT)                                                                                  \
+    EACH(INDEX_Q) EACH(INDEX_Q_ROT) EACH(INDEX_K) EACH(INDEX_K_NORM) EACH(INDEX_K_ROT)             \
+    EACH(INDEX_GAIN) EACH(CHOICE) EACH(V_UNIT) EACH(MLP_SUM) EACH(Y_SUM) EACH(ROUTE_IN)            \
+    EACH(EXPERTS_IN) EACH(ROUTED_POST)
 /* clang-format on */
 #define SCHEMA_NAME(name) V_##name,
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
@@ -103,20 +110,23 @@ enum dim {
     DIM_DELTA_VALUE_HEADS,
     DIM_DELTA_KEY,
     DIM_DELTA_VALUE,
-    DIM_FFN,        /* inside the MLP */
-    DIM_FFN_STEP,   /* FITTED_FFN is a multiple of this */
-    DIM_EXPERTS,    /* how many */
-    DIM_TOP_K,      /* of them for a token */
-    DIM_EXPERT_FFN, /* inside one of them */
-    DIM_N_SHARED,   /* experts that every token passes, kept as one MLP ... */
-    DIM_SHARED_FFN, /* ... with this inside */
-    DIM_N_GROUPS,   /* of experts, and ... */
-    DIM_TOP_GROUPS, /* ... those of them that a token may choose from */
-    DIM_Q_LORA,     /* latent of the queries */
-    DIM_KV_LORA,    /* latent of keys and values */
-    DIM_PE,         /* part of a head that is rotated, beside ... */
-    DIM_NOPE,       /* ... that which is not */
-    DIM_V_HEAD,     /* of one value */
+    DIM_FFN,         /* inside the MLP */
+    DIM_FFN_STEP,    /* FITTED_FFN is a multiple of this */
+    DIM_EXPERTS,     /* how many */
+    DIM_TOP_K,       /* of them for a token */
+    DIM_EXPERT_FFN,  /* inside one of them */
+    DIM_N_SHARED,    /* experts that every token passes, kept as one MLP ... */
+    DIM_SHARED_FFN,  /* ... with this inside */
+    DIM_N_GROUPS,    /* of experts, and ... */
+    DIM_TOP_GROUPS,  /* ... those of them that a token may choose from */
+    DIM_Q_LORA,      /* latent of the queries */
+    DIM_KV_LORA,     /* latent of keys and values */
+    DIM_PE,          /* part of a head that is rotated, beside ... */
+    DIM_NOPE,        /* ... that which is not */
+    DIM_V_HEAD,      /* of one value */
+    DIM_INDEX_HEADS, /* of an index of keys, ... */
+    DIM_INDEX_HEAD,  /* ... the width of one, ... */
+    DIM_INDEX_TOP,   /* ... and the keys that a token sees */
     /* made of others: */
     DIM_ATTN,        /* HEADS HEAD */
     DIM_KV,          /* KV_HEADS HEAD */
@@ -133,6 +143,7 @@ enum dim {
     DIM_MLA_Q,       /* HEADS (NOPE + PE) */
     DIM_KV_A,        /* KV_LORA + PE */
     DIM_KV_B,        /* MLA_NOPE + MLA_V */
+    DIM_INDEX_Q,     /* INDEX_HEADS INDEX_HEAD */
     DIM_DELTA_K,     /* DELTA_KEY_HEADS DELTA_KEY */
     DIM_DELTA_V,     /* DELTA_VALUE_HEADS DELTA_VALUE */
     DIM_DELTA_QKV,   /* 2 DELTA_K + DELTA_V */
@@ -160,6 +171,7 @@ enum number {
     NUM_ATTN_GAIN,   /* and times this */
     NUM_SOFT_CAP,    /* of the scores; 0: none */
     NUM_VALUES,      /* the values times this */
+    NUM_ROUTE,       /* the logits of experts times this */
     NUM_FINAL_CAP,   /* of the logits; 0: none */
     NUM_CLIP,        /* of q, k and v; 0: none */
     NUM_EMBED,       /* the embedding times this */
@@ -232,6 +244,8 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_NO_ROPE   TRAIT(34)
 #define T_SPARSE    TRAIT(35) /* experts in place of the MLP */
 #define T_DENSE     TRAIT(37) /* an MLP, where others have experts or a mixer */
+#define T_INDEXED   TRAIT(38) /* a token sees the keys that an index chooses */
+#define T_KEYS_ONLY TRAIT(39) /* the values are the keys, before they are normed and turned */
 #define T_RECURRENT TRAIT(36) /* the mixer of tokens is no softmax attention */
 
 /* out = (x - mean) / sqrt(variance + eps) * weight + bias, or parts of it. */
@@ -298,6 +312,7 @@ struct node {
     trait_set when, unless;
     trait_set bias; /* trait by which a linear or a convolution has a bias, 0: it never has */
     bool plain;     /* a linear that is never quantized */
+    bool halves;    /* ROPE: whatever pairs the model turns, here they are the halves of a head */
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */
     enum stack_part part;
@@ -308,10 +323,12 @@ struct node {
     double eps; /* of a norm, 0: by `eps_number`; of a ROUTER: what its weights' sum has besides */
     enum act act;
     enum number stream_number;             /* ADD: the factor of in0; NUM_ONE */
-    enum number number;                    /* the factor of LINEAR, GLU and ADD; NUM_ONE */
+    enum number number;                    /* the factor of LINEAR, ROUTER, GLU and ADD; NUM_ONE */
     enum number part_number[NODE_OUTPUTS]; /* of a SPLIT's parts */
     enum score score;
     enum group_score group_score;
+    const char *weight;      /* what a norm calls its weight; NULL: ".weight" */
+    const char *gains;       /* ROUTER: tensor [experts] that the weights are multiplied by */
     const char *choice_bias; /* ROUTER: tensor [experts] that is added where it chooses only */
     bool scales_input;       /* EXPERTS: the weights scale what they read, not what they make */
     const struct node *body;
@@ -373,6 +390,7 @@ struct layer_rule {
     int begin;          /* ... or from this one, ... */
     bool from_last;     /* EVERY: ... or from the last layer, which is the first of them */
     double phase;       /* PHASE: `offset` is the key of the remainder, this where it is missing */
+    bool only;          /* WORD: no other word than those of the rules with this key is known */
     bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
     trait_set when;     /* traits of the model */
 };

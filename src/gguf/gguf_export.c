@@ -125,7 +125,8 @@ static enum llmq_status put_rope(const struct model_config *c, struct gguf_expor
         return make_llama3(c, e, err);
     case ROPE_LONGROPE:
         return make_longrope(c, e, err);
-    case ROPE_DYNAMIC: /* context_length stays where it sets in */
+    case ROPE_DYNAMIC:      /* context_length stays where it sets in */
+    case ROPE_PROPORTIONAL: /* of no architecture */
     case ROPE_DEFAULT:
     default:
         return LLMQ_OK;

@@ -45,6 +45,18 @@ static void fall_with_distance(const struct attention *a, int64_t head, int64_t 
         row[i] += slope * (float)(i - last);
 }
 
+/* Scores that weigh nothing for the keys that are not chosen, of `count` up to the query's own. */
+static void hide_others(const struct attention *a, int64_t position, int64_t count, float *row) {
+    const float *chosen = a->choice + position * a->choices, *end = chosen + a->choices;
+    for (int64_t i = 0; i < count; i++) {
+        const float key = (float)(position + 1 - count + i);
+        while (chosen < end && *chosen >= 0 && *chosen < key)
+            chosen++;
+        if (chosen == end || *chosen < 0 || *chosen > key)
+            row[i] = -1e30F;
+    }
+}
+
 /* Weights that are nothing beside the others' sum of 1. Where scores fall with the distance many
  * are denormal, and the product with the values would take three times as long. */
 static void drop_dust(int64_t count, float *row) {
@@ -63,10 +75,12 @@ static void weigh(const struct attention *a, int64_t head, int64_t position, int
         kernels->soft_cap(row, count, a->cap);
     if (a->slopes)
         fall_with_distance(a, head, count, row);
+    if (a->choice)
+        hide_others(a, position, count, row);
     if (a->sinks)
         row[count] = a->sinks[head];
     kernels->softmax_row(row, a->sinks ? count + 1 : count);
-    if (a->slopes)
+    if (a->slopes || a->choice)
         drop_dust(count, row);
 }
 

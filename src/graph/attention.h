@@ -29,6 +29,10 @@ struct attention {
      * arXiv:2108.12409, section 3), before or after it is scaled. */
     const float *slopes;
     bool slopes_before_scale;
+    /* [length, choices] or NULL: of the keys before it a query sees those at these positions alone,
+     * which ascend and end with the row or before -1 (graph/index.h). */
+    const float *choice;
+    int64_t choices;
 };
 
 /* The slopes of `heads` heads: 2^(-8 i / n) for i = 1 ... n where n is the largest power of two

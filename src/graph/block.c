@@ -55,7 +55,7 @@ static float **place_of(const struct graph_node *n, const struct graph_param *p,
     const bool is_bias = strcmp(p->suffix, ".bias") == 0;
     if (p->vector)
         return &out->vector[p->vector - 1];
-    if (n->row->op == OP_NORM || n->row->op == OP_CONV)
+    if (n->row->op == OP_NORM || n->row->op == OP_CONV || n->row->op == OP_SCALE)
         return is_bias ? &out->bias : &out->weight;
     if (n->row->op == OP_ATTENTION)
         return &out->sinks;

@@ -6,6 +6,7 @@
 #include "graph/attention.h"
 #include "graph/columns.h"
 #include "graph/convolve.h"
+#include "graph/index.h"
 #include "graph/mixers.h"
 #include "graph/norm.h"
 #include "graph/pass.h"
@@ -113,7 +114,8 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
     const bool local = (traits & T_WINDOW) && (traits & T_LOCAL_ROPE);
     const struct rope rope = rope_of(f->config, local);
     const struct rope_heads heads = {n->groups, n->width[0] / n->groups, n->skip,
-                                     (traits & T_BACKWARDS) != 0, (traits & T_INTERLEAVED) != 0};
+                                     (traits & T_BACKWARDS) != 0,
+                                     (traits & T_INTERLEAVED) && !n->row->halves};
     struct rope_table *table = &f->rope[local];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
@@ -158,17 +160,57 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    const struct attention attention = attention_of(s);
+    struct attention attention = attention_of(s);
     const int64_t q = g->width[s->node->in[0]], k = g->width[s->node->in[1]],
                   v = g->width[s->node->in[2]], out = s->node->width[0];
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
+        if (s->node->in[3] != V_NONE) {
+            attention.choices = g->width[s->node->in[3]];
+            attention.choice = s->in[3] + begin * attention.choices;
+        }
         attention_sequence(&attention, length, s->in[0] + begin * q, s->in[1] + begin * k,
                            s->in[2] + begin * v, f->scores, f->max_length + 1,
                            s->out[0] + begin * out);
     }
     return LLMQ_OK;
+}
+
+static struct index index_of(const struct step *s) {
+    return (struct index){.heads = s->node->groups,
+                          .width = s->pass->block->graph->width[s->node->in[1]],
+                          .top = s->node->width[0]};
+}
+
+static enum llmq_status run_index(const struct step *s, llmq_error *err) {
+    const struct forward *f = s->pass->forward;
+    const struct batch *b = s->pass->batch;
+    const struct index index = index_of(s);
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length);
+        const struct index_input in = {s->in[0] + begin * index.heads * index.width,
+                                       s->in[1] + begin * index.width,
+                                       s->in[2] + begin * index.heads};
+        index_sequence(&index, length, &in, f->scores, f->max_length + 1,
+                       s->out[0] + begin * index.top);
+    }
+    return LLMQ_OK;
+}
+
+/* Half of a product with [length, length], for each head; none where all keys are seen. */
+static double index_flops(const struct step *s) {
+    const struct batch *b = s->pass->batch;
+    const struct index index = index_of(s);
+    double sum = 0;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0;
+        (void)batch_sequence(b, i, &length);
+        if (length > index.top)
+            sum += (double)length * (double)length * (double)(index.heads * index.width);
+    }
+    return sum;
 }
 
 /* Causal attention over a whole sequence: half of two products with [length, length]. */
@@ -236,6 +278,17 @@ static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
     return LLMQ_OK;
 }
 
+static enum llmq_status run_scale(const struct step *s, llmq_error *err) {
+    const float factor = s->params->weight[0], *x = s->in[0];
+    const int64_t count = s->rows * s->node->width[0];
+    float *out = s->out[0];
+    (void)err;
+#pragma omp parallel for simd schedule(static) default(none) shared(factor, x, count, out)
+    for (int64_t i = 0; i < count; i++)
+        out[i] = factor * x[i];
+    return LLMQ_OK;
+}
+
 static enum llmq_status run_add(const struct step *s, llmq_error *err) {
     (void)err;
     columns_add((float)s->node->stream_factor, (float)s->node->factor, s->rows * s->node->width[0],
@@ -260,6 +313,7 @@ static enum llmq_status run_router(const struct step *s, llmq_error *err) {
         .renormalised = (g->traits & T_NORM_TOPK) != 0,
         .gain = g->facts.numbers[NUM_ROUTED],
         .choice_bias = s->params->choice_bias,
+        .gains = s->params->vector[0],
         .rest = row->eps,
     };
     enum llmq_status status = multiply(s, LLMQ_COMPUTE_F32, err);
@@ -276,9 +330,11 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_ROPE] = {run_rope, NULL, TALLY_ELEMENTWISE},
     [OP_CLIP] = {run_clip, NULL, TALLY_ELEMENTWISE},
     [OP_ATTENTION] = {run_attention, attention_flops, TALLY_ATTENTION},
+    [OP_INDEX] = {run_index, index_flops, TALLY_ATTENTION},
     [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE},
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
+    [OP_SCALE] = {run_scale, NULL, TALLY_ELEMENTWISE},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE},
     [OP_SCAN] = {run_scan, NULL, TALLY_SCAN},
     [OP_DELTA] = {run_delta, NULL, TALLY_SCAN},

@@ -102,6 +102,8 @@ static float frequency_at(const struct rope *rope, int64_t i, int64_t length) {
         return yarn_frequency(r, i, rope->width, base);
     case ROPE_LONGROPE:
         return longrope_frequency(rope, i, length);
+    case ROPE_PROPORTIONAL: /* those of a whole head, of which the slow ones stand still */
+        return i < (int64_t)(r->part * (double)rope->width / 2) ? base : 0;
     case ROPE_DEFAULT:
     default:
         return base;

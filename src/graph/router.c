@@ -88,7 +88,8 @@ static void choose(const struct router *r, struct choice *c) {
 static void weigh(const struct router *r, const struct choice *c, float *out) {
     const double factor = r->renormalised ? r->gain / (c->sum + r->rest) : r->gain;
     for (int64_t e = 0; e < r->experts; e++)
-        out[e] = c->chosen[e] ? (float)(c->score[e] * factor) : 0;
+        out[e] =
+            c->chosen[e] ? (float)(c->score[e] * factor * (r->gains ? (double)r->gains[e] : 1)) : 0;
 }
 
 void router_weights(const struct router *r, int64_t rows, float *x) {

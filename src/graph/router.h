@@ -21,6 +21,7 @@ struct router {
     double gain;                /* ... and are then multiplied by this */
     const float *choice_bias;   /* [experts] or NULL */
     double rest;                /* what the weights are renormalised by is their sum and this */
+    const float *gains;         /* [experts] that the weights are multiplied by, or NULL */
 };
 
 /* Weights in place of the logits x [rows, experts]; 0: not chosen. Of equal scores the first is

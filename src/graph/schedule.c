@@ -63,7 +63,7 @@ static void find_lives(struct planner *p) {
  */
 static bool is_elementwise(enum op op) {
     return op == OP_NORM || op == OP_ROPE || op == OP_CLIP || op == OP_ACT || op == OP_GLU ||
-           op == OP_ADD;
+           op == OP_ADD || op == OP_SCALE;
 }
 
 /* Is the value still read after node `i`? */

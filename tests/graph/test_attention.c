@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "graph/attention.h"
+#include "graph/index.h"
 #include "graph/rope.h"
 #include "linalg/linalg.h"
 #include "ops_check.h"
@@ -90,6 +91,23 @@ START_TEST(longrope_chooses_its_factors_by_the_length) {
     ck_assert_near(first_angle(&rope, 33, &table), 0.1 / 5, 1e-5);
     ck_assert_near(first_angle(&rope, 90, &table), 0.1 / 5, 1e-5);
     ck_assert_near(first_angle(&rope, 5, &table), 0.1 / 2, 1e-5);
+    rope_table_free(&table);
+}
+END_TEST
+
+/* Of a head's frequencies a part turns, the others stand still. */
+START_TEST(a_proportional_rotation_stops_at_its_part) {
+    llmq_error err = {0};
+    const struct rope_config config = {
+        .type = ROPE_PROPORTIONAL, .theta = 100, .attention_factor = 1, .part = 0.5};
+    const struct rope rope = {&config, 8, 64};
+    struct rope_table table = {0};
+    ck_assert_ok(rope_table_prepare(&rope, 3, &table, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        const double angle = i < 2 ? 2 * pow(100, -2.0 * i / 8) : 0;
+        ck_assert_near(table.cos[2 * 4 + i], cos(angle), 1e-6);
+        ck_assert_near(table.sin[2 * 4 + i], sin(angle), 1e-6);
+    }
     rope_table_free(&table);
 }
 END_TEST
@@ -235,6 +253,115 @@ START_TEST(rows_out_of_sight_are_not_read) {
 }
 END_TEST
 
+/* --- chosen keys ------------------------------------------------------------------------------ */
+
+static double want_index(const struct index *x, const struct index_input *in, int64_t t,
+                         int64_t s) {
+    double sum = 0;
+    for (int64_t h = 0; h < x->heads; h++) {
+        double product = 0;
+        for (int64_t i = 0; i < x->width; i++)
+            product +=
+                (double)in->q[(t * x->heads + h) * x->width + i] * (double)in->k[s * x->width + i];
+        sum += (double)in->gain[t * x->heads + h] / sqrt((double)x->heads) *
+               fmax(product / sqrt((double)x->width), 0);
+    }
+    return sum;
+}
+
+/* The choice of a query: of as many keys as it may take, ascending, each with no better one left
+ * out. */
+static void check_choice(const struct index *x, const struct index_input *in, int64_t t,
+                         const float *chosen) {
+    const int64_t count = t + 1 < x->top ? t + 1 : x->top;
+    double least = (double)INFINITY;
+    int64_t next = 0;
+    for (int64_t i = 0; i < count; i++) {
+        ck_assert(chosen[i] >= 0 && chosen[i] <= (float)t && (i == 0 || chosen[i] > chosen[i - 1]));
+        least = fmin(least, want_index(x, in, t, (int64_t)chosen[i]));
+    }
+    for (int64_t i = count; i < x->top; i++)
+        ck_assert(chosen[i] < 0);
+    for (int64_t s = 0; s <= t; s++) {
+        const bool taken = next < count && (int64_t)chosen[next] == s;
+        next += taken;
+        if (!taken)
+            ck_assert(want_index(x, in, t, s) <= least + 1e-5);
+    }
+}
+
+static void check_index(const struct index *x, int64_t length, int64_t seed) {
+    const int64_t stride = length + 1;
+    float *q = random_row((uint64_t)seed, length * x->heads * x->width, 1);
+    float *k = random_row((uint64_t)seed + 1, length * x->width, 1);
+    float *gain = random_row((uint64_t)seed + 2, length * x->heads, 1);
+    float *out = random_row(24, length * x->top, 1);
+    float *room = random_row(25, omp_get_max_threads() * ATTENTION_TILE * stride, 1);
+    const struct index_input in = {q, k, gain};
+    index_sequence(x, length, &in, room, stride, out);
+    for (int64_t t = 0; t < length; t++)
+        check_choice(x, &in, t, out + t * x->top);
+    free(q), free(k), free(gain), free(out), free(room);
+}
+
+START_TEST(the_best_keys_are_chosen) {
+    static const struct index indexes[] = {{3, 5, 1}, {4, 8, 7}, {1, 16, 40}};
+    static const int64_t lengths[] = {1, 6, 7, 8, 31, 33, 65, 130};
+    for (int64_t i = 0; i < 8; i++)
+        check_index(&indexes[_i], lengths[i], 21 + i);
+}
+END_TEST
+
+/* Scores of zero are many, since they are never below: of equal ones the first are taken. */
+START_TEST(of_equal_keys_the_first_are_chosen) {
+    static const struct index x = {1, 2, 3};
+    enum { L = 12 };
+    float q[L * 2], k[L * 2], gain[L], out[L * 3];
+    float *room = random_row(26, omp_get_max_threads() * ATTENTION_TILE * L, 1);
+    for (int t = 0; t < L; t++) {
+        q[2 * t] = k[2 * t] = gain[t] = 1;
+        q[2 * t + 1] = k[2 * t + 1] = 0;
+    }
+    k[2 * 5] = 2;
+    index_sequence(&x, L, &(struct index_input){q, k, gain}, room, L, out);
+    const float early[] = {0, 1, 2}, late[] = {0, 1, 5};
+    ck_assert_same(out + 4 * 3, early, 3);
+    ck_assert_same(out + 11 * 3, late, 3);
+    free(room);
+}
+END_TEST
+
+/* Attention over chosen keys is attention over those alone: the others' values leave no trace. */
+START_TEST(only_chosen_keys_weigh) {
+    enum { L = 70, TOP = 5 };
+    struct attention a = {PLAIN};
+    float choice[L * TOP];
+    float *q = random_row(31, L * 32, 2), *k = random_row(32, L * 16, 2);
+    float *v = random_row(33, L * 16, 1);
+    double p[L], want[8];
+    for (int t = 0; t < L; t++)
+        for (int i = 0; i < TOP; i++) /* every third, as far as there are */
+            choice[t * TOP + i] = 3 * i + t % 3 <= t ? (float)(3 * i + t % 3) : -1;
+    a.choice = choice;
+    a.choices = TOP;
+    float *out = run_attention(&a, L, q, k, v);
+    for (int64_t t = 0; t < L; t++)
+        for (int64_t h = 0; h < 4; h++) {
+            double sum = 0;
+            memset(want, 0, sizeof want);
+            for (int64_t j = 0; j <= t; j++)
+                sum += p[j] =
+                    j % 3 == t % 3 && j < 3 * TOP ? exp(want_score(&a, h, t, j, q, k)) : 0;
+            for (int64_t j = 0; j <= t; j++)
+                for (int i = 0; i < 8; i++)
+                    want[i] += p[j] / sum * (double)v[(j * 2 + h / 2) * 8 + i];
+            for (int i = 0; i < 8; i++)
+                ck_assert_near(out[(t * 4 + h) * 8 + i], want[i], 1e-5);
+        }
+    free(q), free(k), free(v), free(out);
+}
+END_TEST
+
 /* get_slopes of the authors of ALiBi for 8 heads; 12 heads are those and every second of 16. */
 START_TEST(slopes_of_any_number_of_heads) {
     float eight[8], twelve[12], one[1];
@@ -258,10 +385,14 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, part_of_each_head_is_rotated_and_the_rest_copied, 0, 4);
     tcase_add_test(t, dynamic_rope_stretches_the_base);
+    tcase_add_test(t, a_proportional_rotation_stops_at_its_part);
     tcase_add_test(t, longrope_chooses_its_factors_by_the_length);
     tcase_add_loop_test(t, contexts_of_every_kind_at_any_length, 0, ATTENTIONS);
     tcase_add_loop_test(t, contexts_do_not_depend_on_threads, 0, ATTENTIONS);
     tcase_add_test(t, rows_out_of_sight_are_not_read);
+    tcase_add_loop_test(t, the_best_keys_are_chosen, 0, 3);
+    tcase_add_test(t, of_equal_keys_the_first_are_chosen);
+    tcase_add_test(t, only_chosen_keys_weigh);
     tcase_add_test(t, slopes_of_any_number_of_heads);
     suite_add_tcase(suite, t);
     return run_suite(suite);

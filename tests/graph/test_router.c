@@ -15,13 +15,14 @@ enum { TOKENS = 200, MOST = 64 };
 /* --- weights ---------------------------------------------------------------------------------- */
 
 static const struct router routers[] = {
-    {SCORE_SOFTMAX, GROUP_BEST_TWO, 8, 2, 1, 0, true, 1, NULL, 0},   /* Mixtral, gpt-oss, Granite */
-    {SCORE_SOFTMAX, GROUP_BEST_TWO, 60, 4, 1, 0, false, 1, NULL, 0}, /* Qwen2-MoE */
-    {SCORE_SOFTMAX, GROUP_BEST, 64, 6, 8, 3, false, 16, NULL, 0},    /* DeepSeek V2 */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 64, 8, 8, 4, true, 2.5, NULL, 0},   /* DeepSeek V3 */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 16, 1, 1, 0, false, 1, NULL, 0},    /* Llama 4 */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 6, 6, 6, 6, true, 1, NULL, 0},      /* all, in groups of one */
-    {SCORE_SIGMOID, GROUP_BEST_TWO, 5, 2, 1, 0, true, 1.5, NULL, 0.25}, /* LFM2, by more */
+    {SCORE_SOFTMAX, GROUP_BEST_TWO, 8, 2, 1, 0, true, 1, NULL, 0,
+     NULL}, /* Mixtral, gpt-oss, Granite */
+    {SCORE_SOFTMAX, GROUP_BEST_TWO, 60, 4, 1, 0, false, 1, NULL, 0, NULL},  /* Qwen2-MoE */
+    {SCORE_SOFTMAX, GROUP_BEST, 64, 6, 8, 3, false, 16, NULL, 0, NULL},     /* DeepSeek V2 */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 64, 8, 8, 4, true, 2.5, NULL, 0, NULL}, /* DeepSeek V3 */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 16, 1, 1, 0, false, 1, NULL, 0, NULL},  /* Llama 4 */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 6, 6, 6, 6, true, 1, NULL, 0, NULL}, /* all, in groups of one */
+    {SCORE_SIGMOID, GROUP_BEST_TWO, 5, 2, 1, 0, true, 1.5, NULL, 0.25, NULL}, /* LFM2, by more */
 };
 enum { ROUTERS = sizeof routers / sizeof routers[0] };
 
@@ -107,7 +108,7 @@ END_TEST
 /* The bias is so large that it alone chooses, and is not seen in the weights. */
 START_TEST(the_bias_chooses_and_does_not_weigh) {
     const float bias[4] = {0, 0, 9, 0};
-    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 4, 1, 1, 0, false, 1, bias, 0};
+    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 4, 1, 1, 0, false, 1, bias, 0, NULL};
     float x[4] = {5, 4, 0, 3};
     router_weights(&r, 1, x);
     ck_assert_near(x[2], 0.5, 0);
@@ -115,8 +116,25 @@ START_TEST(the_bias_chooses_and_does_not_weigh) {
 }
 END_TEST
 
+/* Each expert's weight times a number of its own. */
+START_TEST(weights_have_gains) {
+    enum { EXPERTS = 8 };
+    static const float gains[EXPERTS] = {1, 2, 0.5F, 3, 0.25F, 1.5F, 4, 0.75F};
+    struct router r = routers[0];
+    float *plain = random_row(41, TOKENS * EXPERTS, 3), *x = malloc(TOKENS * EXPERTS * sizeof *x);
+    for (int i = 0; i < TOKENS * EXPERTS; i++)
+        x[i] = plain[i];
+    r.gains = gains;
+    router_weights(&r, TOKENS, x);
+    router_weights(&routers[0], TOKENS, plain);
+    for (int i = 0; i < TOKENS * EXPERTS; i++)
+        ck_assert_near(x[i], (double)plain[i] * (double)gains[i % EXPERTS], 1e-6);
+    free(plain), free(x);
+}
+END_TEST
+
 START_TEST(of_equal_scores_the_first_is_taken) {
-    const struct router r = {SCORE_SOFTMAX, GROUP_BEST_TWO, 4, 2, 1, 0, true, 1, NULL, 0};
+    const struct router r = {SCORE_SOFTMAX, GROUP_BEST_TWO, 4, 2, 1, 0, true, 1, NULL, 0, NULL};
     float x[4] = {-1, 2, 2, 2};
     router_weights(&r, 1, x);
     ck_assert_near(x[1], 0.5, 0);
@@ -143,7 +161,7 @@ END_TEST
 /* Logits far apart: what is chosen has no weight that can be stored, and nothing is divided by 0.
  */
 START_TEST(scores_of_nothing_make_no_weights) {
-    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 2, 1, 1, 0, true, 1, NULL, 0};
+    const struct router r = {SCORE_SIGMOID, GROUP_BEST_TWO, 2, 1, 1, 0, true, 1, NULL, 0, NULL};
     float x[2] = {-1000, -2000};
     router_weights(&r, 1, x);
     ck_assert_near(x[0], 0, 0);
@@ -266,6 +284,7 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_loop_test(t, weights_of_every_kind_of_router, 0, ROUTERS);
     tcase_add_test(t, the_bias_chooses_and_does_not_weigh);
+    tcase_add_test(t, weights_have_gains);
     tcase_add_test(t, of_equal_scores_the_first_is_taken);
     tcase_add_test(t, logits_that_are_not_finite_show);
     tcase_add_test(t, scores_of_nothing_make_no_weights);
