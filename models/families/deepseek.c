@@ -1,7 +1,7 @@
-/* DeepSeek V2 and V3: queries, keys and values through latents; the first layers dense, the others
- * with experts beside some that every token passes. Defaults: transformers' DeepseekV2Config and
- * DeepseekV3Config; scores scaled by yarn's magnitude in both, as in DeepSeek's own code, and in
- * vLLM and llama.cpp. */
+/* DeepSeek V2, V3 and V3.2: queries, keys and values through latents; the first layers dense, the
+ * others with experts beside some that every token passes. Defaults: transformers' DeepseekV2Config
+ * and DeepseekV3Config; scores scaled by yarn's magnitude in both, as in DeepSeek's own code, and
+ * in vLLM and llama.cpp. */
 #include "models/families/latent.h"
 
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
@@ -120,5 +120,120 @@ const struct family family_deepseek_v3 = {
     .act_key = "hidden_act",
     .act = ACT_SILU,
     .architectures = v3_architectures,
+    .limits = limits,
+};
+
+/* --- V3.2 ------------------------------------------------------------------------------------- */
+
+static const struct node v32_rows[] = {
+    LATENT_INDEXED_ROWS(true),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    DENSE_ROWS("mlp"),
+    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
+     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE},
+    ROUTED_ROWS,
+    {END},
+};
+
+static const struct setting v32_settings[] = {
+    SIZES(129280, 7168, 61, 128, 163840),
+    FFN(18432),
+    THETA(10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    DIM(Q_LORA, "q_lora_rank", 1536),
+    LATENT_KEY_SETTINGS(512, 128, 64),
+    DIM(V_HEAD, "v_head_dim", 128),
+    INDEX_SETTINGS(64, 128, 2048),
+    WORD(0, "scoring_func", "sigmoid"),
+    WORD(0, "topk_method", "noaux_tc"),
+    DIM(EXPERTS, "n_routed_experts", 256),
+    DIM(TOP_K, "num_experts_per_tok", 8),
+    DIM(EXPERT_FFN, "moe_intermediate_size", 2048),
+    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),
+    DIM(N_GROUPS, "n_group", 8),
+    DIM(TOP_GROUPS, "topk_group", 4),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
+    NUMBER(ROUTED, "routed_scaling_factor", 2.5),
+    {0},
+};
+
+static const struct layer_rule v32_rules[] = {
+    INDEX_RULES,
+    {FROM(T_SPARSE, "first_k_dense_replace", 3)},
+    {BY_WORD(T_SPARSE, "mlp_layer_types", "sparse")},
+    {0},
+};
+
+static const char *const v32_architectures[] = {"DeepseekV32ForCausalLM", "DeepseekV32Model", NULL};
+
+const struct family family_deepseek_v32 = {
+    .name = "deepseek_v32",
+    .model_types = {"deepseek_v32"},
+    LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
+    .rows = v32_rows,
+    .settings = v32_settings,
+    .rules = v32_rules,
+    .norm = NORM_RMS,
+    .traits = T_INTERLEAVED | T_MSCALE,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = v32_architectures,
+    .limits = limits,
+};
+
+/* --- GLM-5, which is built alike -------------------------------------------------------------- */
+
+static const struct node glm_rows[] = {
+    LATENT_INDEXED_ROWS(false),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    DENSE_ROWS("mlp"),
+    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
+     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE},
+    ROUTED_ROWS,
+    {END},
+};
+
+static const struct setting glm_settings[] = {
+    SIZES(154880, 6144, 78, 64, 202752),
+    FFN(12288),
+    THETA(10000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    DIM(Q_LORA, "q_lora_rank", 2048),
+    LATENT_KEY_SETTINGS(512, 192, 64),
+    DIM(V_HEAD, "v_head_dim", 256),
+    INDEX_SETTINGS(32, 128, 2048),
+    WORD(0, "scoring_func", "sigmoid"),
+    WORD(0, "topk_method", "noaux_tc"),
+    DIM(EXPERTS, "n_routed_experts", 256),
+    DIM(TOP_K, "num_experts_per_tok", 8),
+    DIM(EXPERT_FFN, "moe_intermediate_size", 2048),
+    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),
+    DIM(N_GROUPS, "n_group", 1),
+    DIM(TOP_GROUPS, "topk_group", 1),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
+    NUMBER(ROUTED, "routed_scaling_factor", 2.5),
+    {0},
+};
+
+static const char *const glm_architectures[] = {"GlmMoeDsaForCausalLM", "GlmMoeDsaModel", NULL};
+
+const struct family family_glm_moe_dsa = {
+    .name = "glm_moe_dsa",
+    .model_types = {"glm_moe_dsa"},
+    LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
+    .rows = glm_rows,
+    .settings = glm_settings,
+    .rules = v32_rules,
+    .norm = NORM_RMS,
+    .traits = T_INTERLEAVED | T_MSCALE,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = glm_architectures,
     .limits = limits,
 };

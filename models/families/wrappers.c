@@ -14,6 +14,7 @@
 /* clang-format off */
 const struct wrapper wrappers[] = {
     {"gemma3", NAMES("Gemma3ForConditionalGeneration", "Gemma3Model"), "gemma3_text"},
+    {"gemma4", NAMES("Gemma4ForConditionalGeneration", "Gemma4Model"), "gemma4_text"},
     {"internvl", NAMES("InternVLForConditionalGeneration", "InternVLModel"), NULL},
     {"llama4", NAMES("Llama4ForConditionalGeneration"), "llama4_text"},
     {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), NULL},
