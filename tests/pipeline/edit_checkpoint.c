@@ -101,6 +101,39 @@ void edit_put(struct edit *e, const char *name, enum dtype dtype, uint64_t rows,
     memcpy(e->data[i], data, (size_t)bytes);
 }
 
+void edit_take(const char *dir, const char *name) {
+    struct edit e;
+    edit_read(dir, &e);
+    edit_remove(&e, name);
+    edit_write(dir, &e, 1u << 30);
+}
+
+void edit_add(const char *dir, const char *name, enum dtype dtype, uint64_t rows, uint64_t columns,
+              uint16_t first) {
+    struct edit e;
+    uint16_t *data = calloc((size_t)((rows ? rows : 1) * columns), 8);
+    data[0] = first;
+    edit_read(dir, &e);
+    edit_put(&e, name, dtype, rows, columns, data);
+    edit_write(dir, &e, 1u << 30);
+    free(data);
+}
+
+void edit_rename(const char *dir, const char *from, const char *to) {
+    struct edit e;
+    edit_read(dir, &e);
+    for (size_t i = 0; i < e.count; i++) {
+        const char *old = e.specs[i].name;
+        char name[256];
+        if (strncmp(old, from, strlen(from)) != 0)
+            continue;
+        (void)snprintf(name, sizeof name, "%s%s", to, old + strlen(from));
+        free((char *)(uintptr_t)old);
+        e.specs[i].name = strdup(name);
+    }
+    edit_write(dir, &e, 1u << 30);
+}
+
 void edit_widen(struct edit *e, const char *name) {
     const size_t i = find(e, name);
     ck_assert_msg(i < e->count, "no tensor %s", name);

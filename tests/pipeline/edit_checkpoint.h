@@ -30,6 +30,14 @@ void edit_remove(struct edit *e, const char *name);
 void edit_put(struct edit *e, const char *name, enum dtype dtype, uint64_t rows, uint64_t columns,
               const void *data);
 
+/* The same of a folder's, where the one that is put holds zeros but for its `first` 16 bits. */
+void edit_take(const char *dir, const char *name);
+void edit_add(const char *dir, const char *name, enum dtype dtype, uint64_t rows, uint64_t columns,
+              uint16_t first);
+
+/* Put `to` in place of the first `from` that names begin with. */
+void edit_rename(const char *dir, const char *from, const char *to);
+
 /* Change the type of a floating tensor to F32, of an I32 one to I64. */
 void edit_widen(struct edit *e, const char *name);
 
