@@ -119,6 +119,13 @@ void edit_add(const char *dir, const char *name, enum dtype dtype, uint64_t rows
     free(data);
 }
 
+void edit_poke(const char *dir, const char *name, const void *value, size_t size) {
+    struct edit e;
+    edit_read(dir, &e);
+    memcpy(edit_data(&e, name, NULL), value, size);
+    edit_write(dir, &e, 1u << 30);
+}
+
 void edit_rename(const char *dir, const char *from, const char *to) {
     struct edit e;
     edit_read(dir, &e);
@@ -221,6 +228,11 @@ void edit_text(const char *dir, const char *file, const char *old, const char *t
     strbuf_free(&b);
     free(content);
     free(path);
+}
+
+void edit_tie(const char *dir) {
+    edit_text(dir, "config.json", "\"my_key\": 1.50",
+              "\"my_key\": 1.50, \"tie_word_embeddings\": true");
 }
 
 void edit_move_config(const char *dir, const char *file) {

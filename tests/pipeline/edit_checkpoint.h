@@ -35,6 +35,9 @@ void edit_take(const char *dir, const char *name);
 void edit_add(const char *dir, const char *name, enum dtype dtype, uint64_t rows, uint64_t columns,
               uint16_t first);
 
+/* Overwrite the first bytes of a tensor. */
+void edit_poke(const char *dir, const char *name, const void *value, size_t size);
+
 /* Put `to` in place of the first `from` that names begin with. */
 void edit_rename(const char *dir, const char *from, const char *to);
 
@@ -52,6 +55,9 @@ void edit_make_plain(struct edit *e, const struct layout *layout, const char *mo
 
 /* Replace the one occurrence of `old` in a text file of the folder. */
 void edit_text(const char *dir, const char *file, const char *old, const char *text);
+
+/* Say in a tiny model's config that its head is its embedding. */
+void edit_tie(const char *dir);
 
 /* Take quantization_config out of config.json, into `file` when that is not NULL. */
 void edit_move_config(const char *dir, const char *file);

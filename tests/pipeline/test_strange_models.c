@@ -21,11 +21,6 @@ static llmq_error err;
 
 /* --- making them ------------------------------------------------------------------------------ */
 
-static void tie(const char *dir) {
-    edit_text(dir, "config.json", "\"my_key\": 1.50",
-              "\"my_key\": 1.50, \"tie_word_embeddings\": true");
-}
-
 static void copy_tensor(const char *dir, const char *from, const char *to) {
     struct edit e;
     size_t bytes = 0;
@@ -60,7 +55,7 @@ START_TEST(a_stored_head_that_differs_counts_whatever_the_config_says) {
         look_quantize(formats[i]);
         packed[i] = look_loss(out);
     }
-    tie(source);
+    edit_tie(source);
     ck_assert_double_eq(look_loss(source), plain);
     look_says("the stored head counts");
     ck_assert(look_finds(source, "tied-head", true));
@@ -78,8 +73,7 @@ END_TEST
 START_TEST(conversions_untie_what_their_source_ties_wrongly) {
     look_quantize("gptq");
     const double packed = look_loss(out);
-    edit_text(out, "config.json", "\"my_key\": 1.50",
-              "\"my_key\": 1.50, \"tie_word_embeddings\": true");
+    edit_tie(out);
     ck_assert_double_eq(look_loss(out), packed);
     look_convert(out, "awq", scratch_path("awq"));
     ck_assert_int_eq(tied_in(scratch_path("awq")), 0);
@@ -93,7 +87,7 @@ END_TEST
 START_TEST(a_head_that_is_the_embedding_is_no_news) {
     copy_tensor(source, EMBD, HEAD);
     const double plain = look_loss(source);
-    tie(source);
+    edit_tie(source);
     ck_assert_double_eq(look_loss(source), plain);
     look_silent();
     ck_assert(!look_finds(source, "tied-head", true));
@@ -113,7 +107,7 @@ START_TEST(a_head_of_equal_values_in_another_dtype_is_no_news) {
     edit_read(source, &e);
     edit_widen(&e, HEAD);
     edit_write(source, &e, 1u << 30);
-    tie(source);
+    edit_tie(source);
     (void)look_loss(source);
     look_silent();
 }
@@ -121,7 +115,7 @@ END_TEST
 
 START_TEST(a_tied_embedding_that_is_stored_as_the_head_loads) {
     copy_tensor(source, EMBD, HEAD);
-    tie(source);
+    edit_tie(source);
     const double plain = look_loss(source);
     edit_take(source, EMBD);
     ck_assert_double_eq(look_loss(source), plain);
