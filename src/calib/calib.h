@@ -133,6 +133,11 @@ void calib_scale_expert(struct calib *c, enum value source, const float *scales)
 /* Tokens that the last pass routed to an expert of the block. */
 int64_t calib_expert_tokens(const struct calib *c, int64_t expert);
 
+/* What was folded into the block while it is looked at: values that were made and kept before are
+ * divided by the scales [fold->channels] where they lie. */
+LLMQ_NODISCARD enum llmq_status calib_fold_kept(struct calib *c, const struct graph_fold *fold,
+                                                const float *scales, llmq_error *err);
+
 /* Bytes of that copy; activations, as in calib_memory. */
 uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens);
 

@@ -1,4 +1,5 @@
 /* Doing a block twice, and looking at it in between: see calib.h. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -40,6 +41,46 @@ enum llmq_status calib_rewind(struct calib *c, llmq_error *err) {
     struct acts *x = &c->quantized.acts[HOME_RESIDUAL];
     acts_set_width(x, c->start.width);
     return copy_acts(c, &c->start, x, err);
+}
+
+/* All rows of a store divided by scales, batch by batch. */
+static enum llmq_status divide_rows(struct calib *c, int home, const float *columns,
+                                    llmq_error *err) {
+    const struct acts *acts = &c->quantized.acts[home];
+    enum llmq_status status = LLMQ_OK;
+    for (struct batch b = {0}; batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);) {
+        const int64_t begin = b.offsets[0], rows = batch_rows(&b);
+        float *x = NULL;
+        LLMQ_TRY(acts_load(acts, begin, rows, c->quantized.buffer[home], &x, err));
+        for (int64_t i = 0; i < rows * acts->width; i++)
+            x[i] /= columns[i % acts->width];
+        LLMQ_TRY(acts_store(acts, begin, rows, x, err));
+    }
+cleanup:
+    return status;
+}
+
+enum llmq_status calib_fold_kept(struct calib *c, const struct graph_fold *fold,
+                                 const float *scales, llmq_error *err) {
+    const struct graph *g = c->block->graph;
+    struct homes homes;
+    enum llmq_status status = homes_of_rounds(g, &homes, err);
+    for (int step = 0; status == LLMQ_OK && step < fold->path_count; step++) {
+        const enum value v = fold->path[step];
+        struct graph_fold rest = *fold; /* of the way, what lies behind v */
+        if (!value_set_has(c->kept, (int)v))
+            continue;
+        rest.path_count -= step;
+        memmove(rest.path, fold->path + step, (size_t)rest.path_count * sizeof *rest.path);
+        float *columns = malloc((size_t)g->width[v] * sizeof *columns);
+        if (!columns)
+            return error_memory(err, "the scales of what is kept");
+        for (int64_t i = 0; i < g->width[v]; i++)
+            columns[i] = scales[graph_fold_channel(g, &rest, i)];
+        status = divide_rows(c, homes.of[v], columns, err);
+        free(columns);
+    }
+    return status;
 }
 
 int64_t calib_probe_rows(const struct calib *c) {

@@ -213,6 +213,7 @@ static enum llmq_status fold_source(const struct run *run, struct block *block, 
         LLMQ_TRY(anchor_keep_exact(&tensors[i], s.fold.channels, scales, err));
     out->scales[source] = scales;
     LLMQ_TRY(block_fold_apply(&run->model, source, scales, block, err));
+    LLMQ_TRY(calib_fold_kept(run->calib, &s.fold, scales, err));
     if (!g->body || !(s.fold.consumers >> g->experts & 1))
         return LLMQ_OK;
     LLMQ_TRY(spread_scales(run, g, &s.fold, scales, k, &columns, err));

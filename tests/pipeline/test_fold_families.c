@@ -27,7 +27,8 @@ struct fixture {
     struct calib_tokens tokens;
     float *in, *before, *after;
     int64_t count;
-    float *given; /* scales of what experts are given */
+    float *columns; /* scales of the columns that were folded last, */
+    float *given;   /* and of what experts are given */
 };
 
 /* False: llmq has no table for the family yet. */
@@ -58,6 +59,7 @@ static void fixture_close(struct fixture *f) {
     model_close(&f->m);
     free(f->in);
     free(f->given);
+    free(f->columns);
 }
 
 /* Scales between 1/4 and 4 of the channels that linears read, folded in. */
@@ -72,6 +74,10 @@ static void fold_random(struct fixture *f, enum value source, uint64_t *state) {
         scales[graph_fold_channel(g, &fold, i)] =
             exp2f((float)(random_next(state) % 1000) / 250.0F - 2.0F);
     ck_assert_ok(block_fold_apply(&f->m, source, scales, &f->block, &err), &err);
+    ck_assert_ok(calib_fold_kept(f->c, &fold, scales, &err), &err);
+    f->columns = realloc(f->columns, (size_t)g->width[source] * sizeof *f->columns);
+    for (int64_t i = 0; i < g->width[source]; i++)
+        f->columns[i] = scales[graph_fold_channel(g, &fold, i)];
     if (g->body && fold.consumers >> g->experts & 1) {
         f->given = realloc(f->given, (size_t)g->width[source] * sizeof *f->given);
         for (int64_t i = 0; i < g->width[source]; i++)
@@ -132,6 +138,57 @@ static int check_block(struct fixture *f, const char *name, int64_t index, uint6
     return folded;
 }
 
+/* What the tasks of a block read: sums of squares, of each column over the square of its scale. */
+struct seen {
+    double sum[GRAPH_TASKS];
+    int count;
+};
+
+/* Look at the block, task by task; with `state` what can be folded is folded at its first task. */
+static void look(struct fixture *f, uint64_t *state, struct seen *seen) {
+    llmq_error err = {0};
+    bool folded[V_COUNT] = {false};
+    struct calib_task task;
+    seen->count = 0;
+    ck_assert_ok(calib_mark_start(f->c, &err), &err);
+    for (;;) {
+        ck_assert_ok(calib_next(f->c, &task, &err), &err);
+        if (!task.linears)
+            return;
+        const enum value source = task.linears->source;
+        const bool folds =
+            state && !folded[source] && graph_fold_find(f->block.graph, source).producer >= 0;
+        double sum = 0;
+        if (folds)
+            fold_random(f, source, state);
+        for (int64_t i = 0; i < task.moments.k; i++)
+            sum += (double)task.moments.H[i * task.moments.k + i] /
+                   (folds ? pow((double)f->columns[i], 2) : 1);
+        seen->sum[seen->count++] = sum;
+        folded[source] = true;
+    }
+}
+
+/* Folds of what was looked at before do not change what is seen then. */
+static void check_look(struct fixture *f, const char *name, int64_t index, uint64_t *state) {
+    llmq_error err = {0};
+    struct seen first, second;
+    ck_assert_ok(block_load(&f->m, index, LOAD_PLAIN, f->weights, &f->block, &err), &err);
+    calib_begin_block(f->c, &f->block, NULL);
+    look(f, state, &first);
+    ck_assert_ok(calib_rewind(f->c, &err), &err);
+    look(f, NULL, &second);
+    ck_assert_int_eq(first.count, second.count);
+    for (int t = 0; t < first.count; t++)
+        ck_assert_msg(fabs(first.sum[t] / second.sum[t] - 1) < 1e-4,
+                      "%s, block %lld, task %d: %.9g while folding, then %.9g", name,
+                      (long long)index, t, first.sum[t], second.sum[t]);
+    ck_assert_ok(calib_rewind(f->c, &err), &err);
+    ck_assert_ok(calib_end_block(f->c, &err), &err);
+    block_release(&f->block);
+    arena_reset(f->weights);
+}
+
 /* Norms of 16 bits take the scales that the search finds for them, not any. */
 static bool is_full_precision(const struct model *m) {
     return st_at(m->tensors, 0)->dtype == DTYPE_F32;
@@ -146,6 +203,11 @@ static int check_case(const char *dir, const char *name) {
         return -1;
     for (int64_t b = 0; is_full_precision(&f.m) && b < f.m.config.blocks; b++)
         folded += check_block(&f, name, b, &state);
+    fixture_close(&f);
+    f = (struct fixture){0};
+    (void)fixture_open(&f, dir);
+    for (int64_t b = 0; is_full_precision(&f.m) && b < f.m.config.blocks; b++)
+        check_look(&f, name, b, &state);
     printf("%s: %d folds\n", name, folded);
     fixture_close(&f);
     return folded;
