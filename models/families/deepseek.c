@@ -109,7 +109,7 @@ static const char *const v3_architectures[] = {"DeepseekV3ForCausalLM", "Deepsee
 
 const struct family family_deepseek_v3 = {
     .name = "deepseek_v3",
-    .model_types = {"deepseek_v3"},
+    .model_types = {"deepseek_v3", "kimi_k2"},
     LLAMA_TENSOR_NAMES,
     .draft_layers = true,
     .rows = v3_rows,

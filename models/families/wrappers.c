@@ -16,6 +16,7 @@ const struct wrapper wrappers[] = {
     {"gemma3", NAMES("Gemma3ForConditionalGeneration", "Gemma3Model"), "gemma3_text"},
     {"gemma4", NAMES("Gemma4ForConditionalGeneration", "Gemma4Model"), "gemma4_text"},
     {"internvl", NAMES("InternVLForConditionalGeneration", "InternVLModel"), NULL},
+    {"kimi_k25", NAMES("KimiK25ForConditionalGeneration"), "deepseek_v3"},
     {"llama4", NAMES("Llama4ForConditionalGeneration"), "llama4_text"},
     {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), NULL},
     {"minimax_m3_vl", NAMES("MiniMaxM3SparseForConditionalGeneration"), NULL},
