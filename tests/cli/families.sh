@@ -4,8 +4,9 @@
 # a format cannot hold is refused as the table says. Prints how close each result is, which models
 # llmq refuses altogether, and what the formats cannot hold.
 #
-# The work is shared out over two processes. LLMQ_FAMILIES=few: each model by one method and in one
-# format, in turn; builds that check memory take several times as long.
+# The work is shared out over two processes. LLMQ_FAMILIES=most: each model by rounding in every
+# format and by two of the other methods; few: by one method and in one format, in turn, as builds
+# that check memory take several times as long; all, when it is not set.
 . "$(dirname "$0")/lib.sh"
 
 if [ ! -d "$shared/golden" ]; then
@@ -247,10 +248,21 @@ nth() {
     echo "$1"
 }
 
+# methods_of TURN: those besides rounding.
+methods_of() {
+    case ${LLMQ_FAMILIES:-all} in
+    most)
+        echo 'gptq --quality balanced'
+        nth $(($1 / 2)) 'gptq --quality fast' awq # each process has every other turn
+        ;;
+    *) some "$1" 'gptq --quality fast' 'gptq --quality balanced' awq ;;
+    esac
+}
+
 # check_methods MODEL TURN: every other method, each in the next of the formats that hold the model.
 check_methods() {
     at=$2
-    some "$2" 'gptq --quality fast' 'gptq --quality balanced' awq >methods
+    methods_of "$2" >methods
     while read -r method <&3; do
         # shellcheck disable=SC2086 # lists of words
         format=$(nth $at $held)
