@@ -115,7 +115,7 @@ static void clamped_piece(const struct glu *glu, int64_t n, const float *gate, c
 
 static void glu_piece(const struct glu *glu, int64_t n, const float *gate, const float *up,
                       float *out) {
-    float gates[PIECE], scaled[PIECE] = {0}; /* else gcc sees what no gate would leave */
+    float gates[PIECE], scaled[PIECE] = {0}; /* n > 0, which gcc cannot see */
     for (int64_t i = 0; i < n; i++)
         scaled[i] = glu->gain * gate[i];
     if (glu->act == ACT_CLAMPED) {
