@@ -137,14 +137,22 @@ struct graph_fold {
 /* The fold of the value `source`, the input of a linear. */
 struct graph_fold graph_fold_find(const struct graph *g, enum value source);
 
-/* The fold of what a linear of each of the block's experts reads: within the expert or, of what all
- * of them are given, the block's. */
-struct graph_fold graph_fold_expert(const struct graph *g, enum value source);
+/* The fold of what a linear of the block or, with `expert`, of each of its experts reads: within
+ * the expert or, of what all of them are given, the block's. */
+struct graph_fold graph_fold_of(const struct graph *g, bool expert, enum value source);
+
+/* Does the fold multiply columns of the block's experts? */
+bool graph_fold_enters_experts(const struct graph *g, const struct graph_fold *f);
 
 /* The nodes that read the value, as bits; 0 where one of them takes no scale. */
 uint64_t graph_fold_consumers(const struct graph *g, enum value source);
 
 /* The channel that column `column` of the fold's consumers reads. */
 int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column);
+
+/* columns[i] = the scale of column i of path[step], of what the fold's consumers read with step 0.
+ */
+void graph_fold_spread(const struct graph *g, const struct graph_fold *f, int step,
+                       const float *scales, float *columns);
 
 #endif

@@ -168,7 +168,9 @@ uint64_t graph_fold_consumers(const struct graph *g, enum value source) {
     return find_consumers(g, source, &f) ? 0 : f.consumers;
 }
 
-struct graph_fold graph_fold_expert(const struct graph *g, enum value source) {
+struct graph_fold graph_fold_of(const struct graph *g, bool expert, enum value source) {
+    if (!expert)
+        return graph_fold_find(g, source);
     if (source == g->body->input)
         return graph_fold_find(g, g->node[g->experts].in[0]);
     const struct graph_fold f = graph_fold_find(g->body, source);
@@ -209,8 +211,24 @@ static int64_t step_back(const struct graph *g, enum value v, int64_t c) {
     return c / width / share * width + c % width;
 }
 
-int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column) {
-    for (int i = 0; i + 1 < f->path_count; i++)
+/* The channel of a column of path[step]. */
+static int64_t channel_from(const struct graph *g, const struct graph_fold *f, int step,
+                            int64_t column) {
+    for (int i = step; i + 1 < f->path_count; i++)
         column = step_back(g, f->path[i], column);
     return column % f->channels; /* a norm's weight may serve several groups */
+}
+
+int64_t graph_fold_channel(const struct graph *g, const struct graph_fold *f, int64_t column) {
+    return channel_from(g, f, 0, column);
+}
+
+void graph_fold_spread(const struct graph *g, const struct graph_fold *f, int step,
+                       const float *scales, float *columns) {
+    for (int64_t i = 0; i < g->width[f->path[step]]; i++)
+        columns[i] = scales[channel_from(g, f, step, i)];
+}
+
+bool graph_fold_enters_experts(const struct graph *g, const struct graph_fold *f) {
+    return g->body && f->consumers >> g->experts & 1;
 }

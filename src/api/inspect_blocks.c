@@ -15,8 +15,7 @@
 /* `g`: the block's; a row of its experts may fold into one of the block. */
 static void describe_fold(const struct graph *g, const struct graph_node *n, llmq_block_row *out) {
     const enum value source = n->in[0];
-    const struct graph_fold fold =
-        out->expert ? graph_fold_expert(g, source) : graph_fold_find(g, source);
+    const struct graph_fold fold = graph_fold_of(g, out->expert, source);
     const bool within = out->expert && source != g->body->input;
     out->folds_not = fold.why;
     if (fold.producer >= 0)

@@ -67,16 +67,12 @@ enum llmq_status calib_fold_kept(struct calib *c, const struct graph_fold *fold,
     enum llmq_status status = homes_of_rounds(g, &homes, err);
     for (int step = 0; status == LLMQ_OK && step < fold->path_count; step++) {
         const enum value v = fold->path[step];
-        struct graph_fold rest = *fold; /* of the way, what lies behind v */
         if (!value_set_has(c->kept, (int)v))
             continue;
-        rest.path_count -= step;
-        memmove(rest.path, fold->path + step, (size_t)rest.path_count * sizeof *rest.path);
         float *columns = malloc((size_t)g->width[v] * sizeof *columns);
         if (!columns)
             return error_memory(err, "the scales of what is kept");
-        for (int64_t i = 0; i < g->width[v]; i++)
-            columns[i] = scales[graph_fold_channel(g, &rest, i)];
+        graph_fold_spread(g, fold, step, scales, columns);
         status = divide_rows(c, homes.of[v], columns, err);
         free(columns);
     }

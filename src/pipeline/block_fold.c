@@ -16,14 +16,13 @@
 
 /* --- folding ---------------------------------------------------------------------------------- */
 
-static void multiply_columns(const struct graph *g, const struct graph_fold *fold,
-                             const float *scales, struct linear *l) {
+static void multiply_columns(const float *columns, const struct linear *l) {
     for (int64_t row = 0; row < l->n; row++)
         for (int64_t i = 0; i < l->k; i++)
-            l->w[row * l->k + i] *= scales[graph_fold_channel(g, fold, i)];
+            l->w[row * l->k + i] *= columns[i];
 }
 
-static void divide_rows(const float *scales, struct linear *l) {
+static void divide_rows(const float *scales, const struct linear *l) {
     for (int64_t row = 0; row < l->n; row++)
         for (int64_t i = 0; i < l->k; i++)
             l->w[row * l->k + i] /= scales[row];
@@ -31,21 +30,23 @@ static void divide_rows(const float *scales, struct linear *l) {
 
 /* The matrices on both sides, those of experts excepted: each is scaled when it is loaded. */
 static void scale_matrices(const struct graph *g, const struct graph_fold *fold,
-                           const float *scales, struct params *node) {
+                           const struct fold_scales *scales, const struct params *node) {
+    const enum value source = fold->path[0];
     if (g->node[fold->producer].row->op == OP_LINEAR)
-        divide_rows(scales, &node[fold->producer].linear);
+        divide_rows(scales->channels[source], &node[fold->producer].linear);
     for (int i = 0; i < g->count; i++)
         if (fold->consumers >> i & 1 && g->node[i].row->op != OP_EXPERTS)
-            multiply_columns(g, fold, scales, &node[i].linear);
+            multiply_columns(scales->columns[source], &node[i].linear);
 }
 
-enum llmq_status block_fold_apply(const struct model *m, enum value source, const float *scales,
-                                  struct block *block, llmq_error *err) {
+enum llmq_status block_fold_apply(const struct model *m, enum value source,
+                                  const struct fold_scales *scales, struct block *block,
+                                  llmq_error *err) {
     const struct graph_fold fold = graph_fold_find(block->graph, source);
     struct anchor anchors[ANCHORS];
     const int vectors = block_fold_anchors(m, block->index, &fold, block, anchors);
     for (int a = 0; a < vectors; a++) {
-        enum llmq_status status = anchor_divide(&anchors[a], scales, err);
+        enum llmq_status status = anchor_divide(&anchors[a], scales->channels[source], err);
         if (status != LLMQ_OK)
             return status;
     }
@@ -60,7 +61,10 @@ struct site {
     struct linear_place at; /* node: none */
     const struct graph *graph;
     struct params *node;
+    enum value source;
     struct graph_fold fold;
+    const struct anchor *anchors; /* vectors of what makes it */
+    int vectors;
 };
 
 struct asked {
@@ -92,7 +96,7 @@ static enum llmq_status ask_experts(const struct run *run, const struct site *s,
                                     struct asked *asked, struct consumers *out, llmq_error *err) {
     const struct graph *g = s->graph;
     enum llmq_status status = LLMQ_OK;
-    if (!g->body || !(s->fold.consumers >> g->experts & 1))
+    if (!graph_fold_enters_experts(g, &s->fold))
         return LLMQ_OK;
     const int64_t experts = g->facts.dims[DIM_EXPERTS], most = min_i64(experts, BLOCK_FOLD_ASKED);
     const uint64_t readers = graph_fold_consumers(g->body, g->body->input);
@@ -143,11 +147,10 @@ static void set_anchors(struct awq_problem *p, const struct anchor anchors[ANCHO
     }
 }
 
-/* The scales [channels] with H [k, k]; *out stays NULL where none are better. `anchors` are the
- * producer's vectors. */
-static enum llmq_status search_scales(const struct run *run, const struct site *s, int64_t k,
-                                      const float *H, const struct anchor *anchors, int vectors,
+/* The scales [channels] with H [k, k]; *out stays NULL where none are better. */
+static enum llmq_status search_scales(const struct run *run, const struct site *s, const float *H,
                                       float **out, llmq_error *err) {
+    const int64_t k = s->graph->width[s->source];
     struct asked asked = {0};
     struct consumers consumers = {.count = 0};
     struct awq_outcome outcome;
@@ -171,7 +174,7 @@ static enum llmq_status search_scales(const struct run *run, const struct site *
     LLMQ_TRY(ask_experts(run, s, &asked, &consumers, err));
     problem.count = consumers.count;
     LLMQ_TRY(limit_rows(run, s, &problem.limit, err));
-    set_anchors(&problem, anchors, vectors);
+    set_anchors(&problem, s->anchors, s->vectors);
     LLMQ_TRY(awq_search(&problem, scales, &outcome, err));
     *out = outcome.scaled ? scales : NULL;
 cleanup:
@@ -179,45 +182,46 @@ cleanup:
     return status;
 }
 
-/* The scale of every column that reads the source, in the weights' arena. */
-static enum llmq_status spread_scales(const struct run *run, const struct graph *g,
-                                      const struct graph_fold *fold, const float *scales, int64_t k,
-                                      const float **out, llmq_error *err) {
-    float *columns = arena_alloc(run->weights, (size_t)k, sizeof *columns, err);
+/* Keep the scales [channels], and by column, in the weights' arena. */
+static enum llmq_status keep_scales(const struct run *run, const struct site *s,
+                                    const float *scales, struct fold_scales *out, llmq_error *err) {
+    float *columns =
+        arena_alloc(run->weights, (size_t)s->graph->width[s->source], sizeof *columns, err);
     if (!columns)
         return LLMQ_E_MEMORY;
-    for (int64_t i = 0; i < k; i++)
-        columns[i] = scales[graph_fold_channel(g, fold, i)];
-    *out = columns;
+    graph_fold_spread(s->graph, &s->fold, 0, scales, columns);
+    out->channels[s->source] = scales;
+    out->columns[s->source] = columns;
     return LLMQ_OK;
 }
 
 /* Scales of one source of the block with its Hessian, folded in. */
 static enum llmq_status fold_source(const struct run *run, struct block *block, enum value source,
-                                    const float *H, struct block_fold *out, llmq_error *err) {
+                                    const float *H, struct fold_scales *out, llmq_error *err) {
     const struct graph *g = block->graph;
-    const int64_t k = g->width[source];
-    const struct site s = {{block->index, 0, -1}, g, block->node, graph_fold_find(g, source)};
     struct anchor tensors[FOLD_TENSORS];
-    const float *columns = NULL;
+    struct site s = {.at = {block->index, 0, -1},
+                     .graph = g,
+                     .node = block->node,
+                     .source = source,
+                     .fold = graph_fold_find(g, source),
+                     .anchors = tensors};
     float *scales = NULL;
     enum llmq_status status = LLMQ_OK;
-    if (s.fold.producer < 0 || out->scales[source])
+    if (s.fold.producer < 0 || out->channels[source])
         return LLMQ_OK;
-    const int vectors = block_fold_anchors(&run->model, block->index, &s.fold, block, tensors);
-    LLMQ_TRY(search_scales(run, &s, k, H, tensors, vectors, &scales, err));
+    s.vectors = block_fold_anchors(&run->model, block->index, &s.fold, block, tensors);
+    LLMQ_TRY(search_scales(run, &s, H, &scales, err));
     if (!scales)
         return LLMQ_OK;
     const int changed = block_fold_tensors(&run->model, block->index, &s.fold, block, tensors);
-    for (int i = vectors; i < changed; i++)
+    for (int i = s.vectors; i < changed; i++)
         LLMQ_TRY(anchor_keep_exact(&tensors[i], s.fold.channels, scales, err));
-    out->scales[source] = scales;
-    LLMQ_TRY(block_fold_apply(&run->model, source, scales, block, err));
+    LLMQ_TRY(keep_scales(run, &s, scales, out, err));
+    LLMQ_TRY(block_fold_apply(&run->model, source, out, block, err));
     LLMQ_TRY(calib_fold_kept(run->calib, &s.fold, scales, err));
-    if (!g->body || !(s.fold.consumers >> g->experts & 1))
-        return LLMQ_OK;
-    LLMQ_TRY(spread_scales(run, g, &s.fold, scales, k, &columns, err));
-    calib_scale_experts(run->calib, columns);
+    if (graph_fold_enters_experts(g, &s.fold))
+        calib_scale_experts(run->calib, out->columns[source]);
 cleanup:
     return status;
 }
@@ -225,27 +229,25 @@ cleanup:
 enum llmq_status block_fold_expert(struct run *run, int64_t block, const struct calib_task *task,
                                    llmq_error *err) {
     const enum value source = task->linears->source;
-    const int64_t k = task->graph->width[source];
     struct block_fold *fold = &run->fold;
-    const struct site s = {{block, 0, task->expert},
-                           task->graph,
-                           task->params,
-                           graph_fold_expert(model_graph(&run->model, block), source)};
-    const float *columns = NULL;
+    const struct site s = {.at = {block, 0, task->expert},
+                           .graph = task->graph,
+                           .node = task->params,
+                           .source = source,
+                           .fold = graph_fold_of(model_graph(&run->model, block), true, source)};
     float *scales = NULL;
     enum llmq_status status = LLMQ_OK;
     if (fold->expert != task->expert)
-        memset(fold->within, 0, sizeof fold->within);
+        fold->of_expert = (struct fold_scales){0};
     fold->expert = task->expert;
     if (s.fold.producer < 0)
         return LLMQ_OK;
-    LLMQ_TRY(search_scales(run, &s, k, task->moments.H, NULL, 0, &scales, err));
+    LLMQ_TRY(search_scales(run, &s, task->moments.H, &scales, err));
     if (!scales)
         return LLMQ_OK;
-    fold->within[source] = scales;
-    scale_matrices(s.graph, &s.fold, scales, s.node);
-    LLMQ_TRY(spread_scales(run, s.graph, &s.fold, scales, k, &columns, err));
-    calib_scale_expert(run->calib, source, columns);
+    LLMQ_TRY(keep_scales(run, &s, scales, &fold->of_expert, err));
+    scale_matrices(s.graph, &s.fold, &fold->of_expert, s.node);
+    calib_scale_expert(run->calib, source, fold->of_expert.columns[source]);
     tally_read(&run->tally, TALLY_FOLD, 0);
 cleanup:
     return status;
@@ -276,21 +278,10 @@ static size_t probe_floats(const struct run *run) {
 }
 
 /* The original's stream is not folded: tell the calibration how its inputs differ. */
-static enum llmq_status scale_original(const struct run *run, const struct graph *g,
-                                       const struct block_fold *fold, llmq_error *err) {
-    for (int t = 0; t < g->task_count; t++) {
-        const enum value source = g->task[t].source;
-        const struct graph_fold f = graph_fold_find(g, source);
-        const float *columns = NULL;
-        if (!fold->scales[source])
-            continue;
-        enum llmq_status status =
-            spread_scales(run, g, &f, fold->scales[source], g->width[source], &columns, err);
-        if (status != LLMQ_OK)
-            return status;
-        calib_scale_original(run->calib, source, columns);
-    }
-    return LLMQ_OK;
+static void scale_original(const struct run *run, const struct fold_scales *scales) {
+    for (int source = 0; source < V_COUNT; source++)
+        if (scales->columns[source])
+            calib_scale_original(run->calib, (enum value)source, scales->columns[source]);
 }
 
 enum llmq_status block_fold_make(struct run *run, struct block *block, struct block_fold *out,
@@ -310,14 +301,15 @@ enum llmq_status block_fold_make(struct run *run, struct block *block, struct bl
         LLMQ_TRY(calib_next(run->calib, &task, err));
         if (!task.linears)
             break;
-        LLMQ_TRY(fold_source(run, block, task.linears->source, task.moments.H, out, err));
+        LLMQ_TRY(
+            fold_source(run, block, task.linears->source, task.moments.H, &out->of_block, err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(calib_rewind(run->calib, err));
     LLMQ_TRY(calib_probe(run->calib, in, after, err));
     LLMQ_TRY(block_fold_compare(in, before, after, (int64_t)count, &out->difference, err));
     if (run->plan.paired)
-        LLMQ_TRY(scale_original(run, block->graph, out, err));
+        scale_original(run, &out->of_block);
 cleanup:
     free(probes);
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "block %" PRId64, block->index);

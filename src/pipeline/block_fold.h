@@ -20,11 +20,16 @@
 struct run;
 struct plan_module;
 
+/* Scales by what linears read; NULL: 1 throughout. */
+struct fold_scales {
+    const float *channels[V_COUNT]; /* [channels] that what makes it is divided by */
+    const float *columns[V_COUNT];  /* [k] that the linears' columns are multiplied by */
+};
+
 /* What was folded into the block at hand. */
 struct block_fold {
-    const float *scales[V_COUNT]; /* by what linears read: [channels]; NULL: 1 throughout */
-    int64_t expert;               /* that was looked at last, -1: none was; and the same of it */
-    const float *within[V_COUNT];
+    struct fold_scales of_block, of_expert;
+    int64_t expert;    /* that was looked at last, -1: none was */
     double difference; /* of the block's output, see block_fold_compare */
 };
 
@@ -45,10 +50,11 @@ LLMQ_NODISCARD enum llmq_status block_fold_make(struct run *run, struct block *b
 LLMQ_NODISCARD enum llmq_status block_fold_expert(struct run *run, int64_t block,
                                                   const struct calib_task *task, llmq_error *err);
 
-/* Fold `scales` [channels] of the linears that read `source` into the block, in place. */
+/* Fold the scales of the linears that read `source` into the block, in place; those of columns that
+ * experts read are the calibration's (calib_scale_experts). */
 LLMQ_NODISCARD enum llmq_status block_fold_apply(const struct model *m, enum value source,
-                                                 const float *scales, struct block *block,
-                                                 llmq_error *err);
+                                                 const struct fold_scales *scales,
+                                                 struct block *block, llmq_error *err);
 
 /* difference = ||after - before|| / ||before - in||, Frobenius norms over `count` elements: what a
  * block's output changed by, relative to what the block adds to its input. LLMQ_E_NUMERIC beyond

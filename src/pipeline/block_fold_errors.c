@@ -6,32 +6,36 @@
 #include "pipeline/block_fold_private.h"
 #include "pipeline/run.h"
 
-/* What a module reads, and the scales that its columns were multiplied by. */
-struct folded {
-    const struct graph *graph; /* that the value is of: an expert is given one of the block's */
-    struct graph_fold fold;
-    const float *scales; /* [channels]; NULL: 1 */
-};
-
-/* Scales of what was folded into the block, or within the expert at hand. */
-static const float *scales_of(const struct run *run, const struct plan_module *module,
-                              bool in_expert, enum value source) {
-    if (!in_expert)
-        return run->fold.scales[source];
-    return run->fold.expert == module->at.expert ? run->fold.within[source] : NULL;
+/* Of what was folded into the block, or within the expert that the module is of. */
+static const struct fold_scales *scales_of(const struct run *run, const struct plan_module *module,
+                                           bool within) {
+    static const struct fold_scales none;
+    if (!within)
+        return &run->fold.of_block;
+    return run->fold.expert == module->at.expert ? &run->fold.of_expert : &none;
 }
 
-static struct folded find_folded(const struct run *run, const struct plan_module *module) {
+/* What the module reads, as its block or expert calls it. */
+static enum value source_of(const struct run *run, const struct plan_module *module) {
+    return blocks_node(run->model.blocks, module->at)->in[0];
+}
+
+/* Scales that the module's columns were multiplied by; NULL: 1. An expert is given one of the
+ * block's values. */
+static const float *column_scales(const struct run *run, const struct plan_module *module) {
     const struct graph *g = model_graph(&run->model, module->at.block);
-    const bool expert = module->at.expert >= 0;
-    const struct graph *own = expert ? g->body : g;
-    enum value source = own->node[module->at.node].in[0];
-    const bool given = expert && source == own->input;
-    const struct graph_fold fold =
-        expert ? graph_fold_expert(g, source) : graph_fold_find(g, source);
-    if (given)
-        source = g->node[g->experts].in[0];
-    return (struct folded){given ? g : own, fold, scales_of(run, module, expert && !given, source)};
+    const enum value source = source_of(run, module);
+    if (module->at.expert >= 0 && source == g->body->input)
+        return run->fold.of_block.columns[g->node[g->experts].in[0]];
+    return scales_of(run, module, module->at.expert >= 0)->columns[source];
+}
+
+/* Why no scale could be found for what the module reads; NULL: one could, or none was asked for. */
+static const char *why_unscaled(const struct run *run, const struct plan_module *module) {
+    return plan_folds(run->options) ? graph_fold_of(model_graph(&run->model, module->at.block),
+                                                    module->at.expert >= 0, source_of(run, module))
+                                          .why
+                                    : NULL;
 }
 
 /* Scales that the module's output rows were divided by; NULL: 1. */
@@ -42,7 +46,7 @@ static const float *row_scales(const struct run *run, const struct plan_module *
     const int count = block_fold_list(expert ? g->body : g, folds);
     for (int i = 0; i < count; i++)
         if (folds[i].fold.producer == module->at.node)
-            return scales_of(run, module, expert, folds[i].source);
+            return scales_of(run, module, expert)->channels[folds[i].source];
     return NULL;
 }
 
@@ -59,22 +63,20 @@ static double sum_rows(const double *errors, const float *rows, int64_t n) {
 static enum llmq_status rounding_error(const struct run *run, const struct plan_module *module,
                                        const float *H, float *importance, float *W,
                                        llmq_error *err) {
-    const struct folded f = find_folded(run, module);
+    const float *columns = column_scales(run, module);
     const int64_t n = module->shape.n, k = module->shape.k;
     struct quant_grid grid = run_grid(run, &module->shape);
     struct qlinear q = {0};
     quant_importance(H, k, importance);
-    for (int64_t i = 0; f.scales && i < k; i++) {
-        float scale = f.scales[graph_fold_channel(f.graph, &f.fold, i)];
-        importance[i] *= scale * scale;
-    }
+    for (int64_t i = 0; columns && i < k; i++)
+        importance[i] *= columns[i] * columns[i];
     enum llmq_status status = rtn_quantize(&grid, W, importance, n, k, &q, err);
     for (int64_t row = 0; status == LLMQ_OK && row < n; row++)
         for (int64_t i = 0; i < k; i++) {
             int64_t at = row * q.groups + i / q.group;
             float d = W[row * k + i] -
                       (float)((int)q.codes[row * k + i] - (int)q.zeros[at]) * q.scales[at];
-            W[row * k + i] = d * (f.scales ? f.scales[graph_fold_channel(f.graph, &f.fold, i)] : 1);
+            W[row * k + i] = d * (columns ? columns[i] : 1);
         }
     qlinear_free(&q);
     return status;
@@ -106,11 +108,11 @@ cleanup:
 enum llmq_status block_fold_outcome(const struct run *run, const struct plan_module *module,
                                     const float *W, const float *H, const struct qlinear *q,
                                     struct quant_outcome *outcome, llmq_error *err) {
-    const struct folded f = find_folded(run, module);
+    const float *columns = column_scales(run, module);
     const float *rows = row_scales(run, module);
     double plain = 0;
-    outcome->unscaled = plan_folds(run->options) ? f.fold.why : NULL;
-    if (!f.scales && !rows)
+    outcome->unscaled = why_unscaled(run, module);
+    if (!columns && !rows)
         return LLMQ_OK;
     double *errors = malloc((size_t)q->n * sizeof *errors);
     double *norms = malloc((size_t)q->n * sizeof *norms);
@@ -122,7 +124,7 @@ enum llmq_status block_fold_outcome(const struct run *run, const struct plan_mod
     LLMQ_TRY(plain_error(run, module, H, errors, &plain, err));
     outcome->error = norm > 0 ? error / norm : 0;
     outcome->rtn_error = norm > 0 ? plain / norm : 0;
-    if (f.scales)
+    if (columns)
         outcome->method = strcmp(outcome->method, "gptq") == 0 ? "awq+gptq" : "awq";
 cleanup:
     free(errors);

@@ -57,9 +57,7 @@ int block_fold_tensors(const struct model *m, int64_t index, const struct graph_
     const struct graph *g = model_graph(m, index);
     int count = block_fold_anchors(m, index, fold, block, out);
     for (int i = 0; i < g->count; i++) {
-        const enum op op = g->node[i].row->op;
-        if (!(fold->consumers >> i & 1) || (op != OP_LINEAR && op != OP_ROUTER) ||
-            graph_node_quantized(&g->node[i]))
+        if (!(fold->consumers >> i & 1) || graph_node_quantized(&g->node[i]))
             continue;
         struct anchor *a = &out[count++];
         const struct graph_fold matrix = {

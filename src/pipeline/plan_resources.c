@@ -60,7 +60,7 @@ static double searches_of(const struct graph *g, const struct plan_module *modul
     const bool expert = module->at.expert >= 0;
     const struct graph *own = expert ? g->body : g;
     const enum value source = own->node[module->at.node].in[0];
-    if ((expert ? graph_fold_expert(g, source) : graph_fold_find(g, source)).why)
+    if (graph_fold_of(g, expert, source).why)
         return 0;
     const double experts = expert ? (double)g->facts.dims[DIM_EXPERTS] : 1;
     return expert && source == own->input ? fmin(1, BLOCK_FOLD_ASKED / experts) : 1;

@@ -239,7 +239,7 @@ static struct candidate candidate_of(const struct verify *v, struct linear_place
     const struct graph *g = blocks_graph(v->blocks, at.block);
     const bool within = at.expert >= 0 && source != g->body->input;
     struct candidate c = {.source = source, .at = at, .maker = within ? g->body : g};
-    c.fold = at.expert >= 0 ? graph_fold_expert(g, source) : graph_fold_find(g, source);
+    c.fold = graph_fold_of(g, at.expert >= 0, source);
     c.consumers =
         at.expert >= 0 && !within ? graph_fold_consumers(g->body, source) : c.fold.consumers;
     c.at.node = c.fold.producer;

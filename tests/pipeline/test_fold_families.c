@@ -73,15 +73,16 @@ static void fold_random(struct fixture *f, enum value source, uint64_t *state) {
     for (int64_t i = 0; i < g->width[source]; i++)
         scales[graph_fold_channel(g, &fold, i)] =
             exp2f((float)(random_next(state) % 1000) / 250.0F - 2.0F);
-    ck_assert_ok(block_fold_apply(&f->m, source, scales, &f->block, &err), &err);
-    ck_assert_ok(calib_fold_kept(f->c, &fold, scales, &err), &err);
     f->columns = realloc(f->columns, (size_t)g->width[source] * sizeof *f->columns);
-    for (int64_t i = 0; i < g->width[source]; i++)
-        f->columns[i] = scales[graph_fold_channel(g, &fold, i)];
-    if (g->body && fold.consumers >> g->experts & 1) {
+    graph_fold_spread(g, &fold, 0, scales, f->columns);
+    struct fold_scales folded = {{NULL}, {NULL}};
+    folded.channels[source] = scales;
+    folded.columns[source] = f->columns;
+    ck_assert_ok(block_fold_apply(&f->m, source, &folded, &f->block, &err), &err);
+    ck_assert_ok(calib_fold_kept(f->c, &fold, scales, &err), &err);
+    if (graph_fold_enters_experts(g, &fold)) {
         f->given = realloc(f->given, (size_t)g->width[source] * sizeof *f->given);
-        for (int64_t i = 0; i < g->width[source]; i++)
-            f->given[i] = scales[graph_fold_channel(g, &fold, i)];
+        memcpy(f->given, f->columns, (size_t)g->width[source] * sizeof *f->given);
         calib_scale_experts(f->c, f->given);
     }
     free(scales);

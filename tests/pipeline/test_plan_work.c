@@ -79,8 +79,7 @@ static double work_of_look(const struct graph *g, const struct graph *block) {
     for (int i = 0; i < g->linear_count; i++) {
         const struct graph_node *node = &g->node[g->linear[i]];
         const enum value source = node->in[0];
-        const struct graph_fold fold =
-            g == block ? graph_fold_find(g, source) : graph_fold_expert(block, source);
+        const struct graph_fold fold = graph_fold_of(block, g != block, source);
         const bool given = g != block && source == g->input;
         sum += 2.0 * TOKENS * (double)node->width[0] * (double)g->width[source];
         if (fold.producer >= 0)
