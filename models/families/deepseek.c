@@ -7,11 +7,13 @@
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
 
 /* clang-format off */
-#define ROUTED_ROWS                                                                                 \
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},                  \
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},                                                   \
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_experts"),                                                  \
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE}
+/* From ATTN_OUT to Z. */
+#define V3_REST_ROWS                                                                                \
+    {ADD(Y, X, ATTN_OUT)},                                                                          \
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},                                                  \
+    DENSE_ROWS("mlp"),                                                                              \
+    V3_ROUTER_ROW,                                                                                  \
+    V3_ROUTED_ROWS(expert)
 /* clang-format on */
 
 static const struct family_limit limits[] = {LATENT_LIMITS, {.stack = NULL}};
@@ -24,7 +26,7 @@ static const struct node v2_rows[] = {
     {NORM(MLP_IN, Y, "post_attention_layernorm")},
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .group_score = GROUP_BEST, .when = T_SPARSE},
-    ROUTED_ROWS,
+    V3_ROUTED_ROWS(expert),
     {END},
 };
 
@@ -72,12 +74,7 @@ const struct family family_deepseek_v2 = {
 
 static const struct node v3_rows[] = {
     LATENT_ROWS,
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    DENSE_ROWS("mlp"),
-    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
-     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE},
-    ROUTED_ROWS,
+    V3_REST_ROWS,
     {END},
 };
 
@@ -90,16 +87,9 @@ static const struct setting v3_settings[] = {
     LATENT_SETTINGS(1536, 512, 128, 64),
     DIM(V_HEAD, "v_head_dim", 128),
     FLAG(T_INTERLEAVED, "rope_interleave", true),
-    WORD(0, "scoring_func", "sigmoid"),
-    WORD(0, "topk_method", "noaux_tc"),
-    DIM(EXPERTS, "n_routed_experts", 256),
-    DIM(TOP_K, "num_experts_per_tok", 8),
-    DIM(EXPERT_FFN, "moe_intermediate_size", 2048),
-    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),
-    DIM(N_GROUPS, "n_group", 8),
-    DIM(TOP_GROUPS, "topk_group", 4),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 2.5),
+    V3_SCORES,
+    V3_EXPERTS(256, 8, 2048),
+    V3_CHOICE(8, 4, 2.5),
     {0},
 };
 
@@ -127,12 +117,7 @@ const struct family family_deepseek_v3 = {
 
 static const struct node v32_rows[] = {
     LATENT_INDEXED_ROWS(true),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    DENSE_ROWS("mlp"),
-    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
-     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE},
-    ROUTED_ROWS,
+    V3_REST_ROWS,
     {END},
 };
 
@@ -146,16 +131,9 @@ static const struct setting v32_settings[] = {
     LATENT_KEY_SETTINGS(512, 128, 64),
     DIM(V_HEAD, "v_head_dim", 128),
     INDEX_SETTINGS(64, 128, 2048),
-    WORD(0, "scoring_func", "sigmoid"),
-    WORD(0, "topk_method", "noaux_tc"),
-    DIM(EXPERTS, "n_routed_experts", 256),
-    DIM(TOP_K, "num_experts_per_tok", 8),
-    DIM(EXPERT_FFN, "moe_intermediate_size", 2048),
-    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),
-    DIM(N_GROUPS, "n_group", 8),
-    DIM(TOP_GROUPS, "topk_group", 4),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 2.5),
+    V3_SCORES,
+    V3_EXPERTS(256, 8, 2048),
+    V3_CHOICE(8, 4, 2.5),
     {0},
 };
 
@@ -188,12 +166,7 @@ const struct family family_deepseek_v32 = {
 
 static const struct node glm_rows[] = {
     LATENT_INDEXED_ROWS(false),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    DENSE_ROWS("mlp"),
-    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
-     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE},
-    ROUTED_ROWS,
+    V3_REST_ROWS,
     {END},
 };
 
@@ -207,16 +180,9 @@ static const struct setting glm_settings[] = {
     LATENT_KEY_SETTINGS(512, 192, 64),
     DIM(V_HEAD, "v_head_dim", 256),
     INDEX_SETTINGS(32, 128, 2048),
-    WORD(0, "scoring_func", "sigmoid"),
-    WORD(0, "topk_method", "noaux_tc"),
-    DIM(EXPERTS, "n_routed_experts", 256),
-    DIM(TOP_K, "num_experts_per_tok", 8),
-    DIM(EXPERT_FFN, "moe_intermediate_size", 2048),
-    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),
-    DIM(N_GROUPS, "n_group", 1),
-    DIM(TOP_GROUPS, "topk_group", 1),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 2.5),
+    V3_SCORES,
+    V3_EXPERTS(256, 8, 2048),
+    V3_CHOICE(1, 1, 2.5),
     {0},
 };
 

@@ -30,16 +30,12 @@ static const struct setting settings[] = {
     THETA(10000),
     RMS_EPS(1e-5),
     TIED(false),
-    WORD(0, "scoring_func", "sigmoid"),
-    WORD(0, "topk_method", "noaux_tc"),
+    V3_SCORES,
     DIM(EXPERTS, "num_experts", 64),
     DIM(TOP_K, "num_experts_per_tok", 8),
     DIM(EXPERT_FFN, "moe_intermediate_size", 1024),
     DIM_OR_NONE(N_SHARED, "num_shared_experts", 1),
-    DIM(N_GROUPS, "n_group", 1),
-    DIM(TOP_GROUPS, "topk_group", 1),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 2.5),
+    V3_CHOICE(1, 1, 2.5),
     {0},
 };
 

@@ -6,24 +6,11 @@
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
 
 /* clang-format off */
-#define ROUTED_ROWS                                                                      \
-    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,                          \
-     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE},               \
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},       \
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},                                        \
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_experts"),                                       \
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE}
+#define ROUTED_ROWS V3_ROUTER_ROW, V3_ROUTED_ROWS(expert)
 #define ROUTED_SETTINGS(experts, top_k, ffn, scale)           \
-    WORD(0, "scoring_func", "sigmoid"),                       \
-    WORD(0, "topk_method", "noaux_tc"),                       \
-    DIM(EXPERTS, "n_routed_experts", experts),                \
-    DIM(TOP_K, "num_experts_per_tok", top_k),                 \
-    DIM(EXPERT_FFN, "moe_intermediate_size", ffn),            \
-    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),             \
-    DIM(N_GROUPS, "n_group", 1),                              \
-    DIM(TOP_GROUPS, "topk_group", 1),                         \
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),                \
-    NUMBER(ROUTED, "routed_scaling_factor", scale)
+    V3_SCORES,                                                \
+    V3_EXPERTS(experts, top_k, ffn),                          \
+    V3_CHOICE(1, 1, scale)
 /* clang-format on */
 
 /* --- GLM-4.5, 4.6, 4.7 ------------------------------------------------------------------------ */

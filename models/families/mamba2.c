@@ -125,10 +125,7 @@ static const struct setting nemotron_settings[] = {
     DIM(TOP_K, "num_experts_per_tok", 2),
     DIM(EXPERT_FFN, "moe_intermediate_size", 7688),
     DIM(SHARED_FFN, "moe_shared_expert_intermediate_size", 7688),
-    DIM(N_GROUPS, "n_group", 1),
-    DIM(TOP_GROUPS, "topk_group", 1),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 1),
+    V3_CHOICE(1, 1, 1),
     {0},
 };
 

@@ -114,10 +114,7 @@ static const struct setting mistral4_settings[] = {
     DIM(TOP_K, "num_experts_per_tok", 4),
     DIM(EXPERT_FFN, "moe_intermediate_size", 2048),
     DIM_OR_NONE(N_SHARED, "n_shared_experts", 1),
-    DIM(N_GROUPS, "n_group", 1),
-    DIM(TOP_GROUPS, "topk_group", 1),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 1),
+    V3_CHOICE(1, 1, 1),
     {0},
 };
 

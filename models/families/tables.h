@@ -118,6 +118,30 @@ extern const struct family family_xglm;
     .final_norm = "model.final_layernorm",                                                          \
     .head = "lm_head.weight"
 
+/* DeepSeek-V3's routing, which many took over: sigmoids and a bias that chooses, by groups; weights
+ * that add up to 1, times a factor. */
+#define V3_ROUTER_ROW                                                                               \
+    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,                                     \
+     .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE}
+#define V3_ROUTED_ROWS(expert)                                                                      \
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},                  \
+    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},                                                   \
+    SHARED_ROWS(SHARED_FFN, "mlp.shared_experts"),                                                  \
+    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE}
+#define V3_SCORES                                                                                   \
+    WORD(0, "scoring_func", "sigmoid"),                                                             \
+    WORD(0, "topk_method", "noaux_tc")
+#define V3_EXPERTS(experts, top_k, ffn)                                                             \
+    DIM(EXPERTS, "n_routed_experts", experts),                                                      \
+    DIM(TOP_K, "num_experts_per_tok", top_k),                                                       \
+    DIM(EXPERT_FFN, "moe_intermediate_size", ffn),                                                  \
+    DIM_OR_NONE(N_SHARED, "n_shared_experts", 1)
+#define V3_CHOICE(groups, top_groups, factor)                                                       \
+    DIM(N_GROUPS, "n_group", groups),                                                               \
+    DIM(TOP_GROUPS, "topk_group", top_groups),                                                      \
+    FLAG(T_NORM_TOPK, "norm_topk_prob", true),                                                      \
+    NUMBER(ROUTED, "routed_scaling_factor", factor)
+
 /* The keys that GPT-2 gave its sizes, and those that later configs call them by as well. */
 #define GPT_SIZES(vocab, hidden, layers, heads, positions)              \
     DIM(VOCAB, "vocab_size", vocab),                                    \
