@@ -125,17 +125,38 @@ static void product_tile(const struct product *p, const struct place *at, float 
                 blas_int(ldc));
 }
 
-static void product_run(const struct product *p) {
+/* C [high, wide] += P; of a tile on the diagonal its upper triangle. */
+static void add_tile(const struct place *at, const float *P, bool diagonal, double *C,
+                     int64_t ldc) {
+    for (int64_t r = 0; r < at->high; r++)
+        for (int64_t c = diagonal ? r : 0; c < at->wide; c++)
+            C[r * ldc + c] += (double)P[r * at->wide + c];
+}
+
+size_t linalg_accumulate_floats(void) {
+    return (size_t)omp_get_max_threads() * TILE_MAX * TILE_MAX;
+}
+
+/* The thread's own tile. */
+static float *own_tile(float *scratch) {
+    return scratch + (size_t)omp_get_thread_num() * TILE_MAX * TILE_MAX;
+}
+
+/* The product in C or, where there are `sum` [m, n] and scratch, added to that in double. */
+static void product_run(const struct product *p, double *sum, float *scratch) {
     assert(p->m >= 0 && p->n >= 0 && p->k >= 0);
     struct tiling t = tiling_for(p->m, p->n);
     bool wide = t.count > 1 && p->m * p->n >= PARALLEL_MIN / (p->k + 1);
-#pragma omp parallel default(none) shared(p, t) if (wide)
+#pragma omp parallel default(none) shared(p, t, sum, scratch) if (wide)
     {
         blas_single();
 #pragma omp for schedule(dynamic)
         for (int64_t tile = 0; tile < t.count; tile++) {
             const struct place at = tile_place(p, &t, tile);
-            product_tile(p, &at, p->C + at.row * p->ldc + at.col, p->ldc);
+            float *C = sum ? own_tile(scratch) : p->C + at.row * p->ldc + at.col;
+            product_tile(p, &at, C, sum ? at.wide : p->ldc);
+            if (sum)
+                add_tile(&at, C, false, sum + at.row * p->n + at.col, p->n);
         }
     }
 }
@@ -143,19 +164,22 @@ static void product_run(const struct product *p) {
 void linalg_gemm_nt(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
                     const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
     product_run(
-        &(struct product){CblasNoTrans, CblasTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc});
+        &(struct product){CblasNoTrans, CblasTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc},
+        NULL, NULL);
 }
 
 void linalg_gemm_nn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
                     const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    product_run(&(struct product){CblasNoTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta,
-                                  C, ldc});
+    product_run(
+        &(struct product){CblasNoTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc},
+        NULL, NULL);
 }
 
 void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
                     const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
     product_run(
-        &(struct product){CblasTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc});
+        &(struct product){CblasTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc},
+        NULL, NULL);
 }
 
 /* --- rank-k update ---------------------------------------------------------------------------- */
@@ -177,23 +201,6 @@ static void triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col
     }
     *row = r;
     *col = r + index;
-}
-
-/* C [high, wide] += P; of a tile on the diagonal its upper triangle. */
-static void add_tile(const struct place *at, const float *P, bool diagonal, double *C,
-                     int64_t ldc) {
-    for (int64_t r = 0; r < at->high; r++)
-        for (int64_t c = diagonal ? r : 0; c < at->wide; c++)
-            C[r * ldc + c] += (double)P[r * at->wide + c];
-}
-
-size_t linalg_accumulate_floats(void) {
-    return (size_t)omp_get_max_threads() * TILE_MAX * TILE_MAX;
-}
-
-/* The thread's own tile. */
-static float *own_tile(float *scratch) {
-    return scratch + (size_t)omp_get_thread_num() * TILE_MAX * TILE_MAX;
 }
 
 /* C += X^T X over `rows` rows, by upper tiles of [edge, edge]. */
@@ -247,37 +254,21 @@ void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx
                                               .edge = triangle_tile(k)});
 }
 
-static void accumulate_run(const struct product *p, double *C, float *scratch) {
-    const struct tiling t = tiling_for(p->m, p->n);
-    const bool wide = t.count > 1 && p->m * p->n >= PARALLEL_MIN / (p->k + 1);
-#pragma omp parallel default(none) shared(p, t, C, scratch) if (wide)
-    {
-        blas_single();
-#pragma omp for schedule(dynamic)
-        for (int64_t tile = 0; tile < t.count; tile++) {
-            const struct place at = tile_place(p, &t, tile);
-            float *P = own_tile(scratch);
-            product_tile(p, &at, P, at.wide);
-            add_tile(&at, P, false, C + at.row * p->n + at.col, p->n);
-        }
-    }
-}
-
 void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
                                const float *B, int64_t ldb, double *C, float *scratch) {
     assert(omp_get_level() == 0);
     for (int64_t done = 0; done < rows; done += SYRK_ROWS)
-        accumulate_run(&(struct product){.transA = CblasTrans,
-                                         .transB = CblasNoTrans,
-                                         .m = m,
-                                         .n = n,
-                                         .k = min_i64(SYRK_ROWS, rows - done),
-                                         .alpha = 1,
-                                         .A = A + done * lda,
-                                         .lda = lda,
-                                         .B = B + done * ldb,
-                                         .ldb = ldb},
-                       C, scratch);
+        product_run(&(struct product){.transA = CblasTrans,
+                                      .transB = CblasNoTrans,
+                                      .m = m,
+                                      .n = n,
+                                      .k = min_i64(SYRK_ROWS, rows - done),
+                                      .alpha = 1,
+                                      .A = A + done * lda,
+                                      .lda = lda,
+                                      .B = B + done * ldb,
+                                      .ldb = ldb},
+                    C, scratch);
 }
 
 /* --- triangular product ----------------------------------------------------------------------- */
