@@ -3,7 +3,6 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "graph/delta.h"
 #include "linalg/linalg.h"
@@ -18,7 +17,7 @@ static const struct delta shapes[] = {
     {.key_heads = 3, .value_heads = 3, .key = 16, .value = 5, .scale = 0.25F},
     {.key_heads = 1, .value_heads = 2, .key = 1, .value = 1, .scale = 1},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0], WIDEST = 16 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 struct delta_case {
     struct delta shape;
@@ -58,7 +57,8 @@ static struct delta_case delta_case_of(struct delta shape, int64_t length, float
     return c;
 }
 
-static void run(struct delta_case *c) {
+static void run(void *of) {
+    struct delta_case *c = of;
     const struct delta_input in = {c->q, c->k, c->v, c->decay, c->beta};
     delta_sequence(&c->shape, c->length, &in, c->scratch, c->out);
 }
@@ -70,7 +70,8 @@ static void delta_case_free(struct delta_case *c) {
 }
 
 /* One token of one head: the formula of delta.h. */
-static void want_token(const struct delta_case *c, int64_t t, int64_t h, double *S, double *out) {
+static void want_token(const void *of, int64_t t, int64_t h, double *S, double *out) {
+    const struct delta_case *c = of;
     const struct delta *d = &c->shape;
     const int64_t head = h / (d->value_heads / d->key_heads);
     const float *q = c->q + (t * d->key_heads + head) * d->key;
@@ -94,19 +95,14 @@ static void want_token(const struct delta_case *c, int64_t t, int64_t h, double 
 
 static void check_delta(struct delta_case *c) {
     const struct delta *d = &c->shape;
-    double *S = calloc((size_t)(d->key * d->value), sizeof *S), out[WIDEST];
-    ck_assert_ptr_nonnull(S);
+    const struct recurrence r = {.length = c->length,
+                                 .heads = d->value_heads,
+                                 .width = d->value,
+                                 .state = d->key * d->value,
+                                 .token = want_token,
+                                 .c = c};
     run(c);
-    for (int64_t h = 0; h < d->value_heads; h++) {
-        memset(S, 0, (size_t)(d->key * d->value) * sizeof *S);
-        for (int64_t t = 0; t < c->length; t++) {
-            want_token(c, t, h, S, out);
-            for (int64_t i = 0; i < d->value; i++)
-                ck_assert_near(c->out[(t * d->value_heads + h) * d->value + i], out[i],
-                               1e-5 * (1 + fabs(out[i])));
-        }
-    }
-    free(S);
+    assert_recurrence(&r, c->out);
 }
 
 START_TEST(chunks_give_what_the_recurrence_gives) {
@@ -141,14 +137,7 @@ END_TEST
 START_TEST(threads_change_no_bit) {
     struct delta_case c = delta_case_of(shapes[0], 300, 3, 1);
     const int64_t count = c.length * c.shape.value_heads * c.shape.value;
-    float *first = malloc((size_t)count * sizeof *first);
-    ck_assert_ptr_nonnull(first);
-    run(&c);
-    memcpy(first, c.out, (size_t)count * sizeof *first);
-    omp_set_num_threads(1);
-    run(&c);
-    ck_assert_same(first, c.out, count);
-    free(first);
+    assert_threads_change_nothing(run, &c, c.out, count);
     delta_case_free(&c);
 }
 END_TEST

@@ -2,7 +2,6 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "graph/scan.h"
 #include "linalg/linalg.h"
@@ -48,7 +47,8 @@ static struct scan_case scan_case_of(struct scan shape, int64_t length, double m
     return c;
 }
 
-static void run(struct scan_case *c) {
+static void run(void *of) {
+    struct scan_case *c = of;
     c->shape.skip = c->skip;
     const struct scan_input in = {c->x, c->b, c->c, c->decay, c->gain};
     scan_steps(&c->steps, c->length, c->dt, c->decay, c->gain);
@@ -68,7 +68,8 @@ static double step_of(const struct scan_case *c, int64_t t, int64_t h) {
 }
 
 /* One token of one head: the formula of scan.h. */
-static void want_token(const struct scan_case *c, int64_t t, int64_t h, double *S, double *out) {
+static void want_token(const void *of, int64_t t, int64_t h, double *S, double *out) {
+    const struct scan_case *c = of;
     const struct scan *s = &c->shape;
     const int64_t group = h / (s->heads / s->groups), n = s->state;
     const float *x = c->x + (t * s->heads + h) * s->width;
@@ -85,19 +86,14 @@ static void want_token(const struct scan_case *c, int64_t t, int64_t h, double *
 
 static void check_scan(struct scan_case *c) {
     const struct scan *s = &c->shape;
-    double *S = calloc((size_t)(s->width * s->state), sizeof *S), out[16];
-    ck_assert_ptr_nonnull(S);
+    const struct recurrence r = {.length = c->length,
+                                 .heads = s->heads,
+                                 .width = s->width,
+                                 .state = s->width * s->state,
+                                 .token = want_token,
+                                 .c = c};
     run(c);
-    for (int64_t h = 0; h < s->heads; h++) {
-        memset(S, 0, (size_t)(s->width * s->state) * sizeof *S);
-        for (int64_t t = 0; t < c->length; t++) {
-            want_token(c, t, h, S, out);
-            for (int64_t i = 0; i < s->width; i++)
-                ck_assert_near(c->out[(t * s->heads + h) * s->width + i], out[i],
-                               1e-5 * (1 + fabs(out[i])));
-        }
-    }
-    free(S);
+    assert_recurrence(&r, c->out);
 }
 
 START_TEST(chunks_give_what_the_recurrence_gives) {
@@ -131,14 +127,7 @@ END_TEST
 START_TEST(threads_change_no_bit) {
     struct scan_case c = scan_case_of(shapes[1], 300, 0, (double)INFINITY);
     const int64_t count = c.length * c.shape.heads * c.shape.width;
-    float *first = malloc((size_t)count * sizeof *first);
-    ck_assert_ptr_nonnull(first);
-    run(&c);
-    memcpy(first, c.out, (size_t)count * sizeof *first);
-    omp_set_num_threads(1);
-    run(&c);
-    ck_assert_same(first, c.out, count);
-    free(first);
+    assert_threads_change_nothing(run, &c, c.out, count);
     scan_case_free(&c);
 }
 END_TEST
