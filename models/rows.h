@@ -116,6 +116,12 @@
     {LINEAR(SHARED_UP, MLP_IN, w, (module ".up_proj")), .when = T_SPARSE},             \
     {GLU(SHARED_MID, SHARED_GATE, SHARED_UP), .when = T_SPARSE},                       \
     {LINEAR(SHARED_OUT, SHARED_MID, HIDDEN, (module ".down_proj")), .when = T_SPARSE}
+/* Experts, and beside them an MLP that every token passes; the sum of both is added to Y. */
+#define ROUTED_AND_SHARED_ROWS(experts, body, shared)                                   \
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, experts, body), .when = T_SPARSE},                  \
+    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},                                       \
+    SHARED_ROWS(SHARED_FFN, shared),                                                    \
+    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE}
 
 /* --- settings --------------------------------------------------------------------------------- */
 

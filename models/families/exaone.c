@@ -14,10 +14,7 @@ static const struct node rows[] = {
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "mlp.e_score_correction_bias", .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_experts"),
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE},
+    V3_ROUTED_ROWS(expert),
     {END},
 };
 

@@ -10,6 +10,15 @@
     NUMBER_POW(ATTN_SCALE, "attention_multiplier", 1, 1),     \
     NUMBER_POW(RESIDUAL, "residual_multiplier", 1, 1),        \
     NUMBER_POW(LOGITS, "logits_scaling", 1, -1)
+#define SETTINGS                                              \
+    SIZES(32000, 4096, 32, 32, 2048),                         \
+    KV_HEADS(0),                                              \
+    HEAD_DIM(0),                                              \
+    FFN(11008),                                               \
+    THETA(10000),                                             \
+    RMS_EPS(1e-6),                                            \
+    TIED(false),                                              \
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false)
 /* clang-format on */
 
 static const struct node rows[] = {
@@ -18,14 +27,7 @@ static const struct node rows[] = {
 };
 
 static const struct setting settings[] = {
-    SIZES(32000, 4096, 32, 32, 2048),
-    KV_HEADS(0),
-    HEAD_DIM(0),
-    FFN(11008),
-    THETA(10000),
-    RMS_EPS(1e-6),
-    TIED(false),
-    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    SETTINGS,
     FLAG(T_MLP_BIAS, "mlp_bias", false),
     FACTORS,
     {0},
@@ -74,17 +76,7 @@ static const struct node moe_rows[] = {
 };
 
 static const struct setting moe_settings[] = {
-    SIZES(32000, 4096, 32, 32, 2048),
-    KV_HEADS(0),
-    HEAD_DIM(0),
-    FFN(11008),
-    THETA(10000),
-    RMS_EPS(1e-6),
-    TIED(false),
-    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
-    FACTORS,
-    DIM(EXPERTS, "num_local_experts", 8),
-    DIM(TOP_K, "num_experts_per_tok", 2),
+    SETTINGS, FACTORS, DIM(EXPERTS, "num_local_experts", 8), DIM(TOP_K, "num_experts_per_tok", 2),
     {0},
 };
 
@@ -125,18 +117,8 @@ static const struct node hybrid_rows[] = {
     {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
     {LINEAR(K, ATTN_IN, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
     {LINEAR(V, ATTN_IN, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS, .unless = T_RECURRENT},
-    {.op = OP_ROPE,
-     .out = {V_Q_ROT},
-     .in = {V_Q},
-     .groups = DIM_HEADS,
-     .when = T_A,
-     .unless = T_RECURRENT},
-    {.op = OP_ROPE,
-     .out = {V_K_ROT},
-     .in = {V_K},
-     .groups = DIM_KV_HEADS,
-     .when = T_A,
-     .unless = T_RECURRENT},
+    {TURN(Q_ROT, Q, HEADS), .when = T_A, .unless = T_RECURRENT},
+    {TURN(K_ROT, K, KV_HEADS), .when = T_A, .unless = T_RECURRENT},
     {ATTENTION(CONTEXT, Q_ROT, K_ROT, V), .unless = T_RECURRENT},
     {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = T_ATTENTION_BIAS,
      .unless = T_RECURRENT},
@@ -156,14 +138,7 @@ static const struct node hybrid_rows[] = {
 };
 
 static const struct setting hybrid_settings[] = {
-    SIZES(32000, 4096, 32, 32, 2048),
-    KV_HEADS(0),
-    HEAD_DIM(0),
-    FFN(11008),
-    THETA(10000),
-    RMS_EPS(1e-6),
-    TIED(false),
-    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    SETTINGS,
     FACTORS,
     MAMBA2_SETTINGS(128, 256),
     WORD(T_A, "position_embedding_type", "rope"),
@@ -275,14 +250,7 @@ static const struct node clova_rows[] = {
 };
 
 static const struct setting clova_settings[] = {
-    SIZES(32000, 4096, 32, 32, 2048),
-    KV_HEADS(0),
-    HEAD_DIM(0),
-    FFN(11008),
-    THETA(10000),
-    RMS_EPS(1e-6),
-    TIED(false),
-    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    SETTINGS,
     FLAG(T_MLP_BIAS, "mlp_bias", false),
     FLAG(T_A, "use_post_norm", true),
     NUMBER(EMBED, "embedding_multiplier", 1),

@@ -19,10 +19,7 @@ static const struct node v1_rows[] = {
     {NORM(MLP_IN, Y, "post_attention_layernorm")},
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.gate.wg"), .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_mlp"),
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE},
+    ROUTED_AND_SHARED_ROWS("mlp.experts.%d.", expert, "mlp.shared_mlp"),
     {END},
 };
 
@@ -102,10 +99,7 @@ static const struct node v3_rows[] = {
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.router.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "mlp.expert_bias", .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_mlp"),
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE},
+    ROUTED_AND_SHARED_ROWS("mlp.experts.%d.", expert, "mlp.shared_mlp"),
     {END},
 };
 

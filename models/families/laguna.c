@@ -20,10 +20,7 @@ static const struct node rows[] = {
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "mlp.experts.e_score_correction_bias", .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_expert"),
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE},
+    ROUTED_AND_SHARED_ROWS("mlp.experts.%d.", expert, "mlp.shared_expert"),
     {END},
 };
 

@@ -68,10 +68,8 @@ static const struct node m3_rows[] = {
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "block_sparse_moe.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "block_sparse_moe.e_score_correction_bias", .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "block_sparse_moe.experts.%d.", expert), .when = T_SPARSE},
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
-    SHARED_ROWS(SHARED_FFN, "block_sparse_moe.shared_experts"),
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE},
+    ROUTED_AND_SHARED_ROWS("block_sparse_moe.experts.%d.", expert,
+                           "block_sparse_moe.shared_experts"),
     {END},
 };
 

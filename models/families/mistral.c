@@ -94,10 +94,7 @@ static const struct node mistral4_rows[] = {
     {NORM(MLP_IN, Y, "post_attention_layernorm")},
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", mistral4_expert), .when = T_SPARSE},
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_experts"),
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE},
+    V3_ROUTED_ROWS(mistral4_expert),
     {END},
 };
 

@@ -124,10 +124,7 @@ extern const struct family family_xglm;
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,                                     \
      .choice_bias = "mlp.gate.e_score_correction_bias", .when = T_SPARSE}
 #define V3_ROUTED_ROWS(expert)                                                                      \
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE},                  \
-    {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},                                                   \
-    SHARED_ROWS(SHARED_FFN, "mlp.shared_experts"),                                                  \
-    {ADD(Z, Y_ROUTED, SHARED_OUT), .when = T_SPARSE}
+    ROUTED_AND_SHARED_ROWS("mlp.experts.%d.", expert, "mlp.shared_experts")
 #define V3_SCORES                                                                                   \
     WORD(0, "scoring_func", "sigmoid"),                                                             \
     WORD(0, "topk_method", "noaux_tc")
