@@ -116,4 +116,16 @@ if [ -r /proc/self/environ ] && [ "$(uname -s)" = Linux ]; then
     expect "kept" grep -qx GOMP_SPINCOUNT=77 environment
 fi
 
+# Sanitizers keep memory of their own.
+if [ "${LLMQ_FAMILIES:-all}" != few ]; then
+    test_case "a run takes the memory that is planned, and the plan is not twice of it"
+    run gptq --model "$demo" --quality fast --samples 2 --seqlen 256 --threads 1 --out planned \
+        --json -q
+    expect_code 0
+    planned=$("$json_get" plan_ram_bytes <stdout)
+    peak=$("$json_get" peak_rss_bytes <stdout)
+    expect "$peak bytes of at most ${planned:=0}" test "$peak" -le "$planned"
+    expect "$peak bytes of at least half of it" test $((2 * peak)) -ge "$planned"
+fi
+
 finish
