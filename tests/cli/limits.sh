@@ -118,14 +118,16 @@ fi
 
 # Sanitizers keep memory of their own.
 if [ "${LLMQ_FAMILIES:-all}" != few ]; then
-    test_case "a run takes the memory that is planned, and the plan is not twice of it"
+    test_case "a run takes the memory that is planned, within 15 %, and not half of it"
+    unset MALLOC_PERTURB_ # fills what would never be touched
     run gptq --model "$demo" --quality fast --samples 2 --seqlen 256 --threads 1 --out planned \
         --json -q
     expect_code 0
     planned=$("$json_get" plan_ram_bytes <stdout)
     peak=$("$json_get" peak_rss_bytes <stdout)
-    expect "$peak bytes of at most ${planned:=0}" test "$peak" -le "$planned"
-    expect "$peak bytes of at least half of it" test $((2 * peak)) -ge "$planned"
+    expect "$peak bytes, not more than the ${planned:=0} planned" \
+        test $((100 * peak)) -le $((115 * planned))
+    expect "$peak bytes, at least half of these" test $((2 * peak)) -ge "$planned"
 fi
 
 finish
