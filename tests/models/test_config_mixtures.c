@@ -10,6 +10,14 @@ START_TEST(configs_of_released_models_are_read) {
          "\"attention_bias\":true,\"head_dim\":128,\"partial_rotary_factor\":0.5,"
          "\"use_qk_norm\":true,\"num_nextn_predict_layers\":1,\"n_group\":1",
          GOOD},
+        {"kimi_k2",
+         "\"n_routed_experts\":384,\"n_group\":1,\"topk_group\":1,\"first_k_dense_replace\":1,"
+         "\"routed_scaling_factor\":2.827,\"scoring_func\":\"sigmoid\"",
+         GOOD},
+        {"kimi_k25",
+         "\"text_config\":{\"model_type\":\"kimi_k2\",\"n_group\":1,\"topk_group\":1},"
+         "\"vision_config\":{\"hidden_size\":1152}",
+         GOOD},
         {"minimax_m2",
          "\"attn_type_list\":[1,1],\"rotary_dim\":64,\"qk_norm_type\":\"per_layer\","
          "\"use_qk_norm\":true,\"use_routing_bias\":true,\"use_mtp\":true,\"num_mtp_modules\":3,"
