@@ -15,8 +15,8 @@
 #include "base/log.h"
 #include "graph/inventory.h"
 #include "graph/tying.h"
-#include "graph/weights.h"
 #include "verify/verify_fold.h"
+#include "verify/verify_reference.h"
 
 /* Elements compared at a time. */
 #define CHUNK ((int64_t)1 << 20)
@@ -47,85 +47,6 @@ static void found(struct verify *v, const char *rule) {
 
 /* --- modules ---------------------------------------------------------------------------------- */
 
-/* The original's weight: a plain tensor, or packed itself. */
-struct reference {
-    const struct verify *original;
-    const struct st_tensor *plain; /* its own, or the stack that it is in */
-    struct linear_place at;        /* in blocks of a known family */
-    bool turned, stacked;          /* its own is [k, n]; it is in a stack: then ... */
-    float *whole;                  /* ... here as [n, k] */
-    struct qlinear packed;
-};
-
-static void reference_close(struct reference *r) {
-    qlinear_free(&r->packed);
-    free(r->whole);
-}
-
-/* The module's own tensor, or the stack that it is in. */
-static void find_plain(struct reference *r, const char *module) {
-    char name[LAYOUT_NAME_MAX];
-    const struct verify *o = r->original;
-    (void)snprintf(name, sizeof name, "%s.weight", module);
-    r->plain = st_find(o->tensors, name);
-    if (!o->known || !blocks_find_linear(o->blocks, module, &r->at))
-        return;
-    r->turned = r->plain && blocks_linear_turned(o->blocks, r->at);
-    if (r->plain || layout_has_module(o->tensors, o->layout, module))
-        return;
-    r->plain = weights_find_stack(o->tensors, o->blocks, r->at);
-    r->stacked = r->plain != NULL;
-}
-
-static enum llmq_status reference_open(const struct verify *original, const char *module,
-                                       struct reference *r, llmq_error *err) {
-    *r = (struct reference){.original = original};
-    find_plain(r, module);
-    if (r->plain || !layout_has_module(original->tensors, original->layout, module))
-        return LLMQ_OK;
-    enum llmq_status status = layout_load(original->tensors, original->layout,
-                                          &original->layout_config, module, &r->packed, err);
-    return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s: %s", original->dir, module);
-}
-
-static bool reference_fits(const struct reference *r, const struct qlinear *q) {
-    int64_t n = r->packed.n, k = r->packed.k;
-    if (r->stacked)
-        blocks_linear_shape(r->original->blocks, r->at, &n, &k);
-    else if (r->plain)
-        return r->plain->rank == 2 && r->plain->shape[r->turned] == (uint64_t)q->n &&
-               r->plain->shape[!r->turned] == (uint64_t)q->k && dtype_is_float(r->plain->dtype);
-    return n == q->n && k == q->k;
-}
-
-/* The whole of a matrix that does not lie row by row. */
-static enum llmq_status reference_prepare(struct reference *r, const struct qlinear *q,
-                                          llmq_error *err) {
-    const struct verify *o = r->original;
-    if (!r->plain || !(r->turned || r->stacked))
-        return LLMQ_OK;
-    r->whole = malloc((size_t)q->n * (size_t)q->k * sizeof *r->whole);
-    if (!r->whole)
-        return error_memory(err, "a matrix");
-    return r->stacked ? weights_read_stacked(o->tensors, r->plain, o->blocks, r->at, r->whole, err)
-                      : weights_read_turned(o->tensors, r->plain, r->whole, err);
-}
-
-/* Rows [begin, end) of k columns. */
-static enum llmq_status reference_rows(struct reference *r, int64_t begin, int64_t end, int64_t k,
-                                       float *out, llmq_error *err) {
-    const size_t count = (size_t)(end - begin) * (size_t)k;
-    if (!r->plain) {
-        qlinear_dequantize(&r->packed, begin, end, out);
-        return LLMQ_OK;
-    }
-    if (r->whole) {
-        memcpy(out, r->whole + begin * k, count * sizeof *out);
-        return LLMQ_OK;
-    }
-    return st_read_part_f32(r->original->tensors, r->plain, (uint64_t)(begin * k), count, out, err);
-}
-
 /* What q stands for in the original's scale. */
 static void decode_rows(const struct comparison *c, const char *module, const struct qlinear *q,
                         int64_t begin, int64_t end, float *out) {
@@ -144,7 +65,7 @@ static enum llmq_status sum_errors(const struct comparison *cmp, const char *mod
     float *theirs = malloc((size_t)(rows * q->k) * sizeof *theirs);
     enum llmq_status status = ours && theirs ? LLMQ_OK : error_memory(err, "rows");
     if (status == LLMQ_OK)
-        status = reference_prepare(r, q, err);
+        status = reference_prepare(r, q->n, q->k, err);
     *sums = (struct sums){0};
     for (int64_t begin = 0; status == LLMQ_OK && begin < q->n; begin += rows) {
         const int64_t end = begin + rows < q->n ? begin + rows : q->n;
@@ -192,7 +113,7 @@ static enum llmq_status compare_module(struct comparison *c, llmq_verify_module 
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(reference_open(&c->original, m->name, &r, err));
     LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, m->name, &q, err));
-    if ((!r.plain && !r.packed.codes) || !reference_fits(&r, &q)) {
+    if (!reference_fits(&r, q.n, q.k)) {
         found(v, "against-shape");
         verify_found(v, NULL, m->name, "is it the original of this checkpoint?",
                      "the original has no weight [%" PRId64 ", %" PRId64 "] of this name", q.n,

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "graph/weights.h"
+#include "verify/verify_reference.h"
 
 /* What a fit may be off: so much, so many standard errors, and shares of the residual. */
 #define TOLERANCE       0.05
@@ -45,36 +45,19 @@ void pair_free(struct pair *p) {
 
 static enum llmq_status load(const struct verify *v, struct linear_place at, int64_t n, int64_t k,
                              float **out, llmq_error *err) {
-    char module[FAMILY_NAME_MAX], name[FAMILY_NAME_MAX];
-    struct qlinear q = {0};
+    char module[FAMILY_NAME_MAX];
+    struct reference r;
     enum llmq_status status = LLMQ_OK;
-    blocks_node_name(v->blocks, at, "", module);
-    blocks_node_name(v->blocks, at, ".weight", name);
-    const bool turned = blocks_linear_turned(v->blocks, at);
-    const struct st_tensor *t = st_find(v->tensors, name);
-    const struct st_tensor *stack = t ? NULL : weights_find_stack(v->tensors, v->blocks, at);
-    const bool plain = t && t->rank == 2 && t->shape[turned] == (uint64_t)n &&
-                       t->shape[!turned] == (uint64_t)k && dtype_is_float(t->dtype);
-    const bool packed = !plain && layout_has_module(v->tensors, v->layout, module);
-    if (!plain && !packed && !stack)
-        return LLMQ_OK;
-    if (packed)
-        LLMQ_TRY(layout_load(v->tensors, v->layout, &v->layout_config, module, &q, err));
-    if (packed && (q.n != n || q.k != k))
+    LLMQ_TRY(reference_open(v, blocks_node_name(v->blocks, at, "", module), &r, err));
+    if (!reference_fits(&r, n, k))
         goto cleanup;
     *out = malloc((size_t)n * (size_t)k * sizeof **out);
     if (!*out)
-        LLMQ_TRY(error_memory(err, name));
-    if (plain && turned)
-        LLMQ_TRY(weights_read_turned(v->tensors, t, *out, err));
-    else if (plain)
-        LLMQ_TRY(st_read_f32(v->tensors, t, *out, err));
-    else if (packed)
-        qlinear_dequantize(&q, 0, n, *out);
-    else
-        LLMQ_TRY(weights_read_stacked(v->tensors, stack, v->blocks, at, *out, err));
+        LLMQ_TRY(error_memory(err, module));
+    LLMQ_TRY(reference_prepare(&r, n, k, err));
+    LLMQ_TRY(reference_rows(&r, 0, n, k, *out, err));
 cleanup:
-    qlinear_free(&q);
+    reference_close(&r);
     return status;
 }
 
