@@ -3,7 +3,7 @@
 #
 #     1  scripts: layers, formatting
 #     2  gcc, warnings as errors: every suite, then for every lower instruction set those that it
-#        shows in, and the documentation agrees with the program
+#        shows in (whole runs only in plain C), and the documentation agrees with the program
 #     3  gcc with ASan and UBSan: every suite
 #     4  clang, warnings as errors: builds
 #     5  gcc for aarch64, warnings as errors: the program, and the suites that its kernels show in,
@@ -13,6 +13,8 @@
 # all suites, a step that is not a suite counting as one. Exits with 1 when anything failed.
 #
 #     tools/test.sh            all
+#     tools/test.sh quick      for daily work: step 1, and of step 2 the suites of the library at
+#                              this machine's level
 #     BUILD=/tmp/b tools/test.sh    with the builds elsewhere than in build/test
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -25,8 +27,10 @@ failed=0
 # Suites run side by side: threads that wait must not burn the cores others need.
 export OMP_WAIT_POLICY=passive
 
+began=$(date +%s)
+
 heading() {
-    printf '\n=== %s\n' "$1"
+    printf '\n=== %s (after %s s)\n' "$1" "$(($(date +%s) - began))"
 }
 
 # step NAME COMMAND...: one check; succeeds when it does.
@@ -145,6 +149,20 @@ formatted() {
         -exec clang-format-14 --dry-run -Werror {} +
 }
 
+finish() {
+    printf '\n%s passed, %s failed\n' "$passed" "$failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+case ${1:-all} in
+all | quick) tier=${1:-all} ;;
+*)
+    echo "usage: tools/test.sh [all|quick]" >&2
+    exit 2
+    ;;
+esac
+
 tools/install_deps.sh test || exit 1
 mkdir -p "$build"
 
@@ -152,10 +170,17 @@ step 'layers' tools/check_layers.sh
 step 'layer check catches violations' tools/check_layers.sh --self-test
 step 'formatting' formatted
 
+if [ "$tier" = quick ]; then
+    step 'build: gcc' compile gcc gcc && suites gcc '' --suite unit
+    finish
+fi
+
 if step 'build: gcc' compile gcc gcc; then
     suites gcc
     for level in $(lower_levels); do
-        suites gcc "$level" --suite unit --no-suite exact
+        # shellcheck disable=SC2046 # an option, or none
+        suites gcc "$level" --suite unit --no-suite exact \
+            $([ "$level" = ref ] || echo --no-suite whole)
     done
     step 'documentation' tools/check_docs.sh "$build/gcc/src/cli/llmq"
 fi
@@ -173,6 +198,4 @@ if aarch64_possible && step 'build: gcc for aarch64' compile_aarch64; then
     suites aarch64 '' $aarch64_suites
 fi
 
-echo
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish
