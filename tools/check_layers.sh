@@ -57,6 +57,7 @@ check_tree() (
         only["cjson/cJSON.h"] = "src/base/json.c"
         only["pcre2.h"]       = "src/base/regex.c"
         only["utf8proc.h"]    = "src/text/"
+        only["zlib.h"]        = "src/text/bytes.c"
         only["immintrin.h"]   = "src/kernels/"
         only["x86intrin.h"]   = "src/kernels/"
         only["arm_neon.h"]    = "src/kernels/"
@@ -150,6 +151,7 @@ self_test() {
     seed src/graph/seeded.c '#include <cblas.h>'
     seed src/base/seeded.c '#include <pcre2.h>'
     seed src/base/seeded.c '#include <cjson/cJSON.h>'
+    seed src/text/seeded.c '#include <zlib.h>'
     seed src/tensor/seeded.c '#include <immintrin.h>'
     seed include/llmq/seeded.h '#include <omp.h>'
     seed include/llmq/seeded.h '#include "base/error.h"'

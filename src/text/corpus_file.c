@@ -15,6 +15,7 @@
 #include "base/json_check.h"
 #include "base/lfs.h"
 #include "base/strbuf.h"
+#include "text/bytes.h"
 #include "text/utf8.h"
 
 #define CORPUS_MAX_FILE ((size_t)4 << 30)
@@ -47,7 +48,7 @@ static const struct signature {
     {0, "ARROW1", 6, "an Arrow file", "convert it: python3 -c 'import pandas, sys; "
         "pandas.read_feather(sys.argv[1]).to_json(\"text.jsonl\", orient=\"records\", lines=True)' %s",
         false},
-    {0, "\x1f\x8b", 2, "compressed with gzip", "unpack it: gzip -dc %s > text", false},
+    {0, "\x1f\x8b", 2, "compressed with gzip twice", "unpack it: gzip -dc %s > text.gz", false},
     {0, "\x28\xb5\x2f\xfd", 4, "compressed with Zstandard", "unpack it: zstd -dc %s > text", false},
     {0, "\xfd" "7zXZ", 6, "compressed with xz", "unpack it: xz -dc %s > text", false},
     {0, "BZh", 3, "compressed with bzip2", "unpack it: bzip2 -dc %s > text", false},
@@ -241,7 +242,7 @@ enum llmq_status corpus_file_read(const char *path, struct corpus_file *out, llm
     struct corpus_file f = {.path = strdup(path)};
     if (!f.path)
         return error_memory(err, "a path");
-    LLMQ_TRY(file_read(path, CORPUS_MAX_FILE, &f.data, &f.len, err));
+    LLMQ_TRY(bytes_read_all(path, CORPUS_MAX_FILE, &f.data, &f.len, err));
     f.text = f.data;
     if (f.len >= 3 && memcmp(f.data, "\xef\xbb\xbf", 3) == 0) {
         f.text += 3;

@@ -20,11 +20,12 @@ struct corpus_file {
     char *data; /* what was read */
 };
 
-/* Read a file of at most 4 GiB. Its kind is told by its content; the name decides only what is left
- * open: a file named .jsonl, .jsonlines or .ndjson holds lines and one named .json lines or windows
- * (in capitals too), or it is refused. What is JSON as a whole is never CORPUS_TEXT. LLMQ_E_INPUT,
- * with the way out in the hint, for what is neither: a Git LFS pointer, compressed and binary
- * files, other encodings, NUL bytes, tables, an empty file. Release with corpus_file_free. */
+/* Read a file of at most 4 GiB, unpacked where gzip packed it. Its kind is told by its content; the
+ * name decides only what is left open: a file named .jsonl, .jsonlines or .ndjson holds lines and
+ * one named .json lines or windows (in capitals too), or it is refused. What is JSON as a whole is
+ * never CORPUS_TEXT. LLMQ_E_INPUT, with the way out in the hint, for what is neither: a Git LFS
+ * pointer, compressed and binary files, other encodings, NUL bytes, tables, an empty file. Release
+ * with corpus_file_free. */
 LLMQ_NODISCARD enum llmq_status corpus_file_read(const char *path, struct corpus_file *out,
                                                  llmq_error *err);
 void corpus_file_free(struct corpus_file *file); /* accepts a zeroed struct */

@@ -193,9 +193,9 @@ for name in messages.jsonl MESSAGES.JSONL messages.json messages.txt; do
         "chat template" gptq --model "$demo" --calib $name
 done
 gzip -c text.txt >text.gz
-refused 3 "text.gz: compressed with gzip" "gzip -dc text.gz" eval --model "$demo" --text text.gz
-cp text.gz text.jsonl
-refused 3 "text.jsonl: compressed with gzip" "" rtn --model "$demo" --calib text.jsonl
+head -c 100 text.gz >cut.gz
+refused 3 "cut.gz: the end of what gzip packed is missing" "gzip -t" \
+    eval --model "$demo" --text cut.gz
 printf 'text,id\nHello,1\n' >table.CSV
 refused 3 "table.CSV: a table" "read_csv" eval --model "$demo" --text table.CSV
 { printf '\377\376'; sed 's/./&\n/g' text.txt | head -c 200 | tr '\n' '\0'; } >wide.txt
@@ -210,8 +210,9 @@ cp full.jsonl full.JSONL
 cp full.jsonl full.ndjson
 cp full.jsonl full.json
 cp full.jsonl full.txt
+gzip -c full.jsonl >full.gz
 { printf '\357\273\277'; cat full.jsonl; } >marked.jsonl
-for name in full.JSONL full.ndjson full.json full.txt marked.jsonl; do
+for name in full.JSONL full.ndjson full.json full.txt full.gz marked.jsonl; do
     run eval --model "$demo" --text $name --ctx 64 --json -q
     expect_json nll "$lines"
 done

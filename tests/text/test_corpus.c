@@ -263,6 +263,27 @@ START_TEST(test_text_that_begins_like_json_is_text) {
 }
 END_TEST
 
+/* "hello" packed by gzip, packed in two parts (one file after the other), and packed twice. */
+static const unsigned char packed_hello[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02,
+                                             0xff, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x86,
+                                             0xa6, 0x10, 0x36, 0x05, 0x00, 0x00, 0x00};
+static const unsigned char packed_parts[] = {
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xcb, 0x48, 0xcd, 0x01, 0x00,
+    0x1b, 0xf1, 0x0b, 0xe5, 0x03, 0x00, 0x00, 0x00, 0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x02, 0xff, 0xcb, 0xc9, 0x07, 0x00, 0x9d, 0x4a, 0x9c, 0x55, 0x02, 0x00, 0x00, 0x00};
+static const unsigned char packed_twice[] = {
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x93, 0xef, 0xe6, 0x60,
+    0x00, 0x01, 0xa6, 0xff, 0xa7, 0x3d, 0xce, 0x9e, 0x3c, 0xc9, 0xce, 0xd0, 0xb6, 0x4c,
+    0xc0, 0x8c, 0x15, 0x28, 0x00, 0x00, 0x82, 0xe2, 0x0d, 0x61, 0x19, 0x00, 0x00, 0x00};
+
+START_TEST(test_what_gzip_packed_is_read_as_what_it_holds) {
+    put_file("a.txt", packed_hello, sizeof packed_hello);
+    assert_corpus(scratch_path("a.txt"), (struct corpus_options){.window = 3}, "#he|llo", 0);
+    put_file("b.gz", packed_parts, sizeof packed_parts);
+    assert_corpus(scratch_path("b.gz"), (struct corpus_options){.window = 3}, "#he|llo", 0);
+}
+END_TEST
+
 START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
     static const struct {
         const char *name, *bytes;
@@ -272,7 +293,9 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         {"a.parquet", "PAR1\x15\0..PAR1", 12, "a Parquet file", "read_parquet"},
         {"a.jsonl", "PAR1\x15\0..PAR1", 12, "a Parquet file", "read_parquet"},
         {"a.arrow", "ARROW1\0\0", 8, "an Arrow file", "read_feather"},
-        {"a.txt", "\x1f\x8b\x08\0...", 7, "compressed with gzip", "gzip -dc "},
+        {"a.txt", "\x1f\x8b\x08\0...", 7, "a.txt: ", "gzip -t"},
+        {"cut.gz", (const char *)packed_hello, sizeof packed_hello - 6, "is missing", "gzip -t"},
+        {"twice.gz", (const char *)packed_twice, sizeof packed_twice, "gzip twice", "gzip -dc "},
         {"a.json", "\x28\xb5\x2f\xfd.", 5, "compressed with Zstandard", "zstd -dc "},
         {"a.xz",
          "\xfd"
@@ -336,7 +359,7 @@ END_TEST
 START_TEST(test_hints_quote_paths_for_a_shell) {
     static const char *const cases[][3] = {
         {"it's a.txt", "\xff\xfe", "/it'\\''s a.txt' > text"},
-        {"a$b", "\x1f\x8b", "/a$b' > text"},
+        {"a$b", "\x28\xb5\x2f\xfd", "/a$b' > text"},
         {"a b.csv", "x", "/a b.csv'"},
         {"a;b.json", "[\"a\"]", "/a;b.json' > text.jsonl"},
     };
@@ -422,6 +445,7 @@ int main(void) {
     tcase_add_test(tcase, test_bad_corpora_are_refused_with_the_place);
     tcase_add_test(tcase, test_kinds_are_told_by_content);
     tcase_add_test(tcase, test_text_that_begins_like_json_is_text);
+    tcase_add_test(tcase, test_what_gzip_packed_is_read_as_what_it_holds);
     tcase_add_test(tcase, test_what_is_no_text_is_refused_with_the_way_out);
     tcase_add_test(tcase, test_hints_quote_paths_for_a_shell);
     tcase_add_test(tcase, test_options_that_would_change_nothing_are_refused);

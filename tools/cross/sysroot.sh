@@ -10,7 +10,8 @@ set -eu
 
 folder=${1:?usage: sysroot.sh FOLDER}
 packages='check libsubunit-dev libopenblas-openmp-dev libopenblas0-openmp libgfortran5 liblapacke-dev
-liblapacke libtmglib3 libcjson-dev libcjson1 libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2'
+liblapacke libtmglib3 libcjson-dev libcjson1 libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2
+zlib1g-dev zlib1g'
 
 mkdir -p "$folder"
 cd "$folder"
