@@ -14,6 +14,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include "base/cgroup.h"
 #include "base/error.h"
 
 enum { LEVELS_MAX = 5 };
@@ -105,36 +106,6 @@ enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err) {
     return LLMQ_OK;
 }
 
-/* Two integers from a one-line file such as cpu.max ("200000 100000", "max 100000"). */
-static bool read_pair(const char *path, long *a, long *b) {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return false;
-    int n = fscanf(f, "%ld %ld", a, b);
-    fclose(f);
-    return n == 2;
-}
-
-static bool read_one(const char *path, long *a) {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return false;
-    int n = fscanf(f, "%ld", a);
-    fclose(f);
-    return n == 1;
-}
-
-/* Cores' worth of time the container grants, rounded up; 0 when there is no quota. */
-static int cgroup_quota(void) {
-    long quota = 0, period = 0;
-    bool found = read_pair("/sys/fs/cgroup/cpu.max", &quota, &period) ||
-                 (read_one("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota) &&
-                  read_one("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period));
-    if (!found || quota <= 0 || period <= 0)
-        return 0;
-    return (int)((quota + period - 1) / period);
-}
-
 int cpu_count(void) {
     int cores = 0;
     cpu_set_t set;
@@ -142,9 +113,10 @@ int cpu_count(void) {
         cores = CPU_COUNT(&set);
     if (cores < 1) /* more cores than a cpu_set_t holds */
         cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int quota = cgroup_quota();
-    if (quota > 0 && quota < cores)
-        cores = quota;
+    struct cgroup_limits groups;
+    cgroup_read("", &groups);
+    if (groups.cores > 0 && groups.cores < cores)
+        cores = groups.cores;
     return cores > 0 ? cores : 1;
 }
 
@@ -198,15 +170,10 @@ uint64_t memory_mappable(const char **limit) {
 
 uint64_t memory_available(void) {
     uint64_t bytes = available_in_system();
-    long limit = 0, used = 0;
-    bool limited = (read_one("/sys/fs/cgroup/memory.max", &limit) &&
-                    read_one("/sys/fs/cgroup/memory.current", &used)) ||
-                   (read_one("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit) &&
-                    read_one("/sys/fs/cgroup/memory/memory.usage_in_bytes", &used));
-    if (limited && limit > 0 && used >= 0) {
-        uint64_t left = limit > used ? (uint64_t)(limit - used) : 0;
-        bytes = left < bytes ? left : bytes;
-    }
+    struct cgroup_limits groups;
+    cgroup_read("", &groups);
+    if (groups.memory < UINT64_MAX && (bytes == 0 || groups.memory < bytes))
+        bytes = groups.memory ? groups.memory : 1;
     const char *own = NULL;
     uint64_t mappable = memory_mappable(&own);
     if (own && (bytes == 0 || mappable < bytes))

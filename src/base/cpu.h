@@ -27,11 +27,11 @@ enum cpu_level {
  * LLMQ_E_UNSUPPORTED. */
 LLMQ_NODISCARD enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err);
 
-/* Cores this process may use: affinity mask and cgroup quota (v1 and v2) both respected, >= 1. */
+/* Cores this process may use: affinity mask and quotas of control groups both respected, >= 1. */
 int cpu_count(void);
 
 /* Bytes of memory this process could take now: what the kernel calls available, within the limits
- * of its cgroup and its own. 0 when it cannot be told. */
+ * of its control groups and its own. 0 when it cannot be told. */
 uint64_t memory_available(void);
 
 /* Bytes this process may still map under its limits on address space and data, UINT64_MAX without
