@@ -95,7 +95,7 @@ static enum llmq_status sort_claims(struct weight_map *map, llmq_error *err) {
 
 static enum llmq_status weight_map_read(struct weight_map *map, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(json_read(map->path, &map->document, err));
+    LLMQ_TRY(json_read_as(map->path, INPUT_INDEX, &map->document, err));
     const struct json *object = json_get(map->document, "weight_map");
     const size_t entries = json_count(object);
     if (json_type(object) != JSON_OBJECT || entries == 0)

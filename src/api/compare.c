@@ -43,7 +43,9 @@ static int32_t first_difference(const struct tokenizer *a, const struct tokenize
     int32_t size_a = tokenizer_vocab_size(a), size_b = tokenizer_vocab_size(b);
     for (int32_t id = 0; id < size_a && id < size_b; id++) {
         const char *text_a = tokenizer_token(a, id), *text_b = tokenizer_token(b, id);
-        if (text_a && text_b && strcmp(text_a, text_b) != 0)
+        const size_t len = tokenizer_token_length(a, id);
+        if (text_a && text_b &&
+            (len != tokenizer_token_length(b, id) || memcmp(text_a, text_b, len) != 0))
             return id;
     }
     return -1;

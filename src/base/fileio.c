@@ -76,13 +76,21 @@ enum llmq_status path_look(const char *path, enum path_kind *kind, llmq_error *e
     return errno == ENOENT || errno == ENOTDIR ? LLMQ_OK : error_errno(err, "%s", path);
 }
 
+static enum llmq_status not_regular(const char *path, enum path_kind kind, llmq_error *err) {
+    const bool folder = kind == PATH_FOLDER;
+    error_set(err, LLMQ_E_INPUT, "%s: expected a regular file, found %s", path,
+              folder ? "a folder" : "a device or pipe");
+    if (!folder)
+        error_hint(err, "write what comes from it into a file first");
+    return LLMQ_E_INPUT;
+}
+
 enum llmq_status file_exists(const char *path, bool *exists, llmq_error *err) {
     enum path_kind kind = PATH_ABSENT;
     enum llmq_status status = path_look(path, &kind, err);
     *exists = kind == PATH_FILE;
     if (status == LLMQ_OK && kind != PATH_FILE && kind != PATH_ABSENT)
-        status = error_set(err, LLMQ_E_INPUT, "%s: expected a regular file, found %s", path,
-                           kind == PATH_FOLDER ? "a folder" : "a device or pipe");
+        status = not_regular(path, kind, err);
     return status;
 }
 
@@ -94,7 +102,9 @@ static enum llmq_status open_with(const char *path, int flags, struct file *f, l
     f->path = strdup(path);
     if (!f->path)
         return error_memory(err, "a path");
-    f->fd = open(path, flags | O_CLOEXEC);
+    /* without waiting: a pipe that nobody writes to would hold us here, a terminal could become
+     * ours */
+    f->fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
     if (f->fd < 0 || fstat(f->fd, &st) != 0) {
         enum llmq_status status = error_errno(err, "%s", path);
@@ -103,7 +113,7 @@ static enum llmq_status open_with(const char *path, int flags, struct file *f, l
     }
     if (!S_ISREG(st.st_mode)) {
         file_close(f, NULL);
-        return error_set(err, LLMQ_E_INPUT, "%s: not a regular file", path);
+        return not_regular(path, kind_of(&st), err);
     }
     f->size = (uint64_t)st.st_size;
     return LLMQ_OK;

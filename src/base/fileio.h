@@ -41,6 +41,7 @@ struct file {
     char *path;    /* owned; for messages */
 };
 
+/* What is no regular file is LLMQ_E_INPUT, and is not waited for. */
 LLMQ_NODISCARD enum llmq_status file_open_read(const char *path, struct file *f, llmq_error *err);
 
 /* Create a new file for writing, `size` bytes reserved on disk so that a full disk is reported

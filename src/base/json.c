@@ -13,8 +13,7 @@
 #include "base/lfs.h"
 #include "base/strbuf.h"
 
-#define JSON_MAX_FILE ((size_t)512 << 20)
-#define JSON_EXACT    9007199254740992.0 /* 2^53: integers up to here are exact doubles */
+#define JSON_EXACT 9007199254740992.0 /* 2^53: integers up to here are exact doubles */
 
 static const cJSON *node(const struct json *v) {
     return (const cJSON *)v;
@@ -106,9 +105,11 @@ static cJSON *build(const char *text, size_t len, bool nonfinite) {
 }
 
 /* cJSON is lenient; the check makes sure that only documents with one meaning reach it. */
-static enum llmq_status parse(const char *text, size_t len, struct json **out, llmq_error *err) {
+static enum llmq_status parse(const char *text, size_t len, size_t most_values, struct json **out,
+                              llmq_error *err) {
     struct json_scan scan;
     scan_again(&scan, text, len);
+    scan.most_values = most_values;
     enum llmq_status status = json_check(&scan, err);
     if (status != LLMQ_OK)
         return status;
@@ -116,27 +117,37 @@ static enum llmq_status parse(const char *text, size_t len, struct json **out, l
     return *out ? LLMQ_OK : error_memory(err, "the JSON tree");
 }
 
-enum llmq_status json_parse(const char *text, size_t len, const char *what, struct json **out,
-                            llmq_error *err) {
+static enum llmq_status parse_named(const char *text, size_t len, const char *what,
+                                    size_t most_values, struct json **out, llmq_error *err) {
     struct json *root = NULL;
     skip_mark(&text, &len);
-    enum llmq_status status = parse(text, len, &root, err);
+    enum llmq_status status = parse(text, len, most_values, &root, err);
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s", what);
     *out = root;
     return LLMQ_OK;
 }
 
-enum llmq_status json_read(const char *path, struct json **out, llmq_error *err) {
+enum llmq_status json_parse(const char *text, size_t len, const char *what, struct json **out,
+                            llmq_error *err) {
+    return parse_named(text, len, what, input_limit(INPUT_SETTINGS)->values, out, err);
+}
+
+enum llmq_status json_read_as(const char *path, enum input_purpose purpose, struct json **out,
+                              llmq_error *err) {
     char *text = NULL;
     size_t len = 0;
-    enum llmq_status status = file_read(path, JSON_MAX_FILE, &text, &len, err);
+    enum llmq_status status = input_read(path, purpose, &text, &len, err);
     if (status == LLMQ_OK)
         status = lfs_check(path, text, len, err);
     if (status == LLMQ_OK)
-        status = json_parse(text, len, path, out, err);
+        status = parse_named(text, len, path, input_limit(purpose)->values, out, err);
     free(text);
     return status;
+}
+
+enum llmq_status json_read(const char *path, struct json **out, llmq_error *err) {
+    return json_read_as(path, INPUT_SETTINGS, out, err);
 }
 
 void json_free(struct json **root) {

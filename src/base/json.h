@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/input.h"
 #include "llmq/error.h"
 
 /* A node of a document; owned by the document's root. */
@@ -16,11 +17,14 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 /* Parse UTF-8 text strictly (json_check.h: a key that an object has twice is refused), but for two
  * things: a byte order mark at the beginning is passed over, and NaN (read as null), Infinity and
  * -Infinity (numbers that are no finite double) are accepted, because Python's json module writes
- * them. `what` names the document in errors. Free the root with json_free. */
+ * them. A document of more values than settings may have is refused. `what` names it in
+ * errors. Free the root with json_free. */
 LLMQ_NODISCARD enum llmq_status json_parse(const char *text, size_t len, const char *what,
                                            struct json **out, llmq_error *err);
 
-/* Read and parse a file of at most 512 MiB. */
+/* Read and parse a file that is as large as its purpose allows. json_read: settings. */
+LLMQ_NODISCARD enum llmq_status json_read_as(const char *path, enum input_purpose purpose,
+                                             struct json **out, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status json_read(const char *path, struct json **out, llmq_error *err);
 
 void json_free(struct json **root);

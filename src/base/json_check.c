@@ -5,6 +5,7 @@
 #include "base/json_check.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ struct checker {
     size_t count, cap;
     uint32_t *slots; /* 0: empty, else 1 + distance from the object's first key */
     size_t slot_cap;
+    size_t values;                           /* so far */
     struct level levels[JSON_MAX_DEPTH + 1]; /* by depth, from 1 */
 };
 
@@ -189,9 +191,20 @@ static bool begins_value(enum json_token_type type) {
     return type != JSON_TOKEN_KEY && type != JSON_TOKEN_OBJECT_END && type != JSON_TOKEN_ARRAY_END;
 }
 
+static enum llmq_status too_many(const struct checker *c, const struct json_token *token,
+                                 llmq_error *err) {
+    char what[80];
+    (void)snprintf(what, sizeof what, "more than %zu values, more than such a file has",
+                   c->scan->most_values);
+    return json_scan_fail(c->scan, token->begin, what, err);
+}
+
 static enum llmq_status take(struct checker *c, const struct json_token *token, llmq_error *err) {
     const int depth = c->scan->depth; /* after the token */
     const int around = depth - opens(token->type);
+    c->values += begins_value(token->type) && token->type != JSON_TOKEN_END;
+    if (c->scan->most_values > 0 && c->values > c->scan->most_values)
+        return too_many(c, token, err);
     if (begins_value(token->type) && around > 0)
         c->levels[around].element++;
     if (opens(token->type))

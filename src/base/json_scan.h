@@ -45,6 +45,7 @@ struct json_scan {
     unsigned state;
     bool nonfinite;         /* accept NaN, Infinity and -Infinity, as Python's json module does */
     size_t nonfinite_count; /* number tokens of that kind so far */
+    size_t most_values;     /* that json_check accepts; 0: any number */
     bool in_object[JSON_MAX_DEPTH];
 };
 

@@ -16,6 +16,9 @@
 /* KiB of backtracking state, likewise. */
 #define MATCH_HEAP 8192
 
+/* Bytes of an expression: those that list every layer of a model are some KiB. */
+#define EXPRESSION_MOST ((size_t)1 << 16)
+
 struct regex {
     pcre2_code *code;
     pcre2_match_context *limits;
@@ -36,11 +39,20 @@ enum llmq_status regex_compile(const char *expression, enum regex_start start, s
                                llmq_error *err) {
     int code = 0;
     PCRE2_SIZE offset = 0;
-    struct regex *r = calloc(1, sizeof *r);
+    const size_t len = strlen(expression);
     *out = NULL;
+    if (len > EXPRESSION_MOST)
+        return error_set(err, LLMQ_E_INPUT,
+                         "regular expression '%.60s...': expected at most %zu bytes, found %zu",
+                         expression, EXPRESSION_MOST, len);
+    if (strstr(expression, "\xc0\x80")) /* as json.h has it */
+        return error_set(err, LLMQ_E_INPUT,
+                         "regular expression '%.200s': U+0000 is in no name it could match",
+                         expression);
+    struct regex *r = calloc(1, sizeof *r);
     if (!r)
         return error_memory(err, "a regular expression");
-    r->code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED,
+    r->code = pcre2_compile((PCRE2_SPTR)expression, len,
                             PCRE2_UTF | (start == REGEX_AT_START ? PCRE2_ANCHORED : 0), &code,
                             &offset, NULL);
     if (!r->code) {

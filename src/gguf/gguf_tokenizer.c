@@ -11,11 +11,10 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/input.h"
 #include "base/json.h"
 #include "gguf/gguf_export.h"
 #include "gguf/gguf_tokenizer.h"
-
-#define TEMPLATE_MAX_BYTES ((size_t)1 << 20)
 
 /* --- tokens ----------------------------------------------------------------------------------- */
 
@@ -94,6 +93,11 @@ static enum llmq_status list_tokens(struct gguf_tokenizer *e, llmq_error *err) {
         return error_memory(err, "the vocabulary");
     for (int64_t i = 0; i < e->count; i++) {
         e->texts[i] = tokenizer_token(e->tokenizer, (int32_t)i);
+        if (e->texts[i] && strlen(e->texts[i]) < tokenizer_token_length(e->tokenizer, (int32_t)i))
+            return error_set(err, LLMQ_E_UNSUPPORTED,
+                             "token %d has U+0000 in it: programs that read GGUF files end its "
+                             "text there",
+                             (int)i);
         e->kinds[i] = e->texts[i] ? TOKEN_NORMAL : TOKEN_UNUSED;
         if (!e->texts[i]) {
             (void)snprintf(e->unused[i], sizeof e->unused[i], "[PAD%d]", (int)i);
@@ -338,7 +342,7 @@ static enum llmq_status put_template(const struct gguf_tokenizer *e, const char 
         return LLMQ_E_MEMORY;
     LLMQ_TRY(file_exists(path, &there, err));
     if (there)
-        LLMQ_TRY(file_read(path, TEMPLATE_MAX_BYTES, &text, &len, err));
+        LLMQ_TRY(input_read(path, INPUT_TEMPLATE, &text, &len, err));
     const char *found = text ? text : find_template(json_get(e->settings, "chat_template"));
     if (found)
         gguf_put_string(e->out, "tokenizer.chat_template", found);
@@ -373,7 +377,7 @@ static enum llmq_status open_files(struct gguf_tokenizer *e, const char *dir, co
     if (!settings)
         return LLMQ_E_MEMORY;
     LLMQ_TRY(tokenizer_open(dir, &e->tokenizer, err));
-    LLMQ_TRY(json_read(path, &e->json, err));
+    LLMQ_TRY(json_read_as(path, INPUT_TOKENIZER, &e->json, err));
     LLMQ_TRY(file_exists(settings, &there, err));
     if (there)
         LLMQ_TRY(json_read(settings, &e->settings, err));

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/hash.h"
+#include "base/input.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
@@ -16,8 +17,6 @@
 #include "pipeline/block_fold.h"
 #include "pipeline/report.h"
 #include "verify/verify.h"
-
-#define CONFIG_MAX_BYTES ((size_t)16 << 20)
 
 /* --- tensors --------------------------------------------------------------------------------- */
 
@@ -143,7 +142,7 @@ enum llmq_status output_write_config(const struct output *out, const char *model
         status = error_memory(err, "the config");
         goto cleanup;
     }
-    LLMQ_TRY(file_read(path, CONFIG_MAX_BYTES, &text, &len, err));
+    LLMQ_TRY(input_read(path, INPUT_SETTINGS, &text, &len, err));
     if (plan->layout && plan->layout->config_file)
         LLMQ_TRY(write_in(out->partial_dir, plan->layout->config_file, quant, err));
     LLMQ_TRY(edit_config(plan, quant, &text, err));

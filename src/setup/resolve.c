@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/input.h"
 #include "base/strbuf.h"
 #include "llmq/model.h"
 
@@ -74,7 +75,7 @@ static char *snapshot(struct search *s, const char *repository) {
     s->memory_short = s->memory_short || !strbuf_ok(&path);
     bool there = strbuf_ok(&path) && look(s, path.data) == PATH_FILE;
     enum llmq_status status =
-        there ? file_read(path.data, 4096, &commit, &len, &s->unseen) : LLMQ_E_NOT_FOUND;
+        there ? input_read(path.data, INPUT_NAME, &commit, &len, &s->unseen) : LLMQ_E_NOT_FOUND;
     strbuf_free(&path);
     if (status != LLMQ_OK)
         return NULL;

@@ -238,8 +238,9 @@ int32_t added_tokens_limit(const struct added_tokens *a) {
 }
 
 int32_t added_tokens_find(const struct added_tokens *a, const char *content) {
+    const size_t len = strlen(content);
     for (size_t i = 0; i < a->count; i++)
-        if (strcmp(a->tokens[i].content, content) == 0)
+        if (a->tokens[i].content_len == len && memcmp(a->tokens[i].content, content, len) == 0)
             return a->tokens[i].id;
     return -1;
 }
@@ -249,8 +250,19 @@ bool added_tokens_is_special(const struct added_tokens *a, int32_t id) {
     return index >= 0 && a->tokens[index].special;
 }
 
+static const struct added_token *token_of(const struct added_tokens *a, int32_t id) {
+    const int32_t index = id >= 0 && id < a->limit ? a->by_id[id] : -1;
+    return index >= 0 ? &a->tokens[index] : NULL;
+}
+
 const char *added_tokens_content(const struct added_tokens *a, int32_t id) {
-    return id >= 0 && id < a->limit && a->by_id[id] >= 0 ? a->tokens[a->by_id[id]].content : NULL;
+    const struct added_token *token = token_of(a, id);
+    return token ? token->content : NULL;
+}
+
+size_t added_tokens_length(const struct added_tokens *a, int32_t id) {
+    const struct added_token *token = token_of(a, id);
+    return token ? token->content_len : 0;
 }
 
 /* --- matching --------------------------------------------------------------------------------- */

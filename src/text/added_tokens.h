@@ -48,7 +48,8 @@ int32_t added_tokens_find(const struct added_tokens *a, const char *content);
 /* Is it an added token that is marked special? */
 bool added_tokens_is_special(const struct added_tokens *a, int32_t id);
 
-/* Content of an added token, or NULL. */
+/* Content of an added token, or NULL; its length, 0 where there is none. */
 const char *added_tokens_content(const struct added_tokens *a, int32_t id);
+size_t added_tokens_length(const struct added_tokens *a, int32_t id);
 
 #endif

@@ -1,6 +1,7 @@
 /* Normalizers: see normalizer.h. Each type is a row of `kinds`: how to read it, how to apply it. */
 #include "text/normalizer.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +31,14 @@ struct job {
     size_t len;
     struct strbuf *out;
     bool *at_start;
+    size_t most; /* bytes that the text may grow to */
 };
+
+/* Bytes that one of a text may become, and those that any text may. Unicode's forms make eleven of
+ * one, the byte level's letters two, a mark in the place of a space three; replacements that feed
+ * each other multiply without end. */
+#define GROWTH_MOST 64
+#define GROWTH_FREE ((size_t)1 << 16)
 
 struct normalizer_kind {
     const char *name;
@@ -44,6 +52,11 @@ static enum llmq_status build_set(const char *property, struct code_table *out, 
     enum llmq_status status = code_table_build(&set, out, err);
     code_set_free(&set);
     return status;
+}
+
+static enum llmq_status too_long(size_t most, llmq_error *err) {
+    return error_set(err, LLMQ_E_UNSUPPORTED,
+                     "the normalizer lengthens a text without end: to more than %zu bytes", most);
 }
 
 /* --- Sequence: children run one after another in normalizer_apply ----------------------------- */
@@ -115,6 +128,8 @@ static enum llmq_status apply_replace(const struct normalizer *n, const struct j
         }
         *job->at_start = *job->at_start && keeps_start(n, job, &s);
         strbuf_append(job->out, n->content, n->content_len);
+        if (job->out->len > job->most)
+            return too_long(job->most, err);
     }
 }
 
@@ -337,20 +352,25 @@ void normalizer_free(struct normalizer **n) {
     *n = NULL;
 }
 
-enum llmq_status normalizer_apply(const struct normalizer *n, struct expr_scratch *scratch,
-                                  struct strbuf *text, bool *at_start, llmq_error *err) {
-    if (!n || text->len == 0)
-        return LLMQ_OK;
+/* One step, and all of a sequence. `shared`: but for the text and where it goes. */
+static enum llmq_status apply(const struct normalizer *n, const struct job *shared,
+                              struct strbuf *text, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; i < n->count && status == LLMQ_OK; i++)
-        status = normalizer_apply(n->children[i], scratch, text, at_start, err);
+        status =
+            n->children[i] && text->len > 0 ? apply(n->children[i], shared, text, err) : LLMQ_OK;
     if (!n->kind->apply)
         return status;
     struct strbuf out = {0};
-    struct job job = {scratch, text->data, text->len, &out, at_start};
+    struct job job = *shared;
+    job.text = text->data;
+    job.len = text->len;
+    job.out = &out;
     status = n->kind->apply(n, &job, err);
     if (status == LLMQ_OK && !strbuf_ok(&out))
         status = error_memory(err, "normalized text");
+    if (status == LLMQ_OK && out.len > job.most)
+        status = too_long(job.most, err);
     if (status == LLMQ_OK) {
         strbuf_free(text);
         *text = out;
@@ -358,4 +378,15 @@ enum llmq_status normalizer_apply(const struct normalizer *n, struct expr_scratc
     }
     strbuf_free(&out);
     return status;
+}
+
+enum llmq_status normalizer_apply(const struct normalizer *n, struct expr_scratch *scratch,
+                                  struct strbuf *text, bool *at_start, llmq_error *err) {
+    if (!n || text->len == 0)
+        return LLMQ_OK;
+    const size_t most = text->len < (SIZE_MAX - GROWTH_FREE) / GROWTH_MOST
+                            ? text->len * GROWTH_MOST + GROWTH_FREE
+                            : SIZE_MAX;
+    const struct job job = {.scratch = scratch, .at_start = at_start, .most = most};
+    return apply(n, &job, text, err);
 }

@@ -99,7 +99,7 @@ enum llmq_status tokenizer_load(const char *path, struct tokenizer **out, llmq_e
     if (!t)
         return error_memory(err, "a tokenizer");
     t->bos = -1;
-    LLMQ_TRY(json_read(path, &root, err));
+    LLMQ_TRY(json_read_as(path, INPUT_TOKENIZER, &root, err));
     LLMQ_TRY(expr_scratch_create(&scratch, err));
     status = parse_parts(root, t, scratch, err);
     if (status == LLMQ_OK)
@@ -215,6 +215,11 @@ int32_t tokenizer_vocab_size(const struct tokenizer *tok) {
 const char *tokenizer_token(const struct tokenizer *tok, int32_t id) {
     const char *content = added_tokens_content(tok->added, id);
     return content ? content : vocab_token(bpe_vocab(tok->model), id);
+}
+
+size_t tokenizer_token_length(const struct tokenizer *tok, int32_t id) {
+    const bool added = added_tokens_content(tok->added, id) != NULL;
+    return added ? added_tokens_length(tok->added, id) : vocab_length(bpe_vocab(tok->model), id);
 }
 
 /* --- encoding --------------------------------------------------------------------------------- */

@@ -62,7 +62,9 @@ bool tokenizer_is_special(const struct tokenizer *tok, int32_t id);
 /* Number of ids: one more than the largest. */
 int32_t tokenizer_vocab_size(const struct tokenizer *tok);
 
-/* The token's text as stored in the vocabulary, or NULL for an id that has none. */
+/* The token's text as stored in the vocabulary, or NULL for an id that has none. It may hold NUL:
+ * its length is that of the whole, the terminator not counted; 0 where there is none. */
 const char *tokenizer_token(const struct tokenizer *tok, int32_t id);
+size_t tokenizer_token_length(const struct tokenizer *tok, int32_t id);
 
 #endif

@@ -105,3 +105,7 @@ int32_t vocab_find(const struct vocab *v, const char *text, size_t len) {
 const char *vocab_token(const struct vocab *v, int32_t id) {
     return id >= 0 && id < v->ids ? v->by_id[id].text : NULL;
 }
+
+size_t vocab_length(const struct vocab *v, int32_t id) {
+    return id >= 0 && id < v->ids ? v->by_id[id].len : 0;
+}

@@ -32,7 +32,8 @@ void vocab_free(struct vocab *v);
 /* Id of a token, or -1. */
 int32_t vocab_find(const struct vocab *v, const char *text, size_t len);
 
-/* Text of an id, or NULL. */
+/* Text of an id, or NULL; its length, 0 where there is none. */
 const char *vocab_token(const struct vocab *v, int32_t id);
+size_t vocab_length(const struct vocab *v, int32_t id);
 
 #endif

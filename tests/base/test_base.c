@@ -311,7 +311,7 @@ START_TEST(reads_are_bounded_and_complete) {
     ck_assert_fails(file_read(scratch_path("g"), 9, &data, &len, &err), LLMQ_E_NOT_FOUND, "g",
                     &err);
     ck_assert_fails(file_read(scratch_path(""), 9, &data, &len, &err), LLMQ_E_INPUT,
-                    "not a regular file", &err);
+                    "expected a regular file, found a folder", &err);
     struct file f;
     char buf[10];
     ck_assert_ok(file_open_read(scratch_path("f"), &f, &err), &err);

@@ -2,6 +2,7 @@
  * are made to take forever. */
 #include "support.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/regex.h"
@@ -71,6 +72,21 @@ START_TEST(expressions_that_take_forever_end_in_an_error) {
 }
 END_TEST
 
+START_TEST(expressions_are_neither_cut_nor_without_end) {
+    struct regex *r = NULL;
+    char *text = malloc((1 << 16) + 2);
+    ck_assert_ptr_nonnull(text);
+    memset(text, 'a', (1 << 16) + 1);
+    text[(1 << 16) + 1] = '\0';
+    ck_assert_fails(regex_compile(text, REGEX_ANYWHERE, &r, &err), LLMQ_E_INPUT,
+                    "expected at most 65536 bytes, found 65537", &err);
+    free(text);
+    /* U+0000 as json.h has it */
+    ck_assert_fails(regex_compile("lm\xc0\x80_head", REGEX_ANYWHERE, &r, &err), LLMQ_E_INPUT,
+                    "U+0000", &err);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("regex");
     TCase *tests = tcase_create("regex");
@@ -78,6 +94,7 @@ int main(void) {
     tcase_add_test(tests, names_match_as_in_python);
     tcase_add_test(tests, errors_name_the_expression_and_the_place);
     tcase_add_test(tests, expressions_that_take_forever_end_in_an_error);
+    tcase_add_test(tests, expressions_are_neither_cut_nor_without_end);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

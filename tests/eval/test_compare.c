@@ -356,6 +356,11 @@ START_TEST(ids_that_stand_for_different_texts_are_refused) {
     snprintf(model, sizeof model, "%s", scratch_path("wide"));
     snprintf(reference, sizeof reference, "%s", scratch_path("other"));
     ck_refused(model, reference, scratch_path("t.txt"), "token 1 is not the same text");
+    /* behind U+0000 too */
+    static const char nul[] = "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, "
+                              "\"b\\u0000c\": 1}, \"merges\": []}}";
+    put_file("other/tokenizer.json", nul, sizeof nul - 1);
+    ck_refused(model, reference, scratch_path("t.txt"), "token 1 is not the same text");
 }
 END_TEST
 

@@ -294,6 +294,8 @@ START_TEST(tokenizers_without_an_equal_are_refused_beforehand) {
          "expected a normalizer and pre-tokenizer that llama.cpp"},
         {SPM_MODEL("\"a b\",\"ab c\",\"b c\""), "'a' and 'bc' make a token but are no merge"},
         {SPM_MODEL("\"ab c\",\"a b\",\"a bc\",\"b c\""), "merge 2: scores cannot express"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\\u0000b\":0},\"merges\":[]}}",
+         "token 0 has U+0000 in it"},
     };
     llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/strbuf.h"
 #include "support.h"
 #include "tests/text/tokenizer_json.h"
 #include "text/pieces.h"
@@ -177,6 +178,25 @@ START_TEST(test_a_regular_expression_without_end_is_stopped) {
 }
 END_TEST
 
+/* Ten letters for one, twelve times: a text that would fill any memory. */
+START_TEST(test_replacements_that_feed_each_other_are_stopped) {
+    struct tokenizer *tok = NULL;
+    struct id_list ids = {0};
+    struct strbuf file = {0};
+    strbuf_puts(&file, "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
+    for (int i = 0; i < 12; i++)
+        strbuf_printf(&file, "%s" REPLACE("{\"String\":\"a\"}", "aaaaaaaaaa"), i ? "," : "");
+    strbuf_puts(&file, "]}," OK_MODEL "}");
+    put_file("tokenizer.json", file.data, file.len);
+    ck_assert_ok(tokenizer_load(scratch_path("tokenizer.json"), &tok, &err), &err);
+    ck_assert_fails(tokenizer_encode(tok, "aaaa", 4, false, &ids, &err), LLMQ_E_UNSUPPORTED,
+                    "the normalizer lengthens a text without end", &err);
+    ck_assert_uint_eq(ids.count, 0);
+    tokenizer_free(&tok);
+    strbuf_free(&file);
+}
+END_TEST
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 /* Nothing was appended then, which is not the same as nothing being there. */
@@ -201,6 +221,7 @@ int main(void) {
     tcase_add_test(hostile, test_absent_file_is_not_found);
     tcase_add_test(hostile, test_truncated_and_mutated_files_do_no_harm);
     tcase_add_test(hostile, test_a_regular_expression_without_end_is_stopped);
+    tcase_add_test(hostile, test_replacements_that_feed_each_other_are_stopped);
     suite_add_tcase(suite, hostile);
     return run_suite(suite);
 }
