@@ -32,4 +32,20 @@ struct glu {
  * where it is as wide. */
 void glu_rows(const struct glu *glu, int64_t rows, const float *gate, const float *up, float *out);
 
+/* --- the way back: dx is the gradient towards x, dy that towards what is made of it ----------- */
+
+/* dx[i] += act'(x[i]) dy[i]. `act` as of activate; a corner counts as what is left of it. Error of
+ * act' below 2e-6. */
+void activate_back(enum act act, int64_t count, const float *x, const float *dy, float *dx);
+void activate_xielu_back(const struct xielu *f, int64_t count, const float *x, const float *dy,
+                         float *dx);
+
+/* Of glu_rows: gate and dgate [rows, gate_width], the others [rows, width]; dgate and dup are added
+ * to. */
+struct glu_back {
+    const float *gate, *up, *dy;
+    float *dgate, *dup;
+};
+void glu_back(const struct glu *glu, int64_t rows, const struct glu_back *b);
+
 #endif

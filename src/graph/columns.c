@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/int64.h"
+
 /* Entries of a run that are the part's. */
 static int64_t piece_width(const struct part *part, int64_t groups) {
     return part->repeated ? part->width : part->width / groups;
@@ -52,12 +54,55 @@ void columns_join(const struct part *parts, int count, int64_t groups, int64_t r
         }
 }
 
+static void add_piece(int64_t width, const float *x, float *sum) {
+    for (int64_t i = 0; i < width; i++)
+        sum[i] += x[i];
+}
+
+void columns_add_split(const struct part *parts, int count, int64_t groups, int64_t rows,
+                       const float *x) {
+    const int64_t run = run_width(parts, count, groups);
+#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, x, run)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t g = 0; g < groups; g++) {
+            const float *from = x + (r * groups + g) * run;
+            for (int p = 0; p < count; p++) {
+                const int64_t width = piece_width(&parts[p], groups);
+                if (parts[p].data)
+                    add_piece(width, from, piece_at(&parts[p], groups, r, g));
+                from += width;
+            }
+        }
+}
+
+void columns_add_join(const struct part *parts, int count, int64_t groups, int64_t rows,
+                      float *out) {
+    const int64_t run = run_width(parts, count, groups);
+#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, out, run)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t g = 0; g < groups; g++) {
+            float *to = out + (r * groups + g) * run;
+            for (int p = 0; p < count; p++) {
+                const int64_t width = piece_width(&parts[p], groups);
+                if (parts[p].data)
+                    add_piece(width, piece_at(&parts[p], groups, r, g), to);
+                to += width;
+            }
+        }
+}
+
 void columns_clip(float bound, int64_t count, const float *x, float *out) {
 #pragma omp parallel for schedule(static) default(none) shared(bound, count, x, out)
     for (int64_t i = 0; i < count; i++) {
         const float raised = x[i] < -bound ? -bound : x[i];
         out[i] = raised > bound ? bound : raised;
     }
+}
+
+void columns_clip_back(float bound, int64_t count, const float *x, const float *dy, float *dx) {
+#pragma omp parallel for schedule(static) default(none) shared(bound, count, x, dy, dx)
+    for (int64_t i = 0; i < count; i++)
+        dx[i] += x[i] < -bound || x[i] > bound ? 0 : dy[i];
 }
 
 void columns_scale(float factor, int64_t count, float *x) {
@@ -71,6 +116,22 @@ void columns_add(float kept, float factor, int64_t count, const float *a, const 
 #pragma omp parallel for schedule(static) default(none) shared(kept, factor, count, a, b, out)
     for (int64_t i = 0; i < count; i++)
         out[i] = kept * a[i] + factor * b[i];
+}
+
+void columns_add_to(float factor, int64_t count, const float *x, float *sum) {
+#pragma omp parallel for schedule(static) default(none) shared(factor, count, x, sum)
+    for (int64_t i = 0; i < count; i++)
+        sum[i] += factor * x[i];
+}
+
+enum { COLUMNS = 64 }; /* that a thread adds up at a time */
+
+void columns_sum(int64_t rows, int64_t width, const float *x, double *sum) {
+#pragma omp parallel for schedule(static) default(none) shared(rows, width, x, sum)
+    for (int64_t first = 0; first < width; first += COLUMNS)
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = first; i < min_i64(first + COLUMNS, width); i++)
+                sum[i] += (double)x[r * width + i];
 }
 
 void columns_add_sinusoids(int64_t first, int64_t length, int64_t width, float *x) {

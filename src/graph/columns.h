@@ -1,4 +1,5 @@
-/* Moving columns, and sums of rows. */
+/* Moving columns, and sums of rows; dx and dy are gradients towards x and towards what is made of
+ * it. */
 #ifndef LLMQ_GRAPH_COLUMNS_H
 #define LLMQ_GRAPH_COLUMNS_H
 
@@ -19,8 +20,18 @@ void columns_split(const struct part *parts, int count, int64_t groups, int64_t 
 /* out [rows, width of the runs together] = the parts, which it must not overlap. */
 void columns_join(const struct part *parts, int count, int64_t groups, int64_t rows, float *out);
 
+/* The same two, adding to what is there: the ways back of each other. One that is repeated gets the
+ * sum of what is in its place in all runs; one without data is passed over. */
+void columns_add_split(const struct part *parts, int count, int64_t groups, int64_t rows,
+                       const float *x);
+void columns_add_join(const struct part *parts, int count, int64_t groups, int64_t rows,
+                      float *out);
+
 /* out[i] = x[i] within -bound and bound; NaN stays. `out` may be `x`. */
 void columns_clip(float bound, int64_t count, const float *x, float *out);
+
+/* dx[i] += dy[i] where x[i] is within -bound and bound: the way back. */
+void columns_clip_back(float bound, int64_t count, const float *x, const float *dy, float *dx);
 
 /* x[i] = factor x[i]. */
 void columns_scale(float factor, int64_t count, float *x);
@@ -28,6 +39,12 @@ void columns_scale(float factor, int64_t count, float *x);
 /* out[i] = kept a[i] + factor b[i]. `out` may be `a` or `b`. */
 void columns_add(float kept, float factor, int64_t count, const float *a, const float *b,
                  float *out);
+
+/* sum[i] += factor x[i]. */
+void columns_add_to(float factor, int64_t count, const float *x, float *sum);
+
+/* sum[i] += what the rows of x [rows, width] have in column i. */
+void columns_sum(int64_t rows, int64_t width, const float *x, double *sum);
 
 /* x [length, width] += sines, and behind them cosines, of the positions from `first` on, of
  * frequencies from 1 down to 1/10000 in equal ratios (Vaswani et al., arXiv:1706.03762,

@@ -44,3 +44,44 @@ void convolve_sequence(const struct filter *f, int64_t length, const float *x, f
             add_tap(f, &t, back, x, out);
     }
 }
+
+/* --- the way back ----------------------------------------------------------------------------- */
+
+/* One tap of channels [first, first + count): what the rows `back` before each were multiplied by.
+ */
+static void add_tap_back(const struct filter *f, int64_t length, int64_t back, int64_t first,
+                         int64_t count, const struct filter_back *b) {
+    const int64_t tap = f->tokens - 1 - back;
+    float weight[CHANNELS];
+    double sum[CHANNELS] = {0};
+    for (int64_t c = 0; c < count; c++)
+        weight[c] = f->weight[(first + c) * f->tokens + tap];
+    for (int64_t r = back; r < length; r++) {
+        const int64_t from = (r - back) * f->width + first;
+        const float *dy = b->dy + r * f->width + first;
+        for (int64_t c = 0; c < count; c++) {
+            b->dx[from + c] += weight[c] * dy[c];
+            sum[c] += (double)(dy[c] * b->x[from + c]);
+        }
+    }
+    for (int64_t c = 0; b->weight && c < count; c++)
+        b->weight[(first + c) * f->tokens + tap] += sum[c];
+}
+
+static void add_bias_back(const struct filter *f, int64_t length, int64_t first, int64_t count,
+                          const struct filter_back *b) {
+    for (int64_t r = 0; r < length; r++)
+        for (int64_t c = first; c < first + count; c++)
+            b->bias[c] += (double)b->dy[r * f->width + c];
+}
+
+void convolve_back(const struct filter *f, int64_t length, const struct filter_back *b) {
+#pragma omp parallel for schedule(static) default(none) shared(f, length, b)
+    for (int64_t first = 0; first < f->width; first += CHANNELS) {
+        const int64_t count = min_i64(CHANNELS, f->width - first);
+        for (int64_t back = f->tokens - 1; back >= 0; back--)
+            add_tap_back(f, length, back, first, count, b);
+        if (b->bias)
+            add_bias_back(f, length, first, count, b);
+    }
+}

@@ -16,4 +16,14 @@ struct filter {
  * padding on the left). x, out [length, width], which must not overlap. */
 void convolve_sequence(const struct filter *f, int64_t length, const float *x, float *out);
 
+/* The way back: dx += the gradient towards x, where dy is that towards what convolve_sequence makes
+ * of it; weight and bias += those towards the filter's. x, dy, dx [length, width]. Parallel over
+ * channels. */
+struct filter_back {
+    const float *x, *dy;
+    float *dx;
+    double *weight, *bias; /* [width, tokens] and [width], or NULL */
+};
+void convolve_back(const struct filter *f, int64_t length, const struct filter_back *b);
+
 #endif

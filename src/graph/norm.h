@@ -27,4 +27,15 @@ const float *norm_weight(enum norm kind, const float *stored, int64_t count, flo
  * the weight multiplies below 1e-6 of the largest entry. */
 void norm_rows(const struct norm_rule *rule, int64_t rows, const float *x, float *out);
 
+/* The way back: x and dx [rows, groups x width], dy as wide. dx += the gradient towards x, where dy
+ * is that towards what norm_rows makes of it; weight and bias, as wide as the rule's, += those
+ * towards what is multiplied by and added. */
+struct norm_back {
+    const float *x, *dy;
+    float *dx;
+    float *stats;          /* scratch, [rows, groups, 2] */
+    double *weight, *bias; /* or NULL */
+};
+void norm_back(const struct norm_rule *rule, int64_t rows, const struct norm_back *b);
+
 #endif

@@ -30,8 +30,37 @@ struct recurrence {
 /* out [length, heads, width] is what it gives, within 1e-5 (1 + |y|). */
 void assert_recurrence(const struct recurrence *r, const float *out);
 
+/* sum of dy [length, heads, width] times what it gives. */
+double recurrence_loss(const struct recurrence *r, const float *dy);
+
 /* `run` writes the same bits to out [count] with one thread as with those that are set; one is set
  * then. */
 void assert_threads_change_nothing(void (*run)(void *c), void *c, const float *out, int64_t count);
+
+/* --- gradients: the ways back against central differences of formulas in double precision ------
+ */
+
+/* `count` numbers below `limit` in size that lie half-way between multiples of 1/64, so that steps
+ * of differences are exact and none crosses such a multiple; the caller frees. */
+float *grid_row(uint64_t seed, int64_t count, double limit);
+void to_grid(float *x, int64_t count);
+
+/* What the gradient is one of: a number that the formula makes of the case, in double. */
+struct slope {
+    double (*loss)(const void *c);
+    const void *c;
+};
+
+/* d [count] is the gradient of the loss towards the x of the case, from grid_row: in single
+ * entries, all or some that are spread out, within `tolerance` times the largest of them, and along
+ * a way on which all entries move, within `tolerance` times the length of d. The differences, of
+ * fourth order, are good for 1e-9. x is as before afterwards. */
+void assert_gradient(const struct slope *s, float *x, const float *d, int64_t count,
+                     double tolerance);
+void assert_gradient_sums(const struct slope *s, float *x, const double *d, int64_t count,
+                          double tolerance);
+
+/* sum of a[i] b[i] */
+double products(const float *a, const double *b, int64_t count);
 
 #endif

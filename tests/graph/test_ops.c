@@ -12,6 +12,7 @@
 #include "graph/norm.h"
 #include "kernels/kernels.h"
 #include "ops_check.h"
+#include "ops_formulas.h"
 #include "support.h"
 
 /* --- norms ------------------------------------------------------------------------------------ */
@@ -28,24 +29,6 @@ static const struct norm_case norm_cases[] = {{1, 1, false},  {1, 7, false},   {
                                               {1, 73, false}, {3, 13, false},  {3, 13, true},
                                               {4, 16, true},  {1, 1000, false}};
 enum { NORM_CASES = sizeof norm_cases / sizeof norm_cases[0] };
-
-/* One group: the formula of enum norm, in double. */
-static void want_norm(enum norm kind, const float *x, const float *w, const float *b, int64_t n,
-                      double *out) {
-    const bool mean_off = kind == NORM_LAYER || kind == NORM_LAYER1 || kind == NORM_LAYER_W ||
-                          kind == NORM_LAYER_BARE;
-    const double one = kind == NORM_RMS1 || kind == NORM_LAYER1 ? 1 : 0;
-    const double shared = kind == NORM_LENGTH ? 1 : (double)n;
-    const bool weighted = kind != NORM_RMS_BARE && kind != NORM_LENGTH && kind != NORM_LAYER_BARE;
-    double mean = 0, square = 0;
-    for (int64_t i = 0; mean_off && i < n; i++)
-        mean += (double)x[i] / (double)n;
-    for (int64_t i = 0; i < n; i++)
-        square += ((double)x[i] - mean) * ((double)x[i] - mean) / shared;
-    for (int64_t i = 0; i < n; i++)
-        out[i] = ((double)x[i] - mean) / sqrt(square + 1e-5) * (weighted ? one + (double)w[i] : 1) +
-                 (b ? (double)b[i] : 0);
-}
 
 static void check_norm(enum norm kind, const struct norm_case *c, float offset) {
     const int64_t row = c->groups * c->width, own = c->each ? row : c->width;
@@ -102,33 +85,6 @@ static const enum act acts[] = {ACT_NONE, ACT_SILU,  ACT_GELU,    ACT_GELU_TANH,
                                 ACT_RELU, ACT_RELU2, ACT_SIGMOID, ACT_SOFTPLUS};
 enum { ACTS = sizeof acts / sizeof acts[0] };
 
-static double want_act(enum act act, double x) {
-    const double u = sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x);
-    switch (act) {
-    case ACT_NONE:
-        return x;
-    case ACT_SILU:
-        return x / (1 + exp(-x));
-    case ACT_GELU:
-        return 0.5 * x * erfc(-x * sqrt(0.5));
-    case ACT_GELU_TANH: /* (1 + tanh(u)) / 2 without cancellation */
-        return x / (1 + exp(-2 * u));
-    case ACT_RELU:
-        return fmax(x, 0);
-    case ACT_RELU2:
-        return fmax(x, 0) * fmax(x, 0);
-    case ACT_SIGMOID:
-        return 1 / (1 + exp(-x));
-    case ACT_SOFTPLUS:
-        return fmax(x, 0) + log1p(exp(-fabs(x)));
-    case ACT_OF_CONFIG:
-    case ACT_XIELU:
-    case ACT_CLAMPED:
-        break;
-    }
-    return (double)NAN;
-}
-
 static double act_bound(enum act act, double x, double want) {
     const double u = act == ACT_GELU_TANH ? fabs(x) + 0.05 * fabs(x * x * x) : 0;
     return fabs(want) * (1e-6 + 5e-7 * u) + 1e-36;
@@ -153,19 +109,15 @@ START_TEST(activations_are_within_their_bounds_also_in_place) {
 }
 END_TEST
 
-static double softplus(double x) {
-    return log1p(exp(x));
-}
-
 START_TEST(a_curve_of_four_numbers) {
     const struct xielu f = {0.625F, -0.5F, 0.75F, -0.125F};
-    const double p = softplus(0.625), n = 0.75 + softplus(-0.5);
     float *x = random_row(21, 3000, 6), *out = random_row(22, 3000, 1);
     x[0] = 0;
     activate_xielu(&f, 3000, x, out);
     for (int i = 0; i < 3000; i++) {
-        const double v = (double)x[i], bend = v > 0 ? p * v * v : n * (expm1(fmin(v, -0.125)) - v);
-        ck_assert_near(out[i], bend + 0.75 * v, 1e-6 * (fabs(bend) + fabs(v)));
+        double size = 0;
+        const double want = want_xielu(&f, (double)x[i], &size);
+        ck_assert_near(out[i], want, 1e-6 * size);
     }
     activate_xielu(&f, 3000, x, x);
     ck_assert_same(x, out, 3000);
@@ -179,13 +131,6 @@ START_TEST(nan_passes_activations) {
     ck_assert(!isnan(out[0]) && isnan(out[1]) && !isnan(out[2]));
 }
 END_TEST
-
-static double want_glu(enum act act, double limit, double g, double u) {
-    if (act != ACT_CLAMPED)
-        return want_act(act, g) * u;
-    g = fmin(g, limit);
-    return g / (1 + exp(-1.5 * g)) * (fmin(fmax(u, -limit), limit) + 1);
-}
 
 static void check_glu(enum act act, float gain, int64_t width, int64_t gates) {
     const struct glu glu = {act, gain, 7, 1.5F, width, gates};
@@ -292,21 +237,6 @@ START_TEST(clipped_and_added) {
 END_TEST
 
 /* --- convolution ------------------------------------------------------------------------------ */
-
-/* Entry by entry, in double; the sum of the magnitudes bounds what rounding can do. */
-static double want_convolved(const struct filter *f, const float *x, int64_t t, int64_t c,
-                             double *size) {
-    double sum = f->bias ? (double)f->bias[c] : 0;
-    *size = fabs(sum);
-    for (int64_t j = 0; j < f->tokens; j++) {
-        const int64_t from = t - f->tokens + 1 + j;
-        const double term =
-            from < 0 ? 0 : (double)f->weight[c * f->tokens + j] * (double)x[from * f->width + c];
-        sum += term;
-        *size += fabs(term);
-    }
-    return sum;
-}
 
 static void check_convolution(int64_t length, int64_t width, int64_t tokens, bool biased) {
     float *x = random_row(20, length * width, 3), *out = random_row(21, length * width, 1);
