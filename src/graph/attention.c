@@ -31,9 +31,14 @@ static int64_t first_key(const struct attention *a, int64_t position) {
     return max_i64(0, max_i64(window, chunk));
 }
 
+/* What the scores of the query at `position` are multiplied by. */
+static float heat_of(const struct attention *a, int64_t position) {
+    const double steps = a->temperature > 0 ? floor(((double)position + a->first) / a->floor) : 0;
+    return (float)(1 + a->temperature * log1p(steps));
+}
+
 static void heat(const struct attention *a, int64_t position, int64_t count, float *row) {
-    const double steps = floor(((double)position + a->first) / a->floor);
-    const float gain = (float)(1 + a->temperature * log1p(steps));
+    const float gain = heat_of(a, position);
     for (int64_t i = 0; i < count; i++)
         row[i] *= gain;
 }
@@ -84,29 +89,54 @@ static void weigh(const struct attention *a, int64_t head, int64_t position, int
         drop_dust(count, row);
 }
 
-/* Scores of the tile against keys [first, end), softmax over what each row may see, product with
- * the values. What a row may not see is zeroed, so that the product needs no mask. */
-static void attend_tile(const struct attention *a, struct tile t, const float *q, const float *k,
-                        const float *v, float *scores, float *out) {
-    const int64_t ldq = a->heads * a->width, ldk = a->kv_heads * a->width;
-    const int64_t ldv = a->kv_heads * a->value_width, ldout = a->heads * a->value_width;
-    const int64_t kv_head = t.head / (a->heads / a->kv_heads);
-    const int64_t first = first_key(a, t.begin);
-    const int64_t rows = t.end - t.begin, keys = t.end - first;
-    const int64_t stride = a->sinks ? keys + 1 : keys;
-    linalg_gemm_nt(rows, keys, a->width, a->scale, q + t.begin * ldq + t.head * a->width, ldq,
-                   k + first * ldk + kv_head * a->width, ldk, 0.0f, scores, stride);
-    for (int64_t r = 0; r < rows; r++) {
-        float *row = scores + r * stride;
+/* Keys [first, end) against the rows of a tile: products begin where those of the head do. */
+struct view {
+    int64_t kv_head, first, rows, keys;
+    int64_t q, k, v, out;         /* offsets */
+    int64_t ldq, ldk, ldv, ldout; /* entries between rows */
+    int64_t stride;               /* of the scores */
+};
+
+static struct view view_of(const struct attention *a, struct tile t) {
+    struct view w = {.kv_head = t.head / (a->heads / a->kv_heads),
+                     .first = first_key(a, t.begin),
+                     .rows = t.end - t.begin,
+                     .ldq = a->heads * a->width,
+                     .ldk = a->kv_heads * a->width,
+                     .ldv = a->kv_heads * a->value_width,
+                     .ldout = a->heads * a->value_width};
+    w.keys = t.end - w.first;
+    w.stride = a->sinks ? w.keys + 1 : w.keys;
+    w.q = t.begin * w.ldq + t.head * a->width;
+    w.k = w.first * w.ldk + w.kv_head * a->width;
+    w.v = w.first * w.ldv + w.kv_head * a->value_width;
+    w.out = t.begin * w.ldout + t.head * a->value_width;
+    return w;
+}
+
+/* Softmax over what each row may see. What it may not see is zeroed, so that products need no mask.
+ */
+static void weigh_tile(const struct attention *a, struct tile t, const struct view *w,
+                       float *scores) {
+    for (int64_t r = 0; r < w->rows; r++) {
+        float *row = scores + r * w->stride;
         const int64_t position = t.begin + r;
-        const int64_t see = first_key(a, position) - first, seen = position + 1 - first;
+        const int64_t see = first_key(a, position) - w->first, seen = position + 1 - w->first;
         memset(row, 0, (size_t)see * sizeof *row);
         weigh(a, t.head, position, seen - see, row + see);
-        memset(row + seen, 0, (size_t)(stride - seen) * sizeof *row);
+        memset(row + seen, 0, (size_t)(w->stride - seen) * sizeof *row);
     }
-    linalg_gemm_nn(rows, a->value_width, keys, a->gain, scores, stride,
-                   v + first * ldv + kv_head * a->value_width, ldv, 0.0f,
-                   out + t.begin * ldout + t.head * a->value_width, ldout);
+}
+
+/* Scores of the tile, their softmax, product with the values. */
+static void attend_tile(const struct attention *a, struct tile t, const float *q, const float *k,
+                        const float *v, float *scores, float *out) {
+    const struct view w = view_of(a, t);
+    linalg_gemm_nt(w.rows, w.keys, a->width, a->scale, q + w.q, w.ldq, k + w.k, w.ldk, 0.0f, scores,
+                   w.stride);
+    weigh_tile(a, t, &w, scores);
+    linalg_gemm_nn(w.rows, a->value_width, w.keys, a->gain, scores, w.stride, v + w.v, w.ldv, 0.0f,
+                   out + w.out, w.ldout);
 }
 
 void attention_sequence(const struct attention *a, int64_t length, const float *q, const float *k,
@@ -119,5 +149,73 @@ void attention_sequence(const struct attention *a, int64_t length, const float *
         const int64_t end = min_i64(begin + ATTENTION_TILE, length);
         float *mine = scores + omp_get_thread_num() * ATTENTION_TILE * stride;
         attend_tile(a, (struct tile){i / tiles, begin, end}, q, k, v, mine, out);
+    }
+}
+
+/* --- the way back ----------------------------------------------------------------------------- */
+
+/* scores[i] = the derivative of a capped score by the one before, of scores as they came. */
+static void cap_slopes(const struct attention *a, int64_t count, float *scores) {
+    kernels_get()->soft_cap(scores, count, a->cap);
+    for (int64_t i = 0; i < count; i++)
+        scores[i] = 1 - scores[i] / a->cap * (scores[i] / a->cap);
+}
+
+/* d = the gradient towards the scaled scores of a row, in place of that towards its weights; `raw`
+ * are those scores. Returns that towards a sink. */
+static double score_gradients(const struct attention *a, int64_t position, int64_t count,
+                              const float *weights, float *raw, float *d) {
+    const float gain = heat_of(a, position);
+    double along = 0, rest = 1;
+    for (int64_t i = 0; i < count; i++) {
+        along += (double)weights[i] * (double)d[i];
+        rest -= (double)weights[i];
+    }
+    for (int64_t i = 0; i < count; i++)
+        d[i] = gain * weights[i] * (d[i] - (float)along);
+    if (a->cap > 0) {
+        heat(a, position, count, raw);
+        cap_slopes(a, count, raw);
+        for (int64_t i = 0; i < count; i++)
+            d[i] *= raw[i];
+    }
+    return -rest * along;
+}
+
+/* One tile of queries; returns the gradient towards the head's sink. */
+static double attend_tile_back(const struct attention *a, struct tile t,
+                               const struct attention_back *b, float *scratch) {
+    const struct view w = view_of(a, t);
+    float *weights = scratch, *d = weights + w.rows * w.stride, *raw = d + w.rows * w.stride;
+    double sink = 0;
+    linalg_gemm_nt(w.rows, w.keys, a->width, a->scale, b->q + w.q, w.ldq, b->k + w.k, w.ldk, 0,
+                   weights, w.stride);
+    if (a->cap > 0)
+        memcpy(raw, weights, (size_t)(w.rows * w.stride) * sizeof *raw);
+    weigh_tile(a, t, &w, weights);
+    linalg_gemm_tn(w.keys, a->value_width, w.rows, a->gain, weights, w.stride, b->dy + w.out,
+                   w.ldout, 1, b->dv + w.v, w.ldv);
+    linalg_gemm_nt(w.rows, w.keys, a->value_width, a->gain, b->dy + w.out, w.ldout, b->v + w.v,
+                   w.ldv, 0, d, w.stride);
+    for (int64_t r = 0; r < w.rows; r++)
+        sink += score_gradients(a, t.begin + r, w.keys, weights + r * w.stride, raw + r * w.stride,
+                                d + r * w.stride);
+    linalg_gemm_nn(w.rows, a->width, w.keys, a->scale, d, w.stride, b->k + w.k, w.ldk, 1,
+                   b->dq + w.q, w.ldq);
+    linalg_gemm_tn(w.keys, a->width, w.rows, a->scale, d, w.stride, b->q + w.q, w.ldq, 1,
+                   b->dk + w.k, w.ldk);
+    return sink;
+}
+
+void attention_back(const struct attention *a, int64_t length, int64_t kv_head,
+                    const struct attention_back *b, float *scratch) {
+    const int64_t share = a->heads / a->kv_heads;
+    for (int64_t h = kv_head * share; h < (kv_head + 1) * share; h++) {
+        double sink = 0;
+        for (int64_t begin = 0; begin < length; begin += ATTENTION_TILE)
+            sink += attend_tile_back(
+                a, (struct tile){h, begin, min_i64(begin + ATTENTION_TILE, length)}, b, scratch);
+        if (a->sinks)
+            b->sinks[h] = (float)sink;
     }
 }

@@ -49,4 +49,18 @@ void attention_slopes(int64_t heads, float *slopes);
 void attention_sequence(const struct attention *a, int64_t length, const float *q, const float *k,
                         const float *v, float *scores, int64_t stride, float *out);
 
+/* The way back of one sequence, for the queries that read key-value head `kv_head`: heads are for
+ * the caller to spread over threads. dq, dk, dv += the gradients towards q, k and v, where dy is
+ * that towards what attention_sequence makes of them; shapes as there. A choice is held fixed. */
+struct attention_back {
+    const float *q, *k, *v, *dy;
+    float *dq, *dk, *dv;
+    float *sinks; /* of an attention with sinks: [heads], those of these queries are set */
+};
+
+/* scratch [ATTENTION_BACK_TILES, ATTENTION_TILE, length + 1] */
+enum { ATTENTION_BACK_TILES = 3 };
+void attention_back(const struct attention *a, int64_t length, int64_t kv_head,
+                    const struct attention_back *b, float *scratch);
+
 #endif

@@ -101,3 +101,37 @@ void router_weights(const struct router *r, int64_t rows, float *x) {
         weigh(r, &c, x + t * r->experts);
     }
 }
+
+/* --- the way back ----------------------------------------------------------------------------- */
+
+/* pick = the gradient towards the scores of those chosen, 0 of the others; d is that towards the
+ * weights. Where they are renormalised, each score also made the others smaller. */
+static void find_score_gradients(const struct router *r, struct choice *c, const float *d) {
+    const double total = c->sum + r->rest, factor = r->renormalised ? r->gain / total : r->gain;
+    double shared = 0;
+    for (int64_t e = 0; e < r->experts; e++) {
+        c->pick[e] =
+            c->chosen[e] ? (double)d[e] * factor * (r->gains ? (double)r->gains[e] : 1) : 0;
+        shared += r->renormalised ? c->pick[e] * c->score[e] / total : 0;
+    }
+    for (int64_t e = 0; e < r->experts; e++)
+        c->pick[e] -= c->chosen[e] ? shared : 0;
+}
+
+void router_back(const struct router *r, int64_t rows, const float *x, float *dx) {
+#pragma omp parallel for schedule(static) default(none) shared(r, rows, x, dx)
+    for (int64_t t = 0; t < rows; t++) {
+        float *d = dx + t * r->experts;
+        double level = 0;
+        struct choice c;
+        score(r, x + t * r->experts, &c);
+        choose(r, &c);
+        find_score_gradients(r, &c, d);
+        for (int64_t e = 0; r->score == SCORE_SOFTMAX && e < r->experts; e++)
+            level += c.pick[e] * c.score[e];
+        for (int64_t e = 0; e < r->experts; e++) {
+            const double steep = r->score == SCORE_SIGMOID ? 1 - c.score[e] : 1;
+            d[e] = (float)(c.score[e] * steep * (c.pick[e] - level));
+        }
+    }
+}

@@ -29,4 +29,8 @@ struct router {
  * not. */
 void router_weights(const struct router *r, int64_t rows, float *x);
 
+/* The way back with the choice held fixed: dx [rows, experts] = the gradient towards the logits x,
+ * in place of that towards the weights. */
+void router_back(const struct router *r, int64_t rows, const float *x, float *dx);
+
 #endif

@@ -34,6 +34,23 @@ static void want_rotation(bool neighbours, bool backwards, const float *x, doubl
         }
 }
 
+/* The other way round is the way back: <a, turned b> = <a turned back, b>. */
+static void check_way_back(const struct rope_table *table, struct rope_heads heads,
+                           const float *b) {
+    enum { COUNT = LENGTH * HEADS * HEAD };
+    float *a = random_row(40, COUNT, 1), turned[COUNT], back[COUNT];
+    double forth = 0, sum = 0;
+    rope_rotate(table, &heads, LENGTH, b, turned);
+    heads.backwards = !heads.backwards;
+    rope_rotate(table, &heads, LENGTH, a, back);
+    for (int i = 0; i < COUNT; i++) {
+        forth += (double)a[i] * (double)turned[i];
+        sum += (double)back[i] * (double)b[i];
+    }
+    ck_assert_near(forth, sum, 1e-4);
+    free(a);
+}
+
 START_TEST(part_of_each_head_is_rotated_and_the_rest_copied) {
     llmq_error err = {0};
     const struct rope_config config = {.theta = 500, .attention_factor = 2};
@@ -50,6 +67,7 @@ START_TEST(part_of_each_head_is_rotated_and_the_rest_copied) {
         ck_assert_near(out[i], want[i], 1e-5);
     rope_rotate(&table, &heads, LENGTH, x, x);
     ck_assert_same(x, out, LENGTH * HEADS * HEAD);
+    check_way_back(&table, heads, out);
     rope_table_free(&table);
     free(x), free(out);
 }
@@ -235,6 +253,86 @@ START_TEST(contexts_do_not_depend_on_threads) {
 }
 END_TEST
 
+struct loss_case {
+    struct attention a;
+    int64_t length;
+    float *q, *k, *v, *dy, *sinks;
+};
+
+static double attention_loss(const void *of) {
+    const struct loss_case *c = of;
+    double p[128], want[64], sum = 0;
+    for (int64_t t = 0; t < c->length; t++)
+        for (int64_t h = 0; h < c->a.heads; h++) {
+            want_context(&c->a, h, t, c->q, c->k, c->v, p, want);
+            sum +=
+                products(c->dy + (t * c->a.heads + h) * c->a.value_width, want, c->a.value_width);
+        }
+    return sum;
+}
+
+static void run_attention_back(const struct loss_case *c, const struct attention_back *b) {
+    const int64_t tile = ATTENTION_TILE * (c->length + 1);
+    float *rest = random_row(30, ATTENTION_BACK_TILES * tile, 1);
+    for (int64_t h = 0; h < c->a.kv_heads; h++)
+        attention_back(&c->a, c->length, h, b, rest);
+    free(rest);
+}
+
+static void check_attention_back(const struct attention *a, int64_t length) {
+    const int64_t q = length * a->heads * a->width, k = length * a->kv_heads * a->width;
+    const int64_t v = length * a->kv_heads * a->value_width;
+    struct loss_case c = {*a,
+                          length,
+                          grid_row(31, q, 2),
+                          grid_row(32, k, 2),
+                          grid_row(33, v, 1),
+                          random_row(34, length * a->heads * a->value_width, 1),
+                          grid_row(35, a->heads, 2)};
+    float *d = calloc((size_t)(q + k + v), sizeof *d), *dsinks = calloc(8, sizeof *dsinks);
+    const struct attention_back back = {c.q, c.k, c.v, c.dy, d, d + q, d + q + k, dsinks};
+    const struct slope slope = {attention_loss, &c};
+    c.a.sinks = a->sinks ? c.sinks : NULL;
+    run_attention_back(&c, &back);
+    assert_gradient(&slope, c.q, d, q, 1e-5);
+    assert_gradient(&slope, c.k, d + q, k, 1e-5);
+    assert_gradient(&slope, c.v, d + q + k, v, 1e-5);
+    if (a->sinks)
+        assert_gradient(&slope, c.sinks, dsinks, a->heads, 1e-5);
+    free(c.q), free(c.k), free(c.v), free(c.dy), free(c.sinks), free(d), free(dsinks);
+}
+
+START_TEST(gradients_of_contexts_of_every_kind) {
+    check_attention_back(&attentions[_i], 1);
+    check_attention_back(&attentions[_i], 70);
+}
+END_TEST
+
+/* The third key of every query in sight, and its own: what is not chosen gets nothing. */
+START_TEST(gradients_through_a_choice) {
+    enum { LONG = 70 };
+    float choice[LONG * 2];
+    struct attention chosen = {PLAIN, .choice = choice, .choices = 2};
+    float *q = random_row(36, LONG * 32, 2), *k = random_row(37, LONG * 16, 2);
+    float *v = random_row(38, LONG * 16, 1), *dy = random_row(39, LONG * 32, 1);
+    float d[LONG * 64] = {0}, near[LONG * 64] = {0};
+    for (int t = 0; t < LONG; t++) {
+        choice[2 * t] = t > 0 ? (float)t - 1 : 0;
+        choice[2 * t + 1] = t > 0 ? (float)t : -1;
+    }
+    struct loss_case c = {chosen, LONG, q, k, v, dy, NULL};
+    const struct attention_back back = {q, k, v, dy, d, d + LONG * 32, d + LONG * 48, NULL};
+    run_attention_back(&c, &back);
+    c.a = (struct attention){PLAIN, .window = 2};
+    const struct attention_back other = {q,   k, v, dy, near, near + LONG * 32, near + LONG * 48,
+                                         NULL};
+    run_attention_back(&c, &other);
+    for (int i = 0; i < LONG * 64; i++)
+        ck_assert_near(d[i], near[i], 1e-6);
+    free(q), free(k), free(v), free(dy);
+}
+END_TEST
+
 /* What a window or a chunk hides is not even read: infinities there leave no trace. */
 START_TEST(rows_out_of_sight_are_not_read) {
     static const struct attention hiding[] = {{PLAIN, .window = 10}, {PLAIN, .chunk = 64}};
@@ -389,6 +487,8 @@ int main(void) {
     tcase_add_test(t, longrope_chooses_its_factors_by_the_length);
     tcase_add_loop_test(t, contexts_of_every_kind_at_any_length, 0, ATTENTIONS);
     tcase_add_loop_test(t, contexts_do_not_depend_on_threads, 0, ATTENTIONS);
+    tcase_add_loop_test(t, gradients_of_contexts_of_every_kind, 0, ATTENTIONS);
+    tcase_add_test(t, gradients_through_a_choice);
     tcase_add_test(t, rows_out_of_sight_are_not_read);
     tcase_add_loop_test(t, the_best_keys_are_chosen, 0, 3);
     tcase_add_test(t, of_equal_keys_the_first_are_chosen);

@@ -133,6 +133,56 @@ START_TEST(weights_have_gains) {
 }
 END_TEST
 
+/* The weights' formula for a choice that stays. */
+struct loss_case {
+    const struct router *r;
+    float *x, *dy, *weights; /* 0 of those not chosen */
+};
+
+static double router_loss(const void *of) {
+    const struct loss_case *c = of;
+    const struct router *r = c->r;
+    double score[MOST], total = 0;
+    for (int64_t t = 0; t < TOKENS; t++) {
+        double sum = r->rest, made = 0;
+        want_scores(r, c->x + t * r->experts, score);
+        for (int64_t e = 0; e < r->experts; e++)
+            if (c->weights[t * r->experts + e] > 0) {
+                sum += score[e];
+                made += (double)c->dy[t * r->experts + e] * score[e] *
+                        (r->gains ? (double)r->gains[e] : 1);
+            }
+        total += r->gain * made / (r->renormalised ? sum : 1);
+    }
+    return total;
+}
+
+static void check_router_back(const struct router *r) {
+    const int64_t count = TOKENS * r->experts;
+    struct loss_case c = {r, grid_row(1, count, 4), random_row(2, count, 1), NULL};
+    const struct slope slope = {router_loss, &c};
+    float *dx = random_row(2, count, 1);
+    c.weights = malloc((size_t)count * sizeof *c.weights);
+    memcpy(c.weights, c.x, (size_t)count * sizeof *c.weights);
+    router_weights(r, TOKENS, c.weights);
+    router_back(r, TOKENS, c.x, dx);
+    assert_gradient(&slope, c.x, dx, count, 1e-6);
+    free(c.x), free(c.dy), free(c.weights), free(dx);
+}
+
+START_TEST(gradients_of_every_kind_of_router) {
+    struct router r = routers[_i];
+    float *bias = random_row(2, r.experts, 0.5), *gains = random_row(3, r.experts, 1);
+    check_router_back(&r);
+    for (int64_t e = 0; e < r.experts; e++)
+        gains[e] += 1.5F;
+    r.choice_bias = bias;
+    r.gains = gains;
+    check_router_back(&r);
+    free(bias), free(gains);
+}
+END_TEST
+
 START_TEST(of_equal_scores_the_first_is_taken) {
     const struct router r = {SCORE_SOFTMAX, GROUP_BEST_TWO, 4, 2, 1, 0, true, 1, NULL, 0, NULL};
     float x[4] = {-1, 2, 2, 2};
@@ -285,6 +335,7 @@ int main(void) {
     tcase_add_loop_test(t, weights_of_every_kind_of_router, 0, ROUTERS);
     tcase_add_test(t, the_bias_chooses_and_does_not_weigh);
     tcase_add_test(t, weights_have_gains);
+    tcase_add_loop_test(t, gradients_of_every_kind_of_router, 0, ROUTERS);
     tcase_add_test(t, of_equal_scores_the_first_is_taken);
     tcase_add_test(t, logits_that_are_not_finite_show);
     tcase_add_test(t, scores_of_nothing_make_no_weights);
