@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "base/int64.h"
+#include "graph/delta_chunk.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
-enum { SQUARE = DELTA_CHUNK * DELTA_CHUNK };
-enum { SOLVED = 16 }; /* rows that are solved one by one; what is behind them by a product */
+enum { SQUARE = DELTA_SQUARE };
 
 /* --- scratch ---------------------------------------------------------------------------------- */
 
@@ -20,53 +20,35 @@ static int64_t thread_scratch(const struct delta *d) {
     return 2 * SQUARE + DELTA_CHUNK * (d->key + d->value) + d->key * d->value;
 }
 
-/* Of all: keys times keys and queries times keys of every chunk. */
-static int64_t chunk_scratch(const struct delta *d, int64_t max_length) {
+int64_t delta_products_scratch(const struct delta *d, int64_t max_length) {
     return 2 * d->key_heads * ceil_div(max_length, DELTA_CHUNK) * SQUARE;
 }
 
 int64_t delta_scratch(const struct delta *d, int64_t max_length) {
-    return chunk_scratch(d, max_length) + omp_get_max_threads() * thread_scratch(d);
+    return delta_products_scratch(d, max_length) + omp_get_max_threads() * thread_scratch(d);
 }
 
 /* --- a chunk ---------------------------------------------------------------------------------- */
 
-/* A chunk of one head: its tokens begin at `begin`. */
-struct chunk {
-    const struct delta *d;
-    const struct delta_input *in;
-    int64_t head, begin, rows, length;
-    const float *products;   /* k k^T [rows, rows], SQUARE entries on: q k^T */
-    float *fade, *triangle;  /* [rows, rows] */
-    float *scaled;           /* [rows, key] */
-    float *added;            /* [rows, value]: the e of the tokens */
-    float *state;            /* [key, value] */
-    float *out;              /* of the chunk's first token and the head */
-    double sum[DELTA_CHUNK]; /* of the decays from the chunk's first token to each */
-    float factor[DELTA_CHUNK];
-};
-
-/* The head's keys or queries from the chunk's first token on; the stride is that of keys_stride. */
-static const float *keys_of(const struct chunk *c, const float *all) {
+const float *delta_keys_of(const struct delta_chunk *c, const float *all) {
     const struct delta *d = c->d;
     const int64_t head = c->head / (d->value_heads / d->key_heads);
     return all + (c->begin * d->key_heads + head) * d->key;
 }
 
-static int64_t keys_stride(const struct chunk *c) {
+int64_t delta_keys_stride(const struct delta_chunk *c) {
     return c->d->key_heads * c->d->key;
 }
 
-static int64_t values_stride(const struct chunk *c) {
+int64_t delta_values_stride(const struct delta_chunk *c) {
     return c->d->value_heads * c->d->value;
 }
 
-static const float *betas(const struct chunk *c) {
+const float *delta_betas(const struct delta_chunk *c) {
     return c->in->beta + c->head * c->length + c->begin;
 }
 
-/* fade[t, i]: what is left at token t of what token i added, i <= t. */
-static void find_decays(struct chunk *c) {
+void delta_find_decays(struct delta_chunk *c) {
     const float *decay = c->in->decay + c->head * c->length + c->begin;
     double sum = 0;
     for (int64_t t = 0; t < c->rows; t++) {
@@ -78,8 +60,7 @@ static void find_decays(struct chunk *c) {
     }
 }
 
-/* What is left at each token of what was there before the chunk, times `scale`. */
-static void decays_from_begin(struct chunk *c, float scale) {
+void delta_decays_from_begin(struct delta_chunk *c, float scale) {
     for (int64_t t = 0; t < c->rows; t++)
         c->factor[t] = (float)c->sum[t];
     kernels_get()->decay(c->factor, c->factor, c->rows);
@@ -87,23 +68,22 @@ static void decays_from_begin(struct chunk *c, float scale) {
         c->factor[t] *= scale;
 }
 
-/* scaled = rows of keys or queries, each times its factor. */
-static void scale_rows(const struct chunk *c, const float *from) {
-    const int64_t width = c->d->key, stride = keys_stride(c);
+void delta_scale_rows(const struct delta_chunk *c, const float *from) {
+    const int64_t width = c->d->key, stride = delta_keys_stride(c);
     for (int64_t t = 0; t < c->rows; t++)
         for (int64_t i = 0; i < width; i++)
             c->scaled[t * width + i] = c->factor[t] * from[t * stride + i];
 }
 
 /* added = beta (v - what the state before the chunk says of the keys). */
-static void begin_added(struct chunk *c) {
-    const int64_t value = c->d->value, stride = values_stride(c);
-    const float *v = c->in->v + c->begin * stride + c->head * value, *beta = betas(c);
+static void begin_added(struct delta_chunk *c) {
+    const int64_t value = c->d->value, stride = delta_values_stride(c);
+    const float *v = c->in->v + c->begin * stride + c->head * value, *beta = delta_betas(c);
     for (int64_t t = 0; t < c->rows; t++)
         memcpy(c->added + t * value, v + t * stride, (size_t)value * sizeof *v);
     if (c->begin > 0) {
-        decays_from_begin(c, 1);
-        scale_rows(c, keys_of(c, c->in->k));
+        delta_decays_from_begin(c, 1);
+        delta_scale_rows(c, delta_keys_of(c, c->in->k));
         linalg_gemm_nn(c->rows, value, c->d->key, -1, c->scaled, c->d->key, c->state, value, 1,
                        c->added, value);
     }
@@ -112,8 +92,7 @@ static void begin_added(struct chunk *c) {
             c->added[t * value + i] *= beta[t];
 }
 
-/* triangle[t, i] = factor[t] fade[t, i] products[t, i], 0 above the diagonal. */
-static void fill_triangle(struct chunk *c, const float *products, const float *factor) {
+void delta_fill_triangle(struct delta_chunk *c, const float *products, const float *factor) {
     for (int64_t t = 0; t < c->rows; t++) {
         float *row = c->triangle + t * c->rows;
         const float *fade = c->fade + t * c->rows, *product = products + t * c->rows;
@@ -124,7 +103,7 @@ static void fill_triangle(struct chunk *c, const float *products, const float *f
 }
 
 /* Rows [begin, end) of (1 + the triangle below its diagonal) added = what `added` holds. */
-static void solve_rows(struct chunk *c, int64_t begin, int64_t end) {
+static void solve_rows(struct delta_chunk *c, int64_t begin, int64_t end) {
     const int64_t value = c->d->value;
     for (int64_t t = begin + 1; t < end; t++)
         for (int64_t i = begin; i < t; i++) {
@@ -134,12 +113,12 @@ static void solve_rows(struct chunk *c, int64_t begin, int64_t end) {
         }
 }
 
-static void solve_added(struct chunk *c) {
+void delta_solve_added(struct delta_chunk *c) {
     const int64_t value = c->d->value;
     begin_added(c);
-    fill_triangle(c, c->products, betas(c));
-    for (int64_t t = 0; t < c->rows; t += SOLVED) {
-        const int64_t end = min_i64(t + SOLVED, c->rows);
+    delta_fill_triangle(c, c->products, delta_betas(c));
+    for (int64_t t = 0; t < c->rows; t += DELTA_SOLVED) {
+        const int64_t end = min_i64(t + DELTA_SOLVED, c->rows);
         if (t > 0)
             linalg_gemm_nn(end - t, value, t, -1, c->triangle + t * c->rows, c->rows, c->added,
                            value, 1, c->added + t * value, value);
@@ -147,35 +126,35 @@ static void solve_added(struct chunk *c) {
     }
 }
 
-static void make_outputs(struct chunk *c) {
-    const int64_t value = c->d->value, stride = values_stride(c);
+static void make_outputs(struct delta_chunk *c) {
+    const int64_t value = c->d->value, stride = delta_values_stride(c);
     float *out = c->out + c->begin * stride + c->head * value;
     for (int64_t t = 0; t < c->rows; t++)
         c->factor[t] = c->d->scale;
-    fill_triangle(c, c->products + SQUARE, c->factor);
+    delta_fill_triangle(c, c->products + SQUARE, c->factor);
     linalg_gemm_nn(c->rows, value, c->rows, 1, c->triangle, c->rows, c->added, value, 0, out,
                    stride);
     if (c->begin == 0)
         return;
-    decays_from_begin(c, c->d->scale);
-    scale_rows(c, keys_of(c, c->in->q));
+    delta_decays_from_begin(c, c->d->scale);
+    delta_scale_rows(c, delta_keys_of(c, c->in->q));
     linalg_gemm_nn(c->rows, value, c->d->key, 1, c->scaled, c->d->key, c->state, value, 1, out,
                    stride);
 }
 
-static void pass_state_on(struct chunk *c) {
+void delta_pass_state_on(struct delta_chunk *c) {
     const int64_t key = c->d->key, value = c->d->value;
     const float left = (float)exp(c->sum[c->rows - 1]);
     for (int64_t i = 0; i < key * value; i++)
         c->state[i] *= left;
     memcpy(c->factor, c->fade + (c->rows - 1) * c->rows, (size_t)c->rows * sizeof *c->factor);
-    scale_rows(c, keys_of(c, c->in->k));
+    delta_scale_rows(c, delta_keys_of(c, c->in->k));
     linalg_gemm_tn(key, value, c->rows, 1, c->scaled, key, c->added, value, 1, c->state, value);
 }
 
 /* --- a sequence ------------------------------------------------------------------------------- */
 
-static void run_head(struct chunk *c, const float *products) {
+static void run_head(struct delta_chunk *c, const float *products) {
     const struct delta *d = c->d;
     const int64_t chunks = ceil_div(c->length, DELTA_CHUNK);
     const int64_t key_head = c->head / (d->value_heads / d->key_heads);
@@ -184,17 +163,16 @@ static void run_head(struct chunk *c, const float *products) {
         c->begin = i * DELTA_CHUNK;
         c->rows = min_i64(DELTA_CHUNK, c->length - c->begin);
         c->products = products + (key_head * chunks + i) * 2 * SQUARE;
-        find_decays(c);
-        solve_added(c);
+        delta_find_decays(c);
+        delta_solve_added(c);
         make_outputs(c);
         if (i + 1 < chunks)
-            pass_state_on(c);
+            delta_pass_state_on(c);
     }
 }
 
-/* k k^T and q k^T of every chunk of every key head: value heads share them. */
-static void multiply_inputs(const struct delta *d, int64_t length, const struct delta_input *in,
-                            float *products) {
+void delta_multiply_inputs(const struct delta *d, int64_t length, const struct delta_input *in,
+                           float *products) {
     const int64_t chunks = ceil_div(length, DELTA_CHUNK), stride = d->key_heads * d->key;
 #pragma omp parallel for schedule(static) default(none)                                            \
     shared(d, length, in, products, chunks, stride)
@@ -211,12 +189,12 @@ static void multiply_inputs(const struct delta *d, int64_t length, const struct 
 
 void delta_sequence(const struct delta *d, int64_t length, const struct delta_input *in,
                     float *scratch, float *out) {
-    float *products = scratch, *rest = scratch + chunk_scratch(d, length);
-    multiply_inputs(d, length, in, products);
+    float *products = scratch, *rest = scratch + delta_products_scratch(d, length);
+    delta_multiply_inputs(d, length, in, products);
 #pragma omp parallel for schedule(static) default(none) shared(d, length, in, products, rest, out)
     for (int64_t h = 0; h < d->value_heads; h++) {
         float *mine = rest + omp_get_thread_num() * thread_scratch(d);
-        struct chunk c = {.d = d, .in = in, .head = h, .length = length, .out = out};
+        struct delta_chunk c = {.d = d, .in = in, .head = h, .length = length, .out = out};
         c.fade = mine;
         c.triangle = c.fade + SQUARE;
         c.scaled = c.triangle + SQUARE;

@@ -38,4 +38,19 @@ int64_t delta_scratch(const struct delta *d, int64_t max_length);
 void delta_sequence(const struct delta *d, int64_t length, const struct delta_input *in,
                     float *scratch, float *out);
 
+/* The way back, shapes as of delta_sequence: dq is the gradient towards q, dy that towards what is
+ * made. Value heads that share a key head add to the same dq and dk. */
+struct delta_back {
+    const float *dy;
+    float *dq, *dk, *dv;   /* added to */
+    float *ddecay, *dbeta; /* [value_heads, length], set */
+};
+
+/* Entries of scratch for sequences up to `max_length`. */
+int64_t delta_back_scratch(const struct delta *d, int64_t max_length);
+
+/* Parallel over the heads of the keys. */
+void delta_back(const struct delta *d, int64_t length, const struct delta_input *in,
+                const struct delta_back *b, float *scratch);
+
 #endif

@@ -48,4 +48,29 @@ struct scan_steps {
 void scan_steps(const struct scan_steps *s, int64_t length, const float *dt, float *decay,
                 float *gain);
 
+/* --- the way back: dx is the gradient towards x, dy that towards what is made of it ----------- */
+
+/* Of scan_sequence, shapes as there. Those of a group's heads add to the same db and dc. */
+struct scan_back {
+    const float *dy;
+    float *dx, *db, *dc;   /* added to */
+    float *ddecay, *dgain; /* [heads, length], set */
+    double *skip;          /* [heads], added to, or NULL */
+};
+
+/* Entries of scratch for sequences up to `max_length`. */
+int64_t scan_back_scratch(const struct scan *s, int64_t max_length);
+
+/* Parallel over heads. */
+void scan_back(const struct scan *s, int64_t length, const struct scan_input *in,
+               const struct scan_back *b, float *scratch);
+
+/* Of scan_steps: ddt [length, heads], bias and A_log [heads] (or NULL) are added to. */
+struct scan_steps_back {
+    const float *dt, *ddecay, *dgain; /* dgain NULL: nothing depends on the gains */
+    float *ddt;
+    double *bias, *A_log;
+};
+void scan_steps_back(const struct scan_steps *s, int64_t length, const struct scan_steps_back *b);
+
 #endif

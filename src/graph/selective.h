@@ -47,4 +47,28 @@ int64_t lru_scratch(const struct lru *l);
 /* out [length, heads x width] = h, parallel over heads. */
 void lru_sequence(const struct lru *l, int64_t length, const float *u, float *scratch, float *out);
 
+/* --- the way back: dx is the gradient towards x, dy that towards what is made of it ----------- */
+
+/* Of selective_sequence, shapes as there. */
+struct selective_back {
+    const float *dy;
+    float *dx, *db, *dc; /* added to */
+    float *dstep;        /* set */
+    double *A_log, *D;   /* as those of the scan, added to, or NULL */
+};
+int64_t selective_back_scratch(const struct selective *s, int64_t max_length);
+
+/* Parallel over blocks of channels. */
+void selective_back(const struct selective *s, int64_t length, const struct selective_input *in,
+                    const struct selective_back *b, float *scratch);
+
+/* Of lru_sequence: du += the gradient towards u, where `out` is what it made of u and dy the
+ * gradient towards that. */
+struct lru_back {
+    const float *u, *out, *dy; /* [length, heads x width] */
+    float *du;
+};
+int64_t lru_back_scratch(const struct lru *l);
+void lru_back(const struct lru *l, int64_t length, const struct lru_back *b, float *scratch);
+
 #endif

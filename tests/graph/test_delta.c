@@ -142,6 +142,80 @@ START_TEST(threads_change_no_bit) {
 }
 END_TEST
 
+/* --- the way back ----------------------------------------------------------------------------- */
+
+struct loss_case {
+    struct delta_case c;
+    float *dy;
+};
+
+static double delta_loss(const void *of) {
+    const struct loss_case *l = of;
+    const struct recurrence r = {.length = l->c.length,
+                                 .heads = l->c.shape.value_heads,
+                                 .width = l->c.shape.value,
+                                 .state = l->c.shape.key * l->c.shape.value,
+                                 .token = want_token,
+                                 .c = &l->c};
+    return recurrence_loss(&r, l->dy);
+}
+
+static void check_back(struct delta shape, int64_t length) {
+    struct loss_case l = {.c = delta_case_of(shape, length, 1, 1)};
+    const int64_t keys = length * shape.key_heads * shape.key, steps = length * shape.value_heads;
+    const int64_t values = steps * shape.value;
+    struct delta_case *c = &l.c;
+    to_grid(c->q, keys), to_grid(c->k, keys), to_grid(c->v, values);
+    to_grid(c->decay, steps), to_grid(c->beta, steps);
+    l.dy = random_row(8, values, 1);
+    float *dq = calloc((size_t)keys, sizeof *dq), *dk = calloc((size_t)keys, sizeof *dk);
+    float *dv = calloc((size_t)values, sizeof *dv);
+    float *ddecay = random_row(9, steps, 1), *dbeta = random_row(10, steps, 1);
+    const struct delta_input in = {c->q, c->k, c->v, c->decay, c->beta};
+    const struct delta_back back = {l.dy, dq, dk, dv, ddecay, dbeta};
+    const struct slope slope = {delta_loss, &l};
+    float *rest = random_row(11, delta_back_scratch(&shape, length), 1);
+    delta_back(&shape, length, &in, &back, rest);
+    assert_gradient(&slope, c->q, dq, keys, 1e-5);
+    assert_gradient(&slope, c->k, dk, keys, 1e-5);
+    assert_gradient(&slope, c->v, dv, values, 1e-5);
+    assert_gradient(&slope, c->decay, ddecay, steps, 1e-5);
+    assert_gradient(&slope, c->beta, dbeta, steps, 1e-5);
+    free(dq), free(dk), free(dv), free(ddecay), free(dbeta), free(rest), free(l.dy);
+    delta_case_free(c);
+}
+
+START_TEST(gradients_are_those_of_the_recurrence) {
+    static const int64_t few[] = {1, 2, 63, 64, 65, 150};
+    for (int shape = 0; shape < SHAPES; shape++)
+        check_back(shapes[shape], few[_i]);
+}
+END_TEST
+
+/* A gradient that was there is added to, and threads change no bit. */
+START_TEST(gradients_are_added_the_same_by_any_number_of_threads) {
+    omp_set_num_threads(3);
+    struct delta_case c = delta_case_of(shapes[0], 100, 1, 1);
+    const int64_t keys = 100 * c.shape.key_heads * c.shape.key;
+    const int64_t values = 100 * c.shape.value_heads * c.shape.value;
+    float *d[2], *dy = random_row(12, values, 1);
+    float *rest = random_row(13, delta_back_scratch(&c.shape, 100), 1);
+    const struct delta_input in = {c.q, c.k, c.v, c.decay, c.beta};
+    for (int i = 0; i < 2; i++) {
+        d[i] = random_row(14, 4 * values, 1);
+        const struct delta_back back = {
+            dy, d[i], d[i] + keys, d[i] + 2 * keys, d[i] + 3 * values, d[i] + 3 * values + 400};
+        omp_set_num_threads(i == 0 ? 3 : 1);
+        delta_back(&c.shape, 100, &in, &back, rest);
+    }
+    ck_assert_same(d[0], d[1], 4 * values);
+    float *untouched = random_row(14, 4 * values, 1);
+    ck_assert(fabsf(d[0][0] - untouched[0]) > 0);
+    free(d[0]), free(d[1]), free(dy), free(rest), free(untouched);
+    delta_case_free(&c);
+}
+END_TEST
+
 int main(void) {
     linalg_init();
     omp_set_num_threads(3);
@@ -151,6 +225,8 @@ int main(void) {
     tcase_add_test(t, states_may_turn_their_sign);
     tcase_add_test(t, extreme_decays_stay_finite);
     tcase_add_test(t, threads_change_no_bit);
+    tcase_add_loop_test(t, gradients_are_those_of_the_recurrence, 0, LENGTHS);
+    tcase_add_test(t, gradients_are_added_the_same_by_any_number_of_threads);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/scan.h"
 #include "linalg/linalg.h"
@@ -132,6 +133,123 @@ START_TEST(threads_change_no_bit) {
 }
 END_TEST
 
+/* --- the way back ----------------------------------------------------------------------------- */
+
+struct loss_case {
+    struct scan_case c;
+    float *dy;
+};
+
+static double scan_loss(const void *of) {
+    const struct loss_case *l = of;
+    const struct scan *s = &l->c.shape;
+    const struct recurrence r = {.length = l->c.length,
+                                 .heads = s->heads,
+                                 .width = s->width,
+                                 .state = s->width * s->state,
+                                 .token = want_token,
+                                 .c = &l->c};
+    return recurrence_loss(&r, l->dy);
+}
+
+struct scan_gradients {
+    float *x, *b, *c, *dt, *decay, *gain;
+    double *skip, *bias, *A_log;
+};
+
+static void run_back(struct loss_case *l, const struct scan_gradients *d) {
+    struct scan_case *c = &l->c;
+    const struct scan_input in = {c->x, c->b, c->c, c->decay, c->gain};
+    const struct scan_back back = {l->dy, d->x, d->b, d->c, d->decay, d->gain, d->skip};
+    const struct scan_steps_back steps = {c->dt, d->decay, d->gain, d->dt, d->bias, d->A_log};
+    float *rest = random_row(12, scan_back_scratch(&c->shape, c->length), 1);
+    run(c);
+    scan_back(&c->shape, c->length, &in, &back, rest);
+    scan_steps_back(&c->steps, c->length, &steps);
+    free(rest);
+}
+
+static void check_back(struct scan shape, int64_t length, double min, double max) {
+    struct loss_case l = {.c = scan_case_of(shape, length, min, max)};
+    const int64_t steps = length * shape.heads, wide = steps * shape.width;
+    const int64_t narrow = length * shape.groups * shape.state;
+    struct scan_case *c = &l.c;
+    to_grid(c->x, wide), to_grid(c->b, narrow), to_grid(c->c, narrow), to_grid(c->dt, steps);
+    to_grid(c->bias, shape.heads), to_grid(c->A_log, shape.heads), to_grid(c->skip, shape.heads);
+    l.dy = random_row(13, wide, 1);
+    float *room = calloc((size_t)(wide + 2 * narrow + 3 * steps), sizeof *room);
+    double *sums = calloc((size_t)(3 * shape.heads), sizeof *sums);
+    const struct scan_gradients d = {room,
+                                     room + wide,
+                                     room + wide + narrow,
+                                     room + wide + 2 * narrow,
+                                     room + wide + 2 * narrow + steps,
+                                     room + wide + 2 * narrow + 2 * steps,
+                                     sums,
+                                     sums + shape.heads,
+                                     sums + 2 * shape.heads};
+    const struct slope slope = {scan_loss, &l};
+    run_back(&l, &d);
+    assert_gradient(&slope, c->x, d.x, wide, 1e-5);
+    assert_gradient(&slope, c->b, d.b, narrow, 1e-5);
+    assert_gradient(&slope, c->c, d.c, narrow, 1e-5);
+    assert_gradient(&slope, c->dt, d.dt, steps, 1e-5);
+    assert_gradient_sums(&slope, c->skip, d.skip, shape.heads, 1e-5);
+    assert_gradient_sums(&slope, c->bias, d.bias, shape.heads, 1e-5);
+    assert_gradient_sums(&slope, c->A_log, d.A_log, shape.heads, 1e-5);
+    free(room), free(sums), free(l.dy);
+    scan_case_free(c);
+}
+
+START_TEST(gradients_are_those_of_the_recurrence) {
+    static const int64_t few[] = {1, 2, 63, 64, 65, 150};
+    for (int shape = 0; shape < SHAPES; shape++)
+        check_back(shapes[shape], few[_i], 0, (double)INFINITY);
+}
+END_TEST
+
+/* More heads of a group than shares; time steps at both limits. */
+START_TEST(gradients_of_many_heads_and_within_limits) {
+    check_back((struct scan){.heads = 20, .groups = 1, .width = 3, .state = 4}, 70, 0,
+               (double)INFINITY);
+    check_back(shapes[1], 65, 0.3017, 0.9031);
+}
+END_TEST
+
+START_TEST(gradients_do_not_depend_on_threads) {
+    const struct scan shape = {.heads = 20, .groups = 2, .width = 3, .state = 4};
+    enum {
+        STEPS = 100 * 20,
+        WIDE = STEPS * 3,
+        NARROW = 100 * 8,
+        ALL = WIDE + 2 * NARROW + 3 * STEPS
+    };
+    omp_set_num_threads(3);
+    struct loss_case l = {.c = scan_case_of(shape, 100, 0, (double)INFINITY)};
+    float *d[2];
+    double sums[2][60] = {{0}};
+    l.dy = random_row(13, WIDE, 1);
+    for (int i = 0; i < 2; i++) {
+        float *at = d[i] = calloc(ALL, sizeof *at);
+        const struct scan_gradients g = {at,
+                                         at + WIDE,
+                                         at + WIDE + NARROW,
+                                         at + WIDE + 2 * NARROW,
+                                         at + WIDE + 2 * NARROW + STEPS,
+                                         at + WIDE + 2 * NARROW + 2 * STEPS,
+                                         sums[i],
+                                         sums[i] + 20,
+                                         sums[i] + 40};
+        omp_set_num_threads(i == 0 ? 3 : 1);
+        run_back(&l, &g);
+    }
+    ck_assert_same(d[0], d[1], ALL);
+    ck_assert(memcmp(sums[0], sums[1], sizeof sums[0]) == 0);
+    free(d[0]), free(d[1]), free(l.dy);
+    scan_case_free(&l.c);
+}
+END_TEST
+
 int main(void) {
     linalg_init();
     omp_set_num_threads(3);
@@ -141,6 +259,9 @@ int main(void) {
     tcase_add_test(matrix, time_steps_stay_within_their_limits);
     tcase_add_test(matrix, extreme_decays_stay_finite);
     tcase_add_test(matrix, threads_change_no_bit);
+    tcase_add_loop_test(matrix, gradients_are_those_of_the_recurrence, 0, LENGTHS);
+    tcase_add_test(matrix, gradients_of_many_heads_and_within_limits);
+    tcase_add_test(matrix, gradients_do_not_depend_on_threads);
     suite_add_tcase(suite, matrix);
     return run_suite(suite);
 }

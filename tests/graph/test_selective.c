@@ -11,7 +11,7 @@
 #include "support.h"
 
 static const int64_t lengths[] = {1, 2, 63, 64, 65, 1000};
-enum { LENGTHS = sizeof lengths / sizeof lengths[0], STATE = 5 };
+enum { LENGTHS = sizeof lengths / sizeof lengths[0], STATE = 5, MOST = 1000 };
 
 /* --- Mamba-1 ---------------------------------------------------------------------------------- */
 
@@ -48,7 +48,8 @@ static void selective_case_free(struct selective_case *c) {
     free(c->A_log), free(c->D), free(c->scratch), free(c->out);
 }
 
-static void check_channel(const struct selective_case *c, int64_t channel) {
+/* y [length] of one channel, by the formula. */
+static void want_channel(const struct selective_case *c, int64_t channel, double *want) {
     double S[STATE] = {0};
     for (int64_t t = 0; t < c->length; t++) {
         const int64_t at = t * c->s.channels + channel;
@@ -59,8 +60,15 @@ static void check_channel(const struct selective_case *c, int64_t channel) {
             S[j] = exp(-rate * step) * S[j] + step * x * (double)c->b[t * STATE + j];
             y += S[j] * (double)c->c[t * STATE + j];
         }
-        ck_assert_near(c->out[at], y, 1e-5 * (1 + fabs(y)));
+        want[t] = y;
     }
+}
+
+static void check_channel(const struct selective_case *c, int64_t channel) {
+    double want[MOST];
+    want_channel(c, channel, want);
+    for (int64_t t = 0; t < c->length; t++)
+        ck_assert_near(c->out[t * c->s.channels + channel], want[t], 1e-5 * (1 + fabs(want[t])));
 }
 
 START_TEST(channels_give_what_the_recurrence_gives) {
@@ -114,20 +122,26 @@ static double gate(const struct lru_case *c, int which, int64_t t, int64_t h, in
     return 1 / (1 + exp(-sum));
 }
 
+/* h [length] of one entry, by the formula. */
+static void want_unit(const struct lru_case *c, int64_t h, int64_t i, double *want) {
+    const int64_t at = h * WIDTH + i;
+    const double rate = 8 * log1p(exp((double)c->parameter[at]));
+    double state = 0;
+    for (int64_t t = 0; t < c->length; t++) {
+        const double a = exp(-rate * gate(c, 1, t, h, i));
+        const double m = t == 0 ? 1 : sqrt(1 - a * a);
+        want[t] = state = a * state + m * gate(c, 0, t, h, i) * (double)c->u[t * WIDE + at];
+    }
+}
+
 START_TEST(units_give_what_the_recurrence_gives) {
     struct lru_case c = lru_case_of(lengths[_i]);
-    for (int64_t h = 0; h < HEADS; h++)
-        for (int64_t i = 0; i < WIDTH; i++) {
-            const int64_t at = h * WIDTH + i;
-            const double rate = 8 * log1p(exp((double)c.parameter[at]));
-            double state = 0;
-            for (int64_t t = 0; t < c.length; t++) {
-                const double a = exp(-rate * gate(&c, 1, t, h, i));
-                const double m = t == 0 ? 1 : sqrt(1 - a * a);
-                state = a * state + m * gate(&c, 0, t, h, i) * (double)c.u[t * WIDE + at];
-                ck_assert_near(c.out[t * WIDE + at], state, 1e-5 * (1 + fabs(state)));
-            }
-        }
+    double want[MOST];
+    for (int64_t at = 0; at < WIDE; at++) {
+        want_unit(&c, at / WIDTH, at % WIDTH, want);
+        for (int64_t t = 0; t < c.length; t++)
+            ck_assert_near(c.out[t * WIDE + at], want[t], 1e-5 * (1 + fabs(want[t])));
+    }
     lru_case_free(&c);
 }
 END_TEST
@@ -151,6 +165,125 @@ START_TEST(threads_change_no_bit) {
 }
 END_TEST
 
+/* --- the way back ----------------------------------------------------------------------------- */
+
+struct loss_case {
+    struct selective_case c;
+    struct lru_case l;
+    float *dy;
+};
+
+static double selective_loss(const void *of) {
+    const struct loss_case *l = of;
+    double sum = 0, want[MOST];
+    for (int64_t channel = 0; channel < l->c.s.channels; channel++) {
+        want_channel(&l->c, channel, want);
+        for (int64_t t = 0; t < l->c.length; t++)
+            sum += (double)l->dy[t * l->c.s.channels + channel] * want[t];
+    }
+    return sum;
+}
+
+static void run_selective_back(const struct loss_case *l, float *dx, float *db, float *dc,
+                               float *dstep, double *sums) {
+    const struct selective_case *c = &l->c;
+    const struct selective_input in = {c->x, c->b, c->c, c->step};
+    const struct selective_back back = {
+        l->dy, dx, db, dc, dstep, sums, sums + c->s.channels * STATE};
+    float *rest = random_row(9, selective_back_scratch(&c->s, c->length), 1);
+    selective_back(&c->s, c->length, &in, &back, rest);
+    free(rest);
+}
+
+static void check_selective_back(int64_t channels, int64_t length) {
+    struct loss_case l = {.c = selective_case_of(channels, length)};
+    struct selective_case *c = &l.c;
+    const int64_t wide = length * channels, narrow = length * STATE;
+    to_grid(c->x, wide), to_grid(c->b, narrow), to_grid(c->c, narrow), to_grid(c->step, wide);
+    to_grid(c->A_log, channels * STATE), to_grid(c->D, channels);
+    l.dy = random_row(10, wide, 1);
+    float *d = calloc((size_t)(2 * wide + 2 * narrow), sizeof *d);
+    double *sums = calloc((size_t)(channels * (STATE + 1)), sizeof *sums);
+    const struct slope slope = {selective_loss, &l};
+    run_selective_back(&l, d, d + 2 * wide, d + 2 * wide + narrow, d + wide, sums);
+    assert_gradient(&slope, c->x, d, wide, 1e-5);
+    assert_gradient(&slope, c->step, d + wide, wide, 1e-5);
+    assert_gradient(&slope, c->b, d + 2 * wide, narrow, 1e-5);
+    assert_gradient(&slope, c->c, d + 2 * wide + narrow, narrow, 1e-5);
+    assert_gradient_sums(&slope, c->A_log, sums, channels * STATE, 1e-5);
+    assert_gradient_sums(&slope, c->D, sums + channels * STATE, channels, 1e-5);
+    free(d), free(sums), free(l.dy);
+    selective_case_free(c);
+}
+
+START_TEST(gradients_of_channels) {
+    static const int64_t few[] = {1, 2, 63, 64, 65, 130};
+    check_selective_back(3, few[_i]);
+    check_selective_back(33, few[_i]);
+}
+END_TEST
+
+/* More blocks of channels than shares. */
+START_TEST(gradients_of_many_channels) {
+    check_selective_back(17 * 32 + 1, 5);
+}
+END_TEST
+
+static double lru_loss(const void *of) {
+    const struct loss_case *l = of;
+    double sum = 0, want[MOST];
+    for (int64_t at = 0; at < WIDE; at++) {
+        want_unit(&l->l, at / WIDTH, at % WIDTH, want);
+        for (int64_t t = 0; t < l->l.length; t++)
+            sum += (double)l->dy[t * WIDE + at] * want[t];
+    }
+    return sum;
+}
+
+START_TEST(gradients_of_units) {
+    static const int64_t few[] = {1, 2, 63, 64, 65, 130};
+    struct loss_case l = {.l = lru_case_of(few[_i])};
+    const int64_t count = l.l.length * WIDE;
+    to_grid(l.l.u, count);
+    lru_sequence(&l.l.l, l.l.length, l.l.u, l.l.scratch, l.l.out);
+    l.dy = random_row(11, count, 1);
+    float *du = calloc((size_t)count, sizeof *du),
+          *rest = random_row(12, lru_back_scratch(&l.l.l), 1);
+    const struct lru_back back = {l.l.u, l.l.out, l.dy, du};
+    const struct slope slope = {lru_loss, &l};
+    lru_back(&l.l.l, l.l.length, &back, rest);
+    assert_gradient(&slope, l.l.u, du, count, 1e-5);
+    free(du), free(rest), free(l.dy);
+    lru_case_free(&l.l);
+}
+END_TEST
+
+START_TEST(gradients_do_not_depend_on_threads) {
+    enum { COUNT = 70 * 100, NARROW = 100 * STATE, ALL = 2 * COUNT + 2 * NARROW };
+    omp_set_num_threads(3);
+    struct loss_case l = {.c = selective_case_of(70, 100), .l = lru_case_of(100)};
+    float *d[2], du[2][100 * WIDE] = {{0}};
+    double sums[2][70 * (STATE + 1)] = {{0}};
+    l.dy = random_row(10, COUNT, 1);
+    for (int i = 0; i < 2; i++) {
+        omp_set_num_threads(i == 0 ? 3 : 1);
+        float *rest = random_row(12, lru_back_scratch(&l.l.l), 1);
+        const struct lru_back back = {l.l.u, l.l.out, l.dy, du[i]};
+        d[i] = calloc(ALL, sizeof **d);
+        run_selective_back(&l, d[i], d[i] + 2 * COUNT, d[i] + 2 * COUNT + NARROW, d[i] + COUNT,
+                           sums[i]);
+        lru_back(&l.l.l, 100, &back, rest);
+        free(rest);
+    }
+    ck_assert_same(d[0], d[1], ALL);
+    ck_assert_same(du[0], du[1], 100 * WIDE);
+    ck_assert(memcmp(sums[0], sums[1], sizeof sums[0]) == 0);
+    free(d[0]), free(d[1]), free(l.dy);
+    selective_case_free(&l.c);
+    lru_case_free(&l.l);
+}
+END_TEST
+
 int main(void) {
     linalg_init();
     omp_set_num_threads(3);
@@ -159,6 +292,10 @@ int main(void) {
     tcase_add_loop_test(t, channels_give_what_the_recurrence_gives, 0, LENGTHS);
     tcase_add_loop_test(t, units_give_what_the_recurrence_gives, 0, LENGTHS);
     tcase_add_test(t, threads_change_no_bit);
+    tcase_add_loop_test(t, gradients_of_channels, 0, LENGTHS);
+    tcase_add_test(t, gradients_of_many_channels);
+    tcase_add_loop_test(t, gradients_of_units, 0, LENGTHS);
+    tcase_add_test(t, gradients_do_not_depend_on_threads);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
