@@ -67,6 +67,21 @@ const char *part_fused(const struct graph *g, const struct graph_node *linear) {
     return members > 1 ? layer : NULL;
 }
 
+bool part_merged_with_next(const struct blocks *b, int64_t number) {
+    if (number + 1 >= blocks_linear_count(b))
+        return false;
+    const struct linear_place at = blocks_linear_at(b, number);
+    const struct linear_place next = blocks_linear_at(b, number + 1);
+    if (at.block != next.block)
+        return false;
+    if (at.expert >= 0 && next.expert >= 0)
+        return true;
+    const struct graph *g = blocks_graph_of(b, at);
+    const char *layer = part_fused(g, &g->node[at.node]);
+    const char *other = part_fused(g, blocks_node(b, next));
+    return at.expert == next.expert && layer && other && strcmp(layer, other) == 0;
+}
+
 const char *part_gguf(enum value v, bool of_expert) {
     const struct part *p = find(v);
     return !p ? NULL : of_expert ? p->gguf_experts : p->gguf;
