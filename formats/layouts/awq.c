@@ -365,6 +365,7 @@ const struct layout layout_awq = {
     .accepts = awq_accepts,
     .scales = DTYPE_F16,
     .overrides = false,
+    .any_symmetry = true,
     .model_dtype = "float16",
     .caveat = awq_caveat,
     .zero_range = awq_zero_range,

@@ -84,6 +84,11 @@ bool layout_quantizes_head(const struct layout_config *config, const struct layo
 
 struct st_set; /* formats/safetensors/safetensors.h */
 
+/* What those who load a layout keep in one layer, whose parts must have the same settings: what
+ * servers merge (q, k and v; gate and up; all experts of a block); each linear of all experts,
+ * which is one tensor; nothing. */
+enum layout_merges { LAYOUT_MERGES_LAYERS, LAYOUT_MERGES_EXPERTS, LAYOUT_MERGES_NOTHING };
+
 /* The files that a layout's tensors lie in: model.safetensors or shards, or model.gguf. */
 enum layout_container { LAYOUT_SAFETENSORS, LAYOUT_GGUF };
 
@@ -101,6 +106,11 @@ struct layout {
 
     /* May modules deviate from the config in bits, group size or symmetry? */
     bool overrides;
+
+    enum layout_merges merges;
+
+    /* Are codes of either symmetry the same to loaders? */
+    bool any_symmetry;
 
     /* Is there a place for the scales of an 8-bit key and value cache? */
     bool cache_scheme;

@@ -379,6 +379,7 @@ const struct layout layout_onnx = {
     .accepts = onnx_accepts,
     .scales = DTYPE_F32,
     .overrides = true,
+    .merges = LAYOUT_MERGES_NOTHING,
     .model_dtype = NULL,
     .caveat = onnx_caveat,
     .zero_range = onnx_zero_range,

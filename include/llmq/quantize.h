@@ -9,6 +9,7 @@
 #include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "llmq/recipe.h"
 #include "llmq/special.h"
 
 #ifdef __cplusplus
@@ -60,7 +61,9 @@ typedef struct llmq_quantize_options {
     int bits;           /* 2, 3, 4, 8 */
     int64_t group;      /* columns per group, -1: one group per row */
     bool group_auto_fit; /* per module: the largest divisor of in_features not above `group` */
+    bool group_keep;     /* modules that the group or the format does not fit stay as they are */
     bool sym;
+    const llmq_recipe *recipe; /* rules for modules, NULL: none. It has to outlive the run */
     bool awq; /* scale activations by AWQ first; implied by LLMQ_METHOD_AWQ, for GPTQ a choice */
     enum llmq_scales scales;
     const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ and AWQ take the text bundled
@@ -104,10 +107,10 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
 typedef struct llmq_module_report {
     char *name;
     const char *method; /* static: "gptq", "rtn"; "awq", "awq+gptq" when its inputs were scaled;
-                           "kept": packed in the source, and copied */
+                           "kept": packed in the source, and copied; "plain": not quantized */
     int64_t n, k;
-    int bits;
-    int64_t group;
+    int bits;         /* 16 or 32 where it is not quantized, ... */
+    int64_t group;    /* ... and 0 */
     int64_t tokens;   /* that it was calibrated on; 0: none */
     int64_t borrowed; /* of them, tokens of the layer that were not routed to the expert */
     double error;     /* tr(dW H dW^T) / tr(W H W^T); H = identity when there is no calibration */

@@ -24,6 +24,7 @@ enum option_kind {
     OPTION_CHOICE,     /* int: the value of one of `choices` */
     OPTION_GROUP,      /* struct group_size */
     OPTION_CORRECT,    /* struct correct_strength */
+    OPTION_RULE,       /* struct rule_list: may be repeated, in the order given */
     OPTION_POSITIONAL, /* const char *: an argument without dashes; `name` is its placeholder */
 };
 
@@ -33,10 +34,20 @@ struct choice {
     int value;
 };
 
-/* Columns per group: "128", "-1" (one group per row), "auto-fit" or "auto-fit:64". */
+/* Columns per group: "128", "-1" (one group per row), "auto-fit" or "auto-fit:64"; and ",keep"
+ * behind it: modules that it does not fit stay as they are. */
 struct group_size {
     int64_t columns;
-    bool auto_fit;
+    bool auto_fit, keep;
+};
+
+/* Rules for modules, pointing into argv, and the options that gave them. */
+enum { RULES_MOST = 256 };
+struct rule_list {
+    size_t count;
+    struct given_rule {
+        const char *option, *text;
+    } rules[RULES_MOST];
 };
 
 /* Strengths from 0 to 1: "0.5" (both), "0.5,1", or the words "auto" and "off". */
@@ -86,9 +97,9 @@ bool option_takes_value(const struct option *option);
 /* Parse argv[0 ... argc-1] (without program and command name) into `args`. Accepted: --name value,
  * --name=value, short letters alone, "--" before arguments that begin with a dash. Names are
  * never abbreviated. An option with a value is given once (even the same value twice is a line
- * that somebody edited by half); one without may be repeated; two of which one excludes the other
- * are refused. Parsing stops at the first error.
- * Errors: LLMQ_E_USAGE, with a near miss or the right form in the hint. */
+ * that somebody edited by half) unless it is of a list; one without may be repeated; two of which
+ * one excludes the other are refused. Parsing stops at the first error. Errors: LLMQ_E_USAGE, with
+ * a near miss or the right form in the hint. */
 LLMQ_NODISCARD enum llmq_status options_parse(const struct option_table *table, int argc,
                                               char **argv, void *args, llmq_error *err);
 

@@ -33,8 +33,8 @@ static int name_width(const llmq_quantize_report *r) {
 }
 
 static void print_group(int64_t group) {
-    if (group == -1)
-        printf("%6s", "row");
+    if (group <= 0)
+        printf("%6s", group == 0 ? "-" : "row");
     else
         printf("%6" PRId64, group);
 }
@@ -75,24 +75,42 @@ static void print_calibration(const llmq_quantize_report *r) {
                r->compute == LLMQ_COMPUTE_BF16 ? ", computed in bf16" : "");
 }
 
-/* Packed in the source and kept: it has no error of this run's. */
+/* Packed in the source and kept, or plain and left so: there is no error of this run's. */
 static bool is_kept(const llmq_module_report *m) {
     return strcmp(m->method, "kept") == 0;
 }
 
-static size_t quantized_count(const llmq_quantize_report *r) {
+static bool is_plain(const llmq_module_report *m) {
+    return strcmp(m->method, "plain") == 0;
+}
+
+static size_t count_if(const llmq_quantize_report *r, bool (*is)(const llmq_module_report *m)) {
     size_t count = 0;
     for (size_t i = 0; i < r->module_count; i++)
-        count += !is_kept(&r->modules[i]);
+        count += is(&r->modules[i]);
     return count;
 }
 
+static size_t quantized_count(const llmq_quantize_report *r) {
+    return r->module_count - count_if(r, is_kept) - count_if(r, is_plain);
+}
+
+/* The rules in full, as a file of them is written. */
+static void print_recipe(const llmq_quantize_options *o) {
+    char *text = o->recipe ? llmq_recipe_json(o->recipe) : NULL;
+    if (text)
+        printf("\nrecipe\n%s", text);
+    free(text);
+}
+
 static void print_modules(const llmq_quantize_report *r) {
-    const size_t kept = r->module_count - quantized_count(r);
+    const size_t kept = count_if(r, is_kept), plain = count_if(r, is_plain);
     printf("  modules      %zu in %" PRId64 " block%s", r->module_count, r->blocks,
            r->blocks == 1 ? "" : "s");
     if (kept > 0)
         printf(", %zu of them packed in the source and kept", kept);
+    if (plain > 0)
+        printf(", %zu of them left in 16 bits", plain);
     if (r->blocks_resumed > 0)
         printf(", %" PRId64 " taken over from the interrupted run", r->blocks_resumed);
     printf("\n");
@@ -107,6 +125,17 @@ static void print_kept(const llmq_quantize_report *r) {
     if (r->dropped_count > 0)
         printf("  left out     %zu tensor%s that the result has no use for\n", r->dropped_count,
                r->dropped_count == 1 ? "" : "s");
+}
+
+/* With rules not all modules have the method of the run. */
+static const char *planned_method(const llmq_module_report *m) {
+    static const struct {
+        const char *method, *text;
+    } methods[] = {{"rtn", "  rtn"}, {"gptq", "  gptq"}, {"awq", "  awq"}};
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (strcmp(m->method, methods[i].method) == 0)
+            return methods[i].text;
+    return "  awq+gptq";
 }
 
 void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_report *r) {
@@ -133,7 +162,10 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
         printf("%-*s %7" PRId64 " %7" PRId64 " %4d ", width, CONSOLE_SHOWN(m->name), m->n, m->k,
                m->bits);
         print_group(m->group);
-        printf("%s\n", is_kept(m) ? "  kept as packed" : "");
+        printf("%s\n", is_kept(m)    ? "  kept as packed"
+                       : is_plain(m) ? "  left as it is"
+                       : o->recipe   ? planned_method(m)
+                                     : "");
     }
     for (size_t i = 0; i < r->kept_count; i++)
         printf("%-*s kept as is\n", width, CONSOLE_SHOWN(r->kept[i]));
@@ -141,6 +173,7 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
         printf("%-*s scaled by AWQ\n", width, CONSOLE_SHOWN(r->folded[i]));
     for (size_t i = 0; i < r->dropped_count; i++)
         printf("%-*s left out\n", width, CONSOLE_SHOWN(r->dropped[i]));
+    print_recipe(o);
 }
 
 static void print_module_header(int width) {

@@ -121,8 +121,15 @@ static enum llmq_status store_group(const struct option *option, const char *tex
                                     struct group_size *field, llmq_error *err) {
     static const char fit[] = "auto-fit";
     size_t fit_len = sizeof fit - 1;
+    static const char keep[] = ",keep";
+    char copy[64];
     struct group_size group = {.columns = 128};
-    const char *number = text;
+    const size_t len = strlen(text);
+    group.keep = len > sizeof keep && strcmp(text + len - (sizeof keep - 1), keep) == 0;
+    (void)snprintf(copy, sizeof copy, "%.*s", (int)(len - (group.keep ? sizeof keep - 1 : 0)),
+                   text);
+    const char *number = len < sizeof copy ? copy : text;
+    text = number;
     if (strncmp(text, fit, fit_len) == 0) {
         group.auto_fit = true;
         number = text[fit_len] == ':' ? text + fit_len + 1 : text[fit_len] ? "" : NULL;
@@ -130,8 +137,10 @@ static enum llmq_status store_group(const struct option *option, const char *tex
     if (number && !whole_int64(number, &group.columns)) {
         struct suggestion near = {.typed = text};
         suggestion_offer(&near, fit);
-        bad_value(option, text, "a group size: a number of columns, -1, auto-fit or auto-fit:N",
-                  err);
+        bad_value(
+            option, text,
+            "a group size: a number of columns, -1, auto-fit or auto-fit:N, and ,keep behind it",
+            err);
         if (near.best && strcmp(near.best, text) != 0)
             cli_hint(err, "did you mean --%s %s?", option->name, near.best);
         return LLMQ_E_USAGE;
@@ -171,6 +180,17 @@ static enum llmq_status store_correct(const struct option *option, const char *t
     return LLMQ_OK;
 }
 
+static enum llmq_status store_rule(const struct option *option, const char *text,
+                                   struct rule_list *field, llmq_error *err) {
+    if (field->count == RULES_MOST) {
+        cli_fail(err, LLMQ_E_USAGE, "--%s: more than %d rules", option->name, RULES_MOST);
+        cli_hint(err, "put them in a file for --recipe");
+        return LLMQ_E_USAGE;
+    }
+    field->rules[field->count++] = (struct given_rule){option->name, text};
+    return LLMQ_OK;
+}
+
 enum llmq_status option_store(const struct option *option, const char *text, void *args,
                               llmq_error *err) {
     void *field = field_of(option, args);
@@ -198,6 +218,8 @@ enum llmq_status option_store(const struct option *option, const char *text, voi
         return store_group(option, text, field, err);
     case OPTION_CORRECT:
         return store_correct(option, text, field, err);
+    case OPTION_RULE:
+        return store_rule(option, text, field, err);
     }
     return cli_fail(err, LLMQ_E_USAGE, "--%s: unknown kind of option", option->name);
 }
@@ -219,10 +241,8 @@ static void show_choice(const struct option *option, int value, char *buf, size_
 }
 
 static void show_group(const struct group_size *group, char *buf, size_t size) {
-    if (!group->auto_fit)
-        snprintf(buf, size, "%" PRId64, group->columns);
-    else
-        snprintf(buf, size, "auto-fit:%" PRId64, group->columns);
+    snprintf(buf, size, "%s%" PRId64 "%s", group->auto_fit ? "auto-fit:" : "", group->columns,
+             group->keep ? ",keep" : "");
 }
 
 static void show_correct(const struct correct_strength *s, char *buf, size_t size) {
@@ -262,6 +282,8 @@ void option_show(const struct option *option, const void *args, char *buf, size_
         break;
     case OPTION_CORRECT:
         show_correct(field, buf, size);
+        break;
+    case OPTION_RULE: /* there is none by default */
         break;
     }
 }

@@ -280,6 +280,7 @@ static enum llmq_status add_tensors(struct convert *c, llmq_error *err) {
 enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     c->plan.layout = c->target.layout;
+    c->plan.decoded = true;
     c->plan.untied = c->model.tying == TYING_DIFFERS;
     c->plan.plain_dtype = c->target.dtype;
     LLMQ_TRY(list_modules(c, err));

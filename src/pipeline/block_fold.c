@@ -54,6 +54,38 @@ enum llmq_status block_fold_apply(const struct model *m, enum value source,
     return LLMQ_OK;
 }
 
+/* --- what stays as it is ---------------------------------------------------------------------- */
+
+/* Is a linear of these nodes of a graph left as it is? */
+static bool any_kept(const struct run *run, const struct graph *g, struct linear_place at,
+                     uint64_t nodes) {
+    for (at.node = 0; at.node < g->count; at.node++)
+        if ((nodes >> at.node & 1) && g->node[at.node].row->op == OP_LINEAR &&
+            graph_node_quantized(&g->node[at.node]) &&
+            plan_module_of(&run->model, &run->plan, at)->fate != MODULE_QUANTIZED)
+            return true;
+    return false;
+}
+
+bool block_fold_barred(const struct run *run, struct linear_place at, enum value source) {
+    const struct graph *block = model_graph(&run->model, at.block);
+    const bool expert = at.expert >= 0 && source != block->body->input;
+    if (at.expert >= 0 && !expert)
+        source = block->node[block->experts].in[0];
+    const struct graph *g = expert ? block->body : block;
+    const struct graph_fold fold = graph_fold_of(block, expert, source);
+    if (fold.producer < 0)
+        return false;
+    at.expert = expert ? at.expert : -1;
+    bool barred = any_kept(run, g, at, fold.consumers | UINT64_C(1) << fold.producer);
+    if (expert || !graph_fold_enters_experts(g, &fold))
+        return barred;
+    const uint64_t readers = graph_fold_consumers(g->body, g->body->input);
+    for (at.expert = 0; !barred && at.expert < g->facts.dims[DIM_EXPERTS]; at.expert++)
+        barred = any_kept(run, g->body, at, readers);
+    return barred;
+}
+
 /* --- finding the scales ----------------------------------------------------------------------- */
 
 /* What is folded: a block's value, or one within the expert `at` of it. */
@@ -87,7 +119,7 @@ static void add_consumers(const struct run *run, const struct graph *g, const st
         if (!(readers >> at.node & 1) || n->row->op != OP_LINEAR || !graph_node_quantized(n))
             continue;
         const struct plan_module *module = plan_module_of(&run->model, &run->plan, at);
-        out->list[out->count++] = (struct awq_consumer){l->w, l->n, run_grid(run, &module->shape)};
+        out->list[out->count++] = (struct awq_consumer){l->w, l->n, run_grid(run, module)};
     }
 }
 
@@ -126,7 +158,7 @@ static enum llmq_status limit_rows(const struct run *run, const struct site *s, 
     if (s->graph->node[s->fold.producer].row->op != OP_LINEAR)
         return LLMQ_OK;
     const struct plan_module *module = plan_module_of(&run->model, &run->plan, at);
-    struct quant_grid grid = run_grid(run, &module->shape);
+    struct quant_grid grid = run_grid(run, module);
     float *limits = arena_alloc(run->weights, (size_t)l->n, sizeof *limits, err);
     if (!limits)
         return LLMQ_E_MEMORY;
@@ -208,7 +240,7 @@ static enum llmq_status fold_source(const struct run *run, struct block *block, 
                      .anchors = tensors};
     float *scales = NULL;
     enum llmq_status status = LLMQ_OK;
-    if (s.fold.producer < 0 || out->channels[source])
+    if (s.fold.producer < 0 || out->channels[source] || block_fold_barred(run, s.at, source))
         return LLMQ_OK;
     s.vectors = block_fold_anchors(&run->model, block->index, &s.fold, block, tensors);
     LLMQ_TRY(search_scales(run, &s, H, &scales, err));
@@ -240,7 +272,7 @@ enum llmq_status block_fold_expert(struct run *run, int64_t block, const struct 
     if (fold->expert != task->expert)
         fold->of_expert = (struct fold_scales){0};
     fold->expert = task->expert;
-    if (s.fold.producer < 0)
+    if (s.fold.producer < 0 || block_fold_barred(run, s.at, source))
         return LLMQ_OK;
     LLMQ_TRY(search_scales(run, &s, task->moments.H, &scales, err));
     if (!scales)

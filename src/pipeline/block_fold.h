@@ -15,6 +15,7 @@
 #include "formats/safetensors/safetensors.h"
 #include "graph/block.h"
 #include "llmq/error.h"
+#include "models/blocks.h"
 #include "quant/quant.h"
 
 struct run;
@@ -49,6 +50,10 @@ LLMQ_NODISCARD enum llmq_status block_fold_make(struct run *run, struct block *b
  * the expert at hand. */
 LLMQ_NODISCARD enum llmq_status block_fold_expert(struct run *run, int64_t block,
                                                   const struct calib_task *task, llmq_error *err);
+
+/* Is there no scale for what the module `at` reads as `source` because a linear that would have to
+ * follow it, by its columns or rows, stays as it is? */
+bool block_fold_barred(const struct run *run, struct linear_place at, enum value source);
 
 /* Fold the scales of the linears that read `source` into the block, in place; those of columns that
  * experts read are the calibration's (calib_scale_experts). */

@@ -32,10 +32,13 @@ static const float *column_scales(const struct run *run, const struct plan_modul
 
 /* Why no scale could be found for what the module reads; NULL: one could, or none was asked for. */
 static const char *why_unscaled(const struct run *run, const struct plan_module *module) {
-    return plan_folds(run->options) ? graph_fold_of(model_graph(&run->model, module->at.block),
-                                                    module->at.expert >= 0, source_of(run, module))
-                                          .why
-                                    : NULL;
+    const enum value source = source_of(run, module);
+    if (!plan_folds(run->options))
+        return NULL;
+    if (block_fold_barred(run, module->at, source))
+        return "a linear that it would take along stays as it is";
+    return graph_fold_of(model_graph(&run->model, module->at.block), module->at.expert >= 0, source)
+        .why;
 }
 
 /* Scales that the module's output rows were divided by; NULL: 1. */
@@ -65,7 +68,7 @@ static enum llmq_status rounding_error(const struct run *run, const struct plan_
                                        llmq_error *err) {
     const float *columns = column_scales(run, module);
     const int64_t n = module->shape.n, k = module->shape.k;
-    struct quant_grid grid = run_grid(run, &module->shape);
+    struct quant_grid grid = run_grid(run, module);
     struct qlinear q = {0};
     quant_importance(H, k, importance);
     for (int64_t i = 0; columns && i < k; i++)

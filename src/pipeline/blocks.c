@@ -12,8 +12,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/strbuf.h"
-#include "pipeline/report.h"
+#include "pipeline/module_report.h"
 #include "pipeline/run.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
@@ -33,12 +32,13 @@ static enum scale_storage scale_storage(const struct run *run) {
     return run->plan.layout->scales == DTYPE_F32 ? SCALE_BF16 : SCALE_DUAL;
 }
 
-struct quant_grid run_grid(const struct run *run, const struct quant_shape *shape) {
+struct quant_grid run_grid(const struct run *run, const struct plan_module *module) {
+    const struct quant_shape *shape = &module->shape;
     struct quant_grid grid = {.bits = shape->bits,
                               .group = shape->group,
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
-                              .search = (enum range_search)run->options->search,
+                              .search = (enum range_search)module->manner.search,
                               .storage = scale_storage(run)};
     if (!shape->sym)
         run->plan.layout->zero_range(shape->bits, &grid.zmin, &grid.zmax);
@@ -48,103 +48,10 @@ struct quant_grid run_grid(const struct run *run, const struct quant_shape *shap
 /* What a task's modules have in common. */
 struct task_moments {
     struct calib_moments moments;
-    int64_t tokens, borrowed;   /* see struct calib_task */
-    struct gptq_factor *factor; /* of H; NULL when neither the method nor a correction needs it */
+    struct module_tokens seen;
+    struct gptq_factor *factor; /* of H; NULL when neither method nor correction needs one, ... */
+    const struct plan_module *factored; /* ... else as this module wants it */
 };
-
-/* A module whose rows AWQ divided rounds a little differently; that much is not worth telling. */
-#define WORSE 1.01
-
-/* Nor is what the limits of scales cost when it is less than what 8 bits lose anyway. */
-#define MISFIT_SMALL 1e-5
-
-static void add_event(struct strbuf *b, const char *text) {
-    strbuf_printf(b, "%s%s", b->len ? "; " : "", text);
-}
-
-/* Is what the limits of scales cost worth a warning? */
-static bool misfit_hurts(const struct scale_misfit *m) {
-    return m->lost > MISFIT_SMALL && m->lost > m->ordinary;
-}
-
-static char *describe_events(const struct quant_outcome *o, const struct task_moments *task,
-                             int64_t n, int64_t groups) {
-    struct strbuf b = {0};
-    char text[128];
-    if (task && task->borrowed > 0) {
-        snprintf(text, sizeof text,
-                 "%" PRId64 " tokens were routed to the expert, %" PRId64
-                 " others of its layer stood in",
-                 task->tokens - task->borrowed, task->borrowed);
-        add_event(&b, text);
-    }
-    if (o->fell_back)
-        add_event(&b, "no Cholesky factor at any damping: rounded to nearest");
-    else if (o->damp_retries > 0) {
-        snprintf(text, sizeof text, "damping raised to %g", o->damp);
-        add_event(&b, text);
-    }
-    if (o->dead_columns > 0) {
-        snprintf(text, sizeof text, "%" PRId64 " inputs never active, their weights set to 0",
-                 o->dead_columns);
-        add_event(&b, text);
-    }
-    if (!o->fell_back && o->rows_kept_rtn > 0) {
-        snprintf(text, sizeof text, "%" PRId64 " of %" PRId64 " rows better rounded to nearest",
-                 o->rows_kept_rtn, n);
-        add_event(&b, text);
-    }
-    if (o->misfit.groups > 0) {
-        snprintf(text, sizeof text,
-                 "%" PRId64 " of %" PRId64 " groups ask for scales beyond the format's: %.1e of "
-                 "the weights lost",
-                 o->misfit.groups, groups, o->misfit.lost);
-        add_event(&b, text);
-    }
-    if (o->unscaled) {
-        snprintf(text, sizeof text, "no scale for its inputs: %s", o->unscaled);
-        add_event(&b, text);
-    }
-    if (o->error > WORSE * o->rtn_error)
-        add_event(&b, "rounding the unscaled weights would have been better on these inputs");
-    return strbuf_take(&b);
-}
-
-static int64_t module_groups(const struct quant_shape *s) {
-    return s->n * (s->group == -1 ? 1 : s->k / s->group);
-}
-
-static enum llmq_status report_module(struct run *run, const struct plan_module *module,
-                                      const struct quant_outcome *outcome,
-                                      struct correction strength, const struct task_moments *task,
-                                      llmq_error *err) {
-    llmq_module_report r = {
-        .name = strdup(module->name),
-        .method = outcome->method,
-        .n = module->shape.n,
-        .k = module->shape.k,
-        .bits = module->shape.bits,
-        .group = module->shape.group,
-        .tokens = task ? task->tokens : 0,
-        .borrowed = task ? task->borrowed : 0,
-        .error = outcome->error,
-        .rtn_error = outcome->rtn_error,
-        .damp = outcome->damp,
-        .alpha = strength.alpha,
-        .beta = strength.beta,
-        .fold_error = run->fold.difference,
-        .events = describe_events(outcome, task, module->shape.n, module_groups(&module->shape)),
-    };
-    if (!r.name || !r.events) {
-        report_module_free(&r);
-        return error_memory(err, "the report");
-    }
-    bool warn = outcome->fell_back || misfit_hurts(&outcome->misfit);
-    if (*r.events)
-        log_message(run->ctx, warn ? LLMQ_LOG_WARNING : LLMQ_LOG_DETAIL, "%s: %s", r.name,
-                    r.events);
-    return report_add_module(run->report, &r, err);
-}
 
 /* Round to nearest; H NULL means that every input counts alike. */
 static enum llmq_status round_module(const struct quant_grid *grid, const float *W, const float *H,
@@ -191,10 +98,10 @@ static void warn_of_activations(struct run *run) {
 }
 
 /* Move the weights of l to the target that makes up for errors upstream. */
-static enum llmq_status correct_weights(const struct run *run, const struct task_moments *task,
-                                        struct linear *l, struct correction *strength,
-                                        llmq_error *err) {
-    const llmq_correct *wanted = &run->options->correct;
+static enum llmq_status correct_weights(const struct plan_module *module,
+                                        const struct task_moments *task, struct linear *l,
+                                        struct correction *strength, llmq_error *err) {
+    const llmq_correct *wanted = &module->manner.correct;
     const struct calib_moments *m = &task->moments;
     const struct correct_moments moments = {m->D,      m->R,      m->H_held,
                                             m->D_held, m->R_held, m->held_share};
@@ -211,31 +118,37 @@ static enum llmq_status correct_weights(const struct run *run, const struct task
     return status;
 }
 
+/* Are the module's weights moved before they are rounded? */
+static bool corrects(const struct run *run, const struct plan_module *module) {
+    return run->plan.paired && module->manner.correct.mode != LLMQ_CORRECT_OFF;
+}
+
 /* Quantize a linear, store and report it. With calibration, leave in l->w what was stored; without,
  * `task` is NULL and nothing reads l->w again. */
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
                                         struct linear *l, const struct task_moments *task,
                                         llmq_error *err) {
-    struct quant_grid grid = run_grid(run, &module->shape);
+    struct quant_grid grid = run_grid(run, module);
     struct quant_outcome outcome;
     struct correction strength = {0};
     struct qlinear q = {0};
     const float *H = task ? task->moments.H : NULL;
     enum llmq_status status = LLMQ_OK;
-    if (run->plan.paired && gptq_factor_usable(task->factor)) {
-        LLMQ_TRY(correct_weights(run, task, l, &strength, err));
+    if (corrects(run, module) && gptq_factor_usable(task->factor)) {
+        LLMQ_TRY(correct_weights(module, task, l, &strength, err));
         tally_read(&run->tally, TALLY_CORRECT, plan_correction_flops(l->n, l->k));
     }
-    if (run->options->method == LLMQ_METHOD_GPTQ)
+    if (module->manner.method == LLMQ_METHOD_GPTQ)
         LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
     else
         LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
     outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
     LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
-    tally_read(&run->tally, TALLY_SOLVE, task ? plan_rounding_flops(run->options, l->n, l->k) : 0);
+    tally_read(&run->tally, TALLY_SOLVE,
+               task ? plan_rounding_flops(&module->manner, l->n, l->k) : 0);
     warn_of_weights(run, module, &q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
-    LLMQ_TRY(report_module(run, module, &outcome, strength, task, err));
+    LLMQ_TRY(module_report_add(run, module, &outcome, strength, task ? &task->seen : NULL, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     if (run->calib)
         qlinear_dequantize(&q, 0, q.n, l->w);
@@ -245,19 +158,20 @@ cleanup:
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
 }
 
-/* A module that the source holds packed and that stays so: what the blocks after it see is what it
- * stands for. */
+/* A module that stays as the source has it, plain or packed: what the blocks after it see is what
+ * it stands for. */
 static enum llmq_status keep_module(struct run *run, const struct plan_module *module,
                                     llmq_error *err) {
-    const struct quant_outcome outcome = {.method = REPORT_KEPT};
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
+    if (module->fate == MODULE_PLAIN) /* copied with all that is kept */
+        return module_report_kept(run, module, err);
     LLMQ_TRY(
         model_load_qlinear(&run->model, module->name, module->shape.n, module->shape.k, &q, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     warn_of_weights(run, module, &q);
     LLMQ_TRY(store_packed(run->plan.layout, module, run->model.tensors, run->writer, err));
-    LLMQ_TRY(report_module(run, module, &outcome, (struct correction){0}, NULL, err));
+    LLMQ_TRY(module_report_kept(run, module, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
     qlinear_free(&q);
@@ -266,15 +180,36 @@ cleanup:
 
 /* --- one block -------------------------------------------------------------------------------- */
 
+/* Is a factor that was made for `a` what `b` wants? */
+static bool factor_serves(const struct plan_module *a, const struct plan_module *b) {
+    return a->shape.group == b->shape.group && a->manner.act_order == b->manner.act_order &&
+           a->manner.descent == b->manner.descent && a->manner.rounds == b->manner.rounds;
+}
+
+/* The factor for a module: mostly the one of the linears before it. */
+static enum llmq_status make_factor(struct run *run, const struct plan_module *module,
+                                    struct task_moments *task, llmq_error *err) {
+    const struct module_manner *manner = &module->manner;
+    const struct quant_options quant = {.act_order = (enum act_order)manner->act_order,
+                                        .damp = run->options->damp,
+                                        .descent_passes = manner->descent,
+                                        .rounds = manner->rounds};
+    if ((manner->method != LLMQ_METHOD_GPTQ && !corrects(run, module)) ||
+        (task->factor && factor_serves(task->factored, module)))
+        return LLMQ_OK;
+    gptq_factor_free(&task->factor);
+    task->factored = module;
+    enum llmq_status status = gptq_factor_create(task->moments.H, task->moments.k,
+                                                 module->shape.group, &quant, &task->factor, err);
+    tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task->moments.k));
+    return status;
+}
+
 /* The linears of a task, each against the moments they share. */
 static enum llmq_status quantize_task(struct run *run, int64_t block, const struct calib_task *task,
                                       llmq_error *err) {
-    const struct quant_options quant = {.act_order = (enum act_order)run->options->act_order,
-                                        .damp = run->options->damp,
-                                        .descent_passes = run->options->descent,
-                                        .rounds = run->options->rounds};
-    const bool factored = run->options->method == LLMQ_METHOD_GPTQ || run->plan.paired;
-    struct task_moments moments = {task->moments, task->tokens, task->borrowed, NULL};
+    struct task_moments moments = {.moments = task->moments,
+                                   .seen = {task->tokens, task->borrowed}};
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < task->graph->count; i++) {
         if (!(task->linears->nodes >> i & 1))
@@ -282,15 +217,11 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
         const struct plan_module *module =
             plan_module_of(&run->model, &run->plan, (struct linear_place){block, i, task->expert});
         LLMQ_TRY(interrupt_check(run->ctx, err));
-        if (module->kept) {
+        if (module->fate != MODULE_QUANTIZED) {
             LLMQ_TRY(keep_module(run, module, err));
             continue;
         }
-        if (factored && !moments.factor) {
-            LLMQ_TRY(gptq_factor_create(task->moments.H, task->moments.k, module->shape.group,
-                                        &quant, &moments.factor, err));
-            tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task->moments.k));
-        }
+        LLMQ_TRY(make_factor(run, module, &moments, err));
         LLMQ_TRY(quantize_linear(run, module, &task->params[i].linear, &moments, err));
     }
 cleanup:
@@ -353,7 +284,7 @@ static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *
     for (int64_t i = blocks->first[index]; i < blocks->first[index + 1]; i++) {
         const struct plan_module *module = &run->plan.modules[i];
         struct linear l = {.n = module->shape.n, .k = module->shape.k};
-        if (module->kept) {
+        if (module->fate != MODULE_QUANTIZED) {
             LLMQ_TRY(interrupt_check(run->ctx, err));
             LLMQ_TRY(keep_module(run, module, err));
             continue;
@@ -409,7 +340,9 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     enum llmq_status status = LLMQ_OK;
     log_task(run, index, 0, " (replayed)");
     for (int64_t i = blocks->first[index]; i < blocks->first[index + 1]; i++)
-        LLMQ_TRY(output_verify_module(stored, &run->plan.modules[i], run->blocks.hashes[i], err));
+        if (run->plan.modules[i].fate != MODULE_PLAIN)
+            LLMQ_TRY(
+                output_verify_module(stored, &run->plan.modules[i], run->blocks.hashes[i], err));
     if (plan_folds(run->options))
         LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {

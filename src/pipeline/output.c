@@ -33,20 +33,24 @@ enum llmq_status output_open_writer(const struct output *out, const struct plan 
 
 /* --- config ----------------------------------------------------------------------------------- */
 
-/* What a layout gets to know of the modules; NULL when memory is short. The caller frees. */
-static struct layout_module *layout_modules(const struct plan *plan) {
+/* What a layout gets to know of the modules: those that are packed, *count of them; NULL when
+ * memory is short. The caller frees. */
+static struct layout_module *layout_modules(const struct plan *plan, int64_t *count) {
     struct layout_module *modules = calloc((size_t)plan->module_count, sizeof *modules);
+    *count = 0;
     for (int64_t i = 0; modules && i < plan->module_count; i++)
-        modules[i] = (struct layout_module){plan->modules[i].name, plan->modules[i].shape};
+        if (plan->modules[i].fate != MODULE_PLAIN)
+            modules[(*count)++] =
+                (struct layout_module){plan->modules[i].name, plan->modules[i].shape};
     return modules;
 }
 
 static char *quantization_config(const struct plan *plan) {
-    struct layout_module *modules = layout_modules(plan);
+    int64_t count = 0;
+    struct layout_module *modules = layout_modules(plan, &count);
     if (!modules)
         return NULL;
-    struct json *object =
-        plan->layout->config_write(&plan->layout_config, modules, plan->module_count);
+    struct json *object = plan->layout->config_write(&plan->layout_config, modules, count);
     char *text = json_print(object, true);
     json_free(&object);
     free(modules);
@@ -160,14 +164,14 @@ enum llmq_status output_write_beside(const struct output *out, const struct plan
     enum llmq_status status = LLMQ_OK;
     struct layout_module *modules = NULL;
     struct st_set *tensors = NULL;
+    int64_t count = 0;
     if (!plan->layout->write_beside)
         return LLMQ_OK;
-    modules = layout_modules(plan);
+    modules = layout_modules(plan, &count);
     if (!modules)
         LLMQ_TRY(error_memory(err, "the modules"));
     LLMQ_TRY(st_open_dir(out->partial_dir, &tensors, err));
-    LLMQ_TRY(
-        plan->layout->write_beside(out->partial_dir, tensors, modules, plan->module_count, err));
+    LLMQ_TRY(plan->layout->write_beside(out->partial_dir, tensors, modules, count, err));
 
 cleanup:
     st_close(&tensors);
@@ -177,11 +181,30 @@ cleanup:
 
 /* --- verification and commit ------------------------------------------------------------------ */
 
+/* Groups beside each other that are alike are one to the hash: GGUF files do not say how many of
+ * their blocks share a scale. */
+static uint64_t hash_row(uint64_t hash, const struct qlinear *q, int64_t row) {
+    const float *scales = q->scales + row * q->groups;
+    const uint8_t *zeros = q->zeros + row * q->groups;
+    for (int64_t g = 0; g < q->groups; g++) {
+        const bool last = g + 1 == q->groups;
+        uint32_t bits, next = 0;
+        memcpy(&bits, &scales[g], sizeof bits);
+        if (!last)
+            memcpy(&next, &scales[g + 1], sizeof next);
+        if (!last && bits == next && zeros[g] == zeros[g + 1])
+            continue;
+        hash = hash_step(hash, (uint64_t)bits << 8 | zeros[g]);
+        hash = hash_step(hash, (uint64_t)(last ? q->k : (g + 1) * q->group));
+    }
+    return hash;
+}
+
 uint64_t output_hash(const struct qlinear *q) {
-    size_t params = (size_t)(q->n * q->groups);
     uint64_t hash = hash_array(HASH_INIT, q->codes, (size_t)(q->n * q->k));
-    hash = hash_array(hash, q->scales, params * sizeof *q->scales);
-    return hash_array(hash, q->zeros, params);
+    for (int64_t row = 0; row < q->n; row++)
+        hash = hash_row(hash, q, row);
+    return hash;
 }
 
 enum llmq_status output_verify_module(const struct model *stored, const struct plan_module *module,
@@ -213,7 +236,7 @@ static enum llmq_status verify_modules(const struct model *stored, const struct 
     for (int64_t i = 0; i < plan->module_count; i++) {
         llmq_error mine = {0};
         enum llmq_status found = interrupt_check(ctx, &mine);
-        if (found == LLMQ_OK)
+        if (found == LLMQ_OK && plan->modules[i].fate != MODULE_PLAIN)
             found = output_verify_module(stored, &plan->modules[i], blocks->hashes[i], &mine);
         error_keep_first(&status, err, found, &mine);
     }

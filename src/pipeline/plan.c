@@ -144,13 +144,26 @@ static enum llmq_status check_uniform(const struct plan *p, const struct quant_s
     return LLMQ_E_UNSUPPORTED;
 }
 
+static enum llmq_status check_module(const struct plan *p, const struct quant_shape *s,
+                                     llmq_error *err) {
+    if (!s->sym && p->layout->asym_if_exact && !p->decoded)
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "asymmetric: %s files hold asymmetric codes only where they happen to be "
+                         "exact",
+                         p->layout->name);
+    return p->layout->accepts(s, err);
+}
+
 enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++) {
-        if (!p->modules[i].kept)
-            status = p->layout->accepts(&p->modules[i].shape, err);
+        const struct plan_module *module = &p->modules[i];
+        if (module->fate == MODULE_PLAIN)
+            continue;
+        if (module->fate == MODULE_QUANTIZED)
+            status = check_module(p, &module->shape, err);
         if (status == LLMQ_OK)
-            status = check_uniform(p, &p->modules[i].shape, err);
+            status = check_uniform(p, &module->shape, err);
         if (status != LLMQ_OK)
             error_prefix(err, status, "%s", p->modules[i].name);
     }
@@ -167,7 +180,7 @@ static enum llmq_status check_grid(const struct model *m, const llmq_quantize_op
                       "--asym: %s files hold asymmetric codes only where they happen to be exact",
                       p->layout->name);
     if (status == LLMQ_OK)
-        status = plan_check_groups(m, p, o->group, err);
+        status = plan_check_groups(m, p, err);
     if (status == LLMQ_OK)
         status = plan_check_modules(p, err);
     if (status == LLMQ_E_USAGE || status == LLMQ_E_UNSUPPORTED)
@@ -193,23 +206,51 @@ enum llmq_status plan_add_packed(struct plan *p, const struct plan_module *modul
     return LLMQ_OK;
 }
 
+/* A stack of experts of which some are quantized and some are not. */
+static enum llmq_status refuse_stack(const struct st_tensor *t, const struct plan_module *module,
+                                     llmq_error *err) {
+    char rule[RECIPE_SHOWN];
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "%s: to be treated unlike others in the tensor '%.200s': expected all of it to stay "
+              "as it is, or none",
+              module->name, t->name);
+    if (module->rule)
+        error_hint(err, "let rule %s match all of them, or none", recipe_show(module->rule, rule));
+    return LLMQ_E_UNSUPPORTED;
+}
+
+/* The packed tensors of the linears in a tensor of the source; *plain: they stay as they are.
+ * *count is how many there are. */
+static enum llmq_status add_linears(const struct model *m, const struct st_tensor *t,
+                                    struct plan *p, int64_t *count, bool *plain, llmq_error *err) {
+    struct linear_place at;
+    for (*count = 0; blocks_linear_in(m->blocks, t->name, *count, &at); ++*count) {
+        const struct plan_module *module = plan_module_of(m, p, at);
+        const bool kept = module->fate == MODULE_PLAIN;
+        if (*count > 0 && kept != *plain)
+            return refuse_stack(t, module, err);
+        *plain = kept;
+        enum llmq_status status = kept ? LLMQ_OK : plan_add_packed(p, module, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
+}
+
 /* What becomes of a tensor of the source: packed tensors of the linears in it, a copy, or nothing.
  */
 static enum llmq_status add_tensor(const struct model *m, const llmq_quantize_options *o,
                                    const struct st_tensor *t, struct plan *p, llmq_error *err) {
-    struct linear_place at;
-    int64_t count = 0;
-    bool packed = false;
+    int64_t linears = 0;
+    bool packed = false, plain = false;
     enum llmq_status status = plan_add_source_packed(m, p, t, &packed, err);
     if (status != LLMQ_OK || packed)
         return status;
-    for (; blocks_linear_in(m->blocks, t->name, count, &at); count++) {
-        status = plan_add_packed(p, plan_module_of(m, p, at), err);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    if (count > 0)
-        return LLMQ_OK;
+    status = add_linears(m, t, p, &linears, &plain, err);
+    if (status != LLMQ_OK || (linears > 0 && !plain))
+        return status;
+    if (linears > 0)
+        return plan_keep(p, t, err);
     return plan_folds(o) && block_fold_changes(m, t->name) ? plan_fold(p, t, err)
                                                            : plan_rest(m, p, t, err);
 }
@@ -263,6 +304,14 @@ static void hint_container(const struct plan *p, llmq_error *err) {
     strbuf_free(&fits);
 }
 
+static bool corrects(const struct plan *p) {
+    bool any = false;
+    for (int64_t i = 0; i < p->module_count; i++)
+        any = any || (p->modules[i].fate == MODULE_QUANTIZED &&
+                      p->modules[i].manner.correct.mode != LLMQ_CORRECT_OFF);
+    return any;
+}
+
 enum llmq_status plan_create(const struct model *m, const llmq_quantize_options *options,
                              const struct calib_tokens *tokens, struct plan *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -274,10 +323,13 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(plan_add_modules(m, options, out, err));
     LLMQ_TRY(plan_keep_modules(m, options, out, err));
+    LLMQ_TRY(plan_apply_rules(m, options, out, err));
+    LLMQ_TRY(plan_keep_unfit(m, options, out, err));
+    LLMQ_TRY(plan_settle_config(m, options, out, err));
+    LLMQ_TRY(plan_add_plain_modules(out, err));
     LLMQ_TRY(plan_add_plain_rows(m, out, err));
-    if (options->group_auto_fit)
-        out->layout_config.group = plan_usual_group(m, out);
     LLMQ_TRY(check_grid(m, options, out, err));
+    LLMQ_TRY(plan_check_merged(m, out, err));
     status = plan_container(m, out, err);
     if (status == LLMQ_E_UNSUPPORTED) {
         hint_container(out, err);
@@ -285,7 +337,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     }
     LLMQ_TRY(status);
     LLMQ_TRY(add_tensors(m, options, out, err));
-    out->paired = tokens && options->correct.mode != LLMQ_CORRECT_OFF;
+    out->paired = tokens && corrects(out);
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
     out->flops = plan_flops(m, options, out, tokens);
 cleanup:

@@ -12,16 +12,35 @@
 #include "gguf/gguf_export.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
+#include "pipeline/recipe.h"
 
 /* Bytes of tensor data per file, unless the user says otherwise. */
 #define PLAN_SHARD_LIMIT UINT64_C(5000000000)
 
+/* What becomes of a module: it is quantized; it is packed in the source, and copied; or it is plain
+ * there, and stays so. */
+enum module_fate { MODULE_QUANTIZED, MODULE_PACKED, MODULE_PLAIN };
+
+/* How a module's codes are chosen. AWQ comes before either method, and is the whole run's. */
+struct module_manner {
+    enum llmq_method method; /* RTN or GPTQ */
+    enum llmq_act_order act_order;
+    enum llmq_range_search search;
+    llmq_correct correct;
+    int descent, rounds;
+};
+
+/* A module with the settings that are its own: those of the options, and what the first rule of the
+ * recipe that matches it says otherwise (plan_apply_rules). Whoever carries the plan out or writes
+ * what it says of modules asks here, not the options. */
 struct plan_module {
     /* Of a block; node -1: the output head, of no block, only in conversions. */
     struct linear_place at;
     char *name; /* "model.layers.0.self_attn.q_proj" */
-    struct quant_shape shape;
-    bool kept; /* packed in the source, and copied */
+    enum module_fate fate;
+    struct quant_shape shape;       /* of what is packed */
+    struct module_manner manner;    /* of what is quantized */
+    const struct recipe_rule *rule; /* that it is by; NULL: the options alone */
 };
 
 /* What is carried along of one part beside the model (inventory_group). */
@@ -35,10 +54,10 @@ struct plan {
     const struct layout *layout; /* NULL: linears become plain tensors of plain_dtype */
     enum dtype plain_dtype;
     struct layout_config layout_config;
-    struct gguf_export *gguf;          /* NULL unless the layout lies in a GGUF file */
-    struct plan_module *modules;       /* in the order of the data flow */
-    int64_t module_count, packed_kept; /* all, and those of them that are kept */
-    struct st_spec *specs;             /* tensors of the result, in file order */
+    struct gguf_export *gguf;    /* NULL unless the layout lies in a GGUF file */
+    struct plan_module *modules; /* in the order of the data flow */
+    int64_t module_count;
+    struct st_spec *specs; /* tensors of the result, in file order */
     size_t spec_count, spec_cap;
     char **kept; /* tensors that are not quantized, see plan_kept_dtype */
     size_t kept_count, kept_cap;
@@ -60,8 +79,9 @@ struct plan {
     char *head; /* module of the output head; layout_config points at it */
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
-    bool paired; /* the original model's activations run beside the quantized model's */
-    bool untied; /* the result's config.json has to say so: see TYING_DIFFERS */
+    bool paired;  /* the original model's activations run beside the quantized model's */
+    bool decoded; /* modules are decoded, and so known to fit: conversions */
+    bool untied;  /* the result's config.json has to say so: see TYING_DIFFERS */
     double flops;
 };
 
@@ -98,6 +118,46 @@ LLMQ_NODISCARD enum llmq_status plan_add_source_packed(const struct model *m, st
                                                        const struct st_tensor *t, bool *is_packed,
                                                        llmq_error *err);
 
+/* --- rules (plan_rules.c, plan_merged.c) ------------------------------------------------------ */
+
+/* How a run with these options chooses codes where no rule says otherwise. */
+struct module_manner plan_manner(const llmq_quantize_options *options);
+
+/* Give every module that is not packed already the settings of the first rule that matches it.
+ * LLMQ_E_USAGE: a rule that does so for no module, the hint has names of some; a setting that has
+ * no effect. */
+LLMQ_NODISCARD enum llmq_status plan_apply_rules(const struct model *m,
+                                                 const llmq_quantize_options *options,
+                                                 struct plan *p, llmq_error *err);
+
+/* Where the options allow it, leave those plain that the group or the layout does not fit, and
+ * those that are one layer with them. */
+LLMQ_NODISCARD enum llmq_status plan_keep_unfit(const struct model *m,
+                                                const llmq_quantize_options *options,
+                                                struct plan *p, llmq_error *err);
+
+/* leader[i], for each module: the first of those that whoever loads the layout keeps in one layer
+ * with it (layout.merges). A fresh array, NULL when memory is short. */
+int64_t *plan_layers(const struct model *m, const struct plan *p);
+
+/* Have the modules that loaders keep in one layer the same settings? LLMQ_E_UNSUPPORTED names two
+ * that have not. */
+LLMQ_NODISCARD enum llmq_status plan_check_merged(const struct model *m, const struct plan *p,
+                                                  llmq_error *err);
+
+/* Does any module need to be calibrated, whatever the run's method? */
+bool plan_needs_calibration(const struct plan *p);
+
+/* The settings that the checkpoint states for all: those of the options or, where the layout holds
+ * no others, of the first module that is packed. LLMQ_E_USAGE: none is. */
+LLMQ_NODISCARD enum llmq_status plan_settle_config(const struct model *m,
+                                                   const llmq_quantize_options *options,
+                                                   struct plan *p, llmq_error *err);
+
+/* Columns per group of a module [., k] for a wish, as options and rules have it. */
+int64_t plan_group(const struct model *m, struct linear_place at, int64_t k, int64_t wish,
+                   bool fit);
+
 /* Memory that reading a module's weight takes besides the weight: the stack that it is in, its
  * codes. */
 uint64_t plan_reading_bytes(const struct model *m, const struct plan_module *module);
@@ -133,7 +193,7 @@ LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_qu
  * after the first descent (n k^2 each) and descent's passes (2 n k^2 each); the target that makes
  * up for errors upstream; AWQ's search as far as it falls to the module. */
 double plan_factor_flops(int64_t k);
-double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k);
+double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_t k);
 double plan_correction_flops(int64_t n, int64_t k);
 double plan_search_flops(int64_t n, int64_t k);
 
@@ -167,22 +227,19 @@ LLMQ_NODISCARD enum llmq_status plan_rest(const struct model *m, struct plan *p,
                                           const struct st_tensor *t, llmq_error *err);
 
 /* The modules in the order of the data flow, with the grid that the options ask for; then whether
- * `group` divides what it has to: LLMQ_E_USAGE names the modules that it does not. */
+ * their groups divide what they have to: LLMQ_E_USAGE names the modules where one does not. */
 LLMQ_NODISCARD enum llmq_status plan_add_modules(const struct model *m,
                                                  const llmq_quantize_options *options,
                                                  struct plan *p, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status plan_check_groups(const struct model *m, const struct plan *p,
-                                                  int64_t group, llmq_error *err);
-
-/* The group that most modules have, where each has one that fits, for the checkpoint's default:
- * the experts', which loaders may give their layer whatever else the config says. */
-int64_t plan_usual_group(const struct model *m, const struct plan *p);
+                                                  llmq_error *err);
 
 /* A copy of `name` at the end of one of the plan's lists of names. */
 LLMQ_NODISCARD enum llmq_status plan_list_add(char ***list, size_t *count, size_t *cap,
                                               const char *name, llmq_error *err);
-/* Note a linear that stays plain, for the config writer. */
+/* Note a linear that stays plain, for the config writer; and all modules that do. */
 LLMQ_NODISCARD enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status plan_add_plain_modules(struct plan *p, llmq_error *err);
 /* Those that no method quantizes: routers, and linears whose rows are plain. */
 LLMQ_NODISCARD enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p,
                                                     llmq_error *err);

@@ -31,16 +31,30 @@ static int64_t group_of(const struct candidate *c, int64_t k) {
     return c->fit ? quant_fit_group(k, c->group) : c->group;
 }
 
+/* Has the candidate a say in the module's shape? What a rule sets stays so. */
+static bool shaped(const struct plan_module *module) {
+    return module->fate == MODULE_QUANTIZED && module->at.node >= 0;
+}
+
+static struct quant_shape shape_by(const struct candidate *c, const struct plan_module *module) {
+    const unsigned given = module->rule ? module->rule->given : 0;
+    struct quant_shape shape = module->shape;
+    shape.bits = given & RECIPE_BITS ? shape.bits : c->bits;
+    shape.sym = given & RECIPE_SYM ? shape.sym : c->sym;
+    shape.group = given & RECIPE_GROUP ? shape.group : group_of(c, shape.k);
+    return shape;
+}
+
 /* Would a plan of these settings be made? */
 static bool works(const struct plan *p, const struct candidate *c) {
-    if (!c->sym && c->layout->asym_if_exact)
-        return false;
-    const int64_t first = group_of(c, p->modules[0].shape.k);
+    int64_t first = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
-        struct quant_shape shape = p->modules[i].shape;
-        shape.bits = c->bits;
-        shape.sym = c->sym;
-        shape.group = group_of(c, shape.k);
+        if (!shaped(&p->modules[i]))
+            continue;
+        const struct quant_shape shape = shape_by(c, &p->modules[i]);
+        first = first ? first : shape.group;
+        if (!shape.sym && c->layout->asym_if_exact)
+            return false;
         if (shape.group != -1 && (shape.group < GROUP_MIN || shape.k % shape.group != 0))
             return false;
         if (!c->layout->overrides && shape.group != first)
@@ -78,7 +92,7 @@ static bool hint_sizes(const struct plan *p, struct candidate c, llmq_error *err
     int64_t common = 0;
     int listed = 0;
     for (int64_t i = 0; i < p->module_count; i++)
-        common = gcd(common, p->modules[i].shape.k);
+        common = shaped(&p->modules[i]) ? gcd(common, p->modules[i].shape.k) : common;
     c.fit = false;
     for (int rank = 0; rank < 3; rank++)
         list_rank(p, c, common, rank, &sizes, &listed);
@@ -154,7 +168,46 @@ static bool hint_symmetric(const struct plan *p, struct candidate c, llmq_error 
     return true;
 }
 
-void plan_hint(const struct plan *p, const llmq_quantize_options *o, llmq_error *err) {
+static bool fits(const struct plan *p, const struct plan_module *module) {
+    const struct quant_shape *s = &module->shape;
+    return (s->sym || !p->layout->asym_if_exact) && (s->group <= 0 || s->k % s->group == 0) &&
+           p->layout->accepts(s, NULL) == LLMQ_OK;
+}
+
+/* Are there modules that the group and the format fit as they were asked for? */
+static bool some_fit(const struct plan *p) {
+    bool some = false;
+    for (int64_t i = 0; i < p->module_count; i++)
+        some = some || (shaped(&p->modules[i]) && fits(p, &p->modules[i]));
+    return some;
+}
+
+/* Is it a rule that asked for what does not fit? */
+static bool hint_rule(const struct plan *p, llmq_error *err) {
+    const unsigned grid = RECIPE_BITS | RECIPE_GROUP | RECIPE_SYM;
+    char rule[RECIPE_SHOWN];
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        if (module->fate != MODULE_QUANTIZED || !module->rule || !(module->rule->given & grid) ||
+            fits(p, module))
+            continue;
+        error_hint(err, "rule %s asks for it: change its settings, or let it keep the module",
+                   recipe_show(module->rule, rule));
+        return true;
+    }
+    return false;
+}
+
+/* What always helps where not all modules are to blame. */
+static void hint_keep(const struct plan *p, const llmq_quantize_options *o, llmq_error *err) {
+    if (!err || o->group_keep || !some_fit(p))
+        return;
+    const llmq_error said = *err;
+    error_hint(err, "%.800s%s--group %s%" PRId64 ",keep leaves the others in 16 bits", said.hint,
+               said.hint[0] ? "; " : "", o->group_auto_fit ? "auto-fit:" : "", o->group);
+}
+
+static void hint_settings(const struct plan *p, const llmq_quantize_options *o, llmq_error *err) {
     static const int widths[] = {4, 8, 3, 2};
     const struct candidate asked = {.layout = p->layout,
                                     .bits = o->bits,
@@ -178,4 +231,11 @@ void plan_hint(const struct plan *p, const llmq_quantize_options *o, llmq_error 
         }
     }
     error_hint(err, "no format that llmq writes holds modules of these shapes, at any bits");
+}
+
+void plan_hint(const struct plan *p, const llmq_quantize_options *o, llmq_error *err) {
+    if (hint_rule(p, err))
+        return;
+    hint_settings(p, o, err);
+    hint_keep(p, o, err);
 }

@@ -21,6 +21,11 @@ static int64_t fused_columns(const struct model *m, struct linear_place at, int6
     return columns;
 }
 
+int64_t plan_group(const struct model *m, struct linear_place at, int64_t k, int64_t wish,
+                   bool fit) {
+    return fit ? quant_fit_group(fused_columns(m, at, k), wish) : wish;
+}
+
 enum llmq_status plan_add_modules(const struct model *m, const llmq_quantize_options *o,
                                   struct plan *p, llmq_error *err) {
     int64_t count = blocks_linear_count(m->blocks);
@@ -39,19 +44,10 @@ enum llmq_status plan_add_modules(const struct model *m, const llmq_quantize_opt
         struct quant_shape *s = &module->shape;
         *s = (struct quant_shape){.bits = o->bits, .group = o->group, .sym = o->sym};
         blocks_linear_shape(m->blocks, at, &s->n, &s->k);
-        if (o->group_auto_fit)
-            s->group = quant_fit_group(fused_columns(m, at, s->k), o->group);
+        s->group = plan_group(m, at, s->k, o->group, o->group_auto_fit);
+        module->manner = plan_manner(o);
     }
     return LLMQ_OK;
-}
-
-int64_t plan_usual_group(const struct model *m, const struct plan *p) {
-    for (int64_t b = 0; b < m->config.blocks; b++)
-        if (model_graph(m, b)->body) {
-            const struct graph *body = model_graph(m, b)->body;
-            return plan_module_of(m, p, (struct linear_place){b, body->linear[0], 0})->shape.group;
-        }
-    return p->modules[0].shape.group;
 }
 
 /* Is the module of the first block of its kind, and if it is an expert's, of the first one? */
@@ -62,26 +58,47 @@ static bool is_first_alike(const struct blocks *b, struct linear_place at) {
     return at.expert <= 0;
 }
 
+/* Does its group not divide the module's in_features? */
+static bool is_odd(const struct plan_module *module) {
+    const struct quant_shape *s = &module->shape;
+    return module->fate == MODULE_QUANTIZED && s->group > 0 && s->k % s->group != 0;
+}
+
+/* A rule need not be of every block. */
+static enum llmq_status refuse_ruled(const struct plan_module *module, llmq_error *err) {
+    return error_set(err, LLMQ_E_USAGE,
+                     "%s: group %" PRId64 " does not divide in_features %" PRId64, module->name,
+                     module->shape.group, module->shape.k);
+}
+
 /* The modules whose in_features the group does not divide, once for each kind of block. */
-enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, int64_t group,
-                                   llmq_error *err) {
+enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, llmq_error *err) {
     struct strbuf bad = {0};
     const bool alike = m->blocks->kind_count == 1;
+    int64_t group = 0;
+    for (int64_t i = 0; i < p->module_count; i++)
+        if (is_odd(&p->modules[i]) && p->modules[i].rule &&
+            p->modules[i].rule->given & RECIPE_GROUP)
+            return refuse_ruled(&p->modules[i], err);
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *module = &p->modules[i];
         const struct quant_shape *s = &module->shape;
-        if (!module->kept && s->group > 0 && s->k % s->group != 0 &&
-            is_first_alike(m->blocks, module->at))
+        if (is_odd(module))
+            group = s->group;
+        if (is_odd(module) && is_first_alike(m->blocks, module->at))
             strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
                           alike && module->at.expert < 0
                               ? blocks_node(m->blocks, module->at)->row->name
                               : module->name,
                           s->k);
     }
-    if (bad.len == 0)
-        return strbuf_ok(&bad) ? LLMQ_OK : error_memory(err, "a list of modules");
+    if (group == 0)
+        return LLMQ_OK;
+    if (!strbuf_ok(&bad))
+        return error_memory(err, "a list of modules");
     error_set(err, LLMQ_E_USAGE, "group %" PRId64 " does not divide in_features of %s%s", group,
-              bad.data, alike ? " in each block" : " and of those like them");
+              bad.data ? bad.data : "modules of later blocks",
+              alike ? " in each block" : " and of those like them");
     strbuf_free(&bad);
     return LLMQ_E_USAGE;
 }

@@ -11,6 +11,14 @@ enum llmq_status plan_add_plain(struct plan *p, const char *name, llmq_error *er
     return LLMQ_OK;
 }
 
+enum llmq_status plan_add_plain_modules(struct plan *p, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++)
+        if (p->modules[i].fate == MODULE_PLAIN && p->modules[i].at.node >= 0)
+            status = plan_add_plain(p, p->modules[i].name, err);
+    return status;
+}
+
 /* Routers are linears to loaders. */
 static bool stays_plain(const struct graph_node *n) {
     return n->row->name && (n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain));

@@ -23,9 +23,9 @@ double plan_factor_flops(int64_t k) {
     return 2.0 / 3.0 * (double)k * (double)k * (double)k;
 }
 
-double plan_rounding_flops(const llmq_quantize_options *o, int64_t n, int64_t k) {
-    double descent = o->descent > 0 ? 2 * o->descent + 1 : 0; /* and its error */
-    double again = o->rounds * (2 + 2 * o->descent);
+double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_t k) {
+    double descent = manner->descent > 0 ? 2 * manner->descent + 1 : 0; /* and its error */
+    double again = manner->rounds * (2 + 2 * manner->descent);
     return (3 + descent + again) * (double)n * (double)k * (double)k;
 }
 
@@ -67,11 +67,13 @@ static double searches_of(const struct graph *g, const struct plan_module *modul
 }
 
 /* A linear's forward products and what is made of its moments. `g`: the block's. */
-static double module_flops(const llmq_quantize_options *o, const struct graph *g,
-                           const struct plan_module *module, double T, const struct passes *run) {
+static double module_flops(const struct graph *g, const struct plan_module *module, double T,
+                           const struct passes *run) {
     const int64_t n = module->shape.n, k = module->shape.k;
     double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
-    flops += T > 0 ? plan_rounding_flops(o, n, k) : 0;
+    if (module->fate != MODULE_QUANTIZED)
+        return flops;
+    flops += T > 0 ? plan_rounding_flops(&module->manner, n, k) : 0;
     flops += run->pairs * plan_correction_flops(n, k);
     if (run->looks > 0)
         flops += searches_of(g, module) * plan_search_flops(n, k);
@@ -102,7 +104,7 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
         const struct linear_place at = p->modules[i].at;
         const struct graph *g = model_graph(m, at.block);
         const struct token_count T = count_tokens(g, o, tokens);
-        flops += module_flops(o, g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
+        flops += module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
     }
     for (int64_t b = 0; b < m->config.blocks; b++) {
         const struct graph *g = model_graph(m, b);

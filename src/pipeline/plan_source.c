@@ -52,14 +52,6 @@ static enum llmq_status refuse_module(const struct plan_module *module, const ch
     return LLMQ_E_UNSUPPORTED;
 }
 
-/* AWQ divides what linears read, and would have to multiply the codes by it. */
-static enum llmq_status check_method(const struct plan_module *module,
-                                     const llmq_quantize_options *o, llmq_error *err) {
-    if (!plan_folds(o))
-        return LLMQ_OK;
-    return refuse_module(module, "AWQ would scale its inputs, which its codes cannot follow", err);
-}
-
 static const struct layout_tensor *find_suffix(const struct layout_tensor *tensors, int count,
                                                const char *suffix) {
     for (int i = 0; i < count; i++)
@@ -119,7 +111,7 @@ static enum llmq_status keep_module(const struct model *m, const struct module_r
         return status;
     if (!setting.packed)
         return refuse_module(module, "it is packed, and the config says that it is not", err);
-    module->kept = true;
+    module->fate = MODULE_PACKED;
     module->shape.bits = setting.bits;
     module->shape.group = setting.group;
     module->shape.sym = setting.sym;
@@ -150,8 +142,6 @@ enum llmq_status plan_keep_modules(const struct model *m, const llmq_quantize_op
         if (!model_linear_packed(m, module->at))
             continue;
         LLMQ_TRY(keep_module(m, &rules, module, err));
-        LLMQ_TRY(check_method(module, o, err));
-        p->packed_kept++;
     }
     p->layout_config.desc_act = p->layout_config.desc_act || m->layout_config.desc_act;
 cleanup:
@@ -219,5 +209,6 @@ enum llmq_status plan_add_source_packed(const struct model *m, struct plan *p,
     const struct plan_module *module = plan_module_of(m, p, at);
     if (suffix > 0) /* a module's tensors are listed where its first one stands */
         return LLMQ_OK;
-    return module->kept ? add_kept(m, p, module, err) : plan_add_packed(p, module, err);
+    return module->fate == MODULE_PACKED ? add_kept(m, p, module, err)
+                                         : plan_add_packed(p, module, err);
 }

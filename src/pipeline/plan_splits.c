@@ -26,8 +26,8 @@ static struct split least_split(const struct plan *p, const struct blocks *b, in
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *m = &p->modules[i];
         const struct quant_shape *s = &m->shape;
-        if (m->at.node != node || b->kind_of[m->at.block] != kind || s->group == -1 ||
-            (m->at.expert >= 0) != expert)
+        if (m->fate == MODULE_PLAIN || m->at.node != node || b->kind_of[m->at.block] != kind ||
+            s->group == -1 || (m->at.expert >= 0) != expert)
             continue;
         const int64_t parts = compat_tensor_parallel(true, s->n, s->k, s->group);
         if (parts < least.parts)

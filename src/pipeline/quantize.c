@@ -188,14 +188,8 @@ static enum llmq_status copy_parts(const struct plan *p, llmq_quantize_report *r
 /* In a plan no module has a method or an error yet. */
 static enum llmq_status report_planned_modules(struct run *run, llmq_error *err) {
     for (int64_t i = 0; i < run->plan.module_count; i++) {
-        const struct plan_module *m = &run->plan.modules[i];
-        llmq_module_report planned = {.name = strdup(m->name),
-                                      .method = m->kept ? REPORT_KEPT : report_method(run->options),
-                                      .n = m->shape.n,
-                                      .k = m->shape.k,
-                                      .bits = m->shape.bits,
-                                      .group = m->shape.group,
-                                      .events = strdup("")};
+        llmq_module_report planned =
+            report_planned(&run->plan.modules[i], run->options, run_plain_bits(run, i));
         if (!planned.name || !planned.events) {
             report_module_free(&planned);
             return error_memory(err, "the report");
@@ -271,7 +265,8 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(source_find(&run->model, run->ctx, &run->source, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
     LLMQ_TRY(plan_create(&run->model, run->options, NULL, &run->plan, err));
-    if (run->options->calib || run->options->method != LLMQ_METHOD_RTN) {
+    if (run->options->calib || run->options->method != LLMQ_METHOD_RTN ||
+        plan_needs_calibration(&run->plan)) {
         plan_free(&run->plan);
         LLMQ_TRY(load_calibration(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));

@@ -27,7 +27,9 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(bits, "bits", FIELD_INT, EFFECT_RESULT, NULL)                                              \
     ROW(group, "group", FIELD_INT64, EFFECT_RESULT, NULL)                                          \
     ROW(group_auto_fit, "group auto-fit", FIELD_BOOL, EFFECT_RESULT, NULL)                         \
+    ROW(group_keep, "group keep", FIELD_BOOL, EFFECT_RESULT, NULL)                                 \
     ROW(sym, "sym", FIELD_BOOL, EFFECT_RESULT, NULL)                                               \
+    ROW(recipe, "recipe", FIELD_RECIPE, EFFECT_RESULT, NULL)                                       \
     ROW(awq, "awq", FIELD_BOOL, EFFECT_RESULT, NULL)                                               \
     ROW(scales, "scales", FIELD_WORD, EFFECT_RESULT, scales)                                       \
     ROW(calib, "calib", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
@@ -97,6 +99,13 @@ static void add_correct(struct json *object, const char *name, const llmq_correc
     json_add(object, name, strengths);
 }
 
+static void add_recipe(struct json *object, const char *name, const llmq_recipe *recipe) {
+    if (recipe)
+        json_add(object, name, recipe_rules_json(recipe));
+    else
+        json_add_null(object, name);
+}
+
 /* Larger numbers than a double counts are text. */
 static void add_uint64(struct json *object, const char *name, uint64_t value) {
     char text[24];
@@ -132,6 +141,9 @@ static void add_field(struct json *object, const struct quantize_field *f,
         break;
     case FIELD_CORRECT:
         add_correct(object, f->name, value);
+        break;
+    case FIELD_RECIPE:
+        add_recipe(object, f->name, *(const llmq_recipe *const *)value);
         break;
     case FIELD_TEXT:
     default:

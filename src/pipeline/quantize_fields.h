@@ -19,6 +19,7 @@ enum field_kind {
     FIELD_TEXT,
     FIELD_WORD,    /* an enumeration, by its words */
     FIELD_CORRECT, /* llmq_correct */
+    FIELD_RECIPE,  /* the rules of a llmq_recipe */
 };
 
 /* What a field can change. */

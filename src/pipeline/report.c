@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "pipeline/plan.h"
 #include "setup/setup.h"
 
 /* Methods a module can end with; reports hold these static strings. */
-static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq", REPORT_KEPT};
+static const char *const methods[] = {"rtn", "gptq", "awq", "awq+gptq", REPORT_KEPT, REPORT_PLAIN};
 
 const char *report_method(const llmq_quantize_options *options) {
     switch (options->method) {
@@ -20,6 +21,31 @@ const char *report_method(const llmq_quantize_options *options) {
     default:
         return "rtn";
     }
+}
+
+/* What a module's method is called that is still to be applied. */
+static const char *planned_method(const struct plan_module *module,
+                                  const llmq_quantize_options *options) {
+    const bool gptq = module->manner.method == LLMQ_METHOD_GPTQ;
+    if (module->fate == MODULE_PACKED)
+        return REPORT_KEPT;
+    if (module->fate == MODULE_PLAIN)
+        return REPORT_PLAIN;
+    if (plan_folds(options) && module->at.node >= 0)
+        return gptq ? "awq+gptq" : "awq";
+    return gptq ? "gptq" : "rtn";
+}
+
+llmq_module_report report_planned(const struct plan_module *module,
+                                  const llmq_quantize_options *options, int plain_bits) {
+    const bool plain = module->fate == MODULE_PLAIN;
+    return (llmq_module_report){.name = strdup(module->name),
+                                .method = planned_method(module, options),
+                                .n = module->shape.n,
+                                .k = module->shape.k,
+                                .bits = plain ? plain_bits : module->shape.bits,
+                                .group = plain ? 0 : module->shape.group,
+                                .events = strdup("")};
 }
 
 void report_module_free(llmq_module_report *module) {

@@ -9,8 +9,18 @@
 /* The method of a module that was packed in the source and is kept. */
 #define REPORT_KEPT "kept"
 
+/* The method of one that is not quantized. */
+#define REPORT_PLAIN "plain"
+
 /* The method a run with these options aims at: one of a module's. */
 const char *report_method(const llmq_quantize_options *options);
+
+/* The report of a planned module: without errors and events, and of no method's own where one is
+ * still to be applied with `options`. `plain_bits`: of one that is not quantized. The caller frees;
+ * name or events are NULL when memory is short. */
+struct plan_module;
+llmq_module_report report_planned(const struct plan_module *module,
+                                  const llmq_quantize_options *options, int plain_bits);
 
 /* Append a module, whose strings now belong to the report; they are freed when it fails. */
 LLMQ_NODISCARD enum llmq_status

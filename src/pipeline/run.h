@@ -39,7 +39,10 @@ struct run {
 };
 
 /* The grid of a module. */
-struct quant_grid run_grid(const struct run *run, const struct quant_shape *shape);
+struct quant_grid run_grid(const struct run *run, const struct plan_module *module);
+
+/* Bits of a weight of module `i` in the source. */
+int run_plain_bits(const struct run *run, int64_t i);
 
 /* Quantize every block that the journal does not have yet; replay those it has. */
 LLMQ_NODISCARD enum llmq_status run_blocks(struct run *run, llmq_error *err);

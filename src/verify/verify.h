@@ -113,6 +113,10 @@ bool verify_setting(struct verify *v, const char *module, struct module_setting 
 /* What it says of a packed one of the report; NULL: not that it is packed. */
 const struct module_setting *verify_setting_of(const struct verify *v, const llmq_verify_module *m);
 
+/* Does the format's config speak of modules at all? Those of GGUF and ONNX files do not: there each
+ * module tells its settings by itself. */
+bool verify_names_modules(const struct verify *v);
+
 /* Run the rules of one scope. */
 LLMQ_NODISCARD enum llmq_status verify_run(struct verify *v, enum verify_scope scope,
                                            llmq_error *err);

@@ -76,8 +76,8 @@ static void half_range_packed(struct verify *v, const llmq_verify_module *m,
  * zero points of symmetric codes or the map of groups. */
 static void packed_form(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
     const struct module_setting *s = verify_setting_of(v, m);
-    const struct quant_shape shape = {q->n, q->k, q->bits, q->group,
-                                      q->sym && (s ? s->sym : v->layout_config.sym)};
+    const bool sym = !verify_names_modules(v) || (s ? s->sym : v->layout_config.sym);
+    const struct quant_shape shape = {q->n, q->k, q->bits, q->group, q->sym && sym};
     struct layout_tensor wanted[LAYOUT_MAX_TENSORS];
     const int count = v->layout->tensors(&shape, wanted);
     for (int i = 0; i < count; i++) {

@@ -44,6 +44,10 @@ enum llmq_status verify_settle(struct verify *v, llmq_error *err) {
     return LLMQ_OK;
 }
 
+bool verify_names_modules(const struct verify *v) {
+    return v->layout && (v->layout->rules || auto_round_config(v->quant.object));
+}
+
 /* What the config says of a packed module; NULL: nothing that can be told. */
 const struct module_setting *verify_setting_of(const struct verify *v,
                                                const llmq_verify_module *m) {
@@ -119,7 +123,7 @@ static void plain_not_listed(struct verify *v, const char *name) {
 
 static enum llmq_status skip_plain(struct verify *v, llmq_error *err) {
     (void)err;
-    if (!is_gptq(v)) {
+    if (!is_gptq(v) && verify_names_modules(v)) {
         each_plain(v, plain_not_listed);
         each_beside(v, plain_not_listed);
     }
@@ -159,7 +163,7 @@ static void by_entry(const struct module_setting *s, char *out, size_t size) {
 static void grid_of_config(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
     const struct module_setting *s = verify_setting_of(v, m);
     char by[128];
-    if (!s)
+    if (!s || !verify_names_modules(v))
         return;
     const int64_t group = s->group == -1 || s->group > q->k ? q->k : s->group;
     by_entry(s, by, sizeof by);
@@ -174,7 +178,7 @@ static void grid_of_config(struct verify *v, const llmq_verify_module *m, const 
 static void zeros_symmetric(struct verify *v, const llmq_verify_module *m,
                             const struct qlinear *q) {
     const struct module_setting *s = verify_setting_of(v, m);
-    if (s && s->sym && !q->sym)
+    if (s && verify_names_modules(v) && s->sym && !q->sym)
         verify_found(v, file_of(v, m->name), m->name,
                      "the config or the zero points are wrong: kernels for symmetric codes do not "
                      "look at zero points",

@@ -114,26 +114,21 @@ static bool is_packed(const struct verify *v, struct linear_place at) {
     return layout_has_module(v->tensors, v->layout, blocks_node_name(v->blocks, at, "", name));
 }
 
-/* Linears that loaders merge into one layer, neighbours in the order of the block: is number `i`
- * one of them, and its neighbour too? All linears of all experts of a block are one layer. */
+/* Are linear number `i` and the next one parts of one layer to loaders? */
 static bool fused_with_next(const struct verify *v, int64_t i, struct linear_place *at,
                             struct linear_place *next) {
-    if (i + 1 >= blocks_linear_count(v->blocks))
+    if (!part_merged_with_next(v->blocks, i))
         return false;
     *at = blocks_linear_at(v->blocks, i);
     *next = blocks_linear_at(v->blocks, i + 1);
-    if (at->block != next->block)
-        return false;
-    if (at->expert >= 0 && next->expert >= 0)
-        return true;
-    const struct graph *g = blocks_graph_of(v->blocks, *at);
-    const char *layer = part_fused(g, &g->node[at->node]);
-    const char *other = part_fused(g, blocks_node(v->blocks, *next));
-    return at->expert == next->expert && layer && other && strcmp(layer, other) == 0;
+    return true;
 }
 
+/* Not those of formats whose loaders keep linears apart. */
 static int64_t linears_to_check(const struct verify *v) {
-    return v->known && v->layout ? blocks_linear_count(v->blocks) : 0;
+    return v->known && v->layout && v->layout->merges == LAYOUT_MERGES_LAYERS
+               ? blocks_linear_count(v->blocks)
+               : 0;
 }
 
 static const char *module_of(const struct verify *v, struct linear_place at) {

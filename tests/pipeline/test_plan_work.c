@@ -13,7 +13,8 @@ enum { TOKENS = 64 };
 static double work_of_linear(const llmq_quantize_options *o, const struct graph *g, int node,
                              double tokens) {
     const int64_t n = g->node[node].width[0], k = g->width[g->node[node].in[0]];
-    return 2 * tokens * (double)n * (double)k + plan_rounding_flops(o, n, k);
+    const struct module_manner manner = plan_manner(o);
+    return 2 * tokens * (double)n * (double)k + plan_rounding_flops(&manner, n, k);
 }
 
 static double work_of(const llmq_quantize_options *o, const struct graph *g, double tokens) {

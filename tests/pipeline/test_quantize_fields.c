@@ -28,6 +28,15 @@ START_TEST(rows_tile_the_struct_of_options) {
 }
 END_TEST
 
+/* A recipe of one rule, for as long as the test runs. */
+static const llmq_recipe *one_rule(void) {
+    llmq_recipe *recipe = NULL;
+    llmq_error err = {0};
+    ck_assert_ok(llmq_recipe_create(&recipe, &err), &err);
+    ck_assert_ok(llmq_recipe_keep(recipe, "layers.0.", &err), &err);
+    return recipe;
+}
+
 /* Other values than those of run_options, which are possible too. */
 static void set_other(const char *name, llmq_quantize_options *o) {
     static const struct {
@@ -47,11 +56,13 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         {"act-order", NULL, LLMQ_ACT_ORDER_NONE},
         {"search", NULL, LLMQ_RANGE_PLAIN},
         {"correct", NULL, LLMQ_CORRECT_OFF},
+        {"group keep", NULL, 1},
         {"descent", NULL, 2},
         {"rounds", NULL, 1},
         {"damp", NULL, 0.02},
         {"expert-tokens", NULL, 64},
         {"compute", NULL, LLMQ_COMPUTE_BF16},
+        {"recipe", NULL, 0},
         {"shard-size", NULL, 20000},
     };
     size_t count = 0;
@@ -62,7 +73,9 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         void *at = (char *)o + f->offset;
         if (strcmp(others[i].name, name) != 0)
             continue;
-        if (f->kind == FIELD_TEXT)
+        if (f->kind == FIELD_RECIPE)
+            *(const llmq_recipe **)at = one_rule();
+        else if (f->kind == FIELD_TEXT)
             *(const char **)at = others[i].value;
         else if (f->kind == FIELD_REAL)
             *(double *)at = others[i].number;
