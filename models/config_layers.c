@@ -104,6 +104,8 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
         return layer >= in->n;
     case RULE_BEFORE:
         return layer < in->n;
+    case RULE_BEHIND:
+        return in->n >= 0 && layer > in->n;
     case RULE_AMONG:
         return is_among(in->value, layer);
     case RULE_NOT_AMONG:
@@ -205,11 +207,12 @@ static bool is_empty_list(const struct layer_rule *r, const struct config_key *k
 
 /* Every how many layers one is unlike the others: a number, or "LLLG", as many as that has letters;
  * which layers a rule is about, the letters do not say. */
-static enum llmq_status read_period(const struct config_key *key, int64_t *n, llmq_error *err) {
+static enum llmq_status read_period(const struct config_key *key, int64_t least, int64_t *n,
+                                    llmq_error *err) {
     const char *letters = json_string(config_value(key->object, key->name));
     const size_t same = letters ? strspn(letters, (const char[]){letters[0], '\0'}) : 0;
     if (!letters)
-        return config_int(key->object, key->name, 0, 0, n, err);
+        return config_int(key->object, key->name, 0, least, n, err);
     *n = (int64_t)strlen(letters);
     if (same > 0 && letters[same] != '\0' && letters[same + 1] == '\0')
         return LLMQ_OK;
@@ -231,7 +234,10 @@ static bool names_kinds(const struct family *f, const struct layer_rule *r) {
 
 static enum llmq_status read_phase(const struct json *json, const struct layer_rule *r,
                                    struct rule_input *in, llmq_error *err) {
-    enum llmq_status status = config_int(json, r->offset, (int64_t)r->phase, 0, &in->offset, err);
+    enum llmq_status status = LLMQ_OK;
+    in->offset = (int64_t)r->phase;
+    if (r->offset)
+        status = config_int(json, r->offset, in->offset, 0, &in->offset, err);
     if (status == LLMQ_OK && in->n > 0 && in->offset >= in->n)
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: '%s' is %" PRId64 ": expected less than '%s', %" PRId64,
@@ -252,7 +258,7 @@ static enum llmq_status apply_rule(const struct json *json, const struct layer_r
     if (status == LLMQ_OK && key.found && reads_list(r))
         status = check_list(r, &key, c->blocks, err);
     else if (status == LLMQ_OK && key.found)
-        status = read_period(&key, &in.n, err);
+        status = read_period(&key, r->rule == RULE_BEHIND ? -1 : 0, &in.n, err);
     if (status == LLMQ_OK && r->offset && r->rule != RULE_PHASE)
         status = config_int(json, r->offset, 0, 0, &in.offset, err);
     const bool silent = !key.found && (reads_list(r) || isnan(r->absent));

@@ -72,6 +72,7 @@ static enum llmq_status read_number(const struct setting *s, const struct config
         return error_set(err, LLMQ_E_INPUT, "config.json: '%s' is %g: expected more than 0",
                          key->name, value);
     value = s->power != 0 ? pow(value, s->power) : value;
+    value *= key->found && s->times ? s->times : 1;
     facts->numbers[s->what] = s->bf16 ? rounded_to_bf16(value) : value;
     if (s->size != DIM_NONE)
         facts->numbers[s->what] *= pow((double)facts->dims[s->size], s->size_to);

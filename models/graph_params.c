@@ -61,8 +61,11 @@ static void linear_params(const struct graph *g, int i, struct graph_param out[G
         add_param(out, count, p);
     if (n->row->choice_bias)
         add_param(out, count,
-                  (struct graph_param){
-                      .node = i, .suffix = "", .name = n->row->choice_bias, .columns = width});
+                  (struct graph_param){.node = i,
+                                       .suffix = "",
+                                       .name = n->row->choice_bias,
+                                       .rows = n->row->choice_row ? 1 : 0,
+                                       .columns = width});
     if (n->row->gains)
         add_param(
             out, count,

@@ -191,6 +191,7 @@
 #define NOT_EVERY(t, k, n)     .trait = t, .rule = RULE_NOT_EVERY, .key = k, .absent = n
 #define FROM(t, k, n)          .trait = t, .rule = RULE_FROM, .key = k, .absent = n
 #define BEFORE(t, k, n)        .trait = t, .rule = RULE_BEFORE, .key = k, .absent = n
+#define BEHIND(t, k, n)        .trait = t, .rule = RULE_BEHIND, .key = k, .absent = n
 #define AMONG(t, k)            .trait = t, .rule = RULE_AMONG, .key = k
 #define NOT_AMONG(t, k)        .trait = t, .rule = RULE_NOT_AMONG, .key = k
 /* clang-format on */

@@ -329,7 +329,8 @@ struct node {
     enum group_score group_score;
     const char *weight;      /* what a norm calls its weight; NULL: ".weight" */
     const char *gains;       /* ROUTER: tensor [experts] that the weights are multiplied by */
-    const char *choice_bias; /* ROUTER: tensor [experts] that is added where it chooses only */
+    const char *choice_bias; /* ROUTER: tensor [experts] that is added where it chooses only, ... */
+    bool choice_row;         /* ... or [1, experts] */
     bool scales_input;       /* EXPERTS: the weights scale what they read, not what they make */
     const struct node *body;
 };
@@ -353,7 +354,8 @@ struct setting {
     bool counts;      /* DIM: the key has a list or a text, whose length it is */
     bool infinite;    /* NUMBER: it may be Infinity */
     bool bf16;        /* NUMBER: it is rounded to bfloat16 */
-    double power;     /* the value to this power; 0: as it is; ... */
+    double power;     /* the value to this power; 0: as it is; a NUMBER that a key says also has
+                       * `times`; ... */
     enum dim size;    /* ... a NUMBER: and times this size ... */
     double size_to;   /* ... to this power */
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
@@ -377,6 +379,7 @@ struct layer_rule {
         RULE_NOT_EVERY, /* the others */
         RULE_FROM,      /* from layer number `key` on */
         RULE_BEFORE,    /* those before it */
+        RULE_BEHIND,    /* those behind it, none where it is negative */
         RULE_AMONG,     /* those in the list `key` */
         RULE_NOT_AMONG, /* the others */
         RULE_ALL,
@@ -389,7 +392,8 @@ struct layer_rule {
                          * and those before it are none of them, ... */
     int begin;          /* ... or from this one, ... */
     bool from_last;     /* EVERY: ... or from the last layer, which is the first of them */
-    double phase;       /* PHASE: `offset` is the key of the remainder, this where it is missing */
+    double phase;       /* PHASE: `offset` is the key of the remainder, this where it is missing, or
+                         * `offset` NULL */
     bool only;          /* WORD: no other word than those of the rules with this key is known */
     bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
     trait_set when;     /* traits of the model */
