@@ -8,14 +8,21 @@
 
 /* --- the part that counts --------------------------------------------------------------------- */
 
+/* The part of a wrapper's config that describes the model of text; NULL: it has none. */
+static const struct json *text_object(const struct json *json) {
+    for (int i = 0; wrapper_text_keys[i]; i++)
+        if (json_type(json_get(json, wrapper_text_keys[i])) == JSON_OBJECT)
+            return json_get(json, wrapper_text_keys[i]);
+    return NULL;
+}
+
 const struct json *config_unwrap(const struct json *json, bool forced, const struct wrapper **out) {
     const char *type = json_string(config_value(json, "model_type"));
-    const struct json *text = config_value(json, "text_config");
-    const bool nested = json_type(text) == JSON_OBJECT;
+    const struct json *text = text_object(json);
     *out = type ? wrapper_find(type) : NULL;
-    if (!*out && forced && nested)
+    if (!*out && forced && text)
         *out = &wrapper_unlisted;
-    return *out && nested ? text : json;
+    return *out && text ? text : json;
 }
 
 const struct json *config_text_part(const struct json *json) {

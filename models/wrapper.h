@@ -14,6 +14,10 @@ struct wrapper {
 /* models/families/wrappers.c */
 extern const struct wrapper wrappers[];
 
+/* What config.json may call the part that describes the model of text, the usual name first;
+ * NULL-terminated. */
+extern const char *const wrapper_text_keys[];
+
 /* One that no list has, of a config that is read as a family that the user names. */
 extern const struct wrapper wrapper_unlisted;
 

@@ -11,7 +11,8 @@ const char *const quant_config_files[] = {"quantize_config.json", "quant_config.
 
 const struct json *quant_config_object(const struct json *config) {
     static const char *const keys[] = {"quantization_config", "compression_config"};
-    const struct json *const places[] = {config, json_get(config, "text_config")};
+    const struct json *const places[] = {config, json_get(config, "text_config"),
+                                         json_get(config, "llm_config")};
     for (size_t p = 0; p < sizeof places / sizeof places[0]; p++)
         for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
             if (json_type(json_get(places[p], keys[i])) != JSON_NULL)

@@ -13,24 +13,45 @@
 
 /* clang-format off */
 const struct wrapper wrappers[] = {
+    {"aya_vision", NAMES("AyaVisionForConditionalGeneration", "AyaVisionModel"), "cohere2"},
+    {"cohere2_vision", NAMES("Cohere2VisionForConditionalGeneration", "Cohere2VisionModel"), "cohere2"},
     {"gemma3", NAMES("Gemma3ForConditionalGeneration", "Gemma3Model"), "gemma3_text"},
     {"gemma4", NAMES("Gemma4ForConditionalGeneration", "Gemma4Model"), "gemma4_text"},
+    {"glm4v", NAMES("Glm4vForConditionalGeneration", "Glm4vModel"), "glm4v_text"},
+    {"glm4v_moe", NAMES("Glm4vMoeForConditionalGeneration", "Glm4vMoeModel"), "glm4v_moe_text"},
+    {"idefics3", NAMES("Idefics3ForConditionalGeneration", "Idefics3Model"), "llama"},
     {"internvl", NAMES("InternVLForConditionalGeneration", "InternVLModel"), NULL},
+    {"internvl_chat", NAMES("InternVLChatModel"), NULL},
+    {"interns1", NAMES("InternS1ForConditionalGeneration", "InternS1Model"), NULL},
     {"kimi_k25", NAMES("KimiK25ForConditionalGeneration"), "deepseek_v3"},
+    {"kimi_vl", NAMES("KimiVLForConditionalGeneration"), "deepseek_v3"},
+    {"lfm2_vl", NAMES("Lfm2VlForConditionalGeneration", "Lfm2VlModel"), "lfm2"},
     {"llama4", NAMES("Llama4ForConditionalGeneration"), "llama4_text"},
-    {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), NULL},
+    {"llava", NAMES("LlavaForConditionalGeneration", "LlavaModel"), "llama"},
+    {"llava_next", NAMES("LlavaNextForConditionalGeneration", "LlavaNextModel"), "llama"},
+    {"llava_onevision", NAMES("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionModel"), "qwen2"},
     {"minimax_m3_vl", NAMES("MiniMaxM3SparseForConditionalGeneration"), NULL},
     {"mistral3", NAMES("Mistral3ForConditionalGeneration", "Mistral3Model"), "mistral"},
     {"muse_glimmer", NAMES("MuseGlimmerForConditionalGeneration"), NULL},
+    {"phi3_v", NAMES("Phi3VForCausalLM"), "phi3"},
     {"qwen2_5_vl", NAMES("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl_text"},
+    {"qwen2_audio", NAMES("Qwen2AudioForConditionalGeneration"), "qwen2"},
+    {"qwen2_vl", NAMES("Qwen2VLForConditionalGeneration", "Qwen2VLModel"), "qwen2_vl_text"},
     {"qwen3_5", NAMES("Qwen3_5ForConditionalGeneration", "Qwen3_5Model"), "qwen3_5_text"},
     {"qwen3_5_moe", NAMES("Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeModel"), "qwen3_5_moe_text"},
     {"qwen3_vl", NAMES("Qwen3VLForConditionalGeneration", "Qwen3VLModel"), "qwen3_vl_text"},
+    {"qwen3_vl_moe", NAMES("Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoeModel"), "qwen3_vl_moe_text"},
+    {"smolvlm", NAMES("SmolVLMForConditionalGeneration", "SmolVLMModel"), "llama"},
+    {"video_llava", NAMES("VideoLlavaForConditionalGeneration", "VideoLlavaModel"), "llama"},
+    {"voxtral", NAMES("VoxtralForConditionalGeneration"), "llama"},
     {NULL, NULL, NULL},
 };
 /* clang-format on */
 
 const struct wrapper wrapper_unlisted = {"", NULL, NULL};
+
+/* The second: InternVL's own files. */
+const char *const wrapper_text_keys[] = {"text_config", "llm_config", NULL};
 
 const char *const wrapper_prefixes[] = {"model.language_model.", "language_model.model.",
                                         "model.text_model.",     "model.",

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "formats/loaders/model_folder.h"
+#include "models/wrapper.h"
 #include "pipeline/block_fold.h"
 #include "pipeline/report.h"
 #include "verify/verify.h"
@@ -83,10 +84,13 @@ static enum llmq_status set_member(const char *key, const char *value, char **te
 /* The same in the text_config of a wrapper, where it has the member: else the whole's counts. */
 static enum llmq_status set_inner(const char *key, const char *value, char **text,
                                   llmq_error *err) {
-    char *edited = NULL;
-    enum llmq_status status =
-        json_text_edit_within(*text, strlen(*text), "text_config", key, value, &edited, err);
-    if (status == LLMQ_OK) {
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; wrapper_text_keys[i] && status == LLMQ_OK; i++) {
+        char *edited = NULL;
+        status = json_text_edit_within(*text, strlen(*text), wrapper_text_keys[i], key, value,
+                                       &edited, err);
+        if (status != LLMQ_OK)
+            break;
         free(*text);
         *text = edited;
     }
