@@ -33,6 +33,7 @@ static const struct {
     {"scale_attn_weights", ON}, {"scale_attn_by_inverse_layer_idx", OFF},
     {"attn_temperature_tuning", OFF}, {"floor_scale", OFF}, {"use_mup", OFF}, {"mup", OFF},
     {"use_logn_attn", OFF}, {"logn_attn", OFF},
+    {"norm_head", OFF},
     /* caps */
     {"final_logit_softcapping", OFF}, {"attn_logit_softcapping", OFF}, {"logit_softcap", OFF},
     {"logits_soft_cap", OFF}, {"attn_logit_cap", OFF}, {"output_logit_cap", OFF},

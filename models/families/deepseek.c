@@ -1,6 +1,7 @@
-/* DeepSeek V2, V3 and V3.2: queries, keys and values through latents; the first layers dense, the
- * others with experts beside some that every token passes. Defaults: transformers' DeepseekV2Config
- * and DeepseekV3Config; scores scaled by yarn's magnitude in both, as in DeepSeek's own code, and
+/* DeepSeek's MoE (version 1): Llama's attention; V2, V3 and V3.2: queries, keys and values through
+ * latents; the first layers dense, the others with experts beside some that every token passes.
+ * Defaults: the DeepseekConfig that version 1 brings, transformers' DeepseekV2Config and
+ * DeepseekV3Config; scores scaled by yarn's magnitude in both, as in DeepSeek's own code, and
  * in vLLM and llama.cpp. */
 #include "models/families/latent.h"
 
@@ -17,6 +18,55 @@ static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_pr
 /* clang-format on */
 
 static const struct family_limit limits[] = {LATENT_LIMITS, {.stack = NULL}};
+
+/* --- V1 --------------------------------------------------------------------------------------- */
+
+static const struct node v1_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    ATTEND_ROWS(Q, K, T_ATTENTION_BIAS),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    DENSE_ROWS("mlp"),
+    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .when = T_SPARSE},
+    V3_ROUTED_ROWS(expert),
+    {END},
+};
+
+static const struct setting v1_settings[] = {
+    SIZES(102400, 4096, 30, 32, 2048),
+    KV_HEADS(32),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    WORD(0, "scoring_func", "softmax"),
+    DIM(EXPERTS, "n_routed_experts", 64), /* the class has none of these three */
+    DIM(TOP_K, "num_experts_per_tok", 6),
+    DIM(N_SHARED, "n_shared_experts", 2),
+    DIM(EXPERT_FFN, "moe_intermediate_size", 1407),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", false),
+    {0},
+};
+
+static const char *const v1_architectures[] = {"DeepseekForCausalLM", "DeepseekModel", NULL};
+
+static const struct layer_rule v2_rules[] = {{FROM(T_SPARSE, "first_k_dense_replace", 0)}, {0}};
+
+const struct family family_deepseek = {
+    .name = "deepseek",
+    .model_types = {"deepseek"},
+    LLAMA_TENSOR_NAMES,
+    .rows = v1_rows,
+    .settings = v1_settings,
+    .rules = v2_rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = v1_architectures,
+};
 
 /* --- V2 --------------------------------------------------------------------------------------- */
 
@@ -50,8 +100,6 @@ static const struct setting v2_settings[] = {
     NUMBER(ROUTED, "routed_scaling_factor", 1),
     {0},
 };
-
-static const struct layer_rule v2_rules[] = {{FROM(T_SPARSE, "first_k_dense_replace", 0)}, {0}};
 
 static const char *const v2_architectures[] = {"DeepseekV2ForCausalLM", "DeepseekV2Model", NULL};
 

@@ -1,6 +1,124 @@
-/* K-EXAONE: DeepSeek-V3's experts; norms of heads; layers with a window rotate, the others do not.
- * Defaults: transformers' ExaoneMoeConfig. */
+/* EXAONE 3 and 3.5: Llama under other names. EXAONE 4: norms of heads and behind the branches;
+ * where windows are in use, the layers without one do not rotate. K-EXAONE: the same rotation,
+ * DeepSeek-V3's experts. Defaults: the ExaoneConfig that EXAONE 3 brings, transformers'
+ * Exaone4Config and ExaoneMoeConfig. */
 #include "models/families/tables.h"
+
+/* --- EXAONE 3 ----------------------------------------------------------------------------------
+ */
+
+static const struct node v3_rows[] = {
+    {NORM(ATTN_IN, X, "ln_1")},
+    {LINEAR(Q, ATTN_IN, ATTN, "attn.attention.q_proj")},
+    {LINEAR(K, ATTN_IN, KV, "attn.attention.k_proj")},
+    {LINEAR(V, ATTN_IN, KV, "attn.attention.v_proj")},
+    ROTATE_ROWS(Q, K),
+    {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},
+    {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "attn.attention.out_proj")},
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "ln_2")},
+    {LINEAR(GATE, MLP_IN, FFN, "mlp.c_fc_0")},
+    {LINEAR(UP, MLP_IN, FFN, "mlp.c_fc_1")},
+    {GLU(MID, GATE, UP)},
+    {LINEAR(MLP_OUT, MID, HIDDEN, "mlp.c_proj")},
+    {ADD(Z, Y, MLP_OUT)},
+    {END},
+};
+
+static const struct setting v3_settings[] = {
+    DIM(VOCAB, "vocab_size", 102400),
+    DIM(HIDDEN, "hidden_size", 2048),
+    DIM(LAYERS, "num_layers|num_hidden_layers", 32),
+    DIM(HEADS, "num_attention_heads", 32),
+    DIM(POSITIONS, "max_position_embeddings", 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN_4("intermediate_size"),
+    THETA(10000),
+    LAYER_EPS("layer_norm_epsilon"),
+    TIED(true),
+    {0},
+};
+
+static const char *const v3_architectures[] = {"ExaoneForCausalLM", "ExaoneModel", NULL};
+
+const struct family family_exaone = {
+    .name = "exaone",
+    .model_types = {"exaone"},
+    .embedding = "transformer.wte.weight",
+    .block_prefix = "transformer.h.%lld.",
+    .final_norm = "transformer.ln_f",
+    .head = "lm_head.weight",
+    .rows = v3_rows,
+    .settings = v3_settings,
+    .norm = NORM_RMS,
+    .act_key = "activation_function",
+    .act = ACT_SILU,
+    .architectures = v3_architectures,
+};
+
+/* --- EXAONE 4 ----------------------------------------------------------------------------------
+ */
+
+static const struct node v4_rows[] = {
+    {LINEAR(Q, X, ATTN, "self_attn.q_proj")},
+    {LINEAR(K, X, KV, "self_attn.k_proj")},
+    {LINEAR(V, X, KV, "self_attn.v_proj")},
+    HEAD_NORM_ROWS,
+    ATTEND_ROWS(Q_NORM, K_NORM, 0),
+    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
+    {ADD(Y, X, ATTN_POST)},
+    GATED_ROWS(Y, 0),
+    {NORM(MLP_POST, MLP_OUT, "post_feedforward_layernorm")},
+    {ADD(Z, Y, MLP_POST)},
+    {END},
+};
+
+static const struct setting v4_settings[] = {
+    SIZES(102400, 4096, 32, 32, 2048),
+    KV_HEADS(32),
+    HEAD_DIM(0),
+    FFN(16384),
+    WINDOW(4096),
+    {.set = SET_TRAIT_IF,
+     .what = T_SLIDING,
+     .key = "sliding_window",
+     .absent = 1,
+     .null_is_off = true},
+    THETA(10000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    {0},
+};
+
+static const struct layer_rule v4_rules[] = {
+    {NOT_EVERY(T_WINDOW, WINDOW_PATTERN, 4), .when = T_SLIDING},
+    {EVERY(T_NO_ROPE, WINDOW_PATTERN, 4), .when = T_SLIDING},
+    {BY_WORD(T_WINDOW, "layer_types", "sliding_attention"), .when = T_SLIDING},
+    {BY_WORD(T_NO_ROPE, "layer_types", "full_attention"), .when = T_SLIDING},
+    {0},
+};
+
+static const char *const v4_architectures[] = {"Exaone4ForCausalLM", "Exaone4Model", NULL};
+static const char *const v4_inherent[] = {"qk_norm",    "use_qk_norm",    "post_norm",
+                                          "norm_after", "reordered_norm", NULL};
+
+const struct family family_exaone4 = {
+    .name = "exaone4",
+    .model_types = {"exaone4"},
+    LLAMA_TENSOR_NAMES,
+    .rows = v4_rows,
+    .settings = v4_settings,
+    .rules = v4_rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = v4_architectures,
+    .inherent_keys = v4_inherent,
+};
+
+/* --- K-EXAONE ----------------------------------------------------------------------------------
+ */
 
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
 

@@ -1,6 +1,7 @@
 /* GLM-4-9B and its relatives (glm), GLM-4-0414 (glm4): gate and up in one linear, rotary pairs of
- * neighbours in a part of each head; glm4 with norms behind the branches too. Defaults:
- * transformers' GlmConfig and Glm4Config. */
+ * neighbours in a part of each head; glm4 with norms behind the branches too, also inside of
+ * GLM-4.1V and GLM-4.6V-Flash. Defaults: transformers' GlmConfig, Glm4Config and Glm4vTextConfig.
+ */
 #include "models/families/tables.h"
 
 #define BRANCH_NORMS T_A
@@ -59,4 +60,28 @@ const struct family family_glm4 = {
     .act = ACT_SILU,
     .traits = T_INTERLEAVED | BRANCH_NORMS,
     .architectures = glm4_architectures,
+};
+
+static const struct setting glm4v_settings[] = {
+    SIZES(151552, 4096, 40, 32, 32768), KV_HEADS(2),  HEAD_DIM(0),   FFN(13696),
+    ROTARY("partial_rotary_factor", 1), THETA(10000), RMS_EPS(1e-5), TIED(false),
+    FLAG(T_ATTENTION_BIAS, NULL, true), {0},
+};
+
+static const char *const glm4v_architectures[] = {"Glm4vTextModel", NULL};
+static const char *const glm4v_inherent[] = {"attention_bias", NULL};
+
+const struct family family_glm4v_text = {
+    .name = "glm4v_text",
+    .model_types = {"glm4v_text"},
+    LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
+    .rows = rows,
+    .settings = glm4v_settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .traits = T_INTERLEAVED | BRANCH_NORMS,
+    .architectures = glm4v_architectures,
+    .inherent_keys = glm4v_inherent,
 };

@@ -65,6 +65,37 @@ const struct family family_glm4_moe = {
     .architectures = glm4_architectures,
 };
 
+/* Inside of GLM-4.5V and GLM-4.6V. Defaults: transformers' Glm4vMoeTextConfig. */
+static const struct setting glm4v_settings[] = {
+    SIZES(151424, 4096, 46, 96, 65536),
+    KV_HEADS(8),
+    HEAD_DIM(128),
+    FFN(10944),
+    THETA(10000),
+    ROTARY("partial_rotary_factor", 0.5),
+    RMS_EPS(1e-5),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", true),
+    ROUTED_SETTINGS(128, 8, 1408, 1),
+    {0},
+};
+
+static const char *const glm4v_architectures[] = {"Glm4vMoeTextModel", NULL};
+
+const struct family family_glm4v_moe_text = {
+    .name = "glm4v_moe_text",
+    .model_types = {"glm4v_moe_text"},
+    LLAMA_TENSOR_NAMES,
+    .draft_layers = true,
+    .rows = glm4_rows,
+    .settings = glm4v_settings,
+    .rules = rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = glm4v_architectures,
+};
+
 /* --- GLM-4.7-Flash ---------------------------------------------------------------------------- */
 
 static const struct node lite_rows[] = {

@@ -1,7 +1,7 @@
 /* Mistral 7B, Nemo and relatives: Llama with a sliding window (on unless the config says null) and
  * a head_dim of its own. Ministral 3: the same with queries that grow with the position. Mistral 4:
  * these behind DeepSeek's latents, and experts. Defaults: transformers' MistralConfig,
- * Ministral3Config and Mistral4Config. */
+ * MinistralConfig, Ministral3Config and Mistral4Config. */
 #include "models/families/latent.h"
 
 static const struct node rows[] = {
@@ -37,6 +37,29 @@ const struct family family_mistral = {
     .act = ACT_SILU,
     .gguf = "llama",
     .architectures = architectures,
+};
+
+/* Ministral 8B as a class of its own, with and without a window in turn. */
+static const struct layer_rule ministral_rules[] = {
+    {ALL_LAYERS(T_WINDOW)},
+    {BY_WORD(T_WINDOW, "layer_types", "sliding_attention")},
+    {0},
+};
+
+static const char *const ministral_architectures[] = {"MinistralForCausalLM", "MinistralModel",
+                                                      NULL};
+
+const struct family family_ministral = {
+    .name = "ministral",
+    .model_types = {"ministral"},
+    LLAMA_TENSOR_NAMES,
+    .rows = rows,
+    .settings = settings,
+    .rules = ministral_rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = ministral_architectures,
 };
 
 /* --- Ministral 3 ------------------------------------------------------------------------------ */

@@ -1,4 +1,5 @@
-/* OLMo 1 and 2, and OLMoE. Defaults: transformers' OlmoConfig, Olmo2Config and OlmoeConfig. */
+/* OLMo 1 to 3, and OLMoE. Defaults: transformers' OlmoConfig, Olmo2Config, Olmo3Config,
+ * OlmoeConfig and FlexOlmoConfig. */
 #include "models/families/tables.h"
 
 /* --- OLMo 1: norms without weights; queries, keys and values within a bound ------------------- */
@@ -94,6 +95,48 @@ const struct family family_olmo2 = {
     .inherent_keys = olmo2_inherent,
 };
 
+/* --- OLMo 3: the same with a window in three of four layers -------------------------------------
+ */
+
+/* Scaled rotation is that of the layers without a window alone, as OLMo was trained, and as vLLM
+ * and transformers 4.57 have it (Olmo3Model there); transformers 5 has one rotation for all. */
+static const struct setting olmo3_settings[] = {
+    SIZES(50304, 4096, 32, 32, 2048),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    WINDOW(4096),
+    THETA(10000),
+    NUMBER(LOCAL_THETA, "rope_theta|rope_parameters.rope_theta", 10000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    {0},
+};
+
+static const struct layer_rule olmo3_rules[] = {
+    {NOT_EVERY(T_WINDOW, NULL, 4)},
+    {BY_WORD(T_WINDOW, "layer_types", "sliding_attention")},
+    {0},
+};
+
+static const char *const olmo3_architectures[] = {"Olmo3ForCausalLM", "Olmo3Model", NULL};
+
+const struct family family_olmo3 = {
+    .name = "olmo3",
+    .model_types = {"olmo3"},
+    LLAMA_TENSOR_NAMES,
+    .rows = olmo2_rows,
+    .settings = olmo3_settings,
+    .rules = olmo3_rules,
+    .norm = NORM_RMS,
+    .traits = T_LOCAL_ROPE,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = olmo3_architectures,
+    .inherent_keys = olmo2_inherent,
+};
+
 /* --- OLMoE: experts; norms over all heads of queries and keys, and bounds behind them --------- */
 
 static const struct node olmoe_expert[] = {EXPERT_ROWS(FFN, "gate_proj", "up_proj", "down_proj")};
@@ -148,4 +191,53 @@ const struct family family_olmoe = {
     .act = ACT_SILU,
     .architectures = olmoe_architectures,
     .inherent_keys = olmoe_inherent,
+};
+
+/* --- FlexOlmo: OLMo 2's norms around experts ----------------------------------------------------
+ */
+
+static const struct node flex_rows[] = {
+    {LINEAR(Q, X, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS},
+    {LINEAR(K, X, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS},
+    {LINEAR(V, X, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS},
+    {NORM(Q_NORM, Q, "self_attn.q_norm")},
+    {NORM(K_NORM, K, "self_attn.k_norm")},
+    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
+    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
+    {ADD(Y, X, ATTN_POST)},
+    {ROUTER(ROUTE, Y, "mlp.gate")},
+    {EXPERTS(ROUTED, Y, ROUTE, "mlp.experts.%d.", olmoe_expert)},
+    {NORM(MLP_POST, ROUTED, "post_feedforward_layernorm")},
+    {ADD(Z, Y, MLP_POST)},
+    {END},
+};
+
+static const struct setting flex_settings[] = {
+    SIZES(100352, 4096, 32, 32, 4096),
+    KV_HEADS(0),
+    HEAD_DIM(0),
+    FFN(11008),
+    THETA(500000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    DIM(EXPERTS, "num_experts|num_local_experts", 7),
+    DIM(TOP_K, "num_experts_per_tok", 5),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", false),
+    {0},
+};
+
+static const char *const flex_architectures[] = {"FlexOlmoForCausalLM", "FlexOlmoModel", NULL};
+
+const struct family family_flex_olmo = {
+    .name = "flex_olmo",
+    .model_types = {"flex_olmo"},
+    LLAMA_TENSOR_NAMES,
+    .rows = flex_rows,
+    .settings = flex_settings,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = flex_architectures,
+    .inherent_keys = olmo2_inherent,
 };

@@ -1,6 +1,7 @@
 /* Qwen2, Qwen2.5 and Qwen3 dense models: Llama with biases on q, k, v (Qwen2) or RMSNorm on the
- * heads of q and k (Qwen3), alone and inside of Qwen2.5-VL and Qwen3-VL. Defaults: transformers'
- * Qwen2Config, Qwen3Config, Qwen2_5_VLTextConfig and Qwen3VLTextConfig. */
+ * heads of q and k (Qwen3), alone and inside of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, and MiMo-7B.
+ * Defaults: transformers' Qwen2Config, Qwen3Config, Qwen2VLTextConfig, Qwen2_5_VLTextConfig and
+ * Qwen3VLTextConfig. */
 #include "models/families/tables.h"
 
 /* clang-format off */
@@ -47,6 +48,25 @@ const struct family family_qwen2 = {
     .inherent_keys = qwen2_inherent,
 };
 
+/* MiMo-7B: Qwen2 with layers that predict further tokens. */
+static const char *const mimo_architectures[] = {"MiMoForCausalLM", "MiMoModel", NULL};
+static const char *const mimo_beside[] = {"model.mtp_layers.", NULL};
+
+const struct family family_mimo = {
+    .name = "mimo",
+    .model_types = {"mimo"},
+    LLAMA_TENSOR_NAMES,
+    .beside = mimo_beside,
+    .rows = qwen2_rows,
+    .settings = qwen2_settings,
+    .rules = rules,
+    .norm = NORM_RMS,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = mimo_architectures,
+    .inherent_keys = qwen2_inherent,
+};
+
 static const struct setting qwen2_5_vl_settings[] = {
     SIZES(152064, 8192, 80, 64, 32768),
     KV_HEADS(8),
@@ -71,12 +91,13 @@ static const struct layer_rule qwen2_5_vl_rules[] = {
     {0},
 };
 
-static const char *const qwen2_5_vl_architectures[] = {"Qwen2_5_VLTextModel", NULL};
+static const char *const qwen2_5_vl_architectures[] = {"Qwen2_5_VLTextModel", "Qwen2VLTextModel",
+                                                       NULL};
 
 /* No GGUF: files of its architecture there want the parts of the rotation for pictures. */
 const struct family family_qwen2_5_vl_text = {
     .name = "qwen2_5_vl_text",
-    .model_types = {"qwen2_5_vl_text"},
+    .model_types = {"qwen2_5_vl_text", "qwen2_vl_text"}, /* whose defaults are the same */
     LLAMA_TENSOR_NAMES,
     .rows = qwen2_rows,
     .settings = qwen2_5_vl_settings,

@@ -1,6 +1,7 @@
 /* Qwen 2 and 3 with experts in most layers; Qwen 2 beside an MLP that every token passes, behind a
- * switch of one row. Loaders differ in what a window does here, so that none is read. Defaults:
- * transformers' Qwen2MoeConfig and Qwen3MoeConfig. */
+ * switch of one row. Loaders differ in what a window does here, so that none is read. Inside of
+ * Qwen3-VL, experts lie in stacks. Mellum 2 is Qwen 3 with windows that are read. Defaults:
+ * transformers' Qwen2MoeConfig, Qwen3MoeConfig, Qwen3VLMoeTextConfig and MellumConfig. */
 #include "models/families/tables.h"
 
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
@@ -115,4 +116,118 @@ const struct family family_qwen3_moe = {
     .gguf = "qwen3moe",
     .architectures = qwen3_architectures,
     .inherent_keys = qwen3_inherent,
+};
+
+/* --- Mellum 2 ----------------------------------------------------------------------------------
+ */
+
+static const struct setting mellum_settings[] = {
+    SIZES(98304, 2304, 28, 32, 131072),
+    KV_HEADS(4),
+    HEAD_DIM(128),
+    FFN(7168),
+    WINDOW(1024),
+    THETA(500000),
+    NUMBER(LOCAL_THETA, NULL, 10000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    DIM(EXPERTS, "num_experts|num_local_experts", 64),
+    DIM(TOP_K, "num_experts_per_tok", 8),
+    DIM(EXPERT_FFN, "moe_intermediate_size", 896),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
+    {0},
+};
+
+static const struct layer_rule mellum_rules[] = {
+    {BY_WORD(T_WINDOW, "layer_types", "sliding_attention")},
+    {ALL_LAYERS(T_SPARSE)},
+    {BY_WORD(T_SPARSE, "mlp_layer_types", "sparse")},
+    {0},
+};
+
+static const char *const mellum_architectures[] = {"MellumForCausalLM", "MellumModel", NULL};
+
+const struct family family_mellum = {
+    .name = "mellum",
+    .model_types = {"mellum"},
+    LLAMA_TENSOR_NAMES,
+    .rows = qwen3_rows,
+    .settings = mellum_settings,
+    .rules = mellum_rules,
+    .norm = NORM_RMS,
+    .traits = T_LOCAL_ROPE,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = mellum_architectures,
+    .inherent_keys = qwen3_inherent,
+};
+
+/* --- inside of Qwen3-VL ------------------------------------------------------------------------
+ */
+
+static const struct node vl_expert[] = {
+    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK_T,
+     .stack = "mlp.experts.gate_up_proj", .part = PART_FIRST},
+    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = STORED_STACK_T,
+     .stack = "mlp.experts.gate_up_proj", .part = PART_SECOND},
+    {GLU(MID, GATE, UP)},
+    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK_T,
+     .stack = "mlp.experts.down_proj"},
+    {END},
+};
+
+static const struct node vl_rows[] = {
+    {NORM(ATTN_IN, X, "input_layernorm")},
+    QKV_ROWS(T_ATTENTION_BIAS),
+    HEAD_NORM_ROWS,
+    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
+    {ADD(Y, X, ATTN_OUT)},
+    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    DENSE_ROWS("mlp"),
+    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .when = T_SPARSE},
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", vl_expert), .when = T_SPARSE},
+    {ADD(Z, Y, ROUTED), .when = T_SPARSE},
+    {END},
+};
+
+static const struct setting vl_settings[] = {
+    SIZES(151936, 2048, 24, 16, 128000),
+    KV_HEADS(16),
+    HEAD_DIM(0),
+    FFN(5632),
+    THETA(5000000),
+    RMS_EPS(1e-6),
+    TIED(false),
+    FLAG(T_ATTENTION_BIAS, "attention_bias", false),
+    DIM(EXPERTS, "num_experts|num_local_experts", 60),
+    DIM(TOP_K, "num_experts_per_tok", 4),
+    DIM(EXPERT_FFN, "moe_intermediate_size", 1408),
+    {0},
+};
+
+static const struct family_limit vl_limits[] = {
+    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"},
+    {.stack = NULL},
+};
+
+static const char *const vl_architectures[] = {"Qwen3VLMoeTextModel", NULL};
+static const char *const vl_inherent[] = {
+    "qk_norm",        "use_qk_norm", "qk_layernorm", "use_qk_layernorm", "query_key_norm",
+    "norm_topk_prob", NULL};
+
+const struct family family_qwen3_vl_moe_text = {
+    .name = "qwen3_vl_moe_text",
+    .model_types = {"qwen3_vl_moe_text"},
+    LLAMA_TENSOR_NAMES,
+    .rows = vl_rows,
+    .settings = vl_settings,
+    .rules = rules,
+    .norm = NORM_RMS,
+    .traits = T_NORM_TOPK,
+    .act_key = "hidden_act",
+    .act = ACT_SILU,
+    .architectures = vl_architectures,
+    .inherent_keys = vl_inherent,
+    .limits = vl_limits,
 };

@@ -109,6 +109,19 @@ static const struct json *defaults_of(const char *model_type) {
     return json_get(json_get(json_get(defaults, "families"), model_type), "defaults");
 }
 
+/* Families whose class the shared data does not have: the models bring it along, or it is newer. */
+static bool has_no_class(const char *model_type) {
+    static const char *const names[] = {
+        "bailing_moe",    "bailing_moe_v2", "chatglm",   "deepseek",  "exaone",
+        "glm4v_moe_text", "glm4v_text",     "internlm2", "internlm3", "mimo",
+        "minicpm",        "qwen",           NULL,
+    };
+    for (int i = 0; names[i]; i++)
+        if (strcmp(names[i], model_type) == 0)
+            return true;
+    return false;
+}
+
 START_TEST(missing_keys_are_what_transformers_takes_them_for) {
     const struct family *f = family_at(_i);
     for (int t = 0; defaults && f->model_types[t]; t++) {
@@ -118,7 +131,8 @@ START_TEST(missing_keys_are_what_transformers_takes_them_for) {
         struct json *config = json_new_object();
         if (!class) /* a name of its own for what the first one's class reads */
             class = defaults_of(f->model_types[0]);
-        ck_assert_msg(class != NULL, "%s has no defaults", f->model_types[t]);
+        ck_assert_msg((class == NULL) == has_no_class(f->model_types[t]), "%s: defaults",
+                      f->model_types[t]);
         json_add_string(config, "model_type", f->model_types[t]);
         ck_assert_ok(config_parse(config, &c, &err), &err);
         check_settings(&c, class);

@@ -84,7 +84,7 @@ static enum llmq_status parse(const char *text, struct model_config *c, llmq_err
 
 /* --- what the rows make ----------------------------------------------------------------------- */
 
-enum { MAX_ROWS = 2048 };
+enum { MAX_ROWS = 4096 };
 
 /* Rows that were there in some combination of some family: a table may serve several. */
 struct used {
