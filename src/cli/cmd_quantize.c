@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/quantize_report.h"
+#include "cli/recipe_args.h"
 #include "llmq/quantize.h"
 
 /* Fields of other types than llmq_quantize_options has are copied into it by make_options. */
@@ -13,8 +14,7 @@ struct quantize_args {
     struct common_args common;
     llmq_quantize_options options;
     struct group_size group;
-    struct rule_list rules;
-    const char *recipe;
+    struct recipe_args recipe;
     struct special_args special;
     int64_t seed; /* SEED_ABSENT, or as the user says */
     int bits;
@@ -151,26 +151,7 @@ static const struct option grid_options[] = {
      .kind = OPTION_OFF,
      .offset = FIELD(sym),
      .help = "asymmetric grid: a zero point for each group (the default of awq)"},
-    {.name = "set",
-     .kind = OPTION_RULE,
-     .offset = offsetof(struct quantize_args, rules),
-     .value = "REGEX:KEY=VALUE,...",
-     .help = "other settings for the modules whose names an expression matches: bits, group, sym "
-             "or asym, method (rtn or gptq), quality, or keep, as in 'down_proj:bits=8,group=64'. "
-             "May be repeated: the first rule that matches a module counts"},
-    {.name = "keep",
-     .kind = OPTION_RULE,
-     .offset = offsetof(struct quantize_args, rules),
-     .value = "REGEX",
-     .help = "leave the modules whose names an expression matches in 16 bits, as --set REGEX:keep "
-             "does"},
-    {.name = "recipe",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct quantize_args, recipe),
-     .value = "FILE",
-     .help = "such rules as JSON, {\"rules\": [{\"match\": \"REGEX\", \"bits\": 8}, ...]}; "
-             "they come after those of --set and --keep",
-     .source = VALUE_FILE},
+    RECIPE_OPTIONS(struct quantize_args, recipe),
     {.name = "scales",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, scales),
@@ -406,24 +387,6 @@ static llmq_quantize_options make_options(const struct quantize_args *a) {
     return options;
 }
 
-/* The rules of all three options; NULL: there are none. */
-static enum llmq_status make_recipe(const struct quantize_args *a, llmq_recipe **out,
-                                    llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    *out = NULL;
-    if (a->rules.count == 0 && !a->recipe)
-        return LLMQ_OK;
-    status = llmq_recipe_create(out, err);
-    for (size_t i = 0; status == LLMQ_OK && i < a->rules.count; i++) {
-        const struct given_rule *rule = &a->rules.rules[i];
-        status =
-            (rule->option[0] == 'k' ? llmq_recipe_keep : llmq_recipe_add)(*out, rule->text, err);
-    }
-    if (status == LLMQ_OK && a->recipe)
-        status = llmq_recipe_read(*out, a->recipe, err);
-    return status;
-}
-
 static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_recipe *recipe,
                                       const volatile sig_atomic_t *interrupt, llmq_error *err) {
     llmq_quantize_options options = make_options(a);
@@ -448,10 +411,11 @@ static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_
 
 static enum llmq_status quantize_run(const void *args, const volatile sig_atomic_t *interrupt,
                                      llmq_error *err) {
+    const struct quantize_args *a = args;
     llmq_recipe *recipe = NULL;
-    enum llmq_status status = make_recipe(args, &recipe, err);
+    enum llmq_status status = recipe_make(&a->recipe, &recipe, err);
     if (status == LLMQ_OK)
-        status = quantize_with(args, recipe, interrupt, err);
+        status = quantize_with(a, recipe, interrupt, err);
     llmq_recipe_free(&recipe);
     return status;
 }
@@ -459,8 +423,7 @@ static enum llmq_status quantize_run(const void *args, const volatile sig_atomic
 /* Runs that calibrate do, dry ones too: the plan measures how fast products are. */
 static bool quantize_computes(const void *args) {
     const struct quantize_args *a = args;
-    return a->options.calib || a->options.method != LLMQ_METHOD_RTN || a->rules.count > 0 ||
-           a->recipe;
+    return a->options.calib || a->options.method != LLMQ_METHOD_RTN || recipe_given(&a->recipe);
 }
 
 static bool quantize_resumable(const void *args) {
