@@ -29,6 +29,10 @@ static bool alike(const struct quant_shape *module, const struct quant_shape *ba
     return a.bits == b.bits && a.group == b.group && a.sym == b.sym;
 }
 
+static struct quant_shape base_of(const struct layout_config *config) {
+    return (struct quant_shape){.bits = config->bits, .group = config->group, .sym = config->sym};
+}
+
 static struct json *weights_of(const struct quant_shape *s) {
     struct json *weights = json_new_object();
     json_add_int64(weights, "num_bits", s->bits);
@@ -75,46 +79,54 @@ static struct quant_shape spelled(const struct quant_shape *shape,
     return normal(shape);
 }
 
-/* A group for each kind of module that deviates, in the order of their first members; `words` is
- * how their settings are spelled. */
-static void add_groups(struct json *groups, const struct quant_shape *base,
+/* Does the first group, which is of the class Linear, cover a module? vLLM's output head is of
+ * another class, so that it has to be named (get_quant_method of
+ * vllm/model_executor/layers/quantization/compressed_tensors/compressed_tensors.py at 055e47c2). */
+static bool covered(const struct layout_config *config, const struct layout_module *module,
+                    const struct quant_shape *words) {
+    const struct quant_shape base = base_of(config);
+    return alike(words, &base) && strcmp(module->name, layout_head(config)) != 0;
+}
+
+/* A group for each kind of module that is not covered, in the order of their first members; `words`
+ * is how their settings are spelled. */
+static void add_groups(struct json *groups, const struct layout_config *config,
                        const struct layout_module *modules, const struct quant_shape *words,
                        int64_t count) {
     int64_t index = 1;
     for (int64_t i = 0; i < count; i++) {
-        bool known = alike(&words[i], base);
+        bool known = covered(config, &modules[i], &words[i]);
         for (int64_t j = 0; !known && j < i; j++)
-            known = !alike(&words[j], base) && same_words(&words[i], &words[j]);
+            known = !covered(config, &modules[j], &words[j]) && same_words(&words[i], &words[j]);
         if (known)
             continue;
         struct json *targets = json_new_array();
         for (int64_t j = i; j < count; j++)
-            if (!alike(&words[j], base) && same_words(&words[j], &words[i]))
+            if (!covered(config, &modules[j], &words[j]) && same_words(&words[j], &words[i]))
                 json_add_string(targets, NULL, modules[j].name);
         add_group(groups, index++, targets, &words[i]);
     }
 }
 
-static bool add_deviating(struct json *groups, const struct quant_shape *base,
+static bool add_deviating(struct json *groups, const struct layout_config *config,
                           const struct layout_module *modules, int64_t count) {
     struct quant_shape *words = calloc((size_t)count + 1, sizeof *words);
     for (int64_t i = 0; words && i < count; i++)
         words[i] = spelled(&modules[i].shape, modules, count);
     if (words)
-        add_groups(groups, base, modules, words, count);
+        add_groups(groups, config, modules, words, count);
     free(words);
     return words != NULL;
 }
 
 struct json *ct_config_write(const struct layout_config *config,
                              const struct layout_module *modules, int64_t count) {
-    const struct quant_shape base = {
-        .bits = config->bits, .group = config->group, .sym = config->sym};
+    const struct quant_shape base = base_of(config);
     struct json *root = json_new_object(), *groups = json_new_object();
     struct json *targets = json_new_array(), *ignore = json_new_array();
     json_add_string(targets, NULL, "Linear");
     add_group(groups, 0, targets, &base);
-    const bool complete = add_deviating(groups, &base, modules, count);
+    const bool complete = add_deviating(groups, config, modules, count);
     if (!layout_quantizes_head(config, modules, count))
         json_add_string(ignore, NULL, layout_head(config));
     for (int64_t i = 0; i < config->plain_count; i++)

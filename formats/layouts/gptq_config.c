@@ -244,16 +244,17 @@ static bool is_listed(const struct json *list, const char *name) {
     return false;
 }
 
-/* (The head, whose name has no dot, is in no block.)
- * transformers converts every linear of a block unless it is given a list of those to convert (a
+/* transformers converts every linear of a block unless it is given a list of those to convert (a
  * list of lists, which it adds up). The list holds for all blocks alike, so that a linear which
- * only some blocks keep plain cannot be told: then there is none, and `dynamic` alone says it. */
+ * only some blocks keep plain cannot be told: then there is none, and `dynamic` alone says it. vLLM
+ * looks for the output head in it too (is_layer_gptq_quantized in
+ * vllm/model_executor/layers/quantization/utils/gptq_utils.py at 02239f5e). */
 static void add_quantized_names(struct json *root, const struct layout_config *config,
                                 const struct layout_module *modules, int64_t count) {
     struct json *list = json_new_array(), *lists = json_new_array();
     bool same = config->plain_count > 0;
     for (int64_t i = 0; same && i < count; i++)
-        if (strchr(modules[i].name, '.') && !is_listed(list, name_in_block(modules[i].name)))
+        if (!is_listed(list, name_in_block(modules[i].name)))
             json_add_string(list, NULL, name_in_block(modules[i].name));
     for (int64_t i = 0; same && i < config->plain_count; i++)
         same = !is_listed(list, name_in_block(config->plain[i]));

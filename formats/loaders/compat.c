@@ -156,6 +156,26 @@ static const struct row expert_rows[] = {
     {COMPAT_TRANSFORMERS, "awq",     0, 0, 0, 0, CAVEAT("gptqmodel (version 5), autoawq (4)", "experts: version 5 keeps them stacked and leaves them to GPTQModel")},
     {COMPAT_TRANSFORMERS, "compressed-tensors", 0, 0, 0, 0, CAVEAT("compressed-tensors", "experts: not with version 5, which keeps them stacked")},
 };
+
+/* The output head, which not all who load packed linears take packed.
+ * vLLM: get_linear_quant_method of quantization/utils/gptq_utils.py (02239f5e), AWQMarlinConfig of
+ * awq_marlin.py (0322f292; AWQConfig of awq.py takes linears alone), CompressedTensorsConfig of
+ * compressed_tensors.py (055e47c2; since pull request 37291). SGLang: AWQMarlinConfig of awq.py
+ * (0149944f), CompressedTensorsConfig since pull request 35228; both want it named as a target.
+ * optimum's GPTQQuantizer.convert_model (gptq/quantizer.py, 83c88b8f) replaces linears of the
+ * blocks; transformers' AWQ leaves the output embedding out; TGI's TensorParallelHead reads a
+ * plain weight. */
+static const struct row head_rows[] = {
+    {COMPAT_VLLM,     "awq", 0, OTHER, 0, 0, REFUSES("takes packed output heads in groups of 32, 64, 128 or whole rows only")},
+    {COMPAT_VLLM_OLD, "awq", 0, OTHER, 0, 0, REFUSES("takes packed output heads in groups of 32, 64, 128 or whole rows only")},
+    {COMPAT_SGLANG,   "awq", 0, OTHER, 0, 0, REFUSES("takes packed output heads in groups of 32, 64, 128 or whole rows only")},
+    {COMPAT_VLLM_OLD, "compressed-tensors", 0, 0, 0, 0, CAVEAT("Marlin (sm80)", "packed output heads since March 2026 only")},
+    {COMPAT_SGLANG,   "compressed-tensors", 0, 0, 0, 0, CAVEAT("WNA16 (Marlin)", "packed output heads since August 2026 only")},
+    {COMPAT_TRANSFORMERS, "gptq",    0, 0, 0, 0, REFUSES("reads the output head in 16 bits; GPTQModel by itself loads it packed")},
+    {COMPAT_TRANSFORMERS, "gptq_v2", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits; GPTQModel by itself loads it packed")},
+    {COMPAT_TRANSFORMERS, "awq",     0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+    {COMPAT_TGI, "", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+};
 /* clang-format on */
 
 const char *compat_stack_at(int index) {
@@ -203,11 +223,14 @@ static const struct row *find_row(const struct row *table, size_t count, int sta
 struct compat_answer compat_find(int stack, const struct compat_case *c) {
     const struct row *usual = find_row(rows, sizeof rows / sizeof rows[0], stack, c);
     const struct row *special =
-        c->expert ? find_row(expert_rows, sizeof expert_rows / sizeof expert_rows[0], stack, c)
-                  : NULL;
+        c->role == COMPAT_HEAD
+            ? find_row(head_rows, sizeof head_rows / sizeof head_rows[0], stack, c)
+        : c->role == COMPAT_EXPERT
+            ? find_row(expert_rows, sizeof expert_rows / sizeof expert_rows[0], stack, c)
+            : NULL;
     if (!usual)
         return (struct compat_answer){COMPAT_REFUSES, "", "not known"};
-    /* What a stack does with no linear it does with no expert. */
+    /* What a stack does with no linear it does with no expert, and not with the head. */
     return special && usual->answer.verdict != COMPAT_REFUSES ? special->answer : usual->answer;
 }
 

@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A linear of a block; one of a mixture's experts, which stacks keep together in one layer; the
+ * output head. */
+enum compat_role { COMPAT_LINEAR, COMPAT_EXPERT, COMPAT_HEAD };
+
 /* What stacks ask of the modules of a checkpoint. */
 struct compat_case {
     const char *layout;
@@ -12,7 +16,7 @@ struct compat_case {
     int64_t group; /* -1: one group per row */
     bool sym;
     bool sequential; /* groups in column order */
-    bool expert;     /* one of a mixture's, which stacks keep together in one layer */
+    enum compat_role role;
 };
 
 /* The stacks, in the order to list them. */

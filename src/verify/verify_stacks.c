@@ -98,6 +98,11 @@ static bool is_expert(const struct verify *v, const char *module) {
     return v->known && blocks_find_linear(v->blocks, module, &at) && at.expert >= 0;
 }
 
+static bool is_head(const struct verify *v, const char *module) {
+    char head[FAMILY_NAME_MAX];
+    return v->known && strcmp(module, ends_head_module(v->model.family, head)) == 0;
+}
+
 static struct compat_case case_of(const struct verify *v, const llmq_verify_module *m) {
     const struct module_setting *s = verify_setting_of(v, m);
     return (struct compat_case){
@@ -107,7 +112,9 @@ static struct compat_case case_of(const struct verify *v, const llmq_verify_modu
         /* A module of an asymmetric checkpoint may have its zero points in the middle by chance. */
         .sym = (s ? s->sym : v->layout_config.sym) && m->sym,
         .sequential = m->sequential,
-        .expert = is_expert(v, m->name),
+        .role = is_head(v, m->name)     ? COMPAT_HEAD
+                : is_expert(v, m->name) ? COMPAT_EXPERT
+                                        : COMPAT_LINEAR,
     };
 }
 

@@ -46,8 +46,11 @@ START_TEST(the_config_has_the_text_that_loaders_were_read_for) {
                    TAIL("\"lm_head\""));
     config = (struct layout_config){.bits = 8, .group = -1, .sym = false};
     check_text(&config, &head, 1,
-               HEAD "\"group_0\":{\"targets\":[\"Linear\"]," WEIGHTS("8", "false", "channel",
-                                                                     "null") TAIL(""));
+               HEAD "\"group_0\":{\"targets\":[\"Linear\"]," WEIGHTS(
+                   "8", "false", "channel",
+                   "null") ",\"group_1\":{\"targets\":[\"lm_head\"]," WEIGHTS("8", "false",
+                                                                              "channel", "null")
+                   TAIL(""));
     config = (struct layout_config){.bits = 4, .group = 128, .sym = true, .head = "embed_out"};
     check_text(&config, NULL, 0,
                HEAD "\"group_0\":{\"targets\":[\"Linear\"]," WEIGHTS("4", "true", "group", "128")
