@@ -96,6 +96,13 @@ LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, struct calib_task *o
  * over. Also the way to replay blocks that were quantized before (no calib_next in between). */
 LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
 
+/* Second moments of what the output head reads, behind the last norm: H [hidden, hidden] =
+ * (2/T) X^T X, which the caller frees. After calib_end_block of the last block. LLMQ_E_NUMERIC. */
+LLMQ_NODISCARD enum llmq_status calib_head(const struct calib *c, float **H, llmq_error *err);
+
+/* Bytes that it takes, its result included. */
+uint64_t calib_head_bytes(const struct model *m, const struct calib_tokens *tokens);
+
 /* The largest magnitude so far in the residual stream and in the inputs of linears, as the
  * quantized stream has them, and where it was; 0 unless the options ask for it. */
 struct calib_peak {

@@ -160,8 +160,8 @@ cleanup:
 
 /* A module that stays as the source has it, plain or packed: what the blocks after it see is what
  * it stands for. */
-static enum llmq_status keep_module(struct run *run, const struct plan_module *module,
-                                    llmq_error *err) {
+enum llmq_status run_keep_module(struct run *run, const struct plan_module *module,
+                                 llmq_error *err) {
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
     if (module->fate == MODULE_PLAIN) /* copied with all that is kept */
@@ -218,7 +218,7 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
             plan_module_of(&run->model, &run->plan, (struct linear_place){block, i, task->expert});
         LLMQ_TRY(interrupt_check(run->ctx, err));
         if (module->fate != MODULE_QUANTIZED) {
-            LLMQ_TRY(keep_module(run, module, err));
+            LLMQ_TRY(run_keep_module(run, module, err));
             continue;
         }
         LLMQ_TRY(make_factor(run, module, &moments, err));
@@ -286,7 +286,7 @@ static enum llmq_status round_block(struct run *run, int64_t index, llmq_error *
         struct linear l = {.n = module->shape.n, .k = module->shape.k};
         if (module->fate != MODULE_QUANTIZED) {
             LLMQ_TRY(interrupt_check(run->ctx, err));
-            LLMQ_TRY(keep_module(run, module, err));
+            LLMQ_TRY(run_keep_module(run, module, err));
             continue;
         }
         l.w = arena_alloc(run->weights, (size_t)l.n * (size_t)l.k, sizeof *l.w, err);
@@ -320,8 +320,8 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(quantize_tasks(run, &block, err));
-    bool last = index + 1 == blocks;
-    if (!last) /* nothing is calibrated on the last block's output */
+    /* of the last block's output nothing is calibrated but the output head */
+    if (index + 1 < blocks || run_head_reads(run))
         LLMQ_TRY(calib_end_block(run->calib, err));
 cleanup:
     block_release(&block);

@@ -91,7 +91,7 @@ enum llmq_status module_report_add(struct run *run, const struct plan_module *mo
         .damp = outcome->damp,
         .alpha = strength.alpha,
         .beta = strength.beta,
-        .fold_error = run->fold.difference,
+        .fold_error = module->at.node < 0 ? 0 : run->fold.difference,
         .events = describe_events(outcome, seen, module->shape.n, module_groups(&module->shape)),
     };
     if (!r.name || !r.events) {

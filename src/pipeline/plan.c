@@ -251,6 +251,8 @@ static enum llmq_status add_tensor(const struct model *m, const llmq_quantize_op
         return status;
     if (linears > 0)
         return plan_keep(p, t, err);
+    if (plan_is_head(m, p, t->name))
+        return plan_add_packed(p, plan_head(p), err);
     return plan_folds(o) && block_fold_changes(m, t->name) ? plan_fold(p, t, err)
                                                            : plan_rest(m, p, t, err);
 }
@@ -323,7 +325,9 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(plan_add_modules(m, options, out, err));
     LLMQ_TRY(plan_keep_modules(m, options, out, err));
+    LLMQ_TRY(plan_add_head(m, options, out, err));
     LLMQ_TRY(plan_apply_rules(m, options, out, err));
+    plan_settle_head(m, out);
     LLMQ_TRY(plan_keep_unfit(m, options, out, err));
     LLMQ_TRY(plan_settle_config(m, options, out, err));
     LLMQ_TRY(plan_add_plain_modules(out, err));
@@ -337,6 +341,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     }
     LLMQ_TRY(status);
     LLMQ_TRY(add_tensors(m, options, out, err));
+    LLMQ_TRY(plan_add_untied_head(m, out, err));
     out->paired = tokens && corrects(out);
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
     out->flops = plan_flops(m, options, out, tokens);

@@ -34,7 +34,7 @@ struct module_manner {
  * recipe that matches it says otherwise (plan_apply_rules). Whoever carries the plan out or writes
  * what it says of modules asks here, not the options. */
 struct plan_module {
-    /* Of a block; node -1: the output head, of no block, only in conversions. */
+    /* Of a block; node -1: the output head, of no block, and the last of the list. */
     struct linear_place at;
     char *name; /* "model.layers.0.self_attn.q_proj" */
     enum module_fate fate;
@@ -153,6 +153,37 @@ bool plan_needs_calibration(const struct plan *p);
 LLMQ_NODISCARD enum llmq_status plan_settle_config(const struct model *m,
                                                    const llmq_quantize_options *options,
                                                    struct plan *p, llmq_error *err);
+
+/* --- the output head (plan_head.c), a module only where it is packed or a rule is about it ------
+ */
+
+/* It as a module; NULL: it stays as it is. */
+const struct plan_module *plan_head(const struct plan *p);
+
+/* Append it, plain, with the settings of the options. */
+LLMQ_NODISCARD enum llmq_status plan_append_head(const struct model *m,
+                                                 const llmq_quantize_options *options,
+                                                 struct plan *p, llmq_error *err);
+
+/* Let rules find it; then, when they were applied, leave it out again unless one wants it packed. A
+ * result whose head is packed is not tied, whatever the source is: its rows are the embedding's. */
+LLMQ_NODISCARD enum llmq_status plan_add_head(const struct model *m,
+                                              const llmq_quantize_options *options, struct plan *p,
+                                              llmq_error *err);
+void plan_settle_head(const struct model *m, struct plan *p);
+
+/* Is the tensor the weight of a head that is quantized? And the packed tensors of one that has no
+ * tensor in the source. */
+bool plan_is_head(const struct model *m, const struct plan *p, const char *tensor);
+LLMQ_NODISCARD enum llmq_status plan_add_untied_head(const struct model *m, struct plan *p,
+                                                     llmq_error *err);
+
+/* Tell which servers load the linears of the result and not its head. */
+void plan_warn_of_head(const struct plan *p, const llmq_context *ctx);
+
+/* Memory that quantizing it takes, when calibration has ended (run_head.c). */
+uint64_t plan_head_bytes(const struct model *m, const struct plan *p,
+                         const struct calib_tokens *tokens);
 
 /* Columns per group of a module [., k] for a wish, as options and rules have it. */
 int64_t plan_group(const struct model *m, struct linear_place at, int64_t k, int64_t wish,

@@ -29,7 +29,7 @@ int64_t plan_group(const struct model *m, struct linear_place at, int64_t k, int
 enum llmq_status plan_add_modules(const struct model *m, const llmq_quantize_options *o,
                                   struct plan *p, llmq_error *err) {
     int64_t count = blocks_linear_count(m->blocks);
-    p->modules = calloc((size_t)count, sizeof *p->modules);
+    p->modules = calloc((size_t)count + 1, sizeof *p->modules); /* the head may come */
     if (!p->modules)
         return error_memory(err, "the plan");
     for (int64_t i = 0; i < count; i++) {
@@ -87,7 +87,7 @@ enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, 
             group = s->group;
         if (is_odd(module) && is_first_alike(m->blocks, module->at))
             strbuf_printf(&bad, "%s%s (%" PRId64 ")", bad.len ? ", " : "",
-                          alike && module->at.expert < 0
+                          alike && module->at.expert < 0 && module->at.node >= 0
                               ? blocks_node(m->blocks, module->at)->row->name
                               : module->name,
                           s->k);

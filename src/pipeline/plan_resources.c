@@ -80,6 +80,15 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
     return flops;
 }
 
+static double head_flops(const struct plan_module *head, const struct calib_tokens *tokens) {
+    const double T = tokens ? (double)tokens->offsets[tokens->count] : 0;
+    const double k = (double)head->shape.k;
+    if (head->fate != MODULE_QUANTIZED || T <= 0)
+        return 0;
+    return k * k * T + plan_factor_flops(head->shape.k) +
+           plan_rounding_flops(&head->manner, head->shape.n, head->shape.k);
+}
+
 /* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. A look makes
  * triangles only, but not of what an expert is given. */
 static double tasks_flops(const struct graph *g, double T, const struct passes *run) {
@@ -102,6 +111,10 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
     double flops = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
+        if (at.node < 0) { /* the head: its moments, factor and rounding */
+            flops += head_flops(&p->modules[i], tokens);
+            continue;
+        }
         const struct graph *g = model_graph(m, at.block);
         const struct token_count T = count_tokens(g, o, tokens);
         flops += module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
@@ -143,6 +156,8 @@ static uint64_t module_workspace(const struct model *m, const struct plan *p,
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
         const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k;
+        if (p->modules[i].at.node < 0) /* see plan_head_bytes */
+            continue;
         const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
         const uint64_t solving = solver_bytes(p, o, n, k, calibrated);
         most = max_bytes(most, max_bytes(reading, solving));
@@ -190,6 +205,7 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
     p->spill = fixed + activations > limit;
     p->spill_bytes = p->spill ? activations : 0;
     p->ram_bytes = fixed + activations - p->spill_bytes;
+    p->ram_bytes = max_bytes(p->ram_bytes, OWN_BYTES + plan_head_bytes(m, p, tokens));
     return LLMQ_OK;
 }
 

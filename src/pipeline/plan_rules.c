@@ -54,7 +54,7 @@ static enum llmq_status set_quality(const struct plan_module *module, enum llmq_
 static enum llmq_status keep(const struct model *m, struct plan_module *module, llmq_error *err) {
     char rule[RECIPE_SHOWN];
     module->fate = MODULE_PLAIN;
-    if (!model_linear_packed(m, module->at))
+    if (module->at.node < 0 || !model_linear_packed(m, module->at))
         return LLMQ_OK;
     error_set(err, LLMQ_E_USAGE, "%s is packed in the source: it cannot be kept in 16 bits",
               module->name);
@@ -68,8 +68,10 @@ static enum llmq_status keep(const struct model *m, struct plan_module *module, 
 static enum llmq_status apply(const struct model *m, struct plan_module *module, llmq_error *err) {
     const struct recipe_rule *rule = module->rule;
     struct quant_shape *s = &module->shape;
+    enum llmq_status status = LLMQ_OK;
     if (rule->given & RECIPE_KEEP)
         return keep(m, module, err);
+    module->fate = MODULE_QUANTIZED;
     if (rule->given & RECIPE_BITS)
         s->bits = rule->bits;
     if (rule->given & RECIPE_SYM)
@@ -78,8 +80,11 @@ static enum llmq_status apply(const struct model *m, struct plan_module *module,
         s->group = plan_group(m, module->at, s->k, rule->group, rule->group_fit);
     if (rule->given & RECIPE_METHOD)
         set_method(rule->method, &module->manner);
-    return rule->given & RECIPE_QUALITY ? set_quality(module, rule->quality, &module->manner, err)
-                                        : LLMQ_OK;
+    if (rule->given & RECIPE_QUALITY)
+        status = set_quality(module, rule->quality, &module->manner, err);
+    if (module->at.node < 0) /* there is no stream behind it that it could repair */
+        module->manner.correct.mode = LLMQ_CORRECT_OFF;
+    return status;
 }
 
 /* --- which rule ------------------------------------------------------------------------------- */

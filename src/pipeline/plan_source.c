@@ -27,7 +27,7 @@ static enum llmq_status refuse_packed(const struct model *m, llmq_error *err) {
 static enum llmq_status refuse_head(const struct model *m, llmq_error *err) {
     char name[MODEL_NAME_MAX];
     error_set(err, LLMQ_E_UNSUPPORTED,
-              "%s: %s is packed: expected a plain output head, which is not quantized anew", m->dir,
+              "%s: %s is packed: expected a plain output head to quantize anew", m->dir,
               model_head_name(m, name));
     error_hint(err, "llmq convert --format bf16 makes a plain checkpoint of it, to quantize that");
     return LLMQ_E_UNSUPPORTED;
@@ -40,7 +40,9 @@ enum llmq_status plan_check_source(const struct model *m, const llmq_quantize_op
     const bool readable = m->layout->container == LAYOUT_SAFETENSORS && !m->layout->write_beside;
     if (o->source_quantized == LLMQ_SOURCE_REFUSE || !readable)
         return refuse_packed(m, err);
-    return model_head_packed(m) ? refuse_head(m, err) : LLMQ_OK;
+    return model_head_packed(m) && o->source_quantized == LLMQ_SOURCE_REQUANTIZE
+               ? refuse_head(m, err)
+               : LLMQ_OK;
 }
 
 /* --- what is kept ----------------------------------------------------------------------------- */
@@ -143,6 +145,10 @@ enum llmq_status plan_keep_modules(const struct model *m, const llmq_quantize_op
             continue;
         LLMQ_TRY(keep_module(m, &rules, module, err));
     }
+    if (model_head_packed(m)) {
+        LLMQ_TRY(plan_append_head(m, o, p, err));
+        LLMQ_TRY(keep_module(m, &rules, &p->modules[p->module_count - 1], err));
+    }
     p->layout_config.desc_act = p->layout_config.desc_act || m->layout_config.desc_act;
 cleanup:
     module_rules_free(&rules);
@@ -196,6 +202,9 @@ enum llmq_status plan_add_source_packed(const struct model *m, struct plan *p,
     if (suffix < 0)
         return LLMQ_OK;
     (void)snprintf(name, sizeof name, "%.*s", (int)len, t->name);
+    const struct plan_module *head = plan_head(p);
+    if (head && head->fate == MODULE_PACKED && strcmp(head->name, name) == 0)
+        return suffix > 0 ? LLMQ_OK : add_kept(m, p, head, err);
     if (!blocks_find_linear(m->blocks, name, &at)) {
         const enum tensor_use use = inventory_use(m->blocks, m->layout, t);
         *is_packed = use == USE_PART;

@@ -249,6 +249,7 @@ static void log_plan(const struct run *run) {
     if (caveat)
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", caveat);
     plan_warn_of_splits(&run->plan, &run->model, run->ctx);
+    plan_warn_of_head(&run->plan, run->ctx);
     if (run->plan.gguf && gguf_export_caveat(run->plan.gguf))
         log_message(run->ctx, LLMQ_LOG_WARNING, "%s", gguf_export_caveat(run->plan.gguf));
 }
@@ -374,6 +375,7 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
         LLMQ_TRY(calib_keep_start(run->calib, calib.spill_dir, err));
     tally_read(&run->tally, TALLY_PREPARE, 0);
     LLMQ_TRY(run_blocks(run, err));
+    LLMQ_TRY(run_head(run, err));
     calib_free(&run->calib);
     LLMQ_TRY(finish_output(run, err));
     tally_read(&run->tally, TALLY_WRITE, 0);

@@ -44,6 +44,16 @@ struct quant_grid run_grid(const struct run *run, const struct plan_module *modu
 /* Bits of a weight of module `i` in the source. */
 int run_plain_bits(const struct run *run, int64_t i);
 
+/* Report and, where it is packed in the source, copy a module that stays as it is. */
+LLMQ_NODISCARD enum llmq_status run_keep_module(struct run *run, const struct plan_module *module,
+                                                llmq_error *err);
+
+/* The output head, after all blocks, where it is a module of the plan; and does it have to see what
+ * the last block makes? The calibration ends here. Not recorded in the journal: a run that is
+ * resumed does it again. */
+LLMQ_NODISCARD enum llmq_status run_head(struct run *run, llmq_error *err);
+bool run_head_reads(const struct run *run);
+
 /* Quantize every block that the journal does not have yet; replay those it has. */
 LLMQ_NODISCARD enum llmq_status run_blocks(struct run *run, llmq_error *err);
 

@@ -103,6 +103,27 @@ START_TEST(quantizing_anew_gives_the_same_for_any_threads_and_memory) {
 }
 END_TEST
 
+/* As the other packed linears. */
+START_TEST(a_packed_head_is_kept) {
+    struct edit e;
+    struct qlinear q = {0};
+    make("gptq", true);
+    edit_decode(packed, "model.layers.0.self_attn.q_proj", &q);
+    edit_read(packed, &e);
+    edit_remove(&e, "lm_head.weight");
+    edit_encode(&e, &layout_gptq, "lm_head", &q);
+    edit_write(packed, &e, 1u << 30);
+    edit_text(packed, "config.json", "\"lm_head\": false", "\"lm_head\": true");
+    qlinear_free(&q);
+    const llmq_quantize_options o = options_of(LLMQ_METHOD_RTN, LLMQ_SOURCE_KEEP);
+    llmq_quantize_report r = run_report(&o, NULL);
+    ck_assert_str_eq(find(&r, "lm_head")->method, "kept");
+    ck_assert_str_eq(find(&r, PLAIN)->method, "rtn");
+    llmq_quantize_report_free(&r);
+    check_kept();
+}
+END_TEST
+
 static void refused(enum llmq_source_quantized what, const char *format, const char *part,
                     const char *hint) {
     llmq_quantize_options o = options_of(LLMQ_METHOD_RTN, what);
@@ -139,6 +160,7 @@ int main(void) {
     tcase_add_test(t, packed_linears_are_kept_and_the_plain_one_is_quantized);
     tcase_add_test(t, a_run_that_keeps_is_resumed);
     tcase_add_test(t, quantizing_anew_gives_the_same_for_any_threads_and_memory);
+    tcase_add_test(t, a_packed_head_is_kept);
     tcase_add_test(t, what_cannot_be_is_refused_with_a_way_out);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -1,0 +1,73 @@
+/* What the output head reads: see calib.h. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "calib/calib_private.h"
+#include "linalg/linalg.h"
+
+/* H += X^T X over the batches of the stream, X behind the last norm; x holds a batch. */
+static enum llmq_status add_batches(const struct calib *c, float *x, float *scratch, double *H,
+                                    llmq_error *err) {
+    const struct acts *residual = &c->quantized.acts[HOME_RESIDUAL];
+    const int64_t hidden = c->m->config.hidden;
+    enum llmq_status status = LLMQ_OK;
+    for (struct batch b = {0}; batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);) {
+        const int64_t rows = batch_rows(&b);
+        float *at = NULL;
+        LLMQ_TRY(interrupt_check(c->ctx, err));
+        LLMQ_TRY(acts_load(residual, b.offsets[0], rows, x, &at, err));
+        if (at != x)
+            memcpy(x, at, (size_t)(rows * hidden) * sizeof *x);
+        LLMQ_TRY(model_final_norm(c->m, rows, x, err));
+        linalg_syrk_accumulate(rows, hidden, x, hidden, H, scratch);
+    }
+cleanup:
+    return status;
+}
+
+/* The upper triangle of sums as means, whole; false: one is not finite. */
+static bool finish(const double *sum, int64_t k, int64_t tokens, float *H) {
+    const double factor = 2.0 / (double)tokens;
+    bool finite = true;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = i; j < k; j++)
+            H[i * k + j] = H[j * k + i] = (float)(factor * sum[i * k + j]);
+    for (int64_t i = 0; i < k; i++)
+        finite = finite && isfinite(H[i * k + i]);
+    return finite;
+}
+
+enum llmq_status calib_head(const struct calib *c, float **out, llmq_error *err) {
+    const int64_t k = c->m->config.hidden;
+    double *sum = calloc((size_t)(k * k), sizeof *sum);
+    float *H = malloc((size_t)(k * k) * sizeof *H);
+    float *x = malloc((size_t)(c->max_rows * k) * sizeof *x);
+    float *scratch = malloc(linalg_accumulate_floats() * sizeof *scratch);
+    enum llmq_status status = LLMQ_OK;
+    *out = NULL;
+    if (!sum || !H || !x || !scratch)
+        LLMQ_TRY(error_memory(err, "the moments of the output head's input"));
+    LLMQ_TRY(add_batches(c, x, scratch, sum, err));
+    if (!finish(sum, k, calib_total_tokens(c->tokens), H))
+        LLMQ_TRY(error_set(err, LLMQ_E_NUMERIC,
+                           "input of the output head: a non-finite activation in calibration"));
+    *out = H;
+    H = NULL;
+cleanup:
+    free(sum);
+    free(H);
+    free(x);
+    free(scratch);
+    return status;
+}
+
+uint64_t calib_head_bytes(const struct model *m, const struct calib_tokens *tokens) {
+    const uint64_t k = (uint64_t)m->config.hidden;
+    const uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
+    return k * k * (sizeof(double) + sizeof(float)) + rows * k * sizeof(float) +
+           linalg_accumulate_floats() * sizeof(float);
+}
