@@ -1,5 +1,6 @@
-/* See bench_mixers.h. A block of hidden size 2048 over sequences of 2048 tokens, its linears timed
- * by one product and scaled by their operations. */
+/* See bench_mixers.h. A block of hidden size 2048 over 16 sequences of 2048 tokens, its linears
+ * timed by one product over all of them and scaled by their operations. Token by token one
+ * sequence is timed and counted 16 times. */
 #include "bench_mixers.h"
 
 #include <math.h>
@@ -13,10 +14,10 @@
 #include "graph/selective.h"
 #include "linalg/linalg.h"
 
-enum { SAMPLES = 3, LENGTH = 2048, HIDDEN = 2048, INNER = 4096 };
+enum { SAMPLES = 3, SEQUENCES = 16, LENGTH = 2048, HIDDEN = 2048, INNER = 4096 };
 
-/* Each has more entries than any operation reads; `decay` is at most 0, `small` within -1/16 and 0,
- * `steps` at least 0. */
+/* Each has as many entries as any operation reads, `a` and `out` for all sequences; `decay` is at
+ * most 0, `small` within -1/16 and 0, `steps` at least 0. */
 struct operands {
     float *a, *b, *small, *decay, *steps, *out, *scratch;
 };
@@ -29,7 +30,8 @@ static float *numbers(int64_t count, float size) {
 }
 
 static void linear(const struct operands *o) {
-    linalg_gemm_nt(LENGTH, HIDDEN, HIDDEN, 1, o->a, HIDDEN, o->b, HIDDEN, 0, o->out, HIDDEN);
+    linalg_gemm_nt(SEQUENCES * LENGTH, HIDDEN, HIDDEN, 1, o->a, HIDDEN, o->b, HIDDEN, 0, o->out,
+                   HIDDEN);
 }
 
 /* --- Mamba-2 ---------------------------------------------------------------------------------- */
@@ -45,28 +47,55 @@ static void chunked2(const struct operands *o) {
     scan_sequence(&scan2, LENGTH, &in, o->scratch, o->out);
 }
 
-static void token2(const struct scan_input *in, int64_t h, int64_t t, float *S, float *out) {
-    const float *x = in->x + (t * scan2.heads + h) * 64, *b = in->b + t * 128, *c = in->c + t * 128;
+/* States are 128 wide. */
+static void scan_token(const struct scan *s, const struct scan_input *in, int64_t h, int64_t t,
+                       float *S, float *out) {
+    const int64_t at = (t * s->groups + h / (s->heads / s->groups)) * 128;
+    const float *x = in->x + (t * s->heads + h) * s->width, *b = in->b + at, *c = in->c + at;
     const float fade = expf(in->decay[h * LENGTH + t]), gain = in->gain[h * LENGTH + t];
-    for (int i = 0; i < 64; i++) {
+    for (int64_t i = 0; i < s->width; i++) {
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int j = 0; j < 128; j++) {
             S[i * 128 + j] = fade * S[i * 128 + j] + gain * x[i] * b[j];
             sum += S[i * 128 + j] * c[j];
         }
-        out[(t * scan2.heads + h) * 64 + i] = sum;
+        out[(t * s->heads + h) * s->width + i] = sum;
+    }
+}
+
+static void plain_scan(const struct scan *s, const struct scan_input *in, float *out) {
+#pragma omp parallel for schedule(static) default(none) shared(s, in, out)
+    for (int64_t h = 0; h < s->heads; h++) {
+        float S[128 * 128] = {0};
+        for (int64_t t = 0; t < LENGTH; t++)
+            scan_token(s, in, h, t, S, out);
     }
 }
 
 static void plain2(const struct operands *o) {
     const struct scan_input in = scan2_input(o);
-#pragma omp parallel for schedule(static) default(none) shared(scan2, in, o)
-    for (int64_t h = 0; h < scan2.heads; h++) {
-        float S[64 * 128] = {0};
-        for (int64_t t = 0; t < LENGTH; t++)
-            token2(&in, h, t, S, o->out);
-    }
+    plain_scan(&scan2, &in, o->out);
+}
+
+/* --- lightning attention, as mixers.c runs it ------------------------------------------------- */
+
+enum { LIGHTNING_HEADS = HIDDEN / 128 };
+static const struct scan lightning = {
+    .heads = LIGHTNING_HEADS, .groups = LIGHTNING_HEADS, .width = 128, .state = 128};
+
+static struct scan_input lightning_input(const struct operands *o) {
+    return (struct scan_input){o->a, o->small, o->small, o->decay, o->b};
+}
+
+static void chunked_lightning(const struct operands *o) {
+    const struct scan_input in = lightning_input(o);
+    scan_sequence(&lightning, LENGTH, &in, o->scratch, o->out);
+}
+
+static void plain_lightning(const struct operands *o) {
+    const struct scan_input in = lightning_input(o);
+    plain_scan(&lightning, &in, o->out);
 }
 
 /* --- the gated delta rule --------------------------------------------------------------------- */
@@ -188,30 +217,45 @@ static const struct {
     {"Mamba-1 scan", blocked1, plain1, 3.0 * HIDDEN *INNER + INNER *(2.0 * RANK + 2 * STATE)},
     {"RG-LRU", blocked_lru, plain_lru, 3.0 * HIDDEN *HIDDEN},
     {"Mamba-2 scan", chunked2, plain2, HIDDEN *(2.0 * INNER + 2 * 128 + 64) + INNER *HIDDEN},
+    {"lightning attention", chunked_lightning, plain_lightning, 5.0 * HIDDEN *HIDDEN},
 };
 
-static double best_time(void (*run)(const struct operands *o), const struct operands *o) {
+static double best_time(void (*run)(const struct operands *o), const struct operands *o,
+                        int sequences) {
     double best = 1e9;
     for (int i = 0; i < SAMPLES; i++) {
+        struct operands mine = *o;
         const double start = omp_get_wtime();
-        run(o);
+        for (int n = 0; n < sequences; n++) {
+            run(&mine);
+            mine.a += LENGTH * INNER;
+            mine.out += LENGTH * INNER;
+        }
         best = fmin(best, omp_get_wtime() - start);
     }
     return best;
 }
 
+/* Both in percent of the linears, `entry` the seconds that one entry of their weights takes. */
+static void print_shares(size_t i, double entry, const struct operands *o) {
+    const double linears = entry * mixers[i].weights;
+    printf("%-20s %6.2f %% of its block's linears, token by token %.2f %%\n", mixers[i].name,
+           100 * best_time(mixers[i].run, o, SEQUENCES) / linears,
+           100 * SEQUENCES * best_time(mixers[i].plain, o, 1) / linears);
+}
+
 int bench_mixers(void) {
-    const int64_t most = (int64_t)LENGTH * 2 * INNER;
-    const int64_t scratch = max_i64(scan_scratch(&scan2, LENGTH), delta_scratch(&delta, LENGTH));
-    struct operands o = {numbers(most, 1),   numbers(most, 1),     numbers(most, 1.0F / 16),
-                         numbers(most, 1),   numbers(most, -0.1F), numbers(most, 1),
+    const int64_t one = (int64_t)LENGTH * INNER, all = SEQUENCES * one;
+    const int64_t scratch =
+        max_i64(max_i64(scan_scratch(&scan2, LENGTH), scan_scratch(&lightning, LENGTH)),
+                delta_scratch(&delta, LENGTH));
+    struct operands o = {numbers(all, 1),    numbers(one, 1),     numbers(one, 1.0F / 16),
+                         numbers(one, 1),    numbers(one, -0.1F), numbers(all, 1),
                          numbers(scratch, 1)};
     const int failed = !o.a || !o.b || !o.small || !o.decay || !o.steps || !o.out || !o.scratch;
-    const double entry = failed ? 0 : best_time(linear, &o) / ((double)HIDDEN * HIDDEN);
+    const double entry = failed ? 0 : best_time(linear, &o, 1) / ((double)HIDDEN * HIDDEN);
     for (size_t i = 0; !failed && i < sizeof mixers / sizeof mixers[0]; i++)
-        printf("%-20s %6.2f %% of its block's linears, token by token %.2f %%\n", mixers[i].name,
-               100 * best_time(mixers[i].run, &o) / (entry * mixers[i].weights),
-               100 * best_time(mixers[i].plain, &o) / (entry * mixers[i].weights));
+        print_shares(i, entry, &o);
     free(o.a);
     free(o.b);
     free(o.small);
