@@ -223,21 +223,6 @@ enum llmq_status st_read(const struct st_set *set, const struct st_tensor *t, ui
     return LLMQ_OK;
 }
 
-enum llmq_status st_read_part_f32(const struct st_set *set, const struct st_tensor *t,
-                                  uint64_t begin, size_t count, float *out, llmq_error *err) {
-    const size_t element = dtype_bits(t->dtype) / 8;
-    void *raw = t->dtype == DTYPE_F32 ? out : malloc(count * element);
-    if (!raw)
-        return error_memory(err, "a part of a tensor");
-    enum llmq_status status = st_read(set, t, begin * element, count * element, raw, err);
-    if (raw == out)
-        return status;
-    if (status == LLMQ_OK)
-        dtype_to_f32(t->dtype, raw, count, out);
-    free(raw);
-    return status;
-}
-
 void st_read_ahead(const struct st_set *set, const struct st_tensor *t) {
     if (t->coded) {
         st_read_ahead(set, &t->coded->codes);
@@ -247,27 +232,29 @@ void st_read_ahead(const struct st_set *set, const struct st_tensor *t) {
     file_read_ahead(&set->files[t->shard], t->begin, t->nbytes);
 }
 
-/* A whole tensor on its way to float32. */
+/* Bytes [begin, end) of a tensor on their way to float32. */
 struct conversion {
     const struct st_set *set;
     const struct st_tensor *t;
+    uint64_t begin, end;
+    bool hashed; /* as a watched set wants it of whole tensors */
     float *dst;
 };
 
 /* Read the chunk at byte `at` into its place; `buffer` holds CONVERT_CHUNK bytes. Adds the chunk's
- * hash to *hash when the set is watched. */
+ * hash to *hash. */
 static enum llmq_status read_chunk(const struct conversion *c, uint64_t at, void *buffer,
                                    uint64_t *hash, llmq_error *err) {
     const struct st_tensor *t = c->t;
     const size_t width = dtype_bits(t->dtype) / 8;
-    const uint64_t left = t->nbytes - at;
+    const uint64_t left = c->end - at;
     const size_t bytes = left < CONVERT_CHUNK ? (size_t)left : CONVERT_CHUNK;
-    float *to = c->dst + at / width;
+    float *to = c->dst + (at - c->begin) / width;
     void *raw = t->dtype == DTYPE_F32 ? to : buffer;
     enum llmq_status status = st_read(c->set, t, at, bytes, raw, err);
     if (status != LLMQ_OK)
         return status;
-    if (st_watched(c->set))
+    if (c->hashed)
         *hash += st_hash_part(at, raw, bytes);
     if (raw != to)
         dtype_to_f32(t->dtype, raw, bytes / width, to);
@@ -275,28 +262,45 @@ static enum llmq_status read_chunk(const struct conversion *c, uint64_t at, void
 }
 
 /* Threads take chunks in turn: while one waits for the disk, others convert. */
-enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t, float *dst,
-                             llmq_error *err) {
+static enum llmq_status convert(const struct conversion *c, uint64_t *hash, llmq_error *err) {
+    const uint64_t bytes = c->end - c->begin;
+    const uint64_t chunks = (bytes + CONVERT_CHUNK - 1) / CONVERT_CHUNK;
     enum llmq_status status = LLMQ_OK;
-    if (!dtype_is_float(t->dtype))
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "%s: tensor '%.200s': expected F16, BF16, F32 or F64, found %s",
-                         set->files[t->shard].path, t->name, dtype_name(t->dtype));
-    const struct conversion c = {set, t, dst};
-    const uint64_t chunks = (t->nbytes + CONVERT_CHUNK - 1) / CONVERT_CHUNK;
-    uint64_t hash = 0;
-#pragma omp parallel default(none) shared(c, err, status, chunks)                                  \
-    reduction(+ : hash) if (chunks > 1)
+    uint64_t sum = 0;
+#pragma omp parallel default(none) shared(c, err, status, bytes, chunks)                           \
+    reduction(+ : sum) if (chunks > 1)
     {
-        void *buffer = malloc(CONVERT_CHUNK);
+        void *buffer = malloc(chunks > 1 ? CONVERT_CHUNK : (size_t)bytes + 1);
         llmq_error mine = {0};
         enum llmq_status first = buffer ? LLMQ_OK : error_memory(&mine, "converting a tensor");
 #pragma omp for schedule(dynamic)
         for (uint64_t i = 0; i < chunks; i++)
             if (first == LLMQ_OK)
-                first = read_chunk(&c, i * CONVERT_CHUNK, buffer, &hash, &mine);
+                first = read_chunk(c, c->begin + i * CONVERT_CHUNK, buffer, &sum, &mine);
         error_keep_first(&status, err, first, &mine);
         free(buffer);
     }
+    *hash = sum;
+    return status;
+}
+
+enum llmq_status st_read_part_f32(const struct st_set *set, const struct st_tensor *t,
+                                  uint64_t begin, size_t count, float *out, llmq_error *err) {
+    const size_t width = dtype_bits(t->dtype) / 8;
+    const struct conversion c = {set, t, begin * width, (begin + count) * width, false, out};
+    uint64_t hash = 0;
+    return t->dtype == DTYPE_F32 ? st_read(set, t, c.begin, count * width, out, err)
+                                 : convert(&c, &hash, err);
+}
+
+enum llmq_status st_read_f32(const struct st_set *set, const struct st_tensor *t, float *dst,
+                             llmq_error *err) {
+    const struct conversion c = {set, t, 0, t->nbytes, st_watched(set), dst};
+    uint64_t hash = 0;
+    if (!dtype_is_float(t->dtype))
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "%s: tensor '%.200s': expected F16, BF16, F32 or F64, found %s",
+                         set->files[t->shard].path, t->name, dtype_name(t->dtype));
+    enum llmq_status status = convert(&c, &hash, err);
     return status == LLMQ_OK ? st_note(set, t, hash, err) : status;
 }
