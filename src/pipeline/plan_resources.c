@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "formats/encodings/encoding.h"
 #include "pipeline/block_fold.h"
 #include "quant/quant.h"
 
@@ -135,14 +136,17 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
  * packed tensors; of a pair the correction's two targets, before there are codes; with AWQ the
  * weights once more, to round them unscaled. Without calibration its weights, codes and packed
  * tensors. And the panels of every thread: of weights and what is made of them. */
-static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *o, uint64_t n,
-                             uint64_t k, bool calibrated) {
+static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *o,
+                             const struct quant_shape *s, bool calibrated) {
     enum { CODES = 2, PACKED = 1, TARGETS = 8, PANELS = 4, PANEL_ROWS = 256 };
-    const uint64_t rows = n < PANEL_ROWS ? n : PANEL_ROWS;
-    uint64_t each = CODES + PACKED + (!calibrated || plan_folds(o) ? sizeof(float) : 0);
+    const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k, rows = n < PANEL_ROWS ? n : PANEL_ROWS;
+    const uint64_t panels = PANELS * rows * k * sizeof(float) * (uint64_t)omp_get_max_threads();
+    uint64_t each = CODES + PACKED + (plan_folds(o) ? sizeof(float) : 0);
+    if (!calibrated)
+        return n * k * (sizeof(float) + 1) + n * k * (uint64_t)s->bits / 8 + panels;
     if (p->paired && each < TARGETS)
         each = TARGETS;
-    return n * k * each + PANELS * rows * k * sizeof(float) * (uint64_t)omp_get_max_threads();
+    return n * k * each + panels;
 }
 
 static uint64_t max_bytes(uint64_t a, uint64_t b) {
@@ -155,11 +159,11 @@ static uint64_t module_workspace(const struct model *m, const struct plan *p,
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
-        const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k;
+        const uint64_t weights = (uint64_t)s->n * (uint64_t)s->k * sizeof(float);
         if (p->modules[i].at.node < 0) /* see plan_head_bytes */
             continue;
-        const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
-        const uint64_t solving = solver_bytes(p, o, n, k, calibrated);
+        const uint64_t reading = weights + plan_reading_bytes(m, &p->modules[i]);
+        const uint64_t solving = solver_bytes(p, o, s, calibrated);
         most = max_bytes(most, max_bytes(reading, solving));
     }
     return most;
@@ -175,14 +179,37 @@ static uint64_t largest_block(const struct blocks *blocks) {
     return most;
 }
 
-/* The program with its libraries, the tables of model and result, buffers that tensors are copied
- * through: measured. */
+/* What the C library keeps of memory that was freed, for the next module's weights and what is made
+ * of them: blocks below 32 MiB, and no more than 64 MiB (mallopt(3), M_MMAP_THRESHOLD). */
+static uint64_t freed_bytes(const struct plan *p) {
+    const uint64_t block = UINT64_C(32) << 20, all = 2 * block;
+    uint64_t most = 0;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct quant_shape *s = &p->modules[i].shape;
+        const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k, weights = codes * sizeof(float);
+        const uint64_t kept = (weights < block ? weights : 0) + (codes < block ? 2 * codes : 0);
+        most = max_bytes(most, kept);
+    }
+    return most < all ? most : all;
+}
+
+/* The program with its libraries and buffers that tensors are copied through: measured. */
 #define OWN_BYTES (UINT64_C(16) << 20)
+
+/* The tables of the model, the plan, the writer and the report, for each of their entries, and
+ * those of the result while it is checked, when no module is worked on any more: measured. */
+enum { OF_TENSOR = 300, OF_DECODED = 350, OF_RESULT = 460, OF_MODULE = 380, OF_CHECKED = 380 };
+
+static uint64_t table_bytes(const struct model *m, const struct plan *p) {
+    return st_count(m->tensors) * OF_TENSOR + encoding_count(m->tensors) * OF_DECODED +
+           p->spec_count * OF_RESULT + (uint64_t)p->module_count * OF_MODULE;
+}
 
 enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                              const struct calib_tokens *tokens, struct plan *p, llmq_error *err) {
     /* without calibration, one linear at a time is all */
-    uint64_t fixed = OWN_BYTES + module_workspace(m, p, o, tokens != NULL);
+    const uint64_t work = module_workspace(m, p, o, tokens != NULL) + freed_bytes(p);
+    uint64_t fixed = OWN_BYTES + table_bytes(m, p) + max_bytes(work, p->spec_count * OF_CHECKED);
     uint64_t activations = 0;
     uint64_t limit = o->max_mem;
     if (limit == 0 && memory_available() > 0)
