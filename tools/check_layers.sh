@@ -28,7 +28,8 @@ check_tree() (
         allow["formats/loaders"]     = "base tensor formats/safetensors formats/gguf " \
                                        "formats/layouts"
         allow["models"]              = "base"
-        allow["text"]                = "base"
+        allow["chat"]                = "base"
+        allow["text"]                = "base chat"
         allow["graph"]               = "base tensor linalg kernels formats/safetensors " \
                                        "formats/gguf formats/layouts formats/encodings " \
                                        "formats/loaders models"
@@ -56,7 +57,7 @@ check_tree() (
         only["cJSON.h"]       = "src/base/json.c"
         only["cjson/cJSON.h"] = "src/base/json.c"
         only["pcre2.h"]       = "src/base/regex.c"
-        only["utf8proc.h"]    = "src/text/"
+        only["utf8proc.h"]    = "src/text/ src/chat/text_ops.c"
         only["zlib.h"]        = "src/text/bytes.c"
         only["immintrin.h"]   = "src/kernels/"
         only["x86intrin.h"]   = "src/kernels/"
