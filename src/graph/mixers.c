@@ -113,17 +113,23 @@ enum llmq_status run_selective(const struct step *s, llmq_error *err) {
     return LLMQ_OK;
 }
 
-enum llmq_status run_lru(const struct step *s, llmq_error *err) {
-    const struct batch *b = s->pass->batch;
+/* With the block's weights. */
+static struct lru lru_with(const struct step *s) {
     float *const *vector = s->params->vector;
     struct lru lru = lru_of(s->pass->block->graph);
-    const int64_t width = s->node->width[0];
-    (void)err;
     lru.parameter = vector[LRU_PARAMETER];
     lru.input = vector[LRU_INPUT];
     lru.input_bias = vector[LRU_INPUT_BIAS];
     lru.recurrent = vector[LRU_RECURRENT];
     lru.recurrent_bias = vector[LRU_RECURRENT_BIAS];
+    return lru;
+}
+
+enum llmq_status run_lru(const struct step *s, llmq_error *err) {
+    const struct batch *b = s->pass->batch;
+    const struct lru lru = lru_with(s);
+    const int64_t width = s->node->width[0];
+    (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         lru_sequence(&lru, length, s->in[0] + begin * width, s->pass->forward->mixer,
@@ -194,6 +200,180 @@ enum llmq_status run_lightning(const struct step *s, llmq_error *err) {
                                       s->in[0] + begin * key, decay, gain};
         find_decays(s, scan.heads, length, decay, gain);
         scan_sequence(&scan, length, &in, gain + scan.heads * length, s->out[0] + begin * value);
+    }
+    return LLMQ_OK;
+}
+
+/* --- the way back ----------------------------------------------------------------------------- */
+
+int64_t scan_room(const struct graph *g, const struct graph_node *n, int64_t rows, int64_t length) {
+    const struct scan scan = scan_of(g, n);
+    (void)rows;
+    return 4 * scan.heads * length + scan_back_scratch(&scan, length);
+}
+
+enum llmq_status back_scan(const struct step_back *back, llmq_error *err) {
+    const struct step *s = &back->step;
+    const double *numbers = s->pass->block->graph->facts.numbers;
+    const struct batch *b = s->pass->batch;
+    float *const *vector = s->params->vector;
+    struct scan scan = scan_of(s->pass->block->graph, s->node);
+    const struct scan_steps steps = {scan.heads, vector[SCAN_DT_BIAS], vector[SCAN_A_LOG],
+                                     numbers[NUM_STEP_MIN], numbers[NUM_STEP_MAX]};
+    const int64_t wide = scan.heads * scan.width, narrow = scan.groups * scan.state;
+    (void)err;
+    scan.skip = vector[SCAN_D];
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length), count = scan.heads * length;
+        float *decay = back->scratch, *gain = decay + count, *ddecay = gain + count;
+        const int64_t x = begin * wide, bc = begin * narrow, dt = begin * scan.heads;
+        const struct scan_input in = {s->in[0] + x, s->in[1] + bc, s->in[2] + bc, decay, gain};
+        const struct scan_back slopes = {
+            back->out[0] + x, back->in[0] + x, back->in[1] + bc,         back->in[2] + bc,
+            ddecay,           ddecay + count,  back->sums.vector[SCAN_D]};
+        const struct scan_steps_back step_slopes = {s->in[3] + dt,
+                                                    ddecay,
+                                                    ddecay + count,
+                                                    back->in[3] + dt,
+                                                    back->sums.vector[SCAN_DT_BIAS],
+                                                    back->sums.vector[SCAN_A_LOG]};
+        scan_steps(&steps, length, s->in[3] + dt, decay, gain);
+        scan_back(&scan, length, &in, &slopes, ddecay + 2 * count);
+        scan_steps_back(&steps, length, &step_slopes);
+    }
+    return LLMQ_OK;
+}
+
+int64_t lightning_room(const struct graph *g, const struct graph_node *n, int64_t rows,
+                       int64_t length) {
+    const struct scan scan = lightning_of(g, n);
+    (void)rows;
+    return 4 * scan.heads * length + scan_back_scratch(&scan, length);
+}
+
+enum llmq_status back_lightning(const struct step_back *back, llmq_error *err) {
+    const struct step *s = &back->step;
+    const struct batch *b = s->pass->batch;
+    const struct scan scan = lightning_of(s->pass->block->graph, s->node);
+    const int64_t wide = scan.heads * scan.width, narrow = scan.heads * scan.state;
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length), count = scan.heads * length;
+        float *decay = back->scratch, *gain = decay + count, *ddecay = gain + count;
+        const int64_t v = begin * wide, qk = begin * narrow;
+        const struct scan_input in = {s->in[2] + v, s->in[1] + qk, s->in[0] + qk, decay, gain};
+        const struct scan_back slopes = {back->out[0] + v,
+                                         back->in[2] + v,
+                                         back->in[1] + qk,
+                                         back->in[0] + qk,
+                                         ddecay,
+                                         ddecay + count,
+                                         NULL};
+        find_decays(s, scan.heads, length, decay, gain);
+        scan_back(&scan, length, &in, &slopes, ddecay + 2 * count);
+    }
+    return LLMQ_OK;
+}
+
+int64_t delta_room(const struct graph *g, const struct graph_node *n, int64_t rows,
+                   int64_t length) {
+    const struct delta delta = delta_of(g);
+    (void)n, (void)rows;
+    return 4 * delta.value_heads * length + delta_back_scratch(&delta, length);
+}
+
+/* dx [length, heads] += the gradient through find_betas. */
+static void betas_back(int64_t heads, int64_t length, double most, const float *beta,
+                       const float *dbeta, float *dx) {
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t t = 0; t < length; t++) {
+            const double open = (double)beta[h * length + t] / most;
+            dx[t * heads + h] += (float)((double)dbeta[h * length + t] * most * open * (1 - open));
+        }
+}
+
+enum llmq_status back_delta(const struct step_back *back, llmq_error *err) {
+    const struct step *s = &back->step;
+    const struct graph *g = s->pass->block->graph;
+    const struct batch *b = s->pass->batch;
+    const struct delta delta = delta_of(g);
+    const struct scan_steps steps = {delta.value_heads, s->params->vector[DELTA_DT_BIAS],
+                                     s->params->vector[DELTA_A_LOG], 0, (double)INFINITY};
+    const int64_t heads = delta.value_heads, value = s->node->width[0];
+    const int64_t key = delta.key_heads * delta.key;
+    const double most = g->traits & T_BETA_TWICE ? 2 : 1;
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length), count = heads * length;
+        float *decay = back->scratch, *beta = decay + count, *ddecay = beta + count,
+              *dbeta = ddecay + count;
+        const int64_t qk = begin * key, v = begin * value, step = begin * heads;
+        const struct delta_input in = {s->in[0] + qk, s->in[1] + qk, s->in[2] + v, decay, beta};
+        const struct delta_back slopes = {back->out[0] + v, back->in[0] + qk, back->in[1] + qk,
+                                          back->in[2] + v,  ddecay,           dbeta};
+        const struct scan_steps_back step_slopes = {s->in[4] + step,
+                                                    ddecay,
+                                                    NULL,
+                                                    back->in[4] + step,
+                                                    back->sums.vector[DELTA_DT_BIAS],
+                                                    back->sums.vector[DELTA_A_LOG]};
+        scan_steps(&steps, length, s->in[4] + step, decay, beta);
+        find_betas(heads, length, most, s->in[3] + step, beta);
+        delta_back(&delta, length, &in, &slopes, dbeta + count);
+        scan_steps_back(&steps, length, &step_slopes);
+        betas_back(heads, length, most, beta, dbeta, back->in[3] + step);
+    }
+    return LLMQ_OK;
+}
+
+int64_t selective_room(const struct graph *g, const struct graph_node *n, int64_t rows,
+                       int64_t length) {
+    const struct selective selective = selective_of(g, n);
+    (void)rows;
+    return 2 * selective.channels * length + selective_back_scratch(&selective, length);
+}
+
+enum llmq_status back_selective(const struct step_back *back, llmq_error *err) {
+    const struct step *s = &back->step;
+    const struct batch *b = s->pass->batch;
+    struct selective selective = selective_of(s->pass->block->graph, s->node);
+    const int64_t channels = selective.channels, state = selective.state;
+    (void)err;
+    selective.A_log = s->params->vector[SCAN_A_LOG];
+    selective.D = s->params->vector[SCAN_D];
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length), count = channels * length;
+        float *step = back->scratch, *dstep = step + count;
+        const int64_t x = begin * channels, bc = begin * state;
+        const struct selective_input in = {s->in[0] + x, s->in[1] + bc, s->in[2] + bc, step};
+        const struct selective_back slopes = {
+            back->out[0] + x,         back->in[0] + x, back->in[1] + bc,
+            back->in[2] + bc,         dstep,           back->sums.vector[SCAN_A_LOG],
+            back->sums.vector[SCAN_D]};
+        activate(ACT_SOFTPLUS, count, s->in[3] + x, step);
+        selective_back(&selective, length, &in, &slopes, dstep + count);
+        activate_back(ACT_SOFTPLUS, count, s->in[3] + x, dstep, back->in[3] + x);
+    }
+    return LLMQ_OK;
+}
+
+int64_t lru_room(const struct graph *g, const struct graph_node *n, int64_t rows, int64_t length) {
+    const struct lru lru = lru_of(g);
+    (void)n, (void)rows, (void)length;
+    return lru_back_scratch(&lru);
+}
+
+enum llmq_status back_lru(const struct step_back *back, llmq_error *err) {
+    const struct step *s = &back->step;
+    const struct batch *b = s->pass->batch;
+    const struct lru lru = lru_with(s);
+    const int64_t width = s->node->width[0];
+    (void)err;
+    for (int64_t i = 0; i < b->sequences; i++) {
+        int64_t length = 0, begin = batch_sequence(b, i, &length) * width;
+        const struct lru_back slopes = {s->in[0] + begin, s->out[0] + begin, back->out[0] + begin,
+                                        back->in[0] + begin};
+        lru_back(&lru, length, &slopes, back->scratch);
     }
     return LLMQ_OK;
 }

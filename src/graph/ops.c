@@ -9,8 +9,10 @@
 #include "graph/index.h"
 #include "graph/mixers.h"
 #include "graph/norm.h"
+#include "graph/ops.h"
 #include "graph/pass.h"
 #include "graph/router.h"
+#include "graph/step_back.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
@@ -18,10 +20,10 @@
 /* --- norm ------------------------------------------------------------------------------------- */
 
 /* Groups of a row, such as its heads, are normed each by itself. */
-static enum llmq_status run_norm(const struct step *s, llmq_error *err) {
+struct norm_rule ops_norm(const struct step *s) {
     const struct graph_node *n = s->node;
     const int64_t width = n->width[0] / n->groups, own = n->row->each ? n->width[0] : width;
-    const struct norm_rule rule = {
+    return (struct norm_rule){
         .kind = n->norm,
         .eps = n->eps,
         .groups = n->groups,
@@ -29,6 +31,10 @@ static enum llmq_status run_norm(const struct step *s, llmq_error *err) {
         .each = n->row->each,
         .weight = norm_weight(n->norm, s->params->weight, own, s->pass->forward->norm_weight),
         .bias = s->params->bias};
+}
+
+static enum llmq_status run_norm(const struct step *s, llmq_error *err) {
+    const struct norm_rule rule = ops_norm(s);
     (void)err;
     norm_rows(&rule, s->rows, s->in[0], s->out[0]);
     return LLMQ_OK;
@@ -47,12 +53,11 @@ static void add_bias(const float *bias, int64_t rows, int64_t n, float *y) {
             y[r * n + i] += bias[i];
 }
 
-/* y [rows, n] = x [rows, k] W^T + bias, plain or packed. */
-static enum llmq_status multiply(const struct step *s, enum llmq_compute compute, llmq_error *err) {
+enum llmq_status ops_multiply(const struct step *s, enum llmq_compute compute, float *y,
+                              llmq_error *err) {
     const struct linear *l = &s->params->linear;
     const struct forward *f = s->pass->forward;
     const float *x = s->in[0];
-    float *y = s->out[0];
     if (l->packed) {
         enum llmq_status status = llmq_qmat_matmul(l->packed, x, s->rows, l->activations, y, err);
         if (status != LLMQ_OK)
@@ -70,7 +75,7 @@ static enum llmq_status multiply(const struct step *s, enum llmq_compute compute
 }
 
 static enum llmq_status run_linear(const struct step *s, llmq_error *err) {
-    return multiply(s, s->pass->forward->compute, err);
+    return ops_multiply(s, s->pass->forward->compute, s->out[0], err);
 }
 
 static double linear_flops(const struct step *s) {
@@ -106,7 +111,8 @@ static enum llmq_status run_join(const struct step *s, llmq_error *err) {
 
 /* --- rotation and attention: sequence by sequence --------------------------------------------- */
 
-static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
+enum llmq_status ops_rotate(const struct step *s, bool back, const float *x, float *out,
+                            llmq_error *err) {
     struct forward *f = s->pass->forward;
     const struct graph_node *n = s->node;
     const struct batch *b = s->pass->batch;
@@ -114,7 +120,7 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
     const bool local = (traits & T_WINDOW) && (traits & T_LOCAL_ROPE);
     const struct rope rope = rope_of(f->config, local);
     const struct rope_heads heads = {n->groups, n->width[0] / n->groups, n->skip,
-                                     (traits & T_BACKWARDS) != 0,
+                                     ((traits & T_BACKWARDS) != 0) != back,
                                      (traits & T_INTERLEAVED) && !n->row->halves};
     struct rope_table *table = &f->rope[local];
     for (int64_t i = 0; i < b->sequences; i++) {
@@ -122,13 +128,16 @@ static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
         enum llmq_status status = rope_table_prepare(&rope, length, table, err);
         if (status != LLMQ_OK)
             return status;
-        rope_rotate(table, &heads, length, s->in[0] + begin * n->width[0],
-                    s->out[0] + begin * n->width[0]);
+        rope_rotate(table, &heads, length, x + begin * n->width[0], out + begin * n->width[0]);
     }
     return LLMQ_OK;
 }
 
-static struct attention attention_of(const struct step *s) {
+static enum llmq_status run_rope(const struct step *s, llmq_error *err) {
+    return ops_rotate(s, false, s->in[0], s->out[0], err);
+}
+
+struct attention ops_attention(const struct step *s) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
     const int64_t *dims = g->facts.dims;
@@ -160,7 +169,7 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    struct attention attention = attention_of(s);
+    struct attention attention = ops_attention(s);
     const int64_t q = g->width[s->node->in[0]], k = g->width[s->node->in[1]],
                   v = g->width[s->node->in[2]], out = s->node->width[0];
     (void)err;
@@ -226,16 +235,25 @@ static double attention_flops(const struct step *s) {
     return sum;
 }
 
-static enum llmq_status run_conv(const struct step *s, llmq_error *err) {
+struct filter ops_filter(const struct step *s) {
+    return (struct filter){s->node->width[0], s->pass->block->graph->facts.dims[DIM_CONV],
+                           s->params->weight, s->params->bias};
+}
+
+void ops_convolve(const struct step *s, float *out) {
+    const struct filter filter = ops_filter(s);
     const struct batch *b = s->pass->batch;
-    const int64_t width = s->node->width[0];
-    const struct filter filter = {width, s->pass->block->graph->facts.dims[DIM_CONV],
-                                  s->params->weight, s->params->bias};
-    (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
-        convolve_sequence(&filter, length, s->in[0] + begin * width, s->out[0] + begin * width);
+        convolve_sequence(&filter, length, s->in[0] + begin * filter.width,
+                          out + begin * filter.width);
     }
+}
+
+static enum llmq_status run_conv(const struct step *s, llmq_error *err) {
+    const int64_t width = s->node->width[0];
+    (void)err;
+    ops_convolve(s, s->out[0]);
     if (s->node->act != ACT_NONE)
         activate(s->node->act, s->rows * width, s->out[0], s->out[0]);
     return LLMQ_OK;
@@ -247,32 +265,44 @@ static const double *numbers_of(const struct step *s) {
     return s->pass->forward->config->facts.numbers;
 }
 
+float ops_bound(const struct step *s) {
+    return (float)numbers_of(s)[NUM_CLIP];
+}
+
 static enum llmq_status run_clip(const struct step *s, llmq_error *err) {
     (void)err;
-    columns_clip((float)numbers_of(s)[NUM_CLIP], s->rows * s->node->width[0], s->in[0], s->out[0]);
+    columns_clip(ops_bound(s), s->rows * s->node->width[0], s->in[0], s->out[0]);
     return LLMQ_OK;
+}
+
+struct xielu ops_xielu(const struct step *s) {
+    float *const *vector = s->params->vector;
+    return (struct xielu){*vector[0], *vector[1], *vector[2], *vector[3]};
 }
 
 static enum llmq_status run_act(const struct step *s, llmq_error *err) {
     (void)err;
-    float *const *vector = s->params->vector;
     const int64_t count = s->rows * s->node->width[0];
     if (s->node->act != ACT_XIELU) {
         activate(s->node->act, count, s->in[0], s->out[0]);
         return LLMQ_OK;
     }
-    const struct xielu curve = {*vector[0], *vector[1], *vector[2], *vector[3]};
+    const struct xielu curve = ops_xielu(s);
     activate_xielu(&curve, count, s->in[0], s->out[0]);
     return LLMQ_OK;
 }
 
+struct glu ops_glu(const struct step *s) {
+    return (struct glu){.act = s->node->act,
+                        .gain = (float)s->node->factor,
+                        .limit = (float)numbers_of(s)[NUM_GLU_LIMIT],
+                        .slope = (float)numbers_of(s)[NUM_GLU_SLOPE],
+                        .width = s->node->width[0],
+                        .gate_width = s->pass->block->graph->width[s->node->in[0]]};
+}
+
 static enum llmq_status run_glu(const struct step *s, llmq_error *err) {
-    const struct glu glu = {.act = s->node->act,
-                            .gain = (float)s->node->factor,
-                            .limit = (float)numbers_of(s)[NUM_GLU_LIMIT],
-                            .slope = (float)numbers_of(s)[NUM_GLU_SLOPE],
-                            .width = s->node->width[0],
-                            .gate_width = s->pass->block->graph->width[s->node->in[0]]};
+    const struct glu glu = ops_glu(s);
     (void)err;
     glu_rows(&glu, s->rows, s->in[0], s->in[1], s->out[0]);
     return LLMQ_OK;
@@ -298,12 +328,11 @@ static enum llmq_status run_add(const struct step *s, llmq_error *err) {
 
 /* --- experts ---------------------------------------------------------------------------------- */
 
-/* Always in float32: another choice of experts is another model. */
-static enum llmq_status run_router(const struct step *s, llmq_error *err) {
+struct router ops_router(const struct step *s) {
     const struct graph *g = s->pass->block->graph;
     const struct node *row = s->node->row;
     const int64_t *dims = g->facts.dims;
-    const struct router router = {
+    return (struct router){
         .score = row->score,
         .group_score = row->group_score,
         .experts = s->node->width[0],
@@ -316,30 +345,39 @@ static enum llmq_status run_router(const struct step *s, llmq_error *err) {
         .gains = s->params->vector[0],
         .rest = row->eps,
     };
-    enum llmq_status status = multiply(s, LLMQ_COMPUTE_F32, err);
+}
+
+/* Always in float32: another choice of experts is another model. */
+static enum llmq_status run_router(const struct step *s, llmq_error *err) {
+    const struct router router = ops_router(s);
+    enum llmq_status status = ops_multiply(s, LLMQ_COMPUTE_F32, s->out[0], err);
     if (status == LLMQ_OK)
         router_weights(&router, s->rows, s->out[0]);
     return status;
 }
 
+/* Positions have no slope, nor has a choice. */
 const struct op_code op_codes[OP_COUNT] = {
-    [OP_NORM] = {run_norm, NULL, TALLY_ELEMENTWISE},
-    [OP_LINEAR] = {run_linear, linear_flops, TALLY_LINEAR},
-    [OP_SPLIT] = {run_split, NULL, TALLY_ELEMENTWISE},
-    [OP_JOIN] = {run_join, NULL, TALLY_ELEMENTWISE},
-    [OP_ROPE] = {run_rope, NULL, TALLY_ELEMENTWISE},
-    [OP_CLIP] = {run_clip, NULL, TALLY_ELEMENTWISE},
-    [OP_ATTENTION] = {run_attention, attention_flops, TALLY_ATTENTION},
-    [OP_INDEX] = {run_index, index_flops, TALLY_ATTENTION},
-    [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE},
-    [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE},
-    [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE},
-    [OP_SCALE] = {run_scale, NULL, TALLY_ELEMENTWISE},
-    [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE},
-    [OP_SCAN] = {run_scan, NULL, TALLY_SCAN},
-    [OP_DELTA] = {run_delta, NULL, TALLY_SCAN},
-    [OP_LIGHTNING] = {run_lightning, NULL, TALLY_SCAN},
-    [OP_SELECTIVE] = {run_selective, NULL, TALLY_SCAN},
-    [OP_LRU] = {run_lru, NULL, TALLY_SCAN},
-    [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR},
+    [OP_NORM] = {run_norm, NULL, TALLY_ELEMENTWISE, back_norm, READS_INPUTS, norm_room},
+    [OP_LINEAR] = {run_linear, linear_flops, TALLY_LINEAR, back_linear, READS_INPUTS, NULL},
+    [OP_SPLIT] = {run_split, NULL, TALLY_ELEMENTWISE, back_split, READS_NOTHING, NULL},
+    [OP_JOIN] = {run_join, NULL, TALLY_ELEMENTWISE, back_join, READS_NOTHING, NULL},
+    [OP_ROPE] = {run_rope, NULL, TALLY_ELEMENTWISE, back_rope, READS_NOTHING, NULL},
+    [OP_CLIP] = {run_clip, NULL, TALLY_ELEMENTWISE, back_clip, READS_INPUTS, NULL},
+    [OP_ATTENTION] = {run_attention, attention_flops, TALLY_ATTENTION, back_attention, READS_INPUTS,
+                      attention_room},
+    [OP_INDEX] = {run_index, index_flops, TALLY_ATTENTION, NULL, READS_NOTHING, NULL},
+    [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE, back_act, READS_INPUTS, NULL},
+    [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE, back_glu, READS_INPUTS, NULL},
+    [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE, back_add, READS_NOTHING, NULL},
+    [OP_SCALE] = {run_scale, NULL, TALLY_ELEMENTWISE, back_scale, READS_INPUTS, NULL},
+    [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE, back_conv, READS_INPUTS, conv_room},
+    [OP_SCAN] = {run_scan, NULL, TALLY_SCAN, back_scan, READS_INPUTS, scan_room},
+    [OP_DELTA] = {run_delta, NULL, TALLY_SCAN, back_delta, READS_INPUTS, delta_room},
+    [OP_LIGHTNING] = {run_lightning, NULL, TALLY_SCAN, back_lightning, READS_INPUTS,
+                      lightning_room},
+    [OP_SELECTIVE] = {run_selective, NULL, TALLY_SCAN, back_selective, READS_INPUTS,
+                      selective_room},
+    [OP_LRU] = {run_lru, NULL, TALLY_SCAN, back_lru, READS_ALL, lru_room},
+    [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR, back_router, READS_INPUTS, router_room},
 };

@@ -10,7 +10,7 @@ float *pass_value(const struct pass *p, enum value v) {
     return p->forward->values + s->column[v] * p->forward->max_rows;
 }
 
-static struct step step_of(const struct pass *p, int index) {
+struct step pass_step(const struct pass *p, int index) {
     struct step s = {.pass = p,
                      .node = &p->block->graph->node[index],
                      .params = &p->block->node[index],
@@ -23,19 +23,22 @@ static struct step step_of(const struct pass *p, int index) {
     return s;
 }
 
-enum llmq_status pass_run(const struct pass *p, llmq_error *err) {
-    for (int i = 0; i < p->block->graph->count; i++) {
-        if (!(p->schedule->nodes >> i & 1))
-            continue;
-        const struct step s = step_of(p, i);
-        const struct op_code *op = &op_codes[s.node->row->op];
-        if (!op->run)
-            return error_set(err, LLMQ_E_UNSUPPORTED, "%s is not computed",
-                             schema_op_name(s.node->row->op));
-        enum llmq_status status = op->run(&s, err);
-        if (status != LLMQ_OK)
-            return status;
+enum llmq_status pass_run_node(const struct pass *p, int index, llmq_error *err) {
+    const struct step s = pass_step(p, index);
+    const struct op_code *op = &op_codes[s.node->row->op];
+    if (!op->run)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "%s is not computed",
+                         schema_op_name(s.node->row->op));
+    enum llmq_status status = op->run(&s, err);
+    if (status == LLMQ_OK)
         tally_read(p->forward->tally, op->kind, op->flops ? op->flops(&s) : 0);
-    }
-    return LLMQ_OK;
+    return status;
+}
+
+enum llmq_status pass_run(const struct pass *p, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && i < p->block->graph->count; i++)
+        if (p->schedule->nodes >> i & 1)
+            status = pass_run_node(p, i, err);
+    return status;
 }

@@ -38,11 +38,28 @@ struct step {
     float *out[NODE_OUTPUTS]; /* NULL: the pass does not need that one of several */
 };
 
-/* What computes an operation, NULL: nothing does yet. `kind` is what its time is put down to. */
+/* Node `index` of the pass. */
+struct step pass_step(const struct pass *p, int index);
+
+/* Run it alone. */
+LLMQ_NODISCARD enum llmq_status pass_run_node(const struct pass *p, int index, llmq_error *err);
+
+struct step_back; /* graph/step_back.h */
+
+/* Which values an operation's way back reads. */
+enum reads { READS_NOTHING, READS_INPUTS, READS_ALL };
+
+/* What computes an operation, NULL: nothing does yet. `kind` is what its time is put down to.
+ * `back` is the way back, NULL: what it makes has no slope; `back_scratch` what that needs, in
+ * entries, NULL: nothing. */
 struct op_code {
     enum llmq_status (*run)(const struct step *s, llmq_error *err);
     double (*flops)(const struct step *s);
     enum tally_kind kind;
+    enum llmq_status (*back)(const struct step_back *b, llmq_error *err);
+    enum reads reads;
+    int64_t (*back_scratch)(const struct graph *g, const struct graph_node *n, int64_t max_rows,
+                            int64_t max_length);
 };
 extern const struct op_code op_codes[OP_COUNT];
 
