@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "graph/columns.h"
@@ -42,35 +43,67 @@ static enum llmq_status read_vector(const struct model *m, const char *module, c
                 : error_memory(err, "a norm's weight");
 }
 
+/* A norm over whole rows, with what it was read into. */
+struct end_norm {
+    struct norm_rule rule;
+    float *weight, *bias, *made;
+};
+
+static void end_norm_free(struct end_norm *n) {
+    free(n->weight);
+    free(n->bias);
+    free(n->made);
+}
+
+static enum llmq_status end_norm_read(const struct model *m, const char *module, enum norm kind,
+                                      struct end_norm *out, llmq_error *err) {
+    const int64_t hidden = m->config.hidden;
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct end_norm){.made = malloc((size_t)hidden * sizeof *out->made)};
+    if (!out->made)
+        LLMQ_TRY(error_memory(err, "a norm's weight"));
+    if (norm_has_weight(kind))
+        LLMQ_TRY(read_vector(m, module, ".weight", &out->weight, err));
+    if (norm_has_bias(kind))
+        LLMQ_TRY(read_vector(m, module, ".bias", &out->bias, err));
+    out->rule = (struct norm_rule){.kind = kind,
+                                   .eps = m->config.facts.numbers[NUM_EPS],
+                                   .groups = 1,
+                                   .width = hidden,
+                                   .weight = norm_weight(kind, out->weight, hidden, out->made),
+                                   .bias = out->bias};
+cleanup:
+    return status;
+}
+
 /* x [rows, hidden] in place. */
 static enum llmq_status apply_norm(const struct model *m, const char *module, enum norm kind,
                                    int64_t rows, float *x, llmq_error *err) {
-    const struct facts *facts = &m->config.facts;
-    const int64_t hidden = m->config.hidden;
-    enum llmq_status status = LLMQ_OK;
-    float *weight = NULL, *bias = NULL, *made = malloc((size_t)hidden * sizeof *made);
-    if (!made)
-        LLMQ_TRY(error_memory(err, "a norm's weight"));
-    if (norm_has_weight(kind))
-        LLMQ_TRY(read_vector(m, module, ".weight", &weight, err));
-    if (norm_has_bias(kind))
-        LLMQ_TRY(read_vector(m, module, ".bias", &bias, err));
-    const struct norm_rule rule = {.kind = kind,
-                                   .eps = facts->numbers[NUM_EPS],
-                                   .groups = 1,
-                                   .width = hidden,
-                                   .weight = norm_weight(kind, weight, hidden, made),
-                                   .bias = bias};
-    norm_rows(&rule, rows, x, x);
-cleanup:
-    free(weight);
-    free(bias);
-    free(made);
+    struct end_norm norm;
+    enum llmq_status status = end_norm_read(m, module, kind, &norm, err);
+    if (status == LLMQ_OK)
+        norm_rows(&norm.rule, rows, x, x);
+    end_norm_free(&norm);
     return status;
 }
 
 enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x, llmq_error *err) {
     return apply_norm(m, m->config.family->final_norm, ends_last_norm(&m->config), rows, x, err);
+}
+
+enum llmq_status model_final_norm_back(const struct model *m, int64_t rows,
+                                       const struct norm_back *b, llmq_error *err) {
+    struct end_norm norm;
+    struct norm_back back = *b;
+    enum llmq_status status =
+        end_norm_read(m, m->config.family->final_norm, ends_last_norm(&m->config), &norm, err);
+    memset(b->dx, 0, (size_t)(rows * m->config.hidden) * sizeof *b->dx);
+    back.weight = norm_has_weight(norm.rule.kind) ? b->weight : NULL;
+    back.bias = norm_has_bias(norm.rule.kind) ? b->bias : NULL;
+    if (status == LLMQ_OK)
+        norm_back(&norm.rule, rows, &back);
+    end_norm_free(&norm);
+    return status;
 }
 
 /* --- embedding -------------------------------------------------------------------------------- */

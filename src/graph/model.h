@@ -13,6 +13,7 @@
 #include "formats/safetensors/safetensors.h"
 #include "graph/batch.h"
 #include "graph/naming.h"
+#include "graph/norm.h"
 #include "graph/tying.h"
 #include "llmq/error.h"
 #include "models/blocks.h"
@@ -91,6 +92,11 @@ LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t
 /* The norm behind the last block, in place: x [rows, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x,
                                                  llmq_error *err);
+
+/* The way back: dx [rows, hidden] = the gradient towards what the last norm reads, x, where dy is
+ * that towards what it makes. weight and bias [hidden] += those towards its own, or NULL. */
+LLMQ_NODISCARD enum llmq_status model_final_norm_back(const struct model *m, int64_t rows,
+                                                      const struct norm_back *b, llmq_error *err);
 
 /* The bias of an output head that has one (T_HEAD_BIAS): out [vocab]. */
 LLMQ_NODISCARD enum llmq_status model_head_bias(const struct model *m, float *out, llmq_error *err);
