@@ -36,8 +36,10 @@ typedef struct llmq_eval_options {
     enum llmq_activations activations; /* INT8: to measure what rounding activations costs; the
                                           model must be quantized */
     enum llmq_compute compute; /* BF16: for a model that is not quantized, or with `dequantize` */
-    bool dequantize; /* expand packed weights to float32 instead of using the packed product:
-                        slower, for checking the packed kernels; EXACT activations only */
+    bool dequantize;  /* expand packed weights to float32 instead of using the packed product:
+                         slower, for checking the packed kernels; EXACT activations only */
+    uint64_t max_mem; /* bytes; 0: 80 % of what is available. Activations go to a file, in $TMPDIR
+                         or /var/tmp, when they must */
 } llmq_eval_options;
 
 void llmq_eval_options_init(llmq_eval_options *options);
@@ -58,7 +60,8 @@ typedef struct llmq_eval_result {
 
 /* Layer-major: every weight is read once, one block is in memory at a time. LLMQ_E_USAGE for INT8
  * activations with a model that is not quantized, or with `dequantize`; for BF16 with packed
- * weights. LLMQ_E_UNSUPPORTED for BF16 where the CPU lacks it. */
+ * weights. LLMQ_E_UNSUPPORTED for BF16 where the CPU lacks it. LLMQ_E_MEMORY: `max_mem` is too
+ * little whatever lies in files; the hint names the least. */
 LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                                           llmq_eval_result *result, llmq_error *err);
 
@@ -66,6 +69,7 @@ typedef struct llmq_score_options {
     const char *model;
     const char *family; /* as in llmq_eval_options */
     const char *logits; /* file to write the logits to as well, or NULL */
+    uint64_t max_mem;   /* as in llmq_eval_options */
 } llmq_score_options;
 
 /* Log-probabilities of a list of tokens: logprobs[t] = log p(ids[t+1] | ids[..t]) for
@@ -90,6 +94,7 @@ typedef struct llmq_compare_options {
                                           reference is always EXACT */
     enum llmq_compute compute; /* of the model, which must not be quantized for BF16; the reference
                                   is always F32 */
+    uint64_t max_mem;          /* as in llmq_eval_options */
 } llmq_compare_options;
 
 void llmq_compare_options_init(llmq_compare_options *options);

@@ -106,6 +106,18 @@ cleanup:
     return status;
 }
 
+/* Where the activations lie: in memory or, where that is too much, in files. */
+static enum llmq_status settle_memory(struct eval_pair *pair, uint64_t max_mem, char **spill_dir,
+                                      llmq_error *err) {
+    struct eval_room rooms[2];
+    struct measure_need need = {.rooms = rooms, .count = 2};
+    enum llmq_status status = eval_divergence_room(pair, rooms, &need.tables, err);
+    if (status == LLMQ_OK)
+        status = measure_memory(&need, max_mem, pair->ctx, spill_dir, err);
+    pair->spill_dir = *spill_dir;
+    return status;
+}
+
 /* --- result ----------------------------------------------------------------------------------- */
 
 static void fill_result(const struct divergence_summary *s, llmq_compare_result *result) {
@@ -130,6 +142,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     struct corpus corpus = {0};
     struct divergence divergence = {0};
     struct divergence_summary summary;
+    char *spill_dir = NULL;
     struct eval_pair pair = {
         .model = &model, .reference = &reference, .corpus = &corpus, .ctx = ctx};
     enum llmq_status status = LLMQ_OK;
@@ -143,6 +156,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     LLMQ_TRY(open_models(options, ctx, &model, &reference, err));
     LLMQ_TRY(measure_numbers(&model, options->activations, options->compute, &pair.numbers, err));
     LLMQ_TRY(load_corpus(options, text, &pair, &corpus, err));
+    LLMQ_TRY(settle_memory(&pair, options->max_mem, &spill_dir, err));
     LLMQ_TRY(eval_divergence(&pair, &divergence, err));
     LLMQ_TRY(divergence_summarize(&corpus, &divergence, measure_convention(options->convention),
                                   &summary, err));
@@ -152,6 +166,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     result->seconds = tally_now() - start;
     result->peak_rss_bytes = memory_peak();
 cleanup:
+    measure_end(&spill_dir);
     divergence_free(&divergence);
     corpus_free(&corpus);
     model_close(&model);

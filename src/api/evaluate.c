@@ -21,6 +21,18 @@ void llmq_eval_options_init(llmq_eval_options *options) {
         (llmq_eval_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
 }
 
+/* Where the job's activations lie: in memory or, where that is too much, in files. */
+static enum llmq_status settle_memory(struct eval_job *job, uint64_t tables, uint64_t spillable,
+                                      uint64_t max_mem, char **spill_dir, llmq_error *err) {
+    struct eval_room room;
+    const struct measure_need need = {&room, 1, tables, spillable};
+    enum llmq_status status = eval_room(job, &room, err);
+    if (status == LLMQ_OK)
+        status = measure_memory(&need, max_mem, job->ctx, spill_dir, err);
+    job->spill_dir = *spill_dir;
+    return status;
+}
+
 enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
                            llmq_eval_result *result, llmq_error *err) {
     double start = tally_now();
@@ -28,6 +40,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     struct corpus_file file = {0};
     struct corpus corpus = {0};
     double *logprobs = NULL;
+    char *spill_dir = NULL;
     enum llmq_status status = LLMQ_OK;
     struct eval_numbers numbers = {.mode = LOAD_PLAIN, .compute = options->compute};
     *result = (llmq_eval_result){.convention = options->convention,
@@ -53,12 +66,16 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     LLMQ_TRY(corpus_file_read(text, &file, err));
     LLMQ_TRY(setup_corpus(ctx, &m, &file, &cut, &corpus, err));
     LLMQ_TRY(measure_scoring(ctx, options->convention, &cut, &corpus, err));
+    corpus_file_free(&file);
+    const uint64_t tables = (uint64_t)corpus.tokens_used * sizeof *logprobs;
+    struct eval_job job = {.m = &m, .corpus = &corpus, .numbers = numbers, .ctx = ctx};
+    LLMQ_TRY(settle_memory(&job, tables, 0, options->max_mem, &spill_dir, err));
     logprobs = calloc((size_t)corpus.tokens_used, sizeof *logprobs);
     if (!logprobs) {
         status = error_memory(err, "log-probabilities");
         goto cleanup;
     }
-    LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, logprobs, NULL, err));
+    LLMQ_TRY(eval_logprobs(&job, logprobs, NULL, err));
     struct eval_mean mean =
         eval_mean_nll(&corpus, logprobs, measure_convention(options->convention));
     result->nll = mean.nll;
@@ -71,6 +88,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     result->peak_rss_bytes = memory_peak();
 cleanup:
     free(logprobs);
+    measure_end(&spill_dir);
     corpus_free(&corpus);
     corpus_file_free(&file);
     model_close(&m);
@@ -105,9 +123,11 @@ enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *id
     struct corpus corpus = {0};
     int64_t offsets[2];
     double *scores = NULL;
-    float *logits = NULL;
+    char *spill_dir = NULL;
+    struct acts logits = {.file = {.fd = -1}};
     struct logits_place place = {0};
-    const struct eval_numbers numbers = {.mode = LOAD_PACKED};
+    struct eval_job job = {
+        .m = &m, .corpus = &corpus, .numbers = {.mode = LOAD_PACKED}, .ctx = ctx};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(measure_model(options->model, options->family, ctx, &m, err));
@@ -115,21 +135,24 @@ enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *id
         LLMQ_TRY(logits_choose(options->logits, m.dir, &place, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
     LLMQ_TRY(setup_check_windows(&m, "--ids", &corpus, err));
+    const uint64_t spillable =
+        options->logits ? count * (uint64_t)m.config.vocab * sizeof(float) : 0;
+    LLMQ_TRY(
+        settle_memory(&job, count * sizeof *scores, spillable, options->max_mem, &spill_dir, err));
     scores = calloc(count, sizeof *scores);
+    if (!scores)
+        LLMQ_TRY(error_memory(err, "scores"));
     if (options->logits)
-        logits = calloc(count * (size_t)m.config.vocab, sizeof *logits);
-    if (!scores || (options->logits && !logits)) {
-        status = error_memory(err, "scores");
-        goto cleanup;
-    }
-    LLMQ_TRY(eval_logprobs(&m, &corpus, numbers, ctx, scores, logits, err));
+        LLMQ_TRY(acts_create((int64_t)count, m.config.vocab, spill_dir, &logits, err));
+    LLMQ_TRY(eval_logprobs(&job, scores, options->logits ? &logits : NULL, err));
     memcpy(logprobs, scores, (count - 1) * sizeof *scores);
     if (options->logits)
-        LLMQ_TRY(logits_write(&place, logits, (int64_t)count, m.config.vocab, err));
+        LLMQ_TRY(logits_write(&place, &logits, err));
 cleanup:
     logits_free(&place);
+    acts_free(&logits);
+    measure_end(&spill_dir);
     free(scores);
-    free(logits);
     model_close(&m);
     return status;
 }

@@ -158,12 +158,26 @@ static enum llmq_status put_in_place(const struct logits_place *place, int fd, c
     return path_rename(temp, place->path, err);
 }
 
-enum llmq_status logits_write(const struct logits_place *place, const float *logits, int64_t rows,
-                              int64_t vocab, llmq_error *err) {
+static enum llmq_status write_rows(int fd, const char *path, const struct acts *logits,
+                                   llmq_error *err) {
+    const size_t bytes = (size_t)logits->width * sizeof(float);
+    float *row = NULL, *buffer = malloc(bytes);
+    enum llmq_status status = buffer ? LLMQ_OK : error_memory(err, "a row of logits");
+    for (int64_t r = 0; r < logits->rows && status == LLMQ_OK; r++) {
+        status = acts_load(logits, r, 1, buffer, &row, err);
+        if (status == LLMQ_OK)
+            status = write_all(fd, path, row, bytes, err);
+    }
+    free(buffer);
+    return status;
+}
+
+enum llmq_status logits_write(const struct logits_place *place, const struct acts *logits,
+                              llmq_error *err) {
     const struct st_spec spec = {.name = "logits",
                                  .dtype = DTYPE_F32,
                                  .rank = 2,
-                                 .shape = {(uint64_t)rows, (uint64_t)vocab}};
+                                 .shape = {(uint64_t)logits->rows, (uint64_t)logits->width}};
     enum llmq_status status = LLMQ_OK;
     struct strbuf head = {0};
     char *temp = NULL;
@@ -176,7 +190,7 @@ enum llmq_status logits_write(const struct logits_place *place, const float *log
     if (fd < 0)
         LLMQ_TRY(error_output(err, "--logits %s", place->path));
     LLMQ_TRY(write_all(fd, place->path, head.data, head.len, err));
-    LLMQ_TRY(write_all(fd, place->path, logits, (size_t)(rows * vocab) * sizeof *logits, err));
+    LLMQ_TRY(write_rows(fd, place->path, logits, err));
     if (!place->stream)
         LLMQ_TRY(put_in_place(place, fd, temp, err));
 

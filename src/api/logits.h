@@ -3,9 +3,9 @@
 #define LLMQ_API_LOGITS_H
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <sys/types.h>
 
+#include "graph/acts.h"
 #include "llmq/error.h"
 
 /* Zero-initialise before use. */
@@ -23,9 +23,9 @@ LLMQ_NODISCARD enum llmq_status logits_choose(const char *path, const char *mode
                                               struct logits_place *out, llmq_error *err);
 void logits_free(struct logits_place *place);
 
-/* Write F32 `logits` [rows, vocab] as the safetensors tensor "logits". A regular file appears whole
- * or not at all; nothing else is removed or replaced. */
-LLMQ_NODISCARD enum llmq_status logits_write(const struct logits_place *place, const float *logits,
-                                             int64_t rows, int64_t vocab, llmq_error *err);
+/* Write F32 `logits` [tokens, vocab] as the safetensors tensor "logits". A regular file appears
+ * whole or not at all; nothing else is removed or replaced. */
+LLMQ_NODISCARD enum llmq_status logits_write(const struct logits_place *place,
+                                             const struct acts *logits, llmq_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "eval/hidden.h"
 #include "eval/logprobs.h"
+#include "eval/room.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -31,6 +32,22 @@ LLMQ_NODISCARD enum llmq_status measure_scoring(const llmq_context *ctx,
                                                 enum llmq_convention convention,
                                                 const struct corpus_options *options,
                                                 struct corpus *corpus, llmq_error *err);
+
+/* What a measurement takes: rooms of its models in the order in which they run, tables in memory
+ * whatever happens, and tables that may lie in a file. */
+struct measure_need {
+    const struct eval_room *rooms;
+    int count;
+    uint64_t tables, spillable;
+};
+
+/* Hold that against `max_mem` bytes (0: most of what is available): *dir is a fresh folder for
+ * activations where they must lie in files, else NULL. LLMQ_E_MEMORY: even then it takes more than
+ * the user allows; the hint says how much. Release with measure_end. */
+LLMQ_NODISCARD enum llmq_status measure_memory(const struct measure_need *need, uint64_t max_mem,
+                                               const llmq_context *ctx, char **dir,
+                                               llmq_error *err);
+void measure_end(char **dir); /* accepts a pointer to NULL */
 
 /* A convention as JSON and the command line spell it, and as src/eval takes it. */
 const char *measure_convention_name(enum llmq_convention convention);

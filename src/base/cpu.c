@@ -9,6 +9,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -179,6 +182,19 @@ uint64_t memory_available(void) {
     if (own && (bytes == 0 || mappable < bytes))
         bytes = mappable ? mappable : 1;
     return bytes;
+}
+
+uint64_t memory_resident(void) {
+    unsigned long long pages = 0;
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%*u %llu", &pages) != 1)
+        pages = 0;
+    if (f)
+        fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 uint64_t memory_peak(void) {

@@ -38,6 +38,10 @@ uint64_t memory_available(void);
  * one; *limit: the shell's name for the nearer limit, "ulimit -v", or NULL. */
 uint64_t memory_mappable(const char **limit);
 
+/* Resident memory of this process now, in bytes, after memory that was freed and kept for reuse is
+ * given back to the system. 0 where not told. */
+uint64_t memory_resident(void);
+
 /* Most resident memory this process ever had, in bytes. */
 uint64_t memory_peak(void);
 

@@ -11,6 +11,7 @@ struct compare_args {
     const char *model;
     const char *reference;
     const char *family;
+    uint64_t max_mem;
     double max_kl; /* below 0: no limit */
 };
 
@@ -30,6 +31,7 @@ static const struct option compare_options[] = {
      .source = VALUE_FOLDER,
      .required = true},
     FAMILY_OPTION(struct compare_args, family),
+    MAX_MEM_OPTION(struct compare_args, max_mem),
     {.name = "max-kl",
      .kind = OPTION_REAL,
      .offset = offsetof(struct compare_args, max_kl),
@@ -107,6 +109,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     options.model = a->model;
     options.reference = a->reference;
     options.family = a->family;
+    options.max_mem = a->max_mem;
     options.text = a->read.text;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;

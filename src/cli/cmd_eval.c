@@ -10,6 +10,7 @@ struct eval_args {
     struct text_args read;
     const char *model;
     const char *family;
+    uint64_t max_mem;
     bool dequantize;
     double max_ppl;
 };
@@ -23,6 +24,7 @@ static const struct option eval_options[] = {
      .source = VALUE_FOLDER,
      .required = true},
     FAMILY_OPTION(struct eval_args, family),
+    MAX_MEM_OPTION(struct eval_args, max_mem),
     {.name = "dequantize",
      .kind = OPTION_ON,
      .offset = offsetof(struct eval_args, dequantize),
@@ -93,6 +95,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     llmq_eval_options_init(&options);
     options.model = a->model;
     options.family = a->family;
+    options.max_mem = a->max_mem;
     options.text = a->read.text;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;

@@ -37,6 +37,7 @@ static const struct option score_options[] = {
      .value = "FILE",
      .help = "also write the logits there: safetensors, F32 tensor \"logits\" of [tokens, vocab]",
      .source = VALUE_FILE},
+    MAX_MEM_OPTION(struct score_args, options.max_mem),
     {.name = NULL},
 };
 

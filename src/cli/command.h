@@ -93,6 +93,15 @@ extern const struct option text_options[];
                 "not"                                                                              \
     }
 
+/* A row of an option table for the memory that a measurement may take, at `field` of `type`. */
+#define MAX_MEM_OPTION(type, field)                                                                \
+    {                                                                                              \
+        .name = "max-mem", .kind = OPTION_SIZE, .offset = offsetof(type, field), .value = "SIZE",  \
+        .help = "memory to stay below, as 900M or 8G; activations go to a file in $TMPDIR or "     \
+                "/var/tmp when they must",                                                         \
+        .absent = "80 % of the memory available", .min = 1                                         \
+    }
+
 /* A row of an option table for the family that a checkpoint is read as, at `field` of `type`. */
 #define FAMILY_OPTION(type, field)                                                                 \
     {                                                                                              \

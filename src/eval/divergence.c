@@ -118,18 +118,40 @@ cleanup:
     return status;
 }
 
+static void list_jobs(const struct eval_pair *pair, struct eval_job jobs[SIDES]) {
+    const int64_t before = pair->reference->config.blocks;
+    const struct eval_job shared = {.corpus = pair->corpus,
+                                    .ctx = pair->ctx,
+                                    .spill_dir = pair->spill_dir,
+                                    .total = before + pair->model->config.blocks + 1};
+    jobs[REFERENCE] = jobs[MODEL] = shared;
+    jobs[REFERENCE].m = pair->reference;
+    jobs[REFERENCE].numbers = (struct eval_numbers){.mode = LOAD_PACKED};
+    jobs[REFERENCE].name = "reference: ";
+    jobs[MODEL].m = pair->model;
+    jobs[MODEL].numbers = pair->numbers;
+    jobs[MODEL].name = "model: ";
+    jobs[MODEL].done = before;
+}
+
+enum llmq_status eval_divergence_room(const struct eval_pair *pair, struct eval_room rooms[SIDES],
+                                      uint64_t *tables, llmq_error *err) {
+    const struct divergence *d = NULL;
+    struct eval_job jobs[SIDES];
+    enum llmq_status status = LLMQ_OK;
+    list_jobs(pair, jobs);
+    *tables = (uint64_t)pair->corpus->tokens_used *
+              (sizeof(struct token_sums) + sizeof *d->kl + sizeof *d->agree + sizeof *d->logprobs +
+               sizeof *d->reference_logprobs);
+    for (enum side side = REFERENCE; side < SIDES && status == LLMQ_OK; side++)
+        status = eval_room(&jobs[side], &rooms[side], err);
+    return status;
+}
+
 static enum llmq_status run_models(const struct eval_pair *pair, struct run *r, llmq_error *err) {
-    int64_t before = pair->reference->config.blocks;
-    struct eval_job jobs[SIDES] = {
-        [REFERENCE] = {.m = pair->reference,
-                       .numbers = {.mode = LOAD_PACKED},
-                       .name = "reference: "},
-        [MODEL] = {.m = pair->model, .numbers = pair->numbers, .name = "model: ", .done = before},
-    };
+    struct eval_job jobs[SIDES];
+    list_jobs(pair, jobs);
     for (enum side side = REFERENCE; side < SIDES; side++) {
-        jobs[side].corpus = pair->corpus;
-        jobs[side].ctx = pair->ctx;
-        jobs[side].total = before + pair->model->config.blocks + 1;
         enum llmq_status status = eval_hidden(&jobs[side], &r->hidden[side], err);
         if (status != LLMQ_OK)
             return status;

@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "eval/hidden.h"
 #include "eval/logprobs.h"
+#include "eval/room.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -26,6 +27,7 @@ struct eval_pair {
     const struct corpus *corpus;
     const llmq_context *ctx;
     struct eval_numbers numbers; /* of the model; the reference computes in float32 */
+    const char *spill_dir;       /* as of struct eval_job */
 };
 
 /* Entry t [tokens_used] is about the prediction of token t + 1; a window's last entry is 0. */
@@ -42,6 +44,12 @@ struct divergence {
  * overflowed. */
 LLMQ_NODISCARD enum llmq_status eval_divergence(const struct eval_pair *pair,
                                                 struct divergence *out, llmq_error *err);
+
+/* What that takes: rooms of the two models in the order in which they run, and bytes of tables with
+ * an entry for each token. */
+LLMQ_NODISCARD enum llmq_status eval_divergence_room(const struct eval_pair *pair,
+                                                     struct eval_room rooms[2], uint64_t *tables,
+                                                     llmq_error *err);
 void divergence_free(struct divergence *d); /* accepts a zeroed struct */
 
 /* Of the tokens that count. */

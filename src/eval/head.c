@@ -22,8 +22,11 @@ enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
     out->weights =
         arena_alloc(out->arena, columns * (size_t)m->config.hidden, sizeof *out->weights, err);
     out->logits = arena_alloc(out->arena, columns * LOGIT_ROWS, sizeof *out->logits, err);
+    if (!hidden->data)
+        out->rows = arena_alloc(out->arena, (size_t)LOGIT_ROWS * (size_t)m->config.hidden,
+                                sizeof *out->rows, err);
     out->lse = arena_alloc(out->arena, (size_t)corpus->tokens_used, sizeof *out->lse, err);
-    if (!out->weights || !out->logits || !out->lse) {
+    if (!out->weights || !out->logits || !out->lse || (!hidden->data && !out->rows)) {
         status = LLMQ_E_MEMORY;
         goto cleanup;
     }
@@ -40,6 +43,14 @@ enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
     }
 cleanup:
     return status;
+}
+
+uint64_t head_bytes(const struct model *m, const struct corpus *corpus) {
+    const uint64_t columns = (uint64_t)min_i64(m->config.vocab, HEAD_ROWS);
+    const uint64_t hidden = (uint64_t)m->config.hidden;
+    const uint64_t bias = m->config.facts.traits & T_HEAD_BIAS ? (uint64_t)m->config.vocab : 0;
+    return (columns * hidden + (columns + hidden) * LOGIT_ROWS + bias) * sizeof(float) +
+           (uint64_t)corpus->tokens_used * sizeof(double);
 }
 
 void head_free(struct head *h) {
@@ -116,14 +127,17 @@ static enum llmq_status load_slice(struct head *h, int64_t first, int64_t end, l
 enum llmq_status head_visit(struct head *h, const struct head_tile *tile, double *logprobs,
                             llmq_error *err) {
     int64_t hidden = h->m->config.hidden;
+    float *x = NULL;
+    enum llmq_status status = acts_load(h->hidden, tile->begin, tile->rows, h->rows, &x, err);
+    if (status != LLMQ_OK)
+        return status;
     if (tile->begin == 0) {
-        enum llmq_status status = load_slice(h, tile->first, tile->first + tile->columns, err);
+        status = load_slice(h, tile->first, tile->first + tile->columns, err);
         if (status != LLMQ_OK)
             return status;
     }
     linalg_gemm_nt(tile->rows, tile->columns, hidden, (float)h->m->config.facts.numbers[NUM_LOGITS],
-                   acts_target(h->hidden, tile->begin, NULL), hidden, h->weights, hidden, 0.0f,
-                   h->logits, tile->columns);
+                   x, hidden, h->weights, hidden, 0.0f, h->logits, tile->columns);
     finish_logits(h, tile);
     fold_tile(h, *tile, logprobs);
     return LLMQ_OK;

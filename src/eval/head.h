@@ -27,6 +27,7 @@ struct head {
     struct qlinear packed; /* the whole head where it is stored packed, a byte for each weight */
     float *bias;           /* [vocab] or NULL */
     float *weights;        /* the current slice of the head */
+    float *rows;           /* [LOGIT_ROWS, hidden] where `hidden` is in a file, or NULL */
     float *logits;         /* [rows, columns] of the current tile */
     double *lse;           /* [tokens_used]: log-sum-exp of the logits so far */
 };
@@ -35,6 +36,9 @@ struct head {
 LLMQ_NODISCARD enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
                                             const struct acts *hidden, struct head *out,
                                             llmq_error *err);
+/* Bytes that it takes, but for a head that is stored packed. */
+uint64_t head_bytes(const struct model *m, const struct corpus *corpus);
+
 void head_free(struct head *h); /* accepts a zeroed struct */
 
 /* The next tile; all tokens of a slice come before the next slice. Start with a zeroed tile; false

@@ -8,17 +8,11 @@
 #include "base/error.h"
 #include "base/int64.h"
 #include "base/log.h"
-#include "graph/experts.h"
-#include "graph/stream.h"
-
-/* The passes over blocks of one kind: through all of it, or before and after its experts. */
-struct way {
-    struct schedule before, after;
-};
+#include "eval/walk_room.h"
 
 struct walk {
     const struct eval_job *job;
-    struct way ways[BLOCKS_MAX_KINDS];
+    struct walk_room room;
     struct forward forward;
     struct stream stream;
     struct experts experts;
@@ -28,41 +22,10 @@ struct walk {
 
 /* --- room ------------------------------------------------------------------------------------- */
 
-/* A block without experts needs the residual stream alone. */
-static enum llmq_status add_homes(const struct graph *g, struct homes *out, llmq_error *err) {
-    struct homes homes = {.count = HOME_RESIDUAL};
-    enum llmq_status status = LLMQ_OK;
-    homes.width[HOME_RESIDUAL] = g->width[g->input];
-    if (g->body)
-        status = homes_of_rounds(g, &homes, err);
-    out->count = homes.count > out->count ? homes.count : out->count;
-    for (int h = 1; h <= homes.count; h++)
-        out->width[h] = max_i64(out->width[h], homes.width[h]);
-    return status;
-}
-
-static enum llmq_status plan_ways(struct walk *w, struct homes *homes, int64_t *width,
-                                  llmq_error *err) {
-    const struct blocks *blocks = w->job->m->blocks;
-    enum llmq_status status = LLMQ_OK;
-    for (int kind = 0; kind < blocks->kind_count && status == LLMQ_OK; kind++) {
-        const struct graph *g = &blocks->kinds[kind];
-        struct way *way = &w->ways[kind];
-        if (g->body)
-            status = experts_passes(g, &way->before, &way->after, err);
-        else
-            schedule_block(g, &way->before);
-        if (status == LLMQ_OK)
-            status = add_homes(g, homes, err);
-        *width = max_i64(*width, max_i64(way->before.width, way->after.width));
-    }
-    return status;
-}
-
-static enum llmq_status create_stream(struct walk *w, const struct homes *homes, int64_t max_rows,
-                                      llmq_error *err) {
+static enum llmq_status create_stream(struct walk *w, llmq_error *err) {
     const int64_t tokens = w->job->corpus->tokens_used;
-    const struct stream_size size = {*homes, tokens, max_rows, NULL};
+    const struct stream_size size = {w->room.homes, tokens, w->room.size.max_rows,
+                                     w->job->spill_dir};
     enum llmq_status status = stream_create(&size, w->scratch, &w->stream, err);
     if (status != LLMQ_OK)
         error_hint(err, "read fewer tokens: --max-tokens %" PRId64, tokens / 2);
@@ -71,50 +34,50 @@ static enum llmq_status create_stream(struct walk *w, const struct homes *homes,
     return status;
 }
 
-static enum llmq_status create_experts(struct walk *w, const struct experts_needs *needs,
-                                       llmq_error *err) {
+static enum llmq_status create_experts(struct walk *w, llmq_error *err) {
     const int64_t *dims = w->job->m->config.facts.dims;
     enum llmq_status status = routing_create(w->job->corpus->tokens_used, dims[DIM_EXPERTS],
                                              dims[DIM_TOP_K], &w->routing, err);
     if (status != LLMQ_OK)
         return status;
-    return experts_create(needs, &w->stream, &w->forward, w->scratch, &w->experts, err);
+    return experts_create(&w->room.needs, &w->stream, &w->forward, w->scratch, &w->experts, err);
 }
 
 static enum llmq_status create_room(struct walk *w, llmq_error *err) {
     const struct model *m = w->job->m;
-    const struct corpus *corpus = w->job->corpus;
-    struct forward_size size = {
-        .max_rows = batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS),
-        .max_length = corpus->max_len,
-        .compute = w->job->numbers.compute,
-    };
-    struct homes homes = {0};
-    struct experts_needs needs;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(arena_create("evaluation", &w->scratch, err));
     LLMQ_TRY(arena_create("a block's weights", &w->weights, err));
     LLMQ_TRY(arena_create("an expert's weights", &w->expert, err));
-    LLMQ_TRY(plan_ways(w, &homes, &size.width, err));
-    LLMQ_TRY(experts_measure(m->blocks, value_set_of(V_E_OUT), &needs, err));
-    size.width = max_i64(size.width, needs.scratch);
-    LLMQ_TRY(create_stream(w, &homes, size.max_rows, err));
-    LLMQ_TRY(forward_create(&m->config, m->blocks, &size, &w->forward, err));
-    if (needs.sum)
-        LLMQ_TRY(create_experts(w, &needs, err));
+    LLMQ_TRY(walk_room_measure(w->job, &w->room, err));
+    LLMQ_TRY(create_stream(w, err));
+    LLMQ_TRY(forward_create(&m->config, m->blocks, &w->room.size, &w->forward, err));
+    if (w->room.needs.sum)
+        LLMQ_TRY(create_experts(w, err));
+cleanup:
+    return status;
+}
+
+static enum llmq_status embed(struct walk *w, llmq_error *err) {
+    const struct corpus *c = w->job->corpus;
+    enum llmq_status status = LLMQ_OK;
+    for (struct batch b = {0}; batch_next(c->offsets, c->count, BATCH_ROWS, &b);) {
+        float *x = stream_target(&w->stream, b.offsets[0]);
+        LLMQ_TRY(model_embed(w->job->m, c->ids, &b, x, err));
+        LLMQ_TRY(stream_put(&w->stream, b.offsets[0], batch_rows(&b), x, err));
+    }
 cleanup:
     return status;
 }
 
 enum llmq_status walk_create(const struct eval_job *job, struct walk **out, llmq_error *err) {
-    const struct batch all = {job->corpus->offsets, job->corpus->count};
     enum llmq_status status = LLMQ_OK;
     struct walk *w = *out = calloc(1, sizeof *w);
     if (!w)
         return error_memory(err, "evaluation");
     w->job = job;
     LLMQ_TRY(create_room(w, err));
-    LLMQ_TRY(model_embed(job->m, job->corpus->ids, &all, stream_target(&w->stream, 0), err));
+    LLMQ_TRY(embed(w, err));
 cleanup:
     if (status != LLMQ_OK)
         walk_free(out);
@@ -170,7 +133,7 @@ cleanup:
 
 enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err) {
     const struct eval_job *job = w->job;
-    const struct way *way = &w->ways[job->m->blocks->kind_of[index]];
+    const struct way *way = &w->room.ways[job->m->blocks->kind_of[index]];
     struct block block = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(block_load(job->m, index, job->numbers.mode, w->weights, &block, err));
@@ -185,6 +148,21 @@ cleanup:
     return status;
 }
 
+static enum llmq_status final_norm(struct walk *w, llmq_error *err) {
+    const struct acts *x = &w->stream.acts[HOME_RESIDUAL];
+    const int64_t most = w->room.size.max_rows;
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t at = 0; at < x->rows; at += most) {
+        const int64_t rows = min_i64(most, x->rows - at);
+        float *values = NULL;
+        LLMQ_TRY(acts_load(x, at, rows, w->stream.buffer[HOME_RESIDUAL], &values, err));
+        LLMQ_TRY(model_final_norm(w->job->m, rows, values, err));
+        LLMQ_TRY(acts_store(x, at, rows, values, err));
+    }
+cleanup:
+    return status;
+}
+
 enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_error *err) {
     const int64_t blocks = job->m->config.blocks;
     struct walk *w = NULL;
@@ -196,8 +174,8 @@ enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_
                      i + 1, blocks);
         LLMQ_TRY(walk_block(w, i, err));
     }
+    LLMQ_TRY(final_norm(w, err));
     struct acts *x = &w->stream.acts[HOME_RESIDUAL];
-    LLMQ_TRY(model_final_norm(job->m, x->rows, x->data, err));
     *out = *x;
     *x = (struct acts){.file = {.fd = -1}};
 cleanup:

@@ -24,12 +24,13 @@ struct eval_job {
     const struct corpus *corpus;
     struct eval_numbers numbers;
     const llmq_context *ctx;
-    const char *name;    /* before "block 3/32" in the progress; "" for a model on its own */
-    int64_t done, total; /* steps of the whole run before this model's blocks, and all of them */
+    const char *name;      /* before "block 3/32" in the progress; "" for a model on its own */
+    const char *spill_dir; /* folder for files of activations; NULL: in memory */
+    int64_t done, total;   /* steps of the whole run before this model's blocks, and all of them */
 };
 
-/* Residual stream behind the last block and the final norm: out [tokens_used, hidden], in memory.
- * Release with acts_free, also after a failure. */
+/* Residual stream behind the last block and the final norm: out [tokens_used, hidden], in memory or
+ * in a file. Release with acts_free, also after a failure. */
 LLMQ_NODISCARD enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out,
                                             llmq_error *err);
 
@@ -46,7 +47,7 @@ void walk_free(struct walk **w); /* accepts a pointer to NULL */
 /* Run the next block, `index`. */
 LLMQ_NODISCARD enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err);
 
-/* The residual stream [tokens_used, hidden] so far. */
+/* The residual stream [tokens_used, hidden] so far; of a job whose activations are in memory. */
 const float *walk_residual(const struct walk *w);
 
 #endif

@@ -8,33 +8,28 @@
 #include "eval/head.h"
 #include "eval/hidden.h"
 
-static void copy_tile(const struct head *h, const struct head_tile *t, float *out) {
-    int64_t vocab = h->m->config.vocab;
-    for (int64_t i = 0; i < t->rows; i++)
-        for (int64_t j = 0; j < t->columns; j++)
-            out[(t->begin + i) * vocab + t->first + j] = h->logits[i * t->columns + j];
-}
-
-enum llmq_status eval_logprobs(const struct model *m, const struct corpus *corpus,
-                               struct eval_numbers numbers, const llmq_context *ctx,
-                               double *logprobs, float *logits, llmq_error *err) {
-    int64_t steps = m->config.blocks + 1;
-    struct eval_job job = {
-        .m = m, .corpus = corpus, .numbers = numbers, .ctx = ctx, .name = "", .total = steps};
+enum llmq_status eval_logprobs(const struct eval_job *given, double *logprobs,
+                               const struct acts *logits, llmq_error *err) {
+    const int64_t steps = given->m->config.blocks + 1;
+    struct eval_job job = *given;
     struct acts hidden = {0};
     struct head head = {0};
     enum llmq_status status = LLMQ_OK;
+    job.name = "";
+    job.done = 0;
+    job.total = steps;
     LLMQ_TRY(eval_hidden(&job, &hidden, err));
-    log_progress(ctx, steps - 1, steps, "output head");
-    LLMQ_TRY(head_create(m, corpus, &hidden, &head, err));
+    log_progress(job.ctx, steps - 1, steps, "output head");
+    LLMQ_TRY(head_create(job.m, job.corpus, &hidden, &head, err));
     for (struct head_tile tile = {0}; head_next(&head, &tile);) {
-        LLMQ_TRY(interrupt_check(ctx, err));
+        const struct acts_part part = {tile.begin, tile.rows, tile.first, tile.columns};
+        LLMQ_TRY(interrupt_check(job.ctx, err));
         LLMQ_TRY(head_visit(&head, &tile, logprobs, err));
         if (logits)
-            copy_tile(&head, &tile, logits);
+            LLMQ_TRY(acts_store_part(logits, &part, head.logits, err));
     }
     LLMQ_TRY(head_finish(&head, logprobs, err));
-    log_progress(ctx, steps, steps, "done");
+    log_progress(job.ctx, steps, steps, "done");
 cleanup:
     head_free(&head);
     acts_free(&hidden);

@@ -11,11 +11,10 @@
 #include "text/corpus.h"
 
 /* logprobs [tokens_used]: entry t is log p(ids[t+1] | the window up to t); the entry of a window's
- * last token is 0. When `logits` is not NULL it receives [tokens_used, vocab] float32.
- * LLMQ_E_NUMERIC when an activation overflowed. */
-LLMQ_NODISCARD enum llmq_status eval_logprobs(const struct model *m, const struct corpus *corpus,
-                                              struct eval_numbers numbers, const llmq_context *ctx,
-                                              double *logprobs, float *logits, llmq_error *err);
+ * last token is 0. When `logits` is not NULL it receives [tokens_used, vocab]. Of the job,
+ * name and steps are set here. LLMQ_E_NUMERIC when an activation overflowed. */
+LLMQ_NODISCARD enum llmq_status eval_logprobs(const struct eval_job *job, double *logprobs,
+                                              const struct acts *logits, llmq_error *err);
 
 /* Mean NLL over the tokens that count (nats per token), its standard error (0 for one window), and
  * their number. */

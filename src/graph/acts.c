@@ -81,6 +81,21 @@ enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count, 
                        row_offset(a, begin), err);
 }
 
+enum llmq_status acts_store_part(const struct acts *a, const struct acts_part *part,
+                                 const float *values, llmq_error *err) {
+    const size_t bytes = (size_t)part->columns * sizeof *values;
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; i < part->count && status == LLMQ_OK; i++) {
+        const float *row = values + i * part->columns;
+        const int64_t at = (part->begin + i) * a->width + part->first;
+        if (a->data)
+            memcpy(a->data + at, row, bytes);
+        else
+            status = file_pwrite(&a->file, row, bytes, (uint64_t)at * sizeof *row, err);
+    }
+    return status;
+}
+
 /* --- single rows ------------------------------------------------------------------------------ */
 
 /* How many of the rows from entry `i` of the list lie one after the other. */

@@ -38,6 +38,15 @@ float *acts_target(const struct acts *a, int64_t begin, float *buf);
 LLMQ_NODISCARD enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count,
                                            const float *rows, llmq_error *err);
 
+/* A part of the matrix. */
+struct acts_part {
+    int64_t begin, count, first, columns;
+};
+
+/* Columns [first, first + columns) of rows [begin, begin + count) = values [count, columns]. */
+LLMQ_NODISCARD enum llmq_status acts_store_part(const struct acts *a, const struct acts_part *part,
+                                                const float *values, llmq_error *err);
+
 /* --- single rows ------------------------------------------------------------------------------ */
 
 /* Some of the rows, ascending, and how much each counts; NULL: once. */

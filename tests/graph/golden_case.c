@@ -125,8 +125,9 @@ struct golden_scores golden_score(const struct golden *g) {
     const int64_t T = g->corpus.tokens_used, vocab = g->model.config.vocab;
     struct golden_scores s = {calloc((size_t)(T * vocab), sizeof *s.logits),
                               calloc((size_t)T, sizeof *s.logprobs)};
-    ck_assert_ok(eval_logprobs(&g->model, &g->corpus, plain, NULL, s.logprobs, s.logits, &err),
-                 &err);
+    const struct acts logits = {.rows = T, .width = vocab, .max_width = vocab, .data = s.logits};
+    const struct eval_job job = {.m = &g->model, .corpus = &g->corpus, .numbers = plain};
+    ck_assert_ok(eval_logprobs(&job, s.logprobs, &logits, &err), &err);
     return s;
 }
 

@@ -1,0 +1,62 @@
+/* Memory of an evaluation: see room.h. It counts what hidden.c and head.c allocate. */
+#include "eval/room.h"
+
+#include "base/int64.h"
+#include "eval/head.h"
+#include "eval/walk_room.h"
+#include "graph/loading.h"
+
+static uint64_t max_bytes(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* The largest block, and the largest expert beside it. */
+static uint64_t weights_bytes(const struct eval_job *job) {
+    const struct model *m = job->m;
+    uint64_t block = 0, expert = 0;
+    for (int64_t i = 0; i < m->config.blocks; i++) {
+        block = max_bytes(block, loading_bytes(m, i, -1, job->numbers.mode));
+        if (model_graph(m, i)->body)
+            expert = max_bytes(expert, loading_bytes(m, i, 0, job->numbers.mode));
+    }
+    return block + expert;
+}
+
+static uint64_t rows_bytes(int64_t rows, int64_t width) {
+    return (uint64_t)rows * (uint64_t)width * sizeof(float);
+}
+
+enum llmq_status eval_room(const struct eval_job *job, struct eval_room *out, llmq_error *err) {
+    const struct model *m = job->m;
+    const int64_t tokens = job->corpus->tokens_used, *dims = m->config.facts.dims;
+    struct walk_room room;
+    enum llmq_status status = walk_room_measure(job, &room, err);
+    if (status != LLMQ_OK)
+        return status;
+    *out = (struct eval_room){
+        .blocks = weights_bytes(job) + forward_bytes(&m->config, m->blocks, &room.size),
+        .hidden = rows_bytes(tokens, room.homes.width[HOME_RESIDUAL]),
+        .head = head_bytes(m, job->corpus) + loading_head_bytes(m),
+    };
+    for (int h = 1; h <= room.homes.count; h++) {
+        out->stream += rows_bytes(tokens, room.homes.width[h]);
+        out->batch += rows_bytes(room.size.max_rows, room.homes.width[h]);
+    }
+    for (int h = room.homes.count + 1; h <= HOMES; h++)
+        out->blocks += rows_bytes(room.size.max_rows, room.homes.width[h]);
+    if (room.needs.sum)
+        out->blocks += routing_bytes(tokens, dims[DIM_EXPERTS], dims[DIM_TOP_K]) +
+                       experts_bytes(&room.needs, max_i64(room.size.max_rows, 1));
+    return LLMQ_OK;
+}
+
+uint64_t eval_room_peak(const struct eval_room *rooms, int count, bool spill) {
+    uint64_t peak = 0, held = 0, heads = 0;
+    for (int i = 0; i < count; i++) {
+        const struct eval_room *r = &rooms[i];
+        peak = max_bytes(peak, held + r->blocks + (spill ? r->batch : r->stream));
+        held += spill ? 0 : r->hidden;
+        heads += r->head;
+    }
+    return max_bytes(peak, held + heads);
+}
