@@ -15,7 +15,7 @@ seconds=${1:-60}
 build=${FUZZ_BUILD:-build-fuzz}
 
 if [ ! -d "$build" ]; then
-    CC=${CC:-clang-14} meson setup "$build" -Dfuzz=true -Dbuildtype=debugoptimized \
+    CC=${CC:-clang-14} meson setup "$build" -Dfuzz=true -Doptimization=1 \
         -Db_sanitize=address,undefined -Db_lundef=false \
         -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' >"$build.log" 2>&1 || {
         cat "$build.log"

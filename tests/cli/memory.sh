@@ -1,0 +1,62 @@
+#!/bin/sh
+# --max-mem is a promise: with the least that a command says it takes, it runs, gives what it gives
+# without a limit, and never has more memory than that. tools/memory_table.sh is the long form.
+peak=$(realpath "$3")
+. "$(dirname "$0")/lib.sh"
+
+# Sanitizers keep memory of their own, and so does what fills memory with a pattern.
+if [ "${LLMQ_FAMILIES:-all}" = few ]; then
+    echo "SKIP: not under sanitizers"
+    echo '100%: Checks: 0, Failures: 0, Errors: 0'
+    exit 0
+fi
+unset MALLOC_PERTURB_
+
+# within BYTES ARGUMENTS...: the command runs and stays below.
+within() {
+    most=$1
+    shift
+    code=0
+    "$peak" "$work/peak" "$llmq" "$@" </dev/null >"$work/stdout" 2>"$work/stderr" || code=$?
+    ran="llmq $*"
+    expect_code 0
+    taken=$(cat "$work/peak")
+    expect "$taken bytes, at most $most" test "$taken" -le "$most"
+}
+
+# least ARGUMENTS...: the size that the command names, in MiB.
+least() {
+    run "$@" --max-mem 1
+    expect_code 5
+    mib=$(sed -n 's/^hint: give at least --max-mem \([0-9]*\)M.*/\1/p' "$work/stderr")
+    expect "a size that is enough" test "${mib:-0}" -gt 0
+}
+
+# holds ARGUMENTS...: what is promised, with two threads; the result is left in stdout.
+holds() {
+    test_case "$1 stays within --max-mem"
+    least "$@" --model "$demo" --threads 2 -q
+    within $((mib * 1024 * 1024)) "$@" --model "$demo" --threads 2 -q --max-mem "${mib}M"
+}
+
+pin_kernels
+few='--ctx 128 --max-tokens 5000'
+# shellcheck disable=SC2086
+holds eval $few --json
+grep -v '"seconds"\|peak_rss' stdout >limited
+# shellcheck disable=SC2086
+run eval --model "$demo" $few --json --threads 2 -q
+grep -v '"seconds"\|peak_rss' stdout >free
+test_case "files of activations change nothing"
+expect "the same result" cmp -s limited free
+
+# shellcheck disable=SC2086
+holds compare --reference "$demo" --ctx 64 --max-tokens 4500
+
+ids=$(awk 'BEGIN { for (i = 0; i < 500; i++) printf "%d,", i; print 1 }')
+holds score --ids "$ids" --logits limited.st
+run score --model "$demo" --ids "$ids" --logits free.st --threads 2 -q
+test_case "nor do they change logits"
+expect "the same file" cmp -s limited.st free.st
+
+finish
