@@ -60,6 +60,12 @@ LLMQ_NODISCARD enum llmq_status encoding_of_config(const struct json *quantizati
 LLMQ_NODISCARD enum llmq_status encoding_settle(const struct encoding_settings *settings,
                                                 struct st_set *set, llmq_error *err);
 
+/* Let the set of a GGUF file show tensors of blocks of codes as numbers: `weights` are the names
+ * that they get ("model.embed_tokens.weight", or NULL), count of them. Those that are not there, or
+ * plain, stay so. */
+LLMQ_NODISCARD enum llmq_status encoding_show_blocks(struct st_set *set, const char *const *weights,
+                                                     int count, llmq_error *err);
+
 /* How many tensors of a set are decoded. */
 size_t encoding_count(const struct st_set *set);
 

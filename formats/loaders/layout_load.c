@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "formats/safetensors/safetensors_coded.h"
 
 int layout_suffix(const struct layout *layout, const char *tensor, size_t *len) {
     const char *dot = strrchr(tensor, '.');
@@ -26,6 +27,18 @@ const struct st_tensor *layout_tensor_of(const struct st_set *tensors, const str
 bool layout_has_module(const struct st_set *tensors, const struct layout *layout,
                        const char *module) {
     return layout && layout_tensor_of(tensors, layout, module, 0);
+}
+
+/* The same tensor or, of a GGUF file, the codes of a weight that the set shows decoded. */
+static const struct st_tensor *codes_of(const struct st_set *tensors, const struct layout *layout,
+                                        const char *module, int suffix) {
+    char name[LAYOUT_NAME_MAX];
+    const struct st_tensor *t = layout_tensor_of(tensors, layout, module, suffix);
+    if (t || layout->container != LAYOUT_GGUF)
+        return t;
+    (void)snprintf(name, sizeof name, "%s.weight", module);
+    t = st_find(tensors, name);
+    return t && t->coded ? &t->coded->codes : NULL;
 }
 
 /* data->data is malloc'ed. */
@@ -52,7 +65,7 @@ enum llmq_status layout_load(const struct st_set *tensors, const struct layout *
     enum llmq_status status = LLMQ_OK;
     *q = (struct qlinear){0};
     for (int i = 0; status == LLMQ_OK && layout->suffixes[i]; i++) {
-        const struct st_tensor *t = layout_tensor_of(tensors, layout, module, i);
+        const struct st_tensor *t = codes_of(tensors, layout, module, i);
         data[i].info.suffix = layout->suffixes[i];
         if (t)
             status = read_tensor(tensors, t, &data[i], err);

@@ -35,8 +35,12 @@ struct st_tensor {
                    codes and scales (safetensors_coded.h), which st_read decodes */
 };
 
-/* The type in which a copy of a tensor is stored: its own, and BF16 for one that is decoded. */
+/* The type in which a copy of a tensor is stored: its own; for one that is decoded BF16, or F32
+ * where only that holds its numbers. */
 enum dtype st_copy_dtype(const struct st_tensor *t);
+
+/* The type in the files: that of its codes for one that is decoded. */
+enum dtype st_stored_dtype(const struct st_tensor *t);
 
 /* Bytes that it takes in the files. */
 uint64_t st_stored_bytes(const struct st_tensor *t);

@@ -26,7 +26,11 @@ enum llmq_status st_coded_refuse(const struct st_set *set, const struct st_tenso
 }
 
 enum dtype st_copy_dtype(const struct st_tensor *t) {
-    return t->coded ? DTYPE_BF16 : t->dtype;
+    return !t->coded ? t->dtype : t->coded->wide ? DTYPE_F32 : DTYPE_BF16;
+}
+
+enum dtype st_stored_dtype(const struct st_tensor *t) {
+    return t->coded ? t->coded->codes.dtype : t->dtype;
 }
 
 uint64_t st_stored_bytes(const struct st_tensor *t) {

@@ -21,6 +21,7 @@ struct st_coded {
     uint64_t matrices, rows, columns;
     uint64_t block_rows, block_columns; /* of elements that share a scale; the last ones of a
                                            matrix may be smaller */
+    bool wide;          /* its numbers take float32 to be kept exactly, and are; else bfloat16 */
     uint64_t workspace; /* bytes that decoding takes at a time, besides what it is decoded to */
 };
 

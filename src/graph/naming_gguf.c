@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "formats/encodings/encoding.h"
 #include "formats/gguf/gguf_file.h"
 #include "graph/naming.h"
 #include "models/gguf_names.h"
@@ -70,5 +71,6 @@ enum llmq_status naming_from_gguf(const struct blocks *b, struct st_set *set, ll
     for (size_t i = 0; i < v.count; i++)
         free((char *)(uintptr_t)v.view[i].name);
     free(v.view);
-    return status;
+    const char *const ends[] = {b->config->family->embedding, b->config->family->head};
+    return status == LLMQ_OK ? encoding_show_blocks(set, ends, 2, err) : status;
 }
