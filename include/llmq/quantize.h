@@ -131,6 +131,12 @@ typedef struct llmq_work {
 
 #define LLMQ_WORK_MAX 16
 
+/* A tensor that is no module and is rounded to nearest all the same: an end of a GGUF file. */
+typedef struct llmq_rounded {
+    char *name;
+    const char *type; /* static: "Q8_0", "Q4_0" */
+} llmq_rounded;
+
 /* Tensors of one part beside the model of text, carried along as they are. */
 typedef struct llmq_part {
     char *name; /* "vision_tower", "mtp", "layers.46": a layer that predicts further tokens */
@@ -148,6 +154,8 @@ typedef struct llmq_quantize_report {
     size_t kept_count;
     llmq_part *carried; /* parts of the model whose tensors are among these, in file order */
     size_t carried_count;
+    llmq_rounded *rounded; /* not among these */
+    size_t rounded_count;
     char **folded; /* names of norms and biases that AWQ scaled, in their own precision */
     size_t folded_count;
     char **dropped; /* stray integer or boolean buffers left out: loaders misread them */

@@ -437,8 +437,9 @@ const struct command command_gptq = {
     .synopsis = "gptq --model M [--calib FILE] [--out DIR] [options]",
     .description =
         "Quantizes every linear layer of the decoder blocks to packed integers and writes a "
-        "checkpoint that serving stacks load. Embeddings, norms and the output "
-        "head are copied as they are.\n\n"
+        "checkpoint that serving stacks load. Norms and, unless a rule says otherwise, the "
+        "embedding and the output head are copied as they are; GGUF files have these two in "
+        "Q8_0.\n\n"
         "Memory depends on one decoder block and the calibration's activations, not on the number "
         "of blocks. The result appears whole or not at all; an interrupted run is continued with "
         "--resume. No module ends up worse than by rounding to nearest, and everything out of the "

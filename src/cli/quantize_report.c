@@ -122,6 +122,8 @@ static void print_kept(const llmq_quantize_report *r) {
     for (size_t i = 0; i < r->carried_count; i++)
         printf("               %" PRId64 " of them of %s, %s\n", r->carried[i].tensors,
                CONSOLE_SHOWN(r->carried[i].name), console_bytes(r->carried[i].bytes, bytes));
+    for (size_t i = 0; i < r->rounded_count; i++)
+        printf("  rounded      %s to %s\n", CONSOLE_SHOWN(r->rounded[i].name), r->rounded[i].type);
     if (r->dropped_count > 0)
         printf("  left out     %zu tensor%s that the result has no use for\n", r->dropped_count,
                r->dropped_count == 1 ? "" : "s");

@@ -197,7 +197,7 @@ enum llmq_status gguf_export_check(const struct gguf_export *e, const struct st_
     const enum dtype d = gguf_export_dtype(t);
     struct gguf_tensor place;
     if (gguf_tensor_of(e->blocks, t->name, &place) &&
-        (d == DTYPE_F32 || d == DTYPE_F16 || d == DTYPE_BF16))
+        (d == DTYPE_F32 || d == DTYPE_F16 || d == DTYPE_BF16 || dtype_block(d) > 1))
         return LLMQ_OK;
     return error_set(err, LLMQ_E_UNSUPPORTED,
                      "tensor '%.200s': GGUF files of this family have no place for it as %s",
@@ -205,6 +205,8 @@ enum llmq_status gguf_export_check(const struct gguf_export *e, const struct st_
 }
 
 enum dtype gguf_export_dtype(const struct st_tensor *t) {
+    if (dtype_block(st_stored_dtype(t)) > 1)
+        return st_stored_dtype(t);
     const bool half = t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16;
     return t->rank == 1 && half ? DTYPE_F32 : st_copy_dtype(t);
 }

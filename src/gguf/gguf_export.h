@@ -31,7 +31,8 @@ bool gguf_export_drops(const struct gguf_export *e, const struct st_tensor *t);
 LLMQ_NODISCARD enum llmq_status gguf_export_check(const struct gguf_export *e,
                                                   const struct st_tensor *t, llmq_error *err);
 
-/* The type such a tensor is stored in: its own, but float32 for vectors, which llama.cpp wants. */
+/* The type such a tensor is stored in: its own, blocks of codes where it is decoded from them, but
+ * float32 for vectors, which llama.cpp wants. */
 enum dtype gguf_export_dtype(const struct st_tensor *t);
 
 /* Create (or reopen) model.gguf in `dir`; what is not in the source is put already. */

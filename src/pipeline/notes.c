@@ -17,7 +17,7 @@ static void note_encoding(const struct model *m, const llmq_context *ctx) {
         log_message(ctx, LLMQ_LOG_WARNING,
                     "%s: the config says %s, and no tensor is: the model is read as it is stored",
                     m->dir, e->name);
-    if (count == 0)
+    if (!e || count == 0)
         return;
     log_message(ctx, LLMQ_LOG_INFO,
                 "%s: %zu tensors are stored as %s (%s): they are decoded, and those that the "

@@ -57,6 +57,8 @@ enum llmq_status plan_add_spec(struct plan *p, const char *name, const struct st
 }
 
 enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t) {
+    if (p->gguf && plan_rounded_bits(p, t->name))
+        return plan_rounded_bits(p, t->name) == 8 ? DTYPE_Q8_0 : DTYPE_Q4_0;
     if (p->gguf)
         return gguf_export_dtype(t);
     const bool as_it_is = p->layout || !dtype_is_float(t->dtype) ||
@@ -325,9 +327,9 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     out->untied = m->tying == TYING_DIFFERS;
     LLMQ_TRY(plan_add_modules(m, options, out, err));
     LLMQ_TRY(plan_keep_modules(m, options, out, err));
-    LLMQ_TRY(plan_add_head(m, options, out, err));
+    LLMQ_TRY(plan_add_ends(m, options, out, err));
     LLMQ_TRY(plan_apply_rules(m, options, out, err));
-    plan_settle_head(m, out);
+    LLMQ_TRY(plan_settle_ends(m, out, err));
     LLMQ_TRY(plan_keep_unfit(m, options, out, err));
     LLMQ_TRY(plan_settle_config(m, options, out, err));
     LLMQ_TRY(plan_add_plain_modules(out, err));

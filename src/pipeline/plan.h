@@ -34,13 +34,20 @@ struct module_manner {
  * recipe that matches it says otherwise (plan_apply_rules). Whoever carries the plan out or writes
  * what it says of modules asks here, not the options. */
 struct plan_module {
-    /* Of a block; node -1: the output head, of no block, and the last of the list. */
+    /* Of a block; node -1: the output head, of no block, and the last of the list; node -2: the
+     * embedding, while rules are applied. */
     struct linear_place at;
     char *name; /* "model.layers.0.self_attn.q_proj" */
     enum module_fate fate;
     struct quant_shape shape;       /* of what is packed */
     struct module_manner manner;    /* of what is quantized */
     const struct recipe_rule *rule; /* that it is by; NULL: the options alone */
+};
+
+/* GGUF: a tensor of the model's ends that is stored as blocks of codes, rounded to nearest. */
+struct plan_rounded {
+    const char *name; /* the family's */
+    int bits;         /* 8: Q8_0; 4: Q4_0; 0: none, it is stored as it is */
 };
 
 /* What is carried along of one part beside the model (inventory_group). */
@@ -76,7 +83,8 @@ struct plan {
     size_t beside_count, beside_cap;
     char **beside_parts;
     size_t beside_part_count, beside_part_cap;
-    char *head; /* module of the output head; layout_config points at it */
+    char *head;                     /* module of the output head; layout_config points at it */
+    struct plan_rounded rounded[2]; /* the embedding, and a head of its own that is no module */
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
     bool paired;  /* the original model's activations run beside the quantized model's */
@@ -154,10 +162,9 @@ LLMQ_NODISCARD enum llmq_status plan_settle_config(const struct model *m,
                                                    const llmq_quantize_options *options,
                                                    struct plan *p, llmq_error *err);
 
-/* --- the output head (plan_head.c), a module only where it is packed or a rule is about it ------
- */
+/* --- the ends of the model (plan_head.c) ------------------------------------------------------ */
 
-/* It as a module; NULL: it stays as it is. */
+/* The output head as a module, which it is only where it is packed or a rule wants it so; NULL. */
 const struct plan_module *plan_head(const struct plan *p);
 
 /* Append it, plain, with the settings of the options. */
@@ -165,12 +172,19 @@ LLMQ_NODISCARD enum llmq_status plan_append_head(const struct model *m,
                                                  const llmq_quantize_options *options,
                                                  struct plan *p, llmq_error *err);
 
-/* Let rules find it; then, when they were applied, leave it out again unless one wants it packed. A
- * result whose head is packed is not tied, whatever the source is: its rows are the embedding's. */
-LLMQ_NODISCARD enum llmq_status plan_add_head(const struct model *m,
+/* Let rules find it and the embedding; then, when they were applied, leave out again what no rule
+ * wants packed. A result whose head is packed is not tied, whatever the source is: its rows are the
+ * embedding's. The embedding, and a head that is no module, are rounded to nearest in a GGUF file,
+ * to Q8_0 unless a rule says otherwise, and plain in others: LLMQ_E_UNSUPPORTED names the rule that
+ * asks for what is not to be had. */
+LLMQ_NODISCARD enum llmq_status plan_add_ends(const struct model *m,
                                               const llmq_quantize_options *options, struct plan *p,
                                               llmq_error *err);
-void plan_settle_head(const struct model *m, struct plan *p);
+LLMQ_NODISCARD enum llmq_status plan_settle_ends(const struct model *m, struct plan *p,
+                                                 llmq_error *err);
+
+/* Bits that a tensor which is kept is rounded to; 0: none. */
+int plan_rounded_bits(const struct plan *p, const char *tensor);
 
 /* Is the tensor the weight of a head that is quantized? And the packed tensors of one that has no
  * tensor in the source. */
@@ -244,8 +258,9 @@ LLMQ_NODISCARD enum llmq_status plan_add_packed(struct plan *p, const struct pla
                                                 llmq_error *err);
 LLMQ_NODISCARD enum llmq_status plan_keep(struct plan *p, const struct st_tensor *t,
                                           llmq_error *err);
-/* The type a tensor of the source is kept in: its own, but float32 for vectors in a GGUF file, and
- * the weights' where linears become plain and it is not carried along. */
+/* The type a tensor of the source is kept in: its own, but float32 for vectors in a GGUF file and
+ * blocks of codes for ends that are rounded, and the weights' where linears become plain and it is
+ * not carried along. */
 enum dtype plan_kept_dtype(const struct plan *p, const struct st_tensor *t);
 
 LLMQ_NODISCARD enum llmq_status plan_drop(struct plan *p, const struct st_tensor *t,

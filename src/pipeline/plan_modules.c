@@ -29,7 +29,7 @@ int64_t plan_group(const struct model *m, struct linear_place at, int64_t k, int
 enum llmq_status plan_add_modules(const struct model *m, const llmq_quantize_options *o,
                                   struct plan *p, llmq_error *err) {
     int64_t count = blocks_linear_count(m->blocks);
-    p->modules = calloc((size_t)count + 1, sizeof *p->modules); /* the head may come */
+    p->modules = calloc((size_t)count + 2, sizeof *p->modules); /* the ends may come */
     if (!p->modules)
         return error_memory(err, "the plan");
     for (int64_t i = 0; i < count; i++) {

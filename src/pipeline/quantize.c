@@ -173,6 +173,25 @@ static enum llmq_status copy_names(char **names, size_t count, char ***out, size
     return *out ? LLMQ_OK : error_memory(err, "the report");
 }
 
+/* Names of what is copied, and of what is rounded on the way. */
+static enum llmq_status copy_kept(const struct plan *p, const struct st_set *tensors,
+                                  llmq_quantize_report *r, llmq_error *err) {
+    r->kept = calloc(p->kept_count + 1, sizeof *r->kept);
+    r->rounded = calloc(p->kept_count + 1, sizeof *r->rounded);
+    for (size_t i = 0; r->kept && r->rounded && i < p->kept_count; i++) {
+        const struct st_tensor *t = st_find(tensors, p->kept[i]);
+        char *name = strdup(p->kept[i]);
+        if (!name)
+            return error_memory(err, "the report");
+        if (t && plan_rounded_bits(p, name))
+            r->rounded[r->rounded_count++] =
+                (llmq_rounded){name, dtype_name(plan_kept_dtype(p, t))};
+        else
+            r->kept[r->kept_count++] = name;
+    }
+    return r->kept && r->rounded ? LLMQ_OK : error_memory(err, "the report");
+}
+
 static enum llmq_status copy_parts(const struct plan *p, llmq_quantize_report *r, llmq_error *err) {
     r->carried = calloc(p->part_count ? p->part_count : 1, sizeof *r->carried);
     for (size_t i = 0; r->carried && i < p->part_count; i++) {
@@ -210,7 +229,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->format = strdup(p->layout->name);
     if (!r->model || !r->out || !r->format)
         return error_memory(err, "the report");
-    LLMQ_TRY(copy_names(p->kept, p->kept_count, &r->kept, &r->kept_count, err));
+    LLMQ_TRY(copy_kept(p, run->model.tensors, r, err));
     LLMQ_TRY(copy_parts(p, r, err));
     LLMQ_TRY(copy_names(p->folded, p->folded_count, &r->folded, &r->folded_count, err));
     LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));

@@ -145,6 +145,8 @@ void llmq_quantize_report_free(llmq_quantize_report *report) {
         report_module_free(&report->modules[i]);
     for (size_t i = 0; i < report->kept_count; i++)
         free(report->kept[i]);
+    for (size_t i = 0; i < report->rounded_count; i++)
+        free(report->rounded[i].name);
     for (size_t i = 0; i < report->carried_count; i++)
         free(report->carried[i].name);
     for (size_t i = 0; i < report->folded_count; i++)
@@ -153,6 +155,7 @@ void llmq_quantize_report_free(llmq_quantize_report *report) {
         free(report->dropped[i]);
     free(report->modules);
     free(report->kept);
+    free(report->rounded);
     free(report->carried);
     free(report->folded);
     free(report->dropped);
@@ -181,6 +184,17 @@ static struct json *parts_json(const llmq_part *parts, size_t count) {
     return array;
 }
 
+static struct json *rounded_json(const llmq_rounded *rounded, size_t count) {
+    struct json *array = json_new_array();
+    for (size_t i = 0; i < count; i++) {
+        struct json *o = json_new_object();
+        json_add_string(o, "name", rounded[i].name);
+        json_add_string(o, "type", rounded[i].type);
+        json_add(array, NULL, o);
+    }
+    return array;
+}
+
 char *llmq_quantize_json(const llmq_quantize_report *r) {
     struct json *o = json_new_object(), *modules = json_new_array(), *work = json_new_array();
     for (size_t i = 0; i < r->module_count; i++)
@@ -194,6 +208,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add(o, "modules", modules);
     add_names(o, "kept", r->kept, r->kept_count);
+    json_add(o, "rounded", rounded_json(r->rounded, r->rounded_count));
     json_add(o, "carried", parts_json(r->carried, r->carried_count));
     add_names(o, "folded", r->folded, r->folded_count);
     add_names(o, "dropped", r->dropped, r->dropped_count);

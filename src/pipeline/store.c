@@ -9,8 +9,10 @@
 #include "base/hugemem.h"
 #include "base/log.h"
 #include "formats/loaders/layout_load.h"
+#include "formats/safetensors/safetensors_coded.h"
 #include "formats/safetensors/safetensors_watch.h"
 #include "graph/model.h"
+#include "quant/quant.h"
 
 #define COPY_BYTES (64 * ST_HASH_CHUNK)
 
@@ -77,9 +79,10 @@ struct conversion {
     const struct st_set *from;
     const struct st_tensor *t;
     enum dtype type;
-    float *exact, *rounded; /* a slice of it */
-    void *stored;           /* the slice as in the file, before and after */
-    uint64_t hash;          /* of what was read */
+    const struct layout *layout; /* of blocks of codes, where `type` is one */
+    float *exact, *rounded;      /* a slice of it */
+    void *stored;                /* the slice as in the file, before and after */
+    uint64_t hash;               /* of what was read */
 };
 
 static void note_rounding(const struct conversion *c, size_t count, struct store_rounding *out) {
@@ -92,18 +95,46 @@ static void note_rounding(const struct conversion *c, size_t count, struct store
     }
 }
 
+/* Each run of so many elements, which lies within a row, has a scale: the whole is a matrix of one
+ * group to a row. */
+static enum llmq_status round_to_blocks(struct conversion *c, size_t count, llmq_error *err) {
+    const int64_t block = dtype_block(c->type), rows = (int64_t)count / block;
+    void *const data[LAYOUT_MAX_TENSORS] = {c->stored};
+    struct quant_grid grid = {.bits = c->type == DTYPE_Q8_0 ? 8 : 4,
+                              .group = block,
+                              .sym = true,
+                              .storage = SCALE_F16,
+                              .search = RANGE_PLAIN};
+    struct qlinear q = {0};
+    grid.zmax = (1 << grid.bits) - 1;
+    enum llmq_status status = rtn_quantize(&grid, c->exact, NULL, rows, block, &q, err);
+    if (status == LLMQ_OK)
+        status = c->layout->encode(&q, data, err);
+    if (status == LLMQ_OK)
+        qlinear_dequantize(&q, 0, rows, c->rounded);
+    qlinear_free(&q);
+    return status;
+}
+
 static enum llmq_status convert_slice(struct conversion *c, uint64_t begin, size_t count,
                                       struct st_writer *writer, llmq_error *err) {
     const size_t ours = dtype_bits(c->t->dtype) / 8, theirs = dtype_bits(c->type) / 8;
+    const size_t block = dtype_block(c->type);
     enum llmq_status status = st_read(c->from, c->t, begin * ours, count * ours, c->stored, err);
     if (status != LLMQ_OK)
         return status;
     if (st_watched(c->from))
         c->hash += st_hash_part(begin * ours, c->stored, count * ours);
     dtype_to_f32(c->t->dtype, c->stored, count, c->exact);
-    dtype_from_f32(c->type, c->exact, count, c->stored);
-    dtype_to_f32(c->type, c->stored, count, c->rounded);
-    return st_writer_put_part(writer, c->t->name, begin * theirs, c->stored, count * theirs, err);
+    if (block > 1) {
+        status = round_to_blocks(c, count, err);
+    } else {
+        dtype_from_f32(c->type, c->exact, count, c->stored);
+        dtype_to_f32(c->type, c->stored, count, c->rounded);
+    }
+    return status != LLMQ_OK ? status
+                             : st_writer_put_part(writer, c->t->name, begin / block * theirs,
+                                                  c->stored, count / block * theirs, err);
 }
 
 /* Store a tensor as another type. */
@@ -152,6 +183,15 @@ static enum llmq_status copy_tensor(const struct st_set *from, const struct st_t
     return st_note(from, t, hash, err);
 }
 
+/* What is shown decoded goes from file to file as it is stored, under the name that is shown. */
+static enum llmq_status copy_codes(const struct st_set *from, const struct st_tensor *t,
+                                   struct st_writer *writer, void *buffer, const llmq_context *ctx,
+                                   llmq_error *err) {
+    struct st_tensor codes = t->coded->codes;
+    codes.name = t->name;
+    return copy_tensor(from, &codes, writer, buffer, ctx, err);
+}
+
 enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
                             struct st_writer *writer, struct store_rounding *rounding,
                             const llmq_context *ctx, llmq_error *err) {
@@ -161,7 +201,12 @@ enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
         return error_memory(err, "a copy buffer");
     for (size_t i = 0; status == LLMQ_OK && i < plan->kept_count; i++) {
         const struct st_tensor *t = st_find(from, plan->kept[i]);
-        struct conversion c = {.from = from, .t = t, .type = plan_kept_dtype(plan, t)};
+        struct conversion c = {
+            .from = from, .t = t, .type = plan_kept_dtype(plan, t), .layout = plan->layout};
+        if (t->coded && c.type == st_stored_dtype(t)) {
+            status = copy_codes(from, t, writer, buffer, ctx, err);
+            continue;
+        }
         status = c.type != t->dtype ? convert_tensor(&c, writer, rounding, ctx, err)
                                     : copy_tensor(from, t, writer, buffer, ctx, err);
     }

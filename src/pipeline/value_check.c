@@ -79,7 +79,7 @@ static enum llmq_status check_tensor(const struct check *c, const char *name, ll
         error_hint(err, "choose --format bf16 or f32");
         return LLMQ_E_NUMERIC;
     }
-    if (t->coded && !isfinite(bf16_to_f32(f32_to_bf16(at.value))))
+    if (t->coded && st_copy_dtype(t) == DTYPE_BF16 && !isfinite(bf16_to_f32(f32_to_bf16(at.value))))
         return refuse_bf16(c->from, t, &at, err);
     if (c->half && fabsf(at.value) > HALF_MOST)
         warn_of_half(t, &at, c->ctx);

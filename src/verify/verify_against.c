@@ -139,6 +139,14 @@ cleanup:
 
 /* --- other tensors ---------------------------------------------------------------------------- */
 
+/* More of the weights than 4 bits in blocks of 32 lose. */
+#define ROUNDED_ERROR 0.05
+
+static bool same_shape(const struct st_tensor *a, const struct st_tensor *b) {
+    return a->rank == b->rank &&
+           memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0;
+}
+
 enum likeness { SAME, ROUNDED, DIFFERENT };
 
 /* Bytes, or, where the dtypes differ, the original's values rounded. */
@@ -178,6 +186,35 @@ static enum llmq_status compare_bytes(const struct verify *v, const struct st_te
     return status;
 }
 
+/* Is a tensor of codes that is read as numbers that of the original, rounded to nearest? */
+static enum llmq_status compare_rounded(struct verify *v, const struct st_tensor *t,
+                                        const struct verify *original, const struct st_tensor *o,
+                                        llmq_error *err) {
+    const uint64_t count = t->nbytes / sizeof(float);
+    float *a = malloc((size_t)CHUNK * sizeof *a), *b = malloc((size_t)CHUNK * sizeof *b);
+    enum llmq_status status = a && b ? LLMQ_OK : error_memory(err, "a buffer");
+    struct sums sums = {0};
+    for (uint64_t at = 0; status == LLMQ_OK && at < count; at += (uint64_t)CHUNK) {
+        const size_t part = (size_t)(count - at < (uint64_t)CHUNK ? count - at : (uint64_t)CHUNK);
+        status = st_read_part_f32(v->tensors, t, at, part, a, err);
+        if (status == LLMQ_OK)
+            status = st_read_part_f32(original->tensors, o, at, part, b, err);
+        for (size_t i = 0; status == LLMQ_OK && i < part; i++) {
+            const double d = (double)a[i] - (double)b[i];
+            sums.difference += d * d;
+            sums.reference += (double)b[i] * (double)b[i];
+        }
+    }
+    free(a);
+    free(b);
+    if (status != LLMQ_OK || sums.difference <= ROUNDED_ERROR * sums.reference)
+        return status;
+    found(v, "against-kept");
+    verify_found(v, verify_file_of(v, t), t->name, "is it the original of this checkpoint?",
+                 "the error is %.3g of the original's", sums.difference / sums.reference);
+    return LLMQ_OK;
+}
+
 static bool fold_explains(const struct comparison *c, const char *tensor) {
     int64_t block = 0;
     const char *rest = NULL;
@@ -197,6 +234,8 @@ static enum llmq_status compare_kept(const struct comparison *c, const struct st
     }
     if (!dtype_is_float(t->dtype))
         return LLMQ_OK;
+    if (dtype_block(st_stored_dtype(t)) > 1 && dtype_is_float(o->dtype) && same_shape(t, o))
+        return compare_rounded(v, t, &c->original, o, err);
     enum llmq_status status = compare_bytes(v, t, &c->original, o, &likeness, err);
     const bool folded = status == LLMQ_OK && likeness == DIFFERENT && fold_explains(c, t->name);
     v->report->folded += folded;

@@ -9,6 +9,7 @@
 #include "formats/loaders/model_folder.h"
 #include "formats/safetensors/safetensors.h"
 #include "graph/model.h"
+#include "llmq/convert.h"
 #include "llmq/model.h"
 #include "llmq/quantize.h"
 #include "pipeline/edit_checkpoint.h"
@@ -44,6 +45,7 @@ START_TEST(the_result_is_the_model_of_the_gptq_format) {
         llmq_inspect_report r;
         o.bits = cases[i].bits;
         o.group = cases[i].group;
+        o.recipe = run_keep_ends();
         run_quantize(&o);
         o.format = "gptq";
         o.out = gptq;
@@ -74,6 +76,7 @@ START_TEST(what_is_not_quantized_keeps_its_values) {
     struct st_set *before = NULL;
     struct model after;
     float a[64], b[64];
+    o.recipe = run_keep_ends();
     run_quantize(&o);
     ck_assert_ok(st_open_dir(source, &before, &err), &err);
     ck_assert_ok(model_open(out, &after, &err), &err);
@@ -87,6 +90,92 @@ START_TEST(what_is_not_quantized_keeps_its_values) {
     ck_assert_mem_eq(a, b, sizeof a);
     st_close(&before);
     model_close(&after);
+}
+END_TEST
+
+/* Of the tensor `name`: how it is stored, and how far its numbers are from the source's. */
+static double rounding_of(const struct model *after, const char *name, enum dtype stored) {
+    llmq_error err = {0};
+    struct st_set *before = NULL;
+    const struct st_tensor *t = st_find(after->tensors, name);
+    float *a = malloc(64 * 64 * sizeof *a), *b = malloc(64 * 64 * sizeof *b);
+    double difference = 0, whole = 0;
+    ck_assert_ok(st_open_dir(source, &before, &err), &err);
+    ck_assert(t && a && b);
+    ck_assert_int_eq(st_stored_dtype(t), stored);
+    ck_assert_ok(st_read_f32(before, st_find(before, name), a, &err), &err);
+    ck_assert_ok(st_read_f32(after->tensors, t, b, &err), &err);
+    for (int i = 0; i < 64 * 64; i++) {
+        difference += ((double)b[i] - (double)a[i]) * ((double)b[i] - (double)a[i]);
+        whole += (double)a[i] * (double)a[i];
+    }
+    st_close(&before);
+    free(a);
+    free(b);
+    return difference / whole;
+}
+
+/* Embedding and head are Q8_0, or what a rule asks of the embedding. */
+START_TEST(the_ends_are_rounded) {
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
+    llmq_error err = {0};
+    llmq_recipe *recipe = NULL;
+    struct model after;
+    llmq_quantize_report r = run_report(&o, NULL);
+    ck_assert_uint_eq(r.rounded_count, 2);
+    ck_assert_str_eq(r.rounded[0].type, "Q8_0");
+    llmq_quantize_report_free(&r);
+    ck_assert_ok(model_open(out, &after, &err), &err);
+    ck_assert_double_lt(rounding_of(&after, "model.embed_tokens.weight", DTYPE_Q8_0), 1e-4);
+    ck_assert_double_lt(rounding_of(&after, "lm_head.weight", DTYPE_Q8_0), 1e-4);
+    model_close(&after);
+    ck_assert_ok(llmq_recipe_create(&recipe, &err), &err);
+    ck_assert_ok(llmq_recipe_add(recipe, "embed_tokens:bits=4", &err), &err);
+    ck_assert_ok(llmq_recipe_keep(recipe, "lm_head", &err), &err);
+    o.recipe = recipe;
+    run_quantize(&o);
+    ck_assert_ok(model_open(out, &after, &err), &err);
+    ck_assert_double_lt(rounding_of(&after, "model.embed_tokens.weight", DTYPE_Q4_0), 0.02);
+    ck_assert_double_eq(rounding_of(&after, "lm_head.weight", DTYPE_BF16), 0);
+    model_close(&after);
+    llmq_recipe_free(&recipe);
+}
+END_TEST
+
+/* What the blocks stand for goes into other formats as it is, and comes back. */
+START_TEST(rounded_ends_are_converted_without_loss) {
+    static const char *const formats[] = {"gptq", "compressed-tensors", "gguf"};
+    const llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
+    llmq_error err = {0};
+    run_quantize(&o);
+    const double loss = run_loss(out, false);
+    for (int i = 0; i < 3; i++) {
+        llmq_convert_options to;
+        llmq_convert_report r;
+        llmq_convert_options_init(&to);
+        to.model = out;
+        to.out = scratch_path(formats[i]);
+        to.format = formats[i];
+        ck_assert_ok(llmq_convert(&to, NULL, &r, &err), &err);
+        ck_assert_double_eq(r.max_error, 0);
+        llmq_convert_report_free(&r);
+        ck_assert_double_eq(run_loss(scratch_path(formats[i]), false), loss);
+    }
+}
+END_TEST
+
+START_TEST(what_cannot_be_asked_of_the_embedding_is_refused) {
+    llmq_quantize_options o = gguf_options(LLMQ_METHOD_RTN);
+    llmq_error err = {0};
+    llmq_recipe *recipe = NULL;
+    ck_assert_ok(llmq_recipe_create(&recipe, &err), &err);
+    ck_assert_ok(llmq_recipe_add(recipe, "embed_tokens:bits=8,method=gptq", &err), &err);
+    o.recipe = recipe;
+    run_refused(&o, LLMQ_E_UNSUPPORTED, "rounded to nearest in blocks of 32");
+    o.format = "gptq";
+    err = run_refused(&o, LLMQ_E_UNSUPPORTED, "an embedding that is quantized is for GGUF files");
+    ck_assert_ptr_nonnull(strstr(err.hint, "--format gguf"));
+    llmq_recipe_free(&recipe);
 }
 END_TEST
 
@@ -109,6 +198,7 @@ START_TEST(a_tied_head_and_scaled_rotations_are_expressed) {
     const void *embedding = edit_data(&e, "model.embed_tokens.weight", &bytes);
     memcpy(edit_data(&e, "lm_head.weight", NULL), embedding, bytes);
     edit_write(source, &e, 1u << 30);
+    o.recipe = run_keep_ends();
     run_quantize(&o);
     char *data = read_file(scratch_path("out/model.gguf"), &len);
     ck_assert_ptr_nonnull(memmem(data, len, "rope_freqs.weight", 17));
@@ -312,6 +402,9 @@ int main(void) {
     tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, the_result_is_the_model_of_the_gptq_format);
     tcase_add_test(t, what_is_not_quantized_keeps_its_values);
+    tcase_add_test(t, the_ends_are_rounded);
+    tcase_add_test(t, rounded_ends_are_converted_without_loss);
+    tcase_add_test(t, what_cannot_be_asked_of_the_embedding_is_refused);
     tcase_add_test(t, a_tied_head_and_scaled_rotations_are_expressed);
     tcase_add_test(t, interrupted_and_resumed_equals_uninterrupted);
     tcase_add_test(t, the_metadata_describes_the_model);

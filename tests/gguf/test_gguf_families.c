@@ -166,6 +166,7 @@ START_TEST(the_file_has_the_model_of_the_gptq_format) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     tiny_family_write(source, c->config, 5);
     o.format = "gguf";
+    o.recipe = run_keep_ends();
     run_quantize(&o);
     check_file(c);
     assert_no_violation();

@@ -50,7 +50,8 @@ static bool check_result(const char *stack) {
                      r.violations.items[i].message);
     for (size_t i = 0; i < r.stack_count; i++)
         loads = loads || (strcmp(r.stacks[i].stack, stack) == 0 && r.stacks[i].loads);
-    ck_assert_uint_eq(r.module_count, 15);
+    /* the ends of a GGUF file are read as what they stand for */
+    ck_assert_uint_eq(r.module_count, strcmp(r.format, "gguf") == 0 ? 14 : 15);
     llmq_verify_report_free(&r);
     const double packed = run_loss(out, false), expanded = run_loss(out, true);
     ck_assert_msg(fabs(packed - expanded) < 1e-4, "%g and %g", packed, expanded);

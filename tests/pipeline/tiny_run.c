@@ -11,6 +11,7 @@
 #include "tiny_model.h"
 
 char *source, *calib, *text, *out;
+static llmq_recipe *ends;
 
 void run_setup(void) {
     scratch_setup();
@@ -28,7 +29,19 @@ void run_teardown(void) {
     free(calib);
     free(text);
     free(out);
+    llmq_recipe_free(&ends);
     scratch_teardown();
+}
+
+const llmq_recipe *run_keep_ends(void) {
+    static const char names[] =
+        "(embed_tokens|wte|tok_embeddings|word_embeddings|embed_in|lm_head|embed_out|output)$";
+    llmq_error err = {0};
+    if (!ends) {
+        ck_assert_ok(llmq_recipe_create(&ends, &err), &err);
+        ck_assert_ok(llmq_recipe_keep(ends, names, &err), &err);
+    }
+    return ends;
 }
 
 llmq_quantize_options run_options(enum llmq_method method) {

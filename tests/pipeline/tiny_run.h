@@ -19,6 +19,10 @@ void run_teardown(void);
 /* From source to out in groups of 32, replacing what is there; rounding does not calibrate. */
 llmq_quantize_options run_options(enum llmq_method method);
 
+/* A recipe that keeps embedding and output head, whatever the family calls them, where a format
+ * would round them; of the fixture. */
+const llmq_recipe *run_keep_ends(void);
+
 /* Quantize, which has to succeed. The caller frees the report. */
 void run_quantize(const llmq_quantize_options *o);
 llmq_quantize_report run_report(const llmq_quantize_options *o, const llmq_context *ctx);
