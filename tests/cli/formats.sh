@@ -47,6 +47,13 @@ quantize gptq --bits 8
 quantize compressed-tensors --bits 8
 compare gptq compressed-tensors 0
 
+test_case "rules: bits of their own, plain linears and a packed head, the same in both formats"
+for format in gptq compressed-tensors; do
+    quantize "$format" --group 32 --set 'down_proj:bits=8' --keep 'layers\.[0-2]\.' \
+        --set 'lm_head:bits=4,group=64'
+done
+compare gptq compressed-tensors 0
+expect_stdout "18 linears"
 test_case "3 bits: the same in both versions of gptq"
 quantize gptq --bits 3
 quantize gptq_v2 --bits 3
