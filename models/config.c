@@ -214,6 +214,7 @@ enum llmq_status config_parse_as(const struct json *json, const char *family,
     copy_facts(out);
     LLMQ_TRY(config_layers(text, out, err));
     LLMQ_TRY(config_windowed(text, out, err));
+    config_stream(out);
     LLMQ_TRY(check_heads(&out->windowed, err));
     LLMQ_TRY(check_rotation(out, &out->windowed, err));
     LLMQ_TRY(config_rope(text, out, err));

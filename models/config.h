@@ -49,7 +49,9 @@ struct model_config {
     struct facts facts;            /* of the model, and of its blocks ... */
     struct facts windowed; /* ... but for those with T_WINDOW: what settings of these say as well */
     int64_t vocab, hidden, blocks, max_positions; /* those of the facts */
-    trait_set *layers;                   /* [blocks] traits of each, with the model's; owned */
+    int64_t stream;    /* width of what goes from block to block: `hidden`, or with kept keys and
+                        * values behind that */
+    trait_set *layers; /* [blocks] traits of each, with the model's; owned */
     struct rope_config rope, local_rope; /* the other one of windowed layers with T_LOCAL_ROPE */
     bool tied;                           /* output head = embedding */
     bool forced;   /* read as `family` although model_type says otherwise, or nothing */

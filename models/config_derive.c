@@ -38,6 +38,7 @@ static const struct {
     {DIM_KV_A, {{DIM_KV_LORA, DIM_ONE}, {DIM_PE, DIM_ONE}}},
     {DIM_INDEX_Q, {{DIM_INDEX_HEADS, DIM_INDEX_HEAD}}},
     {DIM_KV_B, {{DIM_MLA_NOPE, DIM_ONE}, {DIM_MLA_V, DIM_ONE}}},
+    {DIM_TOKEN_ALL, {{DIM_LAYERS, DIM_TOKEN}}},
 };
 
 /* transformers' Lfm2MLP, as in Llama 1's own code. */
@@ -56,4 +57,19 @@ void config_derive(struct facts *facts) {
     for (size_t i = 0; i < sizeof formulas / sizeof formulas[0]; i++)
         for (int t = 0; t < TERMS; t++)
             dims[formulas[i].dim] += dims[formulas[i].terms[t][0]] * dims[formulas[i].terms[t][1]];
+}
+
+void config_stream(struct model_config *c) {
+    const bool keeps = c->facts.traits & T_KEPT;
+    struct facts *const both[] = {&c->facts, &c->windowed};
+    const int64_t local = keeps ? 2 * c->windowed.dims[DIM_KV] : 0;
+    const int64_t global = keeps ? 2 * c->facts.dims[DIM_KV] : 0;
+    for (int i = 0; i < 2; i++) {
+        int64_t *dims = both[i]->dims;
+        dims[DIM_KEPT_LOCAL] = local;
+        dims[DIM_KEPT_GLOBAL] = global;
+        dims[DIM_KEPT] = local + global;
+        dims[DIM_STREAM] = dims[DIM_HIDDEN] + dims[DIM_KEPT];
+    }
+    c->stream = c->facts.dims[DIM_STREAM];
 }

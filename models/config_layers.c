@@ -106,6 +106,8 @@ static bool holds(const struct layer_rule *r, const struct rule_input *in, const
         return layer < in->n;
     case RULE_BEHIND:
         return in->n >= 0 && layer > in->n;
+    case RULE_LAST:
+        return layer >= in->layers - in->n;
     case RULE_AMONG:
         return is_among(in->value, layer);
     case RULE_NOT_AMONG:

@@ -49,6 +49,9 @@ LLMQ_NODISCARD enum llmq_status config_settings(const struct json *json, struct 
 /* Sizes that are made of others. */
 void config_derive(struct facts *facts);
 
+/* Those that layers with a window and the others have to agree on: behind config_windowed. */
+void config_stream(struct model_config *c);
+
 /* The facts of layers with a window, once it is known which these are: settings with T_WINDOW among
  * their traits count for them only, and may have a list with an entry for each layer. */
 LLMQ_NODISCARD enum llmq_status config_windowed(const struct json *json, struct model_config *c,

@@ -45,7 +45,7 @@ static bool is_automatic(const struct setting *s, const struct config_key *key) 
 static enum llmq_status read_dim(const struct setting *s, const struct config_key *key,
                                  struct facts *facts, llmq_error *err) {
     const double fallback = fallback_of(s, key, facts);
-    const int64_t min = s->absent != 0 || s->same != DIM_NONE ? 1 : 0;
+    const int64_t min = (s->absent != 0 || s->same != DIM_NONE) && !s->may_be_none ? 1 : 0;
     if (key->found && s->counts)
         return read_length(s, key, facts, err);
     if (key->found && !is_automatic(s, key))

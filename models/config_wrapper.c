@@ -61,7 +61,7 @@ enum llmq_status config_outer_tying(const struct json *json, const struct json *
 /* A family and the names that it has in one checkpoint. */
 struct placed {
     struct family family; /* first: it is freed as one */
-    char names[6][FAMILY_NAME_MAX];
+    char names[9][FAMILY_NAME_MAX];
 };
 
 /* What the family calls `name`, with `prefix` in place of its trunk; NULL stays NULL. */
@@ -86,6 +86,9 @@ enum llmq_status config_take_names(struct model_config *c, const char *prefix, c
     p->family.final_norm = place(f, f->final_norm, prefix, p->names[2]);
     p->family.embedding_norm = place(f, f->embedding_norm, prefix, p->names[3]);
     p->family.positions = place(f, f->positions, prefix, p->names[4]);
+    p->family.token_table = place(f, f->token_table, prefix, p->names[6]);
+    p->family.token_projection = place(f, f->token_projection, prefix, p->names[7]);
+    p->family.token_norm = place(f, f->token_norm, prefix, p->names[8]);
     (void)snprintf(p->names[5], FAMILY_NAME_MAX, "%s", head ? head : f->head);
     p->family.head = p->names[5];
     free(c->placed);

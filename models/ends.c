@@ -27,11 +27,22 @@ static void add_norm(struct end_param out[ENDS_PARAMS], int *count, const struct
         add(out, count, module, ".bias", 0, c->hidden);
 }
 
+/* What tokens say to the blocks is made of these. */
+static void add_token(struct end_param out[ENDS_PARAMS], int *count, const struct model_config *c) {
+    const struct family *f = c->family;
+    const int64_t *d = c->facts.dims;
+    add(out, count, f->token_table, "", d[DIM_TOKEN_VOCAB], d[DIM_TOKEN_ALL]);
+    add(out, count, f->token_projection, ".weight", d[DIM_TOKEN_ALL], c->hidden);
+    add(out, count, f->token_norm, ".weight", 0, d[DIM_TOKEN]);
+}
+
 int ends_params(const struct model_config *c, struct end_param out[ENDS_PARAMS]) {
     const struct family *f = c->family;
     char module[FAMILY_NAME_MAX];
     int count = 0;
     add(out, &count, f->embedding, "", c->vocab, c->hidden);
+    if (c->facts.traits & T_TOKEN)
+        add_token(out, &count, c);
     if (f->positions)
         add(out, &count, f->positions, "", f->position_offset + c->max_positions, c->hidden);
     add_norm(out, &count, c, f->embedding_norm, ends_first_norm(c));

@@ -17,7 +17,7 @@ struct end_param {
 
 /* The tensors of the ends in order; returns how many they are. A head that is the embedding is not
  * one of them. */
-enum { ENDS_PARAMS = 10 };
+enum { ENDS_PARAMS = 12 };
 int ends_params(const struct model_config *c, struct end_param out[ENDS_PARAMS]);
 
 /* The kinds of the norms of the embedding and before the head. */

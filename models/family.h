@@ -34,7 +34,11 @@ struct family {
     /* Beginnings of the names of tensors that loaders take or pass over, and that are carried along
      * with the model; NULL: none. Those of a block, within it. */
     const char *const *beside, *const *block_beside;
-    bool draft_layers;       /* layers beyond the last predict further tokens: carried along, too */
+    bool draft_layers; /* layers beyond the last predict further tokens: carried along, too */
+    /* What tokens say to the blocks themselves (T_TOKEN), in tensors outside of them: a table
+     * [tokens, layers x width], and a projection [layers x width, hidden] of the embedding with a
+     * norm for each layer's part; the last two are modules. */
+    const char *token_table, *token_projection, *token_norm;
     const char *positions;   /* learned: [offset + positions, hidden], added to the embedding */
     bool sinusoids;          /* the same computed (Vaswani et al., arXiv:1706.03762, section 3.5),
                               * all sines before all cosines; no tensor has them */

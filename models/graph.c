@@ -96,6 +96,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_LINEAR:
     case OP_SPLIT:
     case OP_ROUTER:
+    case OP_TOKEN:
         return g->facts.dims[row->width[o]];
     case OP_JOIN:
         return joined_width(g, n);
@@ -232,6 +233,7 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
     case OP_CLIP:
     case OP_ACT:
     case OP_SCALE:
+    case OP_TOKEN:
     case OP_EXPERTS:
     case OP_END:
     case OP_COUNT:
@@ -274,7 +276,8 @@ static enum llmq_status connect(struct graph *g, llmq_error *err) {
             return status;
     }
     for (int v = 0; v < V_COUNT; v++)
-        if (g->producer[v] >= 0 && v != (int)g->output && g->readers[v] == 0)
+        if (g->producer[v] >= 0 && v != (int)g->output && g->readers[v] == 0 &&
+            !g->node[g->producer[v]].row->partly)
             return refuse(&g->node[g->producer[v]], "nothing reads it", err);
     return LLMQ_OK;
 }
@@ -414,6 +417,8 @@ static void find_live(const struct graph *g, int round, bool live[V_COUNT]) {
     }
     for (int i = g->count - 1; i >= 0; i--) {
         const struct graph_node *n = &g->node[i];
+        if (n->row->op == OP_TOKEN)
+            live[n->out[0]] = false;
         if (is_cheap(n->row) && live[n->in[0]])
             for (int o = 0; o < NODE_OUTPUTS; o++)
                 live[n->out[o]] = false;
@@ -445,7 +450,8 @@ enum llmq_status graph_make(const struct node *rows, trait_set traits, const str
     enum llmq_status status = LLMQ_OK;
     *out = (struct graph){.traits = traits, .facts = *facts, .input = input};
     memset(out->producer, -1, sizeof out->producer);
-    out->width[input] = facts->dims[DIM_HIDDEN];
+    out->width[input] =
+        facts->dims[input == V_X && facts->dims[DIM_STREAM] ? DIM_STREAM : DIM_HIDDEN];
     LLMQ_TRY(take_rows(rows, out, err));
     LLMQ_TRY(connect(out, err));
     LLMQ_TRY(find_experts(out, err));

@@ -35,6 +35,7 @@
 #define DELTA(o, q, k, v, b, f, module) .op = OP_DELTA, .out = {V_##o}, .in = {V_##q, V_##k, V_##v, V_##b, V_##f}, .name = module
 #define LIGHTNING(o, q, k, v)          .op = OP_LIGHTNING, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
 #define SCALE(o, i, tensor)            .op = OP_SCALE, .out = {V_##o}, .in = {V_##i}, .name = tensor
+#define TOKEN(o, w)                    .op = OP_TOKEN, .out = {V_##o}, .width = {DIM_##w}
 #define ROUTER(o, i, module)           .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_EXPERTS}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows
 #define END                            .op = OP_END
@@ -192,6 +193,7 @@
 #define FROM(t, k, n)          .trait = t, .rule = RULE_FROM, .key = k, .absent = n
 #define BEFORE(t, k, n)        .trait = t, .rule = RULE_BEFORE, .key = k, .absent = n
 #define BEHIND(t, k, n)        .trait = t, .rule = RULE_BEHIND, .key = k, .absent = n
+#define LAST(t, k, n)          .trait = t, .rule = RULE_LAST, .key = k, .absent = n
 #define AMONG(t, k)            .trait = t, .rule = RULE_AMONG, .key = k
 #define NOT_AMONG(t, k)        .trait = t, .rule = RULE_NOT_AMONG, .key = k
 /* clang-format on */

@@ -27,6 +27,7 @@ const char *schema_op_name(enum op op) {
         [OP_GLU] = "glu",
         [OP_ADD] = "add",
         [OP_SCALE] = "scale",
+        [OP_TOKEN] = "token",
         [OP_CONV] = "conv",
         [OP_SCAN] = "scan",
         [OP_DELTA] = "delta rule",

@@ -32,6 +32,8 @@ enum op {
     OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,       /* out = stream_number in0 + number in1 */
     OP_SCALE,     /* out = in0 times the one entry of the tensor `name` */
+    OP_TOKEN,     /* out = what the tokens themselves say to the block, whatever came before it: of
+                   * tensors outside of the blocks (graph/token.h). It reads no value */
     OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
     OP_SCAN, /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
               * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
@@ -73,7 +75,10 @@ enum op {
     EACH(MIX_ACT)                                                                                  \
     EACH(INDEX_Q) EACH(INDEX_Q_ROT) EACH(INDEX_K) EACH(INDEX_K_NORM) EACH(INDEX_K_ROT)             \
     EACH(INDEX_GAIN) EACH(CHOICE) EACH(V_UNIT) EACH(MLP_SUM) EACH(Y_SUM) EACH(ROUTE_IN)            \
-    EACH(EXPERTS_IN) EACH(ROUTED_POST)
+    EACH(EXPERTS_IN) EACH(ROUTED_POST)                                                             \
+    EACH(STREAM) EACH(KEPT) EACH(KEPT_LOCAL) EACH(KEPT_GLOBAL) EACH(KEPT_OLD) EACH(KEPT_NEW)       \
+    EACH(TOKEN) EACH(TOKEN_GATE) EACH(TOKEN_MID) EACH(TOKEN_OUT) EACH(TOKEN_POST) EACH(Y_TOKEN)    \
+    EACH(STREAM_OUT)
 /* clang-format on */
 #define SCHEMA_NAME(name) V_##name,
 enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
@@ -127,6 +132,8 @@ enum dim {
     DIM_INDEX_HEADS, /* of an index of keys, ... */
     DIM_INDEX_HEAD,  /* ... the width of one, ... */
     DIM_INDEX_TOP,   /* ... and the keys that a token sees */
+    DIM_TOKEN,       /* of what a token itself says to a block, ... */
+    DIM_TOKEN_VOCAB, /* ... and how many have something to say */
     /* made of others: */
     DIM_ATTN,        /* HEADS HEAD */
     DIM_KV,          /* KV_HEADS HEAD */
@@ -156,6 +163,13 @@ enum dim {
     DIM_SSM_CONV,    /* SSM_X + 2 SSM_BC */
     DIM_SSM_IN,      /* SSM_X + SSM_CONV + SSM_HEADS */
     DIM_SHARED_FFN2, /* gate and up of SHARED_FFN in one */
+    DIM_TOKEN_ALL,   /* LAYERS TOKEN */
+    /* With T_KEPT: keys and values of the last layer with a window, of the last without one, of
+     * both; and what goes from block to block, the hidden state with these behind it. */
+    DIM_KEPT_LOCAL,
+    DIM_KEPT_GLOBAL,
+    DIM_KEPT,
+    DIM_STREAM,
     DIM_COUNT
 };
 
@@ -206,6 +220,11 @@ enum number {
     NUM_LINEAR_BRANCH,
     NUM_MLP_STREAM,
     NUM_MLP_BRANCH,
+    /* Of what a token says to a block: the projection of its embedding, its row of the table, and
+     * the sum of the two, times these. */
+    NUM_TOKEN_PROJECTION,
+    NUM_TOKEN_TABLE,
+    NUM_TOKEN,
     NUM_COUNT
 };
 
@@ -238,6 +257,9 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_HEATED         TRAIT(20) /* queries grow with the position; a model's: by rotary settings */
 #define T_BACKWARDS      TRAIT(22) /* heads rotate the other way round */
 #define T_NTK_ALPHA      TRAIT(21) /* alpha of dynamic rotary settings raises their base */
+#define T_TOKEN          TRAIT(26) /* tokens say something to every block themselves */
+#define T_KEPT           TRAIT(27) /* keys and values go on to layers that have none of their own */
+#define T_D              TRAIT(28) /* a family's own, as T_A */
 /* of a block: */
 #define T_WINDOW    TRAIT(32) /* attention reaches back a window, not to the beginning */
 #define T_CHUNKED   TRAIT(33) /* attention stays within its chunk */
@@ -247,6 +269,8 @@ typedef uint64_t trait_set; /* bits, of which a trait is one */
 #define T_INDEXED   TRAIT(38) /* a token sees the keys that an index chooses */
 #define T_KEYS_ONLY TRAIT(39) /* the values are the keys, before they are normed and turned */
 #define T_RECURRENT TRAIT(36) /* the mixer of tokens is no softmax attention */
+#define T_BORROWS   TRAIT(40) /* keys and values are those that an earlier layer kept */
+#define T_WIDE      TRAIT(41) /* the MLP is twice as wide as in other layers */
 
 /* out = (x - mean) / sqrt(variance + eps) * weight + bias, or parts of it. */
 enum norm {
@@ -312,6 +336,7 @@ struct node {
     trait_set when, unless;
     trait_set bias; /* trait by which a linear or a convolution has a bias, 0: it never has */
     bool plain;     /* a linear that is never quantized */
+    bool partly;    /* SPLIT: nobody need read all of the parts */
     bool halves;    /* ROPE: whatever pairs the model turns, here they are the halves of a head */
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */
@@ -360,6 +385,7 @@ struct setting {
     double size_to;   /* ... to this power */
     double is;        /* TRAIT_IF: ... where it has this number, if it is not 0 */
     bool null_is_off; /* a key that is null says 0; else it reads as missing */
+    bool may_be_none; /* DIM: 0 is a size, too, where a missing key is another */
     const char *word;
     trait_set when, unless; /* traits of settings before it; T_WINDOW: for layers with a window */
 };
@@ -380,6 +406,7 @@ struct layer_rule {
         RULE_FROM,      /* from layer number `key` on */
         RULE_BEFORE,    /* those before it */
         RULE_BEHIND,    /* those behind it, none where it is negative */
+        RULE_LAST,      /* the last `key` of all */
         RULE_AMONG,     /* those in the list `key` */
         RULE_NOT_AMONG, /* the others */
         RULE_ALL,

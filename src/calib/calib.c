@@ -114,7 +114,7 @@ static enum llmq_status create_stream(struct calib *c, const struct passes_needs
     enum llmq_status status = stream_create(&size, c->scratch, stream, err);
     if (status != LLMQ_OK)
         return status;
-    acts_set_width(&stream->acts[HOME_RESIDUAL], c->m->config.hidden);
+    acts_set_width(&stream->acts[HOME_RESIDUAL], c->m->config.stream);
     return embed(c, stream, err);
 }
 
@@ -176,6 +176,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
     c->max_rows = room.size.max_rows;
     LLMQ_TRY(forward_create(&m->config, m->blocks, &room.size, &c->forward, err));
+    c->forward.ids = tokens->ids;
     c->forward.tally = options->tally;
     c->tile = arena_alloc(c->scratch, linalg_accumulate_floats(), sizeof *c->tile, err);
     if (!c->tile)

@@ -8,7 +8,7 @@
 
 enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
     c->folds = true;
-    return acts_create(calib_total_tokens(c->tokens), c->m->config.hidden, spill_dir, &c->start,
+    return acts_create(calib_total_tokens(c->tokens), c->m->config.stream, spill_dir, &c->start,
                        err);
 }
 
@@ -122,7 +122,7 @@ cleanup:
 }
 
 uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens) {
-    return (uint64_t)calib_total_tokens(tokens) * (uint64_t)m->config.hidden * sizeof(float);
+    return (uint64_t)calib_total_tokens(tokens) * (uint64_t)m->config.stream * sizeof(float);
 }
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -30,7 +31,7 @@ static enum llmq_status create_stream(struct walk *w, llmq_error *err) {
     if (status != LLMQ_OK)
         error_hint(err, "read fewer tokens: --max-tokens %" PRId64, tokens / 2);
     else
-        acts_set_width(&w->stream.acts[HOME_RESIDUAL], w->job->m->config.hidden);
+        acts_set_width(&w->stream.acts[HOME_RESIDUAL], w->job->m->config.stream);
     return status;
 }
 
@@ -52,6 +53,7 @@ static enum llmq_status create_room(struct walk *w, llmq_error *err) {
     LLMQ_TRY(walk_room_measure(w->job, &w->room, err));
     LLMQ_TRY(create_stream(w, err));
     LLMQ_TRY(forward_create(&m->config, m->blocks, &w->room.size, &w->forward, err));
+    w->forward.ids = w->job->corpus->ids;
     if (w->room.needs.sum)
         LLMQ_TRY(create_experts(w, err));
 cleanup:
@@ -148,17 +150,26 @@ cleanup:
     return status;
 }
 
+/* Rows become narrower where something is kept behind the hidden state: none is written over before
+ * it was read. */
 static enum llmq_status final_norm(struct walk *w, llmq_error *err) {
-    const struct acts *x = &w->stream.acts[HOME_RESIDUAL];
+    struct acts *x = &w->stream.acts[HOME_RESIDUAL], normed = *x;
+    const int64_t hidden = w->job->m->config.hidden;
+    float *buffer = w->stream.buffer[HOME_RESIDUAL];
     const int64_t most = w->room.size.max_rows;
     enum llmq_status status = LLMQ_OK;
+    acts_set_width(&normed, hidden);
     for (int64_t at = 0; at < x->rows; at += most) {
         const int64_t rows = min_i64(most, x->rows - at);
         float *values = NULL;
-        LLMQ_TRY(acts_load(x, at, rows, w->stream.buffer[HOME_RESIDUAL], &values, err));
+        LLMQ_TRY(acts_load(x, at, rows, buffer, &values, err));
         LLMQ_TRY(model_final_norm(w->job->m, rows, values, err));
-        LLMQ_TRY(acts_store(x, at, rows, values, err));
+        float *target = acts_target(&normed, at, buffer);
+        if (target != values)
+            memmove(target, values, (size_t)(rows * hidden) * sizeof *target);
+        LLMQ_TRY(acts_store(&normed, at, rows, target, err));
     }
+    acts_set_width(x, hidden);
 cleanup:
     return status;
 }

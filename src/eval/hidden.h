@@ -47,7 +47,8 @@ void walk_free(struct walk **w); /* accepts a pointer to NULL */
 /* Run the next block, `index`. */
 LLMQ_NODISCARD enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err);
 
-/* The residual stream [tokens_used, hidden] so far; of a job whose activations are in memory. */
+/* What goes from block to block, [tokens_used, stream], so far; of a job whose activations are in
+ * memory. */
 const float *walk_residual(const struct walk *w);
 
 #endif

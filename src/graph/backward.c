@@ -69,6 +69,10 @@ static enum llmq_status create(struct run *r, llmq_error *err) {
     const struct way_size size = size_of(job->offsets, job->count);
     const int64_t hidden = job->m->config.hidden, blocks = job->m->config.blocks;
     enum llmq_status status = LLMQ_OK;
+    if (job->m->config.stream != hidden)
+        return error_set(err, LLMQ_E_UNSUPPORTED,
+                         "%s: no way back where keys and values go from block to block",
+                         job->m->dir);
     r->tokens = job->offsets[job->count] - job->offsets[0];
     LLMQ_TRY(arena_create("the way back", &r->arena, err));
     LLMQ_TRY(arena_create("a block", &r->weights, err));

@@ -34,6 +34,8 @@ struct forward {
     float *norm_weight;        /* of the widest norm, see graph/norm.h */
     float *mixer;              /* of operations with a state: mixers_scratch */
     void *packed;              /* operands of a product in bfloat16, or NULL */
+    const int32_t *ids;        /* tokens, from the one of row 0 of the corpus on; the caller's, of
+                                * blocks that ask for them */
     struct tally *tally;       /* the caller's, to put times down; NULL: nobody asks */
 };
 

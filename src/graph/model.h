@@ -84,12 +84,12 @@ const char *model_head_name(const struct model *m, char buf[MODEL_NAME_MAX]);
 bool model_head_packed(const struct model *m);
 
 /* What goes into the first block: `ids` (each in [0, vocab)) of the sequences of a batch, whose
- * offsets are places in `ids`: out [rows, hidden]. LLMQ_E_INPUT when a sequence is longer than the
- * learned positions reach. */
+ * offsets are places in `ids`: out [rows, stream], behind the hidden state 0. LLMQ_E_INPUT when a
+ * sequence is longer than the learned positions reach. */
 LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t *ids,
                                             const struct batch *b, float *out, llmq_error *err);
 
-/* The norm behind the last block, in place: x [rows, hidden]. */
+/* The norm behind the last block: x [rows, stream], in its place [rows, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x,
                                                  llmq_error *err);
 

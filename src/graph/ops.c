@@ -13,6 +13,7 @@
 #include "graph/pass.h"
 #include "graph/router.h"
 #include "graph/step_back.h"
+#include "graph/token.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
@@ -326,6 +327,16 @@ static enum llmq_status run_add(const struct step *s, llmq_error *err) {
     return LLMQ_OK;
 }
 
+/* --- of the tokens ---------------------------------------------------------------------------- */
+
+static enum llmq_status run_token(const struct step *s, llmq_error *err) {
+    const struct pass *p = s->pass;
+    if (!p->forward->ids)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "a pass that does not know its tokens");
+    return token_rows(p->block->model, p->block->index, p->forward->ids + p->batch->offsets[0],
+                      s->rows, s->out[0], err);
+}
+
 /* --- experts ---------------------------------------------------------------------------------- */
 
 struct router ops_router(const struct step *s) {
@@ -371,6 +382,7 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE, back_glu, READS_INPUTS, NULL},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE, back_add, READS_NOTHING, NULL},
     [OP_SCALE] = {run_scale, NULL, TALLY_ELEMENTWISE, back_scale, READS_INPUTS, NULL},
+    [OP_TOKEN] = {run_token, NULL, TALLY_ELEMENTWISE, NULL, READS_NOTHING, NULL},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE, back_conv, READS_INPUTS, conv_room},
     [OP_SCAN] = {run_scan, NULL, TALLY_SCAN, back_scan, READS_INPUTS, scan_room},
     [OP_DELTA] = {run_delta, NULL, TALLY_SCAN, back_delta, READS_INPUTS, delta_room},

@@ -233,7 +233,8 @@ static bool home_suits(const struct graph *g, const struct homes *h, int home, e
 
 static enum llmq_status find_home(const struct graph *g, enum value v, int round, struct homes *h,
                                   llmq_error *err) {
-    int home = 1;
+    /* the first is left to what the block is given and gives, which are as wide */
+    int home = g->width[v] == g->width[g->input] ? 1 : 2;
     while (home <= h->count && !home_suits(g, h, home, v, round))
         home++;
     if (home > HOMES_KEPT)

@@ -306,7 +306,7 @@ enum llmq_status block_fold_compare(const float *in, const float *before, const 
 
 /* Bytes of the block's input and of its output before and after, on one batch. */
 static size_t probe_floats(const struct run *run) {
-    return (size_t)calib_probe_rows(run->calib) * (size_t)run->model.config.hidden;
+    return (size_t)calib_probe_rows(run->calib) * (size_t)run->model.config.stream;
 }
 
 /* The original's stream is not folded: tell the calibration how its inputs differ. */
@@ -365,6 +365,6 @@ uint64_t block_fold_bytes(const struct model *m, const struct calib_tokens *toke
         const uint64_t bytes = g->body ? expert_bytes(g) : 0;
         experts = bytes > experts ? bytes : experts;
     }
-    return 3 * rows * (uint64_t)m->config.hidden * sizeof(float) + experts +
+    return 3 * rows * (uint64_t)m->config.stream * sizeof(float) + experts +
            awq_search_bytes(calib_widest(m->blocks));
 }

@@ -21,7 +21,7 @@
 struct side {
     struct calib *calib;
     struct block block;
-    float *x; /* [T, hidden] */
+    float *x; /* [T, stream] */
 };
 
 struct fixture {
@@ -36,7 +36,7 @@ static void side_open(struct fixture *f, bool paired, struct side *s) {
     const struct model *m = &f->golden.model;
     const struct batch all = {f->tokens.offsets, 1};
     const struct calib_options options = {.paired = paired, .expert_tokens = 1};
-    s->x = calloc((size_t)(f->golden.corpus.tokens_used * m->config.hidden), sizeof *s->x);
+    s->x = calloc((size_t)(f->golden.corpus.tokens_used * m->config.stream), sizeof *s->x);
     ck_assert_ok(model_embed(m, f->tokens.ids, &all, s->x, &err), &err);
     ck_assert_ok(calib_create(m, &f->tokens, &options, NULL, &s->calib, &err), &err);
 }
@@ -70,6 +70,7 @@ static float *value_of(const struct fixture *f, const struct side *s, enum value
     const struct forward_size size = {T, T, schedule.width, LLMQ_COMPUTE_F32};
     const struct pass pass = {&forward, &schedule, &s->block, &all, {NULL, x, out}};
     ck_assert_ok(forward_create(&m->config, m->blocks, &size, &forward, &err), &err);
+    forward.ids = f->tokens.ids;
     ck_assert_ok(pass_run(&pass, &err), &err);
     if (v == g->input)
         memcpy(out, x, (size_t)(T * hidden) * sizeof *x);
@@ -134,7 +135,7 @@ static void change(const struct calib_task *task) {
 }
 
 static void check_residual(const struct fixture *f, const float *expected, const float *x) {
-    const int64_t count = f->golden.corpus.tokens_used * f->golden.model.config.hidden;
+    const int64_t count = f->golden.corpus.tokens_used * f->golden.model.config.stream;
     double difference = 0, norm = 0;
     for (int64_t i = 0; i < count; i++) {
         difference += ((double)x[i] - (double)expected[i]) * ((double)x[i] - (double)expected[i]);

@@ -81,6 +81,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"deepseek-v32", "deepseek_v32"},
     {"glm-moe-dsa", "glm_moe_dsa"},
     {"gemma4-moe-kv", "gemma4_text"},
+    {"gemma4-e-style", "gemma4_text"},
     {"mistral3-multimodal", "mistral3"},
     {"qwen2-5-vl", "qwen2_5_vl"},
     {"qwen3-vl", "qwen3_vl"},

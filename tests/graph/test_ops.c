@@ -10,6 +10,7 @@
 #include "graph/columns.h"
 #include "graph/convolve.h"
 #include "graph/norm.h"
+#include "graph/token.h"
 #include "kernels/kernels.h"
 #include "ops_check.h"
 #include "ops_formulas.h"
@@ -307,6 +308,28 @@ START_TEST(results_do_not_depend_on_threads) {
 }
 END_TEST
 
+/* --- what tokens say -------------------------------------------------------------------------- */
+
+START_TEST(tokens_say_a_normed_projection_and_a_row) {
+    enum { WIDTH = 37 };
+    float *x = random_row(1, ROWS * WIDTH, 2), *out = random_row(1, ROWS * WIDTH, 2);
+    float *table = random_row(2, ROWS * WIDTH, 1), *w = random_row(3, WIDTH, 1);
+    const struct token_sum sum = {WIDTH, 1e-3, w, 6.0F, 0.75F};
+    token_add(&sum, ROWS, table, out);
+    for (int r = 0; r < ROWS; r++) {
+        double squares = 0;
+        for (int i = 0; i < WIDTH; i++)
+            squares += (double)x[r * WIDTH + i] * (double)x[r * WIDTH + i];
+        for (int i = 0; i < WIDTH; i++) {
+            const double n = (double)x[r * WIDTH + i] / sqrt(squares / WIDTH + 1e-3);
+            const double want = 0.75 * (n * (double)w[i] + 6 * (double)table[r * WIDTH + i]);
+            ck_assert_near(out[r * WIDTH + i], want, 1e-6 * (1 + fabs(want)));
+        }
+    }
+    free(x), free(out), free(table), free(w);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("ops");
     TCase *t = tcase_create("ops");
@@ -324,6 +347,7 @@ int main(void) {
     tcase_add_test(t, a_part_joined_to_every_run);
     tcase_add_test(t, clipped_and_added);
     tcase_add_test(t, convolutions_of_any_length_width_and_reach);
+    tcase_add_test(t, tokens_say_a_normed_projection_and_a_row);
     tcase_add_test(t, results_do_not_depend_on_threads);
     suite_add_tcase(suite, t);
     return run_suite(suite);

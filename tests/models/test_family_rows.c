@@ -148,7 +148,8 @@ static void check_graph(const struct model_config *c, const struct node *rows, t
 static void check_layers(const struct model_config *c) {
     trait_set of_layers = 0;
     for (const struct layer_rule *r = c->family->rules; r && r->rule; r++)
-        of_layers |= r->trait;
+        if ((c->facts.traits & r->when) == r->when)
+            of_layers |= r->trait;
     for (trait_set set = of_layers;; set = (set - 1) & of_layers) {
         check_graph(c, c->family->rows, (c->facts.traits & ~of_layers) | set, V_X);
         if (set == 0)

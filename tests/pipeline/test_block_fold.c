@@ -54,7 +54,7 @@ static void fixture_open(struct fixture *f, const char *dir) {
     ck_assert_ok(block_load(&f->m, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
     calib_begin_block(f->c, &f->block, NULL);
     ck_assert_ok(calib_mark_start(f->c, &err), &err);
-    f->count = calib_probe_rows(f->c) * f->m.config.hidden;
+    f->count = calib_probe_rows(f->c) * f->m.config.stream;
     f->in = calloc((size_t)(3 * f->count), sizeof *f->in);
     f->before = f->in + f->count;
     f->after = f->before + f->count;

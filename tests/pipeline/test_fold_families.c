@@ -46,7 +46,7 @@ static bool fixture_open(struct fixture *f, const char *dir) {
     ck_assert_ok(arena_create("weights", &f->weights, &err), &err);
     ck_assert_ok(calib_create(&f->m, &f->tokens, &streams, NULL, &f->c, &err), &err);
     ck_assert_ok(calib_keep_start(f->c, NULL, &err), &err);
-    f->count = calib_probe_rows(f->c) * f->m.config.hidden;
+    f->count = calib_probe_rows(f->c) * f->m.config.stream;
     f->in = calloc((size_t)(3 * f->count), sizeof *f->in);
     f->before = f->in + f->count;
     f->after = f->before + f->count;
