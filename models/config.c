@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "models/config_parts.h"
+#include "models/unknown.h"
 
 /* --- the family ------------------------------------------------------------------------------- */
 
@@ -37,30 +38,44 @@ enum llmq_status config_family_named(const char *name, const struct family **out
     return LLMQ_E_USAGE;
 }
 
+/* LLMQ_E_UNSUPPORTED; `at` says where it stands. */
+static enum llmq_status refuse_type(const char *model_type, const char *at, llmq_error *err) {
+    const char *why = unknown_why(model_type);
+    if (!why) {
+        error_set(err, LLMQ_E_UNSUPPORTED, "config.json: %smodel_type '%s' is not supported", at,
+                  model_type);
+        hint_families(err, "if its tensors are those of a known family, --family NAME reads it as "
+                           "that: ");
+        return LLMQ_E_UNSUPPORTED;
+    }
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "config.json: %smodel_type '%s' is not supported: it has %s, which llmq has no part "
+              "for",
+              at, model_type, why);
+    error_hint(err, "docs/FAMILIES.md lists the models that llmq knows");
+    return LLMQ_E_UNSUPPORTED;
+}
+
 /* `json` is the whole, `text` what is read of it. */
 static enum llmq_status find_family(const struct json *json, const struct json *text,
                                     const char *forced, struct model_config *c, llmq_error *err) {
-    static const char way_out[] = "if its tensors are those of a known family, --family NAME "
-                                  "reads it as that: ";
+    const char *at = text == json ? "" : "text_config: ";
     const char *model_type = json_string(config_value(text, "model_type"));
     const struct family *usual = config_family_said(json);
-    enum llmq_status status = LLMQ_E_UNSUPPORTED;
     c->family = usual;
     if (forced) {
-        status = config_family_named(forced, &c->family, err);
+        const enum llmq_status status = config_family_named(forced, &c->family, err);
         c->forced = c->family != usual;
         return status;
     }
     if (usual)
         return LLMQ_OK;
     if (model_type)
-        error_set(err, status, "config.json: %smodel_type '%s' is not supported",
-                  text == json ? "" : "text_config: ", model_type);
-    else
-        status = error_set(err, LLMQ_E_INPUT, "config.json: %s'model_type' is missing",
-                           text == json ? "" : "text_config: ");
-    hint_families(err, way_out);
-    return status;
+        return refuse_type(model_type, at, err);
+    error_set(err, LLMQ_E_INPUT, "config.json: %s'model_type' is missing", at);
+    hint_families(err,
+                  "if its tensors are those of a known family, --family NAME reads it as that: ");
+    return LLMQ_E_INPUT;
 }
 
 /* --- sizes ------------------------------------------------------------------------------------ */

@@ -102,6 +102,11 @@ START_TEST(what_they_have_no_part_for_is_refused) {
         {"qwen3_vl_moe_text", "\"norm_topk_prob\":false", REFUSED("'norm_topk_prob'")},
         {"minicpm", "\"num_experts\":8", REFUSED("'num_experts'")},
         {"dots1", "\"scoring_func\":\"softmax\"", REFUSED("'scoring_func'")},
+        {"longcat_flash", "\"x\":1", REFUSED("two attentions in a layer")},
+        {"gemma3n", "\"text_config\":{\"model_type\":\"gemma3n_text\"}",
+         REFUSED("several residual streams")},
+        {"llava", "\"text_config\":{\"model_type\":\"jetmoe\"}",
+         REFUSED("text_config: model_type 'jetmoe' is not supported: it has experts in place")},
         {"internvl_chat", "\"llm_config\":{\"model_type\":\"llamoid\"}", REFUSED("'llamoid'")},
     };
     CHECK(rows);

@@ -1,0 +1,39 @@
+/* Families that are refused by name: see models/unknown.h. What they compute is in transformers'
+ * modeling files of the same names, or in code that the models bring. */
+#include "models/unknown.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* clang-format off */
+static const struct {
+    const char *model_type, *why;
+} unknown[] = {
+    {"baichuan", "an output head whose rows are normed"},
+    {"deci", "blocks that differ from each other in size"},
+    {"diffllama", "attention that subtracts that of half of its heads"},
+    {"doge", "scores with a bias that values make, and residuals with a weight for each channel"},
+    {"dream", "attention that looks ahead"},
+    {"gemma3n", "several residual streams that predict and correct each other"},
+    {"gemma3n_text", "several residual streams that predict and correct each other"},
+    {"grinmoe", "a router that takes one expert after the other, each by scores of its own"},
+    {"jetmoe", "experts in place of the queries and of the output of attention"},
+    {"kimi_linear", "a delta rule that forgets by channel"},
+    {"llada", "attention that looks ahead"},
+    {"llada2_moe", "attention that looks ahead"},
+    {"longcat_flash", "two attentions in a layer, and experts that hand on what they are given"},
+    {"mllama", "layers that attend to pictures"},
+    {"mllama_text_model", "layers that attend to pictures"},
+    {"nemotron-nas", "blocks that differ from each other in size"},
+    {"phimoe", "a router that takes one expert after the other, each by scores of its own"},
+    {"zamba", "a block of attention that several layers share"},
+    {"zamba2", "a block of attention that several layers share, with adapters for each"},
+};
+/* clang-format on */
+
+const char *unknown_why(const char *model_type) {
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
+        if (strcmp(unknown[i].model_type, model_type) == 0)
+            return unknown[i].why;
+    return NULL;
+}
