@@ -215,10 +215,10 @@ void calib_start_over(struct calib *c) {
     c->kept = value_set_of(c->quantized.block->graph->input);
 }
 
-void calib_begin_block(struct calib *c, struct block *block, const struct block *original) {
+void calib_begin_block(struct calib *c, struct block *block, struct block *original) {
     assert(c->paired == (original != NULL));
     c->quantized.block = c->block = block;
-    c->original.block = original;
+    c->original.block = c->other = original;
     memset(c->scales, 0, sizeof c->scales);
     c->turn.scales = NULL;
     calib_start_over(c);
@@ -234,6 +234,29 @@ void calib_scale_original(struct calib *c, enum value source, const float *scale
 
 struct calib_peak calib_peak(const struct calib *c) {
     return c->peak;
+}
+
+enum llmq_status calib_begin_pass(struct calib *c, struct stream *s,
+                                  const struct schedule *schedule, llmq_error *err) {
+    struct block *block = s == &c->quantized ? c->block : c->other;
+    enum llmq_status status = block_need(block, schedule->nodes, err);
+    tally_read(c->forward.tally, TALLY_READ, 0);
+    if (status == LLMQ_OK)
+        stream_begin_pass(s, schedule);
+    return status;
+}
+
+enum llmq_status calib_drop_weights(struct calib *c, llmq_error *err) {
+    struct schedule rest;
+    if (c->looking)
+        return LLMQ_OK;
+    enum llmq_status status = passes_to_end(c->block->graph, c->kept, &rest, err);
+    if (status != LLMQ_OK)
+        return status;
+    block_keep(c->block, rest.nodes);
+    if (c->paired)
+        block_keep(c->other, rest.nodes);
+    return LLMQ_OK;
 }
 
 /* A non-finite input shows on the diagonal of the sum at once; then find the window. */
@@ -294,10 +317,10 @@ static enum llmq_status run_pass(struct calib *c, const struct schedule *schedul
                                  const struct graph_task *task, llmq_error *err) {
     const struct calib_tokens *t = c->tokens;
     enum llmq_status status = LLMQ_OK;
-    stream_begin_pass(&c->quantized, schedule);
-    if (calib_pairing(c))
-        stream_begin_pass(&c->original, schedule);
     int64_t index = 0;
+    LLMQ_TRY(calib_begin_pass(c, &c->quantized, schedule, err));
+    if (calib_pairing(c))
+        LLMQ_TRY(calib_begin_pass(c, &c->original, schedule, err));
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++) {
         LLMQ_TRY(interrupt_check(c->ctx, err));
         LLMQ_TRY(
@@ -325,6 +348,9 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .moments = moments_finish(c, g, t, &tokens)};
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     c->kept = schedule_kept(g, t->round);
+    LLMQ_TRY(calib_drop_weights(c, err));
+    LLMQ_TRY(block_need(c->block, t->nodes, err));
+    tally_read(c->forward.tally, TALLY_READ, 0);
     c->next++;
 cleanup:
     return status;

@@ -55,9 +55,10 @@ LLMQ_NODISCARD enum llmq_status calib_create(const struct model *m,
 void calib_free(struct calib **c);
 
 /* Start on a block loaded PLAIN and, when paired, the same block with its original weights (else
- * NULL); both stay the caller's and must live until calib_end_block. Experts are loaded as their
- * turn comes, each once, from the models that the blocks are of. */
-void calib_begin_block(struct calib *c, struct block *block, const struct block *original);
+ * NULL); both stay the caller's and must live until calib_end_block. What a pass or a task takes
+ * and is not loaded yet is loaded then, and given back once no pass runs it any more (block_need).
+ * Experts are loaded as their turn comes, each once, from the models that the blocks are of. */
+void calib_begin_block(struct calib *c, struct block *block, struct block *original);
 
 /* What a task's linears are quantized against: second moments of their input X [T, k], of what it
  * lacks of the original model's input X_o, and of what the stream S [T, n] that they add to lacks.

@@ -31,6 +31,7 @@ struct calib {
     int64_t max_rows, max_width;
     int64_t batches, held_tokens; /* no tokens are held back when there is one batch */
     struct block *block;          /* the quantized stream's */
+    struct block *other;          /* the original's, paired only */
     int next;                     /* task of the block */
     struct value_set kept;        /* the values that have their homes now */
     struct expert_turn turn;      /* of the block's experts */
@@ -51,6 +52,13 @@ bool calib_is_held(const struct calib *c, int64_t index);
 
 /* Nothing of the block was done yet: the streams are its input. */
 void calib_start_over(struct calib *c);
+
+/* Before a stream's first batch of a pass: what the pass runs is loaded. */
+LLMQ_NODISCARD enum llmq_status calib_begin_pass(struct calib *c, struct stream *s,
+                                                 const struct schedule *schedule, llmq_error *err);
+
+/* After a pass: weights that none from what is kept to the block's end runs are given back. */
+LLMQ_NODISCARD enum llmq_status calib_drop_weights(struct calib *c, llmq_error *err);
 
 /* --- accumulate.c: the moments of a task ------------------------------------------------------ */
 

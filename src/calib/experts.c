@@ -123,7 +123,7 @@ static enum llmq_status route_stream(struct calib *c, struct stream *s,
     const struct calib_tokens *t = c->tokens;
     const enum value route = experts_of(s->block->graph)->in[1];
     enum llmq_status status = LLMQ_OK;
-    stream_begin_pass(s, schedule);
+    LLMQ_TRY(calib_begin_pass(c, s, schedule, err));
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
         struct pass pass;
         LLMQ_TRY(interrupt_check(c->ctx, err));
@@ -148,6 +148,7 @@ static enum llmq_status route(struct calib *c, llmq_error *err) {
     if (calib_pairing(c))
         LLMQ_TRY(route_stream(c, &c->original, &schedule, &c->turn.original, err));
     c->kept = kept;
+    status = calib_drop_weights(c, err);
 cleanup:
     return status;
 }

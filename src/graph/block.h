@@ -13,7 +13,7 @@
 /* y = x W^T + bias. Either `w` or `packed` is set, or neither when weights were not asked for. */
 struct linear {
     int64_t n, k;
-    float *w;                          /* [n, k]; in the block's arena */
+    float *w;                          /* [n, k]; see block_load and block_need */
     llmq_qmat *packed;                 /* owned by the block */
     enum llmq_activations activations; /* in products with `packed` */
     float *bias;                       /* [n] or NULL; in the block's arena */
@@ -30,24 +30,39 @@ struct params {
     float *vector[NODE_VECTORS]; /* of others: graph_params.c has them in this order */
 };
 
+/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul; so does
+ * PACKED_INT8, which has them multiplied with activations rounded to 8 bits. */
+enum load_mode { LOAD_PLAIN, LOAD_PACKED, LOAD_PACKED_INT8 };
+
 struct block {
     const struct model *model; /* where its weights, and those of its experts, are from */
     int64_t index;
     int64_t expert;            /* -1: the block itself; else one of its experts */
     const struct graph *graph; /* the model's; of an expert its body */
+    enum load_mode mode;
+    struct arena *arena; /* the caller's */
+    uint64_t vectors;    /* nodes, as bits, of which all but the weight is there, ... */
+    uint64_t owned;      /* ... and whose weight has memory of its own */
     struct params node[GRAPH_NODES];
 };
-
-/* PLAIN expands packed weights to float32; PACKED keeps them for llmq_qmat_matmul; so does
- * PACKED_INT8, which has them multiplied with activations rounded to 8 bits. */
-enum load_mode { LOAD_PLAIN, LOAD_PACKED, LOAD_PACKED_INT8 };
 
 /* Load block `index`, but for its experts, into `arena` (which the caller resets between blocks).
  * Call block_release before the arena is reset. */
 LLMQ_NODISCARD enum llmq_status block_load(const struct model *m, int64_t index,
                                            enum load_mode mode, struct arena *arena,
                                            struct block *out, llmq_error *err);
-void block_release(struct block *b);
+void block_release(struct block *b); /* accepts a zeroed struct */
+
+/* The same block piece by piece: nothing is loaded yet. */
+void block_open(const struct model *m, int64_t index, enum load_mode mode, struct arena *arena,
+                struct block *out);
+
+/* Load what the nodes, given as bits, take and what is not there yet: weights into memory of their
+ * own, vectors into the arena. */
+LLMQ_NODISCARD enum llmq_status block_need(struct block *b, uint64_t nodes, llmq_error *err);
+
+/* Give back the weights that block_need loaded, but for those of `nodes`. */
+void block_keep(struct block *b, uint64_t nodes);
 
 /* Load one expert of block `index` the same way: there may be more of them than fit. */
 LLMQ_NODISCARD enum llmq_status expert_load(const struct model *m, int64_t index, int64_t expert,
@@ -57,7 +72,9 @@ LLMQ_NODISCARD enum llmq_status expert_load(const struct model *m, int64_t index
 /* Multiply the columns of what reads the expert's input by scales [k]; NULL: by 1. */
 void expert_scale(struct block *expert, const float *scales);
 
-/* Bytes of a block's weights in memory when loaded PLAIN, or of one expert by its body. */
+/* Bytes of a block's weights in memory when loaded PLAIN, or of one expert by its body; and of some
+ * of its nodes. */
 uint64_t block_bytes(const struct graph *g);
+uint64_t block_bytes_of(const struct graph *g, uint64_t nodes);
 
 #endif

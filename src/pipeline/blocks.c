@@ -268,12 +268,14 @@ static enum llmq_status quantize_tasks(struct run *run, struct block *block, llm
     }
 }
 
-/* Load the original block `index`, for the second stream, if there is one. */
-static enum llmq_status load_original(struct run *run, int64_t index, struct block *original,
-                                      llmq_error *err) {
-    if (!run->plan.paired)
-        return LLMQ_OK;
-    return block_load(&run->model, index, LOAD_PLAIN, run->weights, original, err);
+/* Hand the calibration block `index` of a model and, where there is a second stream, the
+ * original's. Their weights are loaded as they are needed. */
+static void begin_block(struct run *run, const struct model *m, int64_t index, struct block *block,
+                        struct block *original) {
+    block_open(m, index, LOAD_PLAIN, run->weights, block);
+    if (run->plan.paired)
+        block_open(&run->model, index, LOAD_PLAIN, run->weights, original);
+    calib_begin_block(run->calib, block, run->plan.paired ? original : NULL);
 }
 
 /* Without calibration: one linear after the other, each in the memory of the one before. */
@@ -310,16 +312,16 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     struct block block = {0}, original = {0};
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(block_load(&run->model, index, LOAD_PLAIN, run->weights, &block, err));
-    LLMQ_TRY(load_original(run, index, &original, err));
-    tally_read(&run->tally, TALLY_READ, 0);
-    calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
+    begin_block(run, &run->model, index, &block, &original);
     if (plan_folds(run->options)) {
+        LLMQ_TRY(block_need(&block, UINT64_MAX, err));
+        tally_read(&run->tally, TALLY_READ, 0);
         LLMQ_TRY(block_fold_make(run, &block, &run->fold, err));
         LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(quantize_tasks(run, &block, err));
+    model_read_ahead(&run->model, index + 1);
     /* of the last block's output nothing is calibrated but the output head */
     if (index + 1 < blocks || run_head_reads(run))
         LLMQ_TRY(calib_end_block(run->calib, err));
@@ -346,11 +348,9 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     if (plan_folds(run->options))
         LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
-        LLMQ_TRY(block_load(stored, index, LOAD_PLAIN, run->weights, &block, err));
-        LLMQ_TRY(load_original(run, index, &original, err));
-        tally_read(&run->tally, TALLY_READ, 0);
-        calib_begin_block(run->calib, &block, run->plan.paired ? &original : NULL);
+        begin_block(run, stored, index, &block, &original);
         LLMQ_TRY(calib_end_block(run->calib, err));
+        model_read_ahead(&run->model, index + 1);
     }
 cleanup:
     block_release(&block);

@@ -158,8 +158,8 @@ static double moment_error(const float *M, const float *A, const float *B, int64
 
 /* --- the tests -------------------------------------------------------------------------------- */
 
-static void start(struct fixture *f, const struct calib_options *options,
-                  const struct block *original, struct calib **c) {
+static void start(struct fixture *f, const struct calib_options *options, struct block *original,
+                  struct calib **c) {
     llmq_error err = {0};
     ck_assert_ok(calib_create(&f->model, &f->tokens, options, NULL, c, &err), &err);
     calib_begin_block(*c, &f->block, original);
