@@ -1,7 +1,10 @@
 /* The moments of a task: see calib_private.h. */
 #include <math.h>
+#include <string.h>
 
+#include "base/int64.h"
 #include "calib/calib_private.h"
+#include "linalg/linalg.h"
 #include "tensor/dtype.h"
 
 const char *moments_first_module(const struct graph *g, const struct graph_task *task) {
@@ -11,23 +14,93 @@ const char *moments_first_module(const struct graph *g, const struct graph_task 
     return g->node[i].row->name;
 }
 
+/* Entries of all linears' outputs of a task together. */
+static int64_t task_outputs(const struct graph *g, const struct graph_task *t) {
+    int64_t n = 0;
+    for (int i = 0; i < g->count; i++)
+        if (t->nodes >> i & 1)
+            n += g->node[i].width[0];
+    return n;
+}
+
+bool calib_multiplies(const struct graph *g, const struct graph_task *t) {
+    return 2 * task_outputs(g, t) <= g->width[t->source];
+}
+
+double calib_cross_flops(const struct graph *g, const struct graph_task *t) {
+    const double k = (double)g->width[t->source], n = (double)g->width[t->stream];
+    const double outputs = (double)task_outputs(g, t);
+    return (calib_multiplies(g, t) ? 4 * outputs : 2 * k) * k + 2 * n * k;
+}
+
+static int64_t widest_output(const struct graph *g, const struct graph_task *t) {
+    int64_t widest = 0;
+    for (int i = 0; i < g->count; i++)
+        if (t->nodes >> i & 1)
+            widest = max_i64(widest, g->node[i].width[0]);
+    return widest;
+}
+
+struct moment_sizes moments_measure(const struct graph *g, const struct graph_task *t) {
+    const int64_t k = g->width[t->source], n = g->width[t->stream];
+    const bool multiplied = calib_multiplies(g, t);
+    return (struct moment_sizes){.H = k * k,
+                                 .D = (multiplied ? task_outputs(g, t) : k) * k,
+                                 .R = n * k,
+                                 .source = k,
+                                 .stream = n,
+                                 .product = multiplied ? widest_output(g, t) : 0};
+}
+
+static void widen_sizes(const struct graph *g, struct moment_sizes *most) {
+    for (int t = 0; g && t < g->task_count; t++) {
+        const struct moment_sizes s = moments_measure(g, &g->task[t]);
+        *most = (struct moment_sizes){
+            max_i64(most->H, s.H),           max_i64(most->D, s.D),
+            max_i64(most->R, s.R),           max_i64(most->source, s.source),
+            max_i64(most->stream, s.stream), max_i64(most->product, s.product)};
+    }
+}
+
+struct moment_sizes moments_largest(const struct blocks *blocks) {
+    struct moment_sizes most = {0};
+    for (int kind = 0; kind < blocks->kind_count; kind++) {
+        widen_sizes(&blocks->kinds[kind], &most);
+        widen_sizes(blocks->bodies[kind], &most);
+    }
+    return most;
+}
+
 void moments_begin(struct calib *c, const struct graph *g, const struct graph_task *t) {
-    const int64_t k = g->width[t->source];
-    moment_clear(&c->H, k * k);
-    moment_clear(&c->D, k * k);
-    moment_clear(&c->R, k * g->width[t->stream]);
+    const struct moment_sizes size = moments_measure(g, t);
+    moment_clear(&c->H, size.H);
+    moment_clear(&c->D, size.D);
+    moment_clear(&c->R, size.R);
+    c->held.count = 0;
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
 }
 
-void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows) {
-    moment_add_square(&c->H, rows->held, rows->rows, rows->X, k);
-    tally_read(c->forward.tally, TALLY_MOMENTS, (double)rows->rows * (double)k * (double)k);
+/* The last rows of x [rows, width] join those held back. */
+static void hold_back(const struct calib *c, const struct task_rows *rows, const float *x,
+                      int64_t width, float *held) {
+    memcpy(held + c->held.count * width, x + (rows->rows - rows->held) * width,
+           (size_t)(rows->held * width) * sizeof *held);
 }
 
-bool moments_finite(const struct calib *c, int64_t k, bool held) {
+void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows) {
+    const int64_t count = rows->rows;
+    linalg_syrk_accumulate(count, k, rows->X, k, c->H.sum, c->H.scratch);
+    hold_back(c, rows, rows->X, k, c->held.X);
+    tally_read(c->forward.tally, TALLY_MOMENTS, (double)count * (double)k * (double)k);
+}
+
+bool moments_finite(const struct calib *c, int64_t k, const struct task_rows *rows) {
+    const float *held = c->held.X + c->held.count * k;
     bool finite = true;
     for (int64_t i = 0; i < k && finite; i++)
-        finite = held ? isfinite(c->H.held[i * k + i]) : isfinite(c->H.sum[i * k + i]);
+        finite = isfinite(c->H.sum[i * k + i]);
+    for (int64_t i = 0; i < rows->held * k && finite; i++)
+        finite = isfinite(held[i]);
     return finite;
 }
 
@@ -38,40 +111,79 @@ static void divide(float *x, int64_t count, double gain) {
         x[i] /= (float)gain;
 }
 
-/* D += (X_o - X)^T X and, where the linears add to a stream, R += (S_o - S)^T X. */
+static void add_product(const struct moment *m, double *sum, int64_t count, const float *A,
+                        int64_t width, const float *X, int64_t k) {
+    linalg_gemm_tn_accumulate(count, width, k, A, width, X, k, sum, m->scratch);
+}
+
+/* W D, of each linear below the other's, without forming D: what their outputs lack, times X^T. */
+static void add_multiplied(struct calib *c, const struct graph *g, const struct graph_task *t,
+                           const struct task_rows *rows, int64_t count) {
+    const int64_t k = g->width[t->source];
+    double *sum = c->D.sum;
+    for (int i = 0; i < g->count; i++) {
+        const int64_t n = g->node[i].width[0];
+        if (!(t->nodes >> i & 1))
+            continue;
+        linalg_gemm_nt(count, n, k, 1, c->diff, k, rows->params[i].linear.w, k, 0, c->product, n);
+        add_product(&c->D, sum, count, c->product, n, rows->X, k);
+        sum += n * k;
+    }
+}
+
+/* R += (S_o - S)^T X */
+static void add_stream(struct calib *c, const struct graph *g, const struct graph_task *t,
+                       const struct task_rows *rows, int64_t count) {
+    const int64_t k = g->width[t->source], n = g->width[t->stream];
+    moment_difference(rows->S_o, rows->S, NULL, rows->rows, n, c->diff);
+    if (t->gain < 1 || t->gain > 1)
+        divide(c->diff, rows->rows * n, t->gain);
+    add_product(&c->R, c->R.sum, count, c->diff, n, rows->X, k);
+    hold_back(c, rows, c->diff, n, c->held.stream_lack);
+}
+
 void moments_add_cross(struct calib *c, const struct graph *g, const struct graph_task *t,
                        const struct task_rows *rows) {
-    const int64_t count = rows->rows, k = g->width[t->source], n = g->width[t->stream];
+    const int64_t count = rows->rows, k = g->width[t->source];
     if (!rows->X_o)
         return;
-    moment_difference(rows->X_o, rows->X, rows->scale, count, k, c->diff);
-    moment_add_product(&c->D, rows->held, count, c->diff, k, rows->X, k);
-    if (rows->S) {
-        moment_difference(rows->S_o, rows->S, NULL, count, n, c->diff);
-        if (t->gain < 1 || t->gain > 1)
-            divide(c->diff, count * n, t->gain);
-        moment_add_product(&c->R, rows->held, count, c->diff, n, rows->X, k);
-    }
-    tally_read(c->forward.tally, TALLY_MOMENTS, 2 * (double)count * (double)(k + n) * (double)k);
+    moment_difference(rows->X_o, rows->X, rows->scale, rows->rows, k, c->diff);
+    hold_back(c, rows, c->diff, k, c->held.lack);
+    if (calib_multiplies(g, t))
+        add_multiplied(c, g, t, rows, count);
+    else
+        add_product(&c->D, c->D.sum, count, c->diff, k, rows->X, k);
+    if (rows->S)
+        add_stream(c, g, t, rows, count);
+    tally_read(c->forward.tally, TALLY_MOMENTS, calib_cross_flops(g, t) * (double)count);
+}
+
+void moments_end_rows(struct calib *c, const struct task_rows *rows) {
+    c->held.count += rows->held;
 }
 
 struct calib_moments moments_finish(struct calib *c, const struct graph *g,
-                                    const struct graph_task *t,
-                                    const struct moment_tokens *tokens) {
+                                    const struct graph_task *t, int64_t tokens) {
+    const struct moment_sizes size = moments_measure(g, t);
     const int64_t k = g->width[t->source];
     moment_mirror(&c->H, k);
-    struct calib_moments out = {.k = k, .H = moment_finish(&c->H, k * k, tokens)};
+    struct calib_moments out = {.k = k,
+                                .H = moment_finish(&c->H, size.H, tokens),
+                                .held = {.count = c->held.count,
+                                         .share = (double)c->held.count / (double)tokens,
+                                         .X = c->held.X}};
     if (!calib_pairing(c))
         return out;
-    const bool held = tokens->held > 0;
-    out.held_share = (double)tokens->held / (double)tokens->all;
-    out.D = moment_finish(&c->D, k * k, tokens);
-    out.H_held = held ? c->H.held : NULL;
-    out.D_held = held ? c->D.held : NULL;
+    float *D = moment_finish(&c->D, size.D, tokens);
+    out.held.lack = c->held.lack;
+    if (calib_multiplies(g, t))
+        out.WD = D;
+    else
+        out.D = D;
     if (t->stream == V_NONE)
         return out;
-    out.R = moment_finish(&c->R, g->width[t->stream] * k, tokens);
-    out.R_held = held ? c->R.held : NULL;
+    out.R = moment_finish(&c->R, size.R, tokens);
+    out.held.stream_lack = c->held.stream_lack;
     return out;
 }
 

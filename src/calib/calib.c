@@ -12,83 +12,8 @@
 #include "graph/passes.h"
 #include "linalg/linalg.h"
 
-static int64_t widest_source(const struct graph *g) {
-    int64_t widest = 0;
-    for (int t = 0; t < g->task_count; t++)
-        widest = max_i64(widest, g->width[g->task[t].source]);
-    return widest;
-}
-
-int64_t calib_widest(const struct blocks *blocks) {
-    int64_t widest = 0;
-    for (int kind = 0; kind < blocks->kind_count; kind++) {
-        widest = max_i64(widest, widest_source(&blocks->kinds[kind]));
-        if (blocks->bodies[kind])
-            widest = max_i64(widest, widest_source(blocks->bodies[kind]));
-    }
-    return widest;
-}
-
 int64_t calib_total_tokens(const struct calib_tokens *t) {
     return t->offsets[t->count];
-}
-
-static int64_t longest_window(const struct calib_tokens *t) {
-    int64_t longest = 0;
-    for (int64_t i = 0; i < t->count; i++)
-        longest = max_i64(longest, t->offsets[i + 1] - t->offsets[i]);
-    return longest;
-}
-
-/* How much room the passes over a model's blocks take. */
-struct measure {
-    struct passes_needs needs;
-    struct expert_room experts;
-    struct forward_size size;
-};
-
-static enum llmq_status measure(const struct model *m, const struct calib_tokens *tokens,
-                                enum llmq_compute compute, struct measure *out, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(passes_measure(m->blocks, &out->needs, err));
-    LLMQ_TRY(expert_room_measure(m->blocks, calib_total_tokens(tokens), &out->experts, err));
-    out->size = (struct forward_size){
-        .max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS),
-        .max_length = longest_window(tokens),
-        .width = max_i64(out->needs.width, out->experts.needs.scratch),
-        .compute = compute,
-    };
-cleanup:
-    return status;
-}
-
-enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *tokens, bool paired,
-                              enum llmq_compute compute, struct calib_memory *out,
-                              llmq_error *err) {
-    struct measure room;
-    enum llmq_status status = measure(m, tokens, compute, &room, err);
-    if (status != LLMQ_OK)
-        return status;
-    const int64_t *width = room.needs.homes.width;
-    int64_t kept = 0;
-    for (int h = 1; h <= room.needs.homes.count; h++)
-        kept += width[h];
-    uint64_t rows = (uint64_t)room.size.max_rows, k = (uint64_t)calib_widest(m->blocks);
-    uint64_t hidden = (uint64_t)m->config.hidden, streams = paired ? 2 : 1;
-    const bool held =
-        paired && tokens->count > 1 && calib_total_tokens(tokens) > room.size.max_rows;
-    uint64_t moment = sizeof(double) + (held ? sizeof(float) : 0);
-    uint64_t pair = (k + hidden) * k * moment + rows * (k > hidden ? k : hidden) * sizeof(float);
-    uint64_t batch = rows * (uint64_t)(width[HOME_SOURCE] + width[HOME_STREAM]) * sizeof(float);
-    *out = (struct calib_memory){
-        .fixed = k * k * moment + linalg_accumulate_floats() * sizeof(float) + streams * batch +
-                 (paired ? pair : 0) +
-                 expert_room_bytes(&room.experts, (int64_t)rows, (int)streams) +
-                 forward_bytes(&m->config, m->blocks, &room.size),
-        .activations =
-            streams * (uint64_t)calib_total_tokens(tokens) * (uint64_t)kept * sizeof(float),
-    };
-    return LLMQ_OK;
 }
 
 /* --- creation --------------------------------------------------------------------------------- */
@@ -118,39 +43,51 @@ static enum llmq_status create_stream(struct calib *c, const struct passes_needs
     return embed(c, stream, err);
 }
 
-/* Is batch `index` held back? */
-bool calib_is_held(const struct calib *c, int64_t index) {
-    int64_t every = min_i64(c->batches, HOLD_EVERY);
-    return c->paired && c->batches > 1 && index % every == every - 1;
+int64_t calib_held_back(const struct calib *c, const struct batch *b, int64_t every) {
+    const int64_t before = b->offsets - c->tokens->offsets, after = before + b->sequences;
+    const int64_t windows = after / every - before / every;
+    return b->offsets[b->sequences] - b->offsets[b->sequences - windows];
 }
 
-static void count_batches(struct calib *c) {
-    const struct calib_tokens *t = c->tokens;
-    int64_t index = 0;
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);)
-        c->batches++;
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++)
-        if (calib_is_held(c, index))
-            c->held_tokens += batch_rows(&b);
+static enum llmq_status alloc_floats(struct calib *c, int64_t rows, int64_t width, float **out,
+                                     llmq_error *err) {
+    *out = arena_alloc(c->scratch, (size_t)rows * (size_t)width, sizeof **out, err);
+    return *out ? LLMQ_OK : LLMQ_E_MEMORY;
 }
 
-static enum llmq_status alloc_moment(struct calib *c, int64_t rows, struct moment *out,
+static enum llmq_status alloc_moment(struct calib *c, int64_t entries, struct moment *out,
                                      llmq_error *err) {
     out->scratch = c->tile;
-    return moment_alloc((size_t)rows * (size_t)c->max_width, c->held_tokens > 0, c->scratch, out,
-                        err);
+    return moment_alloc((size_t)entries, c->scratch, out, err);
 }
 
-static enum llmq_status create_pair(struct calib *c, const struct passes_needs *needs,
-                                    const char *spill_dir, llmq_error *err) {
-    int64_t hidden = c->m->config.hidden, width = max_i64(c->max_width, hidden);
+static enum llmq_status create_held(struct calib *c, const struct moment_sizes *size,
+                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(alloc_moment(c, c->max_width, &c->D, err));
-    LLMQ_TRY(alloc_moment(c, hidden, &c->R, err));
-    c->diff = arena_alloc(c->scratch, (size_t)c->max_rows * (size_t)width, sizeof(float), err);
-    if (!c->diff)
-        return LLMQ_E_MEMORY;
-    LLMQ_TRY(create_stream(c, needs, spill_dir, &c->original, err));
+    struct held_rows *held = &c->held;
+    if (c->holds)
+        held->most = calib_held_most(calib_total_tokens(c->tokens));
+    LLMQ_TRY(alloc_floats(c, held->most, size->source, &held->X, err));
+    if (c->paired) {
+        LLMQ_TRY(alloc_floats(c, held->most, size->source, &held->lack, err));
+        LLMQ_TRY(alloc_floats(c, held->most, size->stream, &held->stream_lack, err));
+    }
+cleanup:
+    return status;
+}
+
+static enum llmq_status create_moments(struct calib *c, llmq_error *err) {
+    const struct moment_sizes size = moments_largest(c->m->blocks);
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(alloc_floats(c, (int64_t)linalg_accumulate_floats(), 1, &c->tile, err));
+    LLMQ_TRY(alloc_moment(c, size.H, &c->H, err));
+    if (c->paired) {
+        LLMQ_TRY(alloc_moment(c, size.D, &c->D, err));
+        LLMQ_TRY(alloc_moment(c, size.R, &c->R, err));
+        LLMQ_TRY(alloc_floats(c, c->max_rows, max_i64(size.source, size.stream), &c->diff, err));
+        LLMQ_TRY(alloc_floats(c, c->max_rows, size.product, &c->product, err));
+    }
+    LLMQ_TRY(create_held(c, &size, err));
 cleanup:
     return status;
 }
@@ -159,7 +96,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
                               const struct calib_options *options, const llmq_context *ctx,
                               struct calib **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct measure room;
+    struct calib_room room;
     struct calib *c = calloc(1, sizeof *c);
     if (!c)
         return error_memory(err, "calibration");
@@ -169,22 +106,18 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->paired = options->paired;
     c->peaks = options->peaks;
     c->expert_tokens = options->expert_tokens;
-    c->max_width = calib_widest(m->blocks);
+    c->holds = options->hold_back;
     c->start.file.fd = -1;
-    count_batches(c);
-    LLMQ_TRY(measure(m, tokens, options->compute, &room, err));
+    LLMQ_TRY(calib_measure(m, tokens, options->compute, &room, err));
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
     c->max_rows = room.size.max_rows;
     LLMQ_TRY(forward_create(&m->config, m->blocks, &room.size, &c->forward, err));
     c->forward.ids = tokens->ids;
     c->forward.tally = options->tally;
-    c->tile = arena_alloc(c->scratch, linalg_accumulate_floats(), sizeof *c->tile, err);
-    if (!c->tile)
-        LLMQ_TRY(LLMQ_E_MEMORY);
-    LLMQ_TRY(alloc_moment(c, c->max_width, &c->H, err));
+    LLMQ_TRY(create_moments(c, err));
     LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->quantized, err));
     if (c->paired)
-        LLMQ_TRY(create_pair(c, &room.needs, options->spill_dir, err));
+        LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->original, err));
     LLMQ_TRY(expert_turn_create(c, &room.experts, err));
     *out = c;
 cleanup:
@@ -266,7 +199,7 @@ static enum llmq_status check_finite(const struct calib *c, const struct graph_t
     const struct graph *g = c->quantized.block->graph;
     const int64_t k = g->width[task->source], begin = batch->offsets[0];
     int64_t row = 0, window = 0;
-    if (moments_finite(c, k, rows->held))
+    if (moments_finite(c, k, rows))
         return LLMQ_OK;
     for (int64_t i = 0; i < rows->rows * k; i++) {
         row = i / k;
@@ -282,10 +215,17 @@ static enum llmq_status check_finite(const struct calib *c, const struct graph_t
                      begin + row - c->tokens->offsets[window]);
 }
 
+/* Rows at the end of a batch that are held back of the block's tasks. */
+static int64_t held_rows(const struct calib *c, const struct batch *batch) {
+    const int64_t share = ceil_div(calib_total_tokens(c->tokens), HELD_ROWS);
+    const int64_t every = min_i64(c->tokens->count, max_i64(HOLD_EVERY, share));
+    return min_i64(calib_held_back(c, batch, every), c->held.most - c->held.count);
+}
+
 /* One batch, both streams, and the moments of `task`, which may be NULL. */
 static enum llmq_status run_batch(struct calib *c, const struct schedule *schedule,
                                   const struct graph_task *task, const struct batch *batch,
-                                  bool held, llmq_error *err) {
+                                  llmq_error *err) {
     struct pass q = {0}, o = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(stream_pass(&c->quantized, &c->forward, schedule, batch, &q, err));
@@ -301,13 +241,15 @@ static enum llmq_status run_batch(struct calib *c, const struct schedule *schedu
         .S = streams ? pass_value(&q, task->stream) : NULL,
         .S_o = streams && pair ? pass_value(&o, task->stream) : NULL,
         .scale = c->scales[task->source],
+        .params = c->block->node,
         .rows = batch_rows(batch),
-        .held = held,
+        .held = held_rows(c, batch),
     };
     moments_add_square(c, g->width[task->source], &rows);
     LLMQ_TRY(check_finite(c, task, batch, &rows, err));
     moments_note_peaks(c, g, task, &rows);
     moments_add_cross(c, g, task, &rows);
+    moments_end_rows(c, &rows);
 cleanup:
     return status;
 }
@@ -317,14 +259,12 @@ static enum llmq_status run_pass(struct calib *c, const struct schedule *schedul
                                  const struct graph_task *task, llmq_error *err) {
     const struct calib_tokens *t = c->tokens;
     enum llmq_status status = LLMQ_OK;
-    int64_t index = 0;
     LLMQ_TRY(calib_begin_pass(c, &c->quantized, schedule, err));
     if (calib_pairing(c))
         LLMQ_TRY(calib_begin_pass(c, &c->original, schedule, err));
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++) {
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(
-            run_batch(c, schedule, task, &b, calib_pairing(c) && calib_is_held(c, index), err));
+        LLMQ_TRY(run_batch(c, schedule, task, &b, err));
     }
 cleanup:
     return status;
@@ -334,18 +274,20 @@ cleanup:
 static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_error *err) {
     const struct graph *g = c->block->graph;
     const struct graph_task *t = &g->task[c->next];
-    const struct moment_tokens tokens = {calib_total_tokens(c->tokens), c->held_tokens};
+    const int64_t tokens = calib_total_tokens(c->tokens);
     struct schedule schedule;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(passes_to_task(g, t, c->kept, &schedule, err));
+    if (calib_pairing(c) && calib_multiplies(g, t))
+        LLMQ_TRY(block_need(c->block, t->nodes, err));
     moments_begin(c, g, t);
     LLMQ_TRY(run_pass(c, &schedule, t, err));
     *out = (struct calib_task){.linears = t,
                                .graph = g,
                                .params = c->block->node,
                                .expert = -1,
-                               .tokens = tokens.all,
-                               .moments = moments_finish(c, g, t, &tokens)};
+                               .tokens = tokens,
+                               .moments = moments_finish(c, g, t, tokens)};
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     c->kept = schedule_kept(g, t->round);
     LLMQ_TRY(calib_drop_weights(c, err));

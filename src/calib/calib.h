@@ -39,6 +39,7 @@ struct calib_tokens {
 
 struct calib_options {
     bool paired;               /* run the original model's stream beside the quantized one's */
+    bool hold_back;            /* hand some rows out as they are: see struct calib_held */
     const char *spill_dir;     /* keep activations in unlinked files there; NULL: in memory */
     enum llmq_compute compute; /* of the forward pass; moments are float32 always */
     struct tally *tally;       /* the caller's, to put times down, or NULL */
@@ -60,18 +61,27 @@ void calib_free(struct calib **c);
  * Experts are loaded as their turn comes, each once, from the models that the blocks are of. */
 void calib_begin_block(struct calib *c, struct block *block, struct block *original);
 
+/* Rows that are handed out as they are, for judging what the moments without them lead to: about an
+ * eighth of the tokens, at most 4096, of windows spread over the corpus. */
+struct calib_held {
+    int64_t count;            /* 0: none */
+    double share;             /* of all tokens, below 1 */
+    const float *X;           /* [count, k] */
+    const float *lack;        /* [count, k] X_o - X; NULL unless paired */
+    const float *stream_lack; /* [count, n] S_o - S; NULL unless paired and there is a stream */
+};
+
 /* What a task's linears are quantized against: second moments of their input X [T, k], of what it
  * lacks of the original model's input X_o, and of what the stream S [T, n] that they add to lacks.
- * Valid until the next call. */
+ * Valid until the next call; what is not const may be overwritten. */
 struct calib_moments {
     int64_t k;
     const float *H; /* [k, k] (2/T) X^T X, full symmetric storage */
-    const float *D; /* [k, k] (2/T) (X_o - X)^T X; NULL unless paired */
-    const float *R; /* [n, k] (2/T) (S_o - S)^T X; NULL unless paired and there is such a stream */
-    /* Paired and from more than one batch: the same over the windows held back, about an eighth of
-     * the tokens, for judging what was fitted on the others; `held_share` of all tokens. */
-    const float *H_held, *D_held, *R_held;
-    double held_share;
+    const float *D; /* [k, k] (2/T) (X_o - X)^T X; NULL unless paired, or W D stands for it: */
+    float *WD;      /* [n, k] W D of the task's linears, one below the other, where their n together
+                       are at most k / 2 */
+    float *R;       /* [n, k] (2/T) (S_o - S)^T X; NULL unless paired and there is such a stream */
+    struct calib_held held;
 };
 
 /* Linears to be quantized against the same moments. */
@@ -163,15 +173,36 @@ int64_t calib_probe_rows(const struct calib *c);
 /* The residual stream of the last finished block, for tests: [T, hidden] in `out`. */
 LLMQ_NODISCARD enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err);
 
-/* Bytes in memory: what is always there (Hessian, batch scratch), and the activations, which may
- * be spilled. */
+/* Bytes in memory: what is always there (moments, batch scratch), the activations, and the buffers
+ * that take their place when these are spilled. Weights are not counted. */
 struct calib_memory {
-    uint64_t fixed, activations;
+    uint64_t fixed, activations, buffers;
 };
 LLMQ_NODISCARD enum llmq_status calib_memory(const struct model *m,
-                                             const struct calib_tokens *tokens, bool paired,
-                                             enum llmq_compute compute, struct calib_memory *out,
-                                             llmq_error *err);
+                                             const struct calib_tokens *tokens,
+                                             const struct calib_options *options,
+                                             struct calib_memory *out, llmq_error *err);
+
+/* Bytes of a block's weights, of both streams, during the pass to each of its tasks and while the
+ * task's linears are quantized; then (`solving` 0) during the pass to its end. `whole`: the
+ * quantized stream's are all loaded before the first task. Those of experts are not counted. */
+struct calib_weights {
+    int count;
+    struct {
+        uint64_t passing, solving;
+    } task[GRAPH_TASKS + 1];
+};
+LLMQ_NODISCARD enum llmq_status calib_weights(const struct graph *g, bool paired, bool whole,
+                                              struct calib_weights *out, llmq_error *err);
+
+/* Is W D formed, of the task's linears together [n, k], in the place of D [k, k]? It is where that
+ * is no more work, and at most half of the size. */
+bool calib_multiplies(const struct graph *g, const struct graph_task *t);
+
+/* Operations of the cross moments of a task, for each token; rows that are held back of so many
+ * tokens, at most. */
+double calib_cross_flops(const struct graph *g, const struct graph_task *t);
+int64_t calib_held_most(int64_t tokens);
 
 /* In_features of a model's widest linears. */
 int64_t calib_widest(const struct blocks *blocks);

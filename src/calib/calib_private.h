@@ -6,10 +6,18 @@
 #include "calib/calib.h"
 #include "calib/experts.h"
 #include "calib/moments.h"
+#include "graph/passes.h"
 #include "graph/stream.h"
 
-/* Of so many batches one is held back (the last, when there are fewer). */
-#define HOLD_EVERY 8
+/* Of so many tokens one is held back, or fewer: at most so many rows. */
+enum { HOLD_EVERY = 8, HELD_ROWS = 4096 };
+
+/* Rows of a task's linears that are held back. */
+struct held_rows {
+    int64_t count, most;
+    float *X, *lack;    /* [most, k] */
+    float *stream_lack; /* [most, n] */
+};
 
 struct calib {
     const struct model *m;
@@ -24,21 +32,36 @@ struct calib {
     const float *scales[V_COUNT]; /* of the original's inputs, see calib_scale_original */
     struct forward forward;
     struct arena *scratch;
-    struct moment H;    /* [k, k] X^T X, the upper triangle */
-    struct moment D, R; /* [k, k] and [hidden, k], paired only */
-    float *tile;        /* scratch of the moments */
-    float *diff;        /* [max_rows, max(k, hidden)] difference of the streams, paired only */
-    int64_t max_rows, max_width;
-    int64_t batches, held_tokens; /* no tokens are held back when there is one batch */
-    struct block *block;          /* the quantized stream's */
-    struct block *other;          /* the original's, paired only */
-    int next;                     /* task of the block */
-    struct value_set kept;        /* the values that have their homes now */
-    struct expert_turn turn;      /* of the block's experts */
+    struct moment H;       /* [k, k] X^T X, the upper triangle */
+    struct moment D, R;    /* see moments_measure, paired only */
+    struct held_rows held; /* of the task at hand */
+    float *tile;           /* scratch of the moments */
+    float *diff;           /* [max_rows, max(k, hidden)] difference of the streams, paired only */
+    float *product;        /* [max_rows, n] of that with weights, paired only */
+    int64_t max_rows;
+    bool holds;              /* are rows held back? */
+    struct block *block;     /* the quantized stream's */
+    struct block *other;     /* the original's, paired only */
+    int next;                /* task of the block */
+    struct value_set kept;   /* the values that have their homes now */
+    struct expert_turn turn; /* of the block's experts */
     int64_t expert_tokens;
     bool peaks;
     struct calib_peak peak;
 };
+
+/* --- room.c ----------------------------------------------------------------------------------- */
+
+/* How much room the passes over a model's blocks take. */
+struct calib_room {
+    struct passes_needs needs;
+    struct expert_room experts;
+    struct forward_size size;
+};
+LLMQ_NODISCARD enum llmq_status calib_measure(const struct model *m,
+                                              const struct calib_tokens *tokens,
+                                              enum llmq_compute compute, struct calib_room *out,
+                                              llmq_error *err);
 
 /* --- calib.c ---------------------------------------------------------------------------------- */
 
@@ -47,8 +70,8 @@ int64_t calib_total_tokens(const struct calib_tokens *t);
 /* Do both streams run? */
 bool calib_pairing(const struct calib *c);
 
-/* Is batch `index` held back? */
-bool calib_is_held(const struct calib *c, int64_t index);
+/* Rows at the end of a batch that are held back if of `every` windows one is. */
+int64_t calib_held_back(const struct calib *c, const struct batch *b, int64_t every);
 
 /* Nothing of the block was done yet: the streams are its input. */
 void calib_start_over(struct calib *c);
@@ -65,27 +88,39 @@ LLMQ_NODISCARD enum llmq_status calib_drop_weights(struct calib *c, llmq_error *
 /* Some rows of what a task's linears read and of the stream that they add to, as both models have
  * them; of the original NULL when one stream runs, S NULL where there is no such stream. */
 struct task_rows {
-    const float *X, *X_o; /* [rows, k] */
-    const float *S, *S_o; /* [rows, n] */
-    const float *scale;   /* [k] what X_o is divided by, or NULL */
-    int64_t rows;
-    bool held;
+    const float *X, *X_o;        /* [rows, k] */
+    const float *S, *S_o;        /* [rows, n] */
+    const float *scale;          /* [k] what X_o is divided by, or NULL */
+    const struct params *params; /* of the graph's nodes */
+    int64_t rows, held;          /* the last so many are held back */
 };
+
+/* Entries of a task's moments, and of a row of what its linears read, of the stream that they add
+ * to (0: there is none), and of what D is multiplied with where it is. */
+struct moment_sizes {
+    int64_t H, D, R, source, stream, product;
+};
+struct moment_sizes moments_measure(const struct graph *g, const struct graph_task *t);
+
+/* The largest of any task of the blocks. */
+struct moment_sizes moments_largest(const struct blocks *blocks);
 
 /* Begin the sums of a task of `g`. */
 void moments_begin(struct calib *c, const struct graph *g, const struct graph_task *t);
 
-/* Add H; then D and R. Between the two the caller may look whether the sums are finite. */
+/* Add H; then D and R; then the rows are done. Between the first two the caller may look whether
+ * the sums are finite. */
 void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows);
 void moments_add_cross(struct calib *c, const struct graph *g, const struct graph_task *t,
                        const struct task_rows *rows);
+void moments_end_rows(struct calib *c, const struct task_rows *rows);
 
-/* Is the diagonal of H finite so far? */
-bool moments_finite(const struct calib *c, int64_t k, bool held);
+/* Are the diagonal of H and those of the rows that are held back finite so far? */
+bool moments_finite(const struct calib *c, int64_t k, const struct task_rows *rows);
 
 /* Sums over `tokens` to what is handed out. */
 struct calib_moments moments_finish(struct calib *c, const struct graph *g,
-                                    const struct graph_task *t, const struct moment_tokens *tokens);
+                                    const struct graph_task *t, int64_t tokens);
 
 /* The largest magnitudes of rows, for calib_peak. */
 void moments_note_peaks(struct calib *c, const struct graph *g, const struct graph_task *t,

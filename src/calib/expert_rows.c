@@ -4,13 +4,16 @@
 #include "base/int64.h"
 #include "calib/calib_private.h"
 
-/* Tokens of batches that are held back keep that mark. */
+/* Tokens of windows that are held back have that mark, the others none. */
 static void mark_held(struct calib *c) {
     const struct calib_tokens *t = c->tokens;
-    int64_t index = 0;
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b); index++)
-        memset(c->turn.mark + b.offsets[0], calib_is_held(c, index) ? EXPERT_HELD : 0,
-               (size_t)batch_rows(&b));
+    const int64_t every = min_i64(HOLD_EVERY, t->count);
+    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+        const int64_t rows = batch_rows(&b), held = c->holds ? calib_held_back(c, &b, every) : 0;
+        uint8_t *mark = c->turn.mark + b.offsets[0];
+        memset(mark, 0, (size_t)(rows - held));
+        memset(mark + rows - held, EXPERT_HELD, (size_t)held);
+    }
 }
 
 static void mark_list(const struct routing *r, int64_t expert, int mark, uint8_t *marks) {
@@ -37,8 +40,8 @@ static float mean_weight(const struct routing *r) {
     return count > 0 ? (float)(sum / (double)count) : 1;
 }
 
-/* The marked tokens, those held back behind the others. */
-static void list_rows(struct expert_turn *t, int64_t tokens) {
+/* The marked tokens, those held back behind the others. Of these an eighth of all at most. */
+static void list_rows(struct expert_turn *t, int64_t tokens, int64_t most) {
     const struct routing *r = &t->quantized.routing;
     const float stand_in = mean_weight(r);
     t->count = t->held = 0;
@@ -55,6 +58,7 @@ static void list_rows(struct expert_turn *t, int64_t tokens) {
             t->held += held;
         }
     }
+    t->held = min_i64(t->held, min_i64(most, t->count / HOLD_EVERY));
 }
 
 void expert_rows_choose(struct calib *c) {
@@ -68,5 +72,5 @@ void expert_rows_choose(struct calib *c) {
         mark_list(&t->original.routing, t->expert, EXPERT_PAIRED, t->mark);
     t->borrowed = max_i64(0, min_i64(c->expert_tokens, tokens) - own);
     borrow(t, tokens, t->borrowed);
-    list_rows(t, tokens);
+    list_rows(t, tokens, c->held.most);
 }

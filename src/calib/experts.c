@@ -259,12 +259,15 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     struct schedule schedule;
     struct pass q, o;
     enum llmq_status status = LLMQ_OK;
-    struct task_rows rows = {.rows = list->count, .held = held, .scale = t->inner[task->source]};
+    struct task_rows rows = {.rows = list->count,
+                             .held = held ? list->count : 0,
+                             .scale = t->inner[task->source],
+                             .params = t->quantized.block.node};
     experts_schedule(body, task->source, &schedule);
     LLMQ_TRY(experts_run(&t->quantized.experts, &t->quantized.block, &schedule, list, &q, err));
     rows.X = pass_value(&q, task->source);
     moments_add_square(c, k, &rows);
-    if (!moments_finite(c, k, held))
+    if (!moments_finite(c, k, &rows))
         LLMQ_TRY(refuse_infinite(c, task, err));
     moments_note_peaks(c, body, task, &rows);
     if (calib_pairing(c) && !t->looking) {
@@ -273,6 +276,7 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
         rows.X_o = pass_value(&o, task->source);
         moments_add_cross(c, body, task, &rows);
     }
+    moments_end_rows(c, &rows);
 cleanup:
     return status;
 }
@@ -282,7 +286,6 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
     struct expert_turn *t = &c->turn;
     const struct graph *body = c->block->graph->body;
     const struct graph_task *task = &body->task[t->task];
-    const struct moment_tokens tokens = {t->count, t->held};
     const int64_t most = experts_rows(&c->forward), seen = t->count - t->held;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(interrupt_check(c->ctx, err));
@@ -301,7 +304,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .look = t->looking,
                                .tokens = t->count,
                                .borrowed = t->borrowed,
-                               .moments = moments_finish(c, body, task, &tokens)};
+                               .moments = moments_finish(c, body, task, t->count)};
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     t->task++;
 cleanup:

@@ -33,7 +33,7 @@ struct expert_turn {
     bool loaded, looking;
     const float *scales;         /* of what all experts read, see calib_scale_experts */
     const float *inner[V_COUNT]; /* of what the expert at hand makes, see calib_scale_expert */
-    /* The tokens that it is calibrated on: those held back last. */
+    /* The tokens that it is calibrated on, `held` of them held back: these last. */
     int32_t *row;
     float *weight;
     int64_t count, held, borrowed;

@@ -51,6 +51,9 @@ struct task_moments {
     struct module_tokens seen;
     struct gptq_factor *factor; /* of H; NULL when neither method nor correction needs one, ... */
     const struct plan_module *factored; /* ... else as this module wants it */
+    int64_t stream;                     /* outputs that R is of; 0: there is none */
+    float *B;                           /* R once it was multiplied: see correct_stream */
+    float *WD;                          /* [n, k] of the module at hand, or NULL */
 };
 
 /* Round to nearest; H NULL means that every input counts alike. */
@@ -98,24 +101,21 @@ static void warn_of_activations(struct run *run) {
 }
 
 /* Move the weights of l to the target that makes up for errors upstream. */
-static enum llmq_status correct_weights(const struct plan_module *module,
-                                        const struct task_moments *task, struct linear *l,
-                                        struct correction *strength, llmq_error *err) {
+static enum llmq_status correct(const struct plan_module *module, const struct task_moments *task,
+                                struct linear *l, struct correction *strength, llmq_error *err) {
     const llmq_correct *wanted = &module->manner.correct;
     const struct calib_moments *m = &task->moments;
-    const struct correct_moments moments = {m->D,      m->R,      m->H_held,
-                                            m->D_held, m->R_held, m->held_share};
-    float *target = malloc((size_t)(l->n * l->k) * sizeof *target);
-    if (!target)
-        return error_memory(err, "a corrected target");
-    *strength = (struct correction){wanted->alpha, m->R ? wanted->beta : 0};
-    enum llmq_status status =
-        correct_target(task->factor, l->w, l->n, &moments, wanted->mode == LLMQ_CORRECT_AUTO,
-                       strength, target, err);
-    if (status == LLMQ_OK)
-        memcpy(l->w, target, (size_t)(l->n * l->k) * sizeof *target);
-    free(target);
-    return status;
+    const struct correct_lack lack = {.D = m->D,
+                                      .WD = task->WD,
+                                      .B = task->B,
+                                      .held = m->held.count,
+                                      .share = m->held.share,
+                                      .X = m->held.X,
+                                      .X_lack = m->held.lack,
+                                      .S_lack = m->held.stream_lack};
+    *strength = (struct correction){wanted->alpha, task->B ? wanted->beta : 0};
+    return correct_weights(task->factor, l->n, &lack, wanted->mode == LLMQ_CORRECT_AUTO, strength,
+                           l->w, err);
 }
 
 /* Are the module's weights moved before they are rounded? */
@@ -135,8 +135,9 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     const float *H = task ? task->moments.H : NULL;
     enum llmq_status status = LLMQ_OK;
     if (corrects(run, module) && gptq_factor_usable(task->factor)) {
-        LLMQ_TRY(correct_weights(module, task, l, &strength, err));
-        tally_read(&run->tally, TALLY_CORRECT, plan_correction_flops(l->n, l->k));
+        LLMQ_TRY(correct(module, task, l, &strength, err));
+        tally_read(&run->tally, TALLY_CORRECT,
+                   plan_correction_flops(l->n, l->k, task->moments.held.count));
     }
     if (module->manner.method == LLMQ_METHOD_GPTQ)
         LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
@@ -205,23 +206,37 @@ static enum llmq_status make_factor(struct run *run, const struct plan_module *m
     return status;
 }
 
+/* What the residual stream lacks, once for all linears that add to it. */
+static enum llmq_status prepare_stream(struct run *run, const struct plan_module *module,
+                                       struct task_moments *task, llmq_error *err) {
+    if (!corrects(run, module) || !task->moments.R || task->B || !gptq_factor_usable(task->factor))
+        return LLMQ_OK;
+    task->B = task->moments.R;
+    return correct_stream(task->factor, task->stream, task->B, err);
+}
+
 /* The linears of a task, each against the moments they share. */
 static enum llmq_status quantize_task(struct run *run, int64_t block, const struct calib_task *task,
                                       llmq_error *err) {
     struct task_moments moments = {.moments = task->moments,
-                                   .seen = {task->tokens, task->borrowed}};
+                                   .seen = {task->tokens, task->borrowed},
+                                   .stream = task->graph->width[task->linears->stream]};
+    float *WD = task->moments.WD;
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < task->graph->count; i++) {
         if (!(task->linears->nodes >> i & 1))
             continue;
         const struct plan_module *module =
             plan_module_of(&run->model, &run->plan, (struct linear_place){block, i, task->expert});
+        moments.WD = WD;
+        WD += WD ? module->shape.n * module->shape.k : 0;
         LLMQ_TRY(interrupt_check(run->ctx, err));
         if (module->fate != MODULE_QUANTIZED) {
             LLMQ_TRY(run_keep_module(run, module, err));
             continue;
         }
         LLMQ_TRY(make_factor(run, module, &moments, err));
+        LLMQ_TRY(prepare_stream(run, module, &moments, err));
         LLMQ_TRY(quantize_linear(run, module, &task->params[i].linear, &moments, err));
     }
 cleanup:

@@ -123,6 +123,14 @@ bool plan_module_turned(const struct model *m, const struct plan_module *module)
 
 /* --- modules ---------------------------------------------------------------------------------- */
 
+struct calib_options plan_calib_options(const llmq_quantize_options *options,
+                                        const struct plan *p) {
+    return (struct calib_options){.paired = p->paired,
+                                  .hold_back = p->paired,
+                                  .compute = options->compute,
+                                  .expert_tokens = options->expert_tokens};
+}
+
 bool plan_folds(const llmq_quantize_options *options) {
     return options->awq || options->method == LLMQ_METHOD_AWQ;
 }

@@ -217,6 +217,9 @@ LLMQ_NODISCARD enum llmq_status plan_name_head(const struct model *m, struct pla
 /* Is the module's plain weight stored as [k, n]? */
 bool plan_module_turned(const struct model *m, const struct plan_module *module);
 
+/* How a run of the plan calibrates; without a place for what is spilled. */
+struct calib_options plan_calib_options(const llmq_quantize_options *options, const struct plan *p);
+
 /* Does a run with these options scale activations by AWQ? */
 bool plan_folds(const llmq_quantize_options *options);
 
@@ -236,10 +239,11 @@ LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_qu
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each; of a module [n, k] the
  * column updates, round-to-nearest's error and the norm, every round's updates and error, the error
  * after the first descent (n k^2 each) and descent's passes (2 n k^2 each); the target that makes
- * up for errors upstream; AWQ's search as far as it falls to the module. */
+ * up for errors upstream, judged on the tokens held back; AWQ's search as far as it falls to the
+ * module. */
 double plan_factor_flops(int64_t k);
 double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_t k);
-double plan_correction_flops(int64_t n, int64_t k);
+double plan_correction_flops(int64_t n, int64_t k, int64_t held);
 double plan_search_flops(int64_t n, int64_t k);
 
 /* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */

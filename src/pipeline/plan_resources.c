@@ -30,8 +30,8 @@ double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_
     return (3 + descent + again) * (double)n * (double)k * (double)k;
 }
 
-double plan_correction_flops(int64_t n, int64_t k) {
-    return 10 * (double)n * (double)k * (double)k;
+double plan_correction_flops(int64_t n, int64_t k, int64_t held) {
+    return (double)n * (double)k * (8 * (double)k + 8 * (double)held);
 }
 
 double plan_search_flops(int64_t n, int64_t k) {
@@ -75,7 +75,7 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
     if (module->fate != MODULE_QUANTIZED)
         return flops;
     flops += T > 0 ? plan_rounding_flops(&module->manner, n, k) : 0;
-    flops += run->pairs * plan_correction_flops(n, k);
+    flops += run->pairs * plan_correction_flops(n, k, calib_held_most((int64_t)T));
     if (run->looks > 0)
         flops += searches_of(g, module) * plan_search_flops(n, k);
     return flops;
@@ -96,10 +96,9 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
     double flops = 0;
     for (int t = 0; T > 0 && t < g->task_count; t++) {
         const double k = (double)g->width[g->task[t].source];
-        const double n = (double)g->width[g->task[t].stream];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
         flops += k * k * T * (looks ? 2 : 1) + plan_factor_flops((int64_t)k);
-        flops += run->pairs * 2 * (k + n) * k * T;
+        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T;
     }
     return flops;
 }
@@ -132,51 +131,86 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* What the solver of a module [n, k] needs at once. Calibrated: two candidates' codes and the
- * packed tensors; of a pair the correction's two targets, before there are codes; with AWQ the
- * weights once more, to round them unscaled. Without calibration its weights, codes and packed
- * tensors. And the panels of every thread: of weights and what is made of them. */
-static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *o,
-                             const struct quant_shape *s, bool calibrated) {
-    enum { CODES = 2, PACKED = 1, TARGETS = 8, PANELS = 4, PANEL_ROWS = 256 };
-    const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k, rows = n < PANEL_ROWS ? n : PANEL_ROWS;
-    const uint64_t panels = PANELS * rows * k * sizeof(float) * (uint64_t)omp_get_max_threads();
+/* The panels of every thread: of weights and what is made of them. */
+static uint64_t panel_bytes(uint64_t n, uint64_t k) {
+    enum { PANELS = 4, PANEL_ROWS = 256 };
+    const uint64_t rows = n < PANEL_ROWS ? n : PANEL_ROWS;
+    return PANELS * rows * k * sizeof(float) * (uint64_t)omp_get_max_threads();
+}
+
+/* What the solver of a module [n, k] needs at once: two candidates' codes and the packed tensors;
+ * of a pair what corrects the weights, before there are codes; with AWQ the weights once more, to
+ * round them unscaled. */
+static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *o, uint64_t n,
+                             uint64_t k, bool multiplied) {
+    enum { CODES = 2, PACKED = 1 };
     uint64_t each = CODES + PACKED + (plan_folds(o) ? sizeof(float) : 0);
-    if (!calibrated)
-        return n * k * (sizeof(float) + 1) + n * k * (uint64_t)s->bits / 8 + panels;
-    if (p->paired && each < TARGETS)
-        each = TARGETS;
-    return n * k * each + panels;
+    if (p->paired && !multiplied && each < sizeof(float))
+        each = sizeof(float);
+    return n * k * each + panel_bytes(n, k);
 }
 
 static uint64_t max_bytes(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
-/* Of the largest module: while it is read, or solved. */
-static uint64_t module_workspace(const struct model *m, const struct plan *p,
-                                 const llmq_quantize_options *o, bool calibrated) {
+/* The largest of what reading a module takes, beside its weight. */
+static uint64_t reading_bytes(const struct model *m, const struct plan *p) {
+    uint64_t most = 0;
+    for (int64_t i = 0; i < p->module_count; i++)
+        if (p->modules[i].at.node >= 0) /* see plan_head_bytes */
+            most = max_bytes(most, plan_reading_bytes(m, &p->modules[i]));
+    return most;
+}
+
+/* Without calibration one linear after the other is read and rounded: its weights, codes and packed
+ * tensors. */
+static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
-        const uint64_t weights = (uint64_t)s->n * (uint64_t)s->k * sizeof(float);
+        const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k;
         if (p->modules[i].at.node < 0) /* see plan_head_bytes */
             continue;
-        const uint64_t reading = weights + plan_reading_bytes(m, &p->modules[i]);
-        const uint64_t solving = solver_bytes(p, o, s, calibrated);
+        const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
+        const uint64_t solving =
+            n * k * (sizeof(float) + 1) + n * k * (uint64_t)s->bits / 8 + panel_bytes(n, k);
         most = max_bytes(most, max_bytes(reading, solving));
     }
     return most;
 }
 
-/* The largest of the kinds; experts come one by one and are counted by the calibration. */
-static uint64_t largest_block(const struct blocks *blocks) {
+/* The factor of a task's Hessian and what the largest of its linears takes. */
+static uint64_t solving_bytes(const struct plan *p, const llmq_quantize_options *o,
+                              const struct graph *g, const struct graph_task *t) {
+    const int64_t k = g->width[t->source];
     uint64_t most = 0;
-    for (int kind = 0; kind < blocks->kind_count; kind++) {
-        const uint64_t bytes = block_bytes(&blocks->kinds[kind]);
-        most = bytes > most ? bytes : most;
+    for (int i = 0; i < g->count; i++)
+        if (t->nodes >> i & 1)
+            most = max_bytes(most, solver_bytes(p, o, (uint64_t)g->node[i].width[0], (uint64_t)k,
+                                                calib_multiplies(g, t)));
+    return gptq_factor_bytes(k) + most;
+}
+
+/* The most that the weights of a block and the work on its linears take at once; while experts are
+ * worked on, which calibration counts, the block's weights are those that are needed on. */
+static enum llmq_status block_peak(const struct plan *p, const llmq_quantize_options *o,
+                                   const struct graph *g, uint64_t *peak, llmq_error *err) {
+    struct calib_weights weights;
+    uint64_t experts = 0;
+    enum llmq_status status = calib_weights(g, p->paired, plan_folds(o), &weights, err);
+    for (int t = 0; g->body && t < g->body->task_count; t++)
+        experts = max_bytes(experts, solving_bytes(p, o, g->body, &g->body->task[t]));
+    for (int t = 0; status == LLMQ_OK && t < weights.count; t++) {
+        uint64_t solving = weights.task[t].solving + experts;
+        if (t < g->task_count)
+            solving =
+                max_bytes(solving, weights.task[t].solving + solving_bytes(p, o, g, &g->task[t]));
+        *peak = max_bytes(*peak, max_bytes(weights.task[t].passing, solving));
     }
-    return most;
+    if (o->resume) /* finished blocks are replayed in one pass */
+        *peak = max_bytes(*peak, (p->paired ? 2 : 1) * block_bytes(g));
+    return status;
 }
 
 /* What the C library keeps of memory that was freed, for the next module's weights and what is made
@@ -205,35 +239,45 @@ static uint64_t table_bytes(const struct model *m, const struct plan *p) {
            p->spec_count * OF_RESULT + (uint64_t)p->module_count * OF_MODULE;
 }
 
+static enum llmq_status calibrated_memory(const struct model *m, const llmq_quantize_options *o,
+                                          const struct calib_tokens *tokens, const struct plan *p,
+                                          struct calib_memory *out, llmq_error *err) {
+    const struct calib_options calib = plan_calib_options(o, p);
+    uint64_t peak = 0;
+    enum llmq_status status = calib_memory(m, tokens, &calib, out, err);
+    for (int kind = 0; status == LLMQ_OK && kind < m->blocks->kind_count; kind++)
+        status = block_peak(p, o, &m->blocks->kinds[kind], &peak, err);
+    out->fixed += peak + reading_bytes(m, p);
+    if (plan_folds(o)) {
+        out->fixed += block_fold_bytes(m, tokens);
+        out->activations += calib_start_bytes(m, tokens);
+    }
+    return status;
+}
+
+static uint64_t memory_limit(const llmq_quantize_options *o) {
+    if (o->max_mem > 0)
+        return o->max_mem;
+    return memory_available() > 0 ? (uint64_t)(DEFAULT_MEMORY_SHARE * (double)memory_available())
+                                  : UINT64_MAX;
+}
+
 enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                              const struct calib_tokens *tokens, struct plan *p, llmq_error *err) {
-    /* without calibration, one linear at a time is all */
-    const uint64_t work = module_workspace(m, p, o, tokens != NULL) + freed_bytes(p);
-    uint64_t fixed = OWN_BYTES + table_bytes(m, p) + max_bytes(work, p->spec_count * OF_CHECKED);
-    uint64_t activations = 0;
-    uint64_t limit = o->max_mem;
-    if (limit == 0 && memory_available() > 0)
-        limit = (uint64_t)(DEFAULT_MEMORY_SHARE * (double)memory_available());
-    else if (limit == 0)
-        limit = UINT64_MAX;
-    if (tokens) {
-        struct calib_memory memory;
-        enum llmq_status status = calib_memory(m, tokens, p->paired, o->compute, &memory, err);
-        if (status != LLMQ_OK)
-            return status;
-        fixed += (p->paired ? 2 : 1) * largest_block(m->blocks);
-        fixed += memory.fixed + gptq_factor_bytes(calib_widest(m->blocks));
-        activations = memory.activations;
-    }
-    if (tokens && plan_folds(o)) {
-        fixed += block_fold_bytes(m, tokens);
-        activations += calib_start_bytes(m, tokens);
-    }
-    p->spill = fixed + activations > limit;
-    p->spill_bytes = p->spill ? activations : 0;
-    p->ram_bytes = fixed + activations - p->spill_bytes;
+    struct calib_memory memory = {0};
+    enum llmq_status status = LLMQ_OK;
+    if (tokens)
+        status = calibrated_memory(m, o, tokens, p, &memory, err);
+    else
+        memory.fixed = rounding_bytes(m, p);
+    const uint64_t work = memory.fixed + freed_bytes(p);
+    const uint64_t fixed =
+        OWN_BYTES + table_bytes(m, p) + max_bytes(work, p->spec_count * OF_CHECKED);
+    p->spill = fixed + memory.activations > memory_limit(o);
+    p->spill_bytes = p->spill ? memory.activations : 0;
+    p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
     p->ram_bytes = max_bytes(p->ram_bytes, OWN_BYTES + plan_head_bytes(m, p, tokens));
-    return LLMQ_OK;
+    return status;
 }
 
 enum llmq_status plan_check_memory(const struct plan *p, uint64_t limit, llmq_error *err) {

@@ -380,14 +380,10 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
                               run->plan.kept_count, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
-    const struct calib_options calib = {
-        .paired = run->plan.paired,
-        .spill_dir = run->plan.spill ? run->output.partial_dir : NULL,
-        .tally = &run->tally,
-        .compute = run->options->compute,
-        .peaks = run->half,
-        .expert_tokens = run->options->expert_tokens,
-    };
+    struct calib_options calib = plan_calib_options(run->options, &run->plan);
+    calib.spill_dir = run->plan.spill ? run->output.partial_dir : NULL;
+    calib.tally = &run->tally;
+    calib.peaks = run->half;
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
     if (plan_folds(run->options))

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "base/int64.h"
 #include "linalg/linalg.h"
 #include "quant/gptq.h"
@@ -26,20 +27,20 @@ struct quadratic {
 
 struct task {
     const struct gptq_factor *factor;
-    const struct correct_moments *m;
+    const struct correct_lack *lack;
     const float *W;
-    float *A, *B;            /* [n, k] results over all tokens; B NULL without R */
+    float *A;                /* [n, k] */
     bool judge;              /* form `parts` */
     struct quadratic *parts; /* of each panel */
     int64_t n, rows;         /* rows of a panel */
 };
 
-/* A thread's scratch: [rows, k] each, `row` [k]. */
+/* A thread's scratch: [k], [rows, k], and three of [rows, held] on the tokens held back. */
 struct scratch {
-    float *A, *B;   /* fitted on the tokens that are not held back */
-    float *error;   /* [rows, k] what W should have added, held-back moment */
-    float *product; /* with H_held */
     float *row;
+    float *fitted; /* A or B as the other tokens make it */
+    float *lack;   /* what W's outputs lack */
+    float *a, *b;  /* what A and B add to them */
 };
 
 /* --- one panel -------------------------------------------------------------------------------- */
@@ -63,49 +64,62 @@ static void times_inverse(const struct gptq_factor *f, int64_t rows, float *M, f
     permute(f, rows, true, M, row);
 }
 
-/* part = (all - share held) / (1 - share): a mean without the tokens held back. */
-static void without_held(const float *all, double share, int64_t count, float *held) {
-    float a = (float)(1 / (1 - share)), h = (float)(share / (1 - share));
-    for (int64_t i = 0; i < count; i++)
-        held[i] = a * all[i] - h * held[i];
+/* out [rows, held] = M X^T */
+static void apply(const struct task *t, int64_t rows, const float *M, const float *X, float *out) {
+    const int64_t k = t->factor->k, held = t->lack->held;
+    linalg_gemm_nt(rows, held, k, 1, M, k, X, k, 0, out, held);
+}
+
+/* s->fitted = (all - share held) / (1 - share): a panel of A or B without the tokens held back, of
+ * which it begins as the moment. Then what it adds to their outputs. */
+static void apply_fitted(const struct task *t, const struct scratch *s, int64_t rows,
+                         const float *all, float *out) {
+    const double share = t->lack->share;
+    const float a = (float)(1 / (1 - share)), h = (float)(share / (1 - share));
+    times_inverse(t->factor, rows, s->fitted, s->row);
+    for (int64_t i = 0; i < rows * t->factor->k; i++)
+        s->fitted[i] = a * all[i] - h * s->fitted[i];
+    apply(t, rows, s->fitted, t->lack->X, out);
+}
+
+/* lack [rows, held] += the stream's, of outputs from `at` on. */
+static void add_stream(const struct task *t, int64_t at, int64_t rows, float *lack) {
+    const int64_t held = t->lack->held;
+    const float *S = t->lack->S_lack;
+    for (int64_t i = 0; i < held; i++)
+        for (int64_t r = 0; r < rows; r++)
+            lack[r * held + i] += S[i * t->n + at + r];
 }
 
 /* The panel's share of the held-back error as a function of the strengths. */
-static struct quadratic judge_panel(const struct task *t, struct scratch *s, int64_t at,
+static struct quadratic judge_panel(const struct task *t, const struct scratch *s, int64_t at,
                                     int64_t rows) {
-    const struct correct_moments *m = t->m;
-    int64_t k = t->factor->k, count = rows * k;
+    const struct correct_lack *l = t->lack;
+    const int64_t k = t->factor->k, held = l->held, count = rows * held;
+    const float mean = 2 / (float)held;
     struct quadratic q = {0};
-    linalg_gemm_nn(rows, k, k, 1, t->W + at * k, k, m->D_held, k, 0, s->error, k);
-    memcpy(s->A, s->error, (size_t)count * sizeof *s->A);
-    times_inverse(t->factor, rows, s->A, s->row);
-    without_held(t->A + at * k, m->held_share, count, s->A);
-    if (t->B) {
-        memcpy(s->B, m->R_held + at * k, (size_t)count * sizeof *s->B);
-        for (int64_t i = 0; i < count; i++)
-            s->error[i] += s->B[i];
-        times_inverse(t->factor, rows, s->B, s->row);
-        without_held(t->B + at * k, m->held_share, count, s->B);
-        linalg_gemm_nn(rows, k, k, 1, s->B, k, m->H_held, k, 0, s->product, k);
-        q.bb = quant_dot(s->B, s->product, count);
-        q.ab = quant_dot(s->A, s->product, count);
-        q.b = quant_dot(s->B, s->error, count);
+    apply(t, rows, t->W + at * k, l->X_lack, s->lack);
+    linalg_gemm_nn(rows, k, held, mean, s->lack, held, l->X, k, 0, s->fitted, k);
+    apply_fitted(t, s, rows, t->A + at * k, s->a);
+    if (l->B) {
+        add_stream(t, at, rows, s->lack);
+        linalg_gemm_tn(rows, k, held, mean, l->S_lack + at, t->n, l->X, k, 0, s->fitted, k);
+        apply_fitted(t, s, rows, l->B + at * k, s->b);
+        q.bb = quant_dot(s->b, s->b, count);
+        q.ab = quant_dot(s->a, s->b, count);
+        q.b = quant_dot(s->b, s->lack, count);
     }
-    linalg_gemm_nn(rows, k, k, 1, s->A, k, m->H_held, k, 0, s->product, k);
-    q.aa = quant_dot(s->A, s->product, count);
-    q.a = quant_dot(s->A, s->error, count);
+    q.aa = quant_dot(s->a, s->a, count);
+    q.a = quant_dot(s->a, s->lack, count);
     return q;
 }
 
-static void run_panel(const struct task *t, struct scratch *s, int64_t at, int64_t rows) {
-    int64_t k = t->factor->k;
-    float *A = t->A + at * k, *B = t->B ? t->B + at * k : NULL;
-    linalg_gemm_nn(rows, k, k, 1, t->W + at * k, k, t->m->D, k, 0, A, k);
+static void run_panel(const struct task *t, const struct scratch *s, int64_t at, int64_t rows) {
+    const int64_t k = t->factor->k;
+    float *A = t->A + at * k;
+    if (t->lack->D)
+        linalg_gemm_nn(rows, k, k, 1, t->W + at * k, k, t->lack->D, k, 0, A, k);
     times_inverse(t->factor, rows, A, s->row);
-    if (B) {
-        memcpy(B, t->m->R + at * k, (size_t)(rows * k) * sizeof *B);
-        times_inverse(t->factor, rows, B, s->row);
-    }
     if (t->judge)
         t->parts[at / t->rows] = judge_panel(t, s, at, rows);
 }
@@ -113,14 +127,14 @@ static void run_panel(const struct task *t, struct scratch *s, int64_t at, int64
 /* --- all panels ------------------------------------------------------------------------------- */
 
 static bool scratch_alloc(const struct task *t, struct scratch *s) {
-    size_t count = (size_t)(t->rows * t->factor->k);
-    s->row = malloc((size_t)t->factor->k * sizeof *s->row);
-    s->A = t->judge ? malloc(4 * count * sizeof *s->A) : NULL;
-    if (!s->row || (t->judge && !s->A))
+    const size_t k = (size_t)t->factor->k, rows = (size_t)t->rows, held = (size_t)t->lack->held;
+    s->row = malloc(k * sizeof *s->row);
+    s->fitted = t->judge ? malloc(rows * (k + 3 * held) * sizeof *s->fitted) : NULL;
+    if (!s->row || (t->judge && !s->fitted))
         return false;
-    s->B = s->A ? s->A + count : NULL;
-    s->error = s->A ? s->B + count : NULL;
-    s->product = s->A ? s->error + count : NULL;
+    s->lack = s->fitted ? s->fitted + rows * k : NULL;
+    s->a = s->fitted ? s->lack + rows * held : NULL;
+    s->b = s->fitted ? s->a + rows * held : NULL;
     return true;
 }
 
@@ -134,10 +148,22 @@ static enum llmq_status run_panels(const struct task *t, llmq_error *err) {
         for (int64_t at = 0; at < t->n; at += t->rows)
             if (!failed)
                 run_panel(t, &s, at, min_i64(t->rows, t->n - at));
-        free(s.A);
+        free(s.fitted);
         free(s.row);
     }
     return failed ? error_memory(err, "a corrected target") : LLMQ_OK;
+}
+
+enum llmq_status correct_stream(const struct gptq_factor *factor, int64_t n, float *R,
+                                llmq_error *err) {
+    const struct correct_lack nothing = {0};
+    assert(gptq_factor_usable(factor));
+    return run_panels(&(struct task){.factor = factor,
+                                     .lack = &nothing,
+                                     .A = R,
+                                     .n = n,
+                                     .rows = panel_rows(n, PANEL_ROWS_MAX)},
+                      err);
 }
 
 static double unit(double v) {
@@ -170,9 +196,10 @@ static struct correction minimum(const struct quadratic *q, bool with_beta) {
 }
 
 static struct correction choose_strength(const struct task *t) {
+    const bool with_beta = t->lack->B != NULL;
     struct quadratic sum = {0};
     if (!t->judge)
-        return (struct correction){DEFAULT_STRENGTH, t->B ? DEFAULT_STRENGTH : 0};
+        return (struct correction){DEFAULT_STRENGTH, with_beta ? DEFAULT_STRENGTH : 0};
     for (int64_t p = 0; p * t->rows < t->n; p++) {
         sum.aa += t->parts[p].aa;
         sum.ab += t->parts[p].ab;
@@ -180,43 +207,41 @@ static struct correction choose_strength(const struct task *t) {
         sum.a += t->parts[p].a;
         sum.b += t->parts[p].b;
     }
-    return minimum(&sum, t->B != NULL);
+    return minimum(&sum, with_beta);
 }
 
-/* A = W + alpha A + beta B */
-static void combine(const struct task *t, struct correction strength) {
-    float alpha = (float)strength.alpha, beta = (float)strength.beta;
-    int64_t count = t->n * t->factor->k;
-    const float *W = t->W, *B = t->B;
-    float *A = t->A;
-#pragma omp parallel for schedule(static) default(none) shared(count, W, B, A, alpha, beta)
+/* W += alpha A + beta B */
+static void combine(const struct task *t, struct correction strength, float *W) {
+    const float alpha = (float)strength.alpha, beta = (float)strength.beta;
+    const int64_t count = t->n * t->factor->k;
+    const float *A = t->A, *B = t->lack->B;
+#pragma omp parallel for schedule(static) default(none) shared(count, W, A, B, alpha, beta)
     for (int64_t i = 0; i < count; i++)
-        A[i] = W[i] + alpha * A[i] + (B ? beta * B[i] : 0);
+        W[i] += alpha * A[i] + (B ? beta * B[i] : 0);
 }
 
-enum llmq_status correct_target(const struct gptq_factor *factor, const float *W, int64_t n,
-                                const struct correct_moments *moments, bool choose,
-                                struct correction *strength, float *target, llmq_error *err) {
+enum llmq_status correct_weights(const struct gptq_factor *factor, int64_t n,
+                                 const struct correct_lack *lack, bool choose,
+                                 struct correction *strength, float *W, llmq_error *err) {
     assert(gptq_factor_usable(factor));
     struct task t = {.factor = factor,
-                     .m = moments,
+                     .lack = lack,
                      .W = W,
-                     .A = target,
-                     .judge = choose && moments->held_share > 0,
+                     .judge = choose && lack->held > 0,
                      .n = n,
                      .rows = panel_rows(n, PANEL_ROWS_MAX)};
     enum llmq_status status = LLMQ_OK;
-    size_t bytes = (size_t)(n * factor->k) * sizeof *t.B;
-    t.B = moments->R ? malloc(bytes) : NULL;
+    float *own = lack->D ? huge_malloc((size_t)(n * factor->k) * sizeof *own) : NULL;
+    t.A = lack->D ? own : lack->WD;
     t.parts = calloc((size_t)(n / t.rows + 1), sizeof *t.parts);
-    if ((moments->R && !t.B) || !t.parts)
+    if (!t.A || !t.parts)
         LLMQ_TRY(error_memory(err, "a corrected target"));
     LLMQ_TRY(run_panels(&t, err));
     if (choose)
         *strength = choose_strength(&t);
-    combine(&t, *strength);
+    combine(&t, *strength, W);
 cleanup:
-    free(t.B);
+    free(own);
     free(t.parts);
     return status;
 }

@@ -18,12 +18,15 @@
 #include "llmq/error.h"
 #include "quant/quant.h"
 
-/* Moments over all tokens, and over those held back (NULL and share 0: none are). */
-struct correct_moments {
-    const float *D; /* [k, k] */
-    const float *R; /* [n, k], NULL when the linear does not add to a stream */
-    const float *H_held, *D_held, *R_held;
-    double held_share; /* of all tokens, below 1 */
+/* What linears lack: in the moments over all tokens, and on those held back. */
+struct correct_lack {
+    const float *D; /* [k, k], or ... */
+    float *WD;      /* ... [n, k] W D of the linear at hand; overwritten */
+    const float *B; /* [n, k] of correct_stream; NULL when the linear does not add to a stream */
+    int64_t held;   /* tokens held back, 0: none; ... */
+    double share;   /* ... their share of all, below 1 */
+    const float *X, *X_lack; /* [held, k] of these, and X_o - X */
+    const float *S_lack;     /* [held, n] S_o - S; NULL without B */
 };
 
 /* How far to go, 0 to 1: alpha for the input's error, beta for the residual stream's. */
@@ -31,15 +34,19 @@ struct correction {
     double alpha, beta;
 };
 
-/* target = W + alpha A + beta B, with the damped H behind the factor, which must be usable.
- * W         [n, k]
+/* R [n, k] becomes B = R (H + lambda I)^-1, with the H behind the factor, which must be usable. It
+ * is the same for all linears that read the same input and add to the same stream. LLMQ_E_MEMORY.
+ */
+LLMQ_NODISCARD enum llmq_status correct_stream(const struct gptq_factor *factor, int64_t n,
+                                               float *R, llmq_error *err);
+
+/* W [n, k] += alpha A + beta B, A = W D (H + lambda I)^-1.
  * strength  in: fixed strengths; `choose`: out, the best on the tokens held back, fitted on the
  *           others (0.75 when none are held back)
- * target    [n, k], no overlap with W
  * LLMQ_E_MEMORY. */
-LLMQ_NODISCARD enum llmq_status correct_target(const struct gptq_factor *factor, const float *W,
-                                               int64_t n, const struct correct_moments *moments,
-                                               bool choose, struct correction *strength,
-                                               float *target, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status correct_weights(const struct gptq_factor *factor, int64_t n,
+                                                const struct correct_lack *lack, bool choose,
+                                                struct correction *strength, float *W,
+                                                llmq_error *err);
 
 #endif

@@ -94,7 +94,7 @@ static void check_taps(const char *file, int64_t sequences) {
         ck_assert_ok(calib_next(c, &task, &err), &err);
         const struct calib_moments m = task.moments;
         ck_assert(task.expert == -1 && task.tokens == 32 * sequences && task.borrowed == 0);
-        ck_assert(!m.D && !m.R && m.held_share == 0);
+        ck_assert(!m.D && !m.WD && !m.R && m.held.count == 0);
         ck_assert_double_le(tap_error(taps, s, m.H, m.k), TAP_GATE);
     }
     ck_assert_ok(calib_end_block(c, &err), &err);

@@ -11,8 +11,9 @@
 #include "linalg/linalg.h"
 #include "support.h"
 
-/* Windows of 64 tokens make three batches: 64, 64 and 2 windows, the last one held back. */
-enum { LENGTH = 64, WINDOWS = 130, HELD = 2, TOKENS = LENGTH * WINDOWS };
+/* Windows of 64 tokens make three batches: 64, 64 and 2 windows. Of every 8 one is held back: the
+ * last eight of the first batch and of the second. */
+enum { LENGTH = 64, WINDOWS = 130, BATCH = 64, HELD = 8, TOKENS = LENGTH * WINDOWS };
 
 #define GATE 1e-4 /* relative, Frobenius norm */
 
@@ -54,11 +55,16 @@ static void fixture_close(struct fixture *f) {
     model_close(&f->model);
 }
 
-static void start(struct fixture *f, const char *spill_dir, struct calib **c) {
+static void start_with(struct fixture *f, const struct calib_options *how, struct calib **c) {
     llmq_error err = {0};
-    const struct calib_options options = {.paired = true, .spill_dir = spill_dir};
+    struct calib_options options = *how;
+    options.paired = true;
     ck_assert_ok(calib_create(&f->model, &f->tokens, &options, NULL, c, &err), &err);
     calib_begin_block(*c, &f->block, &f->original);
+}
+
+static void start(struct fixture *f, struct calib **c) {
+    start_with(f, &(struct calib_options){0}, c);
 }
 
 /* The next task of the block, which is there. */
@@ -93,16 +99,17 @@ static void pass_to(struct fixture *f, const struct block *block, enum value sou
 }
 
 /* ||M - (2/T) (A - B)^T X|| / ||the same||, A and B [T, width], X [T, k]; a sum of zero counts by
- * itself. */
+ * itself; B NULL: 0. */
 static double moment_error(const float *M, const float *A, const float *B, int64_t width,
-                           const float *X, int64_t k) {
+                           const float *X, int64_t k, int64_t T) {
     double difference = 0, norm = 0;
     for (int64_t i = 0; i < width; i++)
         for (int64_t j = 0; j < k; j++) {
             double sum = 0;
-            for (int64_t t = 0; t < TOKENS; t++)
-                sum += ((double)A[t * width + i] - (double)B[t * width + i]) * (double)X[t * k + j];
-            sum *= 2.0 / TOKENS;
+            for (int64_t t = 0; t < T; t++)
+                sum += ((double)A[t * width + i] - (B ? (double)B[t * width + i] : 0)) *
+                       (double)X[t * k + j];
+            sum *= 2.0 / (double)T;
             difference += (sum - (double)M[i * k + j]) * (sum - (double)M[i * k + j]);
             norm += sum * sum;
         }
@@ -119,7 +126,7 @@ START_TEST(cross_moments_are_sums_over_both_streams) {
     float *X = calloc((size_t)(TOKENS * k), sizeof *X),
           *Xo = calloc((size_t)(TOKENS * k), sizeof *X);
     float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
-    start(&f, NULL, &c);
+    start(&f, &c);
     ck_assert_int_eq(next(c, &m)->source, V_ATTN_IN);
     for (int64_t i = 0; i < m.k * m.k; i++) /* both streams begin alike */
         ck_assert(m.D[i] == 0);
@@ -128,8 +135,8 @@ START_TEST(cross_moments_are_sums_over_both_streams) {
     pass_to(&f, &f.original, V_CONTEXT, V_X, Xo, S);
     pass_to(&f, &f.block, V_CONTEXT, V_X, X, S);
     ck_assert_int_eq(m.k, k);
-    ck_assert_double_le(moment_error(m.D, Xo, X, k, X, k), GATE);
-    ck_assert_double_le(moment_error(m.R, S, S, hidden, X, k), GATE); /* still alike */
+    ck_assert_double_le(moment_error(m.D, Xo, X, k, X, k, TOKENS), GATE);
+    ck_assert_double_le(moment_error(m.R, S, S, hidden, X, k, TOKENS), GATE); /* still alike */
     calib_free(&c);
     fixture_close(&f);
     free(X);
@@ -147,13 +154,13 @@ START_TEST(the_residual_stream_is_repaired_where_it_is_added_to) {
     float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *So = calloc((size_t)(TOKENS * hidden), sizeof *S);
     float *X = calloc((size_t)(TOKENS * k), sizeof *X);
-    start(&f, NULL, &c);
+    start(&f, &c);
     for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++)
         (void)next(c, &m);
     ck_assert_int_eq(m.k, k);
     pass_to(&f, &f.original, V_MID, V_Y, X, So);
     pass_to(&f, &f.block, V_MID, V_Y, X, S);
-    ck_assert_double_le(moment_error(m.R, So, S, hidden, X, k), GATE);
+    ck_assert_double_le(moment_error(m.R, So, S, hidden, X, k, TOKENS), GATE);
     calib_free(&c);
     fixture_close(&f);
     free(S);
@@ -171,29 +178,48 @@ static double distance(const float *a, const float *b, int64_t count) {
     return sqrt(difference / norm);
 }
 
-START_TEST(windows_held_back_are_the_last_batch) {
-    llmq_error err = {0};
+static bool is_held(int64_t token) {
+    const int64_t window = token / LENGTH;
+    return window < 2 * BATCH && window % BATCH >= BATCH - HELD;
+}
+
+/* The rows are a - b [TOKENS, width] of the tokens that are held back. */
+static void check_rows(const float *rows, const float *a, const float *b, int64_t width) {
+    float *held = calloc((size_t)(TOKENS * width), sizeof *held), *row = held;
+    for (int64_t t = 0; t < TOKENS; t++)
+        for (int64_t i = 0; is_held(t) && i < width; i++)
+            *row++ = a[t * width + i] - (b ? b[t * width + i] : 0);
+    ck_assert_double_le(distance(rows, held, row - held), 1e-4);
+    free(held);
+}
+
+START_TEST(rows_held_back_are_handed_out_as_they_are) {
     struct fixture f;
-    struct calib *c = NULL, *alone = NULL;
-    struct calib_moments m = {0}, held = {0};
+    struct calib *c = NULL;
+    struct calib_moments m = {0};
+    const struct graph_task *t = NULL;
     fixture_open(&f);
-    start(&f, NULL, &c);
-    f.tokens = (struct calib_tokens){f.ids + (WINDOWS - HELD) * (int64_t)LENGTH, f.offsets, HELD};
-    const struct calib_options single = {0};
-    ck_assert_ok(calib_create(&f.model, &f.tokens, &single, NULL, &alone, &err), &err);
-    f.tokens = (struct calib_tokens){f.ids, f.offsets, WINDOWS};
-    calib_begin_block(alone, &f.block, NULL);
-    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
-        (void)next(c, &m);
-        f.tokens.count = HELD;
-        (void)next(alone, &held);
-        f.tokens.count = WINDOWS;
-        ck_assert_double_eq_tol(m.held_share, (double)HELD / WINDOWS, 1e-12);
-        ck_assert_double_le(distance(m.H_held, held.H, m.k * m.k), 1e-5);
-        ck_assert((m.R_held != NULL) == (m.R != NULL));
-    }
+    const int64_t hidden = f.model.config.hidden, k = f.model.config.facts.dims[DIM_FFN];
+    float *S = calloc((size_t)(TOKENS * hidden), sizeof *S);
+    float *So = calloc((size_t)(TOKENS * hidden), sizeof *S);
+    float *X = calloc((size_t)(TOKENS * k), sizeof *X);
+    float *Xo = calloc((size_t)(TOKENS * k), sizeof *X);
+    start_with(&f, &(struct calib_options){.hold_back = true}, &c);
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++)
+        t = next(c, &m);
+    pass_to(&f, &f.original, t->source, t->stream, Xo, So);
+    pass_to(&f, &f.block, t->source, t->stream, X, S);
+    ck_assert_int_eq(m.held.count, 2 * HELD * LENGTH);
+    ck_assert_double_eq_tol(m.held.share, 2.0 * HELD / WINDOWS, 1e-12);
+    check_rows(m.held.X, X, NULL, k);
+    check_rows(m.held.lack, Xo, X, k);
+    check_rows(m.held.stream_lack, So, S, hidden);
+    ck_assert_double_le(moment_error(m.R, So, S, hidden, X, k, TOKENS), GATE);
+    free(S);
+    free(So);
+    free(X);
+    free(Xo);
     calib_free(&c);
-    calib_free(&alone);
     fixture_close(&f);
 }
 END_TEST
@@ -219,13 +245,13 @@ START_TEST(a_fold_divides_the_cross_moment_by_its_scales) {
     float *scales = calloc((size_t)k, sizeof *scales), *expected = calloc((size_t)(k * k), 4);
     for (int64_t i = 0; i < k; i++)
         scales[i] = i % 3 ? 2.0F : 0.25F;
-    start(&f, NULL, &c);
+    start(&f, &c);
     for (int s = 0; s < 3; s++) /* to the input of gate and up */
         (void)next(c, &m);
     for (int64_t i = 0; i < k * k; i++)
         expected[i] = m.D[i] / (scales[i / k] * scales[i % k]);
     fold_mlp_input(&f, scales);
-    start(&f, NULL, &folded);
+    start(&f, &folded);
     calib_scale_original(folded, V_MLP_IN, scales);
     for (int s = 0; s < 3; s++) /* to the input of gate and up */
         (void)next(folded, &n);
@@ -238,6 +264,16 @@ START_TEST(a_fold_divides_the_cross_moment_by_its_scales) {
 }
 END_TEST
 
+/* H, and D or what stands for it, bit by bit. */
+static bool same_moments(const struct fixture *f, const struct calib_moments *a,
+                         const struct calib_moments *b) {
+    const size_t row = (size_t)a->k * sizeof *a->H, square = (size_t)a->k * row;
+    const size_t multiplied = (size_t)f->model.config.hidden * row;
+    if (a->k != b->k || !a->D != !b->D || memcmp(a->H, b->H, square) != 0)
+        return false;
+    return a->D ? memcmp(a->D, b->D, square) == 0 : memcmp(a->WD, b->WD, multiplied) == 0;
+}
+
 /* A pass that only looks forms the Hessian of one stream and leaves both where they were. */
 START_TEST(looking_ahead_leaves_the_pair_alone) {
     llmq_error err = {0};
@@ -245,20 +281,19 @@ START_TEST(looking_ahead_leaves_the_pair_alone) {
     struct calib *c = NULL, *looked = NULL;
     struct calib_moments m = {0}, n = {0};
     fixture_open(&f);
-    start(&f, NULL, &c);
-    start(&f, NULL, &looked);
+    start(&f, &c);
+    start(&f, &looked);
     ck_assert_ok(calib_keep_start(looked, NULL, &err), &err);
     ck_assert_ok(calib_mark_start(looked, &err), &err);
     for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(looked, &n);
-        ck_assert(!n.D && !n.R && !n.H_held && n.held_share == 0);
+        ck_assert(!n.D && !n.WD && !n.R && n.held.count == 0);
     }
     ck_assert_ok(calib_rewind(looked, &err), &err);
     for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(c, &m);
         (void)next(looked, &n);
-        size_t square = (size_t)(m.k * m.k) * sizeof *m.H;
-        ck_assert(memcmp(m.H, n.H, square) == 0 && memcmp(m.D, n.D, square) == 0);
+        ck_assert(same_moments(&f, &m, &n));
     }
     calib_free(&c);
     calib_free(&looked);
@@ -271,14 +306,12 @@ START_TEST(spilling_changes_no_bit) {
     struct calib *c = NULL, *spilled = NULL;
     struct calib_moments a = {0}, b = {0};
     fixture_open(&f);
-    start(&f, NULL, &c);
-    start(&f, scratch_path(""), &spilled);
+    start(&f, &c);
+    start_with(&f, &(struct calib_options){.spill_dir = scratch_path("")}, &spilled);
     for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         (void)next(c, &a);
         (void)next(spilled, &b);
-        size_t square = (size_t)(a.k * a.k) * sizeof *a.H;
-        ck_assert(memcmp(a.H, b.H, square) == 0 && memcmp(a.D, b.D, square) == 0);
-        ck_assert(memcmp(a.D_held, b.D_held, square) == 0);
+        ck_assert(same_moments(&f, &a, &b));
     }
     calib_free(&c);
     calib_free(&spilled);
@@ -299,7 +332,7 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, cross_moments_are_sums_over_both_streams);
     tcase_add_test(t, the_residual_stream_is_repaired_where_it_is_added_to);
-    tcase_add_test(t, windows_held_back_are_the_last_batch);
+    tcase_add_test(t, rows_held_back_are_handed_out_as_they_are);
     tcase_add_test(t, a_fold_divides_the_cross_moment_by_its_scales);
     tcase_add_test(t, looking_ahead_leaves_the_pair_alone);
     tcase_add_test(t, spilling_changes_no_bit);

@@ -12,24 +12,33 @@
 
 enum { N = 20, K = 24, TOKENS = 400, HELD = 80 }; /* the last HELD tokens are held back */
 
-/* Inputs of both models, streams of both, and their moments over all and over held-back tokens. */
+/* Inputs of both models, streams of both, the moments over all tokens and over those that are not
+ * held back, and the rows of those that are. */
 struct scene {
     float W[N * K];
     double X[TOKENS * K], Xo[TOKENS * K], S[TOKENS * N], So[TOKENS * N];
-    float H[K * K], D[K * K], R[N * K], H_held[K * K], D_held[K * K], R_held[N * K];
-    struct correct_moments moments;
+    float H[K * K], D[K * K], WD[N * K], R[N * K], B[N * K], D_others[K * K], R_others[N * K];
+    float X_held[HELD * K], X_lack[HELD * K], S_lack[HELD * N];
+    struct correct_lack lack;
 };
 
-/* M [rows, K] = (2/T) (A - B)^T X over tokens [begin, TOKENS), all of them counting. */
-static void moment(const double *A, const double *B, int64_t rows, const double *X, int64_t begin,
+/* M [rows, K] = (2/T) (A - B)^T X over the first T tokens. */
+static void moment(const double *A, const double *B, int64_t rows, const double *X, int64_t T,
                    float *M) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < K; j++) {
             double sum = 0;
-            for (int64_t t = begin; t < TOKENS; t++)
+            for (int64_t t = 0; t < T; t++)
                 sum += (A[t * rows + i] - (B ? B[t * rows + i] : 0)) * X[t * K + j];
-            M[i * K + j] = (float)(2 * sum / (double)(TOKENS - begin));
+            M[i * K + j] = (float)(2 * sum / (double)T);
         }
+}
+
+/* out [HELD, width] = A - B of the tokens held back. */
+static void hold(const double *A, const double *B, int64_t width, float *out) {
+    const int64_t begin = (TOKENS - HELD) * width;
+    for (int64_t i = 0; i < HELD * width; i++)
+        out[i] = (float)(A[begin + i] - (B ? B[begin + i] : 0));
 }
 
 /* Correlated inputs; the quantized model's deviate partly in ways that they tell (`told`), partly
@@ -51,16 +60,32 @@ static struct scene *scene_create(double told, double noise, bool with_stream) {
             s->So[t * N + i] = s->S[t * N + i] + told * s->X[t * K + i] + noise * (double)normal();
         }
     }
-    moment(s->X, NULL, K, s->X, 0, s->H);
-    moment(s->Xo, s->X, K, s->X, 0, s->D);
-    moment(s->So, s->S, N, s->X, 0, s->R);
-    moment(s->X, NULL, K, s->X, TOKENS - HELD, s->H_held);
-    moment(s->Xo, s->X, K, s->X, TOKENS - HELD, s->D_held);
-    moment(s->So, s->S, N, s->X, TOKENS - HELD, s->R_held);
-    s->moments =
-        (struct correct_moments){s->D,      with_stream ? s->R : NULL,      s->H_held,
-                                 s->D_held, with_stream ? s->R_held : NULL, (double)HELD / TOKENS};
+    moment(s->X, NULL, K, s->X, TOKENS, s->H);
+    moment(s->Xo, s->X, K, s->X, TOKENS, s->D);
+    moment(s->So, s->S, N, s->X, TOKENS, s->R);
+    moment(s->Xo, s->X, K, s->X, TOKENS - HELD, s->D_others);
+    moment(s->So, s->S, N, s->X, TOKENS - HELD, s->R_others);
+    hold(s->X, NULL, K, s->X_held);
+    hold(s->Xo, s->X, K, s->X_lack);
+    hold(s->So, s->S, N, s->S_lack);
+    s->lack = (struct correct_lack){.D = s->D,
+                                    .B = with_stream ? s->B : NULL,
+                                    .held = HELD,
+                                    .share = (double)HELD / TOKENS,
+                                    .X = s->X_held,
+                                    .X_lack = s->X_lack,
+                                    .S_lack = with_stream ? s->S_lack : NULL};
     return s;
+}
+
+/* The target in `target`, made as a run makes it. */
+static void correct(struct scene *s, const struct gptq_factor *f, bool choose,
+                    struct correction *strength, float *target) {
+    llmq_error err = {0};
+    memcpy(target, s->W, sizeof s->W);
+    memcpy(s->B, s->R, sizeof s->B);
+    ck_assert_ok(correct_stream(f, N, s->B, &err), &err);
+    ck_assert_ok(correct_weights(f, N, &s->lack, choose, strength, target, &err), &err);
 }
 
 static struct gptq_factor *factor_of(const struct scene *s, enum act_order order) {
@@ -106,7 +131,7 @@ static void expected_row(const struct scene *s, const float *D, const float *R, 
                          struct correction strength, double *out) {
     double b[K], x[K];
     for (int64_t j = 0; j < K; j++) {
-        b[j] = R ? strength.beta * (double)R[row * K + j] : 0;
+        b[j] = s->lack.B ? strength.beta * (double)R[row * K + j] : 0;
         for (int64_t i = 0; i < K; i++)
             b[j] += strength.alpha * (double)s->W[row * K + i] * (double)D[i * K + j];
     }
@@ -116,7 +141,6 @@ static void expected_row(const struct scene *s, const float *D, const float *R, 
 }
 
 static void check_fixed(bool with_stream, bool dead, enum act_order order) {
-    llmq_error err = {0};
     struct scene *s = scene_create(0.1, 0.1, with_stream);
     struct correction strength = {0.7, 0.3};
     float target[N * K];
@@ -125,11 +149,11 @@ static void check_fixed(bool with_stream, bool dead, enum act_order order) {
     for (int64_t i = 0; dead && i < N; i++)
         s->R[i * K + 3] = 0;
     struct gptq_factor *f = factor_of(s, order);
-    ck_assert_ok(correct_target(f, s->W, N, &s->moments, false, &strength, target, &err), &err);
+    correct(s, f, false, &strength, target);
     ck_assert(strength.alpha == 0.7 && strength.beta == 0.3);
     for (int64_t r = 0; r < N; r++) {
         double want[K];
-        expected_row(s, s->D, s->moments.R, r, strength, want);
+        expected_row(s, s->D, s->R, r, strength, want);
         for (int64_t j = 0; j < K; j++)
             ck_assert_double_eq_tol((double)target[r * K + j], want[j], 1e-4);
     }
@@ -146,20 +170,33 @@ START_TEST(fixed_strengths_solve_the_normal_equations) {
 }
 END_TEST
 
-/* Mean squared error on the held-back tokens when the others were fitted at this strength. */
+START_TEST(a_product_that_is_given_is_not_made_again) {
+    struct scene *s = scene_create(0.1, 0.1, true);
+    struct correction made = {0}, given = {0};
+    float a[N * K], b[N * K];
+    struct gptq_factor *f = factor_of(s, ACT_ORDER_STATIC);
+    correct(s, f, true, &made, a);
+    linalg_gemm_nn(N, K, K, 1, s->W, K, s->D, K, 0, s->WD, K);
+    s->lack.D = NULL;
+    s->lack.WD = s->WD;
+    correct(s, f, true, &given, b);
+    ck_assert_double_eq_tol(made.alpha, given.alpha, 1e-5);
+    ck_assert_double_eq_tol(made.beta, given.beta, 1e-5);
+    for (int64_t i = 0; i < (int64_t)N * K; i++)
+        ck_assert_double_eq_tol((double)a[i], (double)b[i], 1e-5);
+    gptq_factor_free(&f);
+    free(s);
+}
+END_TEST
+
+/* Squared error on the held-back tokens when the others were fitted at this strength. */
 static double held_error(const struct scene *s, struct correction strength) {
     double sum = 0;
-    float D[K * K], R[N * K];
-    double share = s->moments.held_share;
-    for (int64_t i = 0; i < (int64_t)K * K; i++)
-        D[i] = (float)(((double)s->D[i] - share * (double)s->D_held[i]) / (1 - share));
-    for (int64_t i = 0; i < (int64_t)N * K; i++)
-        R[i] = (float)(((double)s->R[i] - share * (double)s->R_held[i]) / (1 - share));
     for (int64_t r = 0; r < N; r++) {
         double w[K];
-        expected_row(s, D, s->moments.R ? R : NULL, r, strength, w);
+        expected_row(s, s->D_others, s->R_others, r, strength, w);
         for (int64_t t = TOKENS - HELD; t < TOKENS; t++) {
-            double e = s->moments.R ? s->So[t * N + r] - s->S[t * N + r] : 0;
+            double e = s->lack.B ? s->So[t * N + r] - s->S[t * N + r] : 0;
             for (int64_t j = 0; j < K; j++)
                 e += (double)s->W[r * K + j] * s->Xo[t * K + j] - w[j] * s->X[t * K + j];
             sum += e * e;
@@ -170,12 +207,11 @@ static double held_error(const struct scene *s, struct correction strength) {
 
 /* Nothing on a grid over the unit square does better than the chosen strengths. */
 static struct correction check_chosen(double told, double noise, bool with_stream) {
-    llmq_error err = {0};
     struct scene *s = scene_create(told, noise, with_stream);
     struct gptq_factor *f = factor_of(s, ACT_ORDER_STATIC);
     struct correction chosen = {0};
     float target[N * K];
-    ck_assert_ok(correct_target(f, s->W, N, &s->moments, true, &chosen, target, &err), &err);
+    correct(s, f, true, &chosen, target);
     ck_assert(chosen.alpha >= 0 && chosen.alpha <= 1 && chosen.beta >= 0 && chosen.beta <= 1);
     double best = held_error(s, chosen);
     for (int a = 0; a <= 10; a++)
@@ -199,14 +235,13 @@ START_TEST(chosen_strengths_are_the_best_on_held_back_tokens) {
 END_TEST
 
 START_TEST(without_held_back_tokens_strengths_are_moderate) {
-    llmq_error err = {0};
     struct scene *s = scene_create(0.1, 0.1, true);
     struct gptq_factor *f = factor_of(s, ACT_ORDER_NONE);
     struct correction chosen = {0};
     float target[N * K];
-    s->moments.held_share = 0;
-    s->moments.H_held = s->moments.D_held = s->moments.R_held = NULL;
-    ck_assert_ok(correct_target(f, s->W, N, &s->moments, true, &chosen, target, &err), &err);
+    s->lack.held = 0;
+    s->lack.X = s->lack.X_lack = s->lack.S_lack = NULL;
+    correct(s, f, true, &chosen, target);
     ck_assert(chosen.alpha == 0.75 && chosen.beta == 0.75);
     gptq_factor_free(&f);
     free(s);
@@ -218,6 +253,7 @@ int main(void) {
     TCase *t = tcase_create("correct");
     linalg_init();
     tcase_add_test(t, fixed_strengths_solve_the_normal_equations);
+    tcase_add_test(t, a_product_that_is_given_is_not_made_again);
     tcase_add_test(t, chosen_strengths_are_the_best_on_held_back_tokens);
     tcase_add_test(t, without_held_back_tokens_strengths_are_moderate);
     suite_add_tcase(s, t);
