@@ -83,13 +83,14 @@ static bool triangle_right(const struct check *c, bool transposed) {
     return same(c->y, c->x);
 }
 
-/* S = A^T A, of which the upper triangle is formed. */
+/* S = A^T A, of which the upper triangle is formed, packed. */
 static bool moment_right(const struct check *c) {
     memset(c->S, 0, sizeof *c->S * ODD * ODD);
     linalg_syrk_accumulate(ODD, ODD, c->A, ODD, c->S, c->tiles);
     for (int i = 0; i < ODD; i++)
         for (int j = 0; j < ODD; j++)
-            c->C[i * ODD + j] = (float)c->S[i < j ? i * ODD + j : j * ODD + i];
+            c->C[i * ODD + j] =
+                (float)c->S[i < j ? linalg_upper(ODD, i, j) : linalg_upper(ODD, j, i)];
     apply(c->A, false, WHOLE, c->v, c->w);
     apply(c->A, true, WHOLE, c->w, c->x);
     apply(c->C, false, WHOLE, c->v, c->y);

@@ -44,7 +44,7 @@ static int64_t widest_output(const struct graph *g, const struct graph_task *t) 
 struct moment_sizes moments_measure(const struct graph *g, const struct graph_task *t) {
     const int64_t k = g->width[t->source], n = g->width[t->stream];
     const bool multiplied = calib_multiplies(g, t);
-    return (struct moment_sizes){.H = k * k,
+    return (struct moment_sizes){.H = k * (k + 1) / 2,
                                  .D = (multiplied ? task_outputs(g, t) : k) * k,
                                  .R = n * k,
                                  .source = k,
@@ -98,7 +98,7 @@ bool moments_finite(const struct calib *c, int64_t k, const struct task_rows *ro
     const float *held = c->held.X + c->held.count * k;
     bool finite = true;
     for (int64_t i = 0; i < k && finite; i++)
-        finite = isfinite(c->H.sum[i * k + i]);
+        finite = isfinite(c->H.sum[linalg_upper(k, i, i)]);
     for (int64_t i = 0; i < rows->held * k && finite; i++)
         finite = isfinite(held[i]);
     return finite;
@@ -166,9 +166,8 @@ struct calib_moments moments_finish(struct calib *c, const struct graph *g,
                                     const struct graph_task *t, int64_t tokens) {
     const struct moment_sizes size = moments_measure(g, t);
     const int64_t k = g->width[t->source];
-    moment_mirror(&c->H, k);
     struct calib_moments out = {.k = k,
-                                .H = moment_finish(&c->H, size.H, tokens),
+                                .H = moment_finish_square(&c->H, k, tokens),
                                 .held = {.count = c->held.count,
                                          .share = (double)c->held.count / (double)tokens,
                                          .X = c->held.X}};

@@ -29,13 +29,13 @@ cleanup:
     return status;
 }
 
-/* The upper triangle of sums as means, whole; false: one is not finite. */
+/* The packed triangle of sums as means, whole; false: one is not finite. */
 static bool finish(const double *sum, int64_t k, int64_t tokens, float *H) {
     const double factor = 2.0 / (double)tokens;
     bool finite = true;
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = i; j < k; j++)
-            H[i * k + j] = H[j * k + i] = (float)(factor * sum[i * k + j]);
+            H[i * k + j] = H[j * k + i] = (float)(factor * sum[linalg_upper(k, i, j)]);
     for (int64_t i = 0; i < k; i++)
         finite = finite && isfinite(H[i * k + i]);
     return finite;
@@ -43,7 +43,7 @@ static bool finish(const double *sum, int64_t k, int64_t tokens, float *H) {
 
 enum llmq_status calib_head(const struct calib *c, float **out, llmq_error *err) {
     const int64_t k = c->m->config.hidden;
-    double *sum = calloc((size_t)(k * k), sizeof *sum);
+    double *sum = calloc((size_t)(k * (k + 1) / 2), sizeof *sum);
     float *H = malloc((size_t)(k * k) * sizeof *H);
     float *x = malloc((size_t)(c->max_rows * k) * sizeof *x);
     float *scratch = malloc(linalg_accumulate_floats() * sizeof *scratch);
@@ -68,6 +68,6 @@ cleanup:
 uint64_t calib_head_bytes(const struct model *m, const struct calib_tokens *tokens) {
     const uint64_t k = (uint64_t)m->config.hidden;
     const uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
-    return k * k * (sizeof(double) + sizeof(float)) + rows * k * sizeof(float) +
+    return k * (k + 1) / 2 * sizeof(double) + k * k * sizeof(float) + rows * k * sizeof(float) +
            linalg_accumulate_floats() * sizeof(float);
 }

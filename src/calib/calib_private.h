@@ -32,7 +32,7 @@ struct calib {
     const float *scales[V_COUNT]; /* of the original's inputs, see calib_scale_original */
     struct forward forward;
     struct arena *scratch;
-    struct moment H;       /* [k, k] X^T X, the upper triangle */
+    struct moment H;       /* X^T X, a packed upper triangle of order k */
     struct moment D, R;    /* see moments_measure, paired only */
     struct held_rows held; /* of the task at hand */
     float *tile;           /* scratch of the moments */

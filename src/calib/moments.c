@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "linalg/linalg.h"
+
 enum llmq_status moment_alloc(size_t count, struct arena *arena, struct moment *out,
                               llmq_error *err) {
     out->sum = arena_alloc(arena, count, sizeof(double), err);
@@ -22,28 +24,20 @@ void moment_difference(const float *a, const float *b, const float *scale, int64
             diff[i] = (scale ? a[i] / scale[i - r * width] : a[i]) - b[i];
 }
 
-void moment_mirror(const struct moment *m, int64_t k) {
-    double *sum = m->sum;
-#pragma omp parallel for schedule(dynamic, 16) default(none) shared(k, sum)
-    for (int64_t i = 1; i < k; i++)
-        for (int64_t j = 0; j < i; j++)
-            sum[i * k + j] = sum[j * k + i];
-}
-
 /* Entries that are turned into float32 before the first is written. */
 enum { CHUNK = 512 };
 
-/* Entries [begin, end) of float32 take the place of doubles that were read before: it is the bytes
- * that move, as one memory holds both types. */
-static void narrow_range(double *sum, double factor, int64_t begin, int64_t end) {
+/* `count` doubles from entry `from` on become float32 from entry `to` on, `to` no later in memory:
+ * it is the bytes that move, as one memory holds both types. */
+static void narrow(double *sum, double factor, int64_t from, int64_t to, int64_t count) {
     double in[CHUNK];
     float out[CHUNK];
-    for (int64_t at = begin; at < end; at += CHUNK) {
-        const int64_t count = end - at < CHUNK ? end - at : CHUNK;
-        memcpy(in, sum + at, (size_t)count * sizeof *in);
-        for (int64_t i = 0; i < count; i++)
+    for (int64_t at = 0; at < count; at += CHUNK) {
+        const int64_t these = count - at < CHUNK ? count - at : CHUNK;
+        memcpy(in, sum + from + at, (size_t)these * sizeof *in);
+        for (int64_t i = 0; i < these; i++)
             out[i] = (float)(factor * in[i]);
-        memcpy((char *)sum + (size_t)at * sizeof *out, out, (size_t)count * sizeof *out);
+        memcpy((char *)sum + (size_t)(to + at) * sizeof *out, out, (size_t)these * sizeof *out);
     }
 }
 
@@ -52,12 +46,36 @@ static void narrow_range(double *sum, double factor, int64_t begin, int64_t end)
 float *moment_finish(const struct moment *m, int64_t count, int64_t tokens) {
     const double factor = 2.0 / (double)tokens;
     double *sum = m->sum;
-    narrow_range(sum, factor, 0, count < CHUNK ? count : CHUNK);
+    narrow(sum, factor, 0, 0, count < CHUNK ? count : CHUNK);
     for (int64_t done = CHUNK; done < count; done *= 2) {
         const int64_t end = count < 2 * done ? count : 2 * done;
 #pragma omp parallel for schedule(static) default(none) shared(sum, factor, done, end)
         for (int64_t at = done; at < end; at += CHUNK)
-            narrow_range(sum, factor, at, end < at + CHUNK ? end : at + CHUNK);
+            narrow(sum, factor, at, at, end < at + CHUNK ? end - at : CHUNK);
     }
     return (float *)sum;
+}
+
+/* Edge of the tiles that are mirrored. */
+enum { TILE = 64 };
+
+static void mirror_tile(float *H, int64_t k, int64_t row, int64_t col) {
+    const int64_t end = row + TILE < k ? row + TILE : k;
+    for (int64_t i = row; i < end; i++)
+        for (int64_t j = col; j < col + TILE && j < i; j++)
+            H[i * k + j] = H[j * k + i];
+}
+
+/* Row i of float32 begins where 4 i k bytes lie, and packed where 4 i (2 k - i + 1) do, which is no
+ * earlier: from the first row on, none is written over before it was read. */
+float *moment_finish_square(const struct moment *m, int64_t k, int64_t tokens) {
+    const double factor = 2.0 / (double)tokens;
+    float *H = (float *)m->sum;
+    for (int64_t i = 0; i < k; i++)
+        narrow(m->sum, factor, linalg_upper(k, i, i), i * k + i, k - i);
+#pragma omp parallel for schedule(dynamic) default(none) shared(H, k)
+    for (int64_t row = 0; row < k; row += TILE)
+        for (int64_t col = 0; col <= row; col += TILE)
+            mirror_tile(H, k, row, col);
+    return H;
 }

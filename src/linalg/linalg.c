@@ -125,11 +125,10 @@ static void product_tile(const struct product *p, const struct place *at, float 
                 blas_int(ldc));
 }
 
-/* C [high, wide] += P; of a tile on the diagonal its upper triangle. */
-static void add_tile(const struct place *at, const float *P, bool diagonal, double *C,
-                     int64_t ldc) {
+/* C [high, wide] += P */
+static void add_tile(const struct place *at, const float *P, double *C, int64_t ldc) {
     for (int64_t r = 0; r < at->high; r++)
-        for (int64_t c = diagonal ? r : 0; c < at->wide; c++)
+        for (int64_t c = 0; c < at->wide; c++)
             C[r * ldc + c] += (double)P[r * at->wide + c];
 }
 
@@ -156,7 +155,7 @@ static void product_run(const struct product *p, double *sum, float *scratch) {
             float *C = sum ? own_tile(scratch) : p->C + at.row * p->ldc + at.col;
             product_tile(p, &at, C, sum ? at.wide : p->ldc);
             if (sum)
-                add_tile(&at, C, false, sum + at.row * p->n + at.col, p->n);
+                add_tile(&at, C, sum + at.row * p->n + at.col, p->n);
         }
     }
 }
@@ -203,7 +202,7 @@ static void triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col
     *col = r + index;
 }
 
-/* C += X^T X over `rows` rows, by upper tiles of [edge, edge]. */
+/* C += X^T X over `rows` rows, by upper tiles of [edge, edge]; C is packed. */
 struct rank_update {
     int64_t rows, k;
     const float *X;
@@ -212,6 +211,15 @@ struct rank_update {
     double *C;
     int64_t edge;
 };
+
+/* The packed triangle C += P; of a tile on the diagonal its upper triangle. */
+static void add_upper_tile(const struct place *at, const float *P, double *C, int64_t k) {
+    for (int64_t r = 0; r < at->high; r++) {
+        double *row = C + linalg_upper(k, at->row + r, at->col);
+        for (int64_t c = at->row == at->col ? r : 0; c < at->wide; c++)
+            row[c] += (double)P[r * at->wide + c];
+    }
+}
 
 static void rank_update_tile(const struct rank_update *u, int64_t i, int64_t j) {
     const int64_t k = u->k;
@@ -224,7 +232,7 @@ static void rank_update_tile(const struct rank_update *u, int64_t i, int64_t j) 
     else
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(at.high), ldp, rows, 1.0F,
                     u->X + i, ldx, u->X + j, ldx, 0.0F, P, ldp);
-    add_tile(&at, P, i == j, u->C + i * k + j, k);
+    add_upper_tile(&at, P, u->C, k);
 }
 
 static void rank_update_run(const struct rank_update *u) {

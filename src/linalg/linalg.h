@@ -37,10 +37,16 @@ void linalg_gemm_nn(int64_t m, int64_t n, int64_t k, float alpha, const float *A
 void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
                     const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
 
-/* Upper triangle of C [k, k] += X^T X, X [rows, k], folded into double precision: the product of
- * at most 4096 rows is formed in float32, tile by tile, and added to the double master. `scratch`
- * holds linalg_accumulate_floats() numbers, a tile for each thread. The strict lower triangle of C
- * is not touched. Not from within a parallel region. */
+/* Where entry (i, j), i <= j, of a packed upper triangle of order k lies: its rows follow each
+ * other, each from the diagonal on. */
+static inline int64_t linalg_upper(int64_t k, int64_t i, int64_t j) {
+    return i * k - i * (i + 1) / 2 + j;
+}
+
+/* C += X^T X, X [rows, k], C the packed upper triangle of order k, folded into double precision:
+ * the product of at most 4096 rows is formed in float32, tile by tile, and added to the double
+ * master. `scratch` holds linalg_accumulate_floats() numbers, a tile for each thread. Not from
+ * within a parallel region. */
 size_t linalg_accumulate_floats(void);
 void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx, double *C,
                             float *scratch);
