@@ -121,7 +121,9 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
         .seed_given = o->seed_given,
     };
     struct corpus_file text = {0};
-    enum llmq_status status = corpus_file_read(file, &text, err);
+    enum llmq_status status = setup_check_reading(run->model.dir, file, o->max_mem, err);
+    if (status == LLMQ_OK)
+        status = corpus_file_read(file, &text, err);
     if (status == LLMQ_OK)
         status = setup_corpus(run->ctx, &run->model, &text, &cut, &run->corpus, err);
     corpus_file_free(&text);

@@ -3,6 +3,7 @@
 #define LLMQ_SETUP_SETUP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "graph/model.h"
 #include "llmq/context.h"
@@ -37,6 +38,11 @@ LLMQ_NODISCARD enum llmq_status setup_corpus(const llmq_context *ctx, const stru
 /* LLMQ_E_USAGE when the corpus at `path` has windows longer than the model can read. */
 LLMQ_NODISCARD enum llmq_status setup_check_windows(const struct model *m, const char *path,
                                                     const struct corpus *corpus, llmq_error *err);
+
+/* Can a file of text or windows be read for the model `dir` within `max_mem` bytes (0: no limit)?
+ * LLMQ_E_MEMORY, with the size that is enough in the hint. Before anything is read. */
+LLMQ_NODISCARD enum llmq_status setup_check_reading(const char *dir, const char *path,
+                                                    uint64_t max_mem, llmq_error *err);
 
 /* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
 enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };

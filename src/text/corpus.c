@@ -9,11 +9,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "text/corpus_lines.h"
+#include "text/corpus_windows.h"
 #include "text/document.h"
-
-#define WINDOW_MIN 2 /* a window of one token predicts nothing */
 
 /* --- building the corpus ---------------------------------------------------------------------- */
 
@@ -41,60 +39,22 @@ static enum llmq_status check_vocab(const struct corpus *c, int64_t vocab, llmq_
 
 /* --- windows given as ids --------------------------------------------------------------------- */
 
-static enum llmq_status read_window(const struct json *row, struct id_list *ids, int64_t number,
-                                    llmq_error *err) {
-    int64_t position = 0;
-    if (json_type(row) != JSON_ARRAY)
-        return error_set(err, LLMQ_E_INPUT, "window %lld is not an array", (long long)number);
-    for (const struct json *v = json_first(row); v; v = json_next(v), position++) {
-        int64_t id = 0;
-        if (!json_as_int64(v, &id) || id < INT32_MIN || id > INT32_MAX)
-            return error_set(err, LLMQ_E_INPUT, "window %lld, position %lld: not a token id",
-                             (long long)number, (long long)position);
-        enum llmq_status status = id_list_push(ids, (int32_t)id, err);
-        if (status != LLMQ_OK)
-            return status;
-    }
-    if (position < WINDOW_MIN)
-        return error_set(err, LLMQ_E_INPUT, "window %lld has %lld tokens, at least %d are needed",
-                         (long long)number, (long long)position, WINDOW_MIN);
-    return LLMQ_OK;
-}
-
-/* What to do about a JSON document that holds something else. */
-static enum llmq_status not_windows(const struct corpus_file *file, const struct json *root,
-                                    llmq_error *err) {
-    const struct json *first = json_first(root);
-    error_set(err, LLMQ_E_INPUT, "not an array of arrays of token ids");
-    if (json_type(root) == JSON_OBJECT)
-        corpus_file_hint(file, "write one {\"text\": ...} a line: jq -c . %s > text.jsonl", err);
-    else if (json_type(first) == JSON_OBJECT)
-        corpus_file_hint(file, "write one {\"text\": ...} a line: jq -c '.[]' %s > text.jsonl",
-                         err);
-    else if (json_type(first) == JSON_STRING)
-        corpus_file_hint(
-            file, "write one {\"text\": ...} a line: jq -c '.[] | {text: .}' %s > text.jsonl", err);
-    else if (json_type(first) == JSON_NUMBER)
-        error_hint(err, "a single window is an array in an array: [[1, 2, 3]]");
-    return LLMQ_E_INPUT;
-}
-
 /* The first windows, whole, as far as the limits allow; all the others are dropped. */
-static enum llmq_status take_windows(const struct json *root, const struct corpus_options *o,
+static enum llmq_status take_windows(struct windows_reader *windows, const struct corpus_options *o,
                                      struct corpus *c, struct id_list *ids, llmq_error *err) {
-    bool enough = false, too_long = false;
-    int64_t number = 0;
-    enum llmq_status status = reserve_windows(c, json_count(root), err);
-    for (const struct json *row = json_first(root); row && status == LLMQ_OK;
-         row = json_next(row), number++) {
-        status = read_window(row, ids, number, err);
+    bool enough = false, too_long = false, more = true;
+    enum llmq_status status = reserve_windows(c, windows->count, err);
+    while (status == LLMQ_OK) {
+        status = windows_next(windows, ids, &more, err);
+        if (status != LLMQ_OK || !more)
+            break;
         enough = enough || (o->max_windows > 0 && c->count == o->max_windows);
         too_long =
             too_long || (!enough && o->max_tokens > 0 && (int64_t)ids->count > o->max_tokens);
         if (!enough && !too_long)
             close_window(c, (int64_t)ids->count);
     }
-    c->windows_beyond = number - c->count;
+    c->windows_beyond = (int64_t)windows->count - c->count;
     if (too_long)
         c->tokens_beyond = (int64_t)ids->count - c->offsets[c->count];
     return status;
@@ -123,21 +83,12 @@ static enum llmq_status refuse_idle(const struct corpus_file *file, const char *
 static enum llmq_status load_windows(const struct corpus_file *file, const struct corpus_options *o,
                                      struct corpus *c, struct id_list *ids, llmq_error *err) {
     const char *option = idle_option(o);
-    struct json *root = NULL;
-    enum llmq_status status = json_parse(file->text, file->len, file->path, &root, err);
-    if (status != LLMQ_OK) {
-        if (!strchr("[{", file->text[strspn(file->text, " \t\r\n")]))
-            error_hint(err, "a text needs another name, such as text.txt");
-        return status;
-    }
-    const enum json_type first = json_type(json_first(root));
-    if (json_type(root) != JSON_ARRAY || (json_first(root) && first != JSON_ARRAY))
-        status = error_prefix(err, not_windows(file, root, err), "%s", file->path);
-    else if (option)
-        status = refuse_idle(file, option, err);
-    else if ((status = take_windows(root, o, c, ids, err)) != LLMQ_OK)
+    struct windows_reader windows;
+    enum llmq_status status = windows_open(file, &windows, err);
+    if (status == LLMQ_OK && option)
+        return refuse_idle(file, option, err);
+    if (status == LLMQ_OK && (status = take_windows(&windows, o, c, ids, err)) != LLMQ_OK)
         error_prefix(err, status, "%s", file->path);
-    json_free(&root);
     return status;
 }
 

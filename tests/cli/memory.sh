@@ -59,4 +59,21 @@ run score --model "$demo" --ids "$ids" --logits free.st --threads 2 -q
 test_case "nor do they change logits"
 expect "the same file" cmp -s limited.st free.st
 
+test_case "a text too large to be read within the limit is refused before it is read"
+i=0
+while [ $i -lt 12 ]; do
+    cat "$demo/eval.txt"
+    i=$((i + 1))
+done >large.txt
+code=0
+"$peak" "$work/peak" "$llmq" eval --model "$demo" --text large.txt --max-mem 12M -q \
+    </dev/null >stdout 2>stderr || code=$?
+ran="llmq eval --text large.txt --max-mem 12M"
+expect_code 5
+expect_stderr "--max-mem 12582912 bytes: reading large.txt takes about"
+expect "$(cat peak) bytes, at most 12 MiB" test "$(cat peak)" -le 12582912
+mib=$(sed -n 's/^hint: give at least --max-mem \([0-9]*\)M.*/\1/p' stderr)
+within $((mib * 1024 * 1024)) eval --model "$demo" --text large.txt --ctx 64 --max-tokens 64 \
+    --max-mem "${mib}M" -q
+
 finish

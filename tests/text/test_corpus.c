@@ -356,6 +356,31 @@ END_TEST
 
 /* --- limits ----------------------------------------------------------------------------------- */
 
+/* More ids than a tree of JSON could have. */
+START_TEST(test_windows_are_not_limited_by_their_number_of_ids) {
+    enum { WINDOWS = 3000, LENGTH = 200, ROW = 2 * LENGTH + 2 };
+    char *text = malloc((size_t)WINDOWS * ROW + 2), *at = text;
+    struct corpus_options o = {.window = 4};
+    struct corpus c = {0};
+    ck_assert_ptr_nonnull(text);
+    for (int w = 0; w < WINDOWS; w++) {
+        *at++ = w ? ',' : '[';
+        *at++ = '[';
+        for (int i = 0; i < LENGTH; i++) {
+            *at++ = (char)('0' + i % 10);
+            *at++ = i + 1 < LENGTH ? ',' : ']';
+        }
+    }
+    *at++ = ']';
+    put_file("many.json", text, (size_t)(at - text));
+    free(text);
+    ck_assert_ok(load(scratch_path("many.json"), NULL, 27, &o, &c), &err);
+    ck_assert_int_eq(c.tokens_used, (int64_t)WINDOWS * LENGTH);
+    ck_assert_int_eq(c.ids[LENGTH + 7], 7);
+    corpus_free(&c);
+}
+END_TEST
+
 START_TEST(test_hints_quote_paths_for_a_shell) {
     static const char *const cases[][3] = {
         {"it's a.txt", "\xff\xfe", "/it'\\''s a.txt' > text"},
@@ -447,6 +472,7 @@ int main(void) {
     tcase_add_test(tcase, test_text_that_begins_like_json_is_text);
     tcase_add_test(tcase, test_what_gzip_packed_is_read_as_what_it_holds);
     tcase_add_test(tcase, test_what_is_no_text_is_refused_with_the_way_out);
+    tcase_add_test(tcase, test_windows_are_not_limited_by_their_number_of_ids);
     tcase_add_test(tcase, test_hints_quote_paths_for_a_shell);
     tcase_add_test(tcase, test_options_that_would_change_nothing_are_refused);
     tcase_add_test(tcase, test_a_limit_is_told_from_a_short_text);
