@@ -184,6 +184,9 @@ static enum llmq_status check_member(const struct json *value, const char *where
 enum llmq_status config_keys_check(const struct json *object, const char *where,
                                    const struct config_key *rows, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    if (json_type(object) != JSON_OBJECT && !config_value_is_empty(object))
+        return error_set(err, LLMQ_E_INPUT, "%s: expected an object, found %s", where,
+                         json_type(object) == JSON_ARRAY ? "an array" : "a single value");
     for (const struct json *c = json_first(object); status == LLMQ_OK && c; c = json_next(c))
         status = check_member(c, where, rows, err);
     return status;

@@ -30,7 +30,7 @@ void fuzz_tokenizer(const uint8_t *data, size_t len);    /* tokenizer.json */
         }                                                                                          \
     } while (0)
 
-/* A failure is one of its input, has a message, and the error says the same as the status. */
+/* A failure is none of the system, has a message, and the error says the same as the status. */
 void fuzz_check(enum llmq_status status, const llmq_error *err);
 
 /* --- files ------------------------------------------------------------------------------------ */
