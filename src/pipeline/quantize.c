@@ -127,6 +127,7 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
     if (status == LLMQ_OK)
         status = setup_corpus(run->ctx, &run->model, &text, &cut, &run->corpus, err);
     corpus_file_free(&text);
+    (void)memory_resident(); /* what reading took goes back to the system */
     if (status != LLMQ_OK)
         return status;
     run->calibrated = true;

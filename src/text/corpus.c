@@ -192,6 +192,13 @@ static enum llmq_status no_window(const struct corpus_file *file, const struct c
     return LLMQ_E_INPUT;
 }
 
+/* The windows are at the front; what a long text had behind them is not held for the whole run. */
+static void give_back(struct id_list *ids, int64_t used) {
+    int32_t *less = realloc(ids->ids, (size_t)used * sizeof *less);
+    ids->ids = less ? less : ids->ids;
+    ids->cap = less ? (size_t)used : ids->cap;
+}
+
 enum llmq_status corpus_load(const struct corpus_file *file, const struct tokenizer *tok,
                              int64_t vocab, const struct corpus_options *options,
                              struct corpus *out, llmq_error *err) {
@@ -206,6 +213,7 @@ enum llmq_status corpus_load(const struct corpus_file *file, const struct tokeni
         status = no_window(file, options, &c, ids.count, err);
         goto cleanup;
     }
+    give_back(&ids, c.offsets[c.count]);
     c.ids = ids.ids;
     c.tokens_used = c.offsets[c.count];
     c.tokens_dropped = (int64_t)ids.count - c.tokens_used;
