@@ -6,6 +6,7 @@
  * another model than one that reads the files. */
 #include "formats/loaders/model_folder.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,10 +47,10 @@ static void weight_map_free(struct weight_map *map) {
     free(map->files);
 }
 
-/* A name that stays inside the folder. */
+/* A name that a file can have, and that stays inside the folder. */
 static bool is_plain_name(const char *name) {
-    return name[0] != '\0' && !strchr(name, '/') && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
+    return name[0] != '\0' && strlen(name) <= NAME_MAX && !strchr(name, '/') &&
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 static enum llmq_status fill_claims(struct weight_map *map, const struct json *object,
