@@ -4,7 +4,7 @@
 #     tools/fuzz.sh [SECONDS [TARGET...]]
 #
 # SECONDS for each target, 60 unless given; all targets of tests/fuzz/ unless some are named. Builds
-# into $FUZZ_BUILD (build-fuzz) with clang ($CC, clang-14). New inputs are collected beside the build;
+# into $FUZZ_BUILD (build/fuzz) with clang ($CC, clang-14). New inputs are collected beside the build;
 # one that does harm is kept as <build>/found/<target>-*: mend what it shows, then add it to
 # tests/fuzz/corpus/<target>/, which the suite fuzz_replay goes through. Prints executions, coverage
 # and findings of each target; exit code 1 when there was a finding.
@@ -12,9 +12,10 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-build=${FUZZ_BUILD:-build-fuzz}
+build=${FUZZ_BUILD:-build/fuzz}
 
 if [ ! -d "$build" ]; then
+    mkdir -p "$(dirname "$build")"
     CC=${CC:-clang-14} meson setup "$build" -Dfuzz=true -Doptimization=1 \
         -Db_sanitize=address,undefined -Db_lundef=false \
         -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' >"$build.log" 2>&1 || {

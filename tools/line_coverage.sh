@@ -3,16 +3,17 @@
 #
 #     tools/line_coverage.sh [MESON-TEST-ARGUMENTS...]
 #
-# Builds into $BUILD (build-coverage) with gcc, without optimization, runs the suites (all of them
+# Builds into $BUILD (build/coverage) with gcc, without optimization, runs the suites (all of them
 # unless the arguments name some, as --suite unit) and prints the share of lines that ran for every
 # folder of interest and the files that lack most. Exits with 1 when a folder is below $LEAST (92)
 # percent.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-build=${BUILD:-build-coverage}
+build=${BUILD:-build/coverage}
 least=${LEAST:-92}
 
 if [ ! -f "$build/build.ninja" ]; then
+    mkdir -p "$(dirname "$build")"
     meson setup "$build" -Db_coverage=true -Doptimization=0 -Ddebug=true >"$build.log" 2>&1 || {
         cat "$build.log"
         exit 2
