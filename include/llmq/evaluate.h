@@ -26,11 +26,13 @@ enum llmq_convention { LLMQ_CONVENTION_GPTQ, LLMQ_CONVENTION_LLAMACPP };
 
 typedef struct llmq_eval_options {
     const char *model;
-    const char *family; /* read it as a model of this family; NULL: as its model_type says */
-    const char *text;   /* text, .jsonl or .json windows; NULL: the text bundled with llmq */
-    int64_t ctx;        /* tokens per window; 0: the model's context, at most 2048, and the only
-                           value with windows given as ids */
-    int64_t max_tokens; /* 0: all */
+    const char *family;     /* read it as a model of this family; NULL: as its model_type says */
+    const char *text;       /* text, .jsonl or .json windows; NULL: the text bundled with llmq */
+    const char *text_field; /* the member of .jsonl lines that holds the text, or messages; NULL:
+                               "text", or a conversation */
+    int64_t ctx;            /* tokens per window; 0: the model's context, at most 2048, and the only
+                               value with windows given as ids */
+    int64_t max_tokens;     /* 0: all */
     enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
     enum llmq_convention convention;
     enum llmq_activations activations; /* INT8: to measure what rounding activations costs; the
@@ -86,8 +88,9 @@ typedef struct llmq_compare_options {
     const char *reference; /* usually the original; its tokenizer reads the text */
     const char *family;    /* of both, as in llmq_eval_options */
     const char *text;      /* as in llmq_eval_options */
-    int64_t ctx;           /* tokens per window; 0: the shorter context of the two, at most 2048 */
-    int64_t max_tokens;    /* 0: all */
+    const char *text_field;
+    int64_t ctx;        /* tokens per window; 0: the shorter context of the two, at most 2048 */
+    int64_t max_tokens; /* 0: all */
     enum llmq_special special; /* as in llmq_eval_options */
     enum llmq_convention convention;
     enum llmq_activations activations; /* of the model, which must be quantized for INT8; the

@@ -68,8 +68,10 @@ typedef struct llmq_quantize_options {
     enum llmq_scales scales;
     const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ and AWQ take the text bundled
                           with llmq, RTN weighs its reported errors with no inputs */
-    int64_t samples;   /* calibration windows */
-    int64_t seqlen;    /* tokens per window; 0: the model's context, at most 2048 */
+    const char *calib_field; /* the member of .jsonl lines that holds the text, or messages; NULL:
+                                "text", or a conversation */
+    int64_t samples;         /* calibration windows */
+    int64_t seqlen;          /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
     enum llmq_range_search search;
     llmq_correct correct;

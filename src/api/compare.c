@@ -92,6 +92,8 @@ static enum llmq_status load_corpus(const llmq_compare_options *options, const c
                                  .window = options->ctx ? options->ctx : shorter,
                                  .window_given = options->ctx != 0,
                                  .window_option = "--ctx",
+                                 .field = options->text_field,
+                                 .field_option = "--text-field",
                                  .max_tokens = options->max_tokens};
     struct corpus_file file = {0};
     enum llmq_status status = LLMQ_OK;

@@ -62,6 +62,8 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
                                  .window = options->ctx ? options->ctx : setup_context(&m.config),
                                  .window_given = options->ctx != 0,
                                  .window_option = "--ctx",
+                                 .field = options->text_field,
+                                 .field_option = "--text-field",
                                  .max_tokens = options->max_tokens};
     LLMQ_TRY(setup_check_reading(m.dir, text, options->max_mem, err));
     LLMQ_TRY(corpus_file_read(text, &file, err));

@@ -16,7 +16,8 @@ struct jinja_value jinja_fail(struct jinja_run *run, enum llmq_status code, cons
     va_start(args, fmt);
     (void)vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    run->status = error_set(run->err, code, "line %d: %s", run->line, message);
+    run->status = run->line ? error_set(run->err, code, "line %d: %s", run->line, message)
+                            : error_set(run->err, code, "%s", message);
     return jinja_undefined("");
 }
 

@@ -47,7 +47,8 @@ static inline bool jinja_failed(const struct jinja_run *run) {
     return run->status != LLMQ_OK;
 }
 
-/* Fail at the current line, unless something failed before. The value is undefined. */
+/* Fail at the current line (0: in no template yet), unless something failed before. The value is
+ * undefined. */
 struct jinja_value jinja_fail(struct jinja_run *run, enum llmq_status code, const char *fmt, ...)
     LLMQ_PRINTF(3, 4);
 

@@ -43,6 +43,13 @@ enum llmq_status jinja_begin(struct jinja_run *run, llmq_error *err) {
     return run->status;
 }
 
+void jinja_restart(struct jinja_run *run, llmq_error *err) {
+    struct arena *arena = run->arena;
+    arena_reset(arena);
+    *run = (struct jinja_run){.arena = arena, .err = err};
+    run->scope = &run->globals;
+}
+
 void jinja_define(struct jinja_run *run, const char *name, struct jinja_value value) {
     jinja_assign(run, jinja_text_of(name), value);
 }

@@ -20,6 +20,9 @@ void jinja_template_free(struct jinja_template **t);
 /* A rendering: begun, given its variables with jinja_define, made with jinja_render as often as one
  * likes, ended. `run` is zeroed before jinja_begin. */
 LLMQ_NODISCARD enum llmq_status jinja_begin(struct jinja_run *run, llmq_error *err);
+
+/* Begin again, with nothing defined, in the memory that the rendering has. */
+void jinja_restart(struct jinja_run *run, llmq_error *err);
 void jinja_define(struct jinja_run *run, const char *name, struct jinja_value value);
 void jinja_end(struct jinja_run *run);
 

@@ -111,6 +111,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     options.family = a->family;
     options.max_mem = a->max_mem;
     options.text = a->read.text;
+    options.text_field = a->read.text_field;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;
     options.special = (enum llmq_special)special_value(&a->read.special);

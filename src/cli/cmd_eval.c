@@ -97,6 +97,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
     options.family = a->family;
     options.max_mem = a->max_mem;
     options.text = a->read.text;
+    options.text_field = a->read.text_field;
     options.ctx = a->read.ctx;
     options.max_tokens = a->read.max_tokens;
     options.special = (enum llmq_special)special_value(&a->read.special);

@@ -167,11 +167,19 @@ static const struct option calibration_options[] = {
      .kind = OPTION_TEXT,
      .offset = FIELD(calib),
      .value = "FILE",
-     .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...}, or .json windows of "
-             "token ids; rtn weighs the errors it reports with it, and takes it for --search "
-             "weighted and --correct",
+     .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...} or of conversations, "
+             "which the model's chat template writes ({\"messages\": [...]}, ShareGPT's "
+             "{\"conversations\": [...]}, instruction and output, prompt and completion, question "
+             "and answer), or .json windows of token ids; gzip's are unpacked. rtn weighs the "
+             "errors it reports with it, and takes it for --search weighted and --correct",
      .absent = "gptq, awq: the English text bundled with llmq; rtn: none",
      .source = VALUE_FILE},
+    {.name = "calib-field",
+     .kind = OPTION_TEXT,
+     .offset = FIELD(calib_field),
+     .value = "NAME",
+     .help = "the member of .jsonl lines that holds the text, or a list of messages",
+     .absent = "text; where there is none, the conversation"},
     {.name = "samples",
      .kind = OPTION_INT,
      .offset = FIELD(samples),

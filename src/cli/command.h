@@ -32,6 +32,7 @@ struct text_args {
     struct common_args common;
     struct special_args special;
     const char *text;
+    const char *text_field;
     int64_t ctx;
     int64_t max_tokens;
     int convention;  /* enum llmq_convention */

@@ -79,10 +79,17 @@ const struct option text_options[] = {
      .kind = OPTION_TEXT,
      .offset = offsetof(struct text_args, text),
      .value = "FILE",
-     .help = "what to read: a text file, .jsonl of {\"text\": ...}, or .json windows of token ids, "
-             "used as they are",
+     .help = "what to read: a text file, .jsonl of {\"text\": ...} or of conversations, which the "
+             "model's chat template writes, or .json windows of token ids, used as they are; "
+             "gzip's are unpacked",
      .absent = "the English text bundled with llmq",
      .source = VALUE_FILE},
+    {.name = "text-field",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct text_args, text_field),
+     .value = "NAME",
+     .help = "the member of .jsonl lines that holds the text, or a list of messages",
+     .absent = "text; where there is none, the conversation"},
     {.name = "ctx",
      .kind = OPTION_INT,
      .offset = offsetof(struct text_args, ctx),

@@ -119,6 +119,8 @@ static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
         .sample = true,
         .seed = o->seed,
         .seed_given = o->seed_given,
+        .field = o->calib_field,
+        .field_option = "--calib-field",
     };
     struct corpus_file text = {0};
     enum llmq_status status = setup_check_reading(run->model.dir, file, o->max_mem, err);

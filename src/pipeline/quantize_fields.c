@@ -33,6 +33,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(awq, "awq", FIELD_BOOL, EFFECT_RESULT, NULL)                                               \
     ROW(scales, "scales", FIELD_WORD, EFFECT_RESULT, scales)                                       \
     ROW(calib, "calib", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
+    ROW(calib_field, "calib-field", FIELD_TEXT, EFFECT_PLACE, NULL)                                \
     ROW(samples, "samples", FIELD_INT64, EFFECT_WINDOWS, NULL)                                     \
     ROW(seqlen, "seqlen", FIELD_INT64, EFFECT_WINDOWS, NULL)                                       \
     ROW(act_order, "act-order", FIELD_WORD, EFFECT_RESULT, act_orders)                             \

@@ -15,6 +15,11 @@ enum llmq_status setup_check_windows(const struct model *m, const char *path,
 }
 
 static void say_of_texts(const llmq_context *ctx, const char *path, const struct corpus *c) {
+    if (c->chats > 0)
+        log_message(ctx, LLMQ_LOG_INFO,
+                    "%s: %" PRId64 " of %" PRId64
+                    " texts are chats, written by the model's template",
+                    path, c->chats, c->texts);
     if (c->texts_begun > 0)
         log_message(ctx, LLMQ_LOG_WARNING,
                     "%s: %" PRId64 " of %" PRId64
@@ -39,7 +44,9 @@ enum llmq_status setup_corpus(const llmq_context *ctx, const struct model *m,
                     "%s: add_bos_token or add_eos_token of tokenizer_config.json contradicts the "
                     "template of tokenizer.json: the template counts",
                     m->dir);
-    LLMQ_TRY(corpus_load(file, tok, m->config.vocab, options, out, err));
+    struct corpus_options cut = *options;
+    cut.dir = m->dir;
+    LLMQ_TRY(corpus_load(file, tok, m->config.vocab, &cut, out, err));
     say_of_texts(ctx, file->path, out);
     status = setup_check_windows(m, file->path, out, err);
     if (status != LLMQ_OK)

@@ -66,6 +66,8 @@ static const char *idle_option(const struct corpus_options *o) {
         return o->window_option;
     if (o->seed_given)
         return "--seed";
+    if (o->field)
+        return o->field_option;
     if (o->special == LLMQ_SPECIAL_BOS)
         return "--bos";
     return o->special == LLMQ_SPECIAL_NONE ? "--no-special" : NULL;
@@ -140,6 +142,36 @@ static enum llmq_status cut_stream(const struct corpus_options *o, struct corpus
     return LLMQ_OK;
 }
 
+/* All records of lines, with the model's chat template for those that are conversations. */
+static enum llmq_status load_lines(const struct corpus_file *file, const struct corpus_options *o,
+                                   struct document_reader *reader, struct corpus *c,
+                                   struct id_list *ids, llmq_error *err) {
+    struct record_reader records = {
+        .file = file, .field = o->field, .field_option = o->field_option};
+    enum llmq_status status = o->dir ? chat_template_open(o->dir, &records.chat, err) : LLMQ_OK;
+    if (status != LLMQ_OK)
+        return status;
+    status = corpus_lines_encode(&records, reader, ids, err);
+    if (status != LLMQ_OK)
+        error_prefix(err, status, "%s", file->path);
+    c->chats = records.chats;
+    chat_template_free(&records.chat);
+    return status;
+}
+
+static enum llmq_status load_text(const struct corpus_file *file, const struct corpus_options *o,
+                                  struct document_reader *reader, struct id_list *ids,
+                                  llmq_error *err) {
+    if (o->field) {
+        error_set(err, LLMQ_E_USAGE, "%s: one text, not lines of JSON: %s would change nothing",
+                  file->path, o->field_option);
+        error_hint(err, "leave out %s", o->field_option);
+        return LLMQ_E_USAGE;
+    }
+    enum llmq_status status = document_encode(reader, file->text, file->len, ids, err);
+    return status == LLMQ_OK ? status : error_prefix(err, status, "%s", file->path);
+}
+
 static enum llmq_status load_stream(const struct corpus_file *file, const struct tokenizer *tok,
                                     const struct corpus_options *o, struct corpus *c,
                                     struct id_list *ids, llmq_error *err) {
@@ -153,15 +185,15 @@ static enum llmq_status load_stream(const struct corpus_file *file, const struct
                          (long long)o->window, WINDOW_MIN);
     const int32_t *prefix = tokenizer_prefix(tok, o->special, &prefix_len);
     if (file->kind == CORPUS_LINES)
-        status = corpus_lines_encode(file, &reader, ids, err);
+        status = load_lines(file, o, &reader, c, ids, err);
     else
-        status = document_encode(&reader, file->text, file->len, ids, err);
+        status = load_text(file, o, &reader, ids, err);
     if (status != LLMQ_OK)
-        return error_prefix(err, status, "%s", file->path);
+        return status;
     c->texts = reader.texts;
     c->texts_empty = reader.empty;
     c->texts_begun = reader.begun;
-    c->bos = prefix_len == 1 ? prefix[0] : -1;
+    c->bos = prefix_len == 1 && c->chats == 0 ? prefix[0] : -1;
     return cut_stream(o, c, ids, err);
 }
 

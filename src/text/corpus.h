@@ -23,6 +23,7 @@ struct corpus {
     int64_t windows_beyond; /* windows given as ids that the limits left out */
     int64_t texts;          /* 0: the windows were given as ids */
     int64_t texts_empty;    /* without content, left out (document.h) */
+    int64_t chats;          /* texts that the model's chat template wrote */
     int64_t texts_begun;    /* brought their own begin-of-text token (document.h) */
     int32_t bos;            /* the one token that was put before every text, or -1 */
 };
@@ -34,6 +35,9 @@ struct corpus_options {
     int64_t max_tokens;        /* 0: all; otherwise stop after this many tokens */
     bool sample;               /* choose max_windows at random (seeded) instead of the first ones */
     bool keep_tail;            /* a last, shorter window of >= 2 tokens is kept, not dropped */
+    const char *dir;           /* of the model, whose chat template is used; NULL: none is */
+    const char *field;         /* the member of lines that holds the text; NULL: as usual */
+    const char *field_option;  /* what the command calls `field`, for messages */
     bool window_given;         /* the user chose `window` ... */
     bool seed_given;           /* ... or `seed`: refused with windows given as ids */
     const char *window_option; /* what the command calls `window`, for messages */
@@ -44,9 +48,9 @@ struct corpus_options {
  *   windows  used exactly as they are; max_windows and max_tokens take the first ones. Needs no
  *            tokenizer. window_given, seed_given and a `special` other than MODEL are LLMQ_E_USAGE:
  *            they would change nothing.
- *   lines    each "text" is a document with special tokens of its own (document.h); the documents
- *            are joined into one stream, then cut.
- *   text     one such document.
+ *   lines    each record is a document with special tokens of its own (record.h, document.h); the
+ *            documents are joined into one stream, then cut.
+ *   text     one such document. `field` would change nothing: LLMQ_E_USAGE.
  * Windows do not overlap. Sampled windows keep their order of appearance. An id outside
  * [0, vocab) is LLMQ_E_INPUT, as is a corpus without a single window; `tok` may be NULL only for
  * windows. vocab is the model's vocabulary size. Release with corpus_free. */

@@ -24,4 +24,10 @@ struct document_reader {
 LLMQ_NODISCARD enum llmq_status document_encode(struct document_reader *reader, const char *text,
                                                 size_t len, struct id_list *out, llmq_error *err);
 
+/* The same for a text that a chat template wrote, with all the special tokens that its model wants:
+ * what a model's own tokenizer would put around a text is not put there again. */
+LLMQ_NODISCARD enum llmq_status document_encode_chat(struct document_reader *reader,
+                                                     const char *text, size_t len,
+                                                     struct id_list *out, llmq_error *err);
+
 #endif

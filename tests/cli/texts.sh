@@ -189,9 +189,15 @@ expect_stderr "--max-tokens 100000: there are only"
 printf '{"messages": [{"role": "user", "content": "Hello"}]}\n' >messages.jsonl
 for name in messages.jsonl MESSAGES.JSONL messages.json messages.txt; do
     [ -e $name ] || cp messages.jsonl $name
-    refused 3 "$name: line 1: no \"text\": expected {\"text\": ...}, found the keys \"messages\"" \
-        "chat template" gptq --model "$demo" --calib $name
+    refused 3 "$name: line 1: $demo: the model has no chat template" \
+        "chat_template.jinja" gptq --model "$demo" --calib $name
 done
+printf '{"body": "Hello"}\n' >body.jsonl
+refused 3 'no "text": expected {"text": ...} or {"messages": [...]}, found the keys "body"' \
+    "--calib-field KEY" gptq --model "$demo" --calib body.jsonl
+refused 3 "no \"text\"" "--text-field KEY" eval --model "$demo" --text body.jsonl
+refused 2 "text.txt: one text, not lines of JSON: --text-field would change nothing" \
+    "leave out --text-field" eval --model "$demo" --text text.txt --text-field body
 gzip -c text.txt >text.gz
 head -c 100 text.gz >cut.gz
 refused 3 "cut.gz: the end of what gzip packed is missing" "gzip -t" \
@@ -216,6 +222,26 @@ for name in full.JSONL full.ndjson full.json full.txt full.gz marked.jsonl; do
     run eval --model "$demo" --text $name --ctx 64 --json -q
     expect_json nll "$lines"
 done
+
+test_case "conversations are read as the model's chat template writes them"
+mkdir chats
+for file in "$demo"/*; do
+    ln -s "$file" chats/
+done
+printf '{%% for m in messages %%}\n{{ m.role }}: {{ m.content | trim }}\n{%% endfor %%}' \
+    >chats/chat_template.jinja
+sed 's/.*/{"messages": [{"role": "user", "content": " Say it. "}, {"role": "assistant", "content": "&"}]}/' \
+    text.txt >chats.jsonl
+sed 's/.*/{"body": "user: Say it.\\nassistant: &\\n"}/' text.txt >body.jsonl
+run eval --model chats --text chats.jsonl --ctx 64 --json
+expect_code 0
+expect_stderr "texts are chats, written by the model's template"
+chats=$("$json_get" nll <stdout)
+run eval --model chats --text body.jsonl --text-field body --ctx 64 --json -q
+expect_json nll "$chats"
+run rtn --model chats --calib chats.jsonl --seqlen 64 --dry-run
+expect_code 0
+expect_stderr "texts are chats, written by the model's template"
 # --- a key twice ---
 
 mkdir twice
@@ -253,7 +279,7 @@ if [ -d "$cases" ] && [ -d "$stories" ]; then
     run eval --model "$stories" --text "$cases/calib_files/t1.txt" --ctx 11 --json
     expect_stderr "1 of 1 texts begin with the begin-of-text token"
     expect_json tokens 10
-    refused 3 "messages.jsonl: line 1: no \"text\"" "chat template" \
+    refused 3 "messages.jsonl: line 1: $stories: the model has no chat template" "chat_template.jinja" \
         rtn --model "$stories" --group 32 --calib "$cases/calib_files/messages.jsonl"
     refused 3 "27 tokens do not make a single window of 256" "--ctx 27 or less" \
         eval --model "$stories" --text "$cases/short_text/short.txt"

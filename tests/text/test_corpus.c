@@ -41,6 +41,8 @@ static enum llmq_status load(const char *path, const struct tokenizer *with, int
     enum llmq_status status = corpus_file_read(path, &file, &err);
     if (o.special == LLMQ_SPECIAL_NONE)
         o.special = LLMQ_SPECIAL_MODEL;
+    o.dir = scratch;
+    o.field_option = "--calib-field";
     if (status == LLMQ_OK)
         status = corpus_load(&file, with, vocab, &o, out, &err);
     corpus_file_free(&file);
@@ -188,9 +190,11 @@ START_TEST(test_bad_corpora_are_refused_with_the_place) {
         {"a.jsonl", "{\"text\":\"a\",\"t\\u0065xt\":\"b\"}", LLMQ_E_INPUT, "given twice"},
         {"a.jsonl", "{\"text\":\"a\",\"m\":{\"x\":1,\"x\":1}}", LLMQ_E_INPUT, "'m.x'"},
         {"a.jsonl", "{\"messages\":[{\"role\":\"user\"}],\"id\":1}", LLMQ_E_INPUT,
-         "expected {\"text\": ...}, found the keys \"messages\", \"id\""},
+         "the model has no chat template"},
+        {"a.jsonl", "{\"prompt\":\"a\",\"id\":1}", LLMQ_E_INPUT,
+         "expected {\"text\": ...} or {\"messages\": [...]}, found the keys \"prompt\", \"id\""},
         {"a.json", "{\"text\":\"ab\"}\n{\"prompt\":\"cd\"}\n", LLMQ_E_INPUT, "line 2: no \"text\""},
-        {"a", "{\"messages\":[]}\n{\"messages\":[]}\n", LLMQ_E_INPUT, "line 1: no \"text\""},
+        {"a", "{\"messages\":[]}\n{\"messages\":[]}\n", LLMQ_E_INPUT, "line 1: no messages"},
         {"a.jsonl", "{\"text\":\"ab\"} x", LLMQ_E_INPUT, "line 1: JSON"},
         {"a.jsonl", "[1]\n[2]", LLMQ_E_INPUT, "line 1: not a JSON object"},
         {"a.txt", "ab\xff", LLMQ_E_INPUT, "a.txt: the text is not UTF-8: byte 2"},
@@ -323,8 +327,9 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         {"a.json", "[{\"text\":\"a\"}]", 14, "not an array of arrays", "jq -c '.[]'"},
         {"a.json", "{\"data\":\n[]}", 12, "not an array of arrays", "jq -c ."},
         {"a.json", "[\"a\",\"b\"]", 9, "not an array of arrays", "{text: .}"},
-        {"a.jsonl", "{\"messages\":[]}", 15, "no \"text\"", "chat template"},
-        {"a.jsonl", "{\"conversations\":[]}", 20, "no \"text\"", "chat template"},
+        {"a.jsonl", "{\"messages\":[]}", 15, "no messages", ""},
+        {"a.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}", 31, "no chat template",
+         "chat_template.jinja"},
         {"a.txt", "[{\"text\":\n\"a\"}]", 15, "not an array of arrays", "jq -c '.[]'"},
         {"a", "[\n\"a\"]", 6, "not an array of arrays", "{text: .}"},
         {"a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", 57,
@@ -339,7 +344,7 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         {"a.jsonl", "{\"text\":5}", 10, "\"text\" is a number", "select("},
         {"a.jsonl", "{\"text\":[\"a\"]}", 14, "\"text\" is an array", "select("},
         {"a.json", "Some words", 10, "expected a value", "text.txt"},
-        {"a.jsonl", "{\"prompt\":\"a\"}", 14, "no \"text\"", "{text: .KEY}"},
+        {"a.jsonl", "{\"prompt\":\"a\"}", 14, "no \"text\"", "--calib-field KEY"},
     };
     struct corpus_options o = {.window = 4};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -405,6 +410,7 @@ START_TEST(test_options_that_would_change_nothing_are_refused) {
     } cases[] = {
         {{.special = LLMQ_SPECIAL_MODEL, .window_given = true, .window_option = "--ctx"}, "--ctx"},
         {{.special = LLMQ_SPECIAL_MODEL, .seed_given = true}, "--seed"},
+        {{.special = LLMQ_SPECIAL_MODEL, .field = "x", .field_option = "--f"}, "--f"},
         {{.special = LLMQ_SPECIAL_BOS}, "--bos"},
         {{.special = LLMQ_SPECIAL_NONE}, "--no-special"},
     };
