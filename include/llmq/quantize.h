@@ -68,6 +68,9 @@ typedef struct llmq_quantize_options {
     enum llmq_scales scales;
     const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ and AWQ take the text bundled
                           with llmq, RTN weighs its reported errors with no inputs */
+    const char *const
+        *calib_more;         /* further files to mix with it, NULL-terminated; NULL: none. Each
+                                may have a weight behind a colon, `calib` too: FILE:0.5 */
     const char *calib_field; /* the member of .jsonl lines that holds the text, or messages; NULL:
                                 "text", or a conversation */
     int64_t samples;         /* calibration windows */
@@ -168,6 +171,7 @@ typedef struct llmq_quantize_report {
     int64_t tokens_used;
     int64_t tokens_dropped;        /* of the text, in no window */
     int64_t texts;                 /* read to calibrate; 0 for windows given as ids */
+    int64_t chats;                 /* of them, written by the model's chat template */
     int64_t texts_empty;           /* of them without content: left out */
     int64_t texts_begun;           /* with a begin-of-text token of their own: none was added */
     uint64_t plan_ram_bytes;       /* what the plan expects the peak to be */
@@ -190,6 +194,29 @@ LLMQ_NODISCARD enum llmq_status llmq_quantize(const llmq_quantize_options *optio
                                               const llmq_context *ctx, llmq_quantize_report *report,
                                               llmq_error *err);
 void llmq_quantize_report_free(llmq_quantize_report *report);
+
+/* A window of calibration as text: special tokens are written out, and U+FFFD stands for what is no
+ * whole character. */
+typedef struct llmq_window {
+    int64_t tokens;
+    char *text;
+} llmq_window;
+
+typedef struct llmq_windows {
+    llmq_window *windows;
+    int64_t count; /* that are here */
+    int64_t total; /* that a run calibrates on */
+} llmq_windows;
+
+/* The first `count` windows that a run with these options would calibrate on; nothing is written.
+ * Free with llmq_windows_free. LLMQ_E_USAGE for options that read no text. */
+LLMQ_NODISCARD enum llmq_status llmq_calibration_windows(const llmq_quantize_options *options,
+                                                         int64_t count, const llmq_context *ctx,
+                                                         llmq_windows *out, llmq_error *err);
+void llmq_windows_free(llmq_windows *windows);
+
+/* They as one JSON object. The caller frees it; NULL when memory is short. */
+char *llmq_windows_json(const llmq_windows *windows);
 
 /* The report as one JSON object. The caller frees it; NULL when memory is short. */
 char *llmq_quantize_json(const llmq_quantize_report *report);

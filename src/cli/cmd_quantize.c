@@ -2,6 +2,7 @@
  * options, so that a script changes the method by changing one word. */
 #include <stdio.h>
 
+#include "cli/calibration_args.h"
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/progress.h"
@@ -15,6 +16,7 @@ struct quantize_args {
     llmq_quantize_options options;
     struct group_size group;
     struct recipe_args recipe;
+    struct calibration_args calib;
     struct special_args special;
     int64_t seed; /* SEED_ABSENT, or as the user says */
     int bits;
@@ -163,23 +165,7 @@ static const struct option grid_options[] = {
 };
 
 static const struct option calibration_options[] = {
-    {.name = "calib",
-     .kind = OPTION_TEXT,
-     .offset = FIELD(calib),
-     .value = "FILE",
-     .help = "what to calibrate on: a text file, .jsonl of {\"text\": ...} or of conversations, "
-             "which the model's chat template writes ({\"messages\": [...]}, ShareGPT's "
-             "{\"conversations\": [...]}, instruction and output, prompt and completion, question "
-             "and answer), or .json windows of token ids; gzip's are unpacked. rtn weighs the "
-             "errors it reports with it, and takes it for --search weighted and --correct",
-     .absent = "gptq, awq: the English text bundled with llmq; rtn: none",
-     .source = VALUE_FILE},
-    {.name = "calib-field",
-     .kind = OPTION_TEXT,
-     .offset = FIELD(calib_field),
-     .value = "NAME",
-     .help = "the member of .jsonl lines that holds the text, or a list of messages",
-     .absent = "text; where there is none, the conversation"},
+    CALIBRATION_OPTIONS(struct quantize_args, calib),
     {.name = "samples",
      .kind = OPTION_INT,
      .offset = FIELD(samples),
@@ -398,15 +384,21 @@ static llmq_quantize_options make_options(const struct quantize_args *a) {
 static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_recipe *recipe,
                                       const volatile sig_atomic_t *interrupt, llmq_error *err) {
     llmq_quantize_options options = make_options(a);
+    struct calibration_args calib = a->calib;
     options.recipe = recipe;
+    calibration_apply(&calib, &options);
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
     llmq_quantize_report report = {0};
     if (options.method != LLMQ_METHOD_GPTQ && a->quality != LLMQ_QUALITY_BALANCED)
         ctx.sink.message(ctx.sink.user, LLMQ_LOG_WARNING,
                          "--quality is gptq's: it changes nothing");
-    enum llmq_status status = llmq_quantize(&options, &ctx, &report, err);
+    const bool show = calib.show > 0;
+    enum llmq_status status = show ? calibration_show(&calib, &options, a->common.json, &ctx, err)
+                                   : llmq_quantize(&options, &ctx, &report, err);
     progress_end(&progress);
+    if (show)
+        return status;
     if (status == LLMQ_OK && a->common.json)
         status = console_json(llmq_quantize_json(&report), err);
     else if (status == LLMQ_OK && options.dry_run)
@@ -431,7 +423,8 @@ static enum llmq_status quantize_run(const void *args, const volatile sig_atomic
 /* Runs that calibrate do, dry ones too: the plan measures how fast products are. */
 static bool quantize_computes(const void *args) {
     const struct quantize_args *a = args;
-    return a->options.calib || a->options.method != LLMQ_METHOD_RTN || recipe_given(&a->recipe);
+    return a->calib.files.count > 0 || a->options.method != LLMQ_METHOD_RTN ||
+           recipe_given(&a->recipe);
 }
 
 static bool quantize_resumable(const void *args) {

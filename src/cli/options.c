@@ -73,7 +73,7 @@ static enum llmq_status note_given(struct cursor *c, const struct option *option
     const struct option *other;
     for (size_t i = 0; (other = options_at(c->table, i)); i++) {
         if (other == option && c->given[i] && option_takes_value(option) &&
-            option->kind != OPTION_RULE) {
+            option->kind != OPTION_LIST) {
             cli_fail(err, LLMQ_E_USAGE, "--%s is given twice: '%s' and '%s'", option->name,
                      c->given[i], text);
             cli_hint(err, "give it once; it is not a list");

@@ -24,7 +24,7 @@ enum option_kind {
     OPTION_CHOICE,     /* int: the value of one of `choices` */
     OPTION_GROUP,      /* struct group_size */
     OPTION_CORRECT,    /* struct correct_strength */
-    OPTION_RULE,       /* struct rule_list: may be repeated, in the order given */
+    OPTION_LIST,       /* struct value_list: may be repeated, in the order given */
     OPTION_POSITIONAL, /* const char *: an argument without dashes; `name` is its placeholder */
 };
 
@@ -41,13 +41,13 @@ struct group_size {
     bool auto_fit, keep;
 };
 
-/* Rules for modules, pointing into argv, and the options that gave them. */
-enum { RULES_MOST = 256 };
-struct rule_list {
+/* Values in the order given, pointing into argv, and the options that gave them. */
+enum { VALUES_MOST = 256 };
+struct value_list {
     size_t count;
-    struct given_rule {
+    struct given_value {
         const char *option, *text;
-    } rules[RULES_MOST];
+    } values[VALUES_MOST];
 };
 
 /* Strengths from 0 to 1: "0.5" (both), "0.5,1", or the words "auto" and "off". */

@@ -13,7 +13,7 @@ enum llmq_status recipe_make(const struct recipe_args *args, llmq_recipe **out, 
         return LLMQ_OK;
     enum llmq_status status = llmq_recipe_create(out, err);
     for (size_t i = 0; status == LLMQ_OK && i < args->rules.count; i++) {
-        const struct given_rule *rule = &args->rules.rules[i];
+        const struct given_value *rule = &args->rules.values[i];
         const bool keep = strcmp(rule->option, "keep") == 0;
         status = (keep ? llmq_recipe_keep : llmq_recipe_add)(*out, rule->text, err);
     }

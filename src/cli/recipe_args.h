@@ -9,14 +9,14 @@
 #include "llmq/recipe.h"
 
 struct recipe_args {
-    struct rule_list rules;
+    struct value_list rules;
     const char *file;
 };
 
 /* Rows of an option table for a struct recipe_args at `member` of a command's arguments. */
 #define RECIPE_OPTIONS(type, member)                                                               \
     {.name = "set",                                                                                \
-     .kind = OPTION_RULE,                                                                          \
+     .kind = OPTION_LIST,                                                                          \
      .offset = offsetof(type, member.rules),                                                       \
      .value = "REGEX:KEY=VALUE,...",                                                               \
      .help = "other settings for the modules whose names an expression matches, the output head "  \
@@ -24,7 +24,7 @@ struct recipe_args {
              "method (rtn or gptq), quality, or keep, as in 'down_proj:bits=8,group=64'. May be "  \
              "repeated: the first rule that matches a module counts"},                             \
         {.name = "keep",                                                                           \
-         .kind = OPTION_RULE,                                                                      \
+         .kind = OPTION_LIST,                                                                      \
          .offset = offsetof(type, member.rules),                                                   \
          .value = "REGEX",                                                                         \
          .help = "leave the modules whose names an expression matches in 16 bits, as "             \

@@ -180,14 +180,15 @@ static enum llmq_status store_correct(const struct option *option, const char *t
     return LLMQ_OK;
 }
 
-static enum llmq_status store_rule(const struct option *option, const char *text,
-                                   struct rule_list *field, llmq_error *err) {
-    if (field->count == RULES_MOST) {
-        cli_fail(err, LLMQ_E_USAGE, "--%s: more than %d rules", option->name, RULES_MOST);
-        cli_hint(err, "put them in a file for --recipe");
+static enum llmq_status store_list(const struct option *option, const char *text,
+                                   struct value_list *field, llmq_error *err) {
+    if (field->count == VALUES_MOST) {
+        cli_fail(err, LLMQ_E_USAGE, "--%s: given more than %d times", option->name, VALUES_MOST);
         return LLMQ_E_USAGE;
     }
-    field->rules[field->count++] = (struct given_rule){option->name, text};
+    if (!*text)
+        return cli_fail(err, LLMQ_E_USAGE, "--%s: the value is empty", option->name);
+    field->values[field->count++] = (struct given_value){option->name, text};
     return LLMQ_OK;
 }
 
@@ -218,8 +219,8 @@ enum llmq_status option_store(const struct option *option, const char *text, voi
         return store_group(option, text, field, err);
     case OPTION_CORRECT:
         return store_correct(option, text, field, err);
-    case OPTION_RULE:
-        return store_rule(option, text, field, err);
+    case OPTION_LIST:
+        return store_list(option, text, field, err);
     }
     return cli_fail(err, LLMQ_E_USAGE, "--%s: unknown kind of option", option->name);
 }
@@ -283,7 +284,7 @@ void option_show(const struct option *option, const void *args, char *buf, size_
     case OPTION_CORRECT:
         show_correct(field, buf, size);
         break;
-    case OPTION_RULE: /* there is none by default */
+    case OPTION_LIST: /* there is none by default */
         break;
     }
 }

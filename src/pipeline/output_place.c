@@ -16,6 +16,7 @@
 #include "base/location.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "pipeline/calibration.h"
 #include "pipeline/marker.h"
 #include "pipeline/output.h"
 #include "pipeline/place.h"
@@ -270,15 +271,32 @@ static enum llmq_status check_free(const struct output *out, llmq_error *err) {
     return out->resume ? check_resumable(out, err) : LLMQ_OK;
 }
 
+/* Is the place free of the model and of every file that is calibrated on? */
+static enum llmq_status check_inputs(struct output *out, const llmq_quantize_options *options,
+                                     const char *model_dir, llmq_error *err) {
+    const size_t count = calibration_count(options);
+    struct place_inputs inputs = {model_dir, NULL};
+    enum llmq_status status = count == 0 ? check_place(out, &inputs, err) : LLMQ_OK;
+    for (size_t i = 0; i < count && status == LLMQ_OK; i++) {
+        char *path = NULL;
+        double weight = 0;
+        status = calibration_part(calibration_given(options, i), &path, &weight, err);
+        inputs.text = path;
+        if (status == LLMQ_OK)
+            status = check_place(out, &inputs, err);
+        free(path);
+    }
+    return status;
+}
+
 enum llmq_status output_choose(const llmq_quantize_options *options, const char *model_dir,
                                const llmq_context *ctx, struct output *out, llmq_error *err) {
-    const struct place_inputs inputs = {model_dir, options->calib};
     llmq_error taken = {0};
     enum llmq_status status = LLMQ_OK;
     *out = (struct output){.force = options->force, .resume = options->resume, .resumable = true};
     LLMQ_TRY(name_folders(options->out ? strdup(options->out) : default_name(options, model_dir),
                           out, err));
-    LLMQ_TRY(check_place(out, &inputs, err));
+    LLMQ_TRY(check_inputs(out, options, model_dir, err));
     status = check_free(out, &taken);
     if (status != LLMQ_OK && options->dry_run && !options->force && status != LLMQ_E_MEMORY) {
         log_message(ctx, LLMQ_LOG_WARNING, "a run would be refused: %s%s%s", taken.message,

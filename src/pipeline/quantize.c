@@ -14,6 +14,7 @@
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "pipeline/calibration.h"
 #include "pipeline/identity.h"
 #include "pipeline/marker.h"
 #include "pipeline/notes.h"
@@ -96,54 +97,6 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
                          "least 2 tokens to a window");
-    return LLMQ_OK;
-}
-
-static enum llmq_status load_calibration(struct run *run, llmq_error *err) {
-    const llmq_quantize_options *o = run->options;
-    const char *file = o->calib;
-    if (!file) {
-        file = setup_bundled_text(BUNDLED_CALIBRATION, err);
-        if (!file)
-            return LLMQ_E_NOT_FOUND;
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "calibrating on the bundled English text; --calib FILE with text like what "
-                    "the model will see gives a better result");
-    }
-    struct corpus_options cut = {
-        .special = o->special,
-        .window = o->seqlen ? o->seqlen : setup_context(&run->model.config),
-        .window_given = o->seqlen != 0,
-        .window_option = "--seqlen",
-        .max_windows = o->samples,
-        .sample = true,
-        .seed = o->seed,
-        .seed_given = o->seed_given,
-        .field = o->calib_field,
-        .field_option = "--calib-field",
-    };
-    struct corpus_file text = {0};
-    enum llmq_status status = setup_check_reading(run->model.dir, file, o->max_mem, err);
-    if (status == LLMQ_OK)
-        status = corpus_file_read(file, &text, err);
-    if (status == LLMQ_OK)
-        status = setup_corpus(run->ctx, &run->model, &text, &cut, &run->corpus, err);
-    corpus_file_free(&text);
-    (void)memory_resident(); /* what reading took goes back to the system */
-    if (status != LLMQ_OK)
-        return status;
-    run->calibrated = true;
-    run->tokens = (struct calib_tokens){run->corpus.ids, run->corpus.offsets, run->corpus.count};
-    if (run->corpus.count < o->samples)
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", file,
-                    run->corpus.count, o->samples);
-    else if (run->corpus.windows_beyond > 0)
-        log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "the first %" PRId64 " of %" PRId64
-                    " windows of %s are used: give --samples to "
-                    "choose how many",
-                    run->corpus.count, run->corpus.count + run->corpus.windows_beyond, file);
     return LLMQ_OK;
 }
 
@@ -244,6 +197,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->tokens_used = run->corpus.tokens_used;
     r->tokens_dropped = run->corpus.tokens_dropped;
     r->texts = run->corpus.texts;
+    r->chats = run->corpus.chats;
     r->texts_empty = run->corpus.texts_empty;
     r->texts_begun = run->corpus.texts_begun;
     r->plan_ram_bytes = p->ram_bytes;
@@ -293,7 +247,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     if (run->options->calib || run->options->method != LLMQ_METHOD_RTN ||
         plan_needs_calibration(&run->plan)) {
         plan_free(&run->plan);
-        LLMQ_TRY(load_calibration(run, err));
+        LLMQ_TRY(calibration_load(run, err));
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
     }
     notes_of_options(run->options, &run->model, run->ctx);

@@ -33,6 +33,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(awq, "awq", FIELD_BOOL, EFFECT_RESULT, NULL)                                               \
     ROW(scales, "scales", FIELD_WORD, EFFECT_RESULT, scales)                                       \
     ROW(calib, "calib", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
+    ROW(calib_more, "calib", FIELD_TEXTS, EFFECT_PLACE, NULL)                                      \
     ROW(calib_field, "calib-field", FIELD_TEXT, EFFECT_PLACE, NULL)                                \
     ROW(samples, "samples", FIELD_INT64, EFFECT_WINDOWS, NULL)                                     \
     ROW(seqlen, "seqlen", FIELD_INT64, EFFECT_WINDOWS, NULL)                                       \
@@ -100,6 +101,13 @@ static void add_correct(struct json *object, const char *name, const llmq_correc
     json_add(object, name, strengths);
 }
 
+static void add_texts(struct json *object, const char *name, const char *const *texts) {
+    struct json *array = json_new_array();
+    for (; texts && *texts; texts++)
+        json_add_string(array, NULL, *texts);
+    json_add(object, name, array);
+}
+
 static void add_recipe(struct json *object, const char *name, const llmq_recipe *recipe) {
     if (recipe)
         json_add(object, name, recipe_rules_json(recipe));
@@ -145,6 +153,9 @@ static void add_field(struct json *object, const struct quantize_field *f,
         break;
     case FIELD_RECIPE:
         add_recipe(object, f->name, *(const llmq_recipe *const *)value);
+        break;
+    case FIELD_TEXTS:
+        add_texts(object, f->name, *(const char *const *const *)value);
         break;
     case FIELD_TEXT:
     default:

@@ -17,6 +17,7 @@ enum field_kind {
     FIELD_BOOL,
     FIELD_REAL,
     FIELD_TEXT,
+    FIELD_TEXTS,   /* several, NULL-terminated */
     FIELD_WORD,    /* an enumeration, by its words */
     FIELD_CORRECT, /* llmq_correct */
     FIELD_RECIPE,  /* the rules of a llmq_recipe */

@@ -218,6 +218,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_int64(o, "tokens_used", r->tokens_used);
     json_add_int64(o, "tokens_dropped", r->tokens_dropped);
     json_add_int64(o, "texts", r->texts);
+    json_add_int64(o, "chats", r->chats);
     json_add_int64(o, "texts_empty", r->texts_empty);
     json_add_int64(o, "texts_begun", r->texts_begun);
     json_add_int64(o, "plan_ram_bytes", (int64_t)r->plan_ram_bytes);

@@ -5,6 +5,8 @@
  * Source: Radford et al. 2019, GPT-2's encoder.py, bytes_to_unicode. */
 #include "text/byte_level.h"
 
+#include "text/utf8.h"
+
 static unsigned symbol_of(unsigned char byte) {
     if (byte <= 0x20)
         return 0x100u + byte;
@@ -31,4 +33,23 @@ void byte_level_append(struct strbuf *out, const char *text, size_t len) {
         }
     }
     strbuf_append(out, block, used);
+}
+
+/* The byte that a symbol stands for, or -1. */
+static int byte_of(uint32_t symbol) {
+    for (int byte = 0; byte < 256; byte++)
+        if (symbol_of((unsigned char)byte) == symbol)
+            return byte;
+    return -1;
+}
+
+void byte_level_decode(struct strbuf *out, const char *text, size_t len) {
+    for (size_t at = 0; at < len;) {
+        uint32_t symbol = 0;
+        const size_t step = utf8_decode(text + at, &symbol);
+        const int byte = byte_of(symbol);
+        const char decoded = (char)byte;
+        strbuf_append(out, byte < 0 ? text + at : &decoded, byte < 0 ? step : 1);
+        at += step;
+    }
 }

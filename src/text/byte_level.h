@@ -10,4 +10,7 @@
 /* Append `text` with each byte spelled in the alphabet. */
 void byte_level_append(struct strbuf *out, const char *text, size_t len);
 
+/* Append the bytes that `text` spells in the alphabet; characters outside of it stay. */
+void byte_level_decode(struct strbuf *out, const char *text, size_t len);
+
 #endif

@@ -263,6 +263,49 @@ cleanup:
     return status;
 }
 
+/* Room for both, the first one's in place. */
+static enum llmq_status make_room(struct corpus *c, const struct corpus *more, llmq_error *err) {
+    int32_t *ids = realloc(c->ids, (size_t)(c->tokens_used + more->tokens_used) * sizeof *c->ids);
+    if (ids)
+        c->ids = ids;
+    int64_t *offsets =
+        realloc(c->offsets, (size_t)(c->count + more->count + 1) * sizeof *c->offsets);
+    if (offsets)
+        c->offsets = offsets;
+    return ids && offsets ? LLMQ_OK : error_memory(err, "a corpus");
+}
+
+static void add_counts(struct corpus *c, const struct corpus *more) {
+    c->max_len = more->max_len > c->max_len ? more->max_len : c->max_len;
+    c->tokens_used += more->tokens_used;
+    c->tokens_dropped += more->tokens_dropped;
+    c->tokens_beyond += more->tokens_beyond;
+    c->windows_beyond += more->windows_beyond;
+    c->texts += more->texts;
+    c->texts_empty += more->texts_empty;
+    c->chats += more->chats;
+    c->texts_begun += more->texts_begun;
+    c->bos = c->bos == more->bos ? c->bos : -1;
+}
+
+enum llmq_status corpus_join(struct corpus *c, struct corpus *more, llmq_error *err) {
+    if (!c->offsets) {
+        *c = *more;
+        *more = (struct corpus){0};
+        return LLMQ_OK;
+    }
+    enum llmq_status status = make_room(c, more, err);
+    if (status != LLMQ_OK)
+        return status;
+    memcpy(c->ids + c->tokens_used, more->ids, (size_t)more->tokens_used * sizeof *c->ids);
+    for (int64_t w = 1; w <= more->count; w++)
+        c->offsets[c->count + w] = c->tokens_used + more->offsets[w];
+    c->count += more->count;
+    add_counts(c, more);
+    corpus_free(more);
+    return LLMQ_OK;
+}
+
 void corpus_free(struct corpus *c) {
     free(c->ids);
     free(c->offsets);

@@ -60,4 +60,8 @@ LLMQ_NODISCARD enum llmq_status corpus_load(const struct corpus_file *file,
                                             struct corpus *out, llmq_error *err);
 void corpus_free(struct corpus *c);
 
+/* Put the windows of `more` behind those of `c` (empty, or loaded) and add up what is counted;
+ * `bos` stays where both agree. `more` is empty afterwards. */
+LLMQ_NODISCARD enum llmq_status corpus_join(struct corpus *c, struct corpus *more, llmq_error *err);
+
 #endif

@@ -4,6 +4,7 @@
  * "truncation", "padding" and "decoder" do not concern encoding whole texts and are not read. */
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "base/json.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
+#include "text/byte_level.h"
 #include "text/normalizer.h"
 #include "text/pattern.h"
 #include "text/pieces.h"
@@ -220,6 +222,37 @@ const char *tokenizer_token(const struct tokenizer *tok, int32_t id) {
 size_t tokenizer_token_length(const struct tokenizer *tok, int32_t id) {
     const bool added = added_tokens_content(tok->added, id) != NULL;
     return added ? added_tokens_length(tok->added, id) : vocab_length(bpe_vocab(tok->model), id);
+}
+
+/* Of vocabularies in the manner of SentencePiece: a byte by itself, or text with U+2581 for blanks.
+ */
+static void decode_piece(const char *text, size_t len, struct strbuf *out) {
+    static const char blank[] = "\xe2\x96\x81";
+    unsigned byte = 0;
+    int used = 0;
+    if (len == 6 && sscanf(text, "<0x%2X>%n", &byte, &used) == 1 && used == 6) {
+        const char decoded = (char)byte;
+        strbuf_append(out, &decoded, 1);
+        return;
+    }
+    for (size_t at = 0; at < len;) {
+        const bool is_blank = len - at >= 3 && memcmp(text + at, blank, 3) == 0;
+        strbuf_append(out, is_blank ? " " : text + at, 1);
+        at += is_blank ? 3 : 1;
+    }
+}
+
+void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct strbuf *out) {
+    static const char space[] = "\xc4\xa0"; /* a blank, in vocabularies of bytes */
+    const char *content = added_tokens_content(tok->added, id);
+    const char *text = content ? content : vocab_token(bpe_vocab(tok->model), id);
+    const size_t len = tokenizer_token_length(tok, id);
+    if (content)
+        strbuf_append(out, content, len);
+    else if (text && vocab_find(bpe_vocab(tok->model), space, 2) >= 0)
+        byte_level_decode(out, text, len);
+    else if (text)
+        decode_piece(text, len, out);
 }
 
 /* --- encoding --------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/strbuf.h"
 #include "llmq/error.h"
 #include "llmq/special.h"
 
@@ -61,6 +62,10 @@ bool tokenizer_is_special(const struct tokenizer *tok, int32_t id);
 
 /* Number of ids: one more than the largest. */
 int32_t tokenizer_vocab_size(const struct tokenizer *tok);
+
+/* Append what an id stands for in a text, bytes that may be a part of a character; added tokens as
+ * they are written, nothing for an id without a token. */
+void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct strbuf *out);
 
 /* The token's text as stored in the vocabulary, or NULL for an id that has none. It may hold NUL:
  * its length is that of the whole, the terminator not counted; 0 where there is none. */

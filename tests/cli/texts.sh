@@ -242,6 +242,20 @@ expect_json nll "$chats"
 run rtn --model chats --calib chats.jsonl --seqlen 64 --dry-run
 expect_code 0
 expect_stderr "texts are chats, written by the model's template"
+
+test_case "windows of calibration are shown, of several files by weight"
+run gptq --model begins --calib text.txt --seqlen 16 --show-calib 2
+expect_code 0
+expect_stdout "--- window 2 of "
+expect_stdout "<|endoftext|>"
+run gptq --model chats --calib chats.jsonl:3 --calib text.txt --samples 4 --seqlen 16 \
+    --show-calib 9 --json
+expect_code 0
+expect_json total 4
+expect_json windows 4
+expect_json windows.0.tokens 16
+refused 2 "--calib text.txt:0: a weight is a number above 0" "" \
+    gptq --model "$demo" --calib text.txt:0 --show-calib 1
 # --- a key twice ---
 
 mkdir twice

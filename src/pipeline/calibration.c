@@ -1,0 +1,274 @@
+/* Calibration's files: see calibration.h. */
+#include "pipeline/calibration.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/json.h"
+#include "base/json_scan.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "llmq/model.h"
+#include "pipeline/run.h"
+#include "setup/setup.h"
+
+/* --- what is given ---------------------------------------------------------------------------- */
+
+size_t calibration_count(const llmq_quantize_options *options) {
+    size_t count = options->calib != NULL;
+    for (const char *const *more = options->calib_more; more && *more; more++)
+        count++;
+    return count;
+}
+
+const char *calibration_given(const llmq_quantize_options *options, size_t index) {
+    return index == 0 ? options->calib : options->calib_more[index - 1];
+}
+
+enum llmq_status calibration_part(const char *given, char **path, double *weight, llmq_error *err) {
+    const char *colon = strrchr(given, ':');
+    char *end = NULL;
+    const double value = colon && colon > given && colon[1] ? strtod(colon + 1, &end) : 1;
+    const bool has_weight = end && *end == '\0' && !path_is_file(given);
+    if (has_weight && !(value > 0 && isfinite(value)))
+        return error_set(err, LLMQ_E_USAGE, "--calib %s: a weight is a number above 0", given);
+    *weight = has_weight ? value : 1;
+    *path = has_weight ? strndup(given, (size_t)(colon - given)) : strdup(given);
+    return *path ? LLMQ_OK : error_memory(err, "a path");
+}
+
+void calibration_share(int64_t total, const double *weights, size_t count, int64_t *shares) {
+    double sum = 0;
+    int64_t given = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += weights[i];
+    for (size_t i = 0; i < count; i++) {
+        shares[i] = (int64_t)((double)total * (weights[i] / sum));
+        given += shares[i];
+    }
+    for (; given < total; given++) { /* to the one that lacks most */
+        size_t most = 0;
+        for (size_t i = 1; i < count; i++)
+            if ((double)total * (weights[i] / sum) - (double)shares[i] >
+                (double)total * (weights[most] / sum) - (double)shares[most])
+                most = i;
+        shares[most]++;
+    }
+    for (size_t i = 0; i < count && total >= (int64_t)count; i++) {
+        size_t largest = 0;
+        for (size_t k = 1; k < count; k++)
+            largest = shares[k] > shares[largest] ? k : largest;
+        if (shares[i] == 0) {
+            shares[largest]--;
+            shares[i] = 1;
+        }
+    }
+}
+
+/* --- loading ---------------------------------------------------------------------------------- */
+
+static struct corpus_options cut_of(const struct run *run, int64_t windows, size_t index) {
+    const llmq_quantize_options *o = run->options;
+    return (struct corpus_options){
+        .special = o->special,
+        .window = o->seqlen ? o->seqlen : setup_context(&run->model.config),
+        .window_given = o->seqlen != 0,
+        .window_option = "--seqlen",
+        .max_windows = windows,
+        .sample = true,
+        .seed = o->seed + index,
+        .seed_given = o->seed_given,
+        .field = o->calib_field,
+        .field_option = "--calib-field",
+    };
+}
+
+static void say_of_windows(const struct run *run, const char *path, int64_t wanted,
+                           const struct corpus *c) {
+    if (c->count < wanted)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", path, c->count,
+                    wanted);
+    else if (c->windows_beyond > 0)
+        log_message(run->ctx, LLMQ_LOG_WARNING,
+                    "the first %" PRId64 " of %" PRId64
+                    " windows of %s are used: give --samples to choose how many",
+                    c->count, c->count + c->windows_beyond, path);
+}
+
+/* The windows of one file, behind those that the run has. */
+static enum llmq_status load_file(struct run *run, const char *path, int64_t windows, size_t index,
+                                  llmq_error *err) {
+    const struct corpus_options cut = cut_of(run, windows, index);
+    struct corpus_file file = {0};
+    struct corpus corpus = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(setup_check_reading(run->model.dir, path, run->options->max_mem, err));
+    LLMQ_TRY(corpus_file_read(path, &file, err));
+    LLMQ_TRY(setup_corpus(run->ctx, &run->model, &file, &cut, &corpus, err));
+    say_of_windows(run, path, windows, &corpus);
+    status = corpus_join(&run->corpus, &corpus, err);
+cleanup:
+    corpus_free(&corpus);
+    corpus_file_free(&file);
+    (void)memory_resident(); /* what reading took goes back to the system */
+    return status;
+}
+
+static enum llmq_status load_bundled(struct run *run, llmq_error *err) {
+    const char *path = setup_bundled_text(BUNDLED_CALIBRATION, err);
+    if (!path)
+        return LLMQ_E_NOT_FOUND;
+    log_message(run->ctx, LLMQ_LOG_WARNING,
+                "calibrating on the bundled English text; --calib FILE with text like what the "
+                "model will see gives a better result");
+    return load_file(run, path, run->options->samples, 0, err);
+}
+
+struct part {
+    char *path;
+    int64_t windows;
+};
+
+/* The files and their shares; the caller frees the paths, also after an error. */
+static enum llmq_status share_out(const llmq_quantize_options *o, struct part *parts, size_t count,
+                                  llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    double *weights = calloc(count, sizeof *weights);
+    int64_t *shares = calloc(count, sizeof *shares);
+    if (!weights || !shares)
+        LLMQ_TRY(error_memory(err, "the calibration's files"));
+    for (size_t i = 0; i < count; i++)
+        LLMQ_TRY(calibration_part(calibration_given(o, i), &parts[i].path, &weights[i], err));
+    if (o->samples < (int64_t)count) {
+        status = error_set(err, LLMQ_E_USAGE, "--samples %" PRId64 ": fewer than the %zu files",
+                           o->samples, count);
+        goto cleanup;
+    }
+    calibration_share(o->samples, weights, count, shares);
+    for (size_t i = 0; i < count; i++)
+        parts[i].windows = shares[i];
+cleanup:
+    free(weights);
+    free(shares);
+    return status;
+}
+
+static enum llmq_status load_files(struct run *run, size_t count, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct part *parts = calloc(count, sizeof *parts);
+    if (!parts)
+        return error_memory(err, "the calibration's files");
+    LLMQ_TRY(share_out(run->options, parts, count, err));
+    for (size_t i = 0; i < count; i++)
+        LLMQ_TRY(load_file(run, parts[i].path, parts[i].windows, i, err));
+cleanup:
+    for (size_t i = 0; i < count; i++)
+        free(parts[i].path);
+    free(parts);
+    return status;
+}
+
+enum llmq_status calibration_load(struct run *run, llmq_error *err) {
+    const size_t count = calibration_count(run->options);
+    const enum llmq_status status = count ? load_files(run, count, err) : load_bundled(run, err);
+    if (status != LLMQ_OK)
+        return status;
+    run->calibrated = true;
+    run->tokens = (struct calib_tokens){run->corpus.ids, run->corpus.offsets, run->corpus.count};
+    return LLMQ_OK;
+}
+
+/* --- shown ------------------------------------------------------------------------------------ */
+
+/* Whole characters only: windows are cut between tokens, which may be parts of one. */
+static void append_characters(struct strbuf *out, const struct strbuf *bytes) {
+    for (size_t at = 0; at < bytes->len;) {
+        const size_t len = utf8_sequence((const unsigned char *)bytes->data + at, bytes->len - at);
+        if (len == 0 || bytes->data[at] == '\0')
+            strbuf_puts(out, "\xef\xbf\xbd"); /* U+FFFD */
+        else
+            strbuf_append(out, bytes->data + at, len);
+        at += len ? len : 1;
+    }
+}
+
+static enum llmq_status window_text(const struct tokenizer *tok, const struct corpus *c,
+                                    int64_t window, llmq_window *out, llmq_error *err) {
+    struct strbuf bytes = {0}, text = {0};
+    for (int64_t i = c->offsets[window]; i < c->offsets[window + 1]; i++)
+        tokenizer_decode(tok, c->ids[i], &bytes);
+    out->tokens = c->offsets[window + 1] - c->offsets[window];
+    const bool whole = strbuf_ok(&bytes);
+    append_characters(&text, &bytes);
+    strbuf_free(&bytes);
+    out->text = strbuf_take(&text);
+    return out->text && whole ? LLMQ_OK : error_memory(err, "the text of a window");
+}
+
+static enum llmq_status show_windows(struct run *run, int64_t count, llmq_windows *out,
+                                     llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct tokenizer *tok = NULL;
+    const int64_t shown = count < run->corpus.count ? count : run->corpus.count;
+    LLMQ_TRY(setup_tokenizer(run->model.dir, &tok, err));
+    out->windows = calloc((size_t)shown, sizeof *out->windows);
+    if (!out->windows)
+        LLMQ_TRY(error_memory(err, "windows"));
+    out->total = run->corpus.count;
+    for (; out->count < shown; out->count++)
+        LLMQ_TRY(window_text(tok, &run->corpus, out->count, &out->windows[out->count], err));
+cleanup:
+    tokenizer_free(&tok);
+    return status;
+}
+
+enum llmq_status llmq_calibration_windows(const llmq_quantize_options *options, int64_t count,
+                                          const llmq_context *ctx, llmq_windows *out,
+                                          llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct run run = {.options = options, .ctx = ctx};
+    char *dir = NULL;
+    *out = (llmq_windows){0};
+    if (options->method == LLMQ_METHOD_RTN && calibration_count(options) == 0)
+        return error_set(err, LLMQ_E_USAGE, "rtn reads no text without --calib");
+    LLMQ_TRY(llmq_model_resolve(options->model, &dir, err));
+    LLMQ_TRY(model_open_as(dir, options->family, &run.model, err));
+    LLMQ_TRY(calibration_load(&run, err));
+    LLMQ_TRY(show_windows(&run, count, out, err));
+cleanup:
+    corpus_free(&run.corpus);
+    model_close(&run.model);
+    free(dir);
+    if (status != LLMQ_OK)
+        llmq_windows_free(out);
+    return status;
+}
+
+void llmq_windows_free(llmq_windows *windows) {
+    for (int64_t i = 0; windows->windows && i < windows->count; i++)
+        free(windows->windows[i].text);
+    free(windows->windows);
+    *windows = (llmq_windows){0};
+}
+
+char *llmq_windows_json(const llmq_windows *windows) {
+    struct json *o = json_new_object(), *array = json_new_array();
+    for (int64_t i = 0; i < windows->count; i++) {
+        struct json *window = json_new_object();
+        json_add_int64(window, "tokens", windows->windows[i].tokens);
+        json_add_string(window, "text", windows->windows[i].text);
+        json_add(array, NULL, window);
+    }
+    json_add_int64(o, "schema", 1);
+    json_add_int64(o, "total", windows->total);
+    json_add(o, "windows", array);
+    char *text = json_print(o, true);
+    json_free(&o);
+    return text;
+}
