@@ -16,6 +16,7 @@ static const struct {
     {"index", fuzz_index},
     {"journal", fuzz_journal},
     {"quantization", fuzz_quantization},
+    {"template", fuzz_template},
     {"tokenizer", fuzz_tokenizer},
 };
 
