@@ -152,12 +152,20 @@ static void assert_same_folders(const char *a, const char *b) {
     dir_list_free(&lb);
 }
 
+/* Three batches of tokens: a file of activations saves what two of them take. */
+enum { LONG_WINDOWS = 400, LONG_LENGTH = 24 };
+
 void run_with_any_threads_and_memory(const llmq_quantize_options *o) {
-    llmq_quantize_options other = *o;
-    run_quantize_in(o, &(llmq_context){.threads = 1});
+    llmq_quantize_options one = *o;
+    char *longer = strdup(scratch_path("longer.json"));
+    tiny_windows_write(longer, LONG_WINDOWS, LONG_LENGTH, 2);
+    one.calib = longer;
+    one.samples = LONG_WINDOWS;
+    llmq_quantize_options other = one;
+    run_quantize_in(&one, &(llmq_context){.threads = 1});
     other.out = scratch_path("three");
     run_quantize_in(&other, &(llmq_context){.threads = 3});
-    assert_same_folders(o->out, other.out);
+    assert_same_folders(one.out, other.out);
     other.out = scratch_path("spilled");
     other.dry_run = true;
     llmq_quantize_report plan = run_report(&other, NULL);
@@ -166,9 +174,10 @@ void run_with_any_threads_and_memory(const llmq_quantize_options *o) {
     other.max_mem = plan.plan_ram_bytes - 1;
     llmq_quantize_report spilled = run_report(&other, NULL);
     ck_assert_uint_gt(spilled.spill_bytes, 0);
-    assert_same_folders(o->out, other.out);
+    assert_same_folders(one.out, other.out);
     llmq_quantize_report_free(&plan);
     llmq_quantize_report_free(&spilled);
+    free(longer);
 }
 
 static volatile sig_atomic_t interrupt;
