@@ -104,9 +104,9 @@ static double difference(const struct slope *s, float *x, int64_t count, int64_t
 }
 
 enum { SAMPLES = 24 };
+static const double tolerance = 2e-6;
 
-void assert_gradient(const struct slope *s, float *x, const float *d, int64_t count,
-                     double tolerance) {
+void assert_gradient(const struct slope *s, float *x, const float *d, int64_t count) {
     const int64_t samples = count < SAMPLES ? count : SAMPLES;
     double want[SAMPLES], most = 0, length = 0, along = 0;
     uint64_t seed = 77;
@@ -124,12 +124,11 @@ void assert_gradient(const struct slope *s, float *x, const float *d, int64_t co
     ck_assert_near(along, difference(s, x, count, -1), tolerance * sqrt(length) + 1e-12);
 }
 
-void assert_gradient_sums(const struct slope *s, float *x, const double *d, int64_t count,
-                          double tolerance) {
+void assert_gradient_sums(const struct slope *s, float *x, const double *d, int64_t count) {
     float *narrow = malloc((size_t)count * sizeof *narrow);
     ck_assert_ptr_nonnull(narrow);
     for (int64_t i = 0; i < count; i++)
         narrow[i] = (float)d[i];
-    assert_gradient(s, x, narrow, count, tolerance);
+    assert_gradient(s, x, narrow, count);
     free(narrow);
 }

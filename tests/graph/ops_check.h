@@ -52,13 +52,11 @@ struct slope {
 };
 
 /* d [count] is the gradient of the loss towards the x of the case, from grid_row: in single
- * entries, all or some that are spread out, within `tolerance` times the largest of them, and along
- * a way on which all entries move, within `tolerance` times the length of d. The differences, of
- * fourth order, are good for 1e-9. x is as before afterwards. */
-void assert_gradient(const struct slope *s, float *x, const float *d, int64_t count,
-                     double tolerance);
-void assert_gradient_sums(const struct slope *s, float *x, const double *d, int64_t count,
-                          double tolerance);
+ * entries, all or some that are spread out, within 2e-6 times the largest of them, and along a way
+ * on which all entries move, within 2e-6 times the length of d. The differences, of fourth order,
+ * are good for 1e-9, so that what is left is the rounding of float32. x is as before afterwards. */
+void assert_gradient(const struct slope *s, float *x, const float *d, int64_t count);
+void assert_gradient_sums(const struct slope *s, float *x, const double *d, int64_t count);
 
 /* sum of a[i] b[i] */
 double products(const float *a, const double *b, int64_t count);

@@ -190,13 +190,13 @@ static void check_back(struct scan shape, int64_t length, double min, double max
                                      sums + 2 * shape.heads};
     const struct slope slope = {scan_loss, &l};
     run_back(&l, &d);
-    assert_gradient(&slope, c->x, d.x, wide, 1e-5);
-    assert_gradient(&slope, c->b, d.b, narrow, 1e-5);
-    assert_gradient(&slope, c->c, d.c, narrow, 1e-5);
-    assert_gradient(&slope, c->dt, d.dt, steps, 1e-5);
-    assert_gradient_sums(&slope, c->skip, d.skip, shape.heads, 1e-5);
-    assert_gradient_sums(&slope, c->bias, d.bias, shape.heads, 1e-5);
-    assert_gradient_sums(&slope, c->A_log, d.A_log, shape.heads, 1e-5);
+    assert_gradient(&slope, c->x, d.x, wide);
+    assert_gradient(&slope, c->b, d.b, narrow);
+    assert_gradient(&slope, c->c, d.c, narrow);
+    assert_gradient(&slope, c->dt, d.dt, steps);
+    assert_gradient_sums(&slope, c->skip, d.skip, shape.heads);
+    assert_gradient_sums(&slope, c->bias, d.bias, shape.heads);
+    assert_gradient_sums(&slope, c->A_log, d.A_log, shape.heads);
     free(room), free(sums), free(l.dy);
     scan_case_free(c);
 }

@@ -206,12 +206,12 @@ static void check_selective_back(int64_t channels, int64_t length) {
     double *sums = calloc((size_t)(channels * (STATE + 1)), sizeof *sums);
     const struct slope slope = {selective_loss, &l};
     run_selective_back(&l, d, d + 2 * wide, d + 2 * wide + narrow, d + wide, sums);
-    assert_gradient(&slope, c->x, d, wide, 1e-5);
-    assert_gradient(&slope, c->step, d + wide, wide, 1e-5);
-    assert_gradient(&slope, c->b, d + 2 * wide, narrow, 1e-5);
-    assert_gradient(&slope, c->c, d + 2 * wide + narrow, narrow, 1e-5);
-    assert_gradient_sums(&slope, c->A_log, sums, channels * STATE, 1e-5);
-    assert_gradient_sums(&slope, c->D, sums + channels * STATE, channels, 1e-5);
+    assert_gradient(&slope, c->x, d, wide);
+    assert_gradient(&slope, c->step, d + wide, wide);
+    assert_gradient(&slope, c->b, d + 2 * wide, narrow);
+    assert_gradient(&slope, c->c, d + 2 * wide + narrow, narrow);
+    assert_gradient_sums(&slope, c->A_log, sums, channels * STATE);
+    assert_gradient_sums(&slope, c->D, sums + channels * STATE, channels);
     free(d), free(sums), free(l.dy);
     selective_case_free(c);
 }
@@ -252,7 +252,7 @@ START_TEST(gradients_of_units) {
     const struct lru_back back = {l.l.u, l.l.out, l.dy, du};
     const struct slope slope = {lru_loss, &l};
     lru_back(&l.l.l, l.l.length, &back, rest);
-    assert_gradient(&slope, l.l.u, du, count, 1e-5);
+    assert_gradient(&slope, l.l.u, du, count);
     free(du), free(rest), free(l.dy);
     lru_case_free(&l.l);
 }
