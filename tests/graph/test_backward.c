@@ -334,6 +334,29 @@ START_TEST(neither_threads_nor_files_change_a_bit) {
 }
 END_TEST
 
+/* What is planned is what is taken, beside an expert's weights, lists of rows and rotary tables. */
+START_TEST(room_is_as_planned) {
+    static const char *const cases[] = {"golden/mixtral", "golden/qwen3-next", "golden/jamba"};
+    char *dir = _i == 0 ? source_path("tests/golden/qwen3") : shared_path(cases[_i - 1]);
+    const struct way_size size = {1000, 300};
+    struct way_room room;
+    struct model m = {0};
+    llmq_error err = {0};
+    if (!dir)
+        return;
+    ck_assert_ok(model_open(dir, &m, &err), &err);
+    ck_assert_ok(way_room_create(&m, &size, &room, &err), &err);
+    const uint64_t taken = arena_used(room.arena) + arena_used(room.forward.arena);
+    const uint64_t planned = way_room_bytes(&m, &size);
+    ck_assert_msg(taken <= planned + 4096 && planned <= taken + taken / 20,
+                  "%llu bytes planned, %llu taken", (unsigned long long)planned,
+                  (unsigned long long)taken);
+    way_room_free(&room);
+    model_close(&m);
+    free(dir);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("backward");
     TCase *t = tcase_create("backward");
@@ -347,6 +370,7 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_loop_test(t, slopes_of_the_case, 0, GOLDEN_CASES);
     tcase_add_loop_test(t, neither_threads_nor_files_change_a_bit, 0, 5);
+    tcase_add_loop_test(t, room_is_as_planned, 0, 4);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
