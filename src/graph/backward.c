@@ -34,13 +34,13 @@ static struct way_size size_of(const int64_t *offsets, int64_t count) {
 
 /* Entries of a row of a batch that `run` has buffers of. */
 static int64_t row_entries(const struct model *m) {
-    return 3 * m->config.hidden + 2;
+    return 3 * m->config.stream + 2;
 }
 
 struct backward_bytes backward_bytes(const struct model *m, const int64_t *offsets, int64_t count,
                                      bool spilled) {
     const struct way_size size = size_of(offsets, count);
-    const uint64_t row = (uint64_t)m->config.hidden * sizeof(float);
+    const uint64_t row = (uint64_t)m->config.stream * sizeof(float);
     const uint64_t kept =
         (uint64_t)(offsets[count] - offsets[0]) * row * (uint64_t)(m->config.blocks + 2);
     uint64_t block = 0;
@@ -55,10 +55,10 @@ struct backward_bytes backward_bytes(const struct model *m, const int64_t *offse
 }
 
 static enum llmq_status create_buffers(struct run *r, int64_t rows, llmq_error *err) {
-    const size_t hidden = (size_t)r->job->m->config.hidden, count = (size_t)rows;
-    r->x = arena_alloc(r->arena, count * hidden, sizeof *r->x, err);
-    r->d = arena_alloc(r->arena, count * hidden, sizeof *r->d, err);
-    r->normed = arena_alloc(r->arena, count * hidden, sizeof *r->normed, err);
+    const size_t stream = (size_t)r->job->m->config.stream, count = (size_t)rows;
+    r->x = arena_alloc(r->arena, count * stream, sizeof *r->x, err);
+    r->d = arena_alloc(r->arena, count * stream, sizeof *r->d, err);
+    r->normed = arena_alloc(r->arena, count * stream, sizeof *r->normed, err);
     r->stats = arena_alloc(r->arena, 2 * count, sizeof *r->stats, err);
     r->label = arena_alloc(r->arena, count, sizeof *r->label, err);
     return r->x && r->d && r->normed && r->stats && r->label ? LLMQ_OK : LLMQ_E_MEMORY;
@@ -67,21 +67,18 @@ static enum llmq_status create_buffers(struct run *r, int64_t rows, llmq_error *
 static enum llmq_status create(struct run *r, llmq_error *err) {
     const struct backward_job *job = r->job;
     const struct way_size size = size_of(job->offsets, job->count);
-    const int64_t hidden = job->m->config.hidden, blocks = job->m->config.blocks;
+    const int64_t stream = job->m->config.stream, blocks = job->m->config.blocks;
     enum llmq_status status = LLMQ_OK;
-    if (job->m->config.stream != hidden)
-        return error_set(err, LLMQ_E_UNSUPPORTED,
-                         "%s: no way back where keys and values go from block to block",
-                         job->m->dir);
     r->tokens = job->offsets[job->count] - job->offsets[0];
     LLMQ_TRY(arena_create("the way back", &r->arena, err));
     LLMQ_TRY(arena_create("a block", &r->weights, err));
     LLMQ_TRY(create_buffers(r, size.max_rows, err));
     LLMQ_TRY(way_room_create(job->m, &size, &r->room, err));
     LLMQ_TRY(loss_create(job->m, job->loss, size.max_rows, &r->head, err));
-    LLMQ_TRY(acts_create(r->tokens * (blocks + 1), hidden, job->spill_dir, &r->between, err));
-    LLMQ_TRY(acts_create(r->tokens, hidden, job->spill_dir, &r->slopes, err));
+    LLMQ_TRY(acts_create(r->tokens * (blocks + 1), stream, job->spill_dir, &r->between, err));
+    LLMQ_TRY(acts_create(r->tokens, stream, job->spill_dir, &r->slopes, err));
     r->room.forward.tally = r->room.body.tally = job->tally;
+    r->room.forward.ids = job->ids;
 cleanup:
     return status;
 }
@@ -181,6 +178,16 @@ static enum llmq_status check_loss(const double *loss, int64_t rows, llmq_error 
     return LLMQ_OK;
 }
 
+/* The first `to` of `from` columns of each row, or columns of 0 behind them, in place. */
+static void set_columns(int64_t rows, int64_t from, int64_t to, float *x) {
+    for (int64_t r = 1; r < rows && to < from; r++)
+        memmove(x + r * to, x + r * from, (size_t)to * sizeof *x);
+    for (int64_t r = rows; r-- > 0 && to > from;) {
+        memmove(x + r * to, x + r * from, (size_t)from * sizeof *x);
+        memset(x + r * to + from, 0, (size_t)(to - from) * sizeof *x);
+    }
+}
+
 static enum llmq_status batch_loss(struct run *r, const struct batch *b, llmq_error *err) {
     const struct model *m = r->job->m;
     const int64_t rows = batch_rows(b), at = place_of(r, b);
@@ -191,11 +198,13 @@ static enum llmq_status batch_loss(struct run *r, const struct batch *b, llmq_er
         r->x, r->d, r->normed, r->stats, r->out->final_norm, r->out->final_bias};
     find_labels(r, b);
     LLMQ_TRY(take(&r->between, m->config.blocks * r->tokens + at, rows, r->x, err));
-    memcpy(r->normed, r->x, (size_t)(rows * m->config.hidden) * sizeof *r->x);
+    memcpy(r->normed, r->x, (size_t)(rows * m->config.stream) * sizeof *r->x);
     LLMQ_TRY(model_final_norm(m, rows, r->normed, err));
+    set_columns(rows, m->config.stream, m->config.hidden, r->x);
     LLMQ_TRY(loss_back(&r->head, &tokens, err));
     LLMQ_TRY(check_loss(loss, rows, err));
     LLMQ_TRY(model_final_norm_back(m, rows, &norm, err));
+    set_columns(rows, m->config.hidden, m->config.stream, r->normed);
     LLMQ_TRY(put(&r->slopes, at, rows, r->normed, err));
     tally_read(r->job->tally, TALLY_LINEAR, 0);
 cleanup:

@@ -39,7 +39,7 @@ struct backward_result {
     double *loss;       /* [tokens]; of a window's last token 0 */
     double *final_norm; /* [hidden], the gradient towards the weight of the last norm; or NULL */
     double *final_bias; /* [hidden], towards its bias; or NULL */
-    float *embedding;   /* [tokens, hidden], towards what model_embed gives; or NULL */
+    float *embedding;   /* [tokens, stream], towards what model_embed gives; or NULL */
 };
 
 /* The gradient of the sum of all tokens' losses: taps see the blocks from the last to the first, of

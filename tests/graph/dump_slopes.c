@@ -70,7 +70,8 @@ static void run(const struct dump *d, const int32_t *ids, int64_t count) {
     llmq_error err = {0};
     struct backward_result out = {.loss = calloc((size_t)count, sizeof *out.loss),
                                   .final_norm = calloc((size_t)hidden, sizeof *out.final_norm),
-                                  .embedding = calloc((size_t)(count * hidden), sizeof(float))};
+                                  .embedding =
+                                      calloc((size_t)(count * d->m->config.stream), sizeof(float))};
     const struct backward_job job = {.m = d->m,
                                      .ids = ids,
                                      .offsets = offsets,
@@ -83,8 +84,8 @@ static void run(const struct dump *d, const int32_t *ids, int64_t count) {
         fail(err.message);
     fprintf(d->out, "param final_norm %lld\n", (long long)hidden);
     put(d, out.final_norm, sizeof *out.final_norm, hidden);
-    fprintf(d->out, "input %lld\n", (long long)(count * hidden));
-    put(d, out.embedding, sizeof *out.embedding, count * hidden);
+    fprintf(d->out, "input %lld\n", (long long)(count * d->m->config.stream));
+    put(d, out.embedding, sizeof *out.embedding, count * d->m->config.stream);
     fprintf(d->out, "loss %lld\n", (long long)count);
     put(d, out.loss, sizeof *out.loss, count);
     free(out.loss), free(out.final_norm), free(out.embedding);
