@@ -13,12 +13,21 @@ void reference_close(struct reference *r) {
     free(r->whole);
 }
 
+/* The embedding, where it is what the head of a tied original is. */
+static const struct st_tensor *find_tied(const struct verify *o, const char *module) {
+    char head[FAMILY_NAME_MAX];
+    if (!o->known || !o->model.tied || strcmp(module, ends_head_module(o->model.family, head)) != 0)
+        return NULL;
+    return st_find(o->tensors, o->model.family->embedding);
+}
+
 /* The module's own tensor, or the stack that it is in. */
 static void find_plain(struct reference *r, const char *module) {
     char name[LAYOUT_NAME_MAX];
     const struct verify *o = r->of;
     (void)snprintf(name, sizeof name, "%s.weight", module);
     r->plain = st_find(o->tensors, name);
+    r->plain = r->plain ? r->plain : find_tied(o, module);
     if (!o->known || !blocks_find_linear(o->blocks, module, &r->at))
         return;
     r->turned = r->plain && blocks_linear_turned(o->blocks, r->at);
