@@ -52,7 +52,8 @@ typedef struct llmq_inspect_report {
     int64_t parameters; /* logical weights: a packed matrix counts its codes */
     int64_t quantized_parameters;
     int64_t quantized_modules;
-    int bits;      /* 0 for a plain checkpoint */
+    int64_t deviating_modules; /* of them, with other settings than these by the config */
+    int bits;                  /* 0 for a plain checkpoint */
     int64_t group; /* -1: one group per row; 0 for a plain checkpoint, and where the file tells */
     bool sym;
     uint64_t bytes;                   /* of all tensors */

@@ -23,6 +23,7 @@ struct subject {
     struct st_set *tensors;
     const struct layout *layout;
     struct layout_config layout_config;
+    struct module_rules rules; /* of modules; none where the layout's config says nothing of them */
     struct encoding_settings encoded;
 };
 
@@ -38,6 +39,17 @@ static void add_decoded(const struct st_tensor *t, llmq_inspect_report *r,
     r->quantized_modules++;
     r->quantized_parameters += weights;
     r->parameters += weights;
+}
+
+/* The module's setting by the config; the general one where nothing else can be told. */
+static struct module_setting setting_of(const struct subject *s, const char *tensor, size_t len) {
+    const struct module_setting general = module_general(&s->layout_config);
+    struct module_setting found = general;
+    char name[LAYOUT_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%.*s", (int)len, tensor);
+    if (s->rules.count == 0 || module_rules_find(&s->rules, name, &found, NULL) != LLMQ_OK)
+        return general;
+    return found.packed ? found : general;
 }
 
 static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_inspect_report *r,
@@ -56,9 +68,11 @@ static void add_tensor(const struct subject *s, const struct st_tensor *t, llmq_
     }
     *quantized_bytes += t->nbytes;
     if (suffix == 0) { /* the packed codes: 32 / bits weights to a word */
-        int64_t weights = dtype_block(t->dtype) > 1
-                              ? (int64_t)elements
-                              : (int64_t)(t->nbytes * 8) / s->layout_config.bits;
+        const struct module_setting m = setting_of(s, t->name, module_len);
+        r->deviating_modules += m.bits != s->layout_config.bits ||
+                                m.group != s->layout_config.group || m.sym != s->layout_config.sym;
+        int64_t weights =
+            dtype_block(t->dtype) > 1 ? (int64_t)elements : (int64_t)(t->nbytes * 8) / m.bits;
         r->quantized_modules++;
         r->quantized_parameters += weights;
         r->parameters += weights;
@@ -133,6 +147,9 @@ static enum llmq_status read_config(const char *dir, struct subject *s, llmq_ins
     r->bits = s->layout_config.bits;
     r->group = s->layout_config.group;
     r->sym = s->layout_config.sym;
+    /* What loaders cannot use either is for verify to say. */
+    if (module_rules_read(quant.object, s->layout, &s->layout_config, &s->rules, NULL) != LLMQ_OK)
+        module_rules_free(&s->rules);
 cleanup:
     quant_config_free(&quant);
     free(path);
@@ -155,6 +172,7 @@ enum llmq_status llmq_inspect(const char *model, const char *family, llmq_inspec
     report->shards = st_shard_count(s.tensors);
     LLMQ_TRY(list_tensors(&s, report, err));
 cleanup:
+    module_rules_free(&s.rules);
     json_free(&s.config);
     st_close(&s.tensors);
     if (status != LLMQ_OK)
@@ -193,6 +211,7 @@ char *llmq_inspect_json(const llmq_inspect_report *r, bool with_tensors) {
     json_add_int64(o, "parameters", r->parameters);
     json_add_int64(o, "quantized_parameters", r->quantized_parameters);
     json_add_int64(o, "quantized_modules", r->quantized_modules);
+    json_add_int64(o, "deviating_modules", r->deviating_modules);
     json_add_int64(o, "bits", r->bits);
     json_add_int64(o, "group", r->group);
     json_add_bool(o, "sym", r->sym);

@@ -50,7 +50,10 @@ static void print_quantization(const llmq_inspect_report *r) {
         printf("one group per row");
     else
         printf("group %" PRId64, r->group);
-    printf(", %s\n", r->sym ? "symmetric" : "asymmetric");
+    printf(", %s", r->sym ? "symmetric" : "asymmetric");
+    if (r->deviating_modules > 0)
+        printf("; %" PRId64 " modules otherwise", r->deviating_modules);
+    printf("\n");
     printf("  packed      %s weights in %" PRId64 " modules, %.3f bits each with their scales\n",
            console_count((double)r->quantized_parameters, weights), r->quantized_modules,
            r->bits_per_quantized_weight);

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "formats/layouts/layout.h"
+#include "llmq/model.h"
 #include "llmq/recipe.h"
 #include "llmq/verify.h"
 #include "support.h"
@@ -137,6 +138,19 @@ static void check_result(void) {
     ck_assert_msg(fabs(packed - expanded) < 1e-4, "%g and %g", packed, expanded);
 }
 
+/* What inspect counts by the config and the tensors' sizes is what the run packed. */
+static void check_counts(const llmq_quantize_report *run, int64_t deviating) {
+    llmq_inspect_report r;
+    int64_t weights = 0;
+    for (size_t i = 0; i < run->module_count; i++)
+        if (strcmp(run->modules[i].method, "plain") != 0)
+            weights += run->modules[i].n * run->modules[i].k;
+    ck_assert_ok(llmq_inspect(out, NULL, &r, &err), &err);
+    ck_assert_int_eq(r.quantized_parameters, weights);
+    ck_assert_int_eq(r.deviating_modules, deviating);
+    llmq_inspect_report_free(&r);
+}
+
 START_TEST(each_format_holds_a_mixed_recipe) {
     static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "gguf", "onnx"};
     set("layers\\.0\\.self_attn\\.(q|k|v)_proj:keep");
@@ -149,6 +163,8 @@ START_TEST(each_format_holds_a_mixed_recipe) {
         check_module(&r, "model.layers.1.self_attn.k_proj", "gptq", 4, 32);
         check_module(&r, "model.layers.1.mlp.down_proj", "rtn", 8, 32);
         check_module(&r, "model.layers.0.self_attn.o_proj", "gptq", 8, 32);
+        if (strcmp(formats[i], "gguf") != 0 && strcmp(formats[i], "onnx") != 0)
+            check_counts(&r, 3);
         llmq_quantize_report_free(&r);
         check_result();
     }
