@@ -9,6 +9,7 @@
  * codes are stored as asymmetric ones with z = 8, because loaders have fast kernels for no other
  * kind. The scaling of activations that AWQ is named for leaves no trace in the file. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -197,6 +198,31 @@ cleanup:
 
 /* --- config ----------------------------------------------------------------------------------- */
 
+/* Length of the name of the layer that holds all experts, of which the linear is one's:
+ * "model.layers.3.mlp.experts" of "model.layers.3.mlp.experts.0.up_proj". 0: it is of none. */
+static size_t experts_layer(const char *name) {
+    static const char part[] = ".experts.";
+    const char *at = strstr(name, part);
+    const char *number = at ? at + sizeof part - 1 : "";
+    const size_t digits = strspn(number, "0123456789");
+    return digits > 0 && number[digits] == '.' ? (size_t)(at - name) + sizeof part - 2 : 0;
+}
+
+/* Experts stay plain together, and vLLM asks for their layer: whether an entry is part of its name
+ * (is_layer_skipped with substrings, AWQMarlinConfig.get_quant_method in
+ * vllm/model_executor/layers/quantization/awq_marlin.py at 0322f292). Told once for each layer, of
+ * whose experts the names follow each other. */
+static void add_plain_name(struct json *names, const char *name, const char *before) {
+    char layer[256];
+    const size_t len = experts_layer(name);
+    if (len == 0 || len >= sizeof layer) {
+        json_add_string(names, NULL, name);
+    } else if (!before || experts_layer(before) != len || strncmp(before, name, len) != 0) {
+        (void)snprintf(layer, sizeof layer, "%.*s", (int)len, name);
+        json_add_string(names, NULL, layer);
+    }
+}
+
 /* Loaders match the entries as part of a name, as its end or from its start: only a full name means
  * the same to all. Null, not an empty list, where everything is quantized. */
 static void add_plain_names(struct json *root, const struct layout_config *config, bool head) {
@@ -206,7 +232,7 @@ static void add_plain_names(struct json *root, const struct layout_config *confi
     }
     struct json *names = json_new_array();
     for (int64_t i = 0; i < config->plain_count; i++)
-        json_add_string(names, NULL, config->plain[i]);
+        add_plain_name(names, config->plain[i], i > 0 ? config->plain[i - 1] : NULL);
     for (int64_t i = 0; i < config->beside_count; i++)
         json_add_string(names, NULL, config->beside[i]);
     if (!head)

@@ -172,6 +172,21 @@ END_TEST
 
 /* --- config ----------------------------------------------------------------------------------- */
 
+/* Of experts their layer is named, once: that is what vLLM asks for. */
+START_TEST(kept_experts_are_named_by_their_layer) {
+    static const char *const plain[] = {"m.layers.0.mlp.experts.0.up_proj",
+                                        "m.layers.0.mlp.experts.1.up_proj", "m.layers.1.mlp.gate",
+                                        "m.layers.1.mlp.experts.0.up_proj"};
+    struct layout_config config = {.bits = 4, .group = 32, .plain = plain, .plain_count = 4};
+    struct json *root = layout_awq.config_write(&config, NULL, 0);
+    char *printed = json_print(json_get(root, "modules_to_not_convert"), false);
+    ck_assert_str_eq(printed, "[\"m.layers.0.mlp.experts\",\"m.layers.1.mlp.gate\","
+                              "\"m.layers.1.mlp.experts\",\"lm_head\"]");
+    free(printed);
+    json_free(&root);
+}
+END_TEST
+
 START_TEST(the_config_has_the_text_that_loaders_were_read_for) {
     const struct layout *found = NULL;
     struct layout_config back;
@@ -242,6 +257,7 @@ int main(void) {
     Suite *suite = suite_create("awq");
     TCase *writing = tcase_create("writing"), *reading = tcase_create("one module");
     tcase_set_timeout(writing, 60);
+    tcase_add_test(writing, kept_experts_are_named_by_their_layer);
     tcase_add_test(writing, golden_vectors_are_reproduced);
     tcase_add_test(writing, the_tiny_matrix_has_its_words);
     tcase_add_test(writing, random_modules_survive);
