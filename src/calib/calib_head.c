@@ -9,6 +9,12 @@
 #include "calib/calib_private.h"
 #include "linalg/linalg.h"
 
+/* The rows of the stream that are the model's: its first `hidden` columns. */
+static void take_hidden(const float *rows, int64_t count, int64_t width, int64_t hidden, float *x) {
+    for (int64_t r = 0; r < count; r++)
+        memmove(x + r * hidden, rows + r * width, (size_t)hidden * sizeof *x);
+}
+
 /* H += X^T X over the batches of the stream, X behind the last norm; x holds a batch. */
 static enum llmq_status add_batches(const struct calib *c, float *x, float *scratch, double *H,
                                     llmq_error *err) {
@@ -20,8 +26,7 @@ static enum llmq_status add_batches(const struct calib *c, float *x, float *scra
         float *at = NULL;
         LLMQ_TRY(interrupt_check(c->ctx, err));
         LLMQ_TRY(acts_load(residual, b.offsets[0], rows, x, &at, err));
-        if (at != x)
-            memcpy(x, at, (size_t)(rows * hidden) * sizeof *x);
+        take_hidden(at, rows, residual->width, hidden, x);
         LLMQ_TRY(model_final_norm(c->m, rows, x, err));
         linalg_syrk_accumulate(rows, hidden, x, hidden, H, scratch);
     }
@@ -45,7 +50,7 @@ enum llmq_status calib_head(const struct calib *c, float **out, llmq_error *err)
     const int64_t k = c->m->config.hidden;
     double *sum = calloc((size_t)(k * (k + 1) / 2), sizeof *sum);
     float *H = malloc((size_t)(k * k) * sizeof *H);
-    float *x = malloc((size_t)(c->max_rows * k) * sizeof *x);
+    float *x = malloc((size_t)(c->max_rows * c->quantized.acts[HOME_RESIDUAL].width) * sizeof *x);
     float *scratch = malloc(linalg_accumulate_floats() * sizeof *scratch);
     enum llmq_status status = LLMQ_OK;
     *out = NULL;

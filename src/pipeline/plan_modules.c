@@ -98,7 +98,9 @@ enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, 
         return error_memory(err, "a list of modules");
     error_set(err, LLMQ_E_USAGE, "group %" PRId64 " does not divide in_features of %s%s", group,
               bad.data ? bad.data : "modules of later blocks",
-              alike ? " in each block" : " and of those like them");
+              !bad.data ? ""
+              : alike   ? " in each block"
+                        : " and of those like them");
     strbuf_free(&bad);
     return LLMQ_E_USAGE;
 }

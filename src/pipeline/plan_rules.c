@@ -146,7 +146,7 @@ static void hint_names(const struct plan *p, const struct recipe_rule *rule, llm
                 listed =
                     listed || strcmp(strrchr(shown[s], '.') ? strrchr(shown[s], '.') : shown[s],
                                      dot ? dot : name) == 0;
-            const size_t run = listed ? 0 : common_run(rule->match, dot ? dot + 1 : name) + 1;
+            const size_t run = listed ? 0 : common_run(rule->match, name) + 1;
             if (run > most) {
                 most = run;
                 shown[count] = name;
