@@ -20,6 +20,7 @@ typedef struct llmq_convert_options {
     const char *out;      /* folder to create */
     uint64_t shard_limit; /* bytes of tensor data per file */
     bool force;           /* replace an `out` that is a result of llmq, and nothing else */
+    bool resume;          /* bring a conversion that was killed to its end, from any state */
 } llmq_convert_options;
 
 /* Shards of 5 GB, nothing replaced. */
@@ -37,6 +38,7 @@ typedef struct llmq_convert_report {
     uint64_t bytes;   /* of the result's tensors */
     double max_error; /* largest |rounded - exact| of a dequantized or kept value, else 0 */
     double max_relative_error; /* the same relative to the exact weight */
+    bool found_finished;       /* an earlier conversion had done all of it; `out` and names only */
     double seconds;
     uint64_t peak_rss_bytes;
 } llmq_convert_report;

@@ -90,9 +90,9 @@ typedef struct llmq_quantize_options {
     uint64_t
         max_mem; /* bytes; 0: 80 % of what is available. Activations go to a file when they must */
     uint64_t shard_limit; /* bytes of tensor data per file */
-    bool resume;          /* continue <out>.partial */
-    bool force;           /* replace an <out> that is a result of llmq, or an
-                             interrupted run's <out>.partial; nothing else */
+    bool resume;          /* go on where an earlier run with the same options and inputs stopped */
+    bool force;           /* replace an <out> that is a result of llmq, or, unless `resume` is set,
+                             an interrupted run's <out>.partial; nothing else */
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
@@ -183,6 +183,7 @@ typedef struct llmq_quantize_report {
     double seconds;                /* wall time, 0 for a dry run */
     uint64_t peak_rss_bytes;       /* of this process, as the kernel counts it */
     int64_t blocks_resumed;        /* taken over from an interrupted run */
+    bool found_finished;           /* an earlier run had done all of it: no modules are listed */
     llmq_work work[LLMQ_WORK_MAX]; /* what the time went to; it adds up to `seconds` */
     size_t work_count;             /* 0 for a dry run */
 } llmq_quantize_report;

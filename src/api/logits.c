@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/location.h"
+#include "base/retry.h"
 #include "base/strbuf.h"
 #include "formats/safetensors/safetensors.h"
 #include "pipeline/place.h"
@@ -81,7 +82,7 @@ static enum llmq_status create_beside(const struct logits_place *place, char **t
         *temp = strbuf_take(&name);
         if (!*temp)
             return error_memory(err, "a path");
-        *fd = open(*temp, flags, 0666);
+        RETRY(*fd, open(*temp, flags, 0666));
         if (*fd < 0 && errno != EEXIST)
             break;
     }
@@ -149,9 +150,11 @@ static enum llmq_status write_all(int fd, const char *path, const void *data, si
 static enum llmq_status put_in_place(const struct logits_place *place, int fd, const char *temp,
                                      llmq_error *err) {
     struct stat st;
+    int synced = 0;
     if (place->mode != 0 && fchmod(fd, place->mode) != 0)
         return error_output(err, "%s", temp);
-    if (fsync(fd) != 0)
+    RETRY(synced, fsync(fd));
+    if (synced != 0)
         return error_output(err, "%s: fsync", temp);
     if (lstat(place->path, &st) == 0 && !S_ISREG(st.st_mode))
         return refuse(place->path, "appeared meanwhile, and is no file", err);
@@ -184,7 +187,7 @@ enum llmq_status logits_write(const struct logits_place *place, const struct act
     int fd = -1;
     LLMQ_TRY(st_single_head(&spec, &head, err));
     if (place->stream)
-        fd = open(place->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+        RETRY(fd, open(place->path, O_WRONLY | O_NOCTTY | O_CLOEXEC));
     else
         LLMQ_TRY(create_beside(place, &temp, &fd, err));
     if (fd < 0)

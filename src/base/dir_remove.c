@@ -13,11 +13,14 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/retry.h"
 
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 int dir_open(const char *path) {
-    return open(path, FOLDER_FLAGS);
+    int fd = -1;
+    RETRY(fd, open(path, FOLDER_FLAGS));
+    return fd;
 }
 
 const char *dir_fixed(int fd) {
@@ -49,7 +52,8 @@ static enum llmq_status cannot_remove(const char *path, llmq_error *err) {
 static enum llmq_status remove_folder(int fd, const char *name, const struct stat *seen,
                                       const char *path, llmq_error *err) {
     struct stat opened;
-    const int folder = openat(fd, name, FOLDER_FLAGS);
+    int folder = -1;
+    RETRY(folder, openat(fd, name, FOLDER_FLAGS));
     if (folder < 0)
         return cannot_remove(path, err);
     enum llmq_status status = LLMQ_OK;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/retry.h"
 
 #define COPY_BUFFER ((size_t)1 << 20)
 
@@ -104,7 +105,7 @@ static enum llmq_status open_with(const char *path, int flags, struct file *f, l
         return error_memory(err, "a path");
     /* without waiting: a pipe that nobody writes to would hold us here, a terminal could become
      * ours */
-    f->fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    RETRY(f->fd, open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat st;
     if (f->fd < 0 || fstat(f->fd, &st) != 0) {
         enum llmq_status status = error_errno(err, "%s", path);
@@ -127,18 +128,29 @@ enum llmq_status file_open_update(const char *path, struct file *f, llmq_error *
     return open_with(path, O_RDWR, f, err);
 }
 
+/* posix_fallocate returns its error. */
+static int reserve(int fd, uint64_t size) {
+    int rc = 0;
+    do
+        rc = posix_fallocate(fd, 0, (off_t)size);
+    while (rc == EINTR);
+    return rc;
+}
+
 enum llmq_status file_create(const char *path, uint64_t size, struct file *f, llmq_error *err) {
     const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    *f = (struct file){.fd = open(path, flags, 0666), .path = strdup(path)};
+    *f = (struct file){.fd = -1, .path = strdup(path)};
+    if (!f->path)
+        return error_memory(err, "a path");
+    RETRY(f->fd, open(path, flags, 0666));
     if (f->fd < 0 && errno == EEXIST && unlink(path) == 0)
-        f->fd = open(path, flags, 0666);
-    if (f->fd < 0 || !f->path) {
-        enum llmq_status status =
-            f->fd < 0 ? error_output(err, "%s: cannot create", path) : error_memory(err, "a path");
+        RETRY(f->fd, open(path, flags, 0666));
+    if (f->fd < 0) {
+        enum llmq_status status = error_output(err, "%s: cannot create", path);
         file_close(f, NULL);
         return status;
     }
-    int rc = size > 0 ? posix_fallocate(f->fd, 0, (off_t)size) : 0;
+    int rc = size > 0 ? reserve(f->fd, size) : 0;
     if (rc != 0) {
         errno = rc;
         enum llmq_status status =
@@ -179,8 +191,8 @@ enum llmq_status file_pwrite(const struct file *f, const void *buf, size_t len, 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return error_errno(err, "%s: writing %zu bytes at %llu", f->path, len,
-                               (unsigned long long)offset);
+            return error_output(err, "%s: writing %zu bytes at %llu", f->path, len,
+                                (unsigned long long)offset);
         p += n;
         len -= (size_t)n;
         offset += (uint64_t)n;
@@ -200,15 +212,19 @@ void file_write_out(const struct file *f, uint64_t offset, uint64_t len) {
 #endif
 }
 
+static enum llmq_status sync_open(int fd, const char *path, llmq_error *err) {
+    int rc = 0;
+    RETRY(rc, fsync(fd));
+    return rc == 0 ? LLMQ_OK : error_output(err, "%s: fsync", path);
+}
+
 enum llmq_status file_sync(const struct file *f, llmq_error *err) {
-    if (fsync(f->fd) != 0)
-        return error_output(err, "%s: fsync", f->path);
-    return LLMQ_OK;
+    return sync_open(f->fd, f->path, err);
 }
 
 enum llmq_status file_close(struct file *f, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    if (f->path && f->fd >= 0 && close(f->fd) != 0)
+    if (f->path && f->fd >= 0 && close(f->fd) != 0 && errno != EINTR) /* closed all the same */
         status = error_output(err, "%s: close", f->path);
     free(f->path);
     *f = (struct file){.fd = -1};
@@ -313,10 +329,11 @@ enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err) {
 }
 
 enum llmq_status dir_sync(const char *path, llmq_error *err) {
-    int fd = open(*path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = -1;
+    RETRY(fd, open(*path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd < 0)
         return error_output(err, "%s", path);
-    enum llmq_status status = fsync(fd) == 0 ? LLMQ_OK : error_output(err, "%s: fsync", path);
+    enum llmq_status status = sync_open(fd, path, err);
     close(fd);
     return status;
 }
@@ -378,7 +395,8 @@ enum llmq_status dir_list_read(const char *path, struct dir_list *list, llmq_err
 enum llmq_status dir_list_read_at(int fd, const char *path, struct dir_list *list,
                                   llmq_error *err) {
     /* A descriptor of its own: one that is copied would share its place in the listing. */
-    const int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int own = -1;
+    RETRY(own, openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     DIR *dir = own < 0 ? NULL : fdopendir(own);
     if (own >= 0 && !dir)
         close(own);

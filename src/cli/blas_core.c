@@ -1,6 +1,7 @@
 /* The kernels BLAS runs on: see blas_core.h. */
 #include "cli/blas_core.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -82,9 +83,15 @@ static double measure_elsewhere(void) {
         return 0;
     pid_t child = spawn_measurement(ends[1]);
     close(ends[1]);
-    ssize_t got = child > 0 ? read(ends[0], text, sizeof text - 1) : 0;
+    ssize_t got = 0;
+    do
+        got = child > 0 ? read(ends[0], text, sizeof text - 1) : 0;
+    while (got < 0 && errno == EINTR);
     close(ends[0]);
-    if (child > 0 && (waitpid(child, &state, 0) != child || state != 0))
+    pid_t ended = child;
+    while (child > 0 && (ended = waitpid(child, &state, 0)) < 0 && errno == EINTR)
+        continue;
+    if (ended != child || state != 0)
         got = 0;
     return got > 0 ? strtod(text, NULL) : 0;
 }

@@ -47,7 +47,13 @@ static const struct option convert_options[] = {
     {.name = "force",
      .kind = OPTION_ON,
      .offset = FIELD(force),
-     .help = "replace an existing result"},
+     .help = "replace an existing result, or, without --resume, start an interrupted conversion "
+             "over"},
+    {.name = "resume",
+     .kind = OPTION_ON,
+     .offset = FIELD(resume),
+     .help = "bring an interrupted conversion to its end: repeat it, give its result the name, or "
+             "find that it is finished"},
     {.name = "shard-size",
      .kind = OPTION_SIZE,
      .offset = FIELD(shard_limit),
@@ -100,6 +106,8 @@ static enum llmq_status convert_run(const void *args, const volatile sig_atomic_
     progress_end(&progress);
     if (status == LLMQ_OK && a->common.json)
         status = console_json(llmq_convert_json(&report), err);
+    else if (status == LLMQ_OK && report.found_finished)
+        console_finished(report.out);
     else if (status == LLMQ_OK)
         print_result(&report, a->common.verbose);
     llmq_convert_report_free(&report);

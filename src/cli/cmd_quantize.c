@@ -282,12 +282,12 @@ static const struct option job_options[] = {
     {.name = "resume",
      .kind = OPTION_ON,
      .offset = FIELD(resume),
-     .help = "continue an interrupted run; the same options and inputs are required",
-     .excludes = "force"},
+     .help = "bring an interrupted run to its end: start it, continue it, or find that it is "
+             "finished; the same options and inputs are required"},
     {.name = "force",
      .kind = OPTION_ON,
      .offset = FIELD(force),
-     .help = "replace an existing result, or start an interrupted run over"},
+     .help = "replace an existing result, or, without --resume, start an interrupted run over"},
     {.name = "max-mem",
      .kind = OPTION_SIZE,
      .offset = FIELD(max_mem),
@@ -403,6 +403,8 @@ static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_
         status = console_json(llmq_quantize_json(&report), err);
     else if (status == LLMQ_OK && options.dry_run)
         quantize_report_plan(&options, &report);
+    else if (status == LLMQ_OK && report.found_finished)
+        console_finished(report.out);
     else if (status == LLMQ_OK)
         quantize_report_result(&options, &report, a->common.verbose);
     llmq_quantize_report_free(&report);

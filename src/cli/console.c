@@ -89,6 +89,11 @@ enum llmq_status console_json(char *json, llmq_error *err) {
     return LLMQ_OK;
 }
 
+void console_finished(const char *out) {
+    printf("%s is finished: an interrupted run had made it, nothing was left to do\n",
+           CONSOLE_SHOWN(out));
+}
+
 /* Scale `value` down by `step` until it is below it; *unit counts the divisions. */
 static double scale(double value, double step, size_t units, size_t *unit) {
     for (*unit = 0; value >= step && *unit + 1 < units; (*unit)++)

@@ -31,6 +31,9 @@ void console_error(const llmq_error *err, bool colours);
  * terminal might obey is escaped. */
 LLMQ_NODISCARD enum llmq_status console_json(char *json, llmq_error *err);
 
+/* Tell on stdout that an earlier run has made this result, and nothing was left to do. */
+void console_finished(const char *out);
+
 /* Most of a line that a table or a message shows of one text. */
 enum { CONSOLE_LINE = 1024 };
 

@@ -11,6 +11,7 @@
 #include "base/tally.h"
 #include "convert/convert.h"
 #include "llmq/model.h"
+#include "pipeline/identity.h"
 #include "pipeline/marker.h"
 #include "pipeline/notes.h"
 #include "pipeline/store.h"
@@ -28,7 +29,8 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(convert_target_find(c->options->format, &c->target, err));
     LLMQ_TRY(llmq_model_resolve(c->options->model, &r->model, err));
-    LLMQ_TRY(output_choose_at(c->options->out, r->model, c->options->force, &c->output, err));
+    LLMQ_TRY(output_choose_at(c->options->out, r->model, c->options->force, c->options->resume,
+                              &c->output, err));
     c->output.family = c->options->family;
     LLMQ_TRY(model_open_as(r->model, c->options->family, &c->model, err));
     notes_of_model(&c->model, c->ctx);
@@ -55,12 +57,41 @@ cleanup:
     return status;
 }
 
+static struct json *make_record(const struct convert *c) {
+    struct json *options = json_new_object();
+    json_add_string(options, "format", c->target.name);
+    json_add_string(options, "family", c->options->family);
+    json_add_int64(options, "shard-size", (int64_t)c->options->shard_limit);
+    return marker_record("convert", options, identity_source(&c->source, &c->model));
+}
+
+static enum llmq_status not_a_conversion(const struct convert *c, llmq_error *err) {
+    error_set(err, LLMQ_E_INPUT, "%s holds an interrupted run of another command",
+              c->output.partial_dir);
+    error_hint(err, "repeat that one with --resume, or start over with --force");
+    return LLMQ_E_INPUT;
+}
+
+/* What is left to do; known before anything is decoded. */
+static enum llmq_status settle(struct convert *c, llmq_error *err) {
+    const struct output_run of = {c->record, &c->model, &c->source};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(output_settle(&c->output, &of, &c->task, err));
+    if (c->task == OUTPUT_CONTINUE)
+        LLMQ_TRY(not_a_conversion(c, err));
+    c->report->found_finished = c->task == OUTPUT_DONE;
+    c->report->out = strdup(c->output.final_dir);
+    if (!c->report->out)
+        LLMQ_TRY(error_memory(err, "the report"));
+cleanup:
+    return status;
+}
+
 static enum llmq_status report_plan(struct convert *c, llmq_error *err) {
     llmq_convert_report *r = c->report;
     const struct plan *p = &c->plan;
-    r->out = strdup(c->output.final_dir);
     r->dropped = calloc(p->dropped_count ? p->dropped_count : 1, sizeof *r->dropped);
-    if (!r->out || !r->dropped)
+    if (!r->dropped)
         return error_memory(err, "the report");
     for (size_t i = 0; i < p->dropped_count; i++) {
         r->dropped[i] = strdup(p->dropped[i]);
@@ -119,7 +150,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     c->hashes = calloc((size_t)p->module_count + 1, sizeof *c->hashes);
     if (!c->hashes)
         return error_memory(err, "the conversion");
-    LLMQ_TRY(output_prepare(&c->output, err));
+    LLMQ_TRY(output_prepare(&c->output, c->task, err));
     LLMQ_TRY(value_check(p, c->model.tensors, false, value_half_result(p, c->model.config_json),
                          c->ctx, err));
     LLMQ_TRY(output_open_writer(&c->output, p, c->options->shard_limit, false, &c->writer, err));
@@ -132,7 +163,6 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     if (p->layout)
         LLMQ_TRY(output_write_beside(&c->output, p, err));
     LLMQ_TRY(output_write_config(&c->output, c->model.dir, &c->source.companions, p, err));
-    LLMQ_TRY(marker_write(c->output.partial_dir, "convert", &c->source.companions, NULL, err));
     if (p->layout) {
         const struct journal_blocks stored = {.hashes = c->hashes};
         LLMQ_TRY(output_verify(&c->output, p, &stored, c->ctx, err));
@@ -141,6 +171,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     }
     log_progress(c->ctx, 3 * p->module_count, 3 * p->module_count, "verifying");
     LLMQ_TRY(source_check(&c->source, &c->model, err));
+    LLMQ_TRY(marker_write(c->output.partial_dir, c->record, &c->source.companions, err));
     LLMQ_TRY(output_commit(&c->output, err));
 cleanup:
     if (status == LLMQ_OK)
@@ -157,6 +188,7 @@ cleanup:
 static void convert_free(struct convert *c) {
     st_writer_abort(&c->writer);
     free(c->hashes);
+    json_free(&c->record);
     plan_free(&c->plan);
     output_free(&c->output);
     source_free(&c->source);
@@ -171,6 +203,10 @@ enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_co
     *report = (llmq_convert_report){0};
     LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(open_source(&c, err));
+    c.record = make_record(&c);
+    LLMQ_TRY(settle(&c, err));
+    if (c.task == OUTPUT_DONE)
+        goto cleanup;
     LLMQ_TRY(convert_plan(&c, err));
     LLMQ_TRY(report_plan(&c, err));
     LLMQ_TRY(write_result(&c, err));
@@ -204,6 +240,7 @@ char *llmq_convert_json(const llmq_convert_report *r) {
     json_add_int64(o, "kept", r->kept);
     json_add(o, "dropped", dropped);
     json_add_int64(o, "bytes", (int64_t)r->bytes);
+    json_add_bool(o, "found_finished", r->found_finished);
     json_add_double(o, "max_error", r->max_error);
     json_add_double(o, "max_relative_error", r->max_relative_error);
     json_add_double(o, "seconds", r->seconds);

@@ -25,7 +25,9 @@ struct convert {
     struct plan plan;
     struct output output;
     struct st_writer *writer;
-    uint64_t *hashes; /* of what was stored, one for each module */
+    uint64_t *hashes;    /* of what was stored, one for each module */
+    struct json *record; /* what the result's marker will say */
+    enum output_task task;
 };
 
 /* --- convert_plan.c --------------------------------------------------------------------------- */

@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/retry.h"
 #include "pipeline/journal.h"
 #include "pipeline/marker.h"
 
@@ -44,11 +46,26 @@ static enum llmq_status look_inside(int fd, const char *dir, enum claim_state *s
     enum llmq_status status = dir_list_read_at(fd, dir, &list, err);
     if (status != LLMQ_OK)
         return status;
-    *state = list.count == 0 ? CLAIM_EMPTY : CLAIM_LEFT;
+    *state = list.count == 0         ? CLAIM_EMPTY
+             : has(fd, JOURNAL_NAME) ? CLAIM_RECORDED
+             : marker_whole(fd)      ? CLAIM_COMPLETE
+                                     : CLAIM_BEGUN;
     dir_list_free(&list);
-    if (*state == CLAIM_LEFT && !has(fd, MARKER_LOCK_NAME) && !has(fd, JOURNAL_NAME))
+    if (*state != CLAIM_EMPTY && *state != CLAIM_RECORDED && !has(fd, MARKER_LOCK_NAME))
         return foreign(fd, dir, err);
     return LLMQ_OK;
+}
+
+enum llmq_status claim_look_held(const struct claim *c, const char *dir, enum claim_state *state,
+                                 llmq_error *err) {
+    enum llmq_status status = look_inside(c->folder, dir, state, err);
+    if (status == LLMQ_OK && *state == CLAIM_BEGUN) { /* nothing but our lock? */
+        struct dir_list list = {0};
+        status = dir_list_read_at(c->folder, dir, &list, err);
+        *state = list.count > 1 ? CLAIM_BEGUN : CLAIM_EMPTY;
+        dir_list_free(&list);
+    }
+    return status;
 }
 
 static enum llmq_status cannot_open(const char *dir, llmq_error *err) {
@@ -66,20 +83,43 @@ enum llmq_status claim_busy(const char *dir, llmq_error *err) {
     return LLMQ_E_IO;
 }
 
+/* The lock's file of an open folder, to read; -1 and errno as open(2). */
+static int open_lock(int fd) {
+    int lock = -1;
+    RETRY(lock, openat(fd, MARKER_LOCK_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    return lock;
+}
+
+static int take_flock(int fd, int kind) {
+    int rc = 0;
+    RETRY(rc, flock(fd, kind | LOCK_NB));
+    return rc;
+}
+
 enum llmq_status claim_look(const char *dir, enum claim_state *state, llmq_error *err) {
     const int fd = dir_open(dir);
     *state = CLAIM_ABSENT;
     if (fd < 0)
         return errno == ENOENT ? LLMQ_OK : cannot_open(dir, err);
     enum llmq_status status = look_inside(fd, dir, state, err);
-    const int lock = openat(fd, MARKER_LOCK_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (status == LLMQ_OK && lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) != 0 &&
-        errno == EWOULDBLOCK)
+    const int lock = open_lock(fd);
+    if (status == LLMQ_OK && lock >= 0 && take_flock(lock, LOCK_SH) != 0 && errno == EWOULDBLOCK)
         *state = CLAIM_BUSY;
     if (lock >= 0)
         close(lock);
     close(fd);
     return status;
+}
+
+bool claim_was_held(const char *dir) {
+    const int fd = dir_open(dir);
+    const int lock = fd < 0 ? -1 : open_lock(fd);
+    const bool free = lock >= 0 && take_flock(lock, LOCK_SH) == 0;
+    if (lock >= 0)
+        close(lock);
+    if (fd >= 0)
+        close(fd);
+    return free;
 }
 
 /* --- taking ----------------------------------------------------------------------------------- */
@@ -97,10 +137,10 @@ bool claim_is_at(const struct claim *c, const char *dir) {
 /* Lock the folder that is open in `c`; c->held stays false when it was let go of meanwhile. */
 static enum llmq_status lock(struct claim *c, const char *dir, llmq_error *err) {
     const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    c->lock = openat(c->folder, MARKER_LOCK_NAME, flags, 0666);
+    RETRY(c->lock, openat(c->folder, MARKER_LOCK_NAME, flags, 0666));
     if (c->lock < 0)
         return errno == ENOENT ? LLMQ_OK : error_output(err, "%s/" MARKER_LOCK_NAME, dir);
-    if (flock(c->lock, LOCK_EX | LOCK_NB) != 0) {
+    if (take_flock(c->lock, LOCK_EX) != 0) {
         if (errno == EWOULDBLOCK)
             return claim_busy(dir, err);
         error_output(err, "%s/" MARKER_LOCK_NAME ": cannot lock", dir);
@@ -154,40 +194,123 @@ enum llmq_status claim_take(const char *dir, struct claim *out, llmq_error *err)
     return take(dir, false, out, err);
 }
 
+/* What an earlier run was allowed says nothing of this one. */
 enum llmq_status claim_take_result(const char *dir, struct claim *out, llmq_error *err) {
-    return take(dir, true, out, err);
+    enum llmq_status status = take(dir, true, out, err);
+    int rc = 0;
+    if (status == LLMQ_OK)
+        RETRY(rc, ftruncate(out->lock, 0));
+    if (rc == 0)
+        return status;
+    status = error_output(err, "%s/" MARKER_LOCK_NAME ": cannot write", dir);
+    claim_release(out);
+    return status;
+}
+
+/* --- what the run may do ---------------------------------------------------------------------- */
+
+#define REPLACES "replaces\n"
+
+enum llmq_status claim_allow_replacing(const struct claim *c, const char *dir, llmq_error *err) {
+    ssize_t n = 0;
+    RETRY(n, pwrite(c->lock, REPLACES, strlen(REPLACES), 0));
+    return n == (ssize_t)strlen(REPLACES)
+               ? LLMQ_OK
+               : error_output(err, "%s/" MARKER_LOCK_NAME ": cannot write", dir);
+}
+
+bool claim_replaces(const char *dir) {
+    char text[sizeof REPLACES] = "";
+    const int fd = dir_open(dir);
+    const int lock = fd < 0 ? -1 : open_lock(fd);
+    ssize_t n = 0;
+    if (lock >= 0) {
+        RETRY(n, read(lock, text, sizeof text - 1));
+        close(lock);
+    }
+    if (fd >= 0)
+        close(fd);
+    return n == (ssize_t)strlen(REPLACES) && memcmp(text, REPLACES, strlen(REPLACES)) == 0;
 }
 
 /* --- letting go ------------------------------------------------------------------------------- */
 
+/* Remove a file of ours that may be gone. */
+static enum llmq_status drop(const struct claim *c, const char *name, const char *dir,
+                             llmq_error *err) {
+    if (unlinkat(c->folder, name, 0) != 0 && errno != ENOENT)
+        return error_output(err, "%s/%s: cannot remove", dir, name);
+    return LLMQ_OK;
+}
+
 enum llmq_status claim_clear(const struct claim *c, const char *dir, llmq_error *err) {
     static const char *const keep[] = {MARKER_LOCK_NAME, NULL};
-    return dir_clear(c->folder, dir, keep, err);
+    /* First what says that something is in here to go on from. */
+    enum llmq_status status = drop(c, JOURNAL_NAME, dir, err);
+    if (status == LLMQ_OK)
+        status = drop(c, MARKER_NAME, dir, err);
+    return status == LLMQ_OK ? dir_clear(c->folder, dir, keep, err) : status;
+}
+
+/* Remove the empty folder, and release it. */
+static enum llmq_status remove_emptied(struct claim *c, const char *dir, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    /* Not empty: the next run is in there already. */
+    if (claim_is_at(c, dir) && rmdir(dir) != 0 && errno != ENOENT && errno != ENOTEMPTY &&
+        errno != EEXIST)
+        status = error_output(err, "%s: cannot remove the folder", dir);
+    claim_release(c);
+    return status;
 }
 
 enum llmq_status claim_remove(struct claim *c, const char *dir, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(claim_clear(c, dir, err));
-    if (unlinkat(c->folder, MARKER_LOCK_NAME, 0) != 0 && errno != ENOENT)
-        LLMQ_TRY(error_output(err, "%s/" MARKER_LOCK_NAME ": cannot remove", dir));
-    /* Not empty: the next run is in there already. */
-    if (claim_is_at(c, dir) && rmdir(dir) != 0 && errno != ENOENT && errno != ENOTEMPTY &&
-        errno != EEXIST)
-        status = error_output(err, "%s: cannot remove the folder", dir);
+    LLMQ_TRY(drop(c, MARKER_LOCK_NAME, dir, err));
+    return remove_emptied(c, dir, err);
 
 cleanup:
     claim_release(c);
     return status;
 }
 
-enum llmq_status claim_finish(struct claim *c, const char *dir, llmq_error *err) {
-    static const char *const names[] = {JOURNAL_NAME, MARKER_LOCK_NAME};
+enum llmq_status claim_remove_result(struct claim *c, const char *dir, llmq_error *err) {
+    static const char *const keep[] = {MARKER_LOCK_NAME, MARKER_NAME, NULL};
     enum llmq_status status = LLMQ_OK;
-    for (size_t i = 0; status == LLMQ_OK && i < sizeof names / sizeof names[0]; i++)
-        if (unlinkat(c->folder, names[i], 0) != 0 && errno != ENOENT)
-            status = error_output(err, "%s/%s: cannot remove", dir, names[i]);
+    LLMQ_TRY(dir_clear(c->folder, dir, keep, err));
+    LLMQ_TRY(drop(c, MARKER_LOCK_NAME, dir, err));
+    LLMQ_TRY(drop(c, MARKER_NAME, dir, err));
+    return remove_emptied(c, dir, err);
+
+cleanup:
     claim_release(c);
     return status;
+}
+
+enum llmq_status claim_drop_record(const struct claim *c, const char *dir, llmq_error *err) {
+    return drop(c, JOURNAL_NAME, dir, err);
+}
+
+enum llmq_status claim_finish(struct claim *c, const char *dir, llmq_error *err) {
+    enum llmq_status status = drop(c, JOURNAL_NAME, dir, err);
+    if (status == LLMQ_OK)
+        status = drop(c, MARKER_LOCK_NAME, dir, err);
+    claim_release(c);
+    return status;
+}
+
+enum llmq_status claim_tidy(const char *dir, llmq_error *err) {
+    struct claim c = {.folder = dir_open(dir), .lock = -1};
+    enum llmq_status status = LLMQ_OK;
+    if (c.folder < 0)
+        return error_output(err, "%s", dir);
+    if (has(c.folder, MARKER_LOCK_NAME) || has(c.folder, JOURNAL_NAME))
+        status = lock(&c, dir, err);
+    if (!c.held) {
+        close_both(&c);
+        return status;
+    }
+    return claim_finish(&c, dir, err);
 }
 
 void claim_release(struct claim *c) {

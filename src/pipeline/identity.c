@@ -102,6 +102,23 @@ struct json *identity_make(const struct run *run) {
     return o;
 }
 
+struct json *identity_source(const struct source *source, const struct model *m) {
+    struct json *o = json_new_object(), *weights = json_new_object();
+    for (int i = 0; i < st_shard_count(m->tensors); i++)
+        json_add_int64(weights, path_base(st_shard_path(m->tensors, i)),
+                       (int64_t)source->shards[i].size);
+    json_add(o, "weights", weights);
+    add_files(o, source);
+    return o;
+}
+
+struct json *identity_made_from(const struct run *run) {
+    struct json *o = identity_source(&run->source, &run->model);
+    add_calibration(o, run);
+    add_hash(o, "result", hash_plan(&run->plan));
+    return o;
+}
+
 /* --- comparing -------------------------------------------------------------------------------- */
 
 /* The differences found, as one sentence. */
@@ -209,23 +226,49 @@ static void compare_all(struct differences *d, const struct json *before, const 
         strbuf_puts(&d->text, "the result's tensors differ");
 }
 
+/* Finish: LLMQ_OK when nothing differs. `what` begins the message. */
+static enum llmq_status conclude(struct differences *d, const char *what, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (d->count > SHOWN)
+        strbuf_printf(&d->text, "; and %d more", d->count - SHOWN);
+    if (!strbuf_ok(&d->text))
+        status = error_memory(err, "the differences of two runs");
+    else if (d->count > 0)
+        status = error_set(err, LLMQ_E_INPUT, "%s%s", what, d->text.data);
+    strbuf_free(&d->text);
+    return status;
+}
+
 enum llmq_status identity_compare(const struct json *before, const struct json *now,
                                   llmq_error *err) {
     struct differences d = {0};
-    if (json_type(before) != JSON_OBJECT || !json_get(before, "build"))
-        error_set(err, LLMQ_E_INPUT, "the interrupted run was another version's of llmq");
-    else
+    enum llmq_status status = LLMQ_E_INPUT;
+    if (json_type(before) != JSON_OBJECT || !json_get(before, "build")) {
+        error_set(err, status, "the interrupted run was another version's of llmq");
+    } else {
         compare_all(&d, before, now);
-    enum llmq_status status = json_get(before, "build") && d.count == 0 ? LLMQ_OK : LLMQ_E_INPUT;
-    if (d.count > SHOWN)
-        strbuf_printf(&d.text, "; and %d more", d.count - SHOWN);
-    if (!strbuf_ok(&d.text))
-        status = error_memory(err, "the differences of two runs");
-    else if (d.count > 0)
-        error_set(err, LLMQ_E_INPUT, "the interrupted run was another one: %s", d.text.data);
+        status = conclude(&d, "the interrupted run was another one: ", err);
+    }
     if (status == LLMQ_E_INPUT)
         error_hint(err, "repeat it with its options and inputs as they were, or start over with "
                         "--force");
-    strbuf_free(&d.text);
     return status;
+}
+
+enum llmq_status identity_compare_result(const struct json *marker, const struct json *record,
+                                         llmq_error *err) {
+    const struct json *before = json_get(marker, "made_from"), *now = json_get(record, "made_from");
+    struct differences d = {0};
+    if (!same(json_get(marker, "command"), json_get(record, "command")))
+        put_change(&d, "the command", json_get(marker, "command"), json_get(record, "command"));
+    if (!same(json_get(marker, "llmq"), json_get(record, "llmq")))
+        put_change(&d, "llmq's version", json_get(marker, "llmq"), json_get(record, "llmq"));
+    compare_options(&d, marker, record, EFFECT_RESULT);
+    compare_files(&d, before, now, "files", "was changed");
+    compare_files(&d, before, now, "weights", "was changed");
+    compare_calibration(&d, before, now);
+    compare_options(&d, marker, record, EFFECT_WINDOWS);
+    if (d.count == 0 && !same(json_get(before, "result"), json_get(now, "result")) && begin(&d))
+        strbuf_puts(&d.text, "the result's tensors differ");
+    return conclude(&d, "", err);
 }

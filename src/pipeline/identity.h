@@ -12,12 +12,20 @@
 #define LLMQ_PIPELINE_IDENTITY_H
 
 #include "base/json.h"
+#include "graph/model.h"
 #include "llmq/error.h"
+#include "pipeline/source.h"
 
 struct run;
 
 /* The options of a run that change its result, as quantize_fields_json gives them. */
 struct json *identity_options(const struct run *run);
+
+/* What a result is made from, for its marker, by content and without times: {"weights": {file: its
+ * bytes}, "files": {file: hash of its content}}; for a run that is planned "calibration" and
+ * "result" as above, too. */
+struct json *identity_source(const struct source *source, const struct model *m);
+struct json *identity_made_from(const struct run *run);
 
 /* Of a run that is planned; a fresh JSON object, which does not print when memory is short. */
 struct json *identity_make(const struct run *run);
@@ -26,5 +34,10 @@ struct json *identity_make(const struct run *run);
  * difference that it has room for. */
 LLMQ_NODISCARD enum llmq_status identity_compare(const struct json *before, const struct json *now,
                                                  llmq_error *err);
+
+/* LLMQ_E_INPUT when a result whose marker is `marker` is not of the run that writes `record` into
+ * its marker (marker.h); the message names the differences. */
+LLMQ_NODISCARD enum llmq_status identity_compare_result(const struct json *marker,
+                                                        const struct json *record, llmq_error *err);
 
 #endif

@@ -24,51 +24,56 @@ struct journal {
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-/* Append a document as a line. */
+/* A document as a line of text. */
+static enum llmq_status format_line(const struct json *document, struct strbuf *line,
+                                    llmq_error *err) {
+    char *text = json_print(document, false);
+    strbuf_printf(line, "%s\n", text ? text : "");
+    enum llmq_status status = text && strbuf_ok(line) ? LLMQ_OK : error_memory(err, "the journal");
+    free(text);
+    return status;
+}
+
 static enum llmq_status append(struct journal *j, const struct json *document, llmq_error *err) {
     struct strbuf line = {0};
-    char *text = json_print(document, false);
-    strbuf_printf(&line, "%s\n", text ? text : "");
-    enum llmq_status status = text && strbuf_ok(&line)
-                                  ? file_pwrite(&j->file, line.data, line.len, j->end, err)
-                                  : error_memory(err, "the journal");
+    enum llmq_status status = format_line(document, &line, err);
+    if (status == LLMQ_OK)
+        status = file_pwrite(&j->file, line.data, line.len, j->end, err);
     if (status == LLMQ_OK)
         status = file_sync(&j->file, err);
     if (status == LLMQ_OK)
         j->end += line.len;
-    free(text);
     strbuf_free(&line);
     return status;
 }
 
-/* `create` truncates, otherwise the file must exist. */
-static enum llmq_status open_file(const char *dir, bool create, struct journal **out,
-                                  llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
+static enum llmq_status open_file(const char *path, struct journal **out, llmq_error *err) {
     struct journal *j = calloc(1, sizeof *j);
-    char *path = path_join(dir, JOURNAL_NAME, err);
-    if (!j || !path) {
-        status = error_memory(err, "the journal");
-        goto cleanup;
-    }
-    j->file.fd = -1;
-    LLMQ_TRY(create ? file_create(path, 0, &j->file, err) : file_open_update(path, &j->file, err));
-    *out = j;
-    j = NULL;
-cleanup:
-    free(path);
-    journal_close(&j);
+    if (!j)
+        return error_memory(err, "the journal");
+    enum llmq_status status = file_open_update(path, &j->file, err);
+    if (status == LLMQ_OK)
+        *out = j;
+    else
+        free(j);
     return status;
 }
 
+/* The file appears with its first line in it, or not at all. */
 enum llmq_status journal_create(const char *dir, const struct json *identity, struct journal **out,
                                 llmq_error *err) {
-    enum llmq_status status = open_file(dir, true, out, err);
-    if (status != LLMQ_OK)
-        return status;
-    status = append(*out, identity, err);
-    if (status != LLMQ_OK)
-        journal_close(out);
+    struct strbuf line = {0};
+    enum llmq_status status = LLMQ_OK;
+    char *path = path_join(dir, JOURNAL_NAME, err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    LLMQ_TRY(format_line(identity, &line, err));
+    LLMQ_TRY(file_write_atomic(path, line.data, line.len, err));
+    LLMQ_TRY(open_file(path, out, err));
+    (*out)->end = line.len;
+cleanup:
+    strbuf_free(&line);
+    free(path);
     return status;
 }
 
@@ -159,7 +164,8 @@ static enum llmq_status read_all(const struct file *file, char **text, size_t *l
     return file_pread(file, *text, *len, 0, err);
 }
 
-/* A run that was killed before it had begun. */
+/* The first line is on disk before the file has its name: somebody was here, or the disk lost it.
+ */
 static enum llmq_status nothing_recorded(llmq_error *err) {
     error_set(err, LLMQ_E_INPUT, "nothing is recorded of a run that could be continued");
     error_hint(err, "start over with --force");
@@ -171,10 +177,12 @@ enum llmq_status journal_resume(const char *dir, const struct json *identity,
                                 struct journal **out, llmq_error *err) {
     struct reader r = {identity, blocks, report, false};
     enum llmq_status status = LLMQ_OK;
-    char *text = NULL;
+    char *path = path_join(dir, JOURNAL_NAME, err), *text = NULL;
     size_t len = 0;
     blocks->done = 0;
-    LLMQ_TRY(open_file(dir, false, out, err));
+    if (!path)
+        return LLMQ_E_MEMORY;
+    LLMQ_TRY(open_file(path, out, err));
     LLMQ_TRY(read_all(&(*out)->file, &text, &len, err));
     for (const char *line = text, *end; (end = memchr(line, '\n', len - (size_t)(line - text)));
          line = end + 1) {
@@ -186,6 +194,7 @@ enum llmq_status journal_resume(const char *dir, const struct json *identity,
         status = nothing_recorded(err);
 cleanup:
     free(text);
+    free(path);
     if (status != LLMQ_OK && *out) {
         error_prefix(err, status, "%s", (*out)->file.path);
         journal_close(out);

@@ -1,5 +1,6 @@
 /* The journal of a run: a line of JSON for each finished block, so that an interrupted run can be
- * continued. It lies in <out>.partial beside the tensors and is removed last of all.
+ * continued. It lies in <out>.partial beside the tensors and is removed when the result is
+ * complete, before it gets its name (output.h).
  *
  * The first line holds the run's identity (identity.h); a run with another one does not continue.
  * The next one has the hashes of the source's tensors that are copied, those of blocks the hashes

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/retry.h"
 #include "base/strbuf.h"
 #include "pipeline/companion_rule.h"
 #include "pipeline/journal.h"
@@ -46,7 +47,8 @@ static enum llmq_status walk_entry(struct walk *w, int fd, const char *name, con
         return LLMQ_OK; /* what vanished meanwhile is nobody's */
     if (!S_ISDIR(st.st_mode))
         return w->visit(w, path, err);
-    const int folder = openat(fd, name, FOLDER_FLAGS);
+    int folder = -1;
+    RETRY(folder, openat(fd, name, FOLDER_FLAGS));
     if (folder < 0)
         return error_output(err, "%s", path);
     enum llmq_status status = walk_folder(w, folder, path, err);
@@ -84,17 +86,22 @@ static enum llmq_status add_file(struct walk *w, const char *path, llmq_error *e
     return LLMQ_OK;
 }
 
-enum llmq_status marker_write(const char *dir, const char *command,
-                              const struct companions *companions, struct json *options,
-                              llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct json *o = json_new_object(), *files = json_new_array();
-    struct walk walk = {.visit = add_file, .list = files, .companions = companions};
-    char *path = path_join(dir, MARKER_NAME, err), *text = NULL;
-    const int fd = dir_open(dir);
+struct json *marker_record(const char *command, struct json *options, struct json *made_from) {
+    struct json *o = json_new_object();
     json_add_string(o, "llmq", LLMQ_VERSION);
     json_add_string(o, "command", command);
     json_add(o, "options", options ? options : json_new_object());
+    json_add(o, "made_from", made_from ? made_from : json_new_object());
+    return o;
+}
+
+enum llmq_status marker_write(const char *dir, const struct json *record,
+                              const struct companions *companions, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct json *o = json_copy(record), *files = json_new_array();
+    struct walk walk = {.visit = add_file, .list = files, .companions = companions};
+    char *path = path_join(dir, MARKER_NAME, err), *text = NULL;
+    const int fd = dir_open(dir);
     if (fd < 0)
         status = error_output(err, "%s", dir);
     if (status == LLMQ_OK)
@@ -149,32 +156,62 @@ static enum llmq_status refuse(int fd, const char *dir, llmq_error *err) {
     return LLMQ_E_USAGE;
 }
 
-/* The marker's text as JSON, NULL when there is none that can be read. A link is none. */
-static struct json *read_marker(int fd) {
-    struct json *root = NULL;
+static bool is_marker(const struct json *root) {
+    return json_string(json_get(root, "llmq")) && json_type(json_get(root, "files")) == JSON_ARRAY;
+}
+
+/* The text of a small regular file that is open; NULL when it cannot be had. */
+static char *read_text(const struct file *f, size_t *len) {
     struct stat st;
-    struct file f = {.fd = openat(fd, MARKER_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
-                     .path = strdup(MARKER_NAME)};
-    char *text = NULL;
-    if (f.fd >= 0 && f.path && fstat(f.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
-        (uint64_t)st.st_size <= MARKER_MAX_BYTES)
-        text = malloc((size_t)st.st_size + 1);
-    if (text && file_pread(&f, text, (size_t)st.st_size, 0, NULL) == LLMQ_OK) {
-        text[st.st_size] = '\0';
-        if (json_parse(text, (size_t)st.st_size, MARKER_NAME, &root, NULL) != LLMQ_OK)
-            root = NULL;
+    if (fstat(f->fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
+        (uint64_t)st.st_size > MARKER_MAX_BYTES)
+        return NULL;
+    *len = (size_t)st.st_size;
+    char *text = malloc(*len + 1);
+    if (text && file_pread(f, text, *len, 0, NULL) != LLMQ_OK) {
+        free(text);
+        text = NULL;
     }
+    if (text)
+        text[*len] = '\0';
+    return text;
+}
+
+/* A link is no marker. */
+struct json *marker_read(int fd) {
+    struct json *root = NULL;
+    struct file f = {.path = strdup(MARKER_NAME), .fd = -1};
+    size_t len = 0;
+    if (!f.path)
+        return NULL;
+    RETRY(f.fd, openat(fd, MARKER_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    char *text = f.fd < 0 ? NULL : read_text(&f, &len);
+    if (text && json_parse(text, len, MARKER_NAME, &root, NULL) != LLMQ_OK)
+        root = NULL;
+    if (!is_marker(root))
+        json_free(&root);
     free(text);
     file_close(&f, NULL);
     return root;
 }
 
+bool marker_whole(int fd) {
+    struct json *root = marker_read(fd);
+    bool whole = root != NULL;
+    for (const struct json *c = json_first(json_get(root, "files")); whole && c; c = json_next(c)) {
+        struct stat st;
+        whole = json_string(c) && fstatat(fd, json_string(c), &st, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+    json_free(&root);
+    return whole;
+}
+
 enum llmq_status marker_check(int fd, const char *dir, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct json *root = read_marker(fd);
+    struct json *root = marker_read(fd);
     const struct json *files = json_get(root, "files");
     llmq_error found = {0};
-    if (!json_string(json_get(root, "llmq")) || json_type(files) != JSON_ARRAY)
+    if (!root)
         LLMQ_TRY(refuse(fd, dir, err));
     struct walk walk = {.visit = is_known, .known = files};
     status = walk_folder(&walk, fd, "", &found);

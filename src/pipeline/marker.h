@@ -1,8 +1,11 @@
 /* The marker of a result: llmq.json in its folder names the program's version, the command, its
- * options, and the files that are the result's. It says what --force may replace: a folder that has
- * it and holds nothing else. */
+ * options, what it was made from, and the files that are the result's. It is written last: a folder
+ * with a marker and all its files is a whole result. It says what --force may replace: a folder
+ * that has it and holds nothing else; and by it --resume knows that a run has ended. */
 #ifndef LLMQ_PIPELINE_MARKER_H
 #define LLMQ_PIPELINE_MARKER_H
+
+#include <stdbool.h>
 
 #include "base/json.h"
 #include "llmq/error.h"
@@ -14,13 +17,22 @@
  * hold them when it was killed in its last moment. */
 #define MARKER_LOCK_NAME "llmq.lock"
 
-/* Write the marker of the complete result in `dir`: its tensors in every form, what states how they
- * are quantized, and the companions are listed as the result's; anything else there is somebody's
- * who put it there meanwhile. The same bytes for the same result: no times and no names of
- * machines. `options`, NULL for none, belongs to this function. */
-LLMQ_NODISCARD enum llmq_status marker_write(const char *dir, const char *command,
-                                             const struct companions *companions,
-                                             struct json *options, llmq_error *err);
+/* What a marker says of a run: {"llmq", "command", "options", "made_from"}. `options`, NULL for
+ * none, and `made_from`, NULL for nothing, belong to the object. The same for the same run: no
+ * times and no names of machines. Does not print when memory is short. */
+struct json *marker_record(const char *command, struct json *options, struct json *made_from);
+
+/* Write the marker of the complete result in `dir`: its record, and as the result's files its
+ * tensors in every form, what states how they are quantized, and the companions; anything else
+ * there is somebody's who put it there meanwhile. */
+LLMQ_NODISCARD enum llmq_status marker_write(const char *dir, const struct json *record,
+                                             const struct companions *companions, llmq_error *err);
+
+/* The marker in an open folder; NULL when there is none that can be read. The caller frees. */
+struct json *marker_read(int fd);
+
+/* Has the open folder a marker, and every file that the marker lists? */
+bool marker_whole(int fd);
 
 /* Is the folder, open as `fd`, a result with nothing in it that is not the result's? LLMQ_E_USAGE
  * names what is there otherwise. `dir` names the folder in messages. */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -27,37 +28,46 @@ static int rename_new(const char *from, const char *to) {
     return rename(from, to);
 }
 
-/* Where two folders cannot change places in one step: the old one gives way to a name that is made
- * for it, and comes back if the new one cannot follow. Killed in between, both are whole. */
-static int swap_in_steps(const char *fresh, const char *old) {
-    struct strbuf aside = {0};
-    int rc = -1;
-    strbuf_printf(&aside, "%s.oXXXXXX", old);
-    if (!strbuf_ok(&aside)) {
-        errno = ENOMEM;
-    } else if (mkdtemp(aside.data)) {
-        if (rename(old, aside.data) != 0) {
-            (void)rmdir(aside.data);
-        } else if (rename_new(fresh, old) != 0) {
-            const int number = errno;
-            (void)rename(aside.data, old);
-            errno = number;
-        } else {
-            rc = rename(aside.data, fresh);
-        }
-    }
-    strbuf_free(&aside);
-    return rc;
+char *output_aside(const struct output *out) {
+    struct strbuf name = {0};
+    strbuf_printf(&name, "%s.replaced", out->final_dir);
+    return strbuf_take(&name);
 }
 
-static int swap(const char *fresh, const char *old) {
+/* Where two folders cannot change places in one step: the old one gives way to a name beside it,
+ * and comes back if the new one cannot follow. Killed in between, both are whole, and output_settle
+ * knows them. */
+static int swap_in_steps(const char *fresh, const char *old, const char *aside) {
+    struct stat st;
+    if (!aside || lstat(aside, &st) == 0) {
+        errno = aside ? EEXIST : ENOMEM;
+        return -1;
+    }
+    if (rename(old, aside) != 0)
+        return -1;
+    if (rename_new(fresh, old) != 0) {
+        const int number = errno;
+        (void)rename(aside, old);
+        errno = number;
+        return -1;
+    }
+    return rename(aside, fresh);
+}
+
+static int swap(const struct output *out) {
+    const char *fresh = out->partial_dir, *old = out->final_dir;
 #ifdef RENAME_EXCHANGE
     if (renameat2(AT_FDCWD, fresh, AT_FDCWD, old, RENAME_EXCHANGE) == 0)
         return 0;
     if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
         return -1;
 #endif
-    return swap_in_steps(fresh, old);
+    char *aside = output_aside(out);
+    const int rc = swap_in_steps(fresh, old, aside);
+    const int number = errno;
+    free(aside);
+    errno = number;
+    return rc;
 }
 
 static void hint_kept(const struct output *out, llmq_error *err) {
@@ -75,7 +85,7 @@ static void hint_kept(const struct output *out, llmq_error *err) {
 /* Overlay file systems do not rename folders of a lower layer. The old result goes before the new
  * one takes its name; killed in between, the new one is whole and --resume ends the run. */
 static enum llmq_status make_way(struct output *out, struct claim *old, llmq_error *err) {
-    enum llmq_status status = claim_remove(old, out->final_dir, err);
+    enum llmq_status status = claim_remove_result(old, out->final_dir, err);
     if (status == LLMQ_OK && rename_new(out->partial_dir, out->final_dir) != 0) {
         status = error_output(err, "%s: cannot rename to %s", out->partial_dir, out->final_dir);
         claim_release(&out->claim); /* the only one left: nothing may discard it */
@@ -94,12 +104,12 @@ static enum llmq_status replace(struct output *out, struct claim *old, llmq_erro
     }
     if (status != LLMQ_OK)
         return status;
-    if (swap(out->partial_dir, out->final_dir) != 0)
+    if (swap(out) != 0)
         status = errno == EXDEV ? make_way(out, old, err)
                                 : error_output(err, "%s: cannot change places with %s",
                                                out->partial_dir, out->final_dir);
     else if (!claim_is_at(old, out->partial_dir)) {
-        (void)swap(out->partial_dir, out->final_dir);
+        (void)swap(out);
         status =
             error_set(err, LLMQ_E_IO, "%s changed while it was being replaced", out->final_dir);
     }
@@ -127,18 +137,34 @@ static enum llmq_status put_in_place(struct output *out, struct claim *old, llmq
     return LLMQ_E_IO;
 }
 
+/* The result has its name, whatever fails from here on: everything is tried, what failed first is
+ * told. */
+static enum llmq_status tidy_up(struct output *out, struct claim *old, llmq_error *err) {
+    llmq_error unsaid = {0};
+    enum llmq_status status = path_sync_parent(out->final_dir, err);
+    enum llmq_status next =
+        claim_finish(&out->claim, out->final_dir, status == LLMQ_OK ? err : &unsaid);
+    status = status == LLMQ_OK ? next : status;
+    if (old->held) {
+        next = claim_remove(old, out->partial_dir, status == LLMQ_OK ? err : &unsaid);
+        status = status == LLMQ_OK ? next : status;
+    }
+    if (status != LLMQ_OK) {
+        error_prefix(err, status, "%s is complete, but", out->final_dir);
+        error_hint(err, "repeat the command with --resume to tidy up");
+    }
+    return status;
+}
+
 enum llmq_status output_commit(struct output *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct claim old = {0};
     if (!claim_is_at(&out->claim, out->partial_dir))
         return error_set(err, LLMQ_E_IO, "%s was moved or replaced meanwhile", out->partial_dir);
     LLMQ_TRY(dir_sync(out->partial_dir, err));
+    LLMQ_TRY(claim_drop_record(&out->claim, out->partial_dir, err));
     LLMQ_TRY(put_in_place(out, &old, err));
-    /* From here on the result is there, whatever else fails. */
-    LLMQ_TRY(claim_finish(&out->claim, out->final_dir, err));
-    LLMQ_TRY(path_sync_parent(out->final_dir, err));
-    if (old.held)
-        LLMQ_TRY(claim_remove(&old, out->partial_dir, err));
+    LLMQ_TRY(tidy_up(out, &old, err));
 
 cleanup:
     claim_release(&old);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "pipeline/calibration.h"
+#include "pipeline/companion_rule.h"
 #include "pipeline/marker.h"
 #include "pipeline/output.h"
 #include "pipeline/place.h"
@@ -150,33 +151,42 @@ static enum llmq_status check_lengths(const char *path, const char *existing, ll
     return LLMQ_OK;
 }
 
+/* The length of the first part of a path that is no folder: up to a slash, or the whole. */
+static size_t first_missing(char *path) {
+    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
+        *p = '\0';
+        const bool there = path_is_dir(path);
+        *p = '/';
+        if (!there)
+            return (size_t)(p - path);
+    }
+    return strlen(path);
+}
+
 /* Whether a folder can be made is known when one was made: permissions, read-only and virtual file
- * systems, quotas. This one is gone again at once. */
+ * systems, quotas. It is the first that the run would make, and gone again at once; killed in
+ * between, it is what a run that was killed then leaves. */
 static enum llmq_status probe(const struct output *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct location at = {0};
-    struct strbuf name = {0};
     const char *final_base = path_base(out->final_dir);
     char *parent = final_base == out->final_dir
                        ? strdup(".")
                        : strndup(out->final_dir, (size_t)(final_base - out->final_dir));
-    if (!parent)
-        return error_memory(err, "a path");
+    char *first = strdup(out->partial_dir);
+    if (!parent || !first)
+        LLMQ_TRY(error_memory(err, "a path"));
     LLMQ_TRY(location_find(parent, &at, err));
     LLMQ_TRY(check_lengths(out->partial_dir, at.existing, err));
-    if (at.missing > 0)
-        strbuf_printf(&name, "%s/.llmq-XXXXXX", at.existing);
-    else
-        strbuf_printf(&name, "%s.pXXXXXX", out->final_dir); /* as long as .partial */
-    if (!strbuf_ok(&name))
-        LLMQ_TRY(error_memory(err, "a path"));
-    if (!mkdtemp(name.data))
+    first[first_missing(first)] = '\0';
+    if (mkdir(first, 0777) == 0)
+        (void)rmdir(first);
+    else if (errno != EEXIST || access(at.existing, W_OK | X_OK) != 0)
         LLMQ_TRY(error_output(err, "%s: no folder can be made in %s", out->final_dir, at.existing));
-    (void)rmdir(name.data);
 
 cleanup:
     free(parent);
-    strbuf_free(&name);
+    free(first);
     location_free(&at);
     return status;
 }
@@ -210,65 +220,55 @@ static enum llmq_status check_replaceable(const struct output *out, llmq_error *
     return status;
 }
 
+/* Has a run been here that was killed while it gave its result the name, or was about to? */
+static bool was_interrupted(const struct output *out) {
+    return out->partial != CLAIM_ABSENT || claim_was_held(out->final_dir);
+}
+
 static enum llmq_status exists(const struct output *out, llmq_error *err) {
     llmq_error why = {0};
     error_set(err, LLMQ_E_USAGE, "%s exists", out->final_dir);
-    if (check_replaceable(out, &why) == LLMQ_OK)
-        error_hint(err, "choose another --out, or give --force to replace it");
-    else
+    if (check_replaceable(out, &why) != LLMQ_OK)
         error_hint(err, "choose another --out; --force would not help: %s", why.message);
+    else if (was_interrupted(out) && !out->resume)
+        error_hint(err, "a run was interrupted here: give --resume to bring it to its end, --force "
+                        "to replace the result, or choose another --out");
+    else
+        error_hint(err, "choose another --out, or give --force to replace it");
     return LLMQ_E_USAGE;
-}
-
-/* Did the run in <out>.partial get as far as its journal? */
-static enum llmq_status find_record(const struct output *out, bool *recorded, llmq_error *err) {
-    char *journal = path_join(out->partial_dir, JOURNAL_NAME, err);
-    if (!journal)
-        return LLMQ_E_MEMORY;
-    *recorded = path_is_file(journal);
-    free(journal);
-    return LLMQ_OK;
 }
 
 static enum llmq_status interrupted_run(const struct output *out, llmq_error *err) {
-    bool recorded = false;
-    enum llmq_status status = find_record(out, &recorded, err);
-    if (status != LLMQ_OK)
-        return status;
-    error_set(err, LLMQ_E_USAGE, "%s holds an interrupted run", out->partial_dir);
-    error_hint(err, out->resumable && recorded
-                        ? "give --resume to continue it, or --force to start over"
-                        : "give --force to start over");
+    const bool complete = out->partial == CLAIM_COMPLETE;
+    error_set(err, LLMQ_E_USAGE, "%s holds %s", out->partial_dir,
+              complete ? "the complete result of an interrupted run" : "an interrupted run");
+    error_hint(err, "%s",
+               complete                         ? "give --resume to give it its name, or --force "
+                                                  "to start over"
+               : out->partial == CLAIM_RECORDED ? "give --resume to continue it, or --force to "
+                                                  "start over"
+                                                : "give --resume or --force to start over: it "
+                                                  "had not done anything yet");
     return LLMQ_E_USAGE;
 }
 
-static enum llmq_status check_resumable(const struct output *out, llmq_error *err) {
-    bool recorded = false;
-    if (out->partial == CLAIM_ABSENT)
-        return error_set(err, LLMQ_E_USAGE, "nothing to resume: %s is not there", out->partial_dir);
-    enum llmq_status status = find_record(out, &recorded, err);
-    if (status != LLMQ_OK || recorded)
-        return status;
-    error_set(err, LLMQ_E_USAGE, "nothing to resume: no run is recorded in %s", out->partial_dir);
-    error_hint(err, "give --force in place of --resume to start over");
-    return LLMQ_E_USAGE;
+enum llmq_status output_check_room(const struct output *out, llmq_error *err) {
+    if (!out->exists || out->was_empty)
+        return LLMQ_OK;
+    return out->force ? check_replaceable(out, err) : exists(out, err);
 }
 
-/* What stands in the way of a result, and what would do about it. */
+/* What stands in the way of a result, and what would do about it. What a run that is to be resumed
+ * has left is output_settle's to judge. */
 static enum llmq_status check_free(const struct output *out, llmq_error *err) {
-    const bool left = out->partial == CLAIM_EMPTY || out->partial == CLAIM_LEFT;
-    if (out->exists && !out->was_empty && !out->force)
-        return exists(out, err);
-    if (out->exists && !out->was_empty) {
-        enum llmq_status status = check_replaceable(out, err);
-        if (status != LLMQ_OK)
-            return status;
-    }
     if (out->partial == CLAIM_BUSY)
         return claim_busy(out->partial_dir, err);
-    if (left && !out->force && !out->resume)
-        return interrupted_run(out, err);
-    return out->resume ? check_resumable(out, err) : LLMQ_OK;
+    if (out->resume)
+        return LLMQ_OK;
+    enum llmq_status status = output_check_room(out, err);
+    if (status != LLMQ_OK)
+        return status;
+    return out->partial != CLAIM_ABSENT && !out->force ? interrupted_run(out, err) : LLMQ_OK;
 }
 
 /* Is the place free of the model and of every file that is calibrated on? */
@@ -312,11 +312,11 @@ cleanup:
     return status;
 }
 
-enum llmq_status output_choose_at(const char *dir, const char *model_dir, bool force,
+enum llmq_status output_choose_at(const char *dir, const char *model_dir, bool force, bool resume,
                                   struct output *out, llmq_error *err) {
     const struct place_inputs inputs = {model_dir, NULL};
     enum llmq_status status = LLMQ_OK;
-    *out = (struct output){.force = force};
+    *out = (struct output){.force = force, .resume = resume};
     LLMQ_TRY(name_folders(strdup(dir), out, err));
     LLMQ_TRY(check_place(out, &inputs, err));
     LLMQ_TRY(check_free(out, err));
@@ -352,22 +352,56 @@ static enum llmq_status make_parents(const char *path, llmq_error *err) {
 }
 
 /* Between looking and locking another run may have been here, and ended. */
-static enum llmq_status check_still_free(const struct output *out, llmq_error *err) {
-    struct dir_list list = {0};
-    enum llmq_status status = dir_list_read_at(out->claim.folder, out->partial_dir, &list, err);
-    const bool filled = list.count > 1; /* the lock is there */
-    dir_list_free(&list);
-    return status == LLMQ_OK && filled ? interrupted_run(out, err) : status;
+static enum llmq_status check_still_free(struct output *out, enum output_task task,
+                                         llmq_error *err) {
+    enum claim_state state = CLAIM_EMPTY;
+    enum llmq_status status = claim_look_held(&out->claim, out->partial_dir, &state, err);
+    if (status != LLMQ_OK || (out->force && !out->resume))
+        return status;
+    out->partial = state;
+    const bool expected = task == OUTPUT_CONTINUE ? state == CLAIM_RECORDED
+                          : out->resume           ? state == CLAIM_EMPTY || state == CLAIM_BEGUN
+                                                  : state == CLAIM_EMPTY;
+    return expected ? LLMQ_OK : interrupted_run(out, err);
 }
 
-enum llmq_status output_prepare(struct output *out, llmq_error *err) {
+/* Is this what a write that was killed leaves: a file of ours, or activations, under the name that
+ * it has until it is whole? */
+static bool is_unfinished(const char *name) {
+    static const char *const others[] = {MARKER_NAME, JOURNAL_NAME, "config.json", "activations"};
+    char stem[NAME_MAX + 1];
+    const size_t len = strlen(name), end = strlen(".tmp");
+    if (len <= end || len > NAME_MAX || strcmp(name + len - end, ".tmp") != 0)
+        return false;
+    memcpy(stem, name, len - end);
+    stem[len - end] = '\0';
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (strcmp(stem, others[i]) == 0)
+            return true;
+    const enum companion_kind kind = companion_kind_by_name(stem, true);
+    return kind == COMPANION_OURS || kind == COMPANION_WEIGHTS;
+}
+
+static enum llmq_status sweep(const struct output *out, llmq_error *err) {
+    struct dir_list list = {0};
+    const int fd = out->claim.folder;
+    enum llmq_status status = dir_list_read_at(fd, out->partial_dir, &list, err);
+    for (size_t i = 0; status == LLMQ_OK && i < list.count; i++)
+        if (is_unfinished(list.names[i]) && unlinkat(fd, list.names[i], 0) != 0)
+            status = error_output(err, "%s/%s: cannot remove", out->partial_dir, list.names[i]);
+    dir_list_free(&list);
+    return status;
+}
+
+enum llmq_status output_prepare(struct output *out, enum output_task task, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(make_parents(out->final_dir, err));
     LLMQ_TRY(claim_take(out->partial_dir, &out->claim, err));
-    if (!out->force && !out->resume)
-        LLMQ_TRY(check_still_free(out, err));
-    if (!out->resume)
-        LLMQ_TRY(claim_clear(&out->claim, out->partial_dir, err));
+    LLMQ_TRY(check_still_free(out, task, err));
+    if (out->force)
+        LLMQ_TRY(claim_allow_replacing(&out->claim, out->partial_dir, err));
+    LLMQ_TRY(task == OUTPUT_CONTINUE ? sweep(out, err)
+                                     : claim_clear(&out->claim, out->partial_dir, err));
 
 cleanup:
     if (status != LLMQ_OK)

@@ -259,6 +259,20 @@ cleanup:
     return status;
 }
 
+static const char *command_name(const llmq_quantize_options *o) {
+    return o->method == LLMQ_METHOD_GPTQ ? "gptq" : o->method == LLMQ_METHOD_AWQ ? "awq" : "rtn";
+}
+
+/* What is left to do: all of it, unless an earlier run is resumed. */
+static enum llmq_status settle(struct run *run, llmq_error *err) {
+    run->record =
+        marker_record(command_name(run->options), identity_options(run), identity_made_from(run));
+    const struct output_run of = {run->record, &run->model, &run->source};
+    enum llmq_status status = output_settle(&run->output, &of, &run->task, err);
+    run->report->found_finished = status == LLMQ_OK && run->task == OUTPUT_DONE;
+    return status;
+}
+
 /* --- the run ---------------------------------------------------------------------------------- */
 
 /* What an interrupted run left; what is damaged there cannot be continued. */
@@ -278,7 +292,7 @@ static enum llmq_status resume_outputs(struct run *run, const struct json *ident
 static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     const struct plan *p = &run->plan;
     const char *dir = run->output.partial_dir;
-    bool resume = run->options->resume;
+    const bool resume = run->task == OUTPUT_CONTINUE;
     enum llmq_status status = LLMQ_OK;
     struct json *identity = identity_make(run);
     run->blocks = (struct journal_blocks){
@@ -289,7 +303,7 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     if (!run->blocks.hashes || !run->blocks.folded)
         LLMQ_TRY(error_memory(err, "the run"));
     LLMQ_TRY(st_watch(run->model.tensors, err));
-    LLMQ_TRY(output_prepare(&run->output, err));
+    LLMQ_TRY(output_prepare(&run->output, run->task, err));
     LLMQ_TRY(resume ? resume_outputs(run, identity, err)
                     : output_open_writer(&run->output, p, run->options->shard_limit, false,
                                          &run->writer, err));
@@ -302,20 +316,15 @@ cleanup:
     return status;
 }
 
-static const char *command_name(const llmq_quantize_options *o) {
-    return o->method == LLMQ_METHOD_GPTQ ? "gptq" : o->method == LLMQ_METHOD_AWQ ? "awq" : "rtn";
-}
-
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
     LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->source.companions, &run->plan,
                                  err));
-    LLMQ_TRY(marker_write(run->output.partial_dir, command_name(run->options),
-                          &run->source.companions, identity_options(run), err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(source_check(&run->source, &run->model, err));
+    LLMQ_TRY(marker_write(run->output.partial_dir, run->record, &run->source.companions, err));
     LLMQ_TRY(output_commit(&run->output, err));
 cleanup:
     return status;
@@ -365,6 +374,7 @@ static void run_free(struct run *run) {
     journal_close(&run->journal);
     free(run->blocks.hashes);
     free(run->blocks.folded);
+    json_free(&run->record);
     plan_free(&run->plan);
     output_free(&run->output);
     corpus_free(&run->corpus);
@@ -376,7 +386,7 @@ static void run_free(struct run *run) {
  * be resumed, and rounding that failed on the model's numbers would fail again. */
 static bool nothing_to_resume(const struct run *run, enum llmq_status status) {
     if (!run->journal)
-        return !run->options->resume;
+        return run->task == OUTPUT_MAKE;
     return status == LLMQ_E_NUMERIC && !run->calibrated;
 }
 
@@ -401,6 +411,9 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
         LLMQ_TRY(report_planned_modules(&run, err));
         goto cleanup;
     }
+    LLMQ_TRY(settle(&run, err));
+    if (run.task == OUTPUT_DONE)
+        goto cleanup;
     status = execute(&run, err);
     if (status != LLMQ_OK && nothing_to_resume(&run, status))
         discard(&run);

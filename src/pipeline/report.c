@@ -214,6 +214,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     add_names(o, "dropped", r->dropped, r->dropped_count);
     json_add_int64(o, "blocks", r->blocks);
     json_add_int64(o, "blocks_resumed", r->blocks_resumed);
+    json_add_bool(o, "found_finished", r->found_finished);
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "tokens_used", r->tokens_used);
     json_add_int64(o, "tokens_dropped", r->tokens_dropped);

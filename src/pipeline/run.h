@@ -27,6 +27,8 @@ struct run {
     bool calibrated;
     struct plan plan;
     struct output output;
+    struct json *record; /* what the result's marker will say */
+    enum output_task task;
     struct st_writer *writer;
     struct journal *journal;
     struct journal_blocks blocks;

@@ -311,12 +311,114 @@ mkdir none.partial
 : >none.partial/llmq.lock
 run rtn --model "$demo" --out none -q
 expect_code 2
-expect_stderr "hint: give --force to start over"
+expect_stderr "hint: give --resume or --force to start over: it had not done anything yet"
 run rtn --model "$demo" --out none --resume -q
-expect_code 2
-expect_stderr "no run is recorded in none.partial"
-run rtn --model "$demo" --out none --force -q
 expect_code 0
+expect "nothing else is left" test ! -e none.partial
+
+# --- from every state to the same end ---
+
+test_case "nothing was begun: --resume begins; all is done: it says so"
+run rtn --model "$demo" --out state --resume -q
+expect_code 0
+contents state >kept
+run rtn --model "$demo" --out state --resume
+expect_code 0
+expect_stdout "state is finished: an interrupted run had made it, nothing was left to do"
+run rtn --model "$demo" --out state --resume --json
+expect_code 0
+expect_json found_finished true
+expect "unchanged" unchanged state
+
+test_case "what is finished of another run is told from this one's"
+run rtn --model "$demo" --out state --bits 8 --resume -q
+expect_code 2
+expect_stderr "state exists, and is the result of another run: --bits was 4, is 8"
+expect_stderr "hint: give --force, too"
+run convert --model g --format bf16 --out state --resume -q
+expect_code 2
+expect_stderr "the command was rtn, is convert"
+expect "unchanged" unchanged state
+run rtn --model "$demo" --out state --bits 8 --resume --force -q
+expect_code 0
+run rtn --model "$demo" --out state --force -q
+expect_code 0
+expect "the first again" unchanged state
+
+test_case "killed with everything done but the name"
+mv state state.partial
+: >state.partial/llmq.lock
+keep state.partial
+run rtn --model "$demo" --out state -q
+expect_code 2
+expect_stderr "state.partial holds the complete result of an interrupted run"
+expect_stderr "hint: give --resume to give it its name, or --force to start over"
+run rtn --model "$demo" --out state --bits 8 --resume -q
+expect_code 3
+expect_stderr "state.partial holds the complete result of another run: --bits was 4, is 8"
+expect "unchanged" unchanged state.partial
+run rtn --model "$demo" --out state --resume -q
+expect_code 0
+expect "named" test -e state/llmq.json -a ! -e state/llmq.lock -a ! -e state.partial
+
+test_case "killed behind the name: the lock, and what was replaced, are left"
+: >state/llmq.lock
+cp -r r state.partial
+: >state.partial/llmq.lock
+run rtn --model "$demo" --out state -q
+expect_code 2
+expect_stderr "hint: a run was interrupted here: give --resume to bring it to its end"
+run rtn --model "$demo" --out state --resume -q
+expect_code 0
+expect "tidy" test ! -e state/llmq.lock -a ! -e state.partial
+
+test_case "folders that change places in steps: killed between them"
+mv state state.partial
+printf 'replaces\n' >state.partial/llmq.lock
+cp -r r state.replaced
+: >state.replaced/llmq.lock
+run rtn --model "$demo" --out state --resume -q
+expect_code 0
+expect "the new one, and nothing else" test -e state -a ! -e state.partial -a ! -e state.replaced
+run inspect state --json
+expect_json bits 4
+cp -r r state.replaced
+: >state.replaced/llmq.lock
+run rtn --model "$demo" --out state --resume -q
+expect_code 0
+expect "nothing else" test ! -e state.partial -a ! -e state.replaced
+
+test_case "what a write that was killed leaves is not the result's, what somebody put there stays"
+start
+kill -KILL "$pid"
+go_on
+: >live.partial/activations.tmp
+: >live.partial/config.json.tmp
+: >live.partial/mine.tmp
+run gptq --model "$demo" $few --out live --resume -q
+expect_code 0
+expect "ours is gone" test ! -e live/activations.tmp -a ! -e live/config.json.tmp
+expect "theirs is there" test -e live/mine.tmp
+rm -r live
+
+test_case "a conversion that was killed is repeated, and not taken for a run of quantization"
+mkdir c.partial
+: >c.partial/llmq.lock
+cp r/config.json c.partial
+run convert --model r --format bf16 --out c --resume -q
+expect_code 0
+contents c-bf16 >kept
+expect "the same bytes" unchanged c
+run convert --model r --format bf16 --out c --resume
+expect_code 0
+expect_stdout "c is finished"
+start
+kill -KILL "$pid"
+go_on
+run convert --model r --format bf16 --out live --resume -q
+expect_code 3
+expect_stderr "live.partial holds an interrupted run of another command"
+rm -r live.partial
 
 test_case "many runs at once on one folder: each succeeds or is refused, and the result is whole"
 contents none >kept

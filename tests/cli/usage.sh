@@ -51,7 +51,6 @@ wrong "--seed is given twice: '0' and '0'" "" awq --seed 0 --seed 0
 wrong "--against is given twice: 'a' and 'b'" "" verify m --against a --against b
 wrong "--sym and --asym exclude each other" "" rtn --sym --model m --asym
 wrong "--asym and --sym exclude each other" "" rtn --asym --sym
-wrong "--force and --resume exclude each other" "" gptq --force --resume
 test_case "the same word twice says no more than once"
 run inspect --json "$demo" --json
 expect_code 0

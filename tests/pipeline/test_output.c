@@ -58,7 +58,7 @@ static bool holds(const char *name, const char *text) {
 
 static enum llmq_status choose(struct output *out, bool force) {
     char *dir = strdup(scratch_path("out"));
-    enum llmq_status status = output_choose_at(dir, scratch_path("model"), force, out, &err);
+    enum llmq_status status = output_choose_at(dir, scratch_path("model"), force, false, out, &err);
     free(dir);
     return status;
 }
@@ -66,11 +66,13 @@ static enum llmq_status choose(struct output *out, bool force) {
 /* Choose, prepare and write a result of one file. */
 static void grow(struct output *out, bool force, const char *text) {
     ck_assert_ok(choose(out, force), &err);
-    ck_assert_ok(output_prepare(out, &err), &err);
+    ck_assert_ok(output_prepare(out, OUTPUT_MAKE, &err), &err);
     put_file("out.partial/weights", text, strlen(text));
     struct companion written = {.name = (char[]){"weights"}};
     const struct companions companions = {.files = &written, .count = 1};
-    ck_assert_ok(marker_write(out->partial_dir, "test", &companions, NULL, &err), &err);
+    struct json *record = marker_record("test", NULL, NULL);
+    ck_assert_ok(marker_write(out->partial_dir, record, &companions, &err), &err);
+    json_free(&record);
 }
 
 static void finish(const char *text, bool force) {
@@ -196,7 +198,7 @@ START_TEST(a_claim_excludes_every_other) {
     claim_release(&a);
     claim_release(&a);
     ck_assert_ok(claim_look(dir, &state, &err), &err);
-    ck_assert_int_eq(state, CLAIM_LEFT);
+    ck_assert_int_eq(state, CLAIM_BEGUN);
     ck_assert_ok(claim_take(dir, &b, &err), &err);
     put_file("out.partial/f", "x", 1);
     ck_assert_ok(claim_remove(&b, dir, &err), &err);
@@ -237,6 +239,7 @@ END_TEST
 
 START_TEST(markers_do_not_claim_what_somebody_put_there) {
     const struct companions none = {0};
+    struct json *record = marker_record("rtn", NULL, NULL);
     ck_assert_ok(dir_make(scratch_path("r"), false, &err), &err);
     ck_assert_ok(dir_make(scratch_path("r/sub"), false, &err), &err);
     put_file("r/config.json", "x", 1);
@@ -245,17 +248,18 @@ START_TEST(markers_do_not_claim_what_somebody_put_there) {
     put_file("r/model.layers.0.mlp.up_proj.onnx", "x", 1);
     put_file("r/model.gguf", "x", 1);
     put_file("r/quantize_config.json", "x", 1);
-    ck_assert_ok(marker_write(scratch_path("r"), "rtn", &none, NULL, &err), &err);
+    ck_assert_ok(marker_write(scratch_path("r"), record, &none, &err), &err);
     const int fd = dir_open(scratch_path("r"));
     ck_assert_ok(marker_check(fd, "r", &err), &err);
     static const char *const theirs[] = {"r/notes.txt", "r/sub/model.safetensors"};
     for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
         put_file(theirs[i], "x", 1);
-        ck_assert_ok(marker_write(scratch_path("r"), "rtn", &none, NULL, &err), &err);
+        ck_assert_ok(marker_write(scratch_path("r"), record, &none, &err), &err);
         ck_assert_fails(marker_check(fd, "r", &err), LLMQ_E_USAGE, strchr(theirs[i], '/') + 1,
                         &err);
         ck_assert_int_eq(unlink(scratch_path(theirs[i])), 0);
     }
+    json_free(&record);
     close(fd);
 }
 END_TEST
@@ -274,7 +278,9 @@ START_TEST(markers_name_what_is_the_results) {
     const struct companions companions = {.files = written, .count = 3};
     struct json *options = json_new_object();
     json_add_int64(options, "bits", 4);
-    ck_assert_ok(marker_write(scratch_path("r"), "rtn", &companions, options, &err), &err);
+    struct json *record = marker_record("rtn", options, NULL);
+    ck_assert_ok(marker_write(scratch_path("r"), record, &companions, &err), &err);
+    json_free(&record);
     ck_assert_ok(file_read(scratch_path("r/llmq.json"), 1000, &data, &len, &err), &err);
     ck_assert_ptr_nonnull(strstr(data, "\"command\": \"rtn\""));
     ck_assert_ptr_nonnull(strstr(data, "\"bits\": 4"));

@@ -212,9 +212,6 @@ START_TEST(wrong_requests_fail_before_anything_is_written) {
     o = run_options(LLMQ_METHOD_GPTQ);
     o.damp = 1.5;
     run_refused(&o, LLMQ_E_USAGE, "--damp 1.5");
-    o = run_options(LLMQ_METHOD_GPTQ);
-    o.resume = true;
-    run_refused(&o, LLMQ_E_USAGE, "nothing to resume");
 }
 END_TEST
 
