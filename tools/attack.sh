@@ -250,7 +250,7 @@ chains() {
                 ran="llmq $words $force, killed after $delay s"
                 code=0
                 # shellcheck disable=SC2086
-                timeout -s KILL "$delay" "$llmq" $words --out out -q --resume $force >stdout \
+                timeout --foreground -s KILL "$delay" "$llmq" $words --out out -q --resume $force >stdout \
                     2>stderr </dev/null || code=$?
                 [ "$code" -ne 137 ] || done_kills=$((done_kills + 1))
                 [ $((done_kills % 7)) -ne 6 ] || [ "$code" -ne 137 ] || {

@@ -81,12 +81,32 @@ enum llmq_status error_set(llmq_error *err, enum llmq_status code, const char *f
     return code;
 }
 
+/* What leads out of what the system says, where that is the same for every file. */
+static const char *advice(int number) {
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+        return "make room there and repeat the command; with --resume, a run that was interrupted "
+               "goes on";
+    case EIO:
+        return "the device cannot read or write it: the system's log tells more; copy or download "
+               "the file again, or use another disk";
+    case EMFILE:
+    case ENFILE:
+        return "allow more open files, as with 'ulimit -n 4096'";
+    default:
+        return NULL;
+    }
+}
+
 static enum llmq_status LLMQ_PRINTF(3, 0) system_error(llmq_error *err, enum llmq_status code,
                                                        const char *fmt, va_list args, int number) {
     char what[MESSAGE_BYTES];
     vsnprintf(what, sizeof what, fmt, args);
     code = number == ENOMEM ? LLMQ_E_MEMORY : code;
     error_set(err, code, "%s: %s", what, strerror(number));
+    if (advice(number))
+        error_hint(err, "%s", advice(number));
     if (err)
         err->sys_errno = number;
     return code;

@@ -163,6 +163,19 @@ enum llmq_status file_create(const char *path, uint64_t size, struct file *f, ll
     return LLMQ_OK;
 }
 
+/* The file has no byte at `offset`, and `len` are wanted from there on. */
+static enum llmq_status ended(const struct file *f, size_t len, uint64_t offset, llmq_error *err) {
+    if (f->size < len || offset > f->size - len)
+        return error_set(err, LLMQ_E_IO, "%s: ends at byte %llu, %zu more were expected", f->path,
+                         (unsigned long long)offset, len);
+    error_set(err, LLMQ_E_INPUT,
+              "%s: changed while it was being read: it had %llu bytes, and ends at byte %llu now",
+              f->path, (unsigned long long)f->size, (unsigned long long)offset);
+    error_hint(err, "start over (--force, where a run was interrupted) when nothing writes to it "
+                    "any more");
+    return LLMQ_E_INPUT;
+}
+
 enum llmq_status file_pread(const struct file *f, void *buf, size_t len, uint64_t offset,
                             llmq_error *err) {
     char *p = buf;
@@ -174,8 +187,7 @@ enum llmq_status file_pread(const struct file *f, void *buf, size_t len, uint64_
             return error_errno(err, "%s: reading %zu bytes at %llu", f->path, len,
                                (unsigned long long)offset);
         if (n == 0)
-            return error_set(err, LLMQ_E_IO, "%s: ends at byte %llu, %zu more were expected",
-                             f->path, (unsigned long long)offset, len);
+            return ended(f, len, offset, err);
         p += n;
         len -= (size_t)n;
         offset += (uint64_t)n;

@@ -1,6 +1,7 @@
 /* The marker of a result: see marker.h. */
 #include "pipeline/marker.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -43,8 +44,10 @@ static enum llmq_status walk_folder(struct walk *w, int fd, const char *prefix, 
 static enum llmq_status walk_entry(struct walk *w, int fd, const char *name, const char *path,
                                    llmq_error *err) {
     struct stat st;
-    if (is_own(path) || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return LLMQ_OK; /* what vanished meanwhile is nobody's */
+    if (is_own(path))
+        return LLMQ_OK;
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) /* what vanished meanwhile is nobody's */
+        return errno == ENOENT ? LLMQ_OK : error_output(err, "%s", path);
     if (!S_ISDIR(st.st_mode))
         return w->visit(w, path, err);
     int folder = -1;

@@ -142,6 +142,7 @@ enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *e
     if (!*spec)
         return error_set(err, LLMQ_E_USAGE, "the model's name is empty");
     const enum path_kind kind = look(&s, spec);
+    const bool may_be_it = s.unseen.code == LLMQ_E_IO; /* the folder itself, on a failing disk */
     if (kind == PATH_FILE) {
         strbuf_free(&s.tried);
         return refuse_file(spec, err);
@@ -161,7 +162,7 @@ enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *e
         status = error_memory(err, "the places where a model may be");
         free(*path);
         *path = NULL;
-    } else if (s.unseen.code != LLMQ_OK && (*path || !relative)) {
+    } else if (s.unseen.code != LLMQ_OK && (*path || !relative || may_be_it)) {
         status = prefer_unseen(&s, path, err);
     } else if (!*path) {
         error_set(err, LLMQ_E_NOT_FOUND, "model '%s' not found", spec);

@@ -319,6 +319,10 @@ START_TEST(reads_are_bounded_and_complete) {
     ck_assert_ok(file_pread(&f, buf, 4, 6, &err), &err);
     ck_assert_int_eq(memcmp(buf, "6789", 4), 0);
     ck_assert_fails(file_pread(&f, buf, 5, 6, &err), LLMQ_E_IO, "ends at byte 10", &err);
+    put_file("f", "0123", 4); /* somebody cuts it off meanwhile */
+    ck_assert_fails(file_pread(&f, buf, 4, 6, &err), LLMQ_E_INPUT,
+                    "changed while it was being read: it had 10 bytes, and ends at byte 6 now",
+                    &err);
     file_close(&f, &err);
     file_close(&f, &err);
 }

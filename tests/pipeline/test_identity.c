@@ -301,6 +301,18 @@ static void replace_weights(void) {
     ck_assert_int_eq(rename(copy, path), 0);
 }
 
+/* A download that starts over, and one that is not finished. */
+static void cut_weights(void) {
+    ck_assert_int_eq(truncate(scratch_path("source/model.safetensors"), 4096), 0);
+}
+
+static void lengthen_weights(void) {
+    FILE *f = fopen(scratch_path("source/model.safetensors"), "a");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fputc(0, f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
 static void edit_config(void) {
     wait_a_moment();
     char *config = text_in(source, "config.json");
@@ -313,24 +325,32 @@ static void remove_tokenizer(void) {
 }
 
 START_TEST(a_model_that_is_written_to_is_not_a_result) {
-    static void (*const happenings[])(void) = {flip_first_block, flip_last_block, replace_weights,
-                                               edit_config, remove_tokenizer};
-    static const char *const files[] = {"model.safetensors: changed or replaced",
-                                        "model.safetensors: changed or replaced",
-                                        "model.safetensors: changed or replaced",
-                                        "config.json: changed or replaced", "tokenizer.json"};
+    enum { COUNT = 6 };
+    static void (*const happenings[])(void) = {flip_first_block, flip_last_block,  replace_weights,
+                                               edit_config,      lengthen_weights, cut_weights};
+    static const char *const files[] = {
+        "model.safetensors: changed or replaced", "model.safetensors: changed or replaced",
+        "model.safetensors: changed or replaced", "config.json: changed or replaced",
+        "model.safetensors: changed or replaced", "model.safetensors: changed while it was being"};
+    llmq_error err = {0};
+    char *weights = strdup(scratch_path("source/model.safetensors"));
+    char *whole = strdup(scratch_path("whole"));
     put_in(source, "tokenizer.json", "{}");
-    for (size_t i = 0; i < 4; i++) {
+    ck_assert_ok(file_copy(weights, whole, &err), &err);
+    for (size_t i = 0; i < COUNT; i++) {
         llmq_quantize_options o = run_options(i % 2 ? LLMQ_METHOD_RTN : LLMQ_METHOD_GPTQ);
         fail_while(&o, "block 2", happenings[i], files[i]);
         ck_assert(path_is_dir(scratch_path("out.partial")));
+        ck_assert_ok(file_copy(whole, weights, &err), &err);
     }
-    llmq_error err = {0};
+    free(weights);
+    free(whole);
     llmq_quantize_report report;
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     struct happening h = {.when = "block 2", .what = remove_tokenizer};
     const llmq_context ctx = {.sink = {.user = &h, .progress = let_happen}};
-    ck_assert_fails(llmq_quantize(&o, &ctx, &report, &err), LLMQ_E_NOT_FOUND, files[4], &err);
+    ck_assert_fails(llmq_quantize(&o, &ctx, &report, &err), LLMQ_E_NOT_FOUND, "tokenizer.json",
+                    &err);
     llmq_quantize_report_free(&report);
     ck_assert(!path_is_dir(out));
 }
