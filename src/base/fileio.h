@@ -53,8 +53,8 @@ LLMQ_NODISCARD enum llmq_status file_create(const char *path, uint64_t size, str
 /* Open an existing file for reading and writing. */
 LLMQ_NODISCARD enum llmq_status file_open_update(const char *path, struct file *f, llmq_error *err);
 
-/* All `len` bytes at `offset`, or an error: a short file is LLMQ_E_IO; one that was long enough when
- * it was opened is LLMQ_E_INPUT, it is being written to. Thread-safe. */
+/* All `len` bytes at `offset`, or an error: a short file is LLMQ_E_IO; one that was long enough
+ * when it was opened is LLMQ_E_INPUT, it is being written to. Thread-safe. */
 LLMQ_NODISCARD enum llmq_status file_pread(const struct file *f, void *buf, size_t len,
                                            uint64_t offset, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status file_pwrite(const struct file *f, const void *buf, size_t len,
