@@ -39,20 +39,26 @@ export OMP_WAIT_POLICY=passive # makes llmq start once only
 
 # --- the commands --------------------------------------------------------------------------------
 
-awk 'BEGIN {
-    srand(7)
-    for (w = 0; w < 6; w++) {
-        printf "%s[", w ? ",\n " : "["
-        for (i = 0; i < 24; i++)
-            printf "%s%d", i ? "," : "", int(rand() * 120) + 2
-        printf "]"
-    }
-    print "]"
-}' >ids.json
+# windows COUNT TOKENS: for --calib and --text.
+windows() {
+    awk -v count="$1" -v tokens="$2" 'BEGIN {
+        srand(7)
+        for (w = 0; w < count; w++) {
+            printf "%s[", w ? ",\n " : "["
+            for (i = 0; i < tokens; i++)
+                printf "%s%d", i ? "," : "", int(rand() * 120) + 2
+            printf "]"
+        }
+        print "]"
+    }'
+}
+
+windows 6 24 >ids.json
+windows 200 60 >many.json # of several batches: fewer take no less memory in a file
 "$llmq" rtn --model "$model" --group 32 --out packed -q >/dev/null || exit 1
 "$llmq" rtn --model "$model" --group 32 --bits 8 --out old -q >/dev/null || exit 1
-plan=$("$llmq" gptq --model "$model" --group 32 --quality fast --calib ids.json --threads 1 --dry-run \
-    --json 2>/dev/null | sed -n 's/.*"plan_ram_bytes": *\([0-9]*\).*/\1/p')
+plan=$("$llmq" gptq --model "$model" --group 32 --quality fast --calib many.json --samples 200 \
+    --threads 1 --dry-run --json 2>/dev/null | sed -n 's/.*"plan_ram_bytes": *\([0-9]*\).*/\1/p')
 
 writers='gptq awq rtn-sharded rtn-gguf rtn-onnx spilled convert dequantize'
 readers='eval score tokenize inspect verify compare'
@@ -66,8 +72,8 @@ arguments() {
     rtn-gguf) echo "rtn --model $model --group 32 --format gguf --threads 1" ;;
     rtn-onnx) echo "rtn --model $model --group 32 --format onnx --threads 1" ;;
     spilled)
-        echo "gptq --model $model --group 32 --quality fast --calib ids.json --threads 1" \
-            "--max-mem $((plan - 1))"
+        echo "gptq --model $model --group 32 --quality fast --calib many.json --samples 200" \
+            "--threads 1 --max-mem $((plan - 1))"
         ;;
     convert) echo "convert --model packed --format compressed-tensors --threads 1" ;;
     dequantize) echo "convert --model packed --format bf16 --threads 1" ;;
