@@ -164,20 +164,22 @@ static uint64_t reading_bytes(const struct model *m, const struct plan *p) {
 }
 
 /* Without calibration one linear after the other is read and rounded: its weights, codes and packed
- * tensors. */
+ * tensors. The memory of weights is that of the largest; of codes that were freed the C library
+ * keeps some in blocks that are not large ones (see freed_bytes). */
 static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
-    uint64_t most = 0;
+    const uint64_t large = UINT64_C(32) << 20;
+    uint64_t weights = 0, work = 0, freed = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
-        const uint64_t n = (uint64_t)s->n, k = (uint64_t)s->k;
+        const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k;
         if (p->modules[i].at.node < 0) /* see plan_head_bytes */
             continue;
-        const uint64_t reading = n * k * sizeof(float) + plan_reading_bytes(m, &p->modules[i]);
-        const uint64_t solving =
-            n * k * (sizeof(float) + 1) + n * k * (uint64_t)s->bits / 8 + panel_bytes(n, k);
-        most = max_bytes(most, max_bytes(reading, solving));
+        const uint64_t reading = plan_reading_bytes(m, &p->modules[i]);
+        weights = max_bytes(weights, codes * sizeof(float));
+        work = max_bytes(work, max_bytes(reading, codes + codes * (uint64_t)s->bits / 8));
+        freed = max_bytes(freed, codes < large ? 2 * codes : 0);
     }
-    return most;
+    return weights + work + freed;
 }
 
 /* The factor of a task's Hessian and what the largest of its linears takes. */
@@ -270,7 +272,7 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
         status = calibrated_memory(m, o, tokens, p, &memory, err);
     else
         memory.fixed = rounding_bytes(m, p);
-    const uint64_t work = memory.fixed + freed_bytes(p);
+    const uint64_t work = memory.fixed + (tokens ? freed_bytes(p) : 0);
     const uint64_t fixed =
         OWN_BYTES + table_bytes(m, p) + max_bytes(work, p->spec_count * OF_CHECKED);
     p->spill = fixed + memory.activations > memory_limit(o);
