@@ -94,9 +94,13 @@ void arena_free(struct arena **a) {
 }
 
 /* A chunk for at least `need` bytes, at least as large as all chunks so far together, so that the
- * number of chunks stays logarithmic. */
+ * number of chunks stays logarithmic. When nothing is in use it replaces them. */
 static struct chunk *grow(struct arena *a, size_t need) {
     size_t have = ARENA_MIN_CHUNK;
+    if (a->used == 0) {
+        free_chunks(a->chunks);
+        a->chunks = NULL;
+    }
     for (const struct chunk *c = a->chunks; c; c = c->next)
         have = c->capacity > have ? c->capacity : have;
     struct chunk *c = chunk_create(need > have ? need : have);
