@@ -313,15 +313,19 @@ cleanup:
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
+/* The expert's weights, and those of the block that make what it is given. */
 static enum llmq_status load_expert(struct calib *c, llmq_error *err) {
     struct expert_turn *t = &c->turn;
     const int64_t block = c->block->index;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(expert_load(c->block->model, block, t->expert, LOAD_PLAIN, t->weights,
                          &t->quantized.block, err));
-    if (calib_pairing(c))
+    LLMQ_TRY(block_need(c->block, t->quantized.experts.input.nodes, err));
+    if (calib_pairing(c)) {
         LLMQ_TRY(expert_load(c->original.block->model, block, t->expert, LOAD_PLAIN, t->weights,
                              &t->original.block, err));
+        LLMQ_TRY(block_need(c->other, t->original.experts.input.nodes, err));
+    }
     tally_read(c->forward.tally, TALLY_READ, 0);
     expert_scale(&t->quantized.block, t->scales);
     memset(t->inner, 0, sizeof t->inner);
