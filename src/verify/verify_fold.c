@@ -76,6 +76,31 @@ cleanup:
     return status;
 }
 
+/* A norm that nothing was folded into has its bias as it was. */
+static enum llmq_status check_unfolded_bias(const struct fold_search *s, const struct candidate *c,
+                                            llmq_error *err) {
+    struct quotient q = {.count = c->fold.channels};
+    char name[FAMILY_NAME_MAX];
+    if (!fold_follower_name(s->v, c, name))
+        return LLMQ_OK;
+    q.values = malloc((size_t)q.count * sizeof *q.values);
+    if (!q.values)
+        return error_memory(err, name);
+    const enum llmq_status status = fold_vector_quotient(s, name, &q, err);
+    int64_t at = 0; /* 0 / 0 is no change */
+    while (at < q.count && !(q.known && fabsf(q.values[at] - 1) > 0))
+        at++;
+    if (status == LLMQ_OK && at < q.count) {
+        s->v->rule = verify_rule_find("against-fold");
+        verify_found(s->v, NULL, name, "one of the two is not as it was written",
+                     "channel %" PRId64 " is divided by %.4g, but the weight that it goes with is "
+                     "the original's",
+                     at, (double)q.values[at]);
+    }
+    free(q.values);
+    return status;
+}
+
 /* Columns that read what a norm makes: the quotients of its channels, where the norm has changed.
  */
 static enum llmq_status find_norm_fold(struct fold_search *s, const struct candidate *c,
@@ -99,6 +124,8 @@ static enum llmq_status find_norm_fold(struct fold_search *s, const struct candi
     if (changed) {
         s->fold->columns[c->source] = columns;
         columns = NULL;
+    } else if (q.known) {
+        status = check_unfolded_bias(s, c, err);
     }
 cleanup:
     free(columns);
