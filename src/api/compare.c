@@ -97,7 +97,7 @@ static enum llmq_status load_corpus(const llmq_compare_options *options, const c
                                  .max_tokens = options->max_tokens};
     struct corpus_file file = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(setup_check_reading(pair->reference->dir, text, options->max_mem, err));
+    LLMQ_TRY(setup_check_reading(pair->reference->dir, text, options->max_mem, 0, err));
     LLMQ_TRY(corpus_file_read(text, &file, err));
     if (file.kind != CORPUS_WINDOWS)
         LLMQ_TRY(check_tokenizers(text, pair, err));

@@ -101,6 +101,24 @@ static void say_of_windows(const struct run *run, const char *path, int64_t want
                     c->count, c->count + c->windows_beyond, path);
 }
 
+/* Memory that the run takes with as many windows as are asked for; 0: no limit asks, or there is no
+ * such plan, which shows later. */
+static uint64_t memory_foreseen(const struct run *run) {
+    const int64_t count = run->options->samples, window = cut_of(run, count, 0).window;
+    int64_t *offsets = run->options->max_mem ? calloc((size_t)count + 1, sizeof *offsets) : NULL;
+    struct plan plan = {0};
+    llmq_error unsaid = {0};
+    for (int64_t i = 0; offsets && i <= count; i++)
+        offsets[i] = i * window;
+    const struct calib_tokens tokens = {NULL, offsets, count};
+    if (!offsets || plan_create(&run->model, run->options, &tokens, &plan, &unsaid) != LLMQ_OK)
+        plan.ram_bytes = 0;
+    const uint64_t bytes = plan.ram_bytes;
+    plan_free(&plan);
+    free(offsets);
+    return bytes;
+}
+
 /* The windows of one file, behind those that the run has. */
 static enum llmq_status load_file(struct run *run, const char *path, int64_t windows, size_t index,
                                   llmq_error *err) {
@@ -108,7 +126,8 @@ static enum llmq_status load_file(struct run *run, const char *path, int64_t win
     struct corpus_file file = {0};
     struct corpus corpus = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(setup_check_reading(run->model.dir, path, run->options->max_mem, err));
+    LLMQ_TRY(setup_check_reading(run->model.dir, path, run->options->max_mem, memory_foreseen(run),
+                                 err));
     LLMQ_TRY(corpus_file_read(path, &file, err));
     LLMQ_TRY(setup_corpus(run->ctx, &run->model, &file, &cut, &corpus, err));
     say_of_windows(run, path, windows, &corpus);

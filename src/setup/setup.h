@@ -40,9 +40,11 @@ LLMQ_NODISCARD enum llmq_status setup_check_windows(const struct model *m, const
                                                     const struct corpus *corpus, llmq_error *err);
 
 /* Can a file of text or windows be read for the model `dir` within `max_mem` bytes (0: no limit)?
- * LLMQ_E_MEMORY, with the size that is enough in the hint. Before anything is read. */
+ * LLMQ_E_MEMORY, with the size that is enough in the hint: for reading, and for what follows, which
+ * takes `later` bytes. Before anything is read. */
 LLMQ_NODISCARD enum llmq_status setup_check_reading(const char *dir, const char *path,
-                                                    uint64_t max_mem, llmq_error *err);
+                                                    uint64_t max_mem, uint64_t later,
+                                                    llmq_error *err);
 
 /* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
 enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };

@@ -27,7 +27,7 @@ static uint64_t size_of(const char *dir, const char *name) {
 }
 
 enum llmq_status setup_check_reading(const char *dir, const char *path, uint64_t max_mem,
-                                     llmq_error *err) {
+                                     uint64_t later, llmq_error *err) {
     const uint64_t tokenizer = size_of(dir, "tokenizer.json");
     const uint64_t tree = tokenizer * TOKENIZER_TREE;
     const uint64_t text = tokenizer * TOKENIZER_KEPT + size_of(NULL, path) * TEXT;
@@ -40,6 +40,7 @@ enum llmq_status setup_check_reading(const char *dir, const char *path, uint64_t
     error_set(err, LLMQ_E_MEMORY,
               "--max-mem %" PRIu64 " bytes: reading %s takes about %" PRIu64 " bytes", max_mem,
               path, needed);
-    error_hint(err, "give at least --max-mem %" PRIu64 "M, or a shorter text", (needed >> 20) + 1);
+    const uint64_t enough = needed > later ? needed : later;
+    error_hint(err, "give at least --max-mem %" PRIu64 "M", (enough >> 20) + 1);
     return LLMQ_E_MEMORY;
 }
