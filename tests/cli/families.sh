@@ -68,6 +68,8 @@ deepseek-v32	gptq,awq	model.layers.0.self_attn.q_b_proj: out_features 80 is not 
 glm-moe-dsa	gptq	model.layers.0.self_attn.q_b_proj: out_features 80 is not a multiple of 32
 glm-moe-dsa	awq	model.layers.0.self_attn.q_a_proj: expected group 4 as in the first module, found 8
 glm-moe-dsa	compressed-tensors	model.layers.1.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
+gemma4-e-style	gptq	model.layers.0.self_attn.q_proj: in_features 48 is not a multiple of 32
+gemma4-e-style	awq	model.layers.0.self_attn.o_proj: out_features 48 is not a multiple of 32
 gemma4-moe-kv	gptq,awq	model.layers.0.experts.0.gate_proj: out_features 16 is not a multiple of 32
 mistral3-multimodal	gptq,awq	language_model.model.layers.0.self_attn.k_proj: out_features 48 is not a multiple of 32
 qwen3-vl	gptq,awq	model.language_model.layers.0.mlp.gate_proj: out_features 80 is not a multiple of 32
