@@ -78,9 +78,10 @@ typedef struct llmq_quantize_options {
     enum llmq_act_order act_order;
     enum llmq_range_search search;
     llmq_correct correct;
-    int descent;           /* passes of coordinate descent over the codes that GPTQ chose */
-    int rounds;            /* of GPTQ and descent again, on the scales found */
-    double damp;           /* lambda / mean(diag H) */
+    int descent; /* passes of coordinate descent over the codes that GPTQ chose */
+    int rounds;  /* of GPTQ and descent again, on the scales found */
+    double damp; /* added to diag H, as a part of its mean; 0: chosen for each input by the
+                    error on windows held back */
     int64_t expert_tokens; /* that an expert is calibrated on, at least: one that fewer reached sees
                               tokens of its layer beside them */
     enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
@@ -118,12 +119,14 @@ typedef struct llmq_module_report {
     int64_t group;    /* ... and 0 */
     int64_t tokens;   /* that it was calibrated on; 0: none */
     int64_t borrowed; /* of them, tokens of the layer that were not routed to the expert */
-    double error;     /* tr(dW H dW^T) / tr(W H W^T); H = identity when there is no calibration */
+    double error; /* |dW X^T|^2 / |W X^T|^2, X calibration tokens held back: no code was fitted to
+                     them; X = identity when there is no calibration */
     double rtn_error; /* the same for round-to-nearest on the same grid */
     double damp;
     double alpha, beta; /* strengths of the correction, 0: none */
     double fold_error;  /* AWQ: what scaling changed of the block's output before anything was
                            rounded, relative to what the block adds to its input */
+    bool fell_back;     /* GPTQ was asked for, and rounding to nearest was better */
     char *events;       /* "; "-separated, "" when nothing happened */
 } llmq_module_report;
 

@@ -88,7 +88,7 @@ static void hold_back(const struct calib *c, const struct task_rows *rows, const
 }
 
 void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows) {
-    const int64_t count = rows->rows;
+    const int64_t count = rows->rows - rows->held;
     linalg_syrk_accumulate(count, k, rows->X, k, c->H.sum, c->H.scratch);
     hold_back(c, rows, rows->X, k, c->held.X);
     tally_read(c->forward.tally, TALLY_MOMENTS, (double)count * (double)k * (double)k);
@@ -144,7 +144,7 @@ static void add_stream(struct calib *c, const struct graph *g, const struct grap
 
 void moments_add_cross(struct calib *c, const struct graph *g, const struct graph_task *t,
                        const struct task_rows *rows) {
-    const int64_t count = rows->rows, k = g->width[t->source];
+    const int64_t count = rows->rows - rows->held, k = g->width[t->source];
     if (!rows->X_o)
         return;
     moment_difference(rows->X_o, rows->X, rows->scale, rows->rows, k, c->diff);
@@ -165,15 +165,13 @@ void moments_end_rows(struct calib *c, const struct task_rows *rows) {
 struct calib_moments moments_finish(struct calib *c, const struct graph *g,
                                     const struct graph_task *t, int64_t tokens) {
     const struct moment_sizes size = moments_measure(g, t);
-    const int64_t k = g->width[t->source];
+    const int64_t k = g->width[t->source], count = tokens - c->held.count;
     struct calib_moments out = {.k = k,
-                                .H = moment_finish_square(&c->H, k, tokens),
-                                .held = {.count = c->held.count,
-                                         .share = (double)c->held.count / (double)tokens,
-                                         .X = c->held.X}};
+                                .H = moment_finish_square(&c->H, k, count),
+                                .held = {.count = c->held.count, .X = c->held.X}};
     if (!calib_pairing(c))
         return out;
-    float *D = moment_finish(&c->D, size.D, tokens);
+    float *D = moment_finish(&c->D, size.D, count);
     out.held.lack = c->held.lack;
     if (calib_multiplies(g, t))
         out.WD = D;
@@ -181,7 +179,7 @@ struct calib_moments moments_finish(struct calib *c, const struct graph *g,
         out.D = D;
     if (t->stream == V_NONE)
         return out;
-    out.R = moment_finish(&c->R, size.R, tokens);
+    out.R = moment_finish(&c->R, size.R, count);
     out.held.stream_lack = c->held.stream_lack;
     return out;
 }

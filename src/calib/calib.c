@@ -215,11 +215,10 @@ static enum llmq_status check_finite(const struct calib *c, const struct graph_t
                      begin + row - c->tokens->offsets[window]);
 }
 
-/* Rows at the end of a batch that are held back of the block's tasks. */
-static int64_t held_rows(const struct calib *c, const struct batch *batch) {
+int64_t calib_held_rows(const struct calib *c, const struct batch *batch, int64_t before) {
     const int64_t share = ceil_div(calib_total_tokens(c->tokens), HELD_ROWS);
     const int64_t every = min_i64(c->tokens->count, max_i64(HOLD_EVERY, share));
-    return min_i64(calib_held_back(c, batch, every), c->held.most - c->held.count);
+    return min_i64(calib_held_back(c, batch, every), c->held.most - before);
 }
 
 /* One batch, both streams, and the moments of `task`, which may be NULL. */
@@ -243,7 +242,7 @@ static enum llmq_status run_batch(struct calib *c, const struct schedule *schedu
         .scale = c->scales[task->source],
         .params = c->block->node,
         .rows = batch_rows(batch),
-        .held = held_rows(c, batch),
+        .held = calib_held_rows(c, batch, c->held.count),
     };
     moments_add_square(c, g->width[task->source], &rows);
     LLMQ_TRY(check_finite(c, task, batch, &rows, err));

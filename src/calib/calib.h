@@ -39,7 +39,7 @@ struct calib_tokens {
 
 struct calib_options {
     bool paired;               /* run the original model's stream beside the quantized one's */
-    bool hold_back;            /* hand some rows out as they are: see struct calib_held */
+    bool hold_back;            /* keep some tokens out of the moments: see struct calib_held */
     const char *spill_dir;     /* keep activations in unlinked files there; NULL: in memory */
     enum llmq_compute compute; /* of the forward pass; moments are float32 always */
     struct tally *tally;       /* the caller's, to put times down, or NULL */
@@ -61,11 +61,10 @@ void calib_free(struct calib **c);
  * Experts are loaded as their turn comes, each once, from the models that the blocks are of. */
 void calib_begin_block(struct calib *c, struct block *block, struct block *original);
 
-/* Rows that are handed out as they are, for judging what the moments without them lead to: about an
- * eighth of the tokens, at most 4096, of windows spread over the corpus. */
+/* Rows that the moments leave out, for judging what was fitted on the others: about a sixteenth of
+ * the tokens, at most 4096, of windows spread over the corpus. */
 struct calib_held {
     int64_t count;            /* 0: none */
-    double share;             /* of all tokens, below 1 */
     const float *X;           /* [count, k] */
     const float *lack;        /* [count, k] X_o - X; NULL unless paired */
     const float *stream_lack; /* [count, n] S_o - S; NULL unless paired and there is a stream */
@@ -107,9 +106,17 @@ LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, struct calib_task *o
  * over. Also the way to replay blocks that were quantized before (no calib_next in between). */
 LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
 
-/* Second moments of what the output head reads, behind the last norm: H [hidden, hidden] =
- * (2/T) X^T X, which the caller frees. After calib_end_block of the last block. LLMQ_E_NUMERIC. */
-LLMQ_NODISCARD enum llmq_status calib_head(const struct calib *c, float **H, llmq_error *err);
+/* Of what the output head reads, behind the last norm: second moments H [hidden, hidden] =
+ * (2/T) X^T X, and the rows X [count, hidden] that they leave out (see struct calib_held). */
+struct calib_head {
+    float *H, *X;
+    int64_t count;
+};
+
+/* After calib_end_block of the last block. Release with calib_head_free. LLMQ_E_NUMERIC. */
+LLMQ_NODISCARD enum llmq_status calib_head_moments(const struct calib *c, struct calib_head *out,
+                                                   llmq_error *err);
+void calib_head_free(struct calib_head *head);
 
 /* Bytes that it takes, its result included. */
 uint64_t calib_head_bytes(const struct model *m, const struct calib_tokens *tokens);

@@ -10,7 +10,7 @@
 #include "graph/stream.h"
 
 /* Of so many tokens one is held back, or fewer: at most so many rows. */
-enum { HOLD_EVERY = 8, HELD_ROWS = 4096 };
+enum { HOLD_EVERY = 16, HELD_ROWS = 4096 };
 
 /* Rows of a task's linears that are held back. */
 struct held_rows {
@@ -73,6 +73,9 @@ bool calib_pairing(const struct calib *c);
 /* Rows at the end of a batch that are held back if of `every` windows one is. */
 int64_t calib_held_back(const struct calib *c, const struct batch *b, int64_t every);
 
+/* Rows at the end of a batch that are held back of the block's tasks, `before` having been. */
+int64_t calib_held_rows(const struct calib *c, const struct batch *batch, int64_t before);
+
 /* Nothing of the block was done yet: the streams are its input. */
 void calib_start_over(struct calib *c);
 
@@ -118,7 +121,7 @@ void moments_end_rows(struct calib *c, const struct task_rows *rows);
 /* Are the diagonal of H and those of the rows that are held back finite so far? */
 bool moments_finite(const struct calib *c, int64_t k, const struct task_rows *rows);
 
-/* Sums over `tokens` to what is handed out. */
+/* Sums over `tokens`, less those held back, to what is handed out. */
 struct calib_moments moments_finish(struct calib *c, const struct graph *g,
                                     const struct graph_task *t, int64_t tokens);
 

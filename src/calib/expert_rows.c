@@ -40,7 +40,7 @@ static float mean_weight(const struct routing *r) {
     return count > 0 ? (float)(sum / (double)count) : 1;
 }
 
-/* The marked tokens, those held back behind the others. Of these an eighth of all at most. */
+/* The marked tokens, those held back behind the others. Of these a sixteenth of all at most. */
 static void list_rows(struct expert_turn *t, int64_t tokens, int64_t most) {
     const struct routing *r = &t->quantized.routing;
     const float stand_in = mean_weight(r);

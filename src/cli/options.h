@@ -19,7 +19,7 @@ enum option_kind {
     OPTION_OFF,        /* no value; bool becomes false */
     OPTION_TEXT,       /* const char *, pointing into argv */
     OPTION_INT,        /* int64_t, min <= value <= max */
-    OPTION_REAL,       /* double, min <= value <= max */
+    OPTION_REAL,       /* double, min <= value <= max, or one of `choices` */
     OPTION_SIZE,       /* uint64_t bytes >= min, with an optional binary suffix K, M or G */
     OPTION_CHOICE,     /* int: the value of one of `choices` */
     OPTION_GROUP,      /* struct group_size */
@@ -66,7 +66,8 @@ struct option {
     const char *value;            /* placeholder of the value in help texts */
     const char *help;             /* one sentence, lower case, without a full stop */
     const char *absent;           /* what happens without the option, where no value shows it */
-    const struct choice *choices; /* for OPTION_CHOICE; words of other kinds, for completion */
+    const struct choice *choices; /* for OPTION_CHOICE and OPTION_REAL; words of other kinds, for
+                                     completion */
     double min, max;              /* for OPTION_INT, OPTION_REAL and OPTION_SIZE */
     const char *excludes;         /* name of an option that says the opposite, or NULL */
     enum value_source source;     /* what shell completion offers */

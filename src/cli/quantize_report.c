@@ -244,16 +244,27 @@ static void print_fold(const llmq_quantize_report *r) {
                r->folded_count, most);
 }
 
+/* Modules of a run by gptq that are rounded to nearest after all. */
+static size_t fell_back_count(const llmq_quantize_report *r) {
+    size_t count = 0;
+    for (size_t i = 0; i < r->module_count; i++)
+        count += r->modules[i].fell_back;
+    return count;
+}
+
 static void print_errors(const llmq_quantize_report *r) {
     double error = 0, rtn = 0;
     for (size_t i = 0; i < r->module_count; i++) {
         error += r->modules[i].error;
         rtn += r->modules[i].rtn_error;
     }
-    const size_t quantized = quantized_count(r);
+    const size_t quantized = quantized_count(r), back = fell_back_count(r);
     const double count = quantized ? (double)quantized : 1;
-    printf("  error        %.3e on average over modules, %.3e by rounding alone\n", error / count,
-           rtn / count);
+    printf("  error        %.3e on average over modules, %.3e by rounding alone%s\n", error / count,
+           rtn / count, r->tokens_used > 0 ? "; on calibration tokens held back" : "");
+    if (back > 0)
+        printf("  fell back    %zu of %zu modules: rounding to nearest was better\n", back,
+               quantized);
 }
 
 /* What the time went to, and how near each kind of work came to BLAS. */

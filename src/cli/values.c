@@ -58,6 +58,11 @@ static enum llmq_status store_real(const struct option *option, const char *text
                                    llmq_error *err) {
     char *end = NULL;
     double value = strtod(text, &end);
+    for (const struct choice *word = option->choices; word && word->word; word++)
+        if (strcmp(text, word->word) == 0) {
+            *field = word->value;
+            return LLMQ_OK;
+        }
     /* strtod also reads hexadecimal, "inf" and "nan", which nobody means here. */
     if (!*text || *end || strspn(text, "0123456789.eE+-") != strlen(text) || !isfinite(value))
         return bad_value(option, text, "a number", err);
@@ -235,6 +240,14 @@ static void show_size(uint64_t bytes, char *buf, size_t size) {
     snprintf(buf, size, "%" PRIu64 "%s", bytes, suffixes[unit]);
 }
 
+/* The words of real numbers stand for whole ones. */
+static void show_real(const struct option *option, double value, char *buf, size_t size) {
+    snprintf(buf, size, "%g", value);
+    for (const struct choice *c = option->choices; c && c->word; c++)
+        if (fabs(value - c->value) <= 0)
+            snprintf(buf, size, "%s", c->word);
+}
+
 static void show_choice(const struct option *option, int value, char *buf, size_t size) {
     for (const struct choice *c = option->choices; c->word; c++)
         if (c->value == value)
@@ -270,7 +283,7 @@ void option_show(const struct option *option, const void *args, char *buf, size_
         snprintf(buf, size, "%" PRId64, *(const int64_t *)field);
         break;
     case OPTION_REAL:
-        snprintf(buf, size, "%g", *(const double *)field);
+        show_real(option, *(const double *)field, buf, size);
         break;
     case OPTION_SIZE:
         show_size(*(const uint64_t *)field, buf, size);

@@ -16,7 +16,7 @@
 #include "graph/block.h"
 #include "llmq/error.h"
 #include "models/blocks.h"
-#include "quant/quant.h"
+#include "quant/judge.h"
 
 struct run;
 struct plan_module;
@@ -69,12 +69,13 @@ LLMQ_NODISCARD enum llmq_status block_fold_compare(const float *in, const float 
                                                    double *difference, llmq_error *err);
 
 /* Set the outcome's errors relative to the function the module had before the fold: `error` of q
- * for the folded weights W [n, k] and inputs H, `rtn_error` of rounding the unfolded weights on the
+ * for the problem's folded weights and inputs, `rtn_error` of rounding the unfolded weights on the
  * same grid; and its method. A module that no fold touched keeps them; where none could, `unscaled`
  * says why. */
 LLMQ_NODISCARD enum llmq_status block_fold_outcome(const struct run *run,
-                                                   const struct plan_module *module, const float *W,
-                                                   const float *H, const struct qlinear *q,
+                                                   const struct plan_module *module,
+                                                   const struct quant_problem *problem,
+                                                   const struct qlinear *q,
                                                    struct quant_outcome *outcome, llmq_error *err);
 
 /* Does a fold change this tensor, which stays in its own type? */

@@ -87,7 +87,8 @@ static enum llmq_status rounding_error(const struct run *run, const struct plan_
 
 /* tr of the errors of rounding the unfolded weights. */
 static enum llmq_status plain_error(const struct run *run, const struct plan_module *module,
-                                    const float *H, double *errors, double *sum, llmq_error *err) {
+                                    const struct quant_problem *p, double *errors, double *sum,
+                                    llmq_error *err) {
     enum { PANEL = 512 };
     const int64_t n = module->shape.n, k = module->shape.k;
     float *W = malloc((size_t)n * (size_t)k * sizeof *W);
@@ -97,9 +98,9 @@ static enum llmq_status plain_error(const struct run *run, const struct plan_mod
     if (!W || !P || !importance)
         LLMQ_TRY(error_memory(err, "a module's weights"));
     LLMQ_TRY(model_load_weight(&run->model, module->at, W, err));
-    LLMQ_TRY(rounding_error(run, module, H, importance, W, err));
+    LLMQ_TRY(rounding_error(run, module, p->H, importance, W, err));
     for (int64_t at = 0; at < n; at += PANEL)
-        quant_forms(W + at * k, n - at < PANEL ? n - at : PANEL, k, H, P, errors + at);
+        quant_forms(W + at * k, n - at < PANEL ? n - at : PANEL, k, &p->inputs, P, errors + at);
     *sum = sum_rows(errors, NULL, n);
 cleanup:
     free(W);
@@ -109,7 +110,7 @@ cleanup:
 }
 
 enum llmq_status block_fold_outcome(const struct run *run, const struct plan_module *module,
-                                    const float *W, const float *H, const struct qlinear *q,
+                                    const struct quant_problem *p, const struct qlinear *q,
                                     struct quant_outcome *outcome, llmq_error *err) {
     const float *columns = column_scales(run, module);
     const float *rows = row_scales(run, module);
@@ -122,9 +123,9 @@ enum llmq_status block_fold_outcome(const struct run *run, const struct plan_mod
     enum llmq_status status = LLMQ_OK;
     if (!errors || !norms)
         LLMQ_TRY(error_memory(err, "the errors of a module"));
-    LLMQ_TRY(quant_row_errors(W, q, H, errors, norms, err));
+    LLMQ_TRY(quant_row_errors(p->W, q, &p->inputs, errors, norms, err));
     double norm = sum_rows(norms, rows, q->n), error = sum_rows(errors, rows, q->n);
-    LLMQ_TRY(plain_error(run, module, H, errors, &plain, err));
+    LLMQ_TRY(plain_error(run, module, p, errors, &plain, err));
     outcome->error = norm > 0 ? error / norm : 0;
     outcome->rtn_error = norm > 0 ? plain / norm : 0;
     if (columns)

@@ -15,8 +15,10 @@
 #include "pipeline/module_report.h"
 #include "pipeline/run.h"
 #include "pipeline/store.h"
+#include "pipeline/task_factor.h"
 #include "pipeline/value_check.h"
 #include "quant/correct.h"
+#include "quant/judge.h"
 #include "quant/quant.h"
 #include "setup/setup.h"
 
@@ -49,29 +51,43 @@ struct quant_grid run_grid(const struct run *run, const struct plan_module *modu
 struct task_moments {
     struct calib_moments moments;
     struct module_tokens seen;
-    struct gptq_factor *factor; /* of H; NULL when neither method nor correction needs one, ... */
-    const struct plan_module *factored; /* ... else as this module wants it */
-    int64_t stream;                     /* outputs that R is of; 0: there is none */
-    float *B;                           /* R once it was multiplied: see correct_stream */
-    float *WD;                          /* [n, k] of the module at hand, or NULL */
+    struct task_factor factor; /* of H; none when neither method nor correction needs one */
+    int64_t stream;            /* outputs that R is of; 0: there is none */
+    float *B;                  /* R once it was multiplied: see correct_stream */
+    float *WD;                 /* [n, k] of the module at hand, or NULL */
 };
 
-/* Round to nearest; H NULL means that every input counts alike. */
-static enum llmq_status round_module(const struct quant_grid *grid, const float *W, const float *H,
-                                     const struct quant_shape *s, struct qlinear *q,
-                                     struct quant_outcome *outcome, llmq_error *err) {
+/* What a module is made from, and what it is judged on: the rows held back. Where calibration has
+ * too few tokens to hold any back, those that it is fitted to; without calibration every input
+ * counts alike. */
+static struct quant_problem problem_of(const struct quant_grid *grid, const struct linear *l,
+                                       const struct task_moments *task) {
+    struct quant_problem p = {.grid = grid, .W = l->w, .n = l->n, .k = l->k};
+    if (task) {
+        const struct calib_held *held = &task->moments.held;
+        p.H = task->moments.H;
+        p.inputs = held->count > 0 ? (struct quant_inputs){.X = held->X, .count = held->count}
+                                   : (struct quant_inputs){.H = p.H};
+    }
+    return p;
+}
+
+/* Choose the module's codes, and judge them. */
+static enum llmq_status solve_module(const struct run *run, const struct plan_module *module,
+                                     const struct quant_problem *p, const struct task_moments *task,
+                                     struct qlinear *q, struct quant_outcome *outcome,
+                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    float *importance = H ? malloc((size_t)s->k * sizeof *importance) : NULL;
-    *outcome = (struct quant_outcome){.method = "rtn"};
-    if (H && !importance)
-        LLMQ_TRY(error_memory(err, "the importance of inputs"));
-    if (H)
-        quant_importance(H, s->k, importance);
-    LLMQ_TRY(rtn_quantize(grid, W, importance, s->n, s->k, q, err));
-    LLMQ_TRY(quant_error(W, q, H, &outcome->error, err));
-    outcome->rtn_error = outcome->error;
+    if (module->manner.method == LLMQ_METHOD_GPTQ) {
+        LLMQ_TRY(gptq_quantize(p->grid, task->factor.factor, p->W, p->H, p->n, q, outcome, err));
+    } else {
+        *outcome = (struct quant_outcome){.method = "rtn"};
+        LLMQ_TRY(quant_round(p, q, err));
+    }
+    LLMQ_TRY(quant_judge(p, q, outcome, err));
+    outcome->misfit = quant_scale_misfit(p->grid, p->W, q);
+    status = block_fold_outcome(run, module, p, q, outcome, err);
 cleanup:
-    free(importance);
     return status;
 }
 
@@ -109,13 +125,12 @@ static enum llmq_status correct(const struct plan_module *module, const struct t
                                       .WD = task->WD,
                                       .B = task->B,
                                       .held = m->held.count,
-                                      .share = m->held.share,
                                       .X = m->held.X,
                                       .X_lack = m->held.lack,
                                       .S_lack = m->held.stream_lack};
     *strength = (struct correction){wanted->alpha, task->B ? wanted->beta : 0};
-    return correct_weights(task->factor, l->n, &lack, wanted->mode == LLMQ_CORRECT_AUTO, strength,
-                           l->w, err);
+    return correct_weights(task->factor.factor, l->n, &lack, wanted->mode == LLMQ_CORRECT_AUTO,
+                           strength, l->w, err);
 }
 
 /* Are the module's weights moved before they are rounded? */
@@ -132,21 +147,18 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     struct quant_outcome outcome;
     struct correction strength = {0};
     struct qlinear q = {0};
-    const float *H = task ? task->moments.H : NULL;
     enum llmq_status status = LLMQ_OK;
-    if (corrects(run, module) && gptq_factor_usable(task->factor)) {
+    if (corrects(run, module) && gptq_factor_usable(task->factor.factor)) {
         LLMQ_TRY(correct(module, task, l, &strength, err));
         tally_read(&run->tally, TALLY_CORRECT,
                    plan_correction_flops(l->n, l->k, task->moments.held.count));
     }
-    if (module->manner.method == LLMQ_METHOD_GPTQ)
-        LLMQ_TRY(gptq_quantize(&grid, task->factor, l->w, H, l->n, &q, &outcome, err));
-    else
-        LLMQ_TRY(round_module(&grid, l->w, H, &module->shape, &q, &outcome, err));
-    outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
-    LLMQ_TRY(block_fold_outcome(run, module, l->w, H, &q, &outcome, err));
+    const struct quant_problem problem = problem_of(&grid, l, task);
+    LLMQ_TRY(solve_module(run, module, &problem, task, &q, &outcome, err));
     tally_read(&run->tally, TALLY_SOLVE,
-               task ? plan_rounding_flops(&module->manner, l->n, l->k) : 0);
+               task ? plan_rounding_flops(&module->manner, l->n, l->k) +
+                          plan_judging_flops(l->n, l->k, task->moments.held.count)
+                    : 0);
     warn_of_weights(run, module, &q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(module_report_add(run, module, &outcome, strength, task ? &task->seen : NULL, err));
@@ -181,38 +193,14 @@ cleanup:
 
 /* --- one block -------------------------------------------------------------------------------- */
 
-/* Is a factor that was made for `a` what `b` wants? */
-static bool factor_serves(const struct plan_module *a, const struct plan_module *b) {
-    return a->shape.group == b->shape.group && a->manner.act_order == b->manner.act_order &&
-           a->manner.descent == b->manner.descent && a->manner.rounds == b->manner.rounds;
-}
-
-/* The factor for a module: mostly the one of the linears before it. */
-static enum llmq_status make_factor(struct run *run, const struct plan_module *module,
-                                    struct task_moments *task, llmq_error *err) {
-    const struct module_manner *manner = &module->manner;
-    const struct quant_options quant = {.act_order = (enum act_order)manner->act_order,
-                                        .damp = run->options->damp,
-                                        .descent_passes = manner->descent,
-                                        .rounds = manner->rounds};
-    if ((manner->method != LLMQ_METHOD_GPTQ && !corrects(run, module)) ||
-        (task->factor && factor_serves(task->factored, module)))
-        return LLMQ_OK;
-    gptq_factor_free(&task->factor);
-    task->factored = module;
-    enum llmq_status status = gptq_factor_create(task->moments.H, task->moments.k,
-                                                 module->shape.group, &quant, &task->factor, err);
-    tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(task->moments.k));
-    return status;
-}
-
 /* What the residual stream lacks, once for all linears that add to it. */
 static enum llmq_status prepare_stream(struct run *run, const struct plan_module *module,
                                        struct task_moments *task, llmq_error *err) {
-    if (!corrects(run, module) || !task->moments.R || task->B || !gptq_factor_usable(task->factor))
+    if (!corrects(run, module) || !task->moments.R || task->B ||
+        !gptq_factor_usable(task->factor.factor))
         return LLMQ_OK;
     task->B = task->moments.R;
-    return correct_stream(task->factor, task->stream, task->B, err);
+    return correct_stream(task->factor.factor, task->stream, task->B, err);
 }
 
 /* The linears of a task, each against the moments they share. */
@@ -235,12 +223,13 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
             LLMQ_TRY(run_keep_module(run, module, err));
             continue;
         }
-        LLMQ_TRY(make_factor(run, module, &moments, err));
+        if (module->manner.method == LLMQ_METHOD_GPTQ || corrects(run, module))
+            LLMQ_TRY(task_factor_make(run, block, task, i, &moments.factor, err));
         LLMQ_TRY(prepare_stream(run, module, &moments, err));
         LLMQ_TRY(quantize_linear(run, module, &task->params[i].linear, &moments, err));
     }
 cleanup:
-    gptq_factor_free(&moments.factor);
+    gptq_factor_free(&moments.factor.factor);
     return status;
 }
 
@@ -328,6 +317,7 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     int64_t blocks = run->model.config.blocks;
     enum llmq_status status = LLMQ_OK;
     begin_block(run, &run->model, index, &block, &original);
+    memset(run->expert_damping, 0, sizeof run->expert_damping);
     if (plan_folds(run->options)) {
         LLMQ_TRY(block_need(&block, UINT64_MAX, err));
         tally_read(&run->tally, TALLY_READ, 0);

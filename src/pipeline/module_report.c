@@ -44,12 +44,14 @@ static char *describe_events(const struct quant_outcome *o, const struct module_
         snprintf(text, sizeof text, "damping raised to %g", o->damp);
         add_event(&b, text);
     }
+    if (o->beaten)
+        add_event(&b, "worse than rounded to nearest on tokens held back: rounded");
     if (o->dead_columns > 0) {
         snprintf(text, sizeof text, "%" PRId64 " inputs never active, their weights set to 0",
                  o->dead_columns);
         add_event(&b, text);
     }
-    if (!o->fell_back && o->rows_kept_rtn > 0) {
+    if (!o->fell_back && !o->beaten && o->rows_kept_rtn > 0) {
         snprintf(text, sizeof text, "%" PRId64 " of %" PRId64 " rows better rounded to nearest",
                  o->rows_kept_rtn, n);
         add_event(&b, text);
@@ -92,6 +94,7 @@ enum llmq_status module_report_add(struct run *run, const struct plan_module *mo
         .alpha = strength.alpha,
         .beta = strength.beta,
         .fold_error = module->at.node < 0 ? 0 : run->fold.difference,
+        .fell_back = module->manner.method == LLMQ_METHOD_GPTQ && !strstr(outcome->method, "gptq"),
         .events = describe_events(outcome, seen, module->shape.n, module_groups(&module->shape)),
     };
     if (!r.name || !r.events) {

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/int64.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "formats/loaders/compat.h"
@@ -93,6 +94,42 @@ void notes_of_options(const llmq_quantize_options *o, const struct model *m,
         if (rows[i].idle)
             log_message(ctx, LLMQ_LOG_WARNING, "%s: %s changes nothing", rows[i].why,
                         rows[i].option);
+}
+
+/* Tokens for each input of a linear, below which more of them help much: the divergence of the demo
+ * model's result falls from 2.6e-3 with 4 over 1.4e-3 with 32 to 1.2e-3 with 256. */
+#define TOKENS_PER_INPUT 8
+
+/* Is a module fitted to the moments of all tokens? */
+static bool is_fitted(const struct plan_module *module) {
+    return module->fate == MODULE_QUANTIZED && module->at.expert < 0 &&
+           (module->manner.method == LLMQ_METHOD_GPTQ ||
+            module->manner.correct.mode != LLMQ_CORRECT_OFF);
+}
+
+void notes_of_tokens(const struct plan *p, const struct calib_tokens *tokens,
+                     const llmq_context *ctx) {
+    const int64_t count = tokens->count ? tokens->offsets[tokens->count] : 0;
+    const struct plan_module *widest = NULL;
+    int64_t modules = 0;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        if (!is_fitted(module) || count >= TOKENS_PER_INPUT * module->shape.k)
+            continue;
+        modules++;
+        if (!widest || module->shape.k > widest->shape.k)
+            widest = module;
+    }
+    if (!widest || count == 0)
+        return;
+    const int64_t length = count / tokens->count;
+    log_message(ctx, LLMQ_LOG_WARNING,
+                "%" PRId64 " calibration tokens are fewer than %d for each input of %" PRId64
+                " modules, the widest %s with %" PRId64
+                " inputs: their codes fit what these tokens "
+                "happen to be; better --samples %" PRId64 " of %" PRId64 " tokens",
+                count, TOKENS_PER_INPUT, modules, widest->name, widest->shape.k,
+                ceil_div(TOKENS_PER_INPUT * widest->shape.k, length), length);
 }
 
 /* A list of names of one use, as far as it is shown. */

@@ -14,6 +14,11 @@ void notes_of_model(const struct model *m, const llmq_context *ctx);
 void notes_of_options(const llmq_quantize_options *o, const struct model *m,
                       const llmq_context *ctx);
 
+/* Fewer calibration tokens than the inputs of linears ask for. Experts, whose share is not known
+ * beforehand, have --expert-tokens. */
+void notes_of_tokens(const struct plan *p, const struct calib_tokens *tokens,
+                     const llmq_context *ctx);
+
 /* Tensors that computing with the model passes over. */
 void notes_of_use(const struct model *m, const llmq_context *ctx);
 

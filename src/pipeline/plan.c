@@ -126,7 +126,7 @@ bool plan_module_turned(const struct model *m, const struct plan_module *module)
 struct calib_options plan_calib_options(const llmq_quantize_options *options,
                                         const struct plan *p) {
     return (struct calib_options){.paired = p->paired,
-                                  .hold_back = p->paired,
+                                  .hold_back = true,
                                   .compute = options->compute,
                                   .expert_tokens = options->expert_tokens};
 }

@@ -20,14 +20,21 @@
  * early. */
 #define FOLD_LOSSES 20.0
 
-double plan_factor_flops(int64_t k) {
-    return 2.0 / 3.0 * (double)k * (double)k * (double)k;
+/* Factors that the choice of a damping takes, mostly. */
+#define FACTORS_TRIED 4
+
+double plan_factor_flops(int64_t k, bool choosing) {
+    return (choosing ? FACTORS_TRIED : 1) * 2.0 / 3.0 * (double)k * (double)k * (double)k;
 }
 
 double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_t k) {
     double descent = manner->descent > 0 ? 2 * manner->descent + 1 : 0; /* and its error */
     double again = manner->rounds * (2 + 2 * manner->descent);
-    return (3 + descent + again) * (double)n * (double)k * (double)k;
+    return (2 + descent + again) * (double)n * (double)k * (double)k;
+}
+
+double plan_judging_flops(int64_t n, int64_t k, int64_t held) {
+    return 3 * 2 * (double)n * (double)k * (double)held;
 }
 
 double plan_correction_flops(int64_t n, int64_t k, int64_t held) {
@@ -54,6 +61,7 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
 /* What a run does: 1 or 0. */
 struct passes {
     double looks, pairs;
+    bool choosing; /* dampings */
 };
 
 /* The searches that a linear takes part in: of what all experts read a few are asked. */
@@ -74,20 +82,24 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
     double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
     if (module->fate != MODULE_QUANTIZED)
         return flops;
-    flops += T > 0 ? plan_rounding_flops(&module->manner, n, k) : 0;
-    flops += run->pairs * plan_correction_flops(n, k, calib_held_most((int64_t)T));
+    const int64_t held = calib_held_most((int64_t)T);
+    if (T > 0)
+        flops += plan_rounding_flops(&module->manner, n, k) + plan_judging_flops(n, k, held);
+    flops += run->pairs * plan_correction_flops(n, k, held);
     if (run->looks > 0)
         flops += searches_of(g, module) * plan_search_flops(n, k);
     return flops;
 }
 
-static double head_flops(const struct plan_module *head, const struct calib_tokens *tokens) {
+static double head_flops(const struct plan_module *head, const struct calib_tokens *tokens,
+                         bool choosing) {
     const double T = tokens ? (double)tokens->offsets[tokens->count] : 0;
     const double k = (double)head->shape.k;
     if (head->fate != MODULE_QUANTIZED || T <= 0)
         return 0;
-    return k * k * T + plan_factor_flops(head->shape.k) +
-           plan_rounding_flops(&head->manner, head->shape.n, head->shape.k);
+    return k * k * T + plan_factor_flops(head->shape.k, choosing) +
+           plan_rounding_flops(&head->manner, head->shape.n, head->shape.k) +
+           plan_judging_flops(head->shape.n, head->shape.k, calib_held_most((int64_t)T));
 }
 
 /* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. A look makes
@@ -97,7 +109,8 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
     for (int t = 0; T > 0 && t < g->task_count; t++) {
         const double k = (double)g->width[g->task[t].source];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
-        flops += k * k * T * (looks ? 2 : 1) + plan_factor_flops((int64_t)k);
+        const bool choosing = run->choosing && !(g->input == V_E);
+        flops += k * k * T * (looks ? 2 : 1) + plan_factor_flops((int64_t)k, choosing);
         flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T;
     }
     return flops;
@@ -107,12 +120,12 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
  * and the corrected targets; AWQ takes a pass of its own, with the triangles, and its search. */
 double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                   const struct calib_tokens *tokens) {
-    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0};
+    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0, o->damp <= 0};
     double flops = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
         if (at.node < 0) { /* the head: its moments, factor and rounding */
-            flops += head_flops(&p->modules[i], tokens);
+            flops += head_flops(&p->modules[i], tokens, run.choosing);
             continue;
         }
         const struct graph *g = model_graph(m, at.block);

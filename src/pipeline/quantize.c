@@ -34,7 +34,6 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .awq = method == LLMQ_METHOD_AWQ,
         .samples = 128,
         .special = LLMQ_SPECIAL_MODEL,
-        .damp = 0.01,
         .expert_tokens = 256,
         .shard_limit = PLAN_SHARD_LIMIT,
     };
@@ -63,7 +62,7 @@ static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error
                          o->group);
     if (o->group == -1 && o->group_auto_fit)
         return error_set(err, LLMQ_E_USAGE, "--group auto-fit needs a positive size");
-    if (!(o->damp > 0 && o->damp < 1))
+    if (!(o->damp >= 0 && o->damp < 1))
         return error_set(err, LLMQ_E_USAGE, "--damp %g: it must lie between 0 and 1", o->damp);
     if (o->awq && o->method == LLMQ_METHOD_RTN) {
         error_set(err, LLMQ_E_USAGE, "--awq goes with gptq");
@@ -251,6 +250,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
         LLMQ_TRY(plan_create(&run->model, run->options, &run->tokens, &run->plan, err));
     }
     notes_of_options(run->options, &run->model, run->ctx);
+    notes_of_tokens(&run->plan, &run->tokens, run->ctx);
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);

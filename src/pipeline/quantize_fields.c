@@ -42,7 +42,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(correct, "correct", FIELD_CORRECT, EFFECT_RESULT, NULL)                                    \
     ROW(descent, "descent", FIELD_INT, EFFECT_RESULT, NULL)                                        \
     ROW(rounds, "rounds", FIELD_INT, EFFECT_RESULT, NULL)                                          \
-    ROW(damp, "damp", FIELD_REAL, EFFECT_RESULT, NULL)                                             \
+    ROW(damp, "damp", FIELD_DAMP, EFFECT_RESULT, NULL)                                             \
     ROW(expert_tokens, "expert-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                          \
     ROW(special, "special", FIELD_WORD, EFFECT_WINDOWS, specials)                                  \
     ROW(seed, "seed", FIELD_UINT64, EFFECT_WINDOWS, NULL)                                          \
@@ -108,6 +108,13 @@ static void add_texts(struct json *object, const char *name, const char *const *
     json_add(object, name, array);
 }
 
+static void add_damp(struct json *object, const char *name, double damp) {
+    if (damp > 0)
+        json_add_double(object, name, damp);
+    else
+        json_add_string(object, name, "auto");
+}
+
 static void add_recipe(struct json *object, const char *name, const llmq_recipe *recipe) {
     if (recipe)
         json_add(object, name, recipe_rules_json(recipe));
@@ -142,8 +149,8 @@ static void add_field(struct json *object, const struct quantize_field *f,
     case FIELD_BOOL:
         json_add_bool(object, f->name, *(const bool *)value);
         break;
-    case FIELD_REAL:
-        json_add_double(object, f->name, *(const double *)value);
+    case FIELD_DAMP:
+        add_damp(object, f->name, *(const double *)value);
         break;
     case FIELD_WORD:
         json_add_string(object, f->name, f->words[*(const unsigned *)value]);

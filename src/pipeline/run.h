@@ -16,6 +16,12 @@
 #include "pipeline/source.h"
 #include "text/corpus.h"
 
+/* Logarithms of the dampings that were chosen for experts of the block at hand. */
+struct expert_damping {
+    double logs;
+    int count;
+};
+
 struct run {
     const llmq_quantize_options *options;
     const llmq_context *ctx;
@@ -35,6 +41,7 @@ struct run {
     struct calib *calib;    /* NULL without calibration */
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
+    struct expert_damping expert_damping[GRAPH_TASKS]; /* by their task */
     struct tally tally;
     bool half;      /* the result's config names float16: what is beyond its range is told */
     bool half_told; /* of activations: once */

@@ -11,7 +11,9 @@
 #include "pipeline/module_report.h"
 #include "pipeline/run.h"
 #include "pipeline/store.h"
-#include "quant/quant.h"
+#include "pipeline/task_factor.h"
+#include "quant/damping.h"
+#include "quant/judge.h"
 
 /* Rows that are solved at a time. */
 enum { ROWS = 4096 };
@@ -29,57 +31,37 @@ bool run_head_reads(const struct run *run) {
 struct solving {
     const struct plan_module *module;
     struct quant_grid grid;
-    const float *H;             /* [k, k], NULL: without calibration */
-    float *importance;          /* [k] of the inputs, for rounding; NULL: all alike */
-    struct gptq_factor *factor; /* NULL unless by GPTQ */
+    struct calib_head moments;    /* nothing without calibration */
+    struct quant_problem problem; /* of the rows at hand */
+    struct gptq_factor *factor;   /* NULL unless by GPTQ */
     struct quant_outcome outcome;
-    double norm, error, rtn_error; /* tr(W H W^T) and what the errors are parts of */
+    double error, rtn_error; /* not yet parts of the norm */
 };
 
-static enum llmq_status solve_rows(struct solving *s, const float *W, int64_t rows,
-                                   struct qlinear *q, struct quant_outcome *o, llmq_error *err) {
-    const int64_t k = s->module->shape.k;
+static enum llmq_status solve_rows(struct solving *s, struct qlinear *q, struct quant_outcome *o,
+                                   llmq_error *err) {
+    const struct quant_problem *p = &s->problem;
     enum llmq_status status = LLMQ_OK;
-    if (s->factor)
-        return gptq_quantize(&s->grid, s->factor, W, s->H, rows, q, o, err);
     *o = (struct quant_outcome){.method = "rtn"};
-    LLMQ_TRY(rtn_quantize(&s->grid, W, s->importance, rows, k, q, err));
-    LLMQ_TRY(quant_error(W, q, s->H, &o->error, err));
-    o->rtn_error = o->error;
-cleanup:
-    return status;
-}
-
-/* tr(W H W^T) of some rows. */
-static enum llmq_status norm_of(const float *W, int64_t rows, int64_t k, const float *H,
-                                double *norm, llmq_error *err) {
-    float *P = malloc((size_t)rows * QUANT_FORM_COLUMNS * sizeof *P);
-    double *forms = malloc((size_t)rows * sizeof *forms);
-    *norm = 0;
-    if (P && forms)
-        quant_forms(W, rows, k, H, P, forms);
-    for (int64_t i = 0; P && forms && i < rows; i++)
-        *norm += forms[i];
-    const bool made = P && forms;
-    free(P);
-    free(forms);
-    return made ? LLMQ_OK : error_memory(err, "the norms of the output head's rows");
+    status = s->factor ? gptq_quantize(&s->grid, s->factor, p->W, p->H, p->n, q, o, err)
+                       : quant_round(p, q, err);
+    return status == LLMQ_OK ? quant_judge(p, q, o, err) : status;
 }
 
 /* Errors are relative, each to its own rows. */
-static void add_outcome(struct solving *s, const struct quant_outcome *o, double norm) {
-    const double rows_kept = (double)s->outcome.rows_kept_rtn + (double)o->rows_kept_rtn;
-    const bool first = !s->outcome.method;
-    if (first || strcmp(o->method, "gptq") == 0)
-        s->outcome.method = o->method;
-    s->outcome.damp = o->damp;
-    s->outcome.damp_retries = o->damp_retries;
-    s->outcome.dead_columns = o->dead_columns;
-    s->outcome.fell_back = o->fell_back;
-    s->outcome.rows_kept_rtn = (int64_t)rows_kept;
-    s->norm += norm;
-    s->error += o->error * norm;
-    s->rtn_error += o->rtn_error * norm;
+static void add_outcome(struct solving *s, const struct quant_outcome *o) {
+    struct quant_outcome *sum = &s->outcome;
+    if (!sum->method || strcmp(o->method, "gptq") == 0)
+        sum->method = o->method;
+    sum->damp = o->damp;
+    sum->damp_retries = o->damp_retries;
+    sum->dead_columns = o->dead_columns;
+    sum->fell_back = o->fell_back;
+    sum->beaten = strcmp(sum->method, "rtn") == 0 && o->beaten;
+    sum->rows_kept_rtn += o->beaten ? s->problem.n : o->rows_kept_rtn;
+    sum->norm += o->norm;
+    s->error += o->error * o->norm;
+    s->rtn_error += o->rtn_error * o->norm;
 }
 
 /* The rows from `begin` on take their place in the whole. */
@@ -100,17 +82,16 @@ static enum llmq_status solve(const struct run *run, struct solving *s, struct q
         const int64_t rows = min_i64(most, shape->n - begin);
         struct quant_outcome o = {0};
         struct qlinear part = {0};
-        double norm = 0;
+        s->problem.W = W;
+        s->problem.n = rows;
         log_progress(run->ctx, begin, shape->n, "output head");
         status = interrupt_check(run->ctx, err);
         if (status == LLMQ_OK)
             status = model_head_rows(&run->model, begin, begin + rows, W, err);
         if (status == LLMQ_OK)
-            status = solve_rows(s, W, rows, &part, &o, err);
-        if (status == LLMQ_OK)
-            status = norm_of(W, rows, shape->k, s->H, &norm, err);
+            status = solve_rows(s, &part, &o, err);
         if (status == LLMQ_OK) {
-            add_outcome(s, &o, norm);
+            add_outcome(s, &o);
             put_rows(&part, begin, whole);
         }
         qlinear_free(&part);
@@ -119,31 +100,49 @@ static enum llmq_status solve(const struct run *run, struct solving *s, struct q
     return status;
 }
 
-/* The Hessian is taken; nothing asks for the activations any more. */
-static enum llmq_status prepare(struct run *run, struct solving *s, float **H, llmq_error *err) {
-    const struct module_manner *manner = &s->module->manner;
-    const int64_t k = s->module->shape.k;
-    const struct quant_options quant = {.act_order = (enum act_order)manner->act_order,
-                                        .damp = run->options->damp,
-                                        .descent_passes = manner->descent,
-                                        .rounds = manner->rounds};
+/* The damping that rounds some rows, evenly spread over the vocabulary, best. */
+static enum llmq_status choose_damping(const struct run *run, const struct solving *s,
+                                       llmq_error *err) {
+    const struct quant_shape *shape = &s->module->shape;
+    const int64_t rows = min_i64(shape->n, DAMPING_SAMPLE), k = shape->k;
+    float *W = malloc((size_t)(rows * k) * sizeof *W);
+    const struct damping_linear linear = {&s->grid, W, rows};
+    const struct damping_trial trial = {s->moments.H, &linear, 1, s->problem.inputs};
+    enum llmq_status status = W ? LLMQ_OK : error_memory(err, "rows of the output head");
+    for (int64_t i = 0; status == LLMQ_OK && i < rows; i++) {
+        const int64_t row = i * shape->n / rows;
+        status = model_head_rows(&run->model, row, row + 1, W + i * k, err);
+    }
+    if (status == LLMQ_OK)
+        status = damping_choose(&trial, s->factor, err);
+    free(W);
+    return status;
+}
+
+/* The moments are taken; nothing asks for the activations any more. */
+static enum llmq_status prepare(struct run *run, struct solving *s, llmq_error *err) {
+    const struct plan_module *module = s->module;
+    const struct quant_options quant = run_quant_options(run, module);
+    const bool choosing = run->options->damp <= 0;
+    struct calib_head *m = &s->moments;
     enum llmq_status status = LLMQ_OK;
-    s->grid = run_grid(run, s->module);
+    s->grid = run_grid(run, module);
+    s->problem = (struct quant_problem){.grid = &s->grid, .k = module->shape.k};
     if (!run->calib)
         return LLMQ_OK;
-    LLMQ_TRY(calib_head(run->calib, H, err));
+    LLMQ_TRY(calib_head_moments(run->calib, m, err));
     calib_free(&run->calib);
     tally_read(&run->tally, TALLY_MOMENTS, 0);
-    s->H = *H;
-    if (manner->method == LLMQ_METHOD_GPTQ) {
-        LLMQ_TRY(gptq_factor_create(s->H, k, s->module->shape.group, &quant, &s->factor, err));
-        tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(k));
-    } else {
-        s->importance = malloc((size_t)k * sizeof *s->importance);
-        if (!s->importance)
-            LLMQ_TRY(error_memory(err, "the importance of inputs"));
-        quant_importance(s->H, k, s->importance);
-    }
+    s->problem.H = m->H;
+    s->problem.inputs = m->count > 0 ? (struct quant_inputs){.X = m->X, .count = m->count}
+                                     : (struct quant_inputs){.H = m->H};
+    if (module->manner.method != LLMQ_METHOD_GPTQ)
+        return LLMQ_OK;
+    LLMQ_TRY(
+        gptq_factor_create(m->H, module->shape.k, module->shape.group, &quant, &s->factor, err));
+    if (choosing && m->count > 0)
+        LLMQ_TRY(choose_damping(run, s, err));
+    tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(module->shape.k, choosing));
 cleanup:
     return status;
 }
@@ -155,17 +154,18 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
     const bool calibrated = run->calib != NULL;
     struct solving s = {.module = module};
     struct qlinear q = {0};
-    float *H = NULL;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(prepare(run, &s, &H, err));
+    LLMQ_TRY(prepare(run, &s, err));
     LLMQ_TRY(qlinear_alloc(shape->n, shape->k, shape->bits,
                            shape->group == -1 ? shape->k : shape->group, &q, err));
     q.sym = shape->sym;
     LLMQ_TRY(solve(run, &s, &q, err));
-    s.outcome.error = s.norm > 0 ? s.error / s.norm : 0;
-    s.outcome.rtn_error = s.norm > 0 ? s.rtn_error / s.norm : 0;
+    s.outcome.error = s.outcome.norm > 0 ? s.error / s.outcome.norm : 0;
+    s.outcome.rtn_error = s.outcome.norm > 0 ? s.rtn_error / s.outcome.norm : 0;
     tally_read(&run->tally, TALLY_SOLVE,
-               calibrated ? plan_rounding_flops(&module->manner, shape->n, shape->k) : 0);
+               calibrated ? plan_rounding_flops(&module->manner, shape->n, shape->k) +
+                                plan_judging_flops(shape->n, shape->k, s.moments.count)
+                          : 0);
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(module_report_add(run, module, &s.outcome, (struct correction){0},
@@ -174,8 +174,7 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
 cleanup:
     qlinear_free(&q);
     gptq_factor_free(&s.factor);
-    free(s.importance);
-    free(H);
+    calib_head_free(&s.moments);
     return status;
 }
 

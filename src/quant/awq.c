@@ -238,7 +238,7 @@ static enum llmq_status add_panel(struct search *s, const struct quant_grid *gri
         return status;
     residuals(s, &q);
     qlinear_free(&q);
-    quant_forms(s->D, rows, k, s->p->H, s->P, s->forms);
+    quant_forms(s->D, rows, k, &(struct quant_inputs){.H = s->p->H}, s->P, s->forms);
     for (int64_t row = 0; row < rows; row++)
         *loss += s->forms[row];
     return LLMQ_OK;

@@ -35,12 +35,11 @@ struct task {
     int64_t n, rows;         /* rows of a panel */
 };
 
-/* A thread's scratch: [k], [rows, k], and three of [rows, held] on the tokens held back. */
+/* A thread's scratch: `row` [k], the others [rows, held], on the tokens held back. */
 struct scratch {
     float *row;
-    float *fitted; /* A or B as the other tokens make it */
-    float *lack;   /* what W's outputs lack */
-    float *a, *b;  /* what A and B add to them */
+    float *lack;  /* what W's outputs lack */
+    float *a, *b; /* what A and B add to them */
 };
 
 /* --- one panel -------------------------------------------------------------------------------- */
@@ -70,18 +69,6 @@ static void apply(const struct task *t, int64_t rows, const float *M, const floa
     linalg_gemm_nt(rows, held, k, 1, M, k, X, k, 0, out, held);
 }
 
-/* s->fitted = (all - share held) / (1 - share): a panel of A or B without the tokens held back, of
- * which it begins as the moment. Then what it adds to their outputs. */
-static void apply_fitted(const struct task *t, const struct scratch *s, int64_t rows,
-                         const float *all, float *out) {
-    const double share = t->lack->share;
-    const float a = (float)(1 / (1 - share)), h = (float)(share / (1 - share));
-    times_inverse(t->factor, rows, s->fitted, s->row);
-    for (int64_t i = 0; i < rows * t->factor->k; i++)
-        s->fitted[i] = a * all[i] - h * s->fitted[i];
-    apply(t, rows, s->fitted, t->lack->X, out);
-}
-
 /* lack [rows, held] += the stream's, of outputs from `at` on. */
 static void add_stream(const struct task *t, int64_t at, int64_t rows, float *lack) {
     const int64_t held = t->lack->held;
@@ -95,16 +82,13 @@ static void add_stream(const struct task *t, int64_t at, int64_t rows, float *la
 static struct quadratic judge_panel(const struct task *t, const struct scratch *s, int64_t at,
                                     int64_t rows) {
     const struct correct_lack *l = t->lack;
-    const int64_t k = t->factor->k, held = l->held, count = rows * held;
-    const float mean = 2 / (float)held;
+    const int64_t k = t->factor->k, count = rows * l->held;
     struct quadratic q = {0};
     apply(t, rows, t->W + at * k, l->X_lack, s->lack);
-    linalg_gemm_nn(rows, k, held, mean, s->lack, held, l->X, k, 0, s->fitted, k);
-    apply_fitted(t, s, rows, t->A + at * k, s->a);
+    apply(t, rows, t->A + at * k, l->X, s->a);
     if (l->B) {
         add_stream(t, at, rows, s->lack);
-        linalg_gemm_tn(rows, k, held, mean, l->S_lack + at, t->n, l->X, k, 0, s->fitted, k);
-        apply_fitted(t, s, rows, l->B + at * k, s->b);
+        apply(t, rows, l->B + at * k, l->X, s->b);
         q.bb = quant_dot(s->b, s->b, count);
         q.ab = quant_dot(s->a, s->b, count);
         q.b = quant_dot(s->b, s->lack, count);
@@ -127,14 +111,13 @@ static void run_panel(const struct task *t, const struct scratch *s, int64_t at,
 /* --- all panels ------------------------------------------------------------------------------- */
 
 static bool scratch_alloc(const struct task *t, struct scratch *s) {
-    const size_t k = (size_t)t->factor->k, rows = (size_t)t->rows, held = (size_t)t->lack->held;
-    s->row = malloc(k * sizeof *s->row);
-    s->fitted = t->judge ? malloc(rows * (k + 3 * held) * sizeof *s->fitted) : NULL;
-    if (!s->row || (t->judge && !s->fitted))
+    const size_t count = (size_t)(t->rows * t->lack->held);
+    s->row = malloc((size_t)t->factor->k * sizeof *s->row);
+    s->lack = t->judge ? malloc(3 * count * sizeof *s->lack) : NULL;
+    if (!s->row || (t->judge && !s->lack))
         return false;
-    s->lack = s->fitted ? s->fitted + rows * k : NULL;
-    s->a = s->fitted ? s->lack + rows * held : NULL;
-    s->b = s->fitted ? s->a + rows * held : NULL;
+    s->a = s->lack ? s->lack + count : NULL;
+    s->b = s->lack ? s->a + count : NULL;
     return true;
 }
 
@@ -148,7 +131,7 @@ static enum llmq_status run_panels(const struct task *t, llmq_error *err) {
         for (int64_t at = 0; at < t->n; at += t->rows)
             if (!failed)
                 run_panel(t, &s, at, min_i64(t->rows, t->n - at));
-        free(s.fitted);
+        free(s.lack);
         free(s.row);
     }
     return failed ? error_memory(err, "a corrected target") : LLMQ_OK;

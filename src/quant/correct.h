@@ -18,13 +18,12 @@
 #include "llmq/error.h"
 #include "quant/quant.h"
 
-/* What linears lack: in the moments over all tokens, and on those held back. */
+/* What linears lack, in the moments and on tokens that these leave out. */
 struct correct_lack {
     const float *D; /* [k, k], or ... */
     float *WD;      /* ... [n, k] W D of the linear at hand; overwritten */
     const float *B; /* [n, k] of correct_stream; NULL when the linear does not add to a stream */
-    int64_t held;   /* tokens held back, 0: none; ... */
-    double share;   /* ... their share of all, below 1 */
+    int64_t held;   /* tokens held back, 0: none */
     const float *X, *X_lack; /* [held, k] of these, and X_o - X */
     const float *S_lack;     /* [held, n] S_o - S; NULL without B */
 };
@@ -41,8 +40,8 @@ LLMQ_NODISCARD enum llmq_status correct_stream(const struct gptq_factor *factor,
                                                float *R, llmq_error *err);
 
 /* W [n, k] += alpha A + beta B, A = W D (H + lambda I)^-1.
- * strength  in: fixed strengths; `choose`: out, the best on the tokens held back, fitted on the
- *           others (0.75 when none are held back)
+ * strength  in: fixed strengths; `choose`: out, the best on the tokens held back (0.75 when none
+ *           are)
  * LLMQ_E_MEMORY. */
 LLMQ_NODISCARD enum llmq_status correct_weights(const struct gptq_factor *factor, int64_t n,
                                                 const struct correct_lack *lack, bool choose,

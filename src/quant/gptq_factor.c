@@ -169,6 +169,7 @@ static enum llmq_status factorise(struct gptq_factor *f, const float *H, double 
     enum llmq_status status = LLMQ_OK;
     bool usable = false;
     f->damp = lambda;
+    f->damp_retries = 0;
     LLMQ_TRY(try_damping(f, H, f->damp, &usable, err));
     for (size_t rung = 0; rung < DAMP_RUNGS && !usable; rung++) {
         if (damp_ladder[rung] <= f->damp)
@@ -243,6 +244,15 @@ cleanup:
     return status;
 }
 
+enum llmq_status gptq_factor_redamp(struct gptq_factor *f, const float *H, double lambda,
+                                    llmq_error *err) {
+    if (f->U && fabs(f->damp - lambda) <= 0)
+        return LLMQ_OK;
+    if (!f->U && !(f->U = huge_malloc((size_t)(f->k * f->k) * sizeof *f->U)))
+        return error_memory(err, "the factor of a Hessian");
+    return factorise(f, H, lambda, err);
+}
+
 void gptq_factor_free(struct gptq_factor **factor) {
     if (!*factor)
         return;
@@ -254,6 +264,10 @@ void gptq_factor_free(struct gptq_factor **factor) {
     free((*factor)->U);
     free(*factor);
     *factor = NULL;
+}
+
+double gptq_factor_damp(const struct gptq_factor *factor) {
+    return factor->damp;
 }
 
 bool gptq_factor_usable(const struct gptq_factor *factor) {

@@ -6,8 +6,9 @@
  *     then in each round GPTQ once more, on the scales and zero points the last descent ended with,
  *     and its descent
  *
- * Errors are those under the Hessian itself, and each row keeps its best candidate: the result is
- * never worse than round-to-nearest's or plain GPTQ's. */
+ * Errors are those under the damped Hessian, which is what is known of inputs to come (damping.c),
+ * and each row keeps its best candidate: in that metric the result is never worse than
+ * round-to-nearest's or plain GPTQ's. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +17,14 @@
 #include "quant/gptq.h"
 #include "quant/grid.h"
 
-/* GPTQ's losses are right to about 1e-5. Where a row's error is less than this part of its loss,
- * that says too little about the error. */
-#define LEAST_SHARE 0.05
-
 /* A module on its way. */
 struct contest {
     const struct quant_grid *grid;
     const struct gptq_factor *factor;
     const float *W, *H;
     struct qlinear best, current;
-    double *best_errors, *errors, *norms; /* [n] by row, one allocation that best_errors owns */
-    uint8_t *refined;                     /* [n] 1 where the best is not round-to-nearest's */
+    double *best_errors, *errors; /* [n] by row, one allocation that best_errors owns */
+    uint8_t *refined;             /* [n] 1 where the best is not round-to-nearest's */
 };
 
 static void contest_free(struct contest *c) {
@@ -53,6 +50,34 @@ static double sum_of(const double *values, int64_t count) {
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
+/* dw dw^T of a row over the inputs that are not dead. */
+static double square_of(const struct contest *c, const struct qlinear *q, int64_t row) {
+    const float *W = c->W + row * q->k;
+    const uint8_t *codes = q->codes + row * q->k, *dead = c->factor->dead;
+    double sum = 0;
+    for (int64_t i = 0; i < q->k; i++) {
+        const int64_t g = row * q->groups + i / q->group;
+        const float d = W[i] - (float)((int)codes[i] - (int)q->zeros[g]) * q->scales[g];
+        sum += dead[i] ? 0 : (double)d * (double)d;
+    }
+    return sum;
+}
+
+/* errors[n] of q in the damped metric: dw (H + damping I) dw^T, over the inputs that are not dead.
+ */
+static enum llmq_status measure(const struct contest *c, const struct qlinear *q, double *errors,
+                                llmq_error *err) {
+    const struct quant_inputs inputs = {.H = c->H};
+    const double damping = c->factor->damping;
+    enum llmq_status status = quant_row_errors(c->W, q, &inputs, errors, NULL, err);
+    if (status != LLMQ_OK)
+        return status;
+#pragma omp parallel for schedule(static) default(none) shared(c, q, errors, damping)
+    for (int64_t row = 0; row < q->n; row++)
+        errors[row] += damping * square_of(c, q, row);
+    return LLMQ_OK;
+}
+
 static void copy_row(const struct qlinear *from, const struct qlinear *to, int64_t row) {
     size_t k = (size_t)to->k, groups = (size_t)to->groups, at = (size_t)row;
     memcpy(to->codes + at * k, from->codes + at * k, k);
@@ -64,54 +89,14 @@ static void copy_row(const struct qlinear *from, const struct qlinear *to, int64
 static enum llmq_status begin(struct contest *c, int64_t n, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(rtn_quantize(c->grid, c->W, c->factor->importance, n, c->factor->k, &c->best, err));
-    c->best_errors = calloc((size_t)n, 3 * sizeof *c->best_errors);
+    c->best_errors = calloc((size_t)n, 2 * sizeof *c->best_errors);
     c->refined = calloc((size_t)n, 1);
     if (!c->best_errors || !c->refined)
         return error_memory(err, "the errors of a module");
     c->errors = c->best_errors + n;
-    c->norms = c->errors + n;
     zero_dead_columns(c->factor, &c->best);
-    LLMQ_TRY(quant_row_errors(c->W, &c->best, c->H, c->best_errors, c->norms, err));
+    LLMQ_TRY(measure(c, &c->best, c->best_errors, err));
 cleanup:
-    return status;
-}
-
-/* Measure the current candidate. */
-static enum llmq_status measure(const struct contest *c, llmq_error *err) {
-    return quant_row_errors(c->W, &c->current, c->H, c->errors, NULL, err);
-}
-
-/* squares[n]: dw dw^T of each row of the current candidate over the inputs that are not dead. */
-static enum llmq_status measure_squares(const struct contest *c, double *squares, llmq_error *err) {
-    const struct gptq_factor *f = c->factor;
-    enum llmq_status status = quant_row_errors(c->W, &c->current, NULL, squares, NULL, err);
-    for (int64_t i = 0; status == LLMQ_OK && f->dead_columns > 0 && i < f->k; i++)
-        for (int64_t row = 0; f->dead[i] && row < c->best.n; row++) {
-            double w = (double)c->W[row * f->k + i]; /* all of it is gone */
-            squares[row] -= w * w;
-        }
-    return status;
-}
-
-/* Errors of the candidate GPTQ has just made, whose losses it left in their place: without the
- * share of the damping these are the errors, and n k^2 multiplications are saved. Where little is
- * left, so are few digits: the errors are measured after all. */
-static enum llmq_status measure_gptq(const struct contest *c, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    bool sure = true;
-    double *squares = malloc((size_t)c->best.n * sizeof *squares);
-    if (!squares)
-        return error_memory(err, "the errors of a module");
-    LLMQ_TRY(measure_squares(c, squares, err));
-    for (int64_t row = 0; row < c->best.n; row++) {
-        double loss = c->errors[row];
-        c->errors[row] -= c->factor->damping * squares[row];
-        sure = sure && c->errors[row] >= LEAST_SHARE * loss; /* false for NaN */
-    }
-    if (!sure)
-        LLMQ_TRY(measure(c, err));
-cleanup:
-    free(squares);
     return status;
 }
 
@@ -127,30 +112,27 @@ static void keep_better(const struct contest *c) {
     }
 }
 
-/* The descent goes down in the damped metric that GPTQ worked in. Either metric leads to the same
- * errors within 0.1 % on the inputs seen; for those not seen the damping is what it was for GPTQ:
- * a guard against fitting their noise. */
 static enum llmq_status descend(const struct contest *c, llmq_error *err) {
     const struct metric metric = {c->H, c->factor->damping};
     const struct descent descent = {c->factor->options.descent_passes, true, true};
     return descent_run(c->grid, &metric, &descent, c->W, &c->current, err);
 }
 
-static enum llmq_status run_gptq(struct contest *c, double *gptq_error, llmq_error *err) {
+static enum llmq_status run_gptq(struct contest *c, double *gptq_loss, llmq_error *err) {
     const struct quant_options *o = &c->factor->options;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->grid->group, &c->current, err));
+    /* GPTQ's losses are the errors in that metric. */
     LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_FITTED, &c->current, c->errors, err));
-    LLMQ_TRY(measure_gptq(c, err));
     keep_better(c);
-    *gptq_error = sum_of(c->best_errors, c->best.n);
+    *gptq_loss = sum_of(c->best_errors, c->best.n);
     for (int round = 0; round <= o->rounds; round++) {
         if (round > 0)
             LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_GIVEN, &c->current, NULL, err));
         if (o->descent_passes > 0)
             LLMQ_TRY(descend(c, err));
         if (round > 0 || o->descent_passes > 0) {
-            LLMQ_TRY(measure(c, err));
+            LLMQ_TRY(measure(c, &c->current, c->errors, err));
             keep_better(c);
         }
     }
@@ -160,23 +142,16 @@ cleanup:
 
 /* --- the outcome ------------------------------------------------------------------------------ */
 
-/* error / norm, where a module without weights has no error. */
-static double relative(double error, double norm) {
-    return error == 0 ? 0 : error / norm;
-}
-
-static struct quant_outcome outcome_of(const struct contest *c, double rtn_error,
-                                       double gptq_error) {
-    double norm = sum_of(c->norms, c->best.n);
+static struct quant_outcome outcome_of(const struct contest *c, double rtn_loss, double gptq_loss) {
     bool usable = gptq_factor_usable(c->factor);
     int64_t refined = 0;
     for (int64_t row = 0; row < c->best.n; row++)
         refined += c->refined[row];
     return (struct quant_outcome){
         .method = refined > 0 ? "gptq" : "rtn",
-        .error = relative(sum_of(c->best_errors, c->best.n), norm),
-        .gptq_error = relative(gptq_error, norm),
-        .rtn_error = relative(rtn_error, norm),
+        .loss = sum_of(c->best_errors, c->best.n),
+        .gptq_loss = gptq_loss,
+        .rtn_loss = rtn_loss,
         .damp = refined > 0 ? c->factor->damp : 0,
         .damp_retries = c->factor->damp_retries,
         .dead_columns = c->factor->dead_columns,
@@ -202,10 +177,10 @@ enum llmq_status gptq_quantize(const struct quant_grid *grid, const struct gptq_
     *q = (struct qlinear){0};
     LLMQ_TRY(check_order(grid, factor, err));
     LLMQ_TRY(begin(&c, n, err));
-    double rtn_error = sum_of(c.best_errors, n), gptq_error = rtn_error;
+    double rtn_loss = sum_of(c.best_errors, n), gptq_loss = rtn_loss;
     if (gptq_factor_usable(factor))
-        LLMQ_TRY(run_gptq(&c, &gptq_error, err));
-    *outcome = outcome_of(&c, rtn_error, gptq_error);
+        LLMQ_TRY(run_gptq(&c, &gptq_loss, err));
+    *outcome = outcome_of(&c, rtn_loss, gptq_loss);
     *q = c.best;
     c.best = (struct qlinear){0};
 cleanup:

@@ -53,10 +53,14 @@ struct scale_misfit {
 
 /* What became of one module; counts that are zero mean nothing happened. */
 struct quant_outcome {
-    const char *method;    /* "gptq", or "rtn" when that was the better or only candidate */
-    double error;          /* tr(dW H dW^T) / tr(W H W^T) of what is kept */
-    double gptq_error;     /* the same before descent and rounds */
-    double rtn_error;      /* the same for round-to-nearest on the same grid */
+    const char *method; /* "gptq", or "rtn" when that was the better or only candidate */
+    /* tr(dW M dW^T) of what is kept, before descent and rounds, and of round-to-nearest on the same
+     * grid, M = H + damping I over the inputs that are not dead: what GPTQ makes small. */
+    double loss, gptq_loss, rtn_loss;
+    /* On the inputs that the module is judged on (judge.h): tr(W H W^T), and tr(dW H dW^T) as a
+     * part of it, of what is kept and of round-to-nearest. */
+    double norm, error, rtn_error;
+    bool beaten;           /* by round-to-nearest, on these inputs: its codes were taken */
     double damp;           /* lambda that led to a factor; 0 for RTN */
     int damp_retries;      /* rungs of the damping ladder climbed */
     int64_t dead_columns;  /* inputs that were never active: their weights became 0 */
@@ -93,6 +97,14 @@ LLMQ_NODISCARD enum llmq_status gptq_factor_create(const float *H, int64_t k, in
 void gptq_factor_free(struct gptq_factor **factor);
 bool gptq_factor_usable(const struct gptq_factor *factor);
 
+/* The lambda that led to the factor. */
+double gptq_factor_damp(const struct gptq_factor *factor);
+
+/* The factor of the same H with another lambda, in the same memory; nothing is done when it has
+ * that one. As gptq_factor_create, it may end up unusable. LLMQ_E_MEMORY. */
+LLMQ_NODISCARD enum llmq_status gptq_factor_redamp(struct gptq_factor *factor, const float *H,
+                                                   double lambda, llmq_error *err);
+
 /* Bytes gptq_factor_create holds at its peak for in_features k. */
 uint64_t gptq_factor_bytes(int64_t k);
 
@@ -107,24 +119,37 @@ LLMQ_NODISCARD enum llmq_status gptq_quantize(const struct quant_grid *grid,
                                               const float *H, int64_t n, struct qlinear *q,
                                               struct quant_outcome *outcome, llmq_error *err);
 
-/* forms[r] = D[r] H D[r]^T for D [rows, k], H [k, k] symmetric; NULL is the identity. P is scratch
- * of [rows, QUANT_FORM_COLUMNS]. */
+/* Inputs that errors are measured on, as far as they are known: their second moment H [k, k],
+ * symmetric, or the inputs X [count, k] themselves, H then being X^T X; NULL both: the identity. */
+struct quant_inputs {
+    const float *H;
+    const float *X;
+    int64_t count;
+};
+
+/* forms[r] = D[r] H D[r]^T for D [rows, k]. P is scratch of [rows, QUANT_FORM_COLUMNS]. */
 #define QUANT_FORM_COLUMNS 512
-void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P, double *forms);
+void quant_forms(const float *D, int64_t rows, int64_t k, const struct quant_inputs *inputs,
+                 float *P, double *forms);
 
 /* Per-row errors e[n] = dw H dw^T with dw = W[n] - dequantized q[n], and norms w H w^T when
- * `norms` is not NULL. H NULL means the identity. Accumulated in double. */
+ * `norms` is not NULL. Products are float32, their sums double. */
 LLMQ_NODISCARD enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,
-                                                 const float *H, double *errors, double *norms,
-                                                 llmq_error *err);
+                                                 const struct quant_inputs *inputs, double *errors,
+                                                 double *norms, llmq_error *err);
 
 /* Product of two float vectors summed in double; four sums hide the latency of the addition. */
 double quant_dot(const float *a, const float *b, int64_t count);
 
-/* Relative error tr(dW H dW^T) / tr(W H W^T) of a whole module, 0 when both are 0. H NULL means
- * the identity. */
-LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear *q, const float *H,
-                                            double *error, llmq_error *err);
+/* tr(dW H dW^T) of a whole module and, unless NULL, tr(W H W^T). */
+LLMQ_NODISCARD enum llmq_status quant_error_sums(const float *W, const struct qlinear *q,
+                                                 const struct quant_inputs *inputs, double *error,
+                                                 double *norm, llmq_error *err);
+
+/* The first as a part of the second, 0 when both are 0. */
+LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear *q,
+                                            const struct quant_inputs *inputs, double *error,
+                                            llmq_error *err);
 
 /* How q fits the weights W [n, k] that it was made of, all of its groups in the order of columns.
  */

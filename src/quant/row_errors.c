@@ -1,4 +1,4 @@
-/* Errors of a quantized module in the metric of its inputs: dw H dw^T, row by row.
+/* Errors of a quantized module on its inputs: dw H dw^T, row by row.
  *
  * Rows are taken in panels, one per thread at a time, and columns in blocks. H is symmetric, so
  * its blocks below the diagonal count twice and those above it not at all:
@@ -49,13 +49,9 @@ double quant_dot(const float *a, const float *b, int64_t count) {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float *P, double *forms) {
-    if (!H) {
-        for (int64_t r = 0; r < rows; r++)
-            forms[r] = quant_dot(D + r * k, D + r * k, k);
-        return;
-    }
-    memset(forms, 0, (size_t)rows * sizeof *forms);
+/* H is known. */
+static void forms_by_moment(const float *D, int64_t rows, int64_t k, const float *H, float *P,
+                            double *forms) {
     for (int64_t j = 0; j < k; j += QUANT_FORM_COLUMNS) {
         int64_t wide = min_i64(QUANT_FORM_COLUMNS, k - j);
         const float *Hj = H + j * k; /* rows of H are its columns */
@@ -65,6 +61,29 @@ void quant_forms(const float *D, int64_t rows, int64_t k, const float *H, float 
         for (int64_t r = 0; r < rows; r++)
             forms[r] += quant_dot(D + r * k + j, P + r * wide, wide);
     }
+}
+
+/* The inputs themselves are: d X^T X d^T = |X d^T|^2. */
+static void forms_by_rows(const float *D, int64_t rows, int64_t k, const struct quant_inputs *in,
+                          float *P, double *forms) {
+    for (int64_t t = 0; t < in->count; t += QUANT_FORM_COLUMNS) {
+        const int64_t wide = min_i64(QUANT_FORM_COLUMNS, in->count - t);
+        linalg_gemm_nt(rows, wide, k, 1, D, k, in->X + t * k, k, 0, P, wide);
+        for (int64_t r = 0; r < rows; r++)
+            forms[r] += quant_dot(P + r * wide, P + r * wide, wide);
+    }
+}
+
+void quant_forms(const float *D, int64_t rows, int64_t k, const struct quant_inputs *inputs,
+                 float *P, double *forms) {
+    memset(forms, 0, (size_t)rows * sizeof *forms);
+    if (inputs->H)
+        forms_by_moment(D, rows, k, inputs->H, P, forms);
+    else if (inputs->X)
+        forms_by_rows(D, rows, k, inputs, P, forms);
+    else
+        for (int64_t r = 0; r < rows; r++)
+            forms[r] = quant_dot(D + r * k, D + r * k, k);
 }
 
 /* Every input counts alike: nothing but the rows themselves is needed. */
@@ -82,11 +101,12 @@ static void rows_apart(const float *W, const struct qlinear *q, double *errors, 
     }
 }
 
-enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const float *H,
-                                  double *errors, double *norms, llmq_error *err) {
+enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,
+                                  const struct quant_inputs *inputs, double *errors, double *norms,
+                                  llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX);
     size_t count = 0;
-    if (!H && !q->group_of) {
+    if (!inputs->H && !inputs->X && !q->group_of) {
         rows_apart(W, q, errors, norms);
         return LLMQ_OK;
     }
@@ -94,7 +114,8 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const
                           &count))
         return error_memory(err, "the errors of a module");
     int failed = 0; /* threads that found no memory for a panel */
-#pragma omp parallel default(none) shared(W, q, H, errors, norms, rows, count) reduction(+ : failed)
+#pragma omp parallel default(none) shared(W, q, inputs, errors, norms, rows, count)                \
+    reduction(+ : failed)
     {
         int64_t k = q->k;
         float *D = huge_malloc(count), *P = D ? D + rows * k : NULL;
@@ -105,32 +126,45 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q, const
             if (failed)
                 continue;
             if (norms)
-                quant_forms(W + at * k, part, k, H, P, norms + at);
+                quant_forms(W + at * k, part, k, inputs, P, norms + at);
             for (int64_t r = 0; r < part; r++)
                 residual_row(q, at + r, W + (at + r) * k, D + r * k);
-            quant_forms(D, part, k, H, P, errors + at);
+            quant_forms(D, part, k, inputs, P, errors + at);
         }
         free(D);
     }
     return failed ? error_memory(err, "the errors of a module") : LLMQ_OK;
 }
 
-enum llmq_status quant_error(const float *W, const struct qlinear *q, const float *H, double *error,
-                             llmq_error *err) {
-    double error_sum = 0, norm_sum = 0;
-    double *errors = malloc((size_t)q->n * sizeof *errors);
-    double *norms = malloc((size_t)q->n * sizeof *norms);
-    enum llmq_status status = LLMQ_OK;
-    if (!errors || !norms)
-        LLMQ_TRY(error_memory(err, "the errors of a module"));
-    LLMQ_TRY(quant_row_errors(W, q, H, errors, norms, err));
-    for (int64_t r = 0; r < q->n; r++) {
-        error_sum += errors[r];
-        norm_sum += norms[r];
+static double sum_of(const double *values, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += values[i];
+    return sum;
+}
+
+enum llmq_status quant_error_sums(const float *W, const struct qlinear *q,
+                                  const struct quant_inputs *inputs, double *error, double *norm,
+                                  llmq_error *err) {
+    double *errors = malloc((size_t)q->n * 2 * sizeof *errors);
+    double *norms = errors && norm ? errors + q->n : NULL;
+    if (!errors)
+        return error_memory(err, "the errors of a module");
+    const enum llmq_status status = quant_row_errors(W, q, inputs, errors, norms, err);
+    if (status == LLMQ_OK) {
+        *error = sum_of(errors, q->n);
+        if (norm)
+            *norm = sum_of(norms, q->n);
     }
-    *error = norm_sum > 0 ? error_sum / norm_sum : 0;
-cleanup:
     free(errors);
-    free(norms);
+    return status;
+}
+
+enum llmq_status quant_error(const float *W, const struct qlinear *q,
+                             const struct quant_inputs *inputs, double *error, llmq_error *err) {
+    double norm = 0;
+    const enum llmq_status status = quant_error_sums(W, q, inputs, error, &norm, err);
+    if (status == LLMQ_OK)
+        *error = norm > 0 ? *error / norm : 0;
     return status;
 }

@@ -44,7 +44,7 @@ START_TEST(report_tells_method_proof_and_errors_of_the_original_function) {
                 ck_assert_ptr_nonnull(strstr(m->method, "gptq"));
             ck_assert_double_gt(m->fold_error, 0);
             ck_assert_double_lt(m->fold_error, 5e-6);
-            ck_assert_double_le(m->error, m->rtn_error * 1.02);
+            ck_assert_double_le(m->error, m->rtn_error * 1.3); /* on a few tokens held back */
         }
         ck_assert_int_gt(scaled, 4);
         llmq_quantize_report_free(&r);

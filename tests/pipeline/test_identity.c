@@ -148,7 +148,7 @@ START_TEST(several_differences_are_told_together) {
     llmq_quantize_report report;
     o.resume = true;
     ck_assert_fails(llmq_quantize(&o, NULL, &report, &err), LLMQ_E_INPUT,
-                    "another one: --bits was 4, is 8; --damp was 0.01, is 0.02; tokenizer.json was "
+                    "another one: --bits was 4, is 8; --damp was auto, is 0.02; tokenizer.json was "
                     "changed",
                     &err);
     llmq_quantize_report_free(&report);

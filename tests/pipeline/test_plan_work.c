@@ -14,7 +14,8 @@ static double work_of_linear(const llmq_quantize_options *o, const struct graph 
                              double tokens) {
     const int64_t n = g->node[node].width[0], k = g->width[g->node[node].in[0]];
     const struct module_manner manner = plan_manner(o);
-    return 2 * tokens * (double)n * (double)k + plan_rounding_flops(&manner, n, k);
+    return 2 * tokens * (double)n * (double)k + plan_rounding_flops(&manner, n, k) +
+           plan_judging_flops(n, k, TOKENS / 16);
 }
 
 static double work_of(const llmq_quantize_options *o, const struct graph *g, double tokens) {
@@ -23,7 +24,7 @@ static double work_of(const llmq_quantize_options *o, const struct graph *g, dou
         sum += work_of_linear(o, g, g->linear[i], tokens);
     for (int t = 0; t < g->task_count; t++) {
         const int64_t k = g->width[g->task[t].source];
-        sum += tokens * (double)k * (double)k + plan_factor_flops(k);
+        sum += tokens * (double)k * (double)k + plan_factor_flops(k, g->input != V_E);
     }
     return sum;
 }

@@ -47,11 +47,14 @@ START_TEST(report_tells_of_every_module) {
     ck_assert_uint_eq(r.module_count, 14);
     ck_assert_int_eq(r.tokens_used, 12 * 24);
     ck_assert_str_eq(r.modules[3].name, "model.layers.0.self_attn.o_proj");
+    size_t back = 0; /* few tokens are held back: what is better on them may be rounding */
     for (size_t i = 0; i < r.module_count; i++) {
-        ck_assert_str_eq(r.modules[i].method, "gptq");
+        ck_assert_str_eq(r.modules[i].method, r.modules[i].fell_back ? "rtn" : "gptq");
         ck_assert_double_gt(r.modules[i].error, 0);
         ck_assert_double_le(r.modules[i].error, r.modules[i].rtn_error);
+        back += r.modules[i].fell_back;
     }
+    ck_assert_uint_lt(back, r.module_count / 2);
     char *text_json = llmq_quantize_json(&r);
     struct json *parsed = NULL;
     ck_assert_ok(json_parse(text_json, strlen(text_json), "report", &parsed, &err), &err);
@@ -84,7 +87,8 @@ START_TEST(work_adds_up_to_the_run) {
     /* 12 windows of 24 tokens; in the last block nothing needs the output of down. */
     const double tokens = 12 * 24, attention = 2 * 64 * 64 + 2 * 32 * 64, mlp = 3 * 64 * 96;
     ck_assert(flops_of(&r, "linears") == 2 * tokens * (2 * (attention + mlp) - 64 * 96));
-    ck_assert(flops_of(&r, "moments") == 2 * tokens * (3 * 64 * 64 + 96 * 96));
+    const double fitted = tokens - 18; /* one in 16 is held back */
+    ck_assert(flops_of(&r, "moments") == 2 * fitted * (3 * 64 * 64 + 96 * 96));
     ck_assert(flops_of(&r, "attention") == 2 * 12 * 2 * 24 * 24 * 64);
     llmq_quantize_report_free(&r);
 }
@@ -157,8 +161,8 @@ START_TEST(interrupted_and_resumed_equals_uninterrupted) {
     ck_assert(!path_is_dir(out));
     run_fails(&o, LLMQ_E_USAGE, "interrupted run");
     o.damp = 0.02;
-    run_resume_fails(&o, LLMQ_E_INPUT, "--damp was 0.01, is 0.02");
-    o.damp = 0.01;
+    run_resume_fails(&o, LLMQ_E_INPUT, "--damp was auto, is 0.02");
+    o.damp = 0;
     llmq_quantize_report r = run_resume(&o);
     ck_assert_uint_eq(r.module_count, 14);
     llmq_quantize_report_free(&r);

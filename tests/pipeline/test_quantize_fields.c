@@ -77,7 +77,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
             *(const llmq_recipe **)at = one_rule();
         else if (f->kind == FIELD_TEXT)
             *(const char **)at = others[i].value;
-        else if (f->kind == FIELD_REAL)
+        else if (f->kind == FIELD_DAMP)
             *(double *)at = others[i].number;
         else if (f->size == 8)
             *(int64_t *)at = (int64_t)others[i].number;

@@ -1,6 +1,6 @@
-/* What each step of the recipe gains and costs on modules of a real model: relative errors of
- * round-to-nearest and GPTQ, then for P/R, P descent passes and R rounds, the error as a part of
- * GPTQ's; seconds of gptq_quantize. The data is not part of the project.
+/* What each step of the recipe gains and costs on modules of a real model: GPTQ's loss as a part of
+ * round-to-nearest's, then for P/R, P descent passes and R rounds, the loss as a part of GPTQ's;
+ * seconds of gptq_quantize. The data is not part of the project.
  *
  *     bench_recipe FILE [MODULE...]     FILE holds W.<module> and H.<input>; default: all modules
  */
@@ -71,10 +71,10 @@ static void bench(const struct layer *l, const struct quant_grid *grid, enum act
             abort();
         double seconds = omp_get_wtime() - start;
         if (i == 0)
-            printf(" rtn %.3e gptq %.3e (%.3f s)", outcome.rtn_error, outcome.error, seconds);
+            printf(" gptq %.4f of rtn (%.3f s)", outcome.loss / outcome.rtn_loss, seconds);
         else
             printf(" %d/%d %.4f (%.3f)", steps[i].passes, steps[i].rounds,
-                   outcome.error / outcome.gptq_error, seconds);
+                   outcome.loss / outcome.gptq_loss, seconds);
         qlinear_free(&q);
         gptq_factor_free(&factor);
     }

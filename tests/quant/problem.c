@@ -72,8 +72,31 @@ struct qlinear quantize(const struct problem *p, const struct quant_grid *grid,
     ck_assert_int_eq(qlinear_check(&q, NULL), LLMQ_OK);
     ck_assert_int_eq(q.sym, grid->sym);
     ck_assert_ptr_null(q.group_of);
-    ck_assert(outcome->error <= outcome->rtn_error);
+    ck_assert(outcome->loss <= outcome->rtn_loss);
     return q;
+}
+
+static double live(const struct problem *p, const struct qlinear *q, int64_t row, int64_t i) {
+    const int64_t g = row * q->groups + i / q->group;
+    const float d = p->W[row * q->k + i] -
+                    (float)((int)q->codes[row * q->k + i] - (int)q->zeros[g]) * q->scales[g];
+    return p->H[i * p->k + i] == 0 ? 0 : (double)d;
+}
+
+void problem_losses(const struct problem *p, const struct qlinear *q, double lambda,
+                    double *losses) {
+    double mean = 0;
+    for (int64_t i = 0; i < p->k; i++)
+        mean += (p->H[i * p->k + i] == 0 ? 1 : (double)p->H[i * p->k + i]) / (double)p->k;
+    for (int64_t row = 0; row < p->n; row++) {
+        losses[row] = 0;
+        for (int64_t i = 0; i < p->k; i++) {
+            double sum = lambda * mean * live(p, q, row, i);
+            for (int64_t j = 0; j < p->k; j++)
+                sum += (double)p->H[i * p->k + j] * live(p, q, row, j);
+            losses[row] += sum * live(p, q, row, i);
+        }
+    }
 }
 
 bool same_row(const struct qlinear *a, const struct qlinear *b, int64_t row) {

@@ -30,6 +30,14 @@ struct quant_grid grid_of(int bits, int64_t group, bool sym, enum scale_storage 
 struct qlinear quantize(const struct problem *p, const struct quant_grid *grid,
                         enum act_order order, struct quant_outcome *outcome);
 
+/* Losses of float32 products are right to about so much. */
+#define ROUNDING 1e-5
+
+/* losses[n]: dw (H + lambda mean(diag H) I) dw^T of each row of q over the inputs that are not
+ * dead, by double loops; what quantizing makes small. */
+void problem_losses(const struct problem *p, const struct qlinear *q, double lambda,
+                    double *losses);
+
 /* Same codes, scales and zeros? */
 bool same_row(const struct qlinear *a, const struct qlinear *b, int64_t row);
 

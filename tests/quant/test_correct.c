@@ -12,25 +12,24 @@
 
 enum { N = 20, K = 24, TOKENS = 400, HELD = 80 }; /* the last HELD tokens are held back */
 
-/* Inputs of both models, streams of both, the moments over all tokens and over those that are not
- * held back, and the rows of those that are. */
+/* Inputs of both models, streams of both, the moments over the tokens that are not held back, and
+ * what is handed over of the others. */
 struct scene {
     float W[N * K];
     double X[TOKENS * K], Xo[TOKENS * K], S[TOKENS * N], So[TOKENS * N];
-    float H[K * K], D[K * K], WD[N * K], R[N * K], B[N * K], D_others[K * K], R_others[N * K];
+    float H[K * K], D[K * K], WD[N * K], R[N * K], B[N * K];
     float X_held[HELD * K], X_lack[HELD * K], S_lack[HELD * N];
     struct correct_lack lack;
 };
 
-/* M [rows, K] = (2/T) (A - B)^T X over the first T tokens. */
-static void moment(const double *A, const double *B, int64_t rows, const double *X, int64_t T,
-                   float *M) {
+/* M [rows, K] = (2/T) (A - B)^T X over the tokens that are not held back. */
+static void moment(const double *A, const double *B, int64_t rows, const double *X, float *M) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < K; j++) {
             double sum = 0;
-            for (int64_t t = 0; t < T; t++)
+            for (int64_t t = 0; t < TOKENS - HELD; t++)
                 sum += (A[t * rows + i] - (B ? B[t * rows + i] : 0)) * X[t * K + j];
-            M[i * K + j] = (float)(2 * sum / (double)T);
+            M[i * K + j] = (float)(2 * sum / (double)(TOKENS - HELD));
         }
 }
 
@@ -60,18 +59,15 @@ static struct scene *scene_create(double told, double noise, bool with_stream) {
             s->So[t * N + i] = s->S[t * N + i] + told * s->X[t * K + i] + noise * (double)normal();
         }
     }
-    moment(s->X, NULL, K, s->X, TOKENS, s->H);
-    moment(s->Xo, s->X, K, s->X, TOKENS, s->D);
-    moment(s->So, s->S, N, s->X, TOKENS, s->R);
-    moment(s->Xo, s->X, K, s->X, TOKENS - HELD, s->D_others);
-    moment(s->So, s->S, N, s->X, TOKENS - HELD, s->R_others);
+    moment(s->X, NULL, K, s->X, s->H);
+    moment(s->Xo, s->X, K, s->X, s->D);
+    moment(s->So, s->S, N, s->X, s->R);
     hold(s->X, NULL, K, s->X_held);
     hold(s->Xo, s->X, K, s->X_lack);
     hold(s->So, s->S, N, s->S_lack);
     s->lack = (struct correct_lack){.D = s->D,
                                     .B = with_stream ? s->B : NULL,
                                     .held = HELD,
-                                    .share = (double)HELD / TOKENS,
                                     .X = s->X_held,
                                     .X_lack = s->X_lack,
                                     .S_lack = with_stream ? s->S_lack : NULL};
@@ -127,13 +123,13 @@ static void solve(const float *H, const double *b, double *x) {
 }
 
 /* Row `row` of W + alpha W D (H + ..)^-1 + beta R (H + ..)^-1. */
-static void expected_row(const struct scene *s, const float *D, const float *R, int64_t row,
-                         struct correction strength, double *out) {
+static void expected_row(const struct scene *s, int64_t row, struct correction strength,
+                         double *out) {
     double b[K], x[K];
     for (int64_t j = 0; j < K; j++) {
-        b[j] = s->lack.B ? strength.beta * (double)R[row * K + j] : 0;
+        b[j] = s->lack.B ? strength.beta * (double)s->R[row * K + j] : 0;
         for (int64_t i = 0; i < K; i++)
-            b[j] += strength.alpha * (double)s->W[row * K + i] * (double)D[i * K + j];
+            b[j] += strength.alpha * (double)s->W[row * K + i] * (double)s->D[i * K + j];
     }
     solve(s->H, b, x);
     for (int64_t j = 0; j < K; j++)
@@ -153,7 +149,7 @@ static void check_fixed(bool with_stream, bool dead, enum act_order order) {
     ck_assert(strength.alpha == 0.7 && strength.beta == 0.3);
     for (int64_t r = 0; r < N; r++) {
         double want[K];
-        expected_row(s, s->D, s->R, r, strength, want);
+        expected_row(s, r, strength, want);
         for (int64_t j = 0; j < K; j++)
             ck_assert_double_eq_tol((double)target[r * K + j], want[j], 1e-4);
     }
@@ -189,12 +185,12 @@ START_TEST(a_product_that_is_given_is_not_made_again) {
 }
 END_TEST
 
-/* Squared error on the held-back tokens when the others were fitted at this strength. */
+/* Squared error on the held-back tokens at this strength. */
 static double held_error(const struct scene *s, struct correction strength) {
     double sum = 0;
     for (int64_t r = 0; r < N; r++) {
         double w[K];
-        expected_row(s, s->D_others, s->R_others, r, strength, w);
+        expected_row(s, r, strength, w);
         for (int64_t t = TOKENS - HELD; t < TOKENS; t++) {
             double e = s->lack.B ? s->So[t * N + r] - s->S[t * N + r] : 0;
             for (int64_t j = 0; j < K; j++)

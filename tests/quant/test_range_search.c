@@ -254,7 +254,7 @@ START_TEST(test_gptq_gains_in_every_order) {
                 struct quant_outcome outcome = {0};
                 grid.search = s;
                 struct qlinear q = quantize(&p, &grid, order, &outcome);
-                error[s] = outcome.error;
+                error[s] = outcome.loss;
                 qlinear_free(&q);
             }
             printf("range_search: gptq order %d sym %d: %.3f plain, %.3f weighted\n", order, sym,

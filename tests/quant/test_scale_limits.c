@@ -96,7 +96,7 @@ static double rtn_error(const struct quant_grid *grid, struct scale_misfit *misf
     ck_assert_int_eq(qlinear_check(&q, NULL), LLMQ_OK);
     for (int64_t i = 0; i < N * q.groups; i++)
         ck_assert(q.scales[i] > 0);
-    ck_assert_int_eq(quant_error(W, &q, NULL, &error, NULL), LLMQ_OK);
+    ck_assert_int_eq(quant_error(W, &q, &(struct quant_inputs){0}, &error, NULL), LLMQ_OK);
     *misfit = quant_scale_misfit(grid, W, &q);
     qlinear_free(&q);
     return error;

@@ -1,0 +1,346 @@
+/* See quantize_args.h. */
+#include "cli/quantize_args.h"
+
+/* Indices of `formats`. */
+enum format {
+    FORMAT_DEFAULT = -1,
+    FORMAT_GPTQ,
+    FORMAT_GPTQ_V2,
+    FORMAT_AWQ,
+    FORMAT_CT,
+    FORMAT_GGUF,
+    FORMAT_ONNX
+};
+
+static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
+
+/* An ingredient that is left to --quality; no --seed. */
+enum { BY_QUALITY = -1, SEED_ABSENT = -1 };
+
+static const struct choice qualities[] = {
+    {"fast", LLMQ_QUALITY_FAST},
+    {"balanced", LLMQ_QUALITY_BALANCED},
+    {"best", LLMQ_QUALITY_BEST},
+    {NULL, 0},
+};
+
+static const struct choice searches[] = {
+    {"minmax", LLMQ_RANGE_MINMAX},
+    {"plain", LLMQ_RANGE_PLAIN},
+    {"weighted", LLMQ_RANGE_WEIGHTED},
+    {NULL, 0},
+};
+
+static const struct choice correct_words[] = {{"auto", 0}, {"off", 0}, {NULL, 0}};
+
+static const struct choice damp_words[] = {{"auto", 0}, {NULL, 0}};
+
+static const struct choice act_orders[] = {
+    {"none", LLMQ_ACT_ORDER_NONE},
+    {"static", LLMQ_ACT_ORDER_STATIC},
+    {"group-aware", LLMQ_ACT_ORDER_GROUP_AWARE},
+    {NULL, 0},
+};
+
+static const struct choice scale_kinds[] = {
+    {"dual-exact", LLMQ_SCALES_DUAL_EXACT},
+    {"f16", LLMQ_SCALES_F16},
+    {NULL, 0},
+};
+
+static const struct choice source_kinds[] = {
+    {"keep", LLMQ_SOURCE_KEEP},
+    {"requantize", LLMQ_SOURCE_REQUANTIZE},
+    {NULL, 0},
+};
+
+static const struct choice formats[] = {
+    {"gptq", FORMAT_GPTQ},
+    {"gptq_v2", FORMAT_GPTQ_V2},
+    {"awq", FORMAT_AWQ},
+    {"compressed-tensors", FORMAT_CT},
+    {"gguf", FORMAT_GGUF},
+    {"onnx", FORMAT_ONNX},
+    {NULL, 0},
+};
+
+#define FIELD(name) offsetof(struct quantize_args, options.name)
+
+static const struct option grid_options[] = {
+    {.name = "model",
+     .kind = OPTION_TEXT,
+     .offset = FIELD(model),
+     .value = "M",
+     .help = "folder of the checkpoint, or a name to look up",
+     .source = VALUE_FOLDER,
+     .required = true},
+    FAMILY_OPTION(struct quantize_args, options.family),
+    {.name = "source-quantized",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, source_quantized),
+     .value = "keep|requantize",
+     .help = "linears that the checkpoint holds packed as integers already (gptq, awq, "
+             "compressed-tensors): keep them byte for byte and quantize the others, into the same "
+             "format; or decode them and quantize all anew. Weights in fp8 and mxfp4 are decoded "
+             "without being asked; what of them is not quantized becomes bf16",
+     .absent = "such a checkpoint is refused",
+     .choices = source_kinds},
+    {.name = "out",
+     .kind = OPTION_TEXT,
+     .offset = FIELD(out),
+     .value = "DIR",
+     .help = "folder to write",
+     .absent = "NAME-METHOD-wBITSgGROUP in the current folder",
+     .source = VALUE_FOLDER},
+    {.name = "format",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, format),
+     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx",
+     .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
+             "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
+             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8",
+     .absent = "4 bits: awq for awq and with --asym; otherwise gptq",
+     .choices = formats},
+    {.name = "bits",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, bits),
+     .value = "2|3|4|8",
+     .help = "bits per weight",
+     .choices = bit_widths},
+    {.name = "group",
+     .kind = OPTION_GROUP,
+     .offset = offsetof(struct quantize_args, group),
+     .value = "N|-1|auto-fit[:N]",
+     .help = "input columns that share a scale; -1 for one group per row; auto-fit for the largest "
+             "divisor of each module's columns not above N (128). With ,keep behind it modules "
+             "that it does not fit, or that the format does not hold, stay in 16 bits",
+     .min = 1,
+     .max = 1 << 24},
+    {.name = "sym",
+     .kind = OPTION_ON,
+     .offset = FIELD(sym),
+     .help = "symmetric grid: the zero point is the middle code (the default of gptq and rtn)",
+     .excludes = "asym"},
+    {.name = "asym",
+     .kind = OPTION_OFF,
+     .offset = FIELD(sym),
+     .help = "asymmetric grid: a zero point for each group (the default of awq)"},
+    RECIPE_OPTIONS(struct quantize_args, recipe),
+    {.name = "scales",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, scales),
+     .value = "dual-exact|f16",
+     .help = "rounding of the scales: exact in float16 and bfloat16, so that a server may run the "
+             "model in either; or to float16 only",
+     .choices = scale_kinds},
+    {.name = NULL},
+};
+
+static const struct option calibration_options[] = {
+    CALIBRATION_OPTIONS(struct quantize_args, calib),
+    {.name = "samples",
+     .kind = OPTION_INT,
+     .offset = FIELD(samples),
+     .value = "N",
+     .help = "calibration windows",
+     .min = 1,
+     .max = 1e9},
+    {.name = "seqlen",
+     .kind = OPTION_INT,
+     .offset = FIELD(seqlen),
+     .value = "N",
+     .help = "tokens per window, of text",
+     .absent = "the model's context, at most 2048",
+     .min = 2,
+     .max = 1 << 24},
+    SPECIAL_OPTIONS(struct quantize_args, special),
+    {.name = "seed",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, seed),
+     .value = "N",
+     .help = "chooses the windows of a text",
+     .absent = "0",
+     .min = 0,
+     .max = 9e18},
+    {.name = "compute",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, compute),
+     .value = "f32|bf16",
+     .help = "products with plain weights while calibrating: float32, or both factors rounded to "
+             "bfloat16, faster on CPUs with AVX512_BF16; quantizing itself is float32 always",
+     .choices = compute_choices},
+    {.name = "damp",
+     .kind = OPTION_REAL,
+     .offset = FIELD(damp),
+     .value = "auto|X",
+     .help =
+         "added to the Hessian's diagonal, as a fraction of its mean, between 0 and 1: the fewer "
+         "tokens it is of, the more helps; auto chooses what rounds best on windows held back, "
+         "for each input",
+     .choices = damp_words,
+     .min = 0,
+     .max = 1},
+    {.name = "expert-tokens",
+     .kind = OPTION_INT,
+     .offset = FIELD(expert_tokens),
+     .value = "N",
+     .help = "mixtures of experts: tokens that an expert is calibrated on, at least; one that "
+             "fewer were routed to sees others of its layer beside them",
+     .min = 1,
+     .max = 1e9},
+    {.name = NULL},
+};
+
+static const struct option method_options[] = {
+    {.name = "quality",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, quality),
+     .value = "fast|balanced|best",
+     .help = "gptq: what the options below are when they are not given. fast: the published "
+             "method. balanced: static act-order, weighted search, correction, one pass of "
+             "descent; about twice the time. best: three passes and two rounds; several times "
+             "the time where there are few calibration tokens for the size of a layer",
+     .choices = qualities},
+    {.name = "awq",
+     .kind = OPTION_ON,
+     .offset = FIELD(awq),
+     .help = "let gptq scale activations by AWQ before it rounds weights; awq always does"},
+    {.name = "correct",
+     .kind = OPTION_CORRECT,
+     .offset = offsetof(struct quantize_args, correct),
+     .value = "auto|off|A[,B]",
+     .help = "before rounding, move each module's weights so that they make up for the errors "
+             "already made upstream: A of the error of their input, B of that of the residual "
+             "stream; auto chooses both for each module on windows held back",
+     .absent = "gptq: by --quality; awq and rtn: off",
+     .choices = correct_words},
+    {.name = "search",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, search),
+     .value = "minmax|plain|weighted",
+     .help = "range of a group: its extremes; the range of least squared error; or the same with "
+             "each input weighted by its second moment, which takes calibration",
+     .absent = "gptq: by --quality; awq: weighted; rtn: minmax",
+     .choices = searches},
+    {.name = "descent",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, descent),
+     .value = "N",
+     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others",
+     .absent = "by --quality",
+     .min = 0,
+     .max = 100},
+    {.name = "rounds",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, rounds),
+     .value = "N",
+     .help = "gptq: times that GPTQ and descent start again from the scales found; each row keeps "
+             "its best",
+     .absent = "by --quality",
+     .min = 0,
+     .max = 100},
+    {.name = "act-order",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, act_order),
+     .value = "none|static|group-aware",
+     .help = "gptq: order of columns: as they are; by activation with groups fixed beforehand; or "
+             "by activation inside and between groups",
+     .absent = "by --quality",
+     .choices = act_orders},
+    {.name = NULL},
+};
+
+static const struct option job_options[] = {
+    {.name = "dry-run",
+     .kind = OPTION_ON,
+     .offset = FIELD(dry_run),
+     .help = "print the plan and write nothing"},
+    {.name = "resume",
+     .kind = OPTION_ON,
+     .offset = FIELD(resume),
+     .help = "bring an interrupted run to its end: start it, continue it, or find that it is "
+             "finished; the same options and inputs are required"},
+    {.name = "force",
+     .kind = OPTION_ON,
+     .offset = FIELD(force),
+     .help = "replace an existing result, or, without --resume, start an interrupted run over"},
+    {.name = "max-mem",
+     .kind = OPTION_SIZE,
+     .offset = FIELD(max_mem),
+     .value = "SIZE",
+     .help = "memory to stay below, as 900M or 8G; activations go to a file when they must",
+     .absent = "80 % of the memory available",
+     .min = 1},
+    {.name = "shard-size",
+     .kind = OPTION_SIZE,
+     .offset = FIELD(shard_limit),
+     .value = "SIZE",
+     .help = "largest file of the result, as 900M or 5G",
+     .min = 1},
+    {.name = NULL},
+};
+
+const struct option_group quantize_groups[] = {
+    {"Grid", grid_options},
+    {"Calibration", calibration_options},
+    {"Method", method_options},
+    {"Job", job_options},
+    {"Running", run_options},
+    {"Output", output_options},
+    {NULL, NULL},
+};
+
+void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
+    llmq_quantize_options_init(&a->options, method);
+    a->group =
+        (struct group_size){.columns = a->options.group, .auto_fit = a->options.group_auto_fit};
+    a->bits = a->options.bits;
+    a->source_quantized = (int)a->options.source_quantized;
+    a->format = FORMAT_DEFAULT;
+    a->quality = LLMQ_QUALITY_BALANCED;
+    a->act_order = BY_QUALITY;
+    a->search = BY_QUALITY;
+    a->descent = BY_QUALITY;
+    a->rounds = BY_QUALITY;
+    a->scales = (int)a->options.scales;
+    a->compute = (int)a->options.compute;
+    a->seed = SEED_ABSENT;
+}
+
+/* Quality first, then what the user says of its ingredients. */
+static void apply_method(const struct quantize_args *a, llmq_quantize_options *options) {
+    static const enum llmq_correct_mode modes[] = {[CORRECT_OFF] = LLMQ_CORRECT_OFF,
+                                                   [CORRECT_AUTO] = LLMQ_CORRECT_AUTO,
+                                                   [CORRECT_FIXED] = LLMQ_CORRECT_FIXED};
+    if (options->method == LLMQ_METHOD_GPTQ)
+        llmq_quantize_options_quality(options, (enum llmq_quality)a->quality);
+    if (a->act_order != BY_QUALITY)
+        options->act_order = (enum llmq_act_order)a->act_order;
+    if (a->search != BY_QUALITY)
+        options->search = (enum llmq_range_search)a->search;
+    if (a->descent != BY_QUALITY)
+        options->descent = (int)a->descent;
+    if (a->rounds != BY_QUALITY)
+        options->rounds = (int)a->rounds;
+    if (a->correct.mode != CORRECT_BY_QUALITY)
+        options->correct =
+            (llmq_correct){modes[a->correct.mode], a->correct.alpha, a->correct.beta};
+}
+
+llmq_quantize_options quantize_args_options(const struct quantize_args *a) {
+    llmq_quantize_options options = a->options;
+    apply_method(a, &options);
+    options.format = a->format == FORMAT_DEFAULT ? NULL : formats[a->format].word;
+    options.bits = a->bits;
+    options.source_quantized = (enum llmq_source_quantized)a->source_quantized;
+    options.group = a->group.columns;
+    options.group_auto_fit = a->group.auto_fit;
+    options.group_keep = a->group.keep;
+    options.scales = (enum llmq_scales)a->scales;
+    options.special = (enum llmq_special)special_value(&a->special);
+    options.seed_given = a->seed != SEED_ABSENT;
+    if (options.seed_given)
+        options.seed = (uint64_t)a->seed;
+    options.compute = (enum llmq_compute)a->compute;
+    return options;
+}

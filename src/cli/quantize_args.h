@@ -1,0 +1,41 @@
+/* What llmq gptq, llmq awq and llmq rtn are given: the same options, with other defaults. */
+#ifndef LLMQ_CLI_QUANTIZE_ARGS_H
+#define LLMQ_CLI_QUANTIZE_ARGS_H
+
+#include "cli/calibration_args.h"
+#include "cli/command.h"
+#include "cli/recipe_args.h"
+#include "llmq/quantize.h"
+
+/* Fields of other types than llmq_quantize_options has are copied into it by quantize_args_options.
+ */
+struct quantize_args {
+    struct common_args common;
+    llmq_quantize_options options;
+    struct group_size group;
+    struct recipe_args recipe;
+    struct calibration_args calib;
+    struct special_args special;
+    int64_t seed; /* SEED_ABSENT, or as the user says */
+    int bits;
+    int quality;
+    int act_order; /* BY_QUALITY, or as the user says */
+    int search;    /* likewise */
+    struct correct_strength correct;
+    int64_t descent, rounds; /* likewise */
+    int scales;
+    int source_quantized;
+    int format;
+    int compute;
+};
+
+/* Their options, into a struct quantize_args. */
+extern const struct option_group quantize_groups[];
+
+/* The defaults of a method. */
+void quantize_args_init(struct quantize_args *a, enum llmq_method method);
+
+/* What the library is to do; texts stay those of the arguments. */
+llmq_quantize_options quantize_args_options(const struct quantize_args *a);
+
+#endif

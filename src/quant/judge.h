@@ -1,0 +1,27 @@
+/* Judging what was made of a module on inputs that it was not fitted to. */
+#ifndef LLMQ_QUANT_JUDGE_H
+#define LLMQ_QUANT_JUDGE_H
+
+#include "quant/quant.h"
+
+/* What a module was made from, and what it is judged on. */
+struct quant_problem {
+    const struct quant_grid *grid;
+    const float *W; /* [n, k] */
+    int64_t n, k;
+    const float *H;             /* [k, k] that it was fitted to; NULL: without calibration */
+    struct quant_inputs inputs; /* that errors are measured on: others than those of H, if any */
+};
+
+/* Round W to nearest, as a method or to compare with one: by the problem's grid, the importance of
+ * inputs from H. The caller frees q. */
+LLMQ_NODISCARD enum llmq_status quant_round(const struct quant_problem *problem, struct qlinear *q,
+                                            llmq_error *err);
+
+/* Set the outcome's norm and errors, q's and round-to-nearest's. Where the latter is smaller, its
+ * codes take the place of q's, `method` becomes "rtn" and `beaten` true: on inputs that it has not
+ * seen, a result is not worse than round-to-nearest's. */
+LLMQ_NODISCARD enum llmq_status quant_judge(const struct quant_problem *problem, struct qlinear *q,
+                                            struct quant_outcome *outcome, llmq_error *err);
+
+#endif
