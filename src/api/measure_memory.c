@@ -38,7 +38,8 @@ static enum llmq_status too_little(uint64_t max_mem, uint64_t least, llmq_error 
               "--max-mem %" PRIu64 " bytes: this takes %" PRIu64
               " bytes, activations in a file not counted",
               max_mem, least);
-    error_hint(err, "give at least --max-mem %" PRIu64 "M", (least >> 20) + 1);
+    /* what is resident differs by some pages from one start to the next */
+    error_hint(err, "give at least --max-mem %" PRIu64 "M", (least >> 20) + 2);
     return LLMQ_E_MEMORY;
 }
 

@@ -41,6 +41,7 @@ enum llmq_status setup_check_reading(const char *dir, const char *path, uint64_t
               "--max-mem %" PRIu64 " bytes: reading %s takes about %" PRIu64 " bytes", max_mem,
               path, needed);
     const uint64_t enough = needed > later ? needed : later;
-    error_hint(err, "give at least --max-mem %" PRIu64 "M", (enough >> 20) + 1);
+    /* what is resident differs by some pages from one start to the next */
+    error_hint(err, "give at least --max-mem %" PRIu64 "M", (enough >> 20) + 2);
     return LLMQ_E_MEMORY;
 }
