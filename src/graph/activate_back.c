@@ -24,7 +24,7 @@ static void logistic(int64_t n, const float *x, float *logistic, float *bend) {
 
 /* value = x s(steep x) and slope = its derivative, s the logistic function. */
 static void swish(int64_t n, float steep, const float *x, float *value, float *slope) {
-    float argument[PIECE], bend[PIECE];
+    float argument[PIECE] = {0}, bend[PIECE];
     for (int64_t i = 0; i < n; i++)
         argument[i] = steep * x[i];
     logistic(n, argument, slope, bend);
@@ -36,7 +36,7 @@ static void swish(int64_t n, float steep, const float *x, float *value, float *s
 
 static void gelu_tanh(int64_t n, const float *x, float *value, float *slope) {
     const float root = 0.79788456080286535588F;
-    float twice[PIECE], bend[PIECE];
+    float twice[PIECE] = {0}, bend[PIECE];
     for (int64_t i = 0; i < n; i++)
         twice[i] = 2 * root * (x[i] + 0.044715F * x[i] * x[i] * x[i]);
     logistic(n, twice, slope, bend);
