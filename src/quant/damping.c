@@ -66,7 +66,7 @@ cleanup:
 /* The error with a rung's lambda; infinite when it leads to no factor. */
 static enum llmq_status try_rung(const struct search *s, int rung, double *error, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    *error = INFINITY;
+    *error = (double)INFINITY;
     LLMQ_TRY(gptq_factor_redamp(s->factor, s->trial->H, ladder[rung], err));
     if (!gptq_factor_usable(s->factor))
         return LLMQ_OK;
@@ -80,7 +80,7 @@ cleanup:
 enum llmq_status damping_choose(const struct damping_trial *trial, struct gptq_factor *factor,
                                 llmq_error *err) {
     struct search s = {.trial = trial, .factor = factor};
-    double least = INFINITY, error = 0;
+    double least = (double)INFINITY, error = 0;
     int best = 0;
     enum llmq_status status = LLMQ_OK;
     s.W = malloc((size_t)(DAMPING_SAMPLE * factor->k) * sizeof *s.W);

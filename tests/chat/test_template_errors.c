@@ -125,7 +125,8 @@ END_TEST
 /* Each would take hours, gigabytes or the stack. */
 START_TEST(test_a_hostile_template_ends) {
     static const char *const cases[][2] = {
-        {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "steps"},
+        {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+         "the template takes more than"},
         {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested deeper"},
         {"{{ 'x' * 9999999999 }}", "more than"},
         {"{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(99) %}"
@@ -143,7 +144,7 @@ START_TEST(test_a_hostile_template_ends) {
         {"{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}", "cannot be printed"},
         {"{% set ns = namespace(l=[1]) %}{% for i in range(30) %}{% set ns.l = [ns.l, ns.l] %}"
          "{% endfor %}{{ ns.l }}",
-         "steps"},
+         "the template takes more than"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_refused(cases[i][0], LLMQ_E_INPUT, cases[i][1]);

@@ -28,10 +28,12 @@ START_TEST(rows_tile_the_struct_of_options) {
 }
 END_TEST
 
-/* A recipe of one rule, for as long as the test runs. */
+/* A recipe of one rule, which lives as long as the program. */
 static const llmq_recipe *one_rule(void) {
-    llmq_recipe *recipe = NULL;
+    static llmq_recipe *recipe = NULL;
     llmq_error err = {0};
+    if (recipe)
+        return recipe;
     ck_assert_ok(llmq_recipe_create(&recipe, &err), &err);
     ck_assert_ok(llmq_recipe_keep(recipe, "layers.0.", &err), &err);
     return recipe;

@@ -90,7 +90,7 @@ static double fresh_error(const struct inputs *in, const struct gptq_factor *f) 
 
 START_TEST(test_few_tokens_ask_for_more_damping_and_gain_by_it) {
     struct inputs *in = inputs_create();
-    double last = INFINITY;
+    double last = (double)INFINITY;
     for (int64_t tokens = K / 8; tokens <= MOST / 2; tokens *= 8) {
         struct gptq_factor *f = chosen_factor(in, tokens), *plain = factor_of(in, 0.01);
         const double chosen = fresh_error(in, f), usual = fresh_error(in, plain);
