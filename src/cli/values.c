@@ -54,19 +54,31 @@ static enum llmq_status store_int(const struct option *option, const char *text,
     return status;
 }
 
+/* The word that a real number is the value of, or NULL. */
+static const char *word_of(const struct option *option, double value) {
+    for (const struct choice *c = option->choices; c && c->word; c++)
+        if (fabs(value - c->value) <= 0)
+            return c->word;
+    return NULL;
+}
+
 static enum llmq_status store_real(const struct option *option, const char *text, double *field,
                                    llmq_error *err) {
     char *end = NULL;
     double value = strtod(text, &end);
-    for (const struct choice *word = option->choices; word && word->word; word++)
-        if (strcmp(text, word->word) == 0) {
-            *field = word->value;
+    for (const struct choice *c = option->choices; c && c->word; c++)
+        if (strcmp(text, c->word) == 0) {
+            *field = c->value;
             return LLMQ_OK;
         }
     /* strtod also reads hexadecimal, "inf" and "nan", which nobody means here. */
     if (!*text || *end || strspn(text, "0123456789.eE+-") != strlen(text) || !isfinite(value))
         return bad_value(option, text, "a number", err);
     enum llmq_status status = check_range(option, text, value, err);
+    const char *word = word_of(option, value);
+    if (status == LLMQ_OK && word)
+        status = cli_fail(err, LLMQ_E_USAGE, "--%s: %s is no value; it would stand for '%s'",
+                          option->name, text, word);
     if (status == LLMQ_OK)
         *field = value;
     return status;
@@ -124,15 +136,12 @@ static enum llmq_status store_choice(const struct option *option, const char *te
 
 static enum llmq_status store_group(const struct option *option, const char *text,
                                     struct group_size *field, llmq_error *err) {
-    static const char fit[] = "auto-fit";
-    size_t fit_len = sizeof fit - 1;
-    static const char keep[] = ",keep";
+    static const char fit[] = "auto-fit", keep[] = ",keep";
+    const size_t len = strlen(text), fit_len = sizeof fit - 1, keep_len = sizeof keep - 1;
     char copy[64];
     struct group_size group = {.columns = 128};
-    const size_t len = strlen(text);
-    group.keep = len > sizeof keep && strcmp(text + len - (sizeof keep - 1), keep) == 0;
-    (void)snprintf(copy, sizeof copy, "%.*s", (int)(len - (group.keep ? sizeof keep - 1 : 0)),
-                   text);
+    group.keep = len > keep_len && strcmp(text + len - keep_len, keep) == 0;
+    (void)snprintf(copy, sizeof copy, "%.*s", (int)(len - (group.keep ? keep_len : 0)), text);
     const char *number = len < sizeof copy ? copy : text;
     text = number;
     if (strncmp(text, fit, fit_len) == 0) {
@@ -187,10 +196,9 @@ static enum llmq_status store_correct(const struct option *option, const char *t
 
 static enum llmq_status store_list(const struct option *option, const char *text,
                                    struct value_list *field, llmq_error *err) {
-    if (field->count == VALUES_MOST) {
-        cli_fail(err, LLMQ_E_USAGE, "--%s: given more than %d times", option->name, VALUES_MOST);
-        return LLMQ_E_USAGE;
-    }
+    if (field->count == VALUES_MOST)
+        return cli_fail(err, LLMQ_E_USAGE, "--%s: given more than %d times", option->name,
+                        VALUES_MOST);
     if (!*text)
         return cli_fail(err, LLMQ_E_USAGE, "--%s: the value is empty", option->name);
     field->values[field->count++] = (struct given_value){option->name, text};
@@ -240,12 +248,12 @@ static void show_size(uint64_t bytes, char *buf, size_t size) {
     snprintf(buf, size, "%" PRIu64 "%s", bytes, suffixes[unit]);
 }
 
-/* The words of real numbers stand for whole ones. */
 static void show_real(const struct option *option, double value, char *buf, size_t size) {
-    snprintf(buf, size, "%g", value);
-    for (const struct choice *c = option->choices; c && c->word; c++)
-        if (fabs(value - c->value) <= 0)
-            snprintf(buf, size, "%s", c->word);
+    const char *word = word_of(option, value);
+    if (word)
+        snprintf(buf, size, "%s", word);
+    else
+        snprintf(buf, size, "%g", value);
 }
 
 static void show_choice(const struct option *option, int value, char *buf, size_t size) {

@@ -91,6 +91,8 @@ wrong "--seed: -1 is out of range; expected 0 to" "" gptq --seed -1
 wrong "--threads: 0 is out of range; expected 1 to" "" eval --threads 0
 wrong "--damp: 'nan' is not a number" "" gptq --damp nan
 wrong "--damp: '0x1p-4' is not a number" "" gptq --damp 0x1p-4
+wrong "--damp: 0 is no value; it would stand for 'auto'" "" gptq --damp 0
+wrong "--damp: 0.0e1 is no value" "" gptq --damp 0.0e1
 wrong "--damp: -0.5 is out of range; expected 0 to 1" "" gptq --damp -0.5
 wrong "--max-ppl: 'ten' is not a number" "" eval --max-ppl ten
 wrong "--max-kl: -1 is out of range; expected 0 to" "" compare --max-kl -1
@@ -108,7 +110,19 @@ wrong "--group: -2 is out of range" "" gptq --group -2
 wrong "--group: 'aut-fit' is not a group size" "did you mean --group auto-fit?" gptq --group aut-fit
 wrong "--group: 'auto-fit:' is not a group size" "" gptq --group auto-fit:
 wrong "--group: -1 is out of range" "" gptq --group auto-fit:-1
+wrong "--group: ',keep' is not a group size" "" gptq --group ,keep
+wrong "--group: 'aut-fit' is not a group size" "did you mean --group auto-fit?" gptq \
+    --group aut-fit,keep
 wrong "--group: 'auto-fitting' is not a group size" "" gptq --group auto-fitting
+
+test_case "a list of options has an end"
+set --
+while [ $# -lt 514 ]; do
+    set -- "$@" --keep x
+done
+run rtn --model m "$@"
+expect_code 2
+expect_stderr "--keep: given more than 256 times"
 
 # What is required, and arguments nobody expects.
 wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
