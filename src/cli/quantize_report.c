@@ -84,6 +84,11 @@ static bool is_plain(const llmq_module_report *m) {
     return strcmp(m->method, "plain") == 0;
 }
 
+/* Of a run by gptq, and rounded to nearest after all. */
+static bool fell_back(const llmq_module_report *m) {
+    return m->fell_back;
+}
+
 static size_t count_if(const llmq_quantize_report *r, bool (*is)(const llmq_module_report *m)) {
     size_t count = 0;
     for (size_t i = 0; i < r->module_count; i++)
@@ -129,15 +134,13 @@ static void print_kept(const llmq_quantize_report *r) {
                r->dropped_count == 1 ? "" : "s");
 }
 
-/* With rules not all modules have the method of the run. */
-static const char *planned_method(const llmq_module_report *m) {
-    static const struct {
-        const char *method, *text;
-    } methods[] = {{"rtn", "  rtn"}, {"gptq", "  gptq"}, {"awq", "  awq"}};
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (strcmp(m->method, methods[i].method) == 0)
-            return methods[i].text;
-    return "  awq+gptq";
+/* What is planned for a module beside its shape; "" for what the whole run does. With rules not all
+ * modules have the method of the run. */
+static const char *planned(const llmq_quantize_options *o, const llmq_module_report *m) {
+    return is_kept(m)    ? "kept as packed"
+           : is_plain(m) ? "left as it is"
+           : o->recipe   ? m->method
+                         : "";
 }
 
 void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_report *r) {
@@ -164,10 +167,8 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
         printf("%-*s %7" PRId64 " %7" PRId64 " %4d ", width, CONSOLE_SHOWN(m->name), m->n, m->k,
                m->bits);
         print_group(m->group);
-        printf("%s\n", is_kept(m)    ? "  kept as packed"
-                       : is_plain(m) ? "  left as it is"
-                       : o->recipe   ? planned_method(m)
-                                     : "");
+        const char *plan = planned(o, m);
+        printf("%s%s\n", *plan ? "  " : "", plan);
     }
     for (size_t i = 0; i < r->kept_count; i++)
         printf("%-*s kept as is\n", width, CONSOLE_SHOWN(r->kept[i]));
@@ -244,21 +245,13 @@ static void print_fold(const llmq_quantize_report *r) {
                r->folded_count, most);
 }
 
-/* Modules of a run by gptq that are rounded to nearest after all. */
-static size_t fell_back_count(const llmq_quantize_report *r) {
-    size_t count = 0;
-    for (size_t i = 0; i < r->module_count; i++)
-        count += r->modules[i].fell_back;
-    return count;
-}
-
 static void print_errors(const llmq_quantize_report *r) {
     double error = 0, rtn = 0;
     for (size_t i = 0; i < r->module_count; i++) {
         error += r->modules[i].error;
         rtn += r->modules[i].rtn_error;
     }
-    const size_t quantized = quantized_count(r), back = fell_back_count(r);
+    const size_t quantized = quantized_count(r), back = count_if(r, fell_back);
     const double count = quantized ? (double)quantized : 1;
     printf("  error        %.3e on average over modules, %.3e by rounding alone%s\n", error / count,
            rtn / count, r->tokens_used > 0 ? "; on calibration tokens held back" : "");
