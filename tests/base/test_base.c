@@ -137,6 +137,23 @@ START_TEST(errno_decides_the_code) {
 }
 END_TEST
 
+START_TEST(what_the_system_says_comes_with_a_way_out) {
+    static const struct {
+        int number;
+        const char *hint;
+    } cases[] = {{ENOSPC, "make room there"}, {EDQUOT, "make room there"},
+                 {EIO, "the system's log"},   {EMFILE, "ulimit -n"},
+                 {ENFILE, "ulimit -n"},       {EACCES, ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        llmq_error err = {0};
+        errno = cases[i].number;
+        error_output(&err, "f");
+        ck_assert_ptr_nonnull(strstr(err.hint, cases[i].hint));
+        ck_assert(!*err.hint == !*cases[i].hint);
+    }
+}
+END_TEST
+
 START_TEST(exit_codes_are_the_contract) {
     static const struct {
         enum llmq_status status;
@@ -461,6 +478,7 @@ int main(void) {
     tcase_add_test(plain, the_first_of_several_failures_is_kept);
     tcase_add_test(plain, long_messages_are_cut_not_overrun);
     tcase_add_test(plain, errno_decides_the_code);
+    tcase_add_test(plain, what_the_system_says_comes_with_a_way_out);
     tcase_add_test(plain, exit_codes_are_the_contract);
     tcase_add_test(plain, arena_aligns_counts_and_reuses);
     tcase_add_test(plain, arena_serves_the_next_block_from_one_chunk);

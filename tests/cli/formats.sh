@@ -54,6 +54,7 @@ for format in gptq compressed-tensors; do
 done
 compare gptq compressed-tensors 0
 expect_stdout "18 linears"
+
 test_case "3 bits: the same in both versions of gptq"
 quantize gptq --bits 3
 quantize gptq_v2 --bits 3

@@ -222,6 +222,31 @@ expect_json group 128
 run eval --model rtn --text "$demo/eval.txt" $few --json
 expect_code 0
 
+# --- rules ---
+
+test_case "the plan says what rules make of each module, inspect how many are otherwise"
+run rtn --model "$demo" --set 'down_proj:bits=8' --keep '\.0\..*o_proj' --out rules --dry-run
+expect_code 0
+expect "a plain module" grep -q 'layers\.0\.self_attn\.o_proj .* 16 .* left as it is$' stdout
+expect "its method" grep -q 'layers\.0\.mlp\.down_proj .* 8 .* rtn$' stdout
+run rtn --model "$demo" --set 'down_proj:bits=8' --keep '\.0\..*o_proj' --out rules -q
+expect_code 0
+expect_stdout "35 in 5 blocks, 1 of them left in 16 bits"
+run inspect rules
+expect_stdout "symmetric; 5 modules otherwise"
+
+test_case "groups of one digit, too, may leave out what they do not fit"
+run rtn --model "$demo" --group 8,keep --dry-run
+expect_code 0
+expect "groups of 8" grep -q 'layers\.0\.mlp\.up_proj .* 4 *8$' stdout
+
+test_case "on few tokens GPTQ falls back, and counts where"
+run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 2 --seqlen 16 --quality fast \
+    --out few -v
+expect_code 0
+expect "somewhere" grep -q 'held back: rounded$' stdout
+expect_stdout "fell back    $(grep -c 'held back: rounded$' stdout) of 35 modules"
+
 # --- compare ---
 
 pair="--model rtn --reference $demo --text $demo/eval.txt --ctx 128 --max-tokens 512 -q"

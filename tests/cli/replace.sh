@@ -339,6 +339,14 @@ run convert --model g --format bf16 --out state --resume -q
 expect_code 2
 expect_stderr "the command was rtn, is convert"
 expect "unchanged" unchanged state
+cp -r "$demo" copied
+run rtn --model copied --out of-copied -q
+expect_code 0
+touch copied/model.safetensors
+run rtn --model copied --out of-copied --resume -q
+expect_code 2
+expect_stderr "of another run: model.safetensors was changed, replaced or copied since"
+rm -r copied of-copied
 run rtn --model "$demo" --out state --bits 8 --resume --force -q
 expect_code 0
 run rtn --model "$demo" --out state --force -q
