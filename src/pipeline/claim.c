@@ -90,6 +90,15 @@ static int open_lock(int fd) {
     return lock;
 }
 
+/* The same of a folder by its name. */
+static int open_lock_in(const char *dir) {
+    const int fd = dir_open(dir);
+    const int lock = fd < 0 ? -1 : open_lock(fd);
+    if (fd >= 0)
+        close(fd);
+    return lock;
+}
+
 static int take_flock(int fd, int kind) {
     int rc = 0;
     RETRY(rc, flock(fd, kind | LOCK_NB));
@@ -112,13 +121,10 @@ enum llmq_status claim_look(const char *dir, enum claim_state *state, llmq_error
 }
 
 bool claim_was_held(const char *dir) {
-    const int fd = dir_open(dir);
-    const int lock = fd < 0 ? -1 : open_lock(fd);
+    const int lock = open_lock_in(dir);
     const bool free = lock >= 0 && take_flock(lock, LOCK_SH) == 0;
     if (lock >= 0)
         close(lock);
-    if (fd >= 0)
-        close(fd);
     return free;
 }
 
@@ -221,15 +227,12 @@ enum llmq_status claim_allow_replacing(const struct claim *c, const char *dir, l
 
 bool claim_replaces(const char *dir) {
     char text[sizeof REPLACES] = "";
-    const int fd = dir_open(dir);
-    const int lock = fd < 0 ? -1 : open_lock(fd);
+    const int lock = open_lock_in(dir);
     ssize_t n = 0;
-    if (lock >= 0) {
-        RETRY(n, read(lock, text, sizeof text - 1));
-        close(lock);
-    }
-    if (fd >= 0)
-        close(fd);
+    if (lock < 0)
+        return false;
+    RETRY(n, read(lock, text, sizeof text - 1));
+    close(lock);
     return n == (ssize_t)strlen(REPLACES) && memcmp(text, REPLACES, strlen(REPLACES)) == 0;
 }
 

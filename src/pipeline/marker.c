@@ -180,8 +180,8 @@ static char *read_text(const struct file *f, size_t *len) {
     return text;
 }
 
-/* A link is no marker. */
-struct json *marker_read(int fd) {
+/* NULL when there is none that can be read. A link is no marker. */
+static struct json *read_marker(int fd) {
     struct json *root = NULL;
     struct file f = {.path = strdup(MARKER_NAME), .fd = -1};
     size_t len = 0;
@@ -198,20 +198,28 @@ struct json *marker_read(int fd) {
     return root;
 }
 
-bool marker_whole(int fd) {
-    struct json *root = marker_read(fd);
-    bool whole = root != NULL;
+struct json *marker_read_whole(int fd) {
+    struct json *root = read_marker(fd);
+    bool whole = true;
     for (const struct json *c = json_first(json_get(root, "files")); whole && c; c = json_next(c)) {
         struct stat st;
         whole = json_string(c) && fstatat(fd, json_string(c), &st, AT_SYMLINK_NOFOLLOW) == 0;
     }
+    if (!whole)
+        json_free(&root);
+    return root;
+}
+
+bool marker_whole(int fd) {
+    struct json *root = marker_read_whole(fd);
+    const bool whole = root != NULL;
     json_free(&root);
     return whole;
 }
 
 enum llmq_status marker_check(int fd, const char *dir, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct json *root = marker_read(fd);
+    struct json *root = read_marker(fd);
     const struct json *files = json_get(root, "files");
     llmq_error found = {0};
     if (!root)

@@ -28,10 +28,9 @@ struct json *marker_record(const char *command, struct json *options, struct jso
 LLMQ_NODISCARD enum llmq_status marker_write(const char *dir, const struct json *record,
                                              const struct companions *companions, llmq_error *err);
 
-/* The marker in an open folder; NULL when there is none that can be read. The caller frees. */
-struct json *marker_read(int fd);
-
-/* Has the open folder a marker, and every file that the marker lists? */
+/* The marker of an open folder that has every file that the marker lists; NULL when it lacks one,
+ * or there is no marker that can be read. The caller frees. And is there one? */
+struct json *marker_read_whole(int fd);
 bool marker_whole(int fd);
 
 /* Is the folder, open as `fd`, a result with nothing in it that is not the result's? LLMQ_E_USAGE

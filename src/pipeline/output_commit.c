@@ -140,14 +140,13 @@ static enum llmq_status put_in_place(struct output *out, struct claim *old, llmq
 /* The result has its name, whatever fails from here on: everything is tried, what failed first is
  * told. */
 static enum llmq_status tidy_up(struct output *out, struct claim *old, llmq_error *err) {
-    llmq_error unsaid = {0};
+    llmq_error mine = {0};
     enum llmq_status status = path_sync_parent(out->final_dir, err);
-    enum llmq_status next =
-        claim_finish(&out->claim, out->final_dir, status == LLMQ_OK ? err : &unsaid);
-    status = status == LLMQ_OK ? next : status;
+    enum llmq_status found = claim_finish(&out->claim, out->final_dir, &mine);
+    error_keep_first(&status, err, found, &mine);
     if (old->held) {
-        next = claim_remove(old, out->partial_dir, status == LLMQ_OK ? err : &unsaid);
-        status = status == LLMQ_OK ? next : status;
+        found = claim_remove(old, out->partial_dir, &mine);
+        error_keep_first(&status, err, found, &mine);
     }
     if (status != LLMQ_OK) {
         error_prefix(err, status, "%s is complete, but", out->final_dir);

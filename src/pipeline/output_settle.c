@@ -39,7 +39,7 @@ static enum llmq_status check_result(const char *dir, const struct output_run *r
     if (fd < 0)
         return error_errno(err, "%s", dir);
     enum llmq_status status = LLMQ_OK;
-    struct json *marker = marker_whole(fd) ? marker_read(fd) : NULL;
+    struct json *marker = marker_read_whole(fd);
     if (marker)
         status = identity_compare_result(marker, run->record, err);
     else
@@ -123,11 +123,11 @@ static enum llmq_status settle_complete(struct output *out, const struct output_
 static enum llmq_status check_begin(const struct output *out, enum llmq_status found,
                                     const llmq_error *why, llmq_error *err) {
     enum llmq_status status = output_check_room(out, err);
-    if (status == LLMQ_E_USAGE && found == LLMQ_E_INPUT && !out->force)
+    if (status == LLMQ_E_USAGE && found == LLMQ_E_INPUT && !out->force) {
         error_set(err, status, "%s exists, and is the result of another run: %s", out->final_dir,
                   why->message);
-    if (status == LLMQ_E_USAGE && found == LLMQ_E_INPUT && !out->force)
         error_hint(err, "give --force, too, to replace it, or choose another --out");
+    }
     return status;
 }
 
