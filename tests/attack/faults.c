@@ -2,13 +2,15 @@
  * system. What it does stands in the environment:
  *
  *     LLMQ_FAULT=kill:N           SIGKILL at the N-th call that changes a file or folder; of a
- * write that is killed the first half is done LLMQ_FAULT=fail:CLASS:N:E   the N-th call of the
- * class fails with errno E (a number) LLMQ_FAULT=from:CLASS:N:E   and so does every later one: a
- * disk that is full stays full LLMQ_FAULT=eintr:N          every N-th call that may be interrupted
- * by a signal is LLMQ_FAULT=short:N          no read or write moves more than N bytes
+ *                                 write that is killed the first half is done
+ *     LLMQ_FAULT=fail:CLASS:N:E   the N-th call of the class fails with errno E (a number)
+ *     LLMQ_FAULT=from:CLASS:N:E   and so does every later one: a disk that is full stays full
+ *     LLMQ_FAULT=eintr:N          every N-th call that may be interrupted by a signal is
+ *     LLMQ_FAULT=short:N          no read or write moves more than N bytes
  *     LLMQ_FAULT_STEPS=1          folders cannot change places in one step (renameat2)
- *     LLMQ_FAULT_REPORT=FILE      at the end: lines "CLASS CALLS", "hit CALL" of the fault, "live
- * N" blocks of memory that were not freed, "descriptors N" open */
+ *     LLMQ_FAULT_REPORT=FILE      at the end: lines "CLASS CALLS", "hit CALL" of the fault,
+ *                                 "live N" blocks of memory that were not freed, "descriptors N"
+ *                                 open */
 #define _GNU_SOURCE
 #include "faults.h"
 
