@@ -11,13 +11,13 @@
 
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/input.h"
 #include "base/retry.h"
 #include "base/strbuf.h"
 #include "pipeline/companion_rule.h"
 #include "pipeline/journal.h"
 
-#define MARKER_MAX_BYTES ((size_t)16 << 20)
-#define FOLDER_FLAGS     (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 /* --- walking a result ------------------------------------------------------------------------- */
 
@@ -163,11 +163,11 @@ static bool is_marker(const struct json *root) {
     return json_string(json_get(root, "llmq")) && json_type(json_get(root, "files")) == JSON_ARRAY;
 }
 
-/* The text of a small regular file that is open; NULL when it cannot be had. */
+/* The text of a regular file that is open, no larger than settings; NULL when it cannot be had. */
 static char *read_text(const struct file *f, size_t *len) {
     struct stat st;
     if (fstat(f->fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
-        (uint64_t)st.st_size > MARKER_MAX_BYTES)
+        (uint64_t)st.st_size > input_limit(INPUT_SETTINGS)->bytes)
         return NULL;
     *len = (size_t)st.st_size;
     char *text = malloc(*len + 1);
