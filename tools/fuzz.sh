@@ -4,8 +4,9 @@
 #     tools/fuzz.sh [SECONDS [TARGET...]]
 #
 # SECONDS for each target, 60 unless given; all targets of tests/fuzz/ unless some are named. Builds
-# into $FUZZ_BUILD (build/fuzz) with clang ($CC, clang-14). New inputs are collected beside the build;
-# one that does harm is kept as <build>/found/<target>-*: mend what it shows, then add it to
+# into $FUZZ_BUILD (build/fuzz) with clang ($CC, clang-14) and libFuzzer: Debian has it in
+# libclang-rt-14-dev, which tools/install_deps.sh leaves out. New inputs are collected beside the
+# build; one that does harm is kept as <build>/found/<target>-*: mend what it shows, then add it to
 # tests/fuzz/corpus/<target>/, which the suite fuzz_replay goes through. Prints executions, coverage
 # and findings of each target; exit code 1 when there was a finding.
 set -u

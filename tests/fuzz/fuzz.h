@@ -39,8 +39,7 @@ void fuzz_check(enum llmq_status status, const llmq_error *err);
 /* A folder of this process's own, in memory where the system has such a place. */
 const char *fuzz_dir(void);
 
-/* The path of a file there, valid until the next call; and the file, with such content. */
-const char *fuzz_path(const char *name);
+/* Put a file there, with such content; returns its path, valid until the next call. */
 const char *fuzz_put(const char *name, const void *data, size_t len);
 
 /* Take away every file there. */

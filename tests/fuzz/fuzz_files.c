@@ -28,7 +28,8 @@ const char *fuzz_dir(void) {
     return dir;
 }
 
-const char *fuzz_path(const char *name) {
+/* The path of a file there, valid until the next call. */
+static const char *fuzz_path(const char *name) {
     static char path[PATH_LEN + NAME_LEN];
     snprintf(path, sizeof path, "%s/%s", fuzz_dir(), name);
     return path;
