@@ -4,8 +4,8 @@
 #     tools/memory_table.sh LLMQ PEAK [MODEL...]
 #
 # PEAK is tests/cli/peak of a build; models are folders, models/demo unless some are named. Each row
-# is a command under the least limit that it names itself ("planned") and twice that, with one thread
-# and with four, and without a limit with four: the most that it had at once ("measured") has to be
+# is a command under the least limit that it names itself ("planned") or twice that, with one thread
+# and with four, or without a limit with four: the most that it had at once ("measured") has to be
 # within the limit. Exits with 1 where it is not.
 set -u
 cd "$(dirname "$0")/.." || exit 2
