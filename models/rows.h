@@ -42,10 +42,11 @@
 
 /* --- runs of rows that many families share ---------------------------------------------------- */
 
-#define QKV_ROWS(b)                                            \
-    {LINEAR(Q, ATTN_IN, ATTN, "self_attn.q_proj"), .bias = b}, \
-    {LINEAR(K, ATTN_IN, KV, "self_attn.k_proj"), .bias = b},   \
-    {LINEAR(V, ATTN_IN, KV, "self_attn.v_proj"), .bias = b}
+#define QKV_ROWS(b) QKV_OF_ROWS(ATTN_IN, b)
+#define QKV_OF_ROWS(in, b)                                     \
+    {LINEAR(Q, in, ATTN, "self_attn.q_proj"), .bias = b},      \
+    {LINEAR(K, in, KV, "self_attn.k_proj"), .bias = b},        \
+    {LINEAR(V, in, KV, "self_attn.v_proj"), .bias = b}
 #define SPLIT_QKV_ROW(from, g) \
     {SPLIT(from, g), .out = {V_Q, V_K, V_V}, .width = {DIM_ATTN, DIM_KV, DIM_KV}}
 #define HEAD_NORM_ROWS                                              \
@@ -58,6 +59,14 @@
     ROTATE_ROWS(q, k),                                                   \
     {ATTENTION(CONTEXT, Q_ROT, K_ROT, V)},                               \
     {LINEAR(ATTN_OUT, CONTEXT, HIDDEN, "self_attn.o_proj"), .bias = b}
+/* Llama's attention with norms of the heads: from X to MLP_IN. */
+#define NORMED_HEADS_ROWS(b)                                \
+    {NORM(ATTN_IN, X, "input_layernorm")},                  \
+    QKV_ROWS(b),                                            \
+    HEAD_NORM_ROWS,                                         \
+    ATTEND_ROWS(Q_NORM, K_NORM, b),                         \
+    {ADD(Y, X, ATTN_OUT)},                                  \
+    {NORM(MLP_IN, Y, "post_attention_layernorm")}
 #define GATED_ROWS(in, b)                                          \
     {LINEAR(GATE, in, FFN, "mlp.gate_proj"), .bias = b},           \
     {LINEAR(UP, in, FFN, "mlp.up_proj"), .bias = b},               \
@@ -104,6 +113,13 @@
     {GLU(MID, GATE, UP)},                    \
     {LINEAR(E_OUT, MID, HIDDEN, down)},      \
     {END}
+/* The same of all experts in two tensors; by themselves they have the names that DeepSeek's have. */
+#define STACKED_EXPERT_ROWS(how, gate_up, down)                                                     \
+    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = how, .stack = gate_up, .part = PART_FIRST}, \
+    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = how, .stack = gate_up, .part = PART_SECOND},  \
+    {GLU(MID, GATE, UP)},                                                                           \
+    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = how, .stack = down},                       \
+    {END}
 /* In models with experts in some layers: the MLP of the others, and that which every token passes.
  */
 #define DENSE_ROWS(module) DENSE_MLP_ROWS(module), {ADD(Z, Y, MLP_OUT), .unless = T_SPARSE}
@@ -136,6 +152,8 @@
 #define NUMBER_BY(n, k, a, d, p) {.set = SET_NUMBER, .what = NUM_##n, .key = k, .absent = a, .size = DIM_##d, .size_to = p}
 #define FLAG(t, k, a)        {.set = SET_TRAIT, .what = t, .key = k, .absent = a}
 #define FLAG_IF(t, k)        {.set = SET_TRAIT_IF, .what = t, .key = k}
+/* On where the key is missing; off where it is null. */
+#define FLAG_UNLESS_NULL(t, k) {.set = SET_TRAIT_IF, .what = t, .key = k, .absent = 1, .null_is_off = true}
 #define WORD(t, k, w)        {.set = SET_WORD, .what = t, .key = k, .word = w}
 
 /* The keys that Llama gave its sizes, with what they are where they are missing. */

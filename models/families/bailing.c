@@ -30,7 +30,7 @@ static const struct node v1_rows[] = {
     ROTATE_ROWS(Q, K),
     REST_ROWS,
     {ROUTER(ROUTE, MLP_IN, "mlp.gate")},
-    ROUTED_AND_SHARED_ROWS("mlp.experts.%d.", expert, "mlp.shared_experts"),
+    V3_ROUTED_ROWS(expert),
     {END},
 };
 
@@ -97,10 +97,7 @@ static const struct setting v2_settings[] = {
     DIM(TOP_K, "num_experts_per_tok", 8),
     DIM(EXPERT_FFN, "moe_intermediate_size|moe_shared_expert_intermediate_size", 512),
     DIM(N_SHARED, "num_shared_experts", 1),
-    DIM(N_GROUPS, "n_group", 8),
-    DIM(TOP_GROUPS, "topk_group", 4),
-    FLAG(T_NORM_TOPK, "norm_topk_prob", true),
-    NUMBER(ROUTED, "routed_scaling_factor", 1),
+    V3_CHOICE(8, 4, 1),
     {0},
 };
 

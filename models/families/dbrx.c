@@ -61,7 +61,7 @@ static const struct setting settings[] = {
 static const struct family_limit limits[] = {
     {"vLLM", NULL, true, "has no packed form for the experts of this model"},
     {"vLLM (before mid-2026)", NULL, true, "has no packed form for the experts of this model"},
-    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"},
+    STACKED_LIMITS,
     {.stack = NULL},
 };
 

@@ -5,12 +5,7 @@
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
 
 static const struct node rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    NORMED_HEADS_ROWS(T_ATTENTION_BIAS),
     DENSE_ROWS("mlp"),
     V3_ROUTER_ROW,
     V3_ROUTED_ROWS(expert),

@@ -45,10 +45,7 @@ static const char *const v3_architectures[] = {"ExaoneForCausalLM", "ExaoneModel
 const struct family family_exaone = {
     .name = "exaone",
     .model_types = {"exaone"},
-    .embedding = "transformer.wte.weight",
-    .block_prefix = "transformer.h.%lld.",
-    .final_norm = "transformer.ln_f",
-    .head = "lm_head.weight",
+    GPT_TENSOR_NAMES,
     .rows = v3_rows,
     .settings = v3_settings,
     .norm = NORM_RMS,
@@ -61,9 +58,7 @@ const struct family family_exaone = {
  */
 
 static const struct node v4_rows[] = {
-    {LINEAR(Q, X, ATTN, "self_attn.q_proj")},
-    {LINEAR(K, X, KV, "self_attn.k_proj")},
-    {LINEAR(V, X, KV, "self_attn.v_proj")},
+    QKV_OF_ROWS(X, 0),
     HEAD_NORM_ROWS,
     ATTEND_ROWS(Q_NORM, K_NORM, 0),
     {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
@@ -80,11 +75,7 @@ static const struct setting v4_settings[] = {
     HEAD_DIM(0),
     FFN(16384),
     WINDOW(4096),
-    {.set = SET_TRAIT_IF,
-     .what = T_SLIDING,
-     .key = "sliding_window",
-     .absent = 1,
-     .null_is_off = true},
+    FLAG_UNLESS_NULL(T_SLIDING, "sliding_window"),
     THETA(10000),
     RMS_EPS(1e-5),
     TIED(false),
@@ -123,12 +114,7 @@ const struct family family_exaone4 = {
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
 
 static const struct node rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(0),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, 0),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    NORMED_HEADS_ROWS(0),
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "mlp.e_score_correction_bias", .when = T_SPARSE},

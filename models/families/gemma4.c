@@ -6,15 +6,7 @@
 #include "models/families/tables.h"
 
 static const struct node expert[] = {
-    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK,
-     .stack = "experts.gate_up_proj", .part = PART_FIRST},
-    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = STORED_STACK, .stack = "experts.gate_up_proj",
-     .part = PART_SECOND},
-    {GLU(MID, GATE, UP)},
-    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK,
-     .stack = "experts.down_proj"},
-    {END},
-};
+    STACKED_EXPERT_ROWS(STORED_STACK, "experts.gate_up_proj", "experts.down_proj")};
 
 /* clang-format off */
 /* Keys and values are kept as attention reads them: K_ROT and V_UNIT. */
@@ -120,11 +112,7 @@ static const struct setting settings[] = {
      .absent = 256,
      .null_is_off = true,
      .may_be_none = true},
-    {.set = SET_TRAIT_IF,
-     .what = T_TOKEN,
-     .key = "hidden_size_per_layer_input",
-     .absent = 1,
-     .null_is_off = true},
+    FLAG_UNLESS_NULL(T_TOKEN, "hidden_size_per_layer_input"),
     DIM(TOKEN_VOCAB, "vocab_size_per_layer_input", 262144),
     {.set = SET_NUMBER, .what = NUM_TOKEN_PROJECTION, .same = DIM_HIDDEN, .power = -0.5},
     {.set = SET_NUMBER, .what = NUM_TOKEN_TABLE, .same = DIM_TOKEN, .power = 0.5, .when = T_TOKEN},

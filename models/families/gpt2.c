@@ -5,11 +5,8 @@
 /* Files are there with "transformer." before the names and without. */
 /* clang-format off */
 #define GPT2_TENSOR_NAMES                       \
-    .embedding    = "transformer.wte.weight",   \
-    .positions    = "transformer.wpe.weight",   \
-    .block_prefix = "transformer.h.%lld.",      \
-    .final_norm   = "transformer.ln_f",         \
-    .head         = "lm_head.weight"
+    GPT_TENSOR_NAMES,                           \
+    .positions    = "transformer.wpe.weight"
 /* clang-format on */
 
 /* --- GPT-2: weights lie as [in, out] ---------------------------------------------------------- */

@@ -31,10 +31,7 @@ static const struct setting settings[] = {
 
 /* clang-format off */
 #define GPTJ_FAMILY                                         \
-    .embedding = "transformer.wte.weight",                  \
-    .block_prefix = "transformer.h.%lld.",                  \
-    .final_norm = "transformer.ln_f",                       \
-    .head = "lm_head.weight",                               \
+    GPT_TENSOR_NAMES,                                       \
     .settings = settings,                                   \
     .norm = NORM_LAYER,                                     \
     .act_key = "activation_function",                       \

@@ -81,7 +81,7 @@ static const struct setting moe_settings[] = {
 };
 
 static const struct family_limit moe_limits[] = {
-    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"},
+    STACKED_LIMITS,
     {.stack = NULL},
 };
 

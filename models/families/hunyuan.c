@@ -90,12 +90,7 @@ const struct family family_hunyuan_v1_moe = {
  */
 
 static const struct node v3_rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    NORMED_HEADS_ROWS(T_ATTENTION_BIAS),
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "mlp.router.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "mlp.expert_bias", .when = T_SPARSE},

@@ -66,7 +66,7 @@
  * rotated part, and that part. */
 #define LATENT_SETTINGS(q, kv, nope, pe)                                                            \
     DIM_OR_NONE(Q_LORA, "q_lora_rank", q),                                                          \
-    {.set = SET_TRAIT_IF, .what = T_Q_LORA, .key = "q_lora_rank", .absent = 1, .null_is_off = true},\
+    FLAG_UNLESS_NULL(T_Q_LORA, "q_lora_rank"),                                                      \
     LATENT_KEY_SETTINGS(kv, nope, pe)
 #define LATENT_KEY_SETTINGS(kv, nope, pe)                                                           \
     KV_HEADS(0),                                                                                    \

@@ -3,16 +3,8 @@
  * queries that grow with the position. Defaults: transformers' Llama4TextConfig. */
 #include "models/families/tables.h"
 
-static const struct node expert[] = {
-    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK_T,
-     .stack = "feed_forward.experts.gate_up_proj", .part = PART_FIRST},
-    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = STORED_STACK_T,
-     .stack = "feed_forward.experts.gate_up_proj", .part = PART_SECOND},
-    {GLU(MID, GATE, UP)},
-    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK_T,
-     .stack = "feed_forward.experts.down_proj"},
-    {END},
-};
+static const struct node expert[] = {STACKED_EXPERT_ROWS(
+    STORED_STACK_T, "feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj")};
 
 static const struct node rows[] = {
     {NORM(ATTN_IN, X, "input_layernorm")},
@@ -57,11 +49,7 @@ static const struct setting settings[] = {
      .absent = 8192,
      .null_is_off = true},
     /* released as a number */
-    {.set = SET_TRAIT_IF,
-     .what = T_A,
-     .key = "attn_temperature_tuning",
-     .absent = 1,
-     .null_is_off = true},
+    FLAG_UNLESS_NULL(T_A, "attn_temperature_tuning"),
     {.set = SET_NUMBER, .what = NUM_TEMPERATURE, .key = "attn_scale", .absent = 0.1, .when = T_A},
     {.set = SET_NUMBER, .what = NUM_FLOOR, .key = "floor_scale", .absent = 8192, .when = T_A},
     DIM(EXPERTS, "num_local_experts", 16),

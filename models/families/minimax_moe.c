@@ -59,12 +59,7 @@ const struct family family_minimax_m2 = {
 /* --- M3 --------------------------------------------------------------------------------------- */
 
 static const struct node m3_rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(0),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, 0),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    NORMED_HEADS_ROWS(0),
     DENSE_ROWS("mlp"),
     {ROUTER(ROUTE, MLP_IN, "block_sparse_moe.gate"), .score = SCORE_SIGMOID,
      .choice_bias = "block_sparse_moe.e_score_correction_bias", .when = T_SPARSE},

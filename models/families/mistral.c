@@ -99,17 +99,8 @@ const struct family family_ministral3 = {
 
 /* --- Mistral 4 -------------------------------------------------------------------------------- */
 
-/* By themselves they have the names that DeepSeek's have. */
 static const struct node mistral4_expert[] = {
-    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK,
-     .stack = "mlp.experts.gate_up_proj", .part = PART_FIRST},
-    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = STORED_STACK,
-     .stack = "mlp.experts.gate_up_proj", .part = PART_SECOND},
-    {GLU(MID, GATE, UP)},
-    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK,
-     .stack = "mlp.experts.down_proj"},
-    {END},
-};
+    STACKED_EXPERT_ROWS(STORED_STACK, "mlp.experts.gate_up_proj", "mlp.experts.down_proj")};
 
 static const struct node mistral4_rows[] = {
     LATENT_ROWS,
@@ -143,7 +134,7 @@ static const struct layer_rule mistral4_rules[] = {{FROM(T_SPARSE, "first_k_dens
 
 static const struct family_limit mistral4_limits[] = {
     LATENT_LIMITS,
-    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"},
+    STACKED_LIMITS,
     {.stack = NULL},
 };
 

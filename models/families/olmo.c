@@ -50,15 +50,19 @@ const struct family family_olmo = {
 
 /* --- OLMo 2: norms behind the branches, and over all heads of queries and keys ---------------- */
 
+/* clang-format off */
+/* From X to Y. */
+#define NORMED_ROWS                                             \
+    QKV_OF_ROWS(X, T_ATTENTION_BIAS),                           \
+    {NORM(Q_NORM, Q, "self_attn.q_norm")},                      \
+    {NORM(K_NORM, K, "self_attn.k_norm")},                      \
+    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),              \
+    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},    \
+    {ADD(Y, X, ATTN_POST)}
+/* clang-format on */
+
 static const struct node olmo2_rows[] = {
-    {LINEAR(Q, X, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS},
-    {LINEAR(K, X, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS},
-    {LINEAR(V, X, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS},
-    {NORM(Q_NORM, Q, "self_attn.q_norm")},
-    {NORM(K_NORM, K, "self_attn.k_norm")},
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
-    {ADD(Y, X, ATTN_POST)},
+    NORMED_ROWS,
     GATED_ROWS(Y, 0),
     {NORM(MLP_POST, MLP_OUT, "post_feedforward_layernorm")},
     {ADD(Z, Y, MLP_POST)},
@@ -197,14 +201,7 @@ const struct family family_olmoe = {
  */
 
 static const struct node flex_rows[] = {
-    {LINEAR(Q, X, ATTN, "self_attn.q_proj"), .bias = T_ATTENTION_BIAS},
-    {LINEAR(K, X, KV, "self_attn.k_proj"), .bias = T_ATTENTION_BIAS},
-    {LINEAR(V, X, KV, "self_attn.v_proj"), .bias = T_ATTENTION_BIAS},
-    {NORM(Q_NORM, Q, "self_attn.q_norm")},
-    {NORM(K_NORM, K, "self_attn.k_norm")},
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {NORM(ATTN_POST, ATTN_OUT, "post_attention_layernorm")},
-    {ADD(Y, X, ATTN_POST)},
+    NORMED_ROWS,
     {ROUTER(ROUTE, Y, "mlp.gate")},
     {EXPERTS(ROUTED, Y, ROUTE, "mlp.experts.%d.", olmoe_expert)},
     {NORM(MLP_POST, ROUTED, "post_feedforward_layernorm")},

@@ -50,11 +50,7 @@ static const struct setting settings[] = {
     FFN(11008),
     THETA(10000),
     /* rotated, unless the key is there and null */
-    {.set = SET_TRAIT_IF,
-     .what = T_A,
-     .key = "rope_parameters.rope_theta|rope_theta",
-     .absent = 1,
-     .null_is_off = true},
+    FLAG_UNLESS_NULL(T_A, "rope_parameters.rope_theta|rope_theta"),
     RMS_EPS(1e-6),
     TIED(false),
     FLAG(T_ATTENTION_BIAS, "attention_bias", false),

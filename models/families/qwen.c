@@ -110,12 +110,7 @@ const struct family family_qwen2_5_vl_text = {
 };
 
 static const struct node qwen3_rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
+    NORMED_HEADS_ROWS(T_ATTENTION_BIAS),
     GATED_ROWS(MLP_IN, 0),
     {ADD(Z, Y, MLP_OUT)},
     {END},

@@ -44,10 +44,7 @@ static const char *const ignored[] = {"use_dynamic_ntk", "use_logn_attn", "max_p
 const struct family family_qwen = {
     .name = "qwen",
     .model_types = {"qwen"},
-    .embedding = "transformer.wte.weight",
-    .block_prefix = "transformer.h.%lld.",
-    .final_norm = "transformer.ln_f",
-    .head = "lm_head.weight",
+    GPT_TENSOR_NAMES,
     .rows = rows,
     .settings = settings,
     .norm = NORM_RMS,

@@ -7,15 +7,19 @@
 static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_proj", "down_proj")};
 
 /* clang-format off */
-#define ROUTED_ROWS                                          \
+#define ROUTED_ROWS(body)                                    \
     {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .when = T_SPARSE},   \
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", expert), .when = T_SPARSE}
+    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", body), .when = T_SPARSE}
+#define QWEN3_ROWS(body)                                     \
+    NORMED_HEADS_ROWS(T_ATTENTION_BIAS),                     \
+    DENSE_ROWS("mlp"),                                       \
+    ROUTED_ROWS(body),                                       \
+    {ADD(Z, Y, ROUTED), .when = T_SPARSE}
 #define EXPERT_SETTINGS(experts, top_k, ffn)                         \
     /* version 5 saves the other name */                             \
     DIM(EXPERTS, "num_experts|num_local_experts", experts),          \
     DIM(TOP_K, "num_experts_per_tok", top_k),                        \
-    DIM(EXPERT_FFN, "moe_intermediate_size", ffn),                   \
-    FLAG(T_NORM_TOPK, "norm_topk_prob", false)
+    DIM(EXPERT_FFN, "moe_intermediate_size", ffn)
 /* clang-format on */
 
 static const struct layer_rule rules[] = {
@@ -33,7 +37,7 @@ static const struct node qwen2_rows[] = {
     {ADD(Y, X, ATTN_OUT)},
     {NORM(MLP_IN, Y, "post_attention_layernorm")},
     DENSE_ROWS("mlp"),
-    ROUTED_ROWS,
+    ROUTED_ROWS(expert),
     {ADD(Y_ROUTED, Y, ROUTED), .when = T_SPARSE},
     SHARED_ROWS(SHARED_FFN, "mlp.shared_expert"),
     {LINEAR(SHARED_SWITCH, MLP_IN, ONE, "mlp.shared_expert_gate"), .plain = true, .when = T_SPARSE},
@@ -52,6 +56,7 @@ static const struct setting qwen2_settings[] = {
     TIED(false),
     FLAG(T_ATTENTION_BIAS, "qkv_bias", true),
     EXPERT_SETTINGS(60, 4, 1408),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", false),
     DIM(SHARED_FFN, "shared_expert_intermediate_size", 5632),
     {0},
 };
@@ -74,15 +79,7 @@ const struct family family_qwen2_moe = {
 /* --- Qwen 3 ----------------------------------------------------------------------------------- */
 
 static const struct node qwen3_rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    DENSE_ROWS("mlp"),
-    ROUTED_ROWS,
-    {ADD(Z, Y, ROUTED), .when = T_SPARSE},
+    QWEN3_ROWS(expert),
     {END},
 };
 
@@ -96,6 +93,7 @@ static const struct setting qwen3_settings[] = {
     TIED(false),
     FLAG(T_ATTENTION_BIAS, "attention_bias", false),
     EXPERT_SETTINGS(128, 8, 768),
+    FLAG(T_NORM_TOPK, "norm_topk_prob", false),
     {0},
 };
 
@@ -132,9 +130,7 @@ static const struct setting mellum_settings[] = {
     RMS_EPS(1e-6),
     TIED(false),
     FLAG(T_ATTENTION_BIAS, "attention_bias", false),
-    DIM(EXPERTS, "num_experts|num_local_experts", 64),
-    DIM(TOP_K, "num_experts_per_tok", 8),
-    DIM(EXPERT_FFN, "moe_intermediate_size", 896),
+    EXPERT_SETTINGS(64, 8, 896),
     FLAG(T_NORM_TOPK, "norm_topk_prob", true),
     {0},
 };
@@ -167,27 +163,10 @@ const struct family family_mellum = {
  */
 
 static const struct node vl_expert[] = {
-    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK_T,
-     .stack = "mlp.experts.gate_up_proj", .part = PART_FIRST},
-    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = STORED_STACK_T,
-     .stack = "mlp.experts.gate_up_proj", .part = PART_SECOND},
-    {GLU(MID, GATE, UP)},
-    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK_T,
-     .stack = "mlp.experts.down_proj"},
-    {END},
-};
+    STACKED_EXPERT_ROWS(STORED_STACK_T, "mlp.experts.gate_up_proj", "mlp.experts.down_proj")};
 
 static const struct node vl_rows[] = {
-    {NORM(ATTN_IN, X, "input_layernorm")},
-    QKV_ROWS(T_ATTENTION_BIAS),
-    HEAD_NORM_ROWS,
-    ATTEND_ROWS(Q_NORM, K_NORM, T_ATTENTION_BIAS),
-    {ADD(Y, X, ATTN_OUT)},
-    {NORM(MLP_IN, Y, "post_attention_layernorm")},
-    DENSE_ROWS("mlp"),
-    {ROUTER(ROUTE, MLP_IN, "mlp.gate"), .when = T_SPARSE},
-    {EXPERTS(ROUTED, MLP_IN, ROUTE, "mlp.experts.%d.", vl_expert), .when = T_SPARSE},
-    {ADD(Z, Y, ROUTED), .when = T_SPARSE},
+    QWEN3_ROWS(vl_expert),
     {END},
 };
 
@@ -200,14 +179,12 @@ static const struct setting vl_settings[] = {
     RMS_EPS(1e-6),
     TIED(false),
     FLAG(T_ATTENTION_BIAS, "attention_bias", false),
-    DIM(EXPERTS, "num_experts|num_local_experts", 60),
-    DIM(TOP_K, "num_experts_per_tok", 4),
-    DIM(EXPERT_FFN, "moe_intermediate_size", 1408),
+    EXPERT_SETTINGS(60, 4, 1408),
     {0},
 };
 
 static const struct family_limit vl_limits[] = {
-    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"},
+    STACKED_LIMITS,
     {.stack = NULL},
 };
 

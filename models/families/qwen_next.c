@@ -183,15 +183,7 @@ const struct family family_qwen3_5 = {
 /* --- with experts, which are stacked ---------------------------------------------------------- */
 
 static const struct node stacked[] = {
-    {LINEAR(GATE, E, EXPERT_FFN, "gate_proj"), .storage = STORED_STACK,
-     .stack = "mlp.experts.gate_up_proj", .part = PART_FIRST},
-    {LINEAR(UP, E, EXPERT_FFN, "up_proj"), .storage = STORED_STACK,
-     .stack = "mlp.experts.gate_up_proj", .part = PART_SECOND},
-    {GLU(MID, GATE, UP)},
-    {LINEAR(E_OUT, MID, HIDDEN, "down_proj"), .storage = STORED_STACK,
-     .stack = "mlp.experts.down_proj"},
-    {END},
-};
+    STACKED_EXPERT_ROWS(STORED_STACK, "mlp.experts.gate_up_proj", "mlp.experts.down_proj")};
 
 static const struct node moe_rows[] = {
     BEFORE_ROWS, APART_ROWS, RECURRENT_ROWS, ATTENTION_ROWS, SPARSE_ROWS(stacked), {END},

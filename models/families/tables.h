@@ -141,6 +141,17 @@ extern const struct family family_youtu;
     .final_norm = "model.final_layernorm",                                                          \
     .head = "lm_head.weight"
 
+/* The names that GPT-2 gave its tensors. */
+#define GPT_TENSOR_NAMES                                                                            \
+    .embedding = "transformer.wte.weight",                                                          \
+    .block_prefix = "transformer.h.%lld.",                                                          \
+    .final_norm = "transformer.ln_f",                                                               \
+    .head = "lm_head.weight"
+
+/* Of experts that lie in stacks. */
+#define STACKED_LIMITS                                                                              \
+    {"transformers", NULL, true, "keeps the experts of this model stacked, and has no packed form"}
+
 /* DeepSeek-V3's routing, which many took over: sigmoids and a bias that chooses, by groups; weights
  * that add up to 1, times a factor. */
 #define V3_ROUTER_ROW                                                                               \
