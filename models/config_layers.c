@@ -236,10 +236,7 @@ static bool names_kinds(const struct family *f, const struct layer_rule *r) {
 
 static enum llmq_status read_phase(const struct json *json, const struct layer_rule *r,
                                    struct rule_input *in, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    in->offset = (int64_t)r->phase;
-    if (r->offset)
-        status = config_int(json, r->offset, in->offset, 0, &in->offset, err);
+    enum llmq_status status = config_int(json, r->offset, (int64_t)r->phase, 0, &in->offset, err);
     if (status == LLMQ_OK && in->n > 0 && in->offset >= in->n)
         return error_set(err, LLMQ_E_INPUT,
                          "config.json: '%s' is %" PRId64 ": expected less than '%s', %" PRId64,

@@ -419,8 +419,7 @@ struct layer_rule {
                          * and those before it are none of them, ... */
     int begin;          /* ... or from this one, ... */
     bool from_last;     /* EVERY: ... or from the last layer, which is the first of them */
-    double phase;       /* PHASE: `offset` is the key of the remainder, this where it is missing, or
-                         * `offset` NULL */
+    double phase;       /* PHASE: `offset` is the key of the remainder, this where it is missing */
     bool only;          /* WORD: no other word than those of the rules with this key is known */
     bool clears;        /* takes the trait away where it holds, and says nothing elsewhere */
     trait_set when;     /* traits of the model */

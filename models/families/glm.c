@@ -63,9 +63,15 @@ const struct family family_glm4 = {
 };
 
 static const struct setting glm4v_settings[] = {
-    SIZES(151552, 4096, 40, 32, 32768), KV_HEADS(2),  HEAD_DIM(0),   FFN(13696),
-    ROTARY("partial_rotary_factor", 1), THETA(10000), RMS_EPS(1e-5), TIED(false),
-    FLAG(T_ATTENTION_BIAS, NULL, true), {0},
+    SIZES(151552, 4096, 40, 32, 32768),
+    KV_HEADS(2),
+    HEAD_DIM(0),
+    FFN(13696),
+    ROTARY("partial_rotary_factor", 1),
+    THETA(10000),
+    RMS_EPS(1e-5),
+    TIED(false),
+    {0},
 };
 
 static const char *const glm4v_architectures[] = {"Glm4vTextModel", NULL};
@@ -81,7 +87,7 @@ const struct family family_glm4v_text = {
     .norm = NORM_RMS,
     .act_key = "hidden_act",
     .act = ACT_SILU,
-    .traits = T_INTERLEAVED | BRANCH_NORMS,
+    .traits = T_INTERLEAVED | BRANCH_NORMS | T_ATTENTION_BIAS,
     .architectures = glm4v_architectures,
     .inherent_keys = glm4v_inherent,
 };

@@ -36,7 +36,7 @@ const struct family family_llama = {
     .architectures = architectures,
 };
 
-static const struct node cwm_nodes[] = {
+static const struct node cwm_rows[] = {
     LLAMA_ROWS(0, 0, T_MLP_BIAS),
     {END},
 };
@@ -55,8 +55,7 @@ static const struct setting cwm_settings[] = {
 };
 
 static const struct layer_rule cwm_rules[] = {
-    {ALL_LAYERS(T_WINDOW)},
-    {PHASE(T_WINDOW, NULL, 4, NULL, 0), .clears = true},
+    {NOT_EVERY(T_WINDOW, NULL, 4), .begin = 1},
     {BY_WORD(T_WINDOW, "layer_types", "sliding_attention")},
     {0},
 };
@@ -67,7 +66,7 @@ const struct family family_cwm = {
     .name = "cwm",
     .model_types = {"cwm"},
     LLAMA_TENSOR_NAMES,
-    .rows = cwm_nodes,
+    .rows = cwm_rows,
     .settings = cwm_settings,
     .rules = cwm_rules,
     .norm = NORM_RMS,
