@@ -3,6 +3,7 @@
 #include "models/config.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,10 +60,12 @@ static enum llmq_status refuse_type(const char *model_type, const char *at, llmq
 /* `json` is the whole, `text` what is read of it. */
 static enum llmq_status find_family(const struct json *json, const struct json *text,
                                     const char *forced, struct model_config *c, llmq_error *err) {
-    const char *at = text == json ? "" : "text_config: ";
+    char at[32] = "";
     const char *model_type = json_string(config_value(text, "model_type"));
     const struct family *usual = config_family_said(json);
     c->family = usual;
+    if (text != json)
+        (void)snprintf(at, sizeof at, "%s: ", config_text_key(json));
     if (forced) {
         const enum llmq_status status = config_family_named(forced, &c->family, err);
         c->forced = c->family != usual;

@@ -130,6 +130,7 @@ static const struct {
     {"use_layer_scale", OFF}, {"embedding_size", HIDDEN}, {"use_embedding_sharing", TIED_HEAD},
     {"share_embeddings_and_output_weights", TIED_HEAD}, {"embedding_dim", HIDDEN},
     {"word_embed_proj_dim", HIDDEN}, {"use_value_embeddings", OFF}, {"text_config", OFF},
+    {"llm_config", OFF},
     {"use_ngram_embedding", OFF}, {"pruned_heads", OFF}, {"sparse_config", OFF},
     {"sparse_attention_config", OFF}, {"add_full_attention_sink_bias", OFF},
     {"moe_apply_router_weight_on_input", OFF},

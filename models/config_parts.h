@@ -91,6 +91,9 @@ config_check_architectures(const struct json *json, const struct model_config *c
 
 /* --- config_wrapper.c ------------------------------------------------------------------------- */
 
+/* The key of a wrapper's config whose object describes the model of text; NULL: it has none. */
+const char *config_text_key(const struct json *json);
+
 /* Find `wrapper`, and the part of config.json that the model is read from; `forced`: it is read as
  * a family that the user names. */
 const struct json *config_unwrap(const struct json *json, bool forced, const struct wrapper **out);

@@ -8,17 +8,17 @@
 
 /* --- the part that counts --------------------------------------------------------------------- */
 
-/* The part of a wrapper's config that describes the model of text; NULL: it has none. */
-static const struct json *text_object(const struct json *json) {
+const char *config_text_key(const struct json *json) {
     for (int i = 0; wrapper_text_keys[i]; i++)
         if (json_type(json_get(json, wrapper_text_keys[i])) == JSON_OBJECT)
-            return json_get(json, wrapper_text_keys[i]);
+            return wrapper_text_keys[i];
     return NULL;
 }
 
 const struct json *config_unwrap(const struct json *json, bool forced, const struct wrapper **out) {
     const char *type = json_string(config_value(json, "model_type"));
-    const struct json *text = text_object(json);
+    const char *key = config_text_key(json);
+    const struct json *text = key ? json_get(json, key) : NULL;
     *out = type ? wrapper_find(type) : NULL;
     if (!*out && forced && text)
         *out = &wrapper_unlisted;

@@ -93,6 +93,7 @@ START_TEST(keys_of_relatives_are_refused_where_they_change_something) {
         {"llama", "\"no_rope_layers\":[1,1,1,1]", GOOD},
         {"llama", "\"quantization\":{\"group_size\":64,\"bits\":4}", REFUSED("'quantization'")},
         {"llama", "\"text_config\":{\"a\":1}", REFUSED("text_config")},
+        {"llama", "\"llm_config\":{\"a\":1}", REFUSED("llm_config")},
         /* in no list: known by what their names are made of */
         {"llama", "\"lm_head_logits_scaling_factor\":4", REFUSED("logits_scaling_factor")},
         {"llama", "\"block_output_multiplier\":0.5", REFUSED("block_output_multiplier")},

@@ -107,7 +107,8 @@ START_TEST(what_they_have_no_part_for_is_refused) {
          REFUSED("several residual streams")},
         {"llava", "\"text_config\":{\"model_type\":\"jetmoe\"}",
          REFUSED("text_config: model_type 'jetmoe' is not supported: it has experts in place")},
-        {"internvl_chat", "\"llm_config\":{\"model_type\":\"llamoid\"}", REFUSED("'llamoid'")},
+        {"internvl_chat", "\"llm_config\":{\"model_type\":\"llamoid\"}",
+         REFUSED("llm_config: model_type 'llamoid' is not supported")},
     };
     CHECK(rows);
 }
