@@ -6,9 +6,7 @@
 #include <string.h>
 
 /* clang-format off */
-static const struct {
-    const char *model_type, *why;
-} unknown[] = {
+const struct unknown unknown_models[] = {
     {"baichuan", "an output head whose rows are normed"},
     {"deci", "blocks that differ from each other in size"},
     {"diffllama", "attention that subtracts that of half of its heads"},
@@ -28,12 +26,13 @@ static const struct {
     {"phimoe", "a router that takes one expert after the other, each by scores of its own"},
     {"zamba", "a block of attention that several layers share"},
     {"zamba2", "a block of attention that several layers share, with adapters for each"},
+    {NULL, NULL},
 };
 /* clang-format on */
 
 const char *unknown_why(const char *model_type) {
-    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
-        if (strcmp(unknown[i].model_type, model_type) == 0)
-            return unknown[i].why;
+    for (const struct unknown *u = unknown_models; u->model_type; u++)
+        if (strcmp(u->model_type, model_type) == 0)
+            return u->why;
     return NULL;
 }

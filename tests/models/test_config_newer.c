@@ -3,6 +3,8 @@
 #include <math.h>
 
 #include "models/config_rows.h"
+#include "models/unknown.h"
+#include "models/wrapper.h"
 
 START_TEST(configs_of_released_models_are_read) {
     static const struct row rows[] = {
@@ -114,6 +116,15 @@ START_TEST(what_they_have_no_part_for_is_refused) {
 }
 END_TEST
 
+START_TEST(models_that_are_known_to_have_no_table_are_refused_with_why) {
+    for (const struct unknown *u = unknown_models; u->model_type; u++) {
+        const struct row rows[] = {{u->model_type, "\"x\":1", REFUSED(u->why)}};
+        CHECK(rows);
+        ck_assert_msg(wrapper_find(u->model_type) == NULL, "%s is a wrapper", u->model_type);
+    }
+}
+END_TEST
+
 START_TEST(layers_are_of_the_kinds_that_keys_say) {
     const char *ernie = "\"num_hidden_layers\":8,\"moe_layer_start_index\":3,"
                         "\"moe_layer_end_index\":5,\"moe_layer_interval\":2";
@@ -139,6 +150,7 @@ int main(void) {
     TCase *t = tcase_create("config_newer");
     tcase_add_test(t, configs_of_released_models_are_read);
     tcase_add_test(t, what_they_have_no_part_for_is_refused);
+    tcase_add_test(t, models_that_are_known_to_have_no_table_are_refused_with_why);
     tcase_add_test(t, layers_are_of_the_kinds_that_keys_say);
     suite_add_tcase(s, t);
     return run_suite(s);

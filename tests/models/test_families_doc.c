@@ -1,11 +1,12 @@
 /* docs/FAMILIES.md names the families that there are, each once and with what was checked, and the
- * models that text models come in; no others. */
+ * models that text models come in, no others; and all that are refused by name. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fileio.h"
 #include "models/family.h"
+#include "models/unknown.h"
 #include "models/wrapper.h"
 #include "support.h"
 
@@ -59,6 +60,7 @@ static void note(const char *name) {
 
 static void check_row(char *line, int *names) {
     char *cells = line, *list = NULL;
+    const char *gguf = NULL;
     char *types = cut(&cells, "|");
     (void)cut(&cells, "|"); /* the shape */
     const char *checked = cut(&cells, "|");
@@ -66,9 +68,14 @@ static void check_row(char *line, int *names) {
                               strcmp(checked, "table") == 0 ||
                               strncmp(checked, "golden, ", strlen("golden, ")) == 0),
                   "%s: %s", types, checked);
+    (void)cut(&cells, "|"); /* deviations of logits, ... */
+    (void)cut(&cells, "|"); /* ... and of hidden states */
+    gguf = cut(&cells, "|");
     list = types;
     for (char *type = cut(&list, ","); type; type = cut(&list, ",")) {
-        ck_assert_msg(family_find(type) != NULL, "no family has the model_type %s", type);
+        const struct family *f = family_find(type);
+        ck_assert_msg(f != NULL, "no family has the model_type %s", type);
+        ck_assert_msg(gguf && strcmp(gguf, f->gguf ? f->gguf : "") == 0, "%s: gguf", type);
         note(type);
         (*names)++;
     }
@@ -103,12 +110,26 @@ START_TEST(the_list_has_every_wrapper) {
 }
 END_TEST
 
+/* --- what is refused by name ------------------------------------------------------------------ */
+
+START_TEST(the_list_of_refusals_has_every_one_that_is_known) {
+    char *block = part("| model | why |\n| --- | --- |\n", "any other `model_type`");
+    for (const struct unknown *u = unknown_models; u->model_type; u++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "`%s`", u->model_type);
+        ck_assert_msg(strstr(block, name) != NULL, "docs/FAMILIES.md does not name %s", name);
+    }
+    free(block);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("families_doc");
     TCase *t = tcase_create("families_doc");
     tcase_add_unchecked_fixture(t, load, unload);
     tcase_add_test(t, the_table_has_every_family);
     tcase_add_test(t, the_list_has_every_wrapper);
+    tcase_add_test(t, the_list_of_refusals_has_every_one_that_is_known);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
