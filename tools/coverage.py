@@ -19,9 +19,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL_TYPE = re.compile(r'"([a-z][a-z0-9_.-]*)"\]?\s*[:=]\s*\(?\s*[A-Z]\w*QModel\b')
 ARCHITECTURE = re.compile(r'"(\w+(?:ForCausalLM|LMHeadModel|ForConditionalGeneration))"\s*:')
-
-
-REFUSED = "unknown.c"
+REFUSED = "unknown.c"  # of the tables, the one of models that are refused
 
 
 def names_in(paths):
