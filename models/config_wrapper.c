@@ -59,9 +59,10 @@ enum llmq_status config_outer_tying(const struct json *json, const struct json *
 /* --- names ------------------------------------------------------------------------------------ */
 
 /* A family and the names that it has in one checkpoint. */
+enum { PLACED_NAMES = 8 };
 struct placed {
     struct family family; /* first: it is freed as one */
-    char names[9][FAMILY_NAME_MAX];
+    char names[PLACED_NAMES][FAMILY_NAME_MAX], head[FAMILY_NAME_MAX];
 };
 
 /* What the family calls `name`, with `prefix` in place of its trunk; NULL stays NULL. */
@@ -81,16 +82,15 @@ enum llmq_status config_take_names(struct model_config *c, const char *prefix, c
     if (!p)
         return error_memory(err, "tensor names");
     p->family = *f;
-    p->family.embedding = place(f, f->embedding, prefix, p->names[0]);
-    p->family.block_prefix = place(f, f->block_prefix, prefix, p->names[1]);
-    p->family.final_norm = place(f, f->final_norm, prefix, p->names[2]);
-    p->family.embedding_norm = place(f, f->embedding_norm, prefix, p->names[3]);
-    p->family.positions = place(f, f->positions, prefix, p->names[4]);
-    p->family.token_table = place(f, f->token_table, prefix, p->names[6]);
-    p->family.token_projection = place(f, f->token_projection, prefix, p->names[7]);
-    p->family.token_norm = place(f, f->token_norm, prefix, p->names[8]);
-    (void)snprintf(p->names[5], FAMILY_NAME_MAX, "%s", head ? head : f->head);
-    p->family.head = p->names[5];
+    const char **const names[PLACED_NAMES] = {
+        &p->family.embedding,        &p->family.block_prefix, &p->family.final_norm,
+        &p->family.embedding_norm,   &p->family.positions,    &p->family.token_table,
+        &p->family.token_projection, &p->family.token_norm,
+    };
+    for (int i = 0; i < PLACED_NAMES; i++)
+        *names[i] = place(f, *names[i], prefix, p->names[i]);
+    (void)snprintf(p->head, FAMILY_NAME_MAX, "%s", head ? head : f->head);
+    p->family.head = p->head;
     free(c->placed);
     c->placed = &p->family;
     c->family = c->placed;

@@ -1,8 +1,11 @@
 /* What config.json says for families without a case of the reference: files of released models,
  * which layers they say to be of which kind, and what is refused. */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "models/config_rows.h"
+#include "models/graph.h"
 #include "models/unknown.h"
 #include "models/wrapper.h"
 
@@ -145,13 +148,74 @@ START_TEST(layers_are_of_the_kinds_that_keys_say) {
 }
 END_TEST
 
+/* --- tensors ---------------------------------------------------------------------------------- */
+
+START_TEST(a_bias_that_chooses_may_be_a_row) {
+    llmq_error err;
+    struct model_config c = {0};
+    struct graph_param params[GRAPH_PARAMS];
+    uint64_t shape[GRAPH_PARAM_RANK] = {0};
+    int found = 0;
+    struct graph *g = malloc(sizeof *g);
+    ck_assert_ptr_nonnull(g);
+    ck_assert_ok(parse_members("ernie4_5_moe", "\"moe_num_experts\":16", &c, &err), &err);
+    ck_assert_ok(
+        graph_make(c.family->rows, c.layers[1], config_facts(&c, c.layers[1]), V_X, g, &err), &err);
+    for (int i = graph_params(g, params) - 1; i >= 0; i--) {
+        if (!strstr(params[i].name, "e_score_correction_bias"))
+            continue;
+        ck_assert_int_eq(graph_param_shape(&params[i], shape), 2);
+        ck_assert_uint_eq(shape[0], 1);
+        ck_assert_uint_eq(shape[1], 16);
+        found++;
+    }
+    ck_assert_int_eq(found, 1);
+    config_free(&c);
+    free(g);
+}
+END_TEST
+
+static void assert_moved(const struct family *f, const char *from, const char *to) {
+    const size_t trunk = family_trunk(f);
+    if (!from || strncmp(from, f->embedding, trunk) != 0)
+        ck_assert_pstr_eq(to, from);
+    else
+        ck_assert_msg(strncmp(to, "inner.", strlen("inner.")) == 0 &&
+                          strcmp(to + strlen("inner."), from + trunk) == 0,
+                      "%s: %s is %s", f->name, from, to);
+}
+
+START_TEST(all_names_of_a_trunk_move_with_it) {
+    const struct family *f = family_at(_i);
+    llmq_error err;
+    struct model_config c = {0};
+    ck_assert_ok(parse_members(f->model_types[0], "\"num_experts_per_tok\":2", &c, &err), &err);
+    ck_assert_ok(config_take_names(&c, "inner.", "outer.weight", &err), &err);
+    assert_moved(f, f->embedding, c.family->embedding);
+    assert_moved(f, f->block_prefix, c.family->block_prefix);
+    assert_moved(f, f->final_norm, c.family->final_norm);
+    assert_moved(f, f->embedding_norm, c.family->embedding_norm);
+    assert_moved(f, f->positions, c.family->positions);
+    assert_moved(f, f->token_table, c.family->token_table);
+    assert_moved(f, f->token_projection, c.family->token_projection);
+    assert_moved(f, f->token_norm, c.family->token_norm);
+    ck_assert_str_eq(c.family->head, "outer.weight");
+    config_free(&c);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("config_newer");
     TCase *t = tcase_create("config_newer");
+    int families = 0;
+    while (family_at(families))
+        families++;
     tcase_add_test(t, configs_of_released_models_are_read);
     tcase_add_test(t, what_they_have_no_part_for_is_refused);
     tcase_add_test(t, models_that_are_known_to_have_no_table_are_refused_with_why);
     tcase_add_test(t, layers_are_of_the_kinds_that_keys_say);
+    tcase_add_test(t, a_bias_that_chooses_may_be_a_row);
+    tcase_add_loop_test(t, all_names_of_a_trunk_move_with_it, 0, families);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
