@@ -8,6 +8,7 @@
 #include "base/int64.h"
 #include "base/log.h"
 #include "graph/acts.h"
+#include "graph/columns.h"
 #include "graph/way_back.h"
 
 struct run {
@@ -178,16 +179,6 @@ static enum llmq_status check_loss(const double *loss, int64_t rows, llmq_error 
     return LLMQ_OK;
 }
 
-/* The first `to` of `from` columns of each row, or columns of 0 behind them, in place. */
-static void set_columns(int64_t rows, int64_t from, int64_t to, float *x) {
-    for (int64_t r = 1; r < rows && to < from; r++)
-        memmove(x + r * to, x + r * from, (size_t)to * sizeof *x);
-    for (int64_t r = rows; r-- > 0 && to > from;) {
-        memmove(x + r * to, x + r * from, (size_t)from * sizeof *x);
-        memset(x + r * to + from, 0, (size_t)(to - from) * sizeof *x);
-    }
-}
-
 static enum llmq_status batch_loss(struct run *r, const struct batch *b, llmq_error *err) {
     const struct model *m = r->job->m;
     const int64_t rows = batch_rows(b), at = place_of(r, b);
@@ -200,11 +191,11 @@ static enum llmq_status batch_loss(struct run *r, const struct batch *b, llmq_er
     LLMQ_TRY(take(&r->between, m->config.blocks * r->tokens + at, rows, r->x, err));
     memcpy(r->normed, r->x, (size_t)(rows * m->config.stream) * sizeof *r->x);
     LLMQ_TRY(model_final_norm(m, rows, r->normed, err));
-    set_columns(rows, m->config.stream, m->config.hidden, r->x);
+    columns_resize(rows, m->config.stream, m->config.hidden, r->x);
     LLMQ_TRY(loss_back(&r->head, &tokens, err));
     LLMQ_TRY(check_loss(loss, rows, err));
     LLMQ_TRY(model_final_norm_back(m, rows, &norm, err));
-    set_columns(rows, m->config.hidden, m->config.stream, r->normed);
+    columns_resize(rows, m->config.hidden, m->config.stream, r->normed);
     LLMQ_TRY(put(&r->slopes, at, rows, r->normed, err));
     tally_read(r->job->tally, TALLY_LINEAR, 0);
 cleanup:

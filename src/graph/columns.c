@@ -24,71 +24,75 @@ static float *piece_at(const struct part *part, int64_t groups, int64_t row, int
     return part->data + row * part->width + begin;
 }
 
-void columns_split(const struct part *parts, int count, int64_t groups, int64_t rows,
-                   const float *x) {
+static void put_piece(bool adding, int64_t width, const float *x, float *out) {
+    if (!adding) {
+        memcpy(out, x, (size_t)width * sizeof *out);
+        return;
+    }
+    for (int64_t i = 0; i < width; i++)
+        out[i] += x[i];
+}
+
+static void split(bool adding, const struct part *parts, int count, int64_t groups, int64_t rows,
+                  const float *x) {
     const int64_t run = run_width(parts, count, groups);
-#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, x, run)
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(adding, parts, count, groups, rows, x, run)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t g = 0; g < groups; g++) {
             const float *from = x + (r * groups + g) * run;
             for (int p = 0; p < count; p++) {
                 const int64_t width = piece_width(&parts[p], groups);
                 if (parts[p].data)
-                    memcpy(piece_at(&parts[p], groups, r, g), from, (size_t)width * sizeof *from);
+                    put_piece(adding, width, from, piece_at(&parts[p], groups, r, g));
                 from += width;
             }
         }
 }
 
-void columns_join(const struct part *parts, int count, int64_t groups, int64_t rows, float *out) {
+static void join(bool adding, const struct part *parts, int count, int64_t groups, int64_t rows,
+                 float *out) {
     const int64_t run = run_width(parts, count, groups);
-#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, out, run)
+#pragma omp parallel for schedule(static) default(none)                                            \
+    shared(adding, parts, count, groups, rows, out, run)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t g = 0; g < groups; g++) {
             float *to = out + (r * groups + g) * run;
             for (int p = 0; p < count; p++) {
                 const int64_t width = piece_width(&parts[p], groups);
-                memcpy(to, piece_at(&parts[p], groups, r, g), (size_t)width * sizeof *to);
+                if (parts[p].data)
+                    put_piece(adding, width, piece_at(&parts[p], groups, r, g), to);
                 to += width;
             }
         }
 }
 
-static void add_piece(int64_t width, const float *x, float *sum) {
-    for (int64_t i = 0; i < width; i++)
-        sum[i] += x[i];
+void columns_split(const struct part *parts, int count, int64_t groups, int64_t rows,
+                   const float *x) {
+    split(false, parts, count, groups, rows, x);
+}
+
+void columns_join(const struct part *parts, int count, int64_t groups, int64_t rows, float *out) {
+    join(false, parts, count, groups, rows, out);
 }
 
 void columns_add_split(const struct part *parts, int count, int64_t groups, int64_t rows,
                        const float *x) {
-    const int64_t run = run_width(parts, count, groups);
-#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, x, run)
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t g = 0; g < groups; g++) {
-            const float *from = x + (r * groups + g) * run;
-            for (int p = 0; p < count; p++) {
-                const int64_t width = piece_width(&parts[p], groups);
-                if (parts[p].data)
-                    add_piece(width, from, piece_at(&parts[p], groups, r, g));
-                from += width;
-            }
-        }
+    split(true, parts, count, groups, rows, x);
 }
 
 void columns_add_join(const struct part *parts, int count, int64_t groups, int64_t rows,
                       float *out) {
-    const int64_t run = run_width(parts, count, groups);
-#pragma omp parallel for schedule(static) default(none) shared(parts, count, groups, rows, out, run)
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t g = 0; g < groups; g++) {
-            float *to = out + (r * groups + g) * run;
-            for (int p = 0; p < count; p++) {
-                const int64_t width = piece_width(&parts[p], groups);
-                if (parts[p].data)
-                    add_piece(width, piece_at(&parts[p], groups, r, g), to);
-                to += width;
-            }
-        }
+    join(true, parts, count, groups, rows, out);
+}
+
+void columns_resize(int64_t rows, int64_t from, int64_t to, float *x) {
+    for (int64_t r = 1; r < rows && to < from; r++)
+        memmove(x + r * to, x + r * from, (size_t)to * sizeof *x);
+    for (int64_t r = rows; r-- > 0 && to > from;) {
+        memmove(x + r * to, x + r * from, (size_t)from * sizeof *x);
+        memset(x + r * to + from, 0, (size_t)(to - from) * sizeof *x);
+    }
 }
 
 void columns_clip(float bound, int64_t count, const float *x, float *out) {

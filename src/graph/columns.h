@@ -27,6 +27,10 @@ void columns_add_split(const struct part *parts, int count, int64_t groups, int6
 void columns_add_join(const struct part *parts, int count, int64_t groups, int64_t rows,
                       float *out);
 
+/* x [rows, from] becomes [rows, to] in its place: the first columns of each row, and 0 behind those
+ * that there were. */
+void columns_resize(int64_t rows, int64_t from, int64_t to, float *x);
+
 /* out[i] = x[i] within -bound and bound; NaN stays. `out` may be `x`. */
 void columns_clip(float bound, int64_t count, const float *x, float *out);
 

@@ -3,6 +3,7 @@
 #include "graph/convolve.h"
 
 #include "base/int64.h"
+#include "graph/columns.h"
 
 enum { CHANNELS = 64, ROWS = 64 };
 
@@ -68,20 +69,13 @@ static void add_tap_back(const struct filter *f, int64_t length, int64_t back, i
         b->weight[(first + c) * f->tokens + tap] += sum[c];
 }
 
-static void add_bias_back(const struct filter *f, int64_t length, int64_t first, int64_t count,
-                          const struct filter_back *b) {
-    for (int64_t r = 0; r < length; r++)
-        for (int64_t c = first; c < first + count; c++)
-            b->bias[c] += (double)b->dy[r * f->width + c];
-}
-
 void convolve_back(const struct filter *f, int64_t length, const struct filter_back *b) {
 #pragma omp parallel for schedule(static) default(none) shared(f, length, b)
     for (int64_t first = 0; first < f->width; first += CHANNELS) {
         const int64_t count = min_i64(CHANNELS, f->width - first);
         for (int64_t back = f->tokens - 1; back >= 0; back--)
             add_tap_back(f, length, back, first, count, b);
-        if (b->bias)
-            add_bias_back(f, length, first, count, b);
     }
+    if (b->bias)
+        columns_sum(length, f->width, b->dy, b->bias);
 }

@@ -88,9 +88,7 @@ static enum llmq_status apply_norm(const struct model *m, const char *module, en
 }
 
 enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x, llmq_error *err) {
-    const int64_t hidden = m->config.hidden, stream = m->config.stream;
-    for (int64_t r = 1; r < rows && stream > hidden; r++)
-        memmove(x + r * hidden, x + r * stream, (size_t)hidden * sizeof *x);
+    columns_resize(rows, m->config.stream, m->config.hidden, x);
     return apply_norm(m, m->config.family->final_norm, ends_last_norm(&m->config), rows, x, err);
 }
 
@@ -140,15 +138,6 @@ static enum llmq_status add_positions(const struct model *m, int64_t length, flo
     return status;
 }
 
-/* x [rows, hidden] becomes [rows, stream]: nothing is kept yet. */
-static void widen(const struct model *m, int64_t rows, float *x) {
-    const int64_t hidden = m->config.hidden, stream = m->config.stream;
-    for (int64_t r = rows; r-- > 0 && stream > hidden;) {
-        memmove(x + r * stream, x + r * hidden, (size_t)hidden * sizeof *x);
-        memset(x + r * stream + hidden, 0, (size_t)(stream - hidden) * sizeof *x);
-    }
-}
-
 enum llmq_status model_embed(const struct model *m, const int32_t *ids, const struct batch *b,
                              float *out, llmq_error *err) {
     const struct family *f = m->config.family;
@@ -168,7 +157,7 @@ enum llmq_status model_embed(const struct model *m, const int32_t *ids, const st
                                out + (b->offsets[s] - begin) * hidden, err));
     if (f->embedding_norm)
         LLMQ_TRY(apply_norm(m, f->embedding_norm, ends_first_norm(&m->config), rows, out, err));
-    widen(m, rows, out);
+    columns_resize(rows, hidden, m->config.stream, out); /* nothing is kept yet */
 cleanup:
     return status;
 }
