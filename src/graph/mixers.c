@@ -72,48 +72,72 @@ int64_t mixers_scratch(const struct graph *g, int64_t max_length) {
     return most;
 }
 
-enum llmq_status run_scan(const struct step *s, llmq_error *err) {
-    const struct graph *g = s->pass->block->graph;
-    const double *numbers = g->facts.numbers;
-    const struct batch *b = s->pass->batch;
+/* What forth and back take: operations with the block's weights, and what they read of a sequence.
+ * `steps` has room for the two arrays that are made of it. */
+static struct scan scan_with(const struct step *s) {
+    struct scan scan = scan_of(s->pass->block->graph, s->node);
+    scan.skip = s->params->vector[SCAN_D];
+    return scan;
+}
+
+static struct scan_steps scan_steps_of(const struct step *s, int64_t heads) {
+    const double *numbers = s->pass->block->graph->facts.numbers;
     float *const *vector = s->params->vector;
-    struct scan scan = scan_of(g, s->node);
-    const struct scan_steps steps = {scan.heads, vector[SCAN_DT_BIAS], vector[SCAN_A_LOG],
-                                     numbers[NUM_STEP_MIN], numbers[NUM_STEP_MAX]};
-    const int64_t x = scan.heads * scan.width, bc = scan.groups * scan.state;
+    return (struct scan_steps){heads, vector[SCAN_DT_BIAS], vector[SCAN_A_LOG],
+                               numbers[NUM_STEP_MIN], numbers[NUM_STEP_MAX]};
+}
+
+static struct scan_input scan_input_of(const struct step *s, const struct scan *scan, int64_t begin,
+                                       int64_t length, float *steps) {
+    const int64_t x = begin * scan->heads * scan->width, bc = begin * scan->groups * scan->state;
+    const struct scan_steps rule = scan_steps_of(s, scan->heads);
+    float *gain = steps + scan->heads * length;
+    scan_steps(&rule, length, s->in[3] + begin * scan->heads, steps, gain);
+    return (struct scan_input){s->in[0] + x, s->in[1] + bc, s->in[2] + bc, steps, gain};
+}
+
+enum llmq_status run_scan(const struct step *s, llmq_error *err) {
+    const struct batch *b = s->pass->batch;
+    const struct scan scan = scan_with(s);
     (void)err;
-    scan.skip = vector[SCAN_D];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
-        float *decay = s->pass->forward->mixer, *gain = decay + scan.heads * length;
-        const struct scan_input in = {s->in[0] + begin * x, s->in[1] + begin * bc,
-                                      s->in[2] + begin * bc, decay, gain};
-        scan_steps(&steps, length, s->in[3] + begin * scan.heads, decay, gain);
-        scan_sequence(&scan, length, &in, gain + scan.heads * length, s->out[0] + begin * x);
+        float *steps = s->pass->forward->mixer;
+        const struct scan_input in = scan_input_of(s, &scan, begin, length, steps);
+        scan_sequence(&scan, length, &in, steps + 2 * scan.heads * length,
+                      s->out[0] + begin * scan.heads * scan.width);
     }
     return LLMQ_OK;
+}
+
+static struct selective selective_with(const struct step *s) {
+    struct selective selective = selective_of(s->pass->block->graph, s->node);
+    selective.A_log = s->params->vector[SCAN_A_LOG];
+    selective.D = s->params->vector[SCAN_D];
+    return selective;
+}
+
+static struct selective_input selective_input_of(const struct step *s, const struct selective *of,
+                                                 int64_t begin, int64_t length, float *step) {
+    const int64_t x = begin * of->channels, bc = begin * of->state;
+    activate(ACT_SOFTPLUS, length * of->channels, s->in[3] + x, step);
+    return (struct selective_input){s->in[0] + x, s->in[1] + bc, s->in[2] + bc, step};
 }
 
 enum llmq_status run_selective(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
-    struct selective selective = selective_of(s->pass->block->graph, s->node);
-    const int64_t channels = selective.channels, state = selective.state;
+    const struct selective selective = selective_with(s);
     (void)err;
-    selective.A_log = s->params->vector[SCAN_A_LOG];
-    selective.D = s->params->vector[SCAN_D];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         float *step = s->pass->forward->mixer;
-        const struct selective_input in = {s->in[0] + begin * channels, s->in[1] + begin * state,
-                                           s->in[2] + begin * state, step};
-        activate(ACT_SOFTPLUS, length * channels, s->in[3] + begin * channels, step);
-        selective_sequence(&selective, length, &in, step + length * channels,
-                           s->out[0] + begin * channels);
+        const struct selective_input in = selective_input_of(s, &selective, begin, length, step);
+        selective_sequence(&selective, length, &in, step + length * selective.channels,
+                           s->out[0] + begin * selective.channels);
     }
     return LLMQ_OK;
 }
 
-/* With the block's weights. */
 static struct lru lru_with(const struct step *s) {
     float *const *vector = s->params->vector;
     struct lru lru = lru_of(s->pass->block->graph);
@@ -146,23 +170,37 @@ static void find_betas(int64_t heads, int64_t length, double most, const float *
             beta[h * length + t] = (float)(most / (1 + exp(-(double)x[t * heads + h])));
 }
 
+static double most_beta(const struct step *s) {
+    return s->pass->block->graph->traits & T_BETA_TWICE ? 2 : 1;
+}
+
+static struct scan_steps delta_steps_of(const struct step *s, int64_t heads) {
+    float *const *vector = s->params->vector;
+    return (struct scan_steps){heads, vector[DELTA_DT_BIAS], vector[DELTA_A_LOG], 0,
+                               (double)INFINITY};
+}
+
+static struct delta_input delta_input_of(const struct step *s, const struct delta *delta,
+                                         int64_t begin, int64_t length, float *steps) {
+    const int64_t heads = delta->value_heads;
+    const int64_t qk = begin * delta->key_heads * delta->key, v = begin * s->node->width[0];
+    const struct scan_steps rule = delta_steps_of(s, heads);
+    float *beta = steps + heads * length;
+    scan_steps(&rule, length, s->in[4] + begin * heads, steps, beta);
+    find_betas(heads, length, most_beta(s), s->in[3] + begin * heads, beta);
+    return (struct delta_input){s->in[0] + qk, s->in[1] + qk, s->in[2] + v, steps, beta};
+}
+
 enum llmq_status run_delta(const struct step *s, llmq_error *err) {
-    const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    const struct delta delta = delta_of(g);
-    const struct scan_steps steps = {delta.value_heads, s->params->vector[DELTA_DT_BIAS],
-                                     s->params->vector[DELTA_A_LOG], 0, (double)INFINITY};
-    const int64_t heads = delta.value_heads, value = s->node->width[0];
-    const int64_t key = delta.key_heads * delta.key;
+    const struct delta delta = delta_of(s->pass->block->graph);
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
-        float *decay = s->pass->forward->mixer, *beta = decay + heads * length;
-        const struct delta_input in = {s->in[0] + begin * key, s->in[1] + begin * key,
-                                       s->in[2] + begin * value, decay, beta};
-        scan_steps(&steps, length, s->in[4] + begin * heads, decay, beta);
-        find_betas(heads, length, g->traits & T_BETA_TWICE ? 2 : 1, s->in[3] + begin * heads, beta);
-        delta_sequence(&delta, length, &in, beta + heads * length, s->out[0] + begin * value);
+        float *steps = s->pass->forward->mixer;
+        const struct delta_input in = delta_input_of(s, &delta, begin, length, steps);
+        delta_sequence(&delta, length, &in, steps + 2 * delta.value_heads * length,
+                       s->out[0] + begin * s->node->width[0]);
     }
     return LLMQ_OK;
 }
@@ -188,46 +226,53 @@ static void find_decays(const struct step *s, int64_t heads, int64_t length, flo
     }
 }
 
+static struct scan_input lightning_input_of(const struct step *s, const struct scan *scan,
+                                            int64_t begin, int64_t length, float *steps) {
+    const int64_t v = begin * scan->heads * scan->width, qk = begin * scan->heads * scan->state;
+    float *gain = steps + scan->heads * length;
+    find_decays(s, scan->heads, length, steps, gain);
+    return (struct scan_input){s->in[2] + v, s->in[1] + qk, s->in[0] + qk, steps, gain};
+}
+
 enum llmq_status run_lightning(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
     const struct scan scan = lightning_of(s->pass->block->graph, s->node);
-    const int64_t key = scan.heads * scan.state, value = scan.heads * scan.width;
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
-        float *decay = s->pass->forward->mixer, *gain = decay + scan.heads * length;
-        const struct scan_input in = {s->in[2] + begin * value, s->in[1] + begin * key,
-                                      s->in[0] + begin * key, decay, gain};
-        find_decays(s, scan.heads, length, decay, gain);
-        scan_sequence(&scan, length, &in, gain + scan.heads * length, s->out[0] + begin * value);
+        float *steps = s->pass->forward->mixer;
+        const struct scan_input in = lightning_input_of(s, &scan, begin, length, steps);
+        scan_sequence(&scan, length, &in, steps + 2 * scan.heads * length,
+                      s->out[0] + begin * scan.heads * scan.width);
     }
     return LLMQ_OK;
 }
 
 /* --- the way back ----------------------------------------------------------------------------- */
 
+/* Two arrays of steps, and their gradients. */
+static int64_t room_of(const struct scan *scan, int64_t length) {
+    return 4 * scan->heads * length + scan_back_scratch(scan, length);
+}
+
 int64_t scan_room(const struct graph *g, const struct graph_node *n, int64_t rows, int64_t length) {
     const struct scan scan = scan_of(g, n);
     (void)rows;
-    return 4 * scan.heads * length + scan_back_scratch(&scan, length);
+    return room_of(&scan, length);
 }
 
 enum llmq_status back_scan(const struct step_back *back, llmq_error *err) {
     const struct step *s = &back->step;
-    const double *numbers = s->pass->block->graph->facts.numbers;
     const struct batch *b = s->pass->batch;
-    float *const *vector = s->params->vector;
-    struct scan scan = scan_of(s->pass->block->graph, s->node);
-    const struct scan_steps steps = {scan.heads, vector[SCAN_DT_BIAS], vector[SCAN_A_LOG],
-                                     numbers[NUM_STEP_MIN], numbers[NUM_STEP_MAX]};
+    const struct scan scan = scan_with(s);
+    const struct scan_steps rule = scan_steps_of(s, scan.heads);
     const int64_t wide = scan.heads * scan.width, narrow = scan.groups * scan.state;
     (void)err;
-    scan.skip = vector[SCAN_D];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length), count = scan.heads * length;
-        float *decay = back->scratch, *gain = decay + count, *ddecay = gain + count;
+        float *steps = back->scratch, *ddecay = steps + 2 * count;
         const int64_t x = begin * wide, bc = begin * narrow, dt = begin * scan.heads;
-        const struct scan_input in = {s->in[0] + x, s->in[1] + bc, s->in[2] + bc, decay, gain};
+        const struct scan_input in = scan_input_of(s, &scan, begin, length, steps);
         const struct scan_back slopes = {
             back->out[0] + x, back->in[0] + x, back->in[1] + bc,         back->in[2] + bc,
             ddecay,           ddecay + count,  back->sums.vector[SCAN_D]};
@@ -237,9 +282,8 @@ enum llmq_status back_scan(const struct step_back *back, llmq_error *err) {
                                                     back->in[3] + dt,
                                                     back->sums.vector[SCAN_DT_BIAS],
                                                     back->sums.vector[SCAN_A_LOG]};
-        scan_steps(&steps, length, s->in[3] + dt, decay, gain);
         scan_back(&scan, length, &in, &slopes, ddecay + 2 * count);
-        scan_steps_back(&steps, length, &step_slopes);
+        scan_steps_back(&rule, length, &step_slopes);
     }
     return LLMQ_OK;
 }
@@ -248,7 +292,7 @@ int64_t lightning_room(const struct graph *g, const struct graph_node *n, int64_
                        int64_t length) {
     const struct scan scan = lightning_of(g, n);
     (void)rows;
-    return 4 * scan.heads * length + scan_back_scratch(&scan, length);
+    return room_of(&scan, length);
 }
 
 enum llmq_status back_lightning(const struct step_back *back, llmq_error *err) {
@@ -259,9 +303,9 @@ enum llmq_status back_lightning(const struct step_back *back, llmq_error *err) {
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length), count = scan.heads * length;
-        float *decay = back->scratch, *gain = decay + count, *ddecay = gain + count;
+        float *steps = back->scratch, *ddecay = steps + 2 * count;
         const int64_t v = begin * wide, qk = begin * narrow;
-        const struct scan_input in = {s->in[2] + v, s->in[1] + qk, s->in[0] + qk, decay, gain};
+        const struct scan_input in = lightning_input_of(s, &scan, begin, length, steps);
         const struct scan_back slopes = {back->out[0] + v,
                                          back->in[2] + v,
                                          back->in[1] + qk,
@@ -269,7 +313,6 @@ enum llmq_status back_lightning(const struct step_back *back, llmq_error *err) {
                                          ddecay,
                                          ddecay + count,
                                          NULL};
-        find_decays(s, scan.heads, length, decay, gain);
         scan_back(&scan, length, &in, &slopes, ddecay + 2 * count);
     }
     return LLMQ_OK;
@@ -294,21 +337,17 @@ static void betas_back(int64_t heads, int64_t length, double most, const float *
 
 enum llmq_status back_delta(const struct step_back *back, llmq_error *err) {
     const struct step *s = &back->step;
-    const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    const struct delta delta = delta_of(g);
-    const struct scan_steps steps = {delta.value_heads, s->params->vector[DELTA_DT_BIAS],
-                                     s->params->vector[DELTA_A_LOG], 0, (double)INFINITY};
+    const struct delta delta = delta_of(s->pass->block->graph);
     const int64_t heads = delta.value_heads, value = s->node->width[0];
     const int64_t key = delta.key_heads * delta.key;
-    const double most = g->traits & T_BETA_TWICE ? 2 : 1;
+    const struct scan_steps rule = delta_steps_of(s, heads);
     (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length), count = heads * length;
-        float *decay = back->scratch, *beta = decay + count, *ddecay = beta + count,
-              *dbeta = ddecay + count;
+        float *steps = back->scratch, *ddecay = steps + 2 * count, *dbeta = ddecay + count;
         const int64_t qk = begin * key, v = begin * value, step = begin * heads;
-        const struct delta_input in = {s->in[0] + qk, s->in[1] + qk, s->in[2] + v, decay, beta};
+        const struct delta_input in = delta_input_of(s, &delta, begin, length, steps);
         const struct delta_back slopes = {back->out[0] + v, back->in[0] + qk, back->in[1] + qk,
                                           back->in[2] + v,  ddecay,           dbeta};
         const struct scan_steps_back step_slopes = {s->in[4] + step,
@@ -317,11 +356,9 @@ enum llmq_status back_delta(const struct step_back *back, llmq_error *err) {
                                                     back->in[4] + step,
                                                     back->sums.vector[DELTA_DT_BIAS],
                                                     back->sums.vector[DELTA_A_LOG]};
-        scan_steps(&steps, length, s->in[4] + step, decay, beta);
-        find_betas(heads, length, most, s->in[3] + step, beta);
         delta_back(&delta, length, &in, &slopes, dbeta + count);
-        scan_steps_back(&steps, length, &step_slopes);
-        betas_back(heads, length, most, beta, dbeta, back->in[3] + step);
+        scan_steps_back(&rule, length, &step_slopes);
+        betas_back(heads, length, most_beta(s), in.beta, dbeta, back->in[3] + step);
     }
     return LLMQ_OK;
 }
@@ -336,21 +373,18 @@ int64_t selective_room(const struct graph *g, const struct graph_node *n, int64_
 enum llmq_status back_selective(const struct step_back *back, llmq_error *err) {
     const struct step *s = &back->step;
     const struct batch *b = s->pass->batch;
-    struct selective selective = selective_of(s->pass->block->graph, s->node);
+    const struct selective selective = selective_with(s);
     const int64_t channels = selective.channels, state = selective.state;
     (void)err;
-    selective.A_log = s->params->vector[SCAN_A_LOG];
-    selective.D = s->params->vector[SCAN_D];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length), count = channels * length;
         float *step = back->scratch, *dstep = step + count;
         const int64_t x = begin * channels, bc = begin * state;
-        const struct selective_input in = {s->in[0] + x, s->in[1] + bc, s->in[2] + bc, step};
+        const struct selective_input in = selective_input_of(s, &selective, begin, length, step);
         const struct selective_back slopes = {
             back->out[0] + x,         back->in[0] + x, back->in[1] + bc,
             back->in[2] + bc,         dstep,           back->sums.vector[SCAN_A_LOG],
             back->sums.vector[SCAN_D]};
-        activate(ACT_SOFTPLUS, count, s->in[3] + x, step);
         selective_back(&selective, length, &in, &slopes, dstep + count);
         activate_back(ACT_SOFTPLUS, count, s->in[3] + x, dstep, back->in[3] + x);
     }
