@@ -392,4 +392,5 @@ const struct op_code op_codes[OP_COUNT] = {
                       selective_room},
     [OP_LRU] = {run_lru, NULL, TALLY_SCAN, back_lru, READS_ALL, lru_room},
     [OP_ROUTER] = {run_router, linear_flops, TALLY_LINEAR, back_router, READS_INPUTS, router_room},
+    [OP_EXPERTS] = {NULL, NULL, TALLY_LINEAR, NULL, READS_INPUTS, NULL},
 };

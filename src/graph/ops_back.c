@@ -56,10 +56,15 @@ static enum llmq_status show(const struct step_back *b, llmq_error *err) {
     return b->taps && b->taps->linear ? b->taps->linear(b->taps->c, &slope, err) : LLMQ_OK;
 }
 
-enum llmq_status back_linear(const struct step_back *b, llmq_error *err) {
+/* From the gradient towards what the node makes to that towards x W^T. */
+static void scale_out(const struct step_back *b) {
     const double factor = b->step.node->factor;
     if (factor < 1 || factor > 1)
         columns_scale((float)factor, count_of(b), b->out[0]);
+}
+
+enum llmq_status back_linear(const struct step_back *b, llmq_error *err) {
+    scale_out(b);
     enum llmq_status status = show(b, err);
     if (status == LLMQ_OK)
         multiply_back(b);
@@ -239,13 +244,11 @@ int64_t router_room(const struct graph *g, const struct graph_node *n, int64_t r
 
 enum llmq_status back_router(const struct step_back *b, llmq_error *err) {
     const struct router router = ops_router(&b->step);
-    const double factor = b->step.node->factor;
     enum llmq_status status = ops_multiply(&b->step, LLMQ_COMPUTE_F32, b->scratch, err);
     if (status != LLMQ_OK)
         return status;
     router_back(&router, b->step.rows, b->scratch, b->out[0]);
-    if (factor < 1 || factor > 1)
-        columns_scale((float)factor, count_of(b), b->out[0]);
+    scale_out(b);
     multiply_back(b);
     return LLMQ_OK;
 }

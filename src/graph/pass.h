@@ -49,7 +49,8 @@ struct step_back; /* graph/step_back.h */
 /* Which values an operation's way back reads. */
 enum reads { READS_NOTHING, READS_INPUTS, READS_ALL };
 
-/* What computes an operation, NULL: nothing does yet. `kind` is what its time is put down to.
+/* What computes an operation, NULL: nothing does yet, or, of experts, not in one pass (experts.h,
+ * way_back.h). `kind` is what its time is put down to.
  * `back` is the way back, NULL: what it makes has no slope; `back_scratch` what that needs, in
  * entries, NULL: nothing. */
 struct op_code {

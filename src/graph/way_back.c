@@ -76,8 +76,7 @@ enum llmq_status way_run_back(const struct way *w, const struct way_nodes *n, ll
             continue;
         const struct step_back b = step_back_of(w, n, i, &begun);
         status = run_node_back(w, &b, err);
-        const enum op op = g->node[i].row->op;
-        tally_read(n->pass->forward->tally, op == OP_EXPERTS ? TALLY_LINEAR : op_codes[op].kind, 0);
+        tally_read(n->pass->forward->tally, op_codes[g->node[i].row->op].kind, 0);
     }
     return status;
 }

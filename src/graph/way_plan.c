@@ -6,10 +6,6 @@ static bool has_slope(const struct graph_node *n) {
     return n->row->op == OP_EXPERTS || op_codes[n->row->op].back;
 }
 
-static enum reads reads_of(const struct graph_node *n) {
-    return n->row->op == OP_EXPERTS ? READS_INPUTS : op_codes[n->row->op].reads;
-}
-
 /* Attention's choice of keys is none of them. */
 static bool input_has_slope(const struct graph_node *n, int k) {
     return n->in[k] != V_NONE && !(n->row->op == OP_ATTENTION && k == 3);
@@ -24,7 +20,7 @@ static bool makes_any(const struct graph_node *n, struct value_set of) {
 
 /* Values that the node's way back reads. */
 static struct value_set values_read(const struct graph_node *n) {
-    const enum reads reads = reads_of(n);
+    const enum reads reads = op_codes[n->row->op].reads;
     struct value_set set = {{0}};
     for (int k = 0; reads != READS_NOTHING && k < NODE_INPUTS && n->in[k] != V_NONE; k++)
         set = value_set_with(set, n->in[k]);
