@@ -144,10 +144,8 @@ cleanup:
 static void add_weights(const struct linear_slope *s, int64_t first, float *weights) {
 #pragma omp parallel for schedule(static) default(none) shared(s, first, weights)
     for (int64_t r = 0; r < s->rows; r++) {
-        double sum = 0;
-        for (int64_t i = 0; i < s->n; i++)
-            sum += (double)s->g[r * s->n + i] * (double)s->g[r * s->n + i];
-        weights[s->begin - first + (s->row ? s->row[r] : r)] += (float)sum;
+        const float *g = s->g + r * s->n;
+        weights[s->begin - first + (s->row ? s->row[r] : r)] += (float)linalg_dot(s->n, g, g);
     }
 }
 

@@ -88,13 +88,6 @@ static void scale_values(const struct delta_chunk *c, const float *from, int64_t
             out[t * c->d->value + i] = c->factor[t] * from[t * stride + i];
 }
 
-static double dot(int64_t count, const float *a, const float *b) {
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 /* missed = e / beta = v - what the state at each token says of its key. */
 static void find_missed(struct way *w) {
     struct delta_chunk *c = &w->c;
@@ -149,7 +142,7 @@ static void add_to_values(struct way *w) {
     const float *beta = delta_betas(c);
     for (int64_t t = 0; t < c->rows; t++) {
         w->back->dbeta[c->head * c->length + c->begin + t] =
-            (float)dot(value, w->z + t * value, w->missed + t * value);
+            (float)linalg_dot(value, w->z + t * value, w->missed + t * value);
         for (int64_t i = 0; i < value; i++)
             w->dv[t * stride + i] += beta[t] * w->z[t * value + i];
     }
@@ -192,7 +185,7 @@ static double add_wide(struct way *w, double sign, const float *x, float *d) {
     const int64_t key = c->d->key, stride = delta_keys_stride(c);
     double all = 0;
     for (int64_t t = 0; t < c->rows; t++) {
-        const double both = dot(key, w->wide + t * key, x + t * stride);
+        const double both = linalg_dot(key, w->wide + t * key, x + t * stride);
         w->dsum[t] += sign * both;
         all += both;
         for (int64_t i = 0; i < key; i++)
@@ -231,7 +224,7 @@ static void add_to_state(struct way *w) {
     scale_values(c, c->added, value, w->scaled_values);
     linalg_gemm_nt(rows, key, value, 1, w->scaled_values, value, w->dstate, value, 0, w->wide, key);
     const double all = add_wide(w, -1, w->k, w->dk);
-    w->dsum[last] += all + exp(c->sum[last]) * dot(key * value, c->state, w->dstate);
+    w->dsum[last] += all + exp(c->sum[last]) * linalg_dot(key * value, c->state, w->dstate);
 }
 
 /* A decay is part of the sums of its token and of all behind it. */

@@ -121,13 +121,6 @@ static void pass_state_on(struct chunk *c) {
     linalg_gemm_tn(width, state, c->rows, 1, c->scaled, width, c->b, c->narrow, 1, to, state);
 }
 
-static double dot(int64_t count, const float *a, const float *b) {
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 /* first = a, second = b of C B^T and dy x^T; what depends on the exponents between two tokens. */
 static void fill_triangles(struct chunk *c) {
     for (int64_t t = 0; t < c->rows; t++) {
@@ -170,7 +163,7 @@ static void add_from_state(struct chunk *c) {
                    c->scaled, state);
     for (int64_t t = 0; t < rows; t++) {
         const float *seen = c->scaled + t * state;
-        c->dsum[t] += (double)c->factor[t] * dot(state, seen, c->c + t * c->narrow);
+        c->dsum[t] += (double)c->factor[t] * linalg_dot(state, seen, c->c + t * c->narrow);
         for (int64_t j = 0; j < state; j++)
             dc[t * state + j] += c->factor[t] * seen[j];
     }
@@ -183,7 +176,7 @@ static void add_to_state(struct chunk *c) {
     linalg_gemm_nt(rows, width, state, 1, c->b, c->narrow, c->dstate, state, 0, c->scaled, width);
     for (int64_t t = 0; t < rows; t++) {
         const float *asked = c->scaled + t * width;
-        const double both = (double)c->factor[t] * dot(width, asked, c->x + t * c->wide);
+        const double both = (double)c->factor[t] * linalg_dot(width, asked, c->x + t * c->wide);
         c->dgain[t] += both;
         c->dsum[t] -= both * (double)c->gain[t];
         c->dsum[last] += both * (double)c->gain[t];
@@ -193,7 +186,7 @@ static void add_to_state(struct chunk *c) {
     scale_rows(c, c->x, c->wide, width, true);
     linalg_gemm_nn(rows, state, width, 1, c->scaled, width, c->dstate, state, 1,
                    c->db + c->begin * state, state);
-    c->dsum[last] += exp(c->sum[last]) * dot(width * state, state_before(c), c->dstate);
+    c->dsum[last] += exp(c->sum[last]) * linalg_dot(width * state, state_before(c), c->dstate);
 }
 
 /* The gradient towards the state, from behind the chunk to before it. */
@@ -214,7 +207,8 @@ static void add_skip(const struct chunk *c) {
         for (int64_t i = 0; i < c->s->width; i++)
             c->dx[t * c->wide + i] += skip * c->dy[t * c->wide + i];
         if (c->back->skip)
-            c->back->skip[c->head] += dot(c->s->width, c->x + t * c->wide, c->dy + t * c->wide);
+            c->back->skip[c->head] +=
+                linalg_dot(c->s->width, c->x + t * c->wide, c->dy + t * c->wide);
     }
 }
 

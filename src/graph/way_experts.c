@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/int64.h"
 #include "graph/way_back.h"
+#include "linalg/linalg.h"
 
 static const struct graph_node *node_of(const struct way *w) {
     return &w->block->graph->node[w->block->graph->experts];
@@ -44,10 +45,7 @@ static void add_route_slopes(const struct way *w, int64_t expert, const struct r
 #pragma omp parallel for schedule(static) default(none)                                            \
     shared(expert, rows, width, a, b, droutes, experts)
     for (int64_t i = 0; i < rows->count; i++) {
-        const float *x = a + rows->row[i] * width, *y = b + i * width;
-        double sum = 0;
-        for (int64_t c = 0; c < width; c++)
-            sum += (double)x[c] * (double)y[c];
+        const double sum = linalg_dot(width, a + rows->row[i] * width, b + i * width);
         droutes[rows->row[i] * experts + expert] += (float)sum;
     }
 }

@@ -43,6 +43,14 @@ static inline int64_t linalg_upper(int64_t k, int64_t i, int64_t j) {
     return i * k - i * (i + 1) / 2 + j;
 }
 
+/* The sum of a[i] b[i], i < count, in double and in order. */
+static inline double linalg_dot(int64_t count, const float *a, const float *b) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
 /* C += X^T X, X [rows, k], C the packed upper triangle of order k, folded into double precision:
  * the product of at most 4096 rows is formed in float32, tile by tile, and added to the double
  * master. `scratch` holds linalg_accumulate_floats() numbers, a tile for each thread. Not from
