@@ -1,22 +1,23 @@
-/* Activations and gated units: see activate.h. A piece of a row at a time, which stays in the first
- * cache. */
+/* Activations and gated units: see activate.h. A piece of a row at a time. */
 #include "graph/activate.h"
 
 #include <assert.h>
 #include <math.h>
 
 #include "base/int64.h"
+#include "graph/activate_piece.h"
 #include "kernels/kernels.h"
 
-enum { PIECE = 512 };
+enum { PIECE = ACTIVATE_PIECE };
 
-/* x / (1 + exp(-2 u)) is x (1 + tanh(u)) / 2: u = sqrt(2 / pi) (x + 0.044715 x^3) (Hendrycks &
- * Gimpel, arXiv:1606.08415, section 2). */
-static void gelu_tanh(const struct llmq_kernels *kernels, int64_t n, const float *x, float *out) {
-    const float root = 0.79788456080286535588F;
-    float twice[PIECE];
+void activate_gelu_argument(int64_t n, const float *x, float *twice) {
     for (int64_t i = 0; i < n; i++)
-        twice[i] = 2 * root * (x[i] + 0.044715F * x[i] * x[i] * x[i]);
+        twice[i] = 2 * GELU_ROOT * (x[i] + GELU_CUBIC * x[i] * x[i] * x[i]);
+}
+
+static void gelu_tanh(const struct llmq_kernels *kernels, int64_t n, const float *x, float *out) {
+    float twice[PIECE];
+    activate_gelu_argument(n, x, twice);
     kernels->logistic_mul(twice, x, out, n);
 }
 
@@ -37,8 +38,7 @@ static float softplus(float x) {
     return relu(x) + log1pf(expf(-fabsf(x)));
 }
 
-/* n <= PIECE; `out` may be `x`. */
-static void activate_piece(enum act act, int64_t n, const float *x, float *out) {
+void activate_piece(enum act act, int64_t n, const float *x, float *out) {
     const struct llmq_kernels *kernels = kernels_get();
     assert(act != ACT_OF_CONFIG && act != ACT_XIELU && act != ACT_CLAMPED);
     switch (act) {

@@ -5,21 +5,19 @@
 
 #include "base/int64.h"
 #include "graph/activate.h"
+#include "graph/activate_piece.h"
 #include "kernels/kernels.h"
 
-enum { PIECE = 512 };
+enum { PIECE = ACTIVATE_PIECE };
 
 /* logistic = 1 / (1 + e^-x), and bend = its derivative, which is the product of those of x and -x.
  */
 static void logistic(int64_t n, const float *x, float *logistic, float *bend) {
-    const struct llmq_kernels *kernels = kernels_get();
-    float ones[PIECE], minus[PIECE];
-    for (int64_t i = 0; i < n; i++) {
-        ones[i] = 1;
+    float minus[PIECE];
+    for (int64_t i = 0; i < n; i++)
         minus[i] = -x[i];
-    }
-    kernels->logistic_mul(x, ones, logistic, n);
-    kernels->logistic_mul(minus, logistic, bend, n);
+    activate_piece(ACT_SIGMOID, n, x, logistic);
+    kernels_get()->logistic_mul(minus, logistic, bend, n);
 }
 
 /* value = x s(steep x) and slope = its derivative, s the logistic function. */
@@ -35,14 +33,12 @@ static void swish(int64_t n, float steep, const float *x, float *value, float *s
 }
 
 static void gelu_tanh(int64_t n, const float *x, float *value, float *slope) {
-    const float root = 0.79788456080286535588F;
-    float twice[PIECE] = {0}, bend[PIECE];
-    for (int64_t i = 0; i < n; i++)
-        twice[i] = 2 * root * (x[i] + 0.044715F * x[i] * x[i] * x[i]);
+    float twice[PIECE], bend[PIECE];
+    activate_gelu_argument(n, x, twice);
     logistic(n, twice, slope, bend);
     for (int64_t i = 0; i < n; i++) {
         value[i] = x[i] * slope[i];
-        slope[i] += x[i] * bend[i] * 2 * root * (1 + 3 * 0.044715F * x[i] * x[i]);
+        slope[i] += x[i] * bend[i] * 2 * GELU_ROOT * (1 + 3 * GELU_CUBIC * x[i] * x[i]);
     }
 }
 
@@ -60,13 +56,6 @@ static void relu(int64_t n, bool squared, const float *x, float *value, float *s
         value[i] = squared ? kept * kept : kept;
         slope[i] = squared ? 2 * kept : x[i] > 0 ? 1.0F : 0.0F;
     }
-}
-
-static void softplus(int64_t n, const float *x, float *value, float *slope) {
-    float bend[PIECE];
-    logistic(n, x, slope, bend);
-    for (int64_t i = 0; i < n; i++)
-        value[i] = (x[i] > 0 ? x[i] : 0) + log1pf(expf(-fabsf(x[i])));
 }
 
 /* value = act(x), slope = act'(x), n <= PIECE. */
@@ -96,7 +85,8 @@ static void slope_piece(enum act act, int64_t n, const float *x, float *value, f
         logistic(n, x, value, slope);
         break;
     case ACT_SOFTPLUS:
-        softplus(n, x, value, slope);
+        activate_piece(ACT_SOFTPLUS, n, x, value);
+        activate_piece(ACT_SIGMOID, n, x, slope);
         break;
     case ACT_OF_CONFIG:
     case ACT_XIELU:
