@@ -5,14 +5,12 @@
  */
 #include <math.h>
 #include <omp.h>
-#include <string.h>
 
 #include "base/int64.h"
-#include "graph/selective.h"
-#include "kernels/kernels.h"
+#include "graph/selective_parts.h"
 #include "linalg/linalg.h"
 
-enum { ROWS = 64 }; /* that share a product with the gates' weights */
+enum { ROWS = LRU_ROWS };
 
 int64_t lru_back_scratch(const struct lru *l) {
     return omp_get_max_threads() * (2 * ROWS + 3) * l->width;
@@ -28,23 +26,10 @@ struct unit {
 };
 
 static void begin_unit(struct unit *u) {
+    lru_rates(u->l, u->head, u->rate);
     for (int64_t i = 0; i < u->l->width; i++) {
-        const double p = (double)u->l->parameter[u->head * u->l->width + i];
-        u->rate[i] = (float)(-8 * (fmax(p, 0) + log1p(exp(-fabs(p)))));
         u->ones[i] = 1;
         u->dstate[i] = 0;
-    }
-}
-
-static void open_gate(const struct unit *unit, int64_t rows, const float *u, const float *weight,
-                      const float *bias, float *gate) {
-    const int64_t width = unit->l->width, stride = unit->l->heads * width;
-    linalg_gemm_nn(rows, width, width, 1, u, stride, weight + unit->head * width * width, width, 0,
-                   gate, width);
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t i = 0; i < width; i++)
-            gate[r * width + i] += bias[unit->head * width + i];
-        kernels_get()->logistic_mul(gate + r * width, unit->ones, gate + r * width, width);
     }
 }
 
@@ -76,8 +61,7 @@ static void run_unit(struct unit *unit, int64_t length) {
         const int64_t rows = min_i64(ROWS, length - begin);
         const float *u = unit->back->u + begin * stride + unit->head * width;
         float *du = unit->back->du + begin * stride + unit->head * width;
-        open_gate(unit, rows, u, l->input, l->input_bias, unit->input);
-        open_gate(unit, rows, u, l->recurrent, l->recurrent_bias, unit->recurrent);
+        lru_open_gates(l, unit->head, rows, u, unit->ones, unit->input, unit->recurrent);
         for (int64_t r = rows - 1; r >= 0; r--)
             token_back(unit, begin + r, r);
         linalg_gemm_nt(rows, width, width, 1, unit->input, width,

@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "base/int64.h"
+#include "graph/selective_parts.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
 /* --- Mamba-1 ---------------------------------------------------------------------------------- */
 
-enum { CHANNELS = 32 }; /* of a block */
+enum { CHANNELS = SELECTIVE_CHANNELS };
 
 int64_t selective_scratch(const struct selective *s) {
     return omp_get_max_threads() * 3 * s->state * CHANNELS;
@@ -24,13 +25,11 @@ struct block {
     float *rate, *fade, *state;
 };
 
-static void begin_block(struct block *b) {
-    memset(b->rate, 0, (size_t)(b->s->state * CHANNELS) * sizeof *b->rate);
-    memset(b->state, 0, (size_t)(b->s->state * CHANNELS) * sizeof *b->state);
-    for (int64_t c = 0; c < b->count; c++)
-        for (int64_t j = 0; j < b->s->state; j++)
-            b->rate[j * CHANNELS + c] =
-                (float)-exp((double)b->s->A_log[(b->first + c) * b->s->state + j]);
+void selective_rates(const struct selective *s, int64_t first, int64_t count, float *rate) {
+    memset(rate, 0, (size_t)(s->state * CHANNELS) * sizeof *rate);
+    for (int64_t c = 0; c < count; c++)
+        for (int64_t j = 0; j < s->state; j++)
+            rate[j * CHANNELS + c] = (float)-exp((double)s->A_log[(first + c) * s->state + j]);
 }
 
 /* One token. y, gain: of CHANNELS; y has D x. */
@@ -52,7 +51,8 @@ static void advance(const struct block *b, const float *step, const float *gain,
 static void scan_block(struct block *b, int64_t length, const struct selective_input *in,
                        float *out) {
     float step[CHANNELS] = {0}, gain[CHANNELS] = {0}, y[CHANNELS] = {0};
-    begin_block(b);
+    selective_rates(b->s, b->first, b->count, b->rate);
+    memset(b->state, 0, (size_t)(b->s->state * CHANNELS) * sizeof *b->state);
     for (int64_t t = 0; t < length; t++) {
         const int64_t at = t * b->s->channels + b->first;
         for (int64_t c = 0; c < b->count; c++) {
@@ -79,7 +79,7 @@ void selective_sequence(const struct selective *s, int64_t length, const struct 
 
 /* --- RG-LRU ----------------------------------------------------------------------------------- */
 
-enum { ROWS = 64 }; /* that share a product with the gates' weights */
+enum { ROWS = LRU_ROWS };
 
 int64_t lru_scratch(const struct lru *l) {
     return omp_get_max_threads() * (2 * ROWS + 4) * l->width;
@@ -92,27 +92,39 @@ struct unit {
     float *rate, *ones, *state, *fade, *input, *recurrent;
 };
 
+void lru_rates(const struct lru *l, int64_t head, float *rate) {
+    for (int64_t i = 0; i < l->width; i++) {
+        const double p = (double)l->parameter[head * l->width + i];
+        rate[i] = (float)(-8 * (p > 0 ? p + log1p(exp(-p)) : log1p(exp(p))));
+    }
+}
+
 static void begin_unit(struct unit *u) {
+    lru_rates(u->l, u->head, u->rate);
     for (int64_t i = 0; i < u->l->width; i++) {
-        const double p = (double)u->l->parameter[u->head * u->l->width + i];
-        u->rate[i] = (float)(-8 * (p > 0 ? p + log1p(exp(-p)) : log1p(exp(p))));
         u->ones[i] = 1;
         u->state[i] = 0;
     }
 }
 
-/* gate [rows, width] = sigmoid(u W + b). */
-static void open_gate(const struct unit *unit, int64_t rows, const float *u, const float *weight,
-                      const float *bias, float *gate) {
-    const int64_t width = unit->l->width, stride = unit->l->heads * width;
-    linalg_gemm_nn(rows, width, width, 1, u, stride, weight + unit->head * width * width, width, 0,
-                   gate, width);
+/* weight [width, width] and bias [width] of the head. */
+static void open_gate(const struct lru *l, int64_t rows, const float *u, const float *ones,
+                      const float *weight, const float *bias, float *gate) {
+    const int64_t width = l->width, stride = l->heads * width;
+    linalg_gemm_nn(rows, width, width, 1, u, stride, weight, width, 0, gate, width);
     for (int64_t r = 0; r < rows; r++) {
         float *row = gate + r * width;
         for (int64_t i = 0; i < width; i++)
-            row[i] += bias[unit->head * width + i];
-        kernels_get()->logistic_mul(row, unit->ones, row, width);
+            row[i] += bias[i];
+        kernels_get()->logistic_mul(row, ones, row, width);
     }
+}
+
+void lru_open_gates(const struct lru *l, int64_t head, int64_t rows, const float *u,
+                    const float *ones, float *input, float *recurrent) {
+    const int64_t weight = head * l->width * l->width, bias = head * l->width;
+    open_gate(l, rows, u, ones, l->input + weight, l->input_bias + bias, input);
+    open_gate(l, rows, u, ones, l->recurrent + weight, l->recurrent_bias + bias, recurrent);
 }
 
 /* m = sqrt(1 - a^2), a = exp(exponent): where a is close to 1 its square would cancel, and the
@@ -151,8 +163,7 @@ static void run_unit(struct unit *unit, int64_t length, const float *u, float *o
         const int64_t rows = min_i64(ROWS, length - begin);
         const float *from = u + begin * stride + unit->head * l->width;
         float *to = out + begin * stride + unit->head * l->width;
-        open_gate(unit, rows, from, l->input, l->input_bias, unit->input);
-        open_gate(unit, rows, from, l->recurrent, l->recurrent_bias, unit->recurrent);
+        lru_open_gates(l, unit->head, rows, from, unit->ones, unit->input, unit->recurrent);
         for (int64_t r = 0; r < rows; r++)
             advance_unit(unit, begin + r == 0, r, from + r * stride, to + r * stride);
     }

@@ -1,15 +1,15 @@
 /* The way back through Mamba-1's scan: see selective.h. Channels lie beside each other. The states
  * of a piece of tokens are made again from the one before it, then the piece runs backwards. */
-#include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "base/int64.h"
-#include "graph/selective.h"
+#include "graph/selective_parts.h"
 #include "kernels/kernels.h"
 
-enum { CHANNELS = 32, PIECE = 64 }; /* of a block; tokens */
-enum { SHARES = 16 };               /* of the blocks; each adds up dB and dC by itself */
+enum { CHANNELS = SELECTIVE_CHANNELS };
+enum { PIECE = 64 };  /* tokens */
+enum { SHARES = 16 }; /* of the blocks; each adds up dB and dC by itself */
 
 static int64_t blocks_of(const struct selective *s) {
     return ceil_div(s->channels, CHANNELS);
@@ -42,14 +42,10 @@ struct block {
 
 static void begin_block(struct block *b) {
     const size_t bytes = (size_t)b->size * sizeof *b->rate;
-    memset(b->rate, 0, bytes);
+    selective_rates(b->s, b->first, b->count, b->rate);
     memset(b->drate, 0, bytes);
     memset(b->dstate, 0, bytes);
     memset(b->before, 0, bytes);
-    for (int64_t c = 0; c < b->count; c++)
-        for (int64_t j = 0; j < b->s->state; j++)
-            b->rate[j * CHANNELS + c] =
-                (float)-exp((double)b->s->A_log[(b->first + c) * b->s->state + j]);
 }
 
 /* Entries of row t of a matrix [length, channels], zero beyond the block's. */
