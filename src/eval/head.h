@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "graph/acts.h"
+#include "graph/head_panel.h"
 #include "graph/model.h"
 #include "llmq/error.h"
 #include "text/corpus.h"
@@ -24,12 +25,10 @@ struct head {
     const struct corpus *corpus;
     const struct acts *hidden; /* [tokens_used, hidden], see hidden.h */
     struct arena *arena;
-    struct qlinear packed; /* the whole head where it is stored packed, a byte for each weight */
-    float *bias;           /* [vocab] or NULL */
-    float *weights;        /* the current slice of the head */
-    float *rows;           /* [LOGIT_ROWS, hidden] where `hidden` is in a file, or NULL */
-    float *logits;         /* [rows, columns] of the current tile */
-    double *lse;           /* [tokens_used]: log-sum-exp of the logits so far */
+    struct head_panel panel; /* the current slice */
+    float *rows;             /* [LOGIT_ROWS, hidden] where `hidden` is in a file, or NULL */
+    float *logits;           /* [rows, columns] of the current tile */
+    double *lse;             /* [tokens_used]: log-sum-exp of the logits so far */
 };
 
 /* The arguments must outlive the result. Release with head_free. */

@@ -18,8 +18,7 @@ static int64_t panel_width(const struct model *m) {
 
 uint64_t loss_bytes(const struct model *m, int64_t max_rows) {
     const int64_t columns = panel_width(m);
-    const int64_t biases = m->config.facts.traits & T_HEAD_BIAS ? m->config.vocab : 0;
-    return (uint64_t)(columns * (m->config.hidden + 2 * TILE) + biases) * sizeof(float) +
+    return head_panel_bytes(m, columns) + (uint64_t)(columns * 2 * TILE) * sizeof(float) +
            (uint64_t)max_rows * (2 * sizeof(double) + sizeof(int32_t));
 }
 
@@ -38,21 +37,13 @@ static enum llmq_status alloc_rows(struct loss_head *h, size_t rows, llmq_error 
 enum llmq_status loss_create(const struct model *m, const struct loss *loss, int64_t max_rows,
                              struct loss_head *out, llmq_error *err) {
     const int64_t columns = panel_width(m);
-    char name[MODEL_NAME_MAX];
     enum llmq_status status = LLMQ_OK;
     *out = (struct loss_head){.m = m, .loss = loss};
     LLMQ_TRY(arena_create("the gradient of the loss", &out->arena, err));
-    LLMQ_TRY(alloc(out, columns * m->config.hidden, &out->weights, err));
+    LLMQ_TRY(head_panel_create(m, columns, out->arena, &out->panel, err));
     LLMQ_TRY(alloc(out, columns * TILE, &out->logits, err));
     LLMQ_TRY(alloc(out, columns * TILE, &out->teacher, err));
     LLMQ_TRY(alloc_rows(out, (size_t)max_rows, err));
-    if (m->config.facts.traits & T_HEAD_BIAS) {
-        LLMQ_TRY(alloc(out, m->config.vocab, &out->bias, err));
-        LLMQ_TRY(model_head_bias(m, out->bias, err));
-    }
-    if (model_head_packed(m))
-        LLMQ_TRY(model_load_qlinear(m, model_head_name(m, name), m->config.vocab, m->config.hidden,
-                                    &out->packed, err));
 cleanup:
     if (status != LLMQ_OK)
         loss_free(out);
@@ -60,7 +51,7 @@ cleanup:
 }
 
 void loss_free(struct loss_head *h) {
-    qlinear_free(&h->packed);
+    head_panel_free(&h->panel);
     arena_free(&h->arena);
     *h = (struct loss_head){0};
 }
@@ -72,47 +63,17 @@ struct tile {
     int64_t begin, rows, first, columns;
 };
 
-static enum llmq_status load_panel(struct loss_head *h, int64_t first, int64_t columns,
-                                   llmq_error *err) {
-    if (!h->packed.codes)
-        return model_head_rows(h->m, first, first + columns, h->weights, err);
-    qlinear_dequantize(&h->packed, first, first + columns, h->weights);
-    return LLMQ_OK;
-}
-
 static float cap_of(const struct loss_head *h) {
     return (float)h->m->config.facts.numbers[NUM_FINAL_CAP];
-}
-
-static void make_logits(const struct loss_head *h, const struct tile *t, const float *x) {
-    const int64_t hidden = h->m->config.hidden, columns = t->columns;
-    const float *bias = h->bias ? h->bias + t->first : NULL, cap = cap_of(h);
-    float *logits = h->logits;
-    linalg_gemm_nt(t->rows, columns, hidden, (float)h->m->config.facts.numbers[NUM_LOGITS],
-                   x + t->begin * hidden, hidden, h->weights, hidden, 0, logits, columns);
-#pragma omp parallel for schedule(static) default(none) shared(t, bias, cap, logits, columns)
-    for (int64_t r = 0; r < t->rows; r++) {
-        for (int64_t i = 0; bias && i < columns; i++)
-            logits[r * columns + i] += bias[i];
-        if (cap > 0)
-            kernels_get()->soft_cap(logits + r * columns, columns, cap);
-    }
-}
-
-/* log(exp(a) + exp(b)) */
-static double log_add(double a, double b) {
-    const double high = a > b ? a : b, low = a > b ? b : a;
-    return high + log1p(exp(low - high));
 }
 
 static void fold_tile(const struct loss_head *h, const struct tile *t) {
     const float *logits = h->logits;
     double *lse = h->lse;
-#pragma omp parallel for schedule(static) default(none) shared(t, logits, lse)
+#pragma omp parallel for schedule(static) default(none) shared(h, t, logits, lse)
     for (int64_t r = 0; r < t->rows; r++) {
-        const double part = kernels_get()->logsumexp_row(logits + r * t->columns, t->columns);
         double *sum = &lse[t->begin + r];
-        *sum = t->first == 0 ? part : log_add(*sum, part);
+        *sum = head_panel_fold(&h->panel, *sum, logits + r * t->columns);
     }
 }
 
@@ -209,13 +170,13 @@ static void tile_back(const struct loss_head *h, const struct tile *t, const str
             row_back(&row);
     }
     linalg_gemm_nn(t->rows, hidden, t->columns, (float)h->m->config.facts.numbers[NUM_LOGITS],
-                   logits, t->columns, h->weights, hidden, t->first > 0, r->dx + t->begin * hidden,
-                   hidden);
+                   logits, t->columns, h->panel.weights, hidden, t->first > 0,
+                   r->dx + t->begin * hidden, hidden);
 }
 
 static enum llmq_status visit_tile(struct loss_head *h, const struct tile *t, bool back,
                                    const struct loss_rows *r, llmq_error *err) {
-    make_logits(h, t, r->x);
+    head_panel_logits(&h->panel, t->rows, r->x + t->begin * h->m->config.hidden, h->logits);
     if (!back) {
         fold_tile(h, t);
         return LLMQ_OK;
@@ -236,7 +197,7 @@ static enum llmq_status walk(struct loss_head *h, bool back, const struct loss_r
     enum llmq_status status = LLMQ_OK;
     for (struct tile t = {0}; t.first < vocab; t.first += t.columns) {
         t.columns = min_i64(vocab - t.first, PANEL);
-        LLMQ_TRY(load_panel(h, t.first, t.columns, err));
+        LLMQ_TRY(head_panel_load(&h->panel, t.first, t.columns, err));
         for (t.begin = 0; t.begin < r->rows; t.begin += t.rows) {
             t.rows = min_i64(r->rows - t.begin, TILE);
             LLMQ_TRY(visit_tile(h, &t, back, r, err));

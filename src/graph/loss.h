@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "graph/head_panel.h"
 #include "graph/model.h"
 #include "llmq/error.h"
-#include "tensor/qlinear.h"
 
 /* Columns [first, first + columns) of the vocabulary, for tokens [begin, begin + rows). */
 struct loss_panel {
@@ -34,10 +34,8 @@ struct loss_head {
     const struct model *m;
     const struct loss *loss;
     struct arena *arena;
-    struct qlinear packed;   /* when the head is stored packed */
-    float *weights;          /* a panel's rows of the head */
+    struct head_panel panel;
     float *logits, *teacher; /* of some rows and a panel */
-    float *bias;             /* [vocab] or NULL */
     double *lse, *below;     /* [max_rows]; probability of the panels before */
     int32_t *drawn;          /* [max_rows]; -1: not yet */
 };
