@@ -11,6 +11,10 @@ static inline int64_t max_i64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
+static inline uint64_t max_u64(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
 /* Pieces of b > 0 that hold a >= 0. No sum of both, which might overflow. */
 static inline int64_t ceil_div(int64_t a, int64_t b) {
     return a / b + (a % b != 0);

@@ -49,7 +49,7 @@ enum llmq_status expert_room_measure(const struct blocks *blocks, int64_t tokens
             continue;
         out->experts = max_i64(out->experts, g->facts.dims[DIM_EXPERTS]);
         out->top_k = max_i64(out->top_k, g->facts.dims[DIM_TOP_K]);
-        out->weights = (uint64_t)max_i64((int64_t)out->weights, (int64_t)block_bytes(g->body));
+        out->weights = max_u64(out->weights, block_bytes(g->body));
     }
     return experts_measure(blocks, wanted_of(blocks), &out->needs, err);
 }

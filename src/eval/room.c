@@ -6,18 +6,14 @@
 #include "eval/walk_room.h"
 #include "graph/loading.h"
 
-static uint64_t max_bytes(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 /* The largest block, and the largest expert beside it. */
 static uint64_t weights_bytes(const struct eval_job *job) {
     const struct model *m = job->m;
     uint64_t block = 0, expert = 0;
     for (int64_t i = 0; i < m->config.blocks; i++) {
-        block = max_bytes(block, loading_bytes(m, i, -1, job->numbers.mode));
+        block = max_u64(block, loading_bytes(m, i, -1, job->numbers.mode));
         if (model_graph(m, i)->body)
-            expert = max_bytes(expert, loading_bytes(m, i, 0, job->numbers.mode));
+            expert = max_u64(expert, loading_bytes(m, i, 0, job->numbers.mode));
     }
     return block + expert;
 }
@@ -54,9 +50,9 @@ uint64_t eval_room_peak(const struct eval_room *rooms, int count, bool spill) {
     uint64_t peak = 0, held = 0, heads = 0;
     for (int i = 0; i < count; i++) {
         const struct eval_room *r = &rooms[i];
-        peak = max_bytes(peak, held + r->blocks + (spill ? r->batch : r->stream));
+        peak = max_u64(peak, held + r->blocks + (spill ? r->batch : r->stream));
         held += spill ? 0 : r->hidden;
         heads += r->head;
     }
-    return max_bytes(peak, held + heads);
+    return max_u64(peak, held + heads);
 }

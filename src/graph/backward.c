@@ -46,8 +46,7 @@ struct backward_bytes backward_bytes(const struct model *m, const int64_t *offse
         (uint64_t)(offsets[count] - offsets[0]) * row * (uint64_t)(m->config.blocks + 2);
     uint64_t block = 0;
     for (int kind = 0; kind < m->blocks->kind_count; kind++)
-        if (block_bytes(&m->blocks->kinds[kind]) > block)
-            block = block_bytes(&m->blocks->kinds[kind]);
+        block = max_u64(block, block_bytes(&m->blocks->kinds[kind]));
     return (struct backward_bytes){
         .memory = way_room_bytes(m, &size) + loss_bytes(m, size.max_rows) + block +
                   (uint64_t)(size.max_rows * row_entries(m)) * sizeof(float) +

@@ -63,7 +63,7 @@ struct curvature_bytes curvature_bytes(const struct model *m, const int64_t *off
             block += n * (n + 1) / 2 * sizeof(double) + tokens * sizeof(float);
             out.file += (n * n + tokens) * sizeof(float);
         }
-        most = block > most ? block : most;
+        most = max_u64(most, block);
     }
     out.memory = pass.memory + most + linalg_accumulate_floats() * sizeof(float);
     return out;

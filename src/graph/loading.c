@@ -1,12 +1,9 @@
 /* Memory of loading weights: see loading.h. */
 #include "graph/loading.h"
 
+#include "base/int64.h"
 #include "formats/loaders/layout_load.h"
 #include "graph/weights.h"
-
-static uint64_t max_bytes(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
 
 /* Of a packed module's tensors, as stored. */
 static uint64_t stored_bytes(const struct model *m, const char *module) {
@@ -59,7 +56,7 @@ uint64_t loading_bytes(const struct model *m, int64_t index, int64_t expert, enu
             continue;
         }
         kept += kept_bytes(m, at, mode);
-        reading = max_bytes(reading, loading_read_bytes(m, at));
+        reading = max_u64(reading, loading_read_bytes(m, at));
     }
     return kept + reading;
 }

@@ -29,8 +29,7 @@ static void add_body(const struct graph *g, const struct way_size *size, struct 
     out->hidden = max_i64(out->hidden, body->width[body->input]);
     out->experts = max_i64(out->experts, g->facts.dims[DIM_EXPERTS]);
     out->top_k = max_i64(out->top_k, g->facts.dims[DIM_TOP_K]);
-    if (block_bytes(body) > out->expert_bytes)
-        out->expert_bytes = block_bytes(body);
+    out->expert_bytes = max_u64(out->expert_bytes, block_bytes(body));
     add_scratch(body, size, out);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/int64.h"
 #include "formats/encodings/encoding.h"
 #include "pipeline/block_fold.h"
 #include "quant/quant.h"
@@ -163,16 +164,12 @@ static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *
     return n * k * each + panel_bytes(n, k);
 }
 
-static uint64_t max_bytes(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 /* The largest of what reading a module takes, beside its weight. */
 static uint64_t reading_bytes(const struct model *m, const struct plan *p) {
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++)
         if (p->modules[i].at.node >= 0) /* see plan_head_bytes */
-            most = max_bytes(most, plan_reading_bytes(m, &p->modules[i]));
+            most = max_u64(most, plan_reading_bytes(m, &p->modules[i]));
     return most;
 }
 
@@ -188,9 +185,9 @@ static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
         if (p->modules[i].at.node < 0) /* see plan_head_bytes */
             continue;
         const uint64_t reading = plan_reading_bytes(m, &p->modules[i]);
-        weights = max_bytes(weights, codes * sizeof(float));
-        work = max_bytes(work, max_bytes(reading, codes + codes * (uint64_t)s->bits / 8));
-        freed = max_bytes(freed, codes < large ? 2 * codes : 0);
+        weights = max_u64(weights, codes * sizeof(float));
+        work = max_u64(work, max_u64(reading, codes + codes * (uint64_t)s->bits / 8));
+        freed = max_u64(freed, codes < large ? 2 * codes : 0);
     }
     return weights + work + freed;
 }
@@ -202,8 +199,8 @@ static uint64_t solving_bytes(const struct plan *p, const llmq_quantize_options 
     uint64_t most = 0;
     for (int i = 0; i < g->count; i++)
         if (t->nodes >> i & 1)
-            most = max_bytes(most, solver_bytes(p, o, (uint64_t)g->node[i].width[0], (uint64_t)k,
-                                                calib_multiplies(g, t)));
+            most = max_u64(most, solver_bytes(p, o, (uint64_t)g->node[i].width[0], (uint64_t)k,
+                                              calib_multiplies(g, t)));
     return gptq_factor_bytes(k) + most;
 }
 
@@ -215,16 +212,16 @@ static enum llmq_status block_peak(const struct plan *p, const llmq_quantize_opt
     uint64_t experts = 0;
     enum llmq_status status = calib_weights(g, p->paired, plan_folds(o), &weights, err);
     for (int t = 0; g->body && t < g->body->task_count; t++)
-        experts = max_bytes(experts, solving_bytes(p, o, g->body, &g->body->task[t]));
+        experts = max_u64(experts, solving_bytes(p, o, g->body, &g->body->task[t]));
     for (int t = 0; status == LLMQ_OK && t < weights.count; t++) {
         uint64_t solving = weights.task[t].solving + experts;
         if (t < g->task_count)
             solving =
-                max_bytes(solving, weights.task[t].solving + solving_bytes(p, o, g, &g->task[t]));
-        *peak = max_bytes(*peak, max_bytes(weights.task[t].passing, solving));
+                max_u64(solving, weights.task[t].solving + solving_bytes(p, o, g, &g->task[t]));
+        *peak = max_u64(*peak, max_u64(weights.task[t].passing, solving));
     }
     if (o->resume) /* finished blocks are replayed in one pass */
-        *peak = max_bytes(*peak, (p->paired ? 2 : 1) * block_bytes(g));
+        *peak = max_u64(*peak, (p->paired ? 2 : 1) * block_bytes(g));
     return status;
 }
 
@@ -237,7 +234,7 @@ static uint64_t freed_bytes(const struct plan *p) {
         const struct quant_shape *s = &p->modules[i].shape;
         const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k, weights = codes * sizeof(float);
         const uint64_t kept = (weights < block ? weights : 0) + (codes < block ? 2 * codes : 0);
-        most = max_bytes(most, kept);
+        most = max_u64(most, kept);
     }
     return most < all ? most : all;
 }
@@ -287,11 +284,11 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
         memory.fixed = rounding_bytes(m, p);
     const uint64_t work = memory.fixed + (tokens ? freed_bytes(p) : 0);
     const uint64_t fixed =
-        OWN_BYTES + table_bytes(m, p) + max_bytes(work, p->spec_count * OF_CHECKED);
+        OWN_BYTES + table_bytes(m, p) + max_u64(work, p->spec_count * OF_CHECKED);
     p->spill = fixed + memory.activations > memory_limit(o);
     p->spill_bytes = p->spill ? memory.activations : 0;
     p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
-    p->ram_bytes = max_bytes(p->ram_bytes, OWN_BYTES + plan_head_bytes(m, p, tokens));
+    p->ram_bytes = max_u64(p->ram_bytes, OWN_BYTES + plan_head_bytes(m, p, tokens));
     return status;
 }
 
