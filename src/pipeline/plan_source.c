@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "formats/loaders/layout_load.h"
 #include "graph/inventory.h"
-#include "graph/weights.h"
+#include "graph/loading.h"
 #include "pipeline/plan.h"
 
 static const char requantize_hint[] =
@@ -158,19 +158,9 @@ cleanup:
 /* --- memory ----------------------------------------------------------------------------------- */
 
 uint64_t plan_reading_bytes(const struct model *m, const struct plan_module *module) {
-    char name[MODEL_NAME_MAX];
-    const uint64_t elements = (uint64_t)module->shape.n * (uint64_t)module->shape.k;
     if (model_linear_packed(m, module->at)) /* codes as they are stored, and one to a byte */
-        return 2 * elements;
-    const struct st_tensor *stack = weights_find_stack(m->tensors, m->blocks, module->at);
-    const struct st_tensor *t =
-        stack ? stack
-              : st_find(m->tensors, blocks_node_name(m->blocks, module->at, ".weight", name));
-    uint64_t bytes = t && t->coded ? t->coded->workspace : 0;
-    if (stack)
-        bytes += stack->nbytes * 8 / dtype_bits(stack->dtype) * sizeof(float) /
-                 (uint64_t)m->config.facts.dims[DIM_EXPERTS];
-    return bytes;
+        return 2 * (uint64_t)module->shape.n * (uint64_t)module->shape.k;
+    return loading_read_bytes(m, module->at);
 }
 
 /* --- tensors of the result -------------------------------------------------------------------- */
