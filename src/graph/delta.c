@@ -68,6 +68,15 @@ void delta_decays_from_begin(struct delta_chunk *c, float scale) {
         c->factor[t] *= scale;
 }
 
+void delta_decays_to_end(struct delta_chunk *c) {
+    memcpy(c->factor, c->fade + (c->rows - 1) * c->rows, (size_t)c->rows * sizeof *c->factor);
+}
+
+void delta_set_factors(struct delta_chunk *c, float factor) {
+    for (int64_t t = 0; t < c->rows; t++)
+        c->factor[t] = factor;
+}
+
 void delta_scale_rows(const struct delta_chunk *c, const float *from) {
     const int64_t width = c->d->key, stride = delta_keys_stride(c);
     for (int64_t t = 0; t < c->rows; t++)
@@ -129,8 +138,7 @@ void delta_solve_added(struct delta_chunk *c) {
 static void make_outputs(struct delta_chunk *c) {
     const int64_t value = c->d->value, stride = delta_values_stride(c);
     float *out = c->out + c->begin * stride + c->head * value;
-    for (int64_t t = 0; t < c->rows; t++)
-        c->factor[t] = c->d->scale;
+    delta_set_factors(c, c->d->scale);
     delta_fill_triangle(c, c->products + SQUARE, c->factor);
     linalg_gemm_nn(c->rows, value, c->rows, 1, c->triangle, c->rows, c->added, value, 0, out,
                    stride);
@@ -147,7 +155,7 @@ void delta_pass_state_on(struct delta_chunk *c) {
     const float left = (float)exp(c->sum[c->rows - 1]);
     for (int64_t i = 0; i < key * value; i++)
         c->state[i] *= left;
-    memcpy(c->factor, c->fade + (c->rows - 1) * c->rows, (size_t)c->rows * sizeof *c->factor);
+    delta_decays_to_end(c);
     delta_scale_rows(c, delta_keys_of(c, c->in->k));
     linalg_gemm_tn(key, value, c->rows, 1, c->scaled, key, c->added, value, 1, c->state, value);
 }

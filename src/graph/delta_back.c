@@ -70,16 +70,6 @@ static void begin_chunk(struct way *w, int64_t index) {
     memset(w->dsum, 0, sizeof w->dsum);
 }
 
-/* What is left behind the chunk of what each token adds. */
-static void decays_to_end(struct delta_chunk *c) {
-    memcpy(c->factor, c->fade + (c->rows - 1) * c->rows, (size_t)c->rows * sizeof *c->factor);
-}
-
-static void set_factors(struct delta_chunk *c, float factor) {
-    for (int64_t t = 0; t < c->rows; t++)
-        c->factor[t] = factor;
-}
-
 /* out [rows, value] = rows of `from`, each times its factor. */
 static void scale_values(const struct delta_chunk *c, const float *from, int64_t stride,
                          float *out) {
@@ -92,7 +82,7 @@ static void scale_values(const struct delta_chunk *c, const float *from, int64_t
 static void find_missed(struct way *w) {
     struct delta_chunk *c = &w->c;
     const int64_t value = c->d->value, key = c->d->key;
-    set_factors(c, 1);
+    delta_set_factors(c, 1);
     scale_values(c, w->v, delta_values_stride(c), w->missed);
     delta_fill_triangle(c, c->products, c->factor);
     for (int64_t t = 0; t < c->rows; t++)
@@ -126,11 +116,11 @@ static void solve_transposed(struct way *w) {
 static void find_z(struct way *w) {
     struct delta_chunk *c = &w->c;
     const int64_t value = c->d->value, key = c->d->key;
-    set_factors(c, c->d->scale);
+    delta_set_factors(c, c->d->scale);
     delta_fill_triangle(c, c->products + DELTA_SQUARE, c->factor);
     linalg_gemm_tn(c->rows, value, c->rows, 1, c->triangle, c->rows, w->dy, delta_values_stride(c),
                    0, w->z, value);
-    decays_to_end(c);
+    delta_decays_to_end(c);
     delta_scale_rows(c, w->k);
     linalg_gemm_nn(c->rows, value, key, 1, c->scaled, key, w->dstate, value, 1, w->z, value);
     solve_transposed(w);
@@ -220,7 +210,7 @@ static void add_from_state(struct way *w) {
 static void add_to_state(struct way *w) {
     struct delta_chunk *c = &w->c;
     const int64_t rows = c->rows, key = c->d->key, value = c->d->value, last = rows - 1;
-    decays_to_end(c);
+    delta_decays_to_end(c);
     scale_values(c, c->added, value, w->scaled_values);
     linalg_gemm_nt(rows, key, value, 1, w->scaled_values, value, w->dstate, value, 0, w->wide, key);
     const double all = add_wide(w, -1, w->k, w->dk);

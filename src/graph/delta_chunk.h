@@ -45,6 +45,12 @@ void delta_find_decays(struct delta_chunk *c);
 /* factor = what is left at each token of what was there before the chunk, times `scale`. */
 void delta_decays_from_begin(struct delta_chunk *c, float scale);
 
+/* factor = what is left behind the chunk of what each token adds. */
+void delta_decays_to_end(struct delta_chunk *c);
+
+/* factor = the same for every token. */
+void delta_set_factors(struct delta_chunk *c, float factor);
+
 /* scaled = rows of keys or queries, each times its factor. */
 void delta_scale_rows(const struct delta_chunk *c, const float *from);
 
