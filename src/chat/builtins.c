@@ -24,8 +24,8 @@ const struct jinja_builtin *jinja_find_filter(struct jinja_text name) {
 
 /* --- arguments to parameters ------------------------------------------------------------------ */
 
-static const struct jinja_value *find_argument(const struct jinja_arguments *all, size_t index,
-                                               struct jinja_text name) {
+const struct jinja_value *jinja_find_argument(const struct jinja_arguments *all, size_t index,
+                                              struct jinja_text name) {
     if (index < all->count)
         return &all->items[index];
     for (size_t i = 0; i < all->named_count; i++)
@@ -51,7 +51,7 @@ static bool bind(struct jinja_run *run, struct jinja_call *call) {
         struct jinja_text word;
         bool last = false;
         p = next_word(p, &word, &last);
-        call->args[index] = find_argument(call->all, index, word);
+        call->args[index] = jinja_find_argument(call->all, index, word);
         used += call->args[index] != NULL;
         if (required && !call->args[index])
             jinja_fail(run, LLMQ_E_INPUT, "%s: the argument '%.*s' is missing", call->builtin->name,

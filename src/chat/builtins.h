@@ -42,6 +42,10 @@ const struct jinja_builtin *jinja_find_in(const struct jinja_builtin *table,
                                           struct jinja_text name);
 const struct jinja_builtin *jinja_find_filter(struct jinja_text name);
 
+/* The argument for parameter number `index`, by place or by name; NULL: not given. */
+const struct jinja_value *jinja_find_argument(const struct jinja_arguments *all, size_t index,
+                                              struct jinja_text name);
+
 /* Call a builtin with arguments; wrong ones fail. */
 struct jinja_value jinja_call_builtin(struct jinja_run *run, const struct jinja_builtin *builtin,
                                       const struct jinja_value *self,

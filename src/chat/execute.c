@@ -173,25 +173,15 @@ static struct jinja_value new_macro(struct jinja_run *run, const struct jinja_no
     return (struct jinja_value){.type = JINJA_FUNCTION, .function = f};
 }
 
-/* The argument for parameter number `index`, or NULL; counts it as used. */
-static const struct jinja_value *find_argument(const struct jinja_arguments *all, size_t index,
-                                               struct jinja_text name, size_t *used) {
-    const struct jinja_value *found = index < all->count ? &all->items[index] : NULL;
-    for (size_t i = 0; !found && i < all->named_count; i++)
-        if (jinja_text_equal(all->named[i].key.text, name))
-            found = &all->named[i].value;
-    *used += found != NULL;
-    return found;
-}
-
 static void bind_parameters(struct jinja_run *run, const struct jinja_node *macro,
                             const struct jinja_arguments *all) {
     const struct jinja_node *p = macro->kind == JINJA_MACRO ? macro->a : macro->c;
     size_t used = 0;
     for (size_t index = 0; p && !jinja_failed(run); p = p->next, index++) {
-        const struct jinja_value *given = find_argument(all, index, p->name, &used);
+        const struct jinja_value *given = jinja_find_argument(all, index, p->name);
         const struct jinja_value absent = {.type = JINJA_UNDEFINED, .text = p->name};
         jinja_assign(run, p->name, given ? *given : p->a ? jinja_evaluate(run, p->a) : absent);
+        used += given != NULL;
     }
     if (used < all->count + all->named_count)
         jinja_fail(run, LLMQ_E_INPUT, "%.*s takes fewer arguments, or none of such a name",

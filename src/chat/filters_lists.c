@@ -196,10 +196,7 @@ static size_t passed_items(struct jinja_run *run, const struct jinja_call *call,
 
 /* An argument of a filter that takes any, by name, or NULL. */
 static const struct jinja_value *named_argument(const struct jinja_call *call, const char *name) {
-    for (size_t i = 0; i < call->all->named_count; i++)
-        if (jinja_text_is(call->all->named[i].key.text, name))
-            return &call->all->named[i].value;
-    return NULL;
+    return jinja_find_argument(call->all, call->all->count, jinja_text_of(name));
 }
 
 /* The arguments behind the first `skip` ones. */
