@@ -4,24 +4,15 @@
 #include "chat/format.h"
 #include "chat/operators.h"
 
-static struct jinja_value undefined(struct jinja_text name) {
-    return (struct jinja_value){.type = JINJA_UNDEFINED, .text = name};
-}
-
 /* --- names ------------------------------------------------------------------------------------ */
 
 static struct jinja_value evaluate_name(struct jinja_run *run, const struct jinja_node *node) {
     const struct jinja_value *found = jinja_lookup(run->scope, node->name);
-    const struct jinja_builtin *builtin = jinja_find_in(jinja_functions, node->name);
     if (found)
         return *found;
-    if (!builtin)
-        return undefined(node->name);
-    struct jinja_function *f = jinja_alloc(run, 1, sizeof *f);
-    if (!f)
-        return undefined(node->name);
-    *f = (struct jinja_function){.builtin = builtin};
-    return (struct jinja_value){.type = JINJA_FUNCTION, .function = f};
+    const struct jinja_builtin *builtin = jinja_find_in(jinja_functions, node->name);
+    return builtin ? jinja_new_function(run, (struct jinja_function){.builtin = builtin})
+                   : jinja_absent(node->name);
 }
 
 /* --- lists and dictionaries ------------------------------------------------------------------- */

@@ -17,17 +17,10 @@ struct jinja_value jinja_call_macro(struct jinja_run *run, const struct jinja_fu
 struct jinja_value jinja_evaluate_call(struct jinja_run *run, const struct jinja_node *node,
                                        const struct jinja_value *caller);
 
-/* Assign to NAME, MEMBER of a namespace, or ITEMS of them. */
-void jinja_assign_target(struct jinja_run *run, const struct jinja_node *target,
-                         const struct jinja_value *value);
-
 /* How statements ended. */
 enum jinja_flow { JINJA_FLOW_ON, JINJA_FLOW_BREAK, JINJA_FLOW_CONTINUE };
 
 /* Run statements; what they print goes to run->out. */
 enum jinja_flow jinja_execute(struct jinja_run *run, const struct jinja_node *statements);
-
-/* The same, with what they print as a string. */
-struct jinja_value jinja_capture(struct jinja_run *run, const struct jinja_node *statements);
 
 #endif

@@ -1,6 +1,4 @@
 /* Statements executed: see evaluate.h. */
-#include <string.h>
-
 #include "base/error.h"
 #include "chat/evaluate.h"
 #include "chat/format.h"
@@ -8,7 +6,8 @@
 
 /* --- scopes and captures ---------------------------------------------------------------------- */
 
-struct jinja_value jinja_capture(struct jinja_run *run, const struct jinja_node *statements) {
+/* What statements print, as a string. */
+static struct jinja_value capture(struct jinja_run *run, const struct jinja_node *statements) {
     struct strbuf b = {0}, *out = run->out;
     run->out = &b;
     (void)jinja_execute(run, statements);
@@ -29,6 +28,9 @@ static struct jinja_scope *open_scope(struct jinja_run *run, struct jinja_scope 
 
 /* --- assigning -------------------------------------------------------------------------------- */
 
+static void assign_target(struct jinja_run *run, const struct jinja_node *target,
+                          const struct jinja_value *value);
+
 static void assign_member(struct jinja_run *run, const struct jinja_node *target,
                           const struct jinja_value *value) {
     struct jinja_value object = jinja_evaluate(run, target->a);
@@ -48,13 +50,14 @@ static void assign_items(struct jinja_run *run, const struct jinja_node *target,
     const struct jinja_node *name = target->a;
     size_t i = 0;
     for (; name && i < count; name = name->next)
-        jinja_assign_target(run, name, &items[i++]);
+        assign_target(run, name, &items[i++]);
     if (name || i < count)
         jinja_fail(run, LLMQ_E_INPUT, "%zu values for %s names", count, name ? "more" : "fewer");
 }
 
-void jinja_assign_target(struct jinja_run *run, const struct jinja_node *target,
-                         const struct jinja_value *value) {
+/* Assign to NAME, MEMBER of a namespace, or ITEMS of them. */
+static void assign_target(struct jinja_run *run, const struct jinja_node *target,
+                          const struct jinja_value *value) {
     if (jinja_failed(run))
         return;
     if (target->kind == JINJA_MEMBER)
@@ -70,7 +73,7 @@ static struct jinja_value capture_filtered(struct jinja_run *run, const struct j
     struct jinja_scope *scope = run->scope;
     if (!open_scope(run, scope))
         return jinja_undefined("");
-    const struct jinja_value text = jinja_capture(run, node->b);
+    const struct jinja_value text = capture(run, node->b);
     jinja_assign(run, jinja_text_of(" held"), text);
     const struct jinja_value value = jinja_evaluate(run, node->a);
     run->scope = scope;
@@ -79,38 +82,32 @@ static struct jinja_value capture_filtered(struct jinja_run *run, const struct j
 
 /* --- loops ------------------------------------------------------------------------------------ */
 
-static void put(struct jinja_run *run, struct jinja_value *dict, const char *key,
-                struct jinja_value value) {
-    jinja_put(run, dict, jinja_string(key, strlen(key)), value);
-}
-
 /* The members of `loop` before pass `i` of `count`. */
 static void describe_pass(struct jinja_run *run, struct jinja_value *loop,
                           const struct jinja_list *items, size_t i) {
     const int64_t index = (int64_t)i, count = (int64_t)items->count;
     const bool last = i + 1 == items->count;
-    put(run, loop, "index", jinja_int(index + 1));
-    put(run, loop, "index0", jinja_int(index));
-    put(run, loop, "revindex", jinja_int(count - index));
-    put(run, loop, "revindex0", jinja_int(count - index - 1));
-    put(run, loop, "first", jinja_bool(i == 0));
-    put(run, loop, "last", jinja_bool(last));
-    put(run, loop, "length", jinja_int(count));
-    put(run, loop, "previtem", i ? items->items[i - 1] : jinja_undefined("loop.previtem"));
-    put(run, loop, "nextitem", last ? jinja_undefined("loop.nextitem") : items->items[i + 1]);
+    jinja_put_named(run, loop, "index", jinja_int(index + 1));
+    jinja_put_named(run, loop, "index0", jinja_int(index));
+    jinja_put_named(run, loop, "revindex", jinja_int(count - index));
+    jinja_put_named(run, loop, "revindex0", jinja_int(count - index - 1));
+    jinja_put_named(run, loop, "first", jinja_bool(i == 0));
+    jinja_put_named(run, loop, "last", jinja_bool(last));
+    jinja_put_named(run, loop, "length", jinja_int(count));
+    jinja_put_named(run, loop, "previtem",
+                    i ? items->items[i - 1] : jinja_undefined("loop.previtem"));
+    jinja_put_named(run, loop, "nextitem",
+                    last ? jinja_undefined("loop.nextitem") : items->items[i + 1]);
 }
 
 /* loop.cycle and loop.changed are methods of `loop`. */
 static void add_methods(struct jinja_run *run, struct jinja_value *loop) {
-    for (const struct jinja_builtin *m = jinja_loop_methods; m->name && !jinja_failed(run); m++) {
-        struct jinja_function *f = jinja_alloc(run, 1, sizeof *f);
-        if (!f)
-            return;
-        *f = (struct jinja_function){.builtin = m, .self = *loop};
-        put(run, loop, m->name, (struct jinja_value){.type = JINJA_FUNCTION, .function = f});
-    }
-    put(run, loop, "depth", jinja_int(1));
-    put(run, loop, "depth0", jinja_int(0));
+    for (const struct jinja_builtin *m = jinja_loop_methods; m->name; m++)
+        jinja_put_named(
+            run, loop, m->name,
+            jinja_new_function(run, (struct jinja_function){.builtin = m, .self = *loop}));
+    jinja_put_named(run, loop, "depth", jinja_int(1));
+    jinja_put_named(run, loop, "depth0", jinja_int(0));
 }
 
 /* The items that a loop passes over: those that its filter takes, if it has one. */
@@ -123,7 +120,7 @@ static struct jinja_value choose_items(struct jinja_run *run, const struct jinja
     for (size_t i = 0; i < count && jinja_spend(run, 1); i++) {
         struct jinja_value taken = jinja_bool(true);
         if (node->filter && open_scope(run, scope)) {
-            jinja_assign_target(run, node->target, &items[i]);
+            assign_target(run, node->target, &items[i]);
             taken = jinja_evaluate(run, node->filter);
         }
         run->scope = scope;
@@ -156,7 +153,7 @@ static void execute_for(struct jinja_run *run, const struct jinja_node *node,
     for (size_t i = 0; i < items->count && open_scope(run, scope); i++) {
         describe_pass(run, &loop, items, i);
         jinja_assign(run, jinja_text_of("loop"), loop);
-        jinja_assign_target(run, node->target, &items->items[i]);
+        assign_target(run, node->target, &items->items[i]);
         if (jinja_execute(run, node->b) == JINJA_FLOW_BREAK)
             break;
     }
@@ -166,11 +163,7 @@ static void execute_for(struct jinja_run *run, const struct jinja_node *node,
 /* --- macros ----------------------------------------------------------------------------------- */
 
 static struct jinja_value new_macro(struct jinja_run *run, const struct jinja_node *node) {
-    struct jinja_function *f = jinja_alloc(run, 1, sizeof *f);
-    if (!f)
-        return jinja_undefined("");
-    *f = (struct jinja_function){.macro = node, .scope = run->scope};
-    return (struct jinja_value){.type = JINJA_FUNCTION, .function = f};
+    return jinja_new_function(run, (struct jinja_function){.macro = node, .scope = run->scope});
 }
 
 static void bind_parameters(struct jinja_run *run, const struct jinja_node *macro,
@@ -179,8 +172,10 @@ static void bind_parameters(struct jinja_run *run, const struct jinja_node *macr
     size_t used = 0;
     for (size_t index = 0; p && !jinja_failed(run); p = p->next, index++) {
         const struct jinja_value *given = jinja_find_argument(all, index, p->name);
-        const struct jinja_value absent = {.type = JINJA_UNDEFINED, .text = p->name};
-        jinja_assign(run, p->name, given ? *given : p->a ? jinja_evaluate(run, p->a) : absent);
+        jinja_assign(run, p->name,
+                     given  ? *given
+                     : p->a ? jinja_evaluate(run, p->a)
+                            : jinja_absent(p->name));
         used += given != NULL;
     }
     if (used < all->count + all->named_count)
@@ -199,7 +194,7 @@ struct jinja_value jinja_call_macro(struct jinja_run *run, const struct jinja_fu
         bind_parameters(run, function->macro, all);
         if (caller)
             jinja_assign(run, jinja_text_of("caller"), *caller);
-        value = jinja_capture(run, function->macro->b);
+        value = capture(run, function->macro->b);
     }
     run->scope = scope;
     run->depth--;
@@ -225,7 +220,7 @@ static void execute_calling(struct jinja_run *run, const struct jinja_node *node
 
 static void execute_set(struct jinja_run *run, const struct jinja_node *node) {
     const struct jinja_value v = jinja_evaluate(run, node->a);
-    jinja_assign_target(run, node->target, &v);
+    assign_target(run, node->target, &v);
 }
 
 static void execute_with(struct jinja_run *run, const struct jinja_node *node,
@@ -268,7 +263,7 @@ static enum jinja_flow execute_one(struct jinja_run *run, const struct jinja_nod
         break;
     case JINJA_SET_BLOCK:
         v = capture_filtered(run, node);
-        jinja_assign_target(run, node->target, &v);
+        assign_target(run, node->target, &v);
         break;
     case JINJA_FILTERED:
         v = capture_filtered(run, node);

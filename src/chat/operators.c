@@ -279,19 +279,6 @@ static const struct jinja_builtin *methods_of(const struct jinja_value *v) {
     return v->type == JINJA_DICT && !v->dict->is_namespace ? jinja_dict_methods : NULL;
 }
 
-static struct jinja_value method(struct jinja_run *run, const struct jinja_builtin *builtin,
-                                 const struct jinja_value *self) {
-    struct jinja_function *f = jinja_alloc(run, 1, sizeof *f);
-    if (!f)
-        return jinja_undefined("");
-    *f = (struct jinja_function){.builtin = builtin, .self = *self};
-    return (struct jinja_value){.type = JINJA_FUNCTION, .function = f};
-}
-
-static struct jinja_value absent(struct jinja_text name) {
-    return (struct jinja_value){.type = JINJA_UNDEFINED, .text = name};
-}
-
 struct jinja_value jinja_member(struct jinja_run *run, const struct jinja_value *object,
                                 struct jinja_text name) {
     const struct jinja_builtin *methods = methods_of(object);
@@ -300,10 +287,10 @@ struct jinja_value jinja_member(struct jinja_run *run, const struct jinja_value 
     if (object->type == JINJA_UNDEFINED)
         return misfit(run, jinja_text_of("."), object, object);
     if (found)
-        return method(run, found, object);
+        return jinja_new_function(run, (struct jinja_function){.builtin = found, .self = *object});
     const struct jinja_value *value =
         object->type == JINJA_DICT ? jinja_dict_find(object->dict, &key) : NULL;
-    return value ? *value : absent(name);
+    return value ? *value : jinja_absent(name);
 }
 
 /* An index from the end made one from the beginning; false when there is no such item. */
@@ -316,7 +303,7 @@ static bool find_index(int64_t index, size_t count, size_t *out) {
 static struct jinja_value character(struct jinja_text t, int64_t index) {
     size_t at = 0;
     if (!find_index(index, jinja_length(t), &at))
-        return absent(jinja_text_of("string index"));
+        return jinja_undefined("string index");
     const size_t begin = jinja_byte_of(t, at);
     const struct jinja_text rest = {t.at + begin, t.len - begin};
     return jinja_string(rest.at, jinja_byte_of(rest, 1));
@@ -335,13 +322,13 @@ struct jinja_value jinja_at(struct jinja_run *run, const struct jinja_value *obj
     if (index->type == JINJA_STRING)
         return jinja_member(run, object, index->text);
     if (!jinja_as_int(index, &number))
-        return absent(jinja_text_of("item"));
+        return jinja_undefined("item");
     if (object->type == JINJA_STRING)
         return jinja_spend(run, object->text.len / 64) ? character(object->text, number)
                                                        : jinja_none();
     if (object->type == JINJA_LIST && find_index(number, object->list->count, &at))
         return object->list->items[at];
-    return absent(jinja_text_of("list index"));
+    return jinja_undefined("list index");
 }
 
 /* --- slices ----------------------------------------------------------------------------------- */

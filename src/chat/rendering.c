@@ -157,6 +157,19 @@ void jinja_put(struct jinja_run *run, struct jinja_value *v, struct jinja_value 
     dict->pairs[dict->count++] = (struct jinja_pair){key, value};
 }
 
+void jinja_put_named(struct jinja_run *run, struct jinja_value *dict, const char *name,
+                     struct jinja_value value) {
+    jinja_put(run, dict, jinja_string(name, strlen(name)), value);
+}
+
+struct jinja_value jinja_new_function(struct jinja_run *run, struct jinja_function function) {
+    struct jinja_function *f = jinja_alloc(run, 1, sizeof *f);
+    if (!f)
+        return jinja_undefined("");
+    *f = function;
+    return (struct jinja_value){.type = JINJA_FUNCTION, .function = f};
+}
+
 /* --- variables -------------------------------------------------------------------------------- */
 
 static struct jinja_value *find_variable(const struct jinja_scope *scope, struct jinja_text name) {

@@ -74,10 +74,14 @@ void jinja_append(struct jinja_run *run, struct strbuf *b, const char *at, size_
 struct jinja_value jinja_new_list(struct jinja_run *run);
 void jinja_push(struct jinja_run *run, struct jinja_value *list, struct jinja_value item);
 
-/* An empty dictionary; set a key of one. */
+/* An empty dictionary; set a key of one. `name` outlives it. */
 struct jinja_value jinja_new_dict(struct jinja_run *run);
 void jinja_put(struct jinja_run *run, struct jinja_value *dict, struct jinja_value key,
                struct jinja_value value);
+void jinja_put_named(struct jinja_run *run, struct jinja_value *dict, const char *name,
+                     struct jinja_value value);
+
+struct jinja_value jinja_new_function(struct jinja_run *run, struct jinja_function function);
 
 /* The value of a variable, looked up outwards, or NULL; set one in the innermost scope. */
 struct jinja_value *jinja_lookup(const struct jinja_scope *scope, struct jinja_text name);

@@ -24,7 +24,11 @@ struct jinja_value jinja_string(const char *at, size_t len) {
 }
 
 struct jinja_value jinja_undefined(const char *name) {
-    return (struct jinja_value){.type = JINJA_UNDEFINED, .text = jinja_text_of(name)};
+    return jinja_absent(jinja_text_of(name));
+}
+
+struct jinja_value jinja_absent(struct jinja_text name) {
+    return (struct jinja_value){.type = JINJA_UNDEFINED, .text = name};
 }
 
 struct jinja_text jinja_text_of(const char *text) {

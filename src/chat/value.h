@@ -78,6 +78,7 @@ struct jinja_value jinja_int(int64_t integer);
 struct jinja_value jinja_float(double real);
 struct jinja_value jinja_string(const char *at, size_t len);
 struct jinja_value jinja_undefined(const char *name); /* `name` outlives it */
+struct jinja_value jinja_absent(struct jinja_text name);
 
 struct jinja_text jinja_text_of(const char *text);
 

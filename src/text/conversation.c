@@ -14,16 +14,11 @@ static const char *const speakers[][2] = {
     {"tool", "tool"},           {"observation", "tool"},  {"function_response", "tool"},
 };
 
-static void put(struct jinja_run *run, struct jinja_value *dict, const char *key,
-                struct jinja_value value) {
-    jinja_put(run, dict, jinja_string(key, strlen(key)), value);
-}
-
 static struct jinja_value message(struct jinja_run *run, const char *role,
                                   struct jinja_value content) {
     struct jinja_value m = jinja_new_dict(run);
-    put(run, &m, "role", jinja_string(role, strlen(role)));
-    put(run, &m, "content", content);
+    jinja_put_named(run, &m, "role", jinja_string(role, strlen(role)));
+    jinja_put_named(run, &m, "content", content);
     return m;
 }
 
