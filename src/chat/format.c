@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_scan.h"
 #include "chat/operators.h"
+#include "chat/text_ops.h"
 
 static void puts_on(struct jinja_run *run, struct strbuf *b, const char *text) {
     jinja_append(run, b, text, strlen(text));
@@ -188,16 +188,7 @@ static void write_character(struct jinja_run *run, struct strbuf *b, const char 
         jinja_append(run, b, at, len);
 }
 
-static uint32_t code_point(const char *at, size_t len) {
-    static const unsigned char masks[] = {0xff, 0x7f, 0x1f, 0x0f, 0x07};
-    uint32_t cp = (unsigned char)at[0] & masks[len];
-    for (size_t i = 1; i < len; i++)
-        cp = cp << 6 | ((unsigned char)at[i] & 0x3f);
-    return cp;
-}
-
-static void write_escaped(struct strbuf *b, const char *at, size_t len) {
-    const uint32_t cp = code_point(at, len);
+static void write_escaped(struct strbuf *b, uint32_t cp) {
     if (cp >= 0x10000)
         strbuf_printf(b, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10),
                       0xdc00 + ((cp - 0x10000) & 0x3ff));
@@ -206,12 +197,12 @@ static void write_escaped(struct strbuf *b, const char *at, size_t len) {
 }
 
 static void write_string(struct jinja_run *run, struct strbuf *b, struct jinja_text t, bool ascii) {
+    int32_t cp = 0;
     puts_on(run, b, "\"");
     for (size_t at = 0; at < t.len && !jinja_failed(run);) {
-        size_t len = utf8_sequence((const unsigned char *)t.at + at, t.len - at);
-        len = len ? len : 1;
-        if (ascii && (len > 1 || t.at[at] == 0x7f))
-            write_escaped(b, t.at + at, len);
+        const size_t len = jinja_decode(t, at, &cp);
+        if (ascii && (len > 1 || cp == 0x7f))
+            write_escaped(b, (uint32_t)cp);
         else
             write_character(run, b, t.at + at, len);
         at += len;

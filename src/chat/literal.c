@@ -9,19 +9,6 @@
 
 /* --- strings ---------------------------------------------------------------------------------- */
 
-static size_t encode(uint32_t cp, char out[4]) {
-    if (cp < 0x80) {
-        out[0] = (char)cp;
-        return 1;
-    }
-    const size_t len = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-    static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
-    for (size_t i = len - 1; i > 0; i--, cp >>= 6)
-        out[i] = (char)(0x80 | (cp & 0x3f));
-    out[0] = (char)(lead[len] | cp);
-    return len;
-}
-
 static int digit_of(char c) {
     static const char digits[] = "0123456789abcdef";
     const char *found = c ? strchr(digits, c | (c >= 'A' ? 0x20 : 0)) : NULL;
@@ -50,7 +37,7 @@ static size_t numbered(struct jinja_run *run, struct jinja_text t, size_t at, st
         jinja_fail(run, LLMQ_E_INPUT, "the escape '\\%c' in a string names no character", c);
         return 1;
     }
-    strbuf_append(b, bytes, encode(cp, bytes));
+    strbuf_append(b, bytes, jinja_encode((int32_t)cp, bytes));
     return n + !octal;
 }
 
@@ -120,17 +107,11 @@ static bool plain(struct jinja_text t, char out[128]) {
     return true;
 }
 
-static struct jinja_text without_space(struct jinja_text t) {
-    const size_t lead = jinja_leading_space(t);
-    const struct jinja_text rest = {t.at + lead, t.len - lead};
-    return (struct jinja_text){rest.at, rest.len - jinja_trailing_space(rest)};
-}
-
 bool jinja_text_to_int(struct jinja_text text, int base, int64_t *out) {
     char digits[128];
     char *end = digits;
     errno = 0;
-    if (!plain(without_space(text), digits) || digits[0] == '\0')
+    if (!plain(jinja_strip(text, NULL, true, true), digits) || digits[0] == '\0')
         return false;
     *out = strtoll(digits, &end, base);
     return *end == '\0' && errno == 0;
@@ -139,7 +120,8 @@ bool jinja_text_to_int(struct jinja_text text, int base, int64_t *out) {
 bool jinja_text_to_float(struct jinja_text text, double *out) {
     char digits[128];
     char *end = digits;
-    if (!plain(without_space(text), digits) || digits[0] == '\0' || strpbrk(digits, "xXpP"))
+    if (!plain(jinja_strip(text, NULL, true, true), digits) || digits[0] == '\0' ||
+        strpbrk(digits, "xXpP"))
         return false;
     *out = strtod(digits, &end);
     return *end == '\0';

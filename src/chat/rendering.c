@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json_scan.h"
+#include "chat/text_ops.h"
 
 struct jinja_value jinja_fail(struct jinja_run *run, enum llmq_status code, const char *fmt, ...) {
     char message[512];
@@ -207,10 +207,10 @@ static size_t characters(struct jinja_run *run, struct jinja_text text,
                          const struct jinja_value **items) {
     struct jinja_value *all = jinja_alloc(run, text.len + 1, sizeof *all);
     size_t count = 0;
-    for (size_t at = 0; all && at < text.len; count++) {
-        size_t len = utf8_sequence((const unsigned char *)text.at + at, text.len - at);
-        all[count] = jinja_string(text.at + at, len ? len : 1);
-        at += len ? len : 1;
+    int32_t cp = 0;
+    for (size_t at = 0, len = 0; all && at < text.len; at += len) {
+        len = jinja_decode(text, at, &cp);
+        all[count++] = jinja_string(text.at + at, len);
     }
     *items = all;
     return count;

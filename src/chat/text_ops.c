@@ -4,18 +4,19 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "base/json_scan.h"
-
 /* --- code points ------------------------------------------------------------------------------ */
 
-/* The code point at `at`; its length in bytes is at least 1. */
-static size_t decode(struct jinja_text t, size_t at, utf8proc_int32_t *cp) {
+size_t jinja_decode(struct jinja_text t, size_t at, int32_t *cp) {
     const utf8proc_ssize_t len =
         utf8proc_iterate((const utf8proc_uint8_t *)t.at + at, (utf8proc_ssize_t)(t.len - at), cp);
     if (len > 0)
         return (size_t)len;
     *cp = (unsigned char)t.at[at];
     return 1;
+}
+
+size_t jinja_encode(int32_t cp, char out[4]) {
+    return (size_t)utf8proc_encode_char(cp, (utf8proc_uint8_t *)out);
 }
 
 /* Where the code point before `end` (> 0) begins. */
@@ -43,7 +44,7 @@ size_t jinja_length(struct jinja_text t) {
 size_t jinja_byte_of(struct jinja_text t, size_t index) {
     size_t at = 0;
     for (utf8proc_int32_t cp; at < t.len && index > 0; index--)
-        at += decode(t, at, &cp);
+        at += jinja_decode(t, at, &cp);
     return at;
 }
 
@@ -54,7 +55,7 @@ static bool is_among(utf8proc_int32_t cp, const struct jinja_text *chars) {
     if (!chars)
         return is_space(cp);
     for (size_t at = 0; at < chars->len;) {
-        at += decode(*chars, at, &other);
+        at += jinja_decode(*chars, at, &other);
         if (other == cp)
             return true;
     }
@@ -66,14 +67,14 @@ struct jinja_text jinja_strip(struct jinja_text t, const struct jinja_text *char
     size_t begin = 0, end = t.len;
     utf8proc_int32_t cp = 0;
     while (left && begin < end) {
-        const size_t len = decode(t, begin, &cp);
+        const size_t len = jinja_decode(t, begin, &cp);
         if (!is_among(cp, chars))
             break;
         begin += len;
     }
     while (right && end > begin) {
         const size_t at = previous(t, end);
-        (void)decode(t, at, &cp);
+        (void)jinja_decode(t, at, &cp);
         if (!is_among(cp, chars))
             break;
         end = at;
@@ -94,8 +95,8 @@ bool jinja_starts(struct jinja_text t, struct jinja_text part) {
 }
 
 bool jinja_ends(struct jinja_text t, struct jinja_text part) {
-    const struct jinja_text tail = {t.at + (t.len - part.len), part.len};
-    return part.len <= t.len && jinja_text_equal(tail, part);
+    return part.len <= t.len &&
+           jinja_text_equal((struct jinja_text){t.at + (t.len - part.len), part.len}, part);
 }
 
 /* --- finding, replacing, splitting ------------------------------------------------------------ */
@@ -128,7 +129,7 @@ struct jinja_value jinja_replace(struct jinja_run *run, struct jinja_text t, str
         at = found + old.len;
         if (old.len > 0)
             continue;
-        const size_t step = at < t.len ? decode(t, at, &cp) : 0; /* between all characters */
+        const size_t step = at < t.len ? jinja_decode(t, at, &cp) : 0; /* between all characters */
         jinja_append(run, &b, t.at + at, step);
         at += step;
         if (step == 0)
@@ -153,7 +154,7 @@ static void split_space(struct jinja_run *run, struct jinja_text t, int64_t most
             return;
         }
         size_t end = at, len = 0;
-        while (end < t.len && (len = decode(t, end, &cp), !is_space(cp)))
+        while (end < t.len && (len = jinja_decode(t, end, &cp), !is_space(cp)))
             end += len;
         jinja_push(run, list, part(t, at, end));
         at = end + jinja_leading_space((struct jinja_text){t.at + end, t.len - end});
@@ -226,7 +227,7 @@ struct jinja_value jinja_lines(struct jinja_run *run, struct jinja_text t) {
     size_t begin = 0;
     for (size_t at = 0; at < t.len && !jinja_failed(run);) {
         const size_t end = at;
-        at += decode(t, at, &cp);
+        at += jinja_decode(t, at, &cp);
         if (!ends_line(cp))
             continue;
         jinja_push(run, &list, part(t, begin, end));
@@ -256,10 +257,10 @@ struct jinja_value jinja_change_case(struct jinja_run *run, struct jinja_text t,
                                      enum jinja_case to) {
     struct strbuf b = {0};
     utf8proc_int32_t cp = 0, before = 0;
-    utf8proc_uint8_t bytes[4];
+    char bytes[4];
     for (size_t at = 0; at < t.len; before = cp) {
         const bool first = at == 0;
-        const size_t len = decode(t, at, &cp);
+        const size_t len = jinja_decode(t, at, &cp);
         const bool capital =
             to == JINJA_UPPER ||
             (to != JINJA_LOWER && (first || (to != JINJA_CAPITALIZED && begins_word(to, before))));
@@ -269,7 +270,7 @@ struct jinja_value jinja_change_case(struct jinja_run *run, struct jinja_text t,
         else if (mapped == cp)
             jinja_append(run, &b, t.at + at, len);
         else
-            jinja_append(run, &b, (const char *)bytes, (size_t)utf8proc_encode_char(mapped, bytes));
+            jinja_append(run, &b, bytes, jinja_encode(mapped, bytes));
         at += len;
     }
     return jinja_take(run, &b);
@@ -279,7 +280,7 @@ bool jinja_is_case(struct jinja_text t, enum jinja_case which) {
     bool found = false;
     utf8proc_int32_t cp = 0;
     for (size_t at = 0; at < t.len;) {
-        at += decode(t, at, &cp);
+        at += jinja_decode(t, at, &cp);
         const bool upper = utf8proc_tolower(cp) != cp, lower = utf8proc_toupper(cp) != cp;
         if (which == JINJA_UPPER ? lower : upper)
             return false;
@@ -291,7 +292,7 @@ bool jinja_is_case(struct jinja_text t, enum jinja_case which) {
 bool jinja_is_letters(struct jinja_text t) {
     utf8proc_int32_t cp = 0;
     for (size_t at = 0; at < t.len;) {
-        at += decode(t, at, &cp);
+        at += jinja_decode(t, at, &cp);
         if (!is_letter(cp))
             return false;
     }
@@ -301,7 +302,7 @@ bool jinja_is_letters(struct jinja_text t) {
 bool jinja_is_digits(struct jinja_text t) {
     utf8proc_int32_t cp = 0;
     for (size_t at = 0; at < t.len;) {
-        at += decode(t, at, &cp);
+        at += jinja_decode(t, at, &cp);
         if (utf8proc_category(cp) != UTF8PROC_CATEGORY_ND)
             return false;
     }

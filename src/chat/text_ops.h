@@ -5,6 +5,12 @@
 
 #include "chat/rendering.h"
 
+/* The code point that begins at the byte `at`, and its length; a byte that is no UTF-8 is one. */
+size_t jinja_decode(struct jinja_text t, size_t at, int32_t *cp);
+
+/* Write a code point, 1 to 4 bytes. */
+size_t jinja_encode(int32_t cp, char out[4]);
+
 /* Bytes of white space at the beginning and at the end. */
 size_t jinja_leading_space(struct jinja_text t);
 size_t jinja_trailing_space(struct jinja_text t);
