@@ -14,9 +14,6 @@
 #define OPERATOR JINJA_TOKEN_OPERATOR
 #define NAME     JINJA_TOKEN_NAME
 
-static struct jinja_node *parse_sum(struct jinja_parser *p);
-static struct jinja_node *parse_signed(struct jinja_parser *p, bool filters);
-
 /* A node of two. */
 static struct jinja_node *two(struct jinja_parser *p, enum jinja_kind kind,
                               const struct jinja_node *a, const struct jinja_node *b) {
@@ -34,7 +31,18 @@ static struct jinja_node *named(struct jinja_node *node, struct jinja_text name)
     return node;
 }
 
-/* --- arguments -------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
+
+struct jinja_node *jinja_parse_list(struct jinja_parser *p, const char *closing,
+                                    struct jinja_node *(*part)(struct jinja_parser *)) {
+    struct jinja_nodes list = {0};
+    while (!jinja_failed(p->run) && !jinja_skip(p, OPERATOR, closing)) {
+        jinja_add(&list, part(p));
+        if (!jinja_is(p->at, OPERATOR, closing))
+            jinja_expect(p, OPERATOR, ",");
+    }
+    return list.first;
+}
 
 static struct jinja_node *parse_argument(struct jinja_parser *p) {
     if (p->at->type == NAME && jinja_is(p->at + 1, OPERATOR, "=")) {
@@ -52,46 +60,25 @@ static struct jinja_node *parse_argument(struct jinja_parser *p) {
 
 /* Behind "(" up to ")". */
 static struct jinja_node *parse_arguments(struct jinja_parser *p) {
-    struct jinja_nodes list = {0};
-    while (!jinja_failed(p->run) && !jinja_skip(p, OPERATOR, ")")) {
-        jinja_add(&list, parse_argument(p));
-        if (!jinja_is(p->at, OPERATOR, ")"))
-            jinja_expect(p, OPERATOR, ",");
-    }
-    return list.first;
+    return jinja_parse_list(p, ")", parse_argument);
 }
 
 /* --- primary expressions ---------------------------------------------------------------------- */
 
-/* Behind the opening bracket up to `closing`. */
-static struct jinja_node *parse_list(struct jinja_parser *p) {
-    struct jinja_nodes list = {0};
-    struct jinja_node *node = named(jinja_node(p, JINJA_ITEMS), jinja_text_of("["));
-    while (!jinja_failed(p->run) && !jinja_skip(p, OPERATOR, "]")) {
-        jinja_add(&list, jinja_parse_expression(p));
-        if (!jinja_is(p->at, OPERATOR, "]"))
-            jinja_expect(p, OPERATOR, ",");
-    }
-    if (node)
-        node->a = list.first;
-    return node;
+static struct jinja_node *parse_pair(struct jinja_parser *p) {
+    const struct jinja_node *key = jinja_parse_expression(p);
+    jinja_expect(p, OPERATOR, ":");
+    return two(p, JINJA_PAIR, key, jinja_parse_expression(p));
 }
 
-static struct jinja_node *parse_dict(struct jinja_parser *p) {
-    struct jinja_nodes list = {0};
-    struct jinja_node *node = jinja_node(p, JINJA_PAIRS);
-    while (!jinja_failed(p->run) && !jinja_skip(p, OPERATOR, "}")) {
-        struct jinja_node *pair = two(p, JINJA_PAIR, jinja_parse_expression(p), NULL);
-        jinja_expect(p, OPERATOR, ":");
-        struct jinja_node *value = jinja_parse_expression(p);
-        if (pair)
-            pair->b = value;
-        jinja_add(&list, pair);
-        if (!jinja_is(p->at, OPERATOR, "}"))
-            jinja_expect(p, OPERATOR, ",");
-    }
+/* Behind an opening bracket up to `closing`: a node of the parts. */
+static struct jinja_node *parse_parts(struct jinja_parser *p, enum jinja_kind kind,
+                                      const char *closing,
+                                      struct jinja_node *(*part)(struct jinja_parser *)) {
+    struct jinja_node *node = jinja_node(p, kind);
+    const struct jinja_node *parts = jinja_parse_list(p, closing, part);
     if (node)
-        node->a = list.first;
+        node->a = parts;
     return node;
 }
 
@@ -148,8 +135,10 @@ static struct jinja_node *parse_primary(struct jinja_parser *p) {
     if (jinja_skip(p, OPERATOR, "("))
         return parse_parentheses(p);
     if (jinja_skip(p, OPERATOR, "["))
-        return parse_list(p);
-    return jinja_skip(p, OPERATOR, "{") ? parse_dict(p) : jinja_unexpected(p);
+        return named(parse_parts(p, JINJA_ITEMS, "]", jinja_parse_expression), jinja_text_of("["));
+    if (jinja_skip(p, OPERATOR, "{"))
+        return parse_parts(p, JINJA_PAIRS, "}", parse_pair);
+    return jinja_unexpected(p);
 }
 
 /* --- what follows a primary expression -------------------------------------------------------- */

@@ -200,22 +200,20 @@ static struct jinja_node *parse_filtered(struct jinja_parser *p) {
     return node;
 }
 
+static struct jinja_node *parse_parameter(struct jinja_parser *p) {
+    struct jinja_node *parameter = jinja_node(p, JINJA_PARAMETER);
+    const struct jinja_text name = jinja_expect_name(p);
+    if (parameter) {
+        parameter->name = name;
+        parameter->a = jinja_skip(p, OPERATOR, "=") ? jinja_parse_expression(p) : NULL;
+    }
+    return parameter;
+}
+
 /* "(name, name=default, ...)". */
 static struct jinja_node *parse_parameters(struct jinja_parser *p) {
-    struct jinja_nodes list = {0};
     jinja_expect(p, OPERATOR, "(");
-    while (!jinja_failed(p->run) && !jinja_skip(p, OPERATOR, ")")) {
-        struct jinja_node *parameter = jinja_node(p, JINJA_PARAMETER);
-        const struct jinja_text name = jinja_expect_name(p);
-        if (parameter) {
-            parameter->name = name;
-            parameter->a = jinja_skip(p, OPERATOR, "=") ? jinja_parse_expression(p) : NULL;
-        }
-        jinja_add(&list, parameter);
-        if (!jinja_is(p->at, OPERATOR, ")"))
-            jinja_expect(p, OPERATOR, ",");
-    }
-    return list.first;
+    return jinja_parse_list(p, ")", parse_parameter);
 }
 
 /* A body in which no loop around it can be left. */

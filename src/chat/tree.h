@@ -89,7 +89,11 @@ struct jinja_node *jinja_unexpected(struct jinja_parser *p);
 struct jinja_node *jinja_parse_expression(struct jinja_parser *p);
 struct jinja_node *jinja_parse_tuple(struct jinja_parser *p);
 
-/* The same, where "if" ends it, as behind "in" of a loop. */
+/* Behind an opening bracket: parts with commas between them, up to the closing one, as a list. */
+struct jinja_node *jinja_parse_list(struct jinja_parser *p, const char *closing,
+                                    struct jinja_node *(*part)(struct jinja_parser *));
+
+/* A tuple, where "if" ends it, as behind "in" of a loop. */
 struct jinja_node *jinja_parse_iterated(struct jinja_parser *p);
 
 /* What can be assigned to: names, members of namespaces, tuples of them. */
