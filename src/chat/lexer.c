@@ -25,14 +25,11 @@ struct lexer {
 
 static void add(struct lexer *x, enum jinja_token_type type, size_t begin, size_t end) {
     if (x->count == x->room) {
-        const size_t larger = x->room ? x->room * 2 : 256;
-        struct jinja_token *moved = jinja_alloc(x->run, larger, sizeof *moved);
+        struct jinja_token *moved =
+            jinja_more_room(x->run, x->tokens, x->count, sizeof *moved, &x->room);
         if (!moved)
             return;
-        if (x->count)
-            memcpy(moved, x->tokens, x->count * sizeof *moved);
         x->tokens = moved;
-        x->room = larger;
     }
     x->tokens[x->count++] = (struct jinja_token){
         .type = type, .text = {x->text + begin, end - begin}, .line = x->run->line};

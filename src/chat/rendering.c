@@ -53,6 +53,17 @@ void *jinja_alloc(struct jinja_run *run, size_t count, size_t size) {
     return memory;
 }
 
+void *jinja_more_room(struct jinja_run *run, const void *items, size_t count, size_t size,
+                      size_t *room) {
+    const size_t larger = *room ? *room * 2 : 4;
+    void *moved = jinja_alloc(run, larger, size);
+    if (moved && count)
+        memcpy(moved, items, count * size);
+    if (moved)
+        *room = larger;
+    return moved;
+}
+
 struct jinja_value jinja_copy(struct jinja_run *run, const char *at, size_t len) {
     char *copy = jinja_alloc(run, len + 1, 1);
     if (!copy)
@@ -91,18 +102,6 @@ struct jinja_value jinja_new_list(struct jinja_run *run) {
     return (struct jinja_value){.type = JINJA_LIST, .list = list};
 }
 
-/* A copy of `items` with more room, which then is *room. */
-static void *more_room(struct jinja_run *run, const void *items, size_t count, size_t size,
-                       size_t *room) {
-    const size_t larger = *room ? *room * 2 : 4;
-    void *moved = jinja_alloc(run, larger, size);
-    if (moved && count)
-        memcpy(moved, items, count * size);
-    if (moved)
-        *room = larger;
-    return moved;
-}
-
 /* Values are walked through by recursion: none may be too deep. What a namespace holds does not
  * count, nothing walks through it. */
 static bool note_depth(struct jinja_run *run, int *depth, const struct jinja_value *item) {
@@ -120,7 +119,8 @@ void jinja_push(struct jinja_run *run, struct jinja_value *v, struct jinja_value
         return;
     struct jinja_list *list = v->list;
     if (list->count == list->room) {
-        void *moved = more_room(run, list->items, list->count, sizeof *list->items, &list->room);
+        void *moved =
+            jinja_more_room(run, list->items, list->count, sizeof *list->items, &list->room);
         if (!moved)
             return;
         list->items = moved;
@@ -149,7 +149,8 @@ void jinja_put(struct jinja_run *run, struct jinja_value *v, struct jinja_value 
         return;
     }
     if (dict->count == dict->room) {
-        void *moved = more_room(run, dict->pairs, dict->count, sizeof *dict->pairs, &dict->room);
+        void *moved =
+            jinja_more_room(run, dict->pairs, dict->count, sizeof *dict->pairs, &dict->room);
         if (!moved)
             return;
         dict->pairs = moved;

@@ -61,6 +61,10 @@ bool jinja_enter(struct jinja_run *run);
 /* Memory until the run ends; NULL when there is none or the template takes too much. */
 void *jinja_alloc(struct jinja_run *run, size_t count, size_t size);
 
+/* A copy of an array with more room, which then is *room; NULL as of jinja_alloc. */
+void *jinja_more_room(struct jinja_run *run, const void *items, size_t count, size_t size,
+                      size_t *room);
+
 /* A string with a copy of the text. */
 struct jinja_value jinja_copy(struct jinja_run *run, const char *at, size_t len);
 
