@@ -131,6 +131,17 @@ int64_t jinja_arg_int(struct jinja_run *run, const struct jinja_call *call, int 
     return value;
 }
 
+struct jinja_text jinja_arg_indent(struct jinja_run *run, const struct jinja_call *call, int index,
+                                   int64_t absent) {
+    struct strbuf b = {0};
+    if (call->args[index] && call->args[index]->type == JINJA_STRING)
+        return call->args[index]->text;
+    const int64_t width = jinja_arg_int(run, call, index, absent);
+    for (int64_t i = 0; i < width && jinja_spend(run, 1); i++)
+        jinja_append(run, &b, " ", 1);
+    return jinja_take(run, &b).text;
+}
+
 bool jinja_arg_truth(const struct jinja_call *call, int index) {
     return call->args[index] && jinja_truth(call->args[index]);
 }

@@ -65,6 +65,10 @@ struct jinja_text jinja_self_text(struct jinja_run *run, const struct jinja_call
 struct jinja_text jinja_arg_text(struct jinja_run *run, const struct jinja_call *call, int index);
 int64_t jinja_arg_int(struct jinja_run *run, const struct jinja_call *call, int index,
                       int64_t absent);
+
+/* What an argument puts before lines: a string, or so many spaces. */
+struct jinja_text jinja_arg_indent(struct jinja_run *run, const struct jinja_call *call, int index,
+                                   int64_t absent);
 bool jinja_arg_truth(const struct jinja_call *call, int index);
 
 /* Is an argument given, and not None? */

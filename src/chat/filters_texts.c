@@ -37,31 +37,20 @@ static struct jinja_value filter_replace(struct jinja_run *run, const struct jin
                          jinja_arg_int(run, call, 2, -1));
 }
 
-/* What indent puts before lines: so many spaces, or a string. */
-static struct jinja_value indention(struct jinja_run *run, const struct jinja_call *call) {
-    struct strbuf b = {0};
-    if (call->args[0] && call->args[0]->type == JINJA_STRING)
-        return *call->args[0];
-    const int64_t width = jinja_arg_int(run, call, 0, 4);
-    for (int64_t i = 0; i < width && jinja_spend(run, 1); i++)
-        jinja_append(run, &b, " ", 1);
-    return jinja_take(run, &b);
-}
-
 /* The first line as it is unless `first`, empty ones unless `blank`. A newline at the end stays. */
 static struct jinja_value filter_indent(struct jinja_run *run, const struct jinja_call *call) {
     const bool first = jinja_arg_truth(call, 1), blank = jinja_arg_truth(call, 2);
     const struct jinja_text t = jinja_self_text(run, call);
-    const struct jinja_value before = indention(run, call);
+    const struct jinja_text before = jinja_arg_indent(run, call, 0, 4);
     const struct jinja_value lines = jinja_lines(run, t);
     struct strbuf b = {0};
     if (jinja_failed(run))
-        return before;
+        return lines;
     for (size_t i = 0; i < lines.list->count; i++) {
         const struct jinja_text line = lines.list->items[i].text;
         jinja_append(run, &b, "\n", i > 0);
         if (i == 0 ? first : blank || line.len > 0)
-            jinja_append(run, &b, before.text.at, before.text.len);
+            jinja_append(run, &b, before.at, before.len);
         jinja_append(run, &b, line.at, line.len);
     }
     if (jinja_ends(t, jinja_text_of("\n")))

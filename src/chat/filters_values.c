@@ -141,14 +141,6 @@ static struct jinja_value filter_dictsort(struct jinja_run *run, const struct ji
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 
-static struct jinja_text spaces(struct jinja_run *run, int64_t count) {
-    struct strbuf b = {0};
-    for (int64_t i = 0; i < count && jinja_spend(run, 1); i++)
-        jinja_append(run, &b, " ", 1);
-    const struct jinja_value v = jinja_take(run, &b);
-    return jinja_failed(run) ? (struct jinja_text){"", 0} : v.text;
-}
-
 /* separators=(between items, behind keys). */
 static void read_separators(struct jinja_run *run, const struct jinja_call *call,
                             struct jinja_json_style *style) {
@@ -172,9 +164,7 @@ static struct jinja_value filter_tojson(struct jinja_run *run, const struct jinj
                                      .behind_keys = jinja_text_of(": ")};
     if (style.breaks) {
         style.between_items = jinja_text_of(",");
-        style.indent = call->args[1]->type == JINJA_STRING
-                           ? call->args[1]->text
-                           : spaces(run, jinja_arg_int(run, call, 1, 0));
+        style.indent = jinja_arg_indent(run, call, 1, 0);
     }
     if (jinja_has(call, 2))
         read_separators(run, call, &style);
