@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -14,12 +13,7 @@
 
 #define BUFFER (256u << 10)
 
-struct bytes {
-    char *path;
-    gzFile stream;
-};
-
-static enum llmq_status open_stream(const char *path, struct bytes *b, llmq_error *err) {
+static enum llmq_status open_stream(const char *path, gzFile *out, llmq_error *err) {
     struct file f = {.fd = -1};
     enum llmq_status status = file_open_read(path, &f, err);
     if (status != LLMQ_OK)
@@ -28,38 +22,23 @@ static enum llmq_status open_stream(const char *path, struct bytes *b, llmq_erro
     (void)file_close(&f, NULL);
     if (fd < 0)
         return error_errno(err, "%s", path);
-    b->stream = gzdopen(fd, "rb");
-    if (!b->stream) {
+    *out = gzdopen(fd, "rb");
+    if (!*out) {
         close(fd);
         return error_memory(err, "a file's bytes");
     }
-    gzbuffer(b->stream, BUFFER);
+    gzbuffer(*out, BUFFER);
     return LLMQ_OK;
 }
 
-enum llmq_status bytes_open(const char *path, struct bytes **out, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct bytes *b = calloc(1, sizeof *b);
-    if (b)
-        b->path = strdup(path);
-    if (!b || !b->path)
-        LLMQ_TRY(error_memory(err, "a file's bytes"));
-    LLMQ_TRY(open_stream(path, b, err));
-    *out = b;
-    b = NULL;
-cleanup:
-    bytes_close(&b);
-    return status;
-}
-
-static enum llmq_status failed(struct bytes *b, llmq_error *err) {
+static enum llmq_status failed(const char *path, gzFile stream, llmq_error *err) {
     int code = Z_OK;
-    const char *what = gzerror(b->stream, &code);
+    const char *what = gzerror(stream, &code);
     if (code == Z_ERRNO)
-        return error_errno(err, "%s: cannot be read", b->path);
+        return error_errno(err, "%s: cannot be read", path);
     if (code == Z_MEM_ERROR)
         return error_memory(err, "unpacking gzip");
-    error_set(err, LLMQ_E_INPUT, "%s: %s: %s", b->path,
+    error_set(err, LLMQ_E_INPUT, "%s: %s: %s", path,
               code == Z_BUF_ERROR ? "the end of what gzip packed is missing"
                                   : "what gzip packed is damaged",
               what);
@@ -67,27 +46,19 @@ static enum llmq_status failed(struct bytes *b, llmq_error *err) {
     return LLMQ_E_INPUT;
 }
 
-enum llmq_status bytes_read(struct bytes *b, void *buf, size_t size, size_t *got, llmq_error *err) {
+/* The next bytes, up to `size`; *got is 0 at the end only. */
+static enum llmq_status read_some(const char *path, gzFile stream, void *buf, size_t size,
+                                  size_t *got, llmq_error *err) {
     const unsigned wanted = size < INT_MAX ? (unsigned)size : INT_MAX;
     errno = 0;
-    const int count = gzread(b->stream, buf, wanted);
+    const int count = gzread(stream, buf, wanted);
     int code = Z_OK;
     if (count >= 0)
-        (void)gzerror(b->stream, &code); /* a file that is cut off gives its bytes all the same */
+        (void)gzerror(stream, &code); /* a file that is cut off gives its bytes all the same */
     if (count < 0 || (code != Z_OK && code != Z_STREAM_END))
-        return failed(b, err);
+        return failed(path, stream, err);
     *got = (size_t)count;
     return LLMQ_OK;
-}
-
-void bytes_close(struct bytes **b) {
-    if (!*b)
-        return;
-    if ((*b)->stream)
-        (void)gzclose_r((*b)->stream);
-    free((*b)->path);
-    free(*b);
-    *b = NULL;
 }
 
 /* Room for one byte more than was read, so that the end of the file is seen. */
@@ -105,20 +76,18 @@ static enum llmq_status grow(char **data, size_t *room, size_t max, llmq_error *
 enum llmq_status bytes_read_all(const char *path, size_t max, char **out, size_t *len,
                                 llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct bytes *b = NULL;
+    gzFile stream = NULL;
     char *data = NULL;
     size_t room = 0, used = 0, got = 1;
-    LLMQ_TRY(bytes_open(path, &b, err));
+    LLMQ_TRY(open_stream(path, &stream, err));
     while (got > 0) {
         if (room - used < 2)
             LLMQ_TRY(grow(&data, &room, max, err));
-        LLMQ_TRY(bytes_read(b, data + used, room - used - 1, &got, err));
+        LLMQ_TRY(read_some(path, stream, data + used, room - used - 1, &got, err));
         used += got;
         if (used > max) {
             status = error_set(err, LLMQ_E_INPUT,
-                               "%s: more than %zu bytes, at most as many are "
-                               "accepted",
-                               path, max);
+                               "%s: more than %zu bytes, at most as many are accepted", path, max);
             goto cleanup;
         }
     }
@@ -128,6 +97,7 @@ enum llmq_status bytes_read_all(const char *path, size_t max, char **out, size_t
     data = NULL;
 cleanup:
     free(data);
-    bytes_close(&b);
+    if (stream)
+        (void)gzclose_r(stream);
     return status;
 }
