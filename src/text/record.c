@@ -28,6 +28,25 @@ static const char *member_of(const struct line *line) {
     return line->reader->field ? line->reader->field : "text";
 }
 
+/* The value of the member `key` of the object that is begun; where there is none, *token is its
+ * end. */
+static enum llmq_status find_member(struct json_scan *scan, const char *key,
+                                    struct json_token *token, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (;;) {
+        LLMQ_TRY(json_scan_next(scan, token, err));
+        if (token->type != JSON_TOKEN_KEY)
+            break; /* JSON_TOKEN_OBJECT_END */
+        const bool found = json_token_is(scan, token, key);
+        LLMQ_TRY(json_scan_next(scan, token, err));
+        if (found)
+            break;
+        LLMQ_TRY(json_scan_skip(scan, token, err));
+    }
+cleanup:
+    return status;
+}
+
 /* --- what is no text ----------------------------------------------------------------------------
  */
 
@@ -35,16 +54,8 @@ static bool has_key(const struct line *line, const char *key) {
     struct json_scan scan;
     struct json_token token;
     scan_line(&scan, line);
-    if (json_scan_next(&scan, &token, NULL) != LLMQ_OK)
-        return false;
-    while (json_scan_next(&scan, &token, NULL) == LLMQ_OK && token.type == JSON_TOKEN_KEY) {
-        if (json_token_is(&scan, &token, key))
-            return true;
-        if (json_scan_next(&scan, &token, NULL) != LLMQ_OK ||
-            json_scan_skip(&scan, &token, NULL) != LLMQ_OK)
-            break;
-    }
-    return false;
+    return json_scan_next(&scan, &token, NULL) == LLMQ_OK &&
+           find_member(&scan, key, &token, NULL) == LLMQ_OK && token.type != JSON_TOKEN_OBJECT_END;
 }
 
 /* The first keys of a line, as they are written. */
@@ -172,24 +183,6 @@ static enum llmq_status read_chat(struct record_reader *reader, const struct lin
 
 /* --- lines --------------------------------------------------------------------------------------
  */
-
-/* The value of the member that holds the text; *token is of another type where there is none. */
-static enum llmq_status find_member(struct json_scan *scan, const char *key,
-                                    struct json_token *token, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    for (;;) {
-        LLMQ_TRY(json_scan_next(scan, token, err));
-        if (token->type != JSON_TOKEN_KEY)
-            break; /* JSON_TOKEN_OBJECT_END */
-        const bool found = json_token_is(scan, token, key);
-        LLMQ_TRY(json_scan_next(scan, token, err));
-        if (found)
-            break;
-        LLMQ_TRY(json_scan_skip(scan, token, err));
-    }
-cleanup:
-    return status;
-}
 
 enum llmq_status record_read(struct record_reader *reader, const char *text, size_t len,
                              struct record *out, llmq_error *err) {
