@@ -31,26 +31,18 @@ struct chat_template {
     struct jinja_run run;
 };
 
-/* --- collecting ---------------------------------------------------------------------------------
- */
-
-/* A longer array; the new element is zeroed. NULL when memory is short. */
-static void *grow(void *items, size_t count, size_t size) {
-    char *larger = realloc(items, (count + 1) * size);
-    if (larger)
-        memset(larger + count * size, 0, size);
-    return larger;
-}
+/* --- collecting ------------------------------------------------------------------------------- */
 
 static enum llmq_status add_template(struct chat_template *t, const char *name, const char *source,
                                      const char *text, llmq_error *err) {
-    struct named_template *all = grow(t->all, t->count, sizeof *all);
+    struct named_template *all = realloc(t->all, (t->count + 1) * sizeof *all);
     if (!all)
         return error_memory(err, "a chat template");
     t->all = all;
-    struct named_template *new = &all[t->count++];
-    *new = (struct named_template){strdup(name), strdup(source), strdup(text), NULL};
-    return new->name &&new->source &&new->text ? LLMQ_OK : error_memory(err, "a chat template");
+    struct named_template *added = &all[t->count++];
+    *added = (struct named_template){strdup(name), strdup(source), strdup(text), NULL};
+    return added->name && added->source && added->text ? LLMQ_OK
+                                                       : error_memory(err, "a chat template");
 }
 
 static enum llmq_status add_token(struct chat_template *t, const char *name, const char *text,
@@ -58,13 +50,13 @@ static enum llmq_status add_token(struct chat_template *t, const char *name, con
     for (size_t i = 0; i < t->token_count; i++)
         if (strcmp(t->tokens[i].name, name) == 0)
             return LLMQ_OK;
-    struct special_token *tokens = grow(t->tokens, t->token_count, sizeof *tokens);
+    struct special_token *tokens = realloc(t->tokens, (t->token_count + 1) * sizeof *tokens);
     if (!tokens)
         return error_memory(err, "special tokens");
     t->tokens = tokens;
-    struct special_token *new = &tokens[t->token_count++];
-    *new = (struct special_token){strdup(name), strdup(text)};
-    return new->name &&new->text ? LLMQ_OK : error_memory(err, "special tokens");
+    struct special_token *added = &tokens[t->token_count++];
+    *added = (struct special_token){strdup(name), strdup(text)};
+    return added->name && added->text ? LLMQ_OK : error_memory(err, "special tokens");
 }
 
 /* "chat_template" of a document: a string, or an array of named ones. */
@@ -114,8 +106,7 @@ static enum llmq_status add_class_tokens(struct chat_template *t, const struct j
     return status;
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 /* A JSON file of the folder; *document stays NULL where there is none. The caller frees both. */
 static enum llmq_status read_document(const char *dir, const char *name, char **path,
@@ -249,8 +240,7 @@ void chat_template_free(struct chat_template **t) {
     *t = NULL;
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 struct jinja_run *chat_template_begin(struct chat_template *t, llmq_error *err) {
     jinja_restart(&t->run, err);

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-/* --- lists of messages --------------------------------------------------------------------------
- */
+/* --- lists of messages ------------------------------------------------------------------------ */
 
 /* Who speaks, as data sets in the manner of ShareGPT say, and the role. */
 static const char *const speakers[][2] = {
@@ -58,8 +57,7 @@ struct jinja_value conversation_of_list(struct jinja_run *run, const struct jinj
     return messages;
 }
 
-/* --- questions and answers ----------------------------------------------------------------------
- */
+/* --- questions and answers -------------------------------------------------------------------- */
 
 static const struct {
     const char *question, *context /* or NULL; it may be absent */, *answer;

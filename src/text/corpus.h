@@ -46,8 +46,8 @@ struct corpus_options {
 
 /* Cut a file into windows.
  *   windows  used exactly as they are; max_windows and max_tokens take the first ones. Needs no
- *            tokenizer. window_given, seed_given and a `special` other than MODEL are LLMQ_E_USAGE:
- *            they would change nothing.
+ *            tokenizer. window_given, seed_given, `field` and a `special` other than MODEL are
+ *            LLMQ_E_USAGE: they would change nothing.
  *   lines    each record is a document with special tokens of its own (record.h, document.h); the
  *            documents are joined into one stream, then cut.
  *   text     one such document. `field` would change nothing: LLMQ_E_USAGE.

@@ -47,8 +47,7 @@ cleanup:
     return status;
 }
 
-/* --- what is no text ----------------------------------------------------------------------------
- */
+/* --- what is no text -------------------------------------------------------------------------- */
 
 static bool has_key(const struct line *line, const char *key) {
     struct json_scan scan;
@@ -132,8 +131,7 @@ static enum llmq_status no_string(const struct line *line, const struct json_tok
     return LLMQ_E_INPUT;
 }
 
-/* --- conversations ------------------------------------------------------------------------------
- */
+/* --- conversations ---------------------------------------------------------------------------- */
 
 /* What the record says to the template beside the messages. */
 static void define_others(struct jinja_run *run, const struct jinja_dict *record) {
@@ -181,8 +179,7 @@ static enum llmq_status read_chat(struct record_reader *reader, const struct lin
     return status;
 }
 
-/* --- lines --------------------------------------------------------------------------------------
- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 enum llmq_status record_read(struct record_reader *reader, const char *text, size_t len,
                              struct record *out, llmq_error *err) {

@@ -1,6 +1,4 @@
-/* Records of data sets, each a line of JSON, to texts: the one place that knows what they look
- * like.
- */
+/* Records of data sets, each a line of JSON, to texts: the one place that knows how they look. */
 #ifndef LLMQ_TEXT_RECORD_H
 #define LLMQ_TEXT_RECORD_H
 

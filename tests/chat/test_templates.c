@@ -289,8 +289,7 @@ START_TEST(test_renderings) {
 }
 END_TEST
 
-/* --- whole chat templates, in the manner of real ones ------------------------------------------
- */
+/* --- whole chat templates, in the manner of real ones ----------------------------------------- */
 
 /* clang-format off */
 static const char chatml[] =
