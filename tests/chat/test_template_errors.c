@@ -4,39 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat/format.h"
-#include "chat/template.h"
+#include "base/strbuf.h"
+#include "chat/rendered.h"
 #include "support.h"
 
 static llmq_error err;
-
-/* Render with the members of a JSON object as variables; the caller frees *text. */
-static enum llmq_status render(const char *template, const char *variables, char **text) {
-    struct jinja_template *t = NULL;
-    struct jinja_run run;
-    struct strbuf out = {0};
-    enum llmq_status status = jinja_template_parse(template, strlen(template), &t, &err);
-    if (status != LLMQ_OK)
-        return status;
-    ck_assert_ok(jinja_begin(&run, &err), &err);
-    const struct jinja_value all = jinja_from_json(&run, variables, strlen(variables));
-    ck_assert_ok(run.status, &err);
-    for (size_t i = 0; i < all.dict->count; i++)
-        jinja_define(&run, all.dict->pairs[i].key.text.at, all.dict->pairs[i].value);
-    status = jinja_render(&run, t, &out);
-    if (status == LLMQ_OK)
-        *text = strbuf_take(&out);
-    strbuf_free(&out);
-    jinja_end(&run);
-    jinja_template_free(&t);
-    return status;
-}
 
 static const char variables[] = "{\"messages\": [{\"role\": \"user\", \"content\": null}]}";
 
 static void assert_refused(const char *template, enum llmq_status code, const char *part) {
     char *text = NULL;
-    ck_assert_fails(render(template, variables, &text), code, part, &err);
+    ck_assert_fails(rendered(template, variables, &text, &err), code, part, &err);
     ck_assert_ptr_null(text);
 }
 
@@ -65,7 +43,7 @@ START_TEST(test_what_is_no_template_is_refused_with_the_line) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *text = NULL;
-        const enum llmq_status status = render(cases[i][0], variables, &text);
+        const enum llmq_status status = rendered(cases[i][0], variables, &text, &err);
         ck_assert_msg(status == LLMQ_E_INPUT || status == LLMQ_E_UNSUPPORTED, "%s", cases[i][0]);
         ck_assert_msg(strstr(err.message, cases[i][1]) && !strncmp(err.message, "line ", 5),
                       "%s: %s", cases[i][0], err.message);
@@ -163,7 +141,7 @@ START_TEST(test_nesting_is_bounded) {
         for (int k = 0; k < 20000; k++)
             strbuf_puts(&b, parts[i][1]);
         strbuf_puts(&b, " }}");
-        const enum llmq_status status = render(b.data, variables, &text);
+        const enum llmq_status status = rendered(b.data, variables, &text, &err);
         ck_assert_msg(status == LLMQ_E_INPUT, "%s: %s", parts[i][1], err.message);
         free(text);
         strbuf_free(&b);

@@ -1,44 +1,19 @@
 /* Templates: what they give, beside what Jinja 3.1.6 gives in the environment that transformers
- * makes for chat templates, and how they fail. The right values are what that gave, not what llmq
+ * makes for chat templates. The right values are what that gave, not what llmq
  * did. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat/format.h"
-#include "chat/template.h"
+#include "chat/rendered.h"
 #include "support.h"
 
 static llmq_error err;
 
-/* Render with the members of a JSON object as variables; the caller frees *text. */
-static enum llmq_status render(const char *template, const char *variables, char **text) {
-    struct jinja_template *t = NULL;
-    struct jinja_run run;
-    struct strbuf out = {0};
-    enum llmq_status status = jinja_template_parse(template, strlen(template), &t, &err);
-    if (status != LLMQ_OK)
-        return status;
-    ck_assert_ok(jinja_begin(&run, &err), &err);
-    const struct jinja_value all = jinja_from_json(&run, variables, strlen(variables));
-    ck_assert_ok(run.status, &err);
-    jinja_define(&run, "bos_token", jinja_string("<s>", 3));
-    jinja_define(&run, "eos_token", jinja_string("</s>", 4));
-    for (size_t i = 0; i < all.dict->count; i++)
-        jinja_define(&run, all.dict->pairs[i].key.text.at, all.dict->pairs[i].value);
-    status = jinja_render(&run, t, &out);
-    if (status == LLMQ_OK)
-        *text = strbuf_take(&out);
-    strbuf_free(&out);
-    jinja_end(&run);
-    jinja_template_free(&t);
-    return status;
-}
-
 static void assert_renders(const char *template, const char *variables, const char *expected) {
     char *text = NULL;
-    const enum llmq_status status = render(template, variables, &text);
+    const enum llmq_status status = rendered(template, variables, &text, &err);
     ck_assert_msg(status == LLMQ_OK, "%s: %s", template, err.message);
     ck_assert_msg(strcmp(text, expected) == 0, "%s\ngives    |%s|\nexpected |%s|", template, text,
                   expected);
