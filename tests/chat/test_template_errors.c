@@ -65,6 +65,9 @@ START_TEST(test_what_is_not_supported_is_named) {
         {"{{ 99999999999999999999 }}", "too large"},
         {"{{ 9223372036854775807 + 1 }}", "too large"},
         {"{{ strftime_now('%Q') }}", "%Q is not supported"},
+        {"{{ 'a b'.rsplit(none, 1) }}", "rsplit at white space"},
+        {"{{ '\\N{DASH}' }}", "characters by name"},
+        {"{{ dict([1]) }}", "dict: only a dictionary"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_refused(cases[i][0], LLMQ_E_UNSUPPORTED, cases[i][1]);
@@ -94,6 +97,22 @@ START_TEST(test_failures_tell_line_and_cause) {
         {"{{ 'a' | replace('b') }}", "the argument 'new' is missing"},
         {"{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "m takes fewer arguments"},
         {"{{ 'a'.split('') }}", "an empty separator"},
+        {"{{ 5() }}", "int cannot be called"},
+        {"{{ range }}", "a function cannot be printed"},
+        {"{{ range(1, 2, 0) }}", "range: no step"},
+        {"{% for i in [1] %}{{ loop.cycle() }}{% endfor %}", "nothing to choose from"},
+        {"{{ [1] | batch(0) }}", "batch: 0 items to a row"},
+        {"{{ [1] | map }}", "map: a name is missing"},
+        {"{{ [1] | selectattr }}", "selectattr: the attribute is missing"},
+        {"{{ [1].index(2) }}", "the list has no such item"},
+        {"{{ 'abc'['x':] }}", "a slice from or to str"},
+        {"{{ 3 is divisibleby 0 }}", "divisibleby: by zero"},
+        {"{{ missing is even }}", "even: 'missing' is undefined"},
+        {"{{ 'a' | int(0, 99) }}", "int: a base of 99"},
+        {"{{ 2.5 | round(0, 'up') }}", "the method is common, ceil or floor"},
+        {"{{ [1] | tojson(separators=1) }}", "separators are two strings"},
+        {"{{ {(1,): 2} | tojson }}", "a key is tuple"},
+        {"{{ namespace() | tojson }}", "a namespace is no JSON"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_refused(cases[i][0], LLMQ_E_INPUT, cases[i][1]);

@@ -45,6 +45,8 @@ static const struct rendering literals[] = {
      "1e+16 1000000000000000.0 0.0001 1e-05 0.3333333333333333 100.0 123456789.125"},
     {"{{ ['it\\'s', 'say \"hi\"', 'a\\nb', none, undefined_name is defined] }}",
      "[\"it's\", 'say \"hi\"', 'a\\nb', None, False]"},
+    {"{{ 0x1f }} {{ 0b101 }} {{ 0o17 }} {{ 1_0.5 }}",
+     "31 5 15 10.5"},
 };
 
 static const struct rendering operators[] = {
@@ -120,6 +122,9 @@ static const struct rendering statements[] = {
     {("{% for a in [1, 2] %}{% for b in [1, 2] %}{% if b == 2 %}{% break %}{% endif %}{{ a "
          "}}{{ b }}{{ loop.index }} {% endfor %}{{ loop.index }};{% endfor %}"),
      "111 1;211 2;"},
+    {("{% for i in [1, 2] %}{{ loop.depth }}{{ loop.depth0 }}{{ loop.revindex0 }} {% endfor"
+         " %}"),
+     "101 100 "},
 };
 
 static const struct rendering space[] = {
@@ -170,6 +175,9 @@ static const struct rendering texts[] = {
     {("{{ 'a\\n b\\n\\nc\\n' | indent }}|{{ 'a\\nb' | indent(2, true) }}|{{ 'a\\n\\nb' | in"
          "dent('> ', blank=true) }}|{{ 'one two' | wordcount }}"),
      "a\n     b\n\n    c\n|  a\n  b|a\n> \n> b|2"},
+    {("{{ 'a.b'.removesuffix('.b') }} {{ 'ab'.islower() }} {{ 'aB'.islower() }} {{ 'a'.ends"
+         "with('bca') }} {{ 'A b'.capitalize() }}"),
+     "a True False False A b"},
 };
 
 static const struct rendering lists[] = {
@@ -205,6 +213,8 @@ static const struct rendering values[] = {
          "float }} {{ -3 | abs }} {{ 2.567 | round(2) }} {{ 2.5 | round }} {{ 2.1 | round(0, '"
          "ceil') }} {{ 12 | string }} {{ 'ab' | list }}"),
      "x None x y | 42 4 3 31 3 2.5 3 2.57 2.0 3.0 12 ['a', 'b']"},
+    {"{{ 2.7 | round(0, 'floor') }} {{ 25 | round(-1, 'floor') }} {{ [1, 2, 3] | count }}",
+     "2.0 20.0 3"},
     {("{{ d | tojson }} {{ s | tojson }} {{ [] | tojson }} {{ {} | tojson(indent=2) }} {{ n"
          "one | tojson }} {{ 1.0 | tojson }} {{ '\177\\x01/</' | tojson }} {{ 'é😀' | tojson(en"
          "sure_ascii=true) }} {{ (1, 2) | tojson }} {{ {1: 2, true: none} | tojson }}"),
@@ -230,12 +240,18 @@ static const struct rendering tests[] = {
          "}} {{ 'a' is in ['a'] }} {{ 2 is gt 1 }} {{ 'AB' is upper }} {{ range is callable }}"
          " {{ 'trim' is filter }} {{ 1 is not none }} {{ 2 is ne 2 }}"),
      "True False True True True True True True True True True True True True True False"},
+    {("{{ 2 is lt 3 }} {{ 2 is lessthan 2 }} {{ 2 is le 2 }} {{ 2 is ge 3 }} {{ 3 is greate"
+         "rthan 2 }} {{ 'a' is lower }} {{ 'odd' is test }} {{ 'no' is filter }} {{ list | sele"
+         "ct('<=', 2) | list }} {{ list | select('>=', 2) | list }}"),
+     "True False True False True True True False [1, 2] [3, 2]"},
 };
 
 static const struct rendering functions[] = {
     {("{{ range(3) | list }} {{ range(1, 7, 2) | list }} {{ range(3, 0, -1) | list }} {{ di"
          "ct(a=1, b='x') }} {{ strftime_now('%d %b %Y|%A %B %H:%M') }}"),
      "[0, 1, 2] [1, 3, 5] [3, 2, 1] {'a': 1, 'b': 'x'} 01 Jan 2025|Wednesday January 00:00"},
+    {"{{ strftime_now('%y %j %I %p %e %w %f %S%%') }}",
+     "25 001 12 AM  1 3 000000 00%"},
     {("{% set day = strftime_now('%Y-%m-%d') if strftime_now is defined else 'x' %}{{ day }"
          "} {{ namespace(a=1).a }} {% for m in messages[::-1] %}{{ m.role[0] }}{% endfor %}"),
      "2025-01-01 1 aus"},

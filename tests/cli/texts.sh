@@ -150,6 +150,8 @@ refused 2 "--seqlen would change nothing" "" rtn --model "$demo" --calib ids.jso
 refused 2 "--seed would change nothing" "leave out --seed" \
     gptq --model "$demo" --calib ids.json --seed 0
 refused 2 "--no-special would change nothing" "" awq --model "$demo" --calib ids.json --no-special
+refused 2 "--calib-field would change nothing" "leave out --calib-field" \
+    gptq --model "$demo" --calib ids.json --calib-field body
 test_case "the first windows are a choice"
 run rtn --model "$demo" --calib ids.json --samples 2 --group 64 --out two --json
 expect_code 0
@@ -256,6 +258,8 @@ expect_json windows 4
 expect_json windows.0.tokens 16
 refused 2 "--calib text.txt:0: a weight is a number above 0" "" \
     gptq --model "$demo" --calib text.txt:0 --show-calib 1
+refused 2 "rtn reads no text without --calib" "" rtn --model "$demo" --show-calib 1
+
 # --- a key twice ---
 
 mkdir twice

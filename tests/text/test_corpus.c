@@ -267,10 +267,14 @@ START_TEST(test_text_that_begins_like_json_is_text) {
 }
 END_TEST
 
-/* "hello" packed by gzip, packed in two parts (one file after the other), and packed twice. */
+/* "hello" packed by gzip, the same with a wrong sum, packed in
+ * two parts (one file after the other), and packed twice. */
 static const unsigned char packed_hello[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02,
                                              0xff, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x86,
                                              0xa6, 0x10, 0x36, 0x05, 0x00, 0x00, 0x00};
+static const unsigned char packed_bad[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02,
+                                           0xff, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x87,
+                                           0xa6, 0x10, 0x36, 0x05, 0x00, 0x00, 0x00};
 static const unsigned char packed_parts[] = {
     0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xcb, 0x48, 0xcd, 0x01, 0x00,
     0x1b, 0xf1, 0x0b, 0xe5, 0x03, 0x00, 0x00, 0x00, 0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00,
@@ -299,6 +303,7 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
         {"a.arrow", "ARROW1\0\0", 8, "an Arrow file", "read_feather"},
         {"a.txt", "\x1f\x8b\x08\0...", 7, "a.txt: ", "gzip -t"},
         {"cut.gz", (const char *)packed_hello, sizeof packed_hello - 6, "is missing", "gzip -t"},
+        {"bad.gz", (const char *)packed_bad, sizeof packed_bad, "is damaged", "gzip -t"},
         {"twice.gz", (const char *)packed_twice, sizeof packed_twice, "gzip twice", "gzip -dc "},
         {"a.json", "\x28\xb5\x2f\xfd.", 5, "compressed with Zstandard", "zstd -dc "},
         {"a.xz",
