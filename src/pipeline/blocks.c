@@ -57,38 +57,19 @@ struct task_moments {
     float *WD;                 /* [n, k] of the module at hand, or NULL */
 };
 
-/* What a module is made from, and what it is judged on: the rows held back. Where calibration has
- * too few tokens to hold any back, those that it is fitted to; without calibration every input
- * counts alike. */
-static struct quant_problem problem_of(const struct quant_grid *grid, const struct linear *l,
+/* What a module is made from, and what it is judged on: without calibration every input counts
+ * alike. */
+static struct quant_problem problem_of(const struct plan_module *module,
+                                       const struct quant_grid *grid, const struct linear *l,
                                        const struct task_moments *task) {
     struct quant_problem p = {.grid = grid, .W = l->w, .n = l->n, .k = l->k};
-    if (task) {
-        const struct calib_held *held = &task->moments.held;
-        p.H = task->moments.H;
-        p.inputs = held->count > 0 ? (struct quant_inputs){.X = held->X, .count = held->count}
-                                   : (struct quant_inputs){.H = p.H};
-    }
+    if (!task)
+        return p;
+    const struct calib_moments *m = &task->moments;
+    p.H = m->H;
+    p.factor = module->manner.method == LLMQ_METHOD_GPTQ ? task->factor.factor : NULL;
+    p.inputs = quant_unseen(m->H, m->held.X, m->held.count);
     return p;
-}
-
-/* Choose the module's codes, and judge them. */
-static enum llmq_status solve_module(const struct run *run, const struct plan_module *module,
-                                     const struct quant_problem *p, const struct task_moments *task,
-                                     struct qlinear *q, struct quant_outcome *outcome,
-                                     llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    if (module->manner.method == LLMQ_METHOD_GPTQ) {
-        LLMQ_TRY(gptq_quantize(p->grid, task->factor.factor, p->W, p->H, p->n, q, outcome, err));
-    } else {
-        *outcome = (struct quant_outcome){.method = "rtn"};
-        LLMQ_TRY(quant_round(p, q, err));
-    }
-    LLMQ_TRY(quant_judge(p, q, outcome, err));
-    outcome->misfit = quant_scale_misfit(p->grid, p->W, q);
-    status = block_fold_outcome(run, module, p, q, outcome, err);
-cleanup:
-    return status;
 }
 
 /* --- what float16 does not hold --------------------------------------------------------------- */
@@ -153,8 +134,10 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
         tally_read(&run->tally, TALLY_CORRECT,
                    plan_correction_flops(l->n, l->k, task->moments.held.count));
     }
-    const struct quant_problem problem = problem_of(&grid, l, task);
-    LLMQ_TRY(solve_module(run, module, &problem, task, &q, &outcome, err));
+    const struct quant_problem problem = problem_of(module, &grid, l, task);
+    LLMQ_TRY(quant_solve(&problem, &q, &outcome, err));
+    outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
+    LLMQ_TRY(block_fold_outcome(run, module, &problem, &q, &outcome, err));
     tally_read(&run->tally, TALLY_SOLVE,
                task ? plan_rounding_flops(&module->manner, l->n, l->k) +
                           plan_judging_flops(l->n, l->k, task->moments.held.count)

@@ -38,16 +38,6 @@ struct solving {
     double error, rtn_error; /* not yet parts of the norm */
 };
 
-static enum llmq_status solve_rows(struct solving *s, struct qlinear *q, struct quant_outcome *o,
-                                   llmq_error *err) {
-    const struct quant_problem *p = &s->problem;
-    enum llmq_status status = LLMQ_OK;
-    *o = (struct quant_outcome){.method = "rtn"};
-    status = s->factor ? gptq_quantize(&s->grid, s->factor, p->W, p->H, p->n, q, o, err)
-                       : quant_round(p, q, err);
-    return status == LLMQ_OK ? quant_judge(p, q, o, err) : status;
-}
-
 /* Errors are relative, each to its own rows. */
 static void add_outcome(struct solving *s, const struct quant_outcome *o) {
     struct quant_outcome *sum = &s->outcome;
@@ -89,7 +79,7 @@ static enum llmq_status solve(const struct run *run, struct solving *s, struct q
         if (status == LLMQ_OK)
             status = model_head_rows(&run->model, begin, begin + rows, W, err);
         if (status == LLMQ_OK)
-            status = solve_rows(s, &part, &o, err);
+            status = quant_solve(&s->problem, &part, &o, err);
         if (status == LLMQ_OK) {
             add_outcome(s, &o);
             put_rows(&part, begin, whole);
@@ -134,12 +124,12 @@ static enum llmq_status prepare(struct run *run, struct solving *s, llmq_error *
     calib_free(&run->calib);
     tally_read(&run->tally, TALLY_MOMENTS, 0);
     s->problem.H = m->H;
-    s->problem.inputs = m->count > 0 ? (struct quant_inputs){.X = m->X, .count = m->count}
-                                     : (struct quant_inputs){.H = m->H};
+    s->problem.inputs = quant_unseen(m->H, m->X, m->count);
     if (module->manner.method != LLMQ_METHOD_GPTQ)
         return LLMQ_OK;
     LLMQ_TRY(
         gptq_factor_create(m->H, module->shape.k, module->shape.group, &quant, &s->factor, err));
+    s->problem.factor = s->factor;
     if (choosing && m->count > 0)
         LLMQ_TRY(choose_damping(run, s, err));
     tally_read(&run->tally, TALLY_FACTOR, plan_factor_flops(module->shape.k, choosing));

@@ -41,13 +41,6 @@ static void zero_dead_columns(const struct gptq_factor *factor, const struct qli
             q->codes[row * q->k + c] = q->zeros[row * q->groups + c / q->group];
 }
 
-static double sum_of(const double *values, int64_t count) {
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += values[i];
-    return sum;
-}
-
 /* --- candidates ------------------------------------------------------------------------------- */
 
 /* dw dw^T of a row over the inputs that are not dead. */
@@ -125,7 +118,7 @@ static enum llmq_status run_gptq(struct contest *c, double *gptq_loss, llmq_erro
     /* GPTQ's losses are the errors in that metric. */
     LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_FITTED, &c->current, c->errors, err));
     keep_better(c);
-    *gptq_loss = sum_of(c->best_errors, c->best.n);
+    *gptq_loss = quant_sum(c->best_errors, c->best.n);
     for (int round = 0; round <= o->rounds; round++) {
         if (round > 0)
             LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_GIVEN, &c->current, NULL, err));
@@ -149,7 +142,7 @@ static struct quant_outcome outcome_of(const struct contest *c, double rtn_loss,
         refined += c->refined[row];
     return (struct quant_outcome){
         .method = refined > 0 ? "gptq" : "rtn",
-        .loss = sum_of(c->best_errors, c->best.n),
+        .loss = quant_sum(c->best_errors, c->best.n),
         .gptq_loss = gptq_loss,
         .rtn_loss = rtn_loss,
         .damp = refined > 0 ? c->factor->damp : 0,
@@ -177,7 +170,7 @@ enum llmq_status gptq_quantize(const struct quant_grid *grid, const struct gptq_
     *q = (struct qlinear){0};
     LLMQ_TRY(check_order(grid, factor, err));
     LLMQ_TRY(begin(&c, n, err));
-    double rtn_loss = sum_of(c.best_errors, n), gptq_loss = rtn_loss;
+    double rtn_loss = quant_sum(c.best_errors, n), gptq_loss = rtn_loss;
     if (gptq_factor_usable(factor))
         LLMQ_TRY(run_gptq(&c, &gptq_loss, err));
     *outcome = outcome_of(&c, rtn_loss, gptq_loss);

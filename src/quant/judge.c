@@ -7,6 +7,11 @@
 
 #include "base/error.h"
 
+struct quant_inputs quant_unseen(const float *H, const float *X, int64_t count) {
+    return count > 0 ? (struct quant_inputs){.X = X, .count = count}
+                     : (struct quant_inputs){.H = H};
+}
+
 enum llmq_status quant_round(const struct quant_problem *problem, struct qlinear *q,
                              llmq_error *err) {
     const int64_t k = problem->k;
@@ -50,4 +55,14 @@ enum llmq_status quant_judge(const struct quant_problem *problem, struct qlinear
 cleanup:
     qlinear_free(&rtn);
     return status;
+}
+
+enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
+                             struct quant_outcome *outcome, llmq_error *err) {
+    *outcome = (struct quant_outcome){.method = "rtn"};
+    const enum llmq_status status = problem->factor
+                                        ? gptq_quantize(problem->grid, problem->factor, problem->W,
+                                                        problem->H, problem->n, q, outcome, err)
+                                        : quant_round(problem, q, err);
+    return status == LLMQ_OK ? quant_judge(problem, q, outcome, err) : status;
 }

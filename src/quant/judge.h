@@ -9,9 +9,18 @@ struct quant_problem {
     const struct quant_grid *grid;
     const float *W; /* [n, k] */
     int64_t n, k;
-    const float *H;             /* [k, k] that it was fitted to; NULL: without calibration */
-    struct quant_inputs inputs; /* that errors are measured on: others than those of H, if any */
+    const float *H;                   /* [k, k] to fit it to; NULL: without calibration */
+    const struct gptq_factor *factor; /* of H, for GPTQ; NULL: rounded to nearest */
+    struct quant_inputs inputs;       /* that errors are measured on, see quant_unseen */
 };
+
+/* Inputs to judge a fit to H on: the rows X [count, k] that H leaves out. Where none could be held
+ * back, H itself. */
+struct quant_inputs quant_unseen(const float *H, const float *X, int64_t count);
+
+/* Choose the module's codes, and judge them. The caller frees q. */
+LLMQ_NODISCARD enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
+                                            struct quant_outcome *outcome, llmq_error *err);
 
 /* Round W to nearest, as a method or to compare with one: by the problem's grid, the importance of
  * inputs from H. The caller frees q. */

@@ -141,6 +141,9 @@ LLMQ_NODISCARD enum llmq_status quant_row_errors(const float *W, const struct ql
 /* Product of two float vectors summed in double; four sums hide the latency of the addition. */
 double quant_dot(const float *a, const float *b, int64_t count);
 
+/* Sum of doubles, in their order. */
+double quant_sum(const double *values, int64_t count);
+
 /* tr(dW H dW^T) of a whole module and, unless NULL, tr(W H W^T). */
 LLMQ_NODISCARD enum llmq_status quant_error_sums(const float *W, const struct qlinear *q,
                                                  const struct quant_inputs *inputs, double *error,

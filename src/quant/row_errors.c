@@ -136,7 +136,7 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,
     return failed ? error_memory(err, "the errors of a module") : LLMQ_OK;
 }
 
-static double sum_of(const double *values, int64_t count) {
+double quant_sum(const double *values, int64_t count) {
     double sum = 0;
     for (int64_t i = 0; i < count; i++)
         sum += values[i];
@@ -152,9 +152,9 @@ enum llmq_status quant_error_sums(const float *W, const struct qlinear *q,
         return error_memory(err, "the errors of a module");
     const enum llmq_status status = quant_row_errors(W, q, inputs, errors, norms, err);
     if (status == LLMQ_OK) {
-        *error = sum_of(errors, q->n);
+        *error = quant_sum(errors, q->n);
         if (norm)
-            *norm = sum_of(norms, q->n);
+            *norm = quant_sum(norms, q->n);
     }
     free(errors);
     return status;

@@ -25,7 +25,12 @@ static struct scene *scene_create(void) {
     for (int i = 0; i < HELD * K; i++)
         s->X[i] = normal();
     s->grid = grid_of(3, 24, false, SCALE_DUAL);
-    s->problem = (struct quant_problem){&s->grid, s->p.W, N, K, s->p.H, {.X = s->X, .count = HELD}};
+    s->problem = (struct quant_problem){.grid = &s->grid,
+                                        .W = s->p.W,
+                                        .n = N,
+                                        .k = K,
+                                        .H = s->p.H,
+                                        .inputs = {.X = s->X, .count = HELD}};
     return s;
 }
 
@@ -114,6 +119,38 @@ START_TEST(rounding_is_as_good_as_itself) {
 }
 END_TEST
 
+/* With a factor GPTQ is judged, without one rounding. */
+START_TEST(solving_is_choosing_and_judging) {
+    struct scene *s = scene_create();
+    struct quant_outcome outcome = {0};
+    const struct quant_options options = {.damp = 0.01};
+    struct gptq_factor *f = NULL;
+    struct qlinear q, expected;
+    llmq_error err = {0};
+    ck_assert_ok(gptq_factor_create(s->p.H, K, 24, &options, &f, &err), &err);
+    s->problem.factor = f;
+    s->problem.inputs = quant_unseen(s->p.H, s->X, 0);
+    ck_assert(s->problem.inputs.H == s->p.H && !s->problem.inputs.X);
+    ck_assert_ok(quant_solve(&s->problem, &q, &outcome, &err), &err);
+    ck_assert_str_eq(outcome.method, "gptq");
+    expected = quantize(&s->p, &s->grid, ACT_ORDER_NONE, &outcome);
+    for (int64_t row = 0; row < N; row++)
+        ck_assert(same_row(&q, &expected, row));
+    qlinear_free(&q);
+    qlinear_free(&expected);
+    s->problem.factor = NULL;
+    ck_assert_ok(quant_solve(&s->problem, &q, &outcome, &err), &err);
+    ck_assert_str_eq(outcome.method, "rtn");
+    ck_assert_ok(quant_round(&s->problem, &expected, &err), &err);
+    for (int64_t row = 0; row < N; row++)
+        ck_assert(same_row(&q, &expected, row));
+    qlinear_free(&q);
+    qlinear_free(&expected);
+    gptq_factor_free(&f);
+    scene_free(s);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("quant_judge");
     TCase *t = tcase_create("judge");
@@ -121,6 +158,7 @@ int main(void) {
     tcase_add_test(t, what_is_worse_than_rounding_is_rounded);
     tcase_add_test(t, what_is_better_stays);
     tcase_add_test(t, rounding_is_as_good_as_itself);
+    tcase_add_test(t, solving_is_choosing_and_judging);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
