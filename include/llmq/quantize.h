@@ -97,9 +97,9 @@ typedef struct llmq_quantize_options {
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
-/* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows, damp
- * 0.01, shards of 5 GB; GPTQ of balanced quality, AWQ with weighted search, RTN without search;
- * correction in GPTQ only. */
+/* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows,
+ * damping chosen, shards of 5 GB; GPTQ of balanced quality, AWQ with weighted search, RTN without
+ * search; correction in GPTQ only. */
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
 
 /* Set the ingredients of a GPTQ run:
