@@ -246,6 +246,7 @@ run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 2 --seqlen 16
 expect_code 0
 expect "somewhere" grep -q 'held back: rounded$' stdout
 expect_stdout "fell back    $(grep -c 'held back: rounded$' stdout) of 35 modules"
+expect_stdout "by rounding alone; on calibration tokens held back"
 
 # --- compare ---
 
@@ -298,26 +299,6 @@ expect_json_paths modules.0.name modules.0.method modules.0.bits modules.0.group
     seconds peak_rss_bytes tokens_used tokens_dropped
 expect_json tokens_used $((4 * 128))
 expect_json modules $((7 * blocks))
-
-# With few tokens and many bits some modules are better rounded.
-test_case "the summary says what errors are of and how many modules fell back"
-few='--samples 1 --seqlen 16 --bits 8 --correct off'
-# shellcheck disable=SC2086
-run gptq --model "$demo" --calib "$demo/calibration.txt" $few --out few --json -q
-expect_code 0
-back=$(grep -c '"fell_back": true' "$work/stdout")
-# shellcheck disable=SC2086
-run gptq --model "$demo" --calib "$demo/calibration.txt" $few --out few --force -q
-expect_code 0
-expect_stdout "by rounding alone; on calibration tokens held back"
-if [ "$back" -gt 0 ]; then
-    expect_stdout "fell back    $back of $((7 * blocks)) modules: rounding to nearest was better"
-else
-    expect "no module fell back" test -z "$(grep 'fell back' "$work/stdout")"
-fi
-run rtn --model "$demo" --out few --force -q
-expect_code 0
-expect "rounding holds nothing back" test -z "$(grep 'held back' "$work/stdout")"
 
 test_case "the same inputs give the same bytes for any number of threads"
 # shellcheck disable=SC2086
