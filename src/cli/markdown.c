@@ -1,4 +1,4 @@
-/* The README's command-line reference, written from the option tables. Options that several
+/* docs/REFERENCE.md, the command-line reference, written from the option tables. Options that several
  * commands share are listed once, after the commands; gptq, awq and rtn share all of theirs and one
  * table. */
 #include <stdio.h>
@@ -64,7 +64,7 @@ static bool print_command(const struct command *const *command) {
     void *args = command_args(*command);
     if (!args)
         return false;
-    printf("\n### `llmq %s`\n\n    llmq %s\n\n", (*command)->name, (*command)->synopsis);
+    printf("\n## `llmq %s`\n\n    llmq %s\n\n", (*command)->name, (*command)->synopsis);
     printf("%c%s.", (*command)->summary[0] - 'a' + 'A', (*command)->summary + 1);
     if (repeats(command)) {
         printf(" Options as of `llmq %s`.\n", command[-1]->name);
@@ -86,10 +86,10 @@ bool generate_markdown(void) {
     for (const struct command *const *c = commands; *c; c++)
         if (!print_command(c))
             return false;
-    fputs("\n### Running `gptq`, `awq`, `rtn`, `eval`, `compare` and `score`\n\n" TABLE_HEAD,
+    fputs("\n## Running `gptq`, `awq`, `rtn`, `eval`, `compare` and `score`\n\n" TABLE_HEAD,
           stdout);
     print_options(run_options, &none);
-    fputs("\n### Output of every command\n\n" TABLE_HEAD, stdout);
+    fputs("\n## Output of every command\n\n" TABLE_HEAD, stdout);
     print_options(output_options, &none);
     return true;
 }
