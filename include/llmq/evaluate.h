@@ -112,6 +112,19 @@ typedef struct llmq_divergent_token {
 
 #define LLMQ_COMPARE_WORST 5
 
+/* What a block puts out, over all tokens: the residual stream behind it. */
+typedef struct llmq_block_output {
+    double least, most, mean, spread; /* of the finite values; spread: their standard deviation */
+    int64_t nan, infinite;            /* values that are not */
+} llmq_block_output;
+
+/* How far a block's output has moved. */
+typedef struct llmq_block_drift {
+    llmq_block_output model, reference;
+    double error; /* mean of |x - x_reference|^2 / |x_reference|^2 over some tokens, 16 at least
+                     where there are so many, evenly spread over the text */
+} llmq_block_drift;
+
 /* Differences are model - reference. Standard errors take windows as the sampling unit. */
 typedef struct llmq_compare_result {
     double kl_mean;           /* KL(reference || model) per scored token, nats */
@@ -129,6 +142,9 @@ typedef struct llmq_compare_result {
     enum llmq_compute compute;
     llmq_divergent_token worst[LLMQ_COMPARE_WORST]; /* largest KL first */
     size_t worst_count;
+    llmq_block_drift *blocks; /* [block_count]; none where the models differ in their number of
+                                 blocks or in width */
+    int64_t block_count;
     double seconds;
     uint64_t peak_rss_bytes;
 } llmq_compare_result;
@@ -137,10 +153,13 @@ typedef struct llmq_compare_result {
  * plain, run one after the other, one block in memory at a time. LLMQ_E_USAGE when their
  * vocabularies differ, when the text needs a tokenizer that the reference does not have, for
  * INT8 activations with a model that is not quantized, or for BF16 with one that is;
- * LLMQ_E_UNSUPPORTED for BF16 where the CPU lacks it. */
+ * LLMQ_E_UNSUPPORTED for BF16 where the CPU lacks it; LLMQ_E_NUMERIC for predictions that are not
+ * finite, naming the block that put out the first such values. Release the result with
+ * llmq_compare_result_free (also after an error). */
 LLMQ_NODISCARD enum llmq_status llmq_compare(const llmq_compare_options *options,
                                              const llmq_context *ctx, llmq_compare_result *result,
                                              llmq_error *err);
+void llmq_compare_result_free(llmq_compare_result *result);
 
 /* Results as JSON objects; the caller frees the text, NULL when memory is short. */
 char *llmq_eval_json(const llmq_eval_result *result);

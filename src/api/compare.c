@@ -1,6 +1,7 @@
 /* Comparing two models: see llmq_compare in llmq/evaluate.h. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/measure.h"
@@ -123,6 +124,25 @@ static enum llmq_status settle_memory(struct eval_pair *pair, uint64_t max_mem, 
 
 /* --- result ----------------------------------------------------------------------------------- */
 
+static enum llmq_status copy_blocks(const struct divergence *d, llmq_compare_result *result,
+                                    llmq_error *err) {
+    const size_t count = (size_t)d->block_count;
+    if (count == 0)
+        return LLMQ_OK;
+    result->blocks = malloc(count * sizeof *result->blocks);
+    if (!result->blocks)
+        return error_memory(err, "the figures of blocks");
+    memcpy(result->blocks, d->blocks, count * sizeof *result->blocks);
+    result->block_count = d->block_count;
+    return LLMQ_OK;
+}
+
+void llmq_compare_result_free(llmq_compare_result *result) {
+    free(result->blocks);
+    result->blocks = NULL;
+    result->block_count = 0;
+}
+
 static void fill_result(const struct divergence_summary *s, llmq_compare_result *result) {
     result->kl_mean = s->kl.nll;
     result->kl_stderr = s->kl.standard_error;
@@ -164,6 +184,7 @@ enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_co
     LLMQ_TRY(divergence_summarize(&corpus, &divergence, measure_convention(options->convention),
                                   &summary, err));
     fill_result(&summary, result);
+    LLMQ_TRY(copy_blocks(&divergence, result, err));
     result->windows = corpus.count;
     result->ctx = corpus.max_len;
     result->seconds = tally_now() - start;
@@ -192,6 +213,29 @@ static struct json *worst_array(const llmq_compare_result *r) {
     return array;
 }
 
+static struct json *output_object(const llmq_block_output *output) {
+    struct json *o = json_new_object();
+    json_add_double(o, "min", output->least);
+    json_add_double(o, "max", output->most);
+    json_add_double(o, "mean", output->mean);
+    json_add_double(o, "spread", output->spread);
+    json_add_int64(o, "nan", output->nan);
+    json_add_int64(o, "infinite", output->infinite);
+    return o;
+}
+
+static struct json *blocks_array(const llmq_compare_result *r) {
+    struct json *array = json_new_array();
+    for (int64_t i = 0; i < r->block_count; i++) {
+        struct json *o = json_new_object();
+        json_add_double(o, "error", r->blocks[i].error);
+        json_add(o, "model", output_object(&r->blocks[i].model));
+        json_add(o, "reference", output_object(&r->blocks[i].reference));
+        json_add(array, NULL, o);
+    }
+    return array;
+}
+
 char *llmq_compare_json(const llmq_compare_result *r) {
     struct json *o = json_new_object();
     json_add_int64(o, "schema", 1);
@@ -211,6 +255,7 @@ char *llmq_compare_json(const llmq_compare_result *r) {
     json_add_string(o, "activations", setup_activations_name(r->activations));
     json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add(o, "worst", worst_array(r));
+    json_add(o, "blocks", blocks_array(r));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     char *text = json_print(o, true);

@@ -72,7 +72,33 @@ static void print_worst(const llmq_compare_result *r) {
     }
 }
 
-static void print_result(const llmq_compare_result *r) {
+/* Every block's output beside the reference's. */
+static void print_blocks(const llmq_compare_result *r) {
+    printf("  block     error       mean (reference)         spread (reference)      range "
+           "(reference)\n");
+    for (int64_t i = 0; i < r->block_count; i++) {
+        const llmq_block_output *m = &r->blocks[i].model, *o = &r->blocks[i].reference;
+        printf("  %5lld  %8.2e  %9.2e (%9.2e)  %8.2e (%8.2e)  %.3g ... %.3g (%.3g ... %.3g)",
+               (long long)i, r->blocks[i].error, m->mean, o->mean, m->spread, o->spread, m->least,
+               m->most, o->least, o->most);
+        if (m->nan + m->infinite > 0)
+            printf("  NaN %lld, infinite %lld", (long long)m->nan, (long long)m->infinite);
+        printf("\n");
+    }
+}
+
+/* Where most was lost on the way. */
+static void print_drift(const llmq_compare_result *r) {
+    int64_t worst = 0;
+    for (int64_t i = 1; i < r->block_count; i++)
+        if (r->blocks[i].error > r->blocks[worst].error)
+            worst = i;
+    if (r->block_count > 0)
+        printf("  drift       %.2e of a block's output at most, of block %lld's\n",
+               r->blocks[worst].error, (long long)worst);
+}
+
+static void print_result(const llmq_compare_result *r, bool verbose) {
     char memory[CONSOLE_TEXT], time[CONSOLE_TEXT];
     printf("KL divergence from the reference %.6f ± %.6f nats per token\n", r->kl_mean,
            r->kl_stderr);
@@ -81,6 +107,9 @@ static void print_result(const llmq_compare_result *r) {
     printf("  nll         %+.6f ± %.6f nats per token\n", r->delta_nll, r->delta_nll_stderr);
     printf("  perplexity  %.4f, reference %.4f\n", r->ppl, r->ppl_reference);
     print_worst(r);
+    print_drift(r);
+    if (verbose)
+        print_blocks(r);
     printf("  convention  %s\n", r->convention == LLMQ_CONVENTION_GPTQ ? "gptq" : "llamacpp");
     if (r->activations == LLMQ_ACTIVATIONS_INT8)
         printf("  activations int8\n");
@@ -124,13 +153,14 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
     llmq_compare_result result = {0};
     enum llmq_status status = llmq_compare(&options, &ctx, &result, err);
     progress_end(&progress);
-    if (status != LLMQ_OK)
-        return status;
-    if (!a->read.common.json)
-        print_result(&result);
-    else
+    if (status == LLMQ_OK && a->read.common.json)
         status = console_json(llmq_compare_json(&result), err);
-    return status == LLMQ_OK ? check_limit(a, &result, err) : status;
+    else if (status == LLMQ_OK)
+        print_result(&result, a->read.common.verbose);
+    if (status == LLMQ_OK)
+        status = check_limit(a, &result, err);
+    llmq_compare_result_free(&result);
+    return status;
 }
 
 const struct command command_compare = {
@@ -142,7 +172,9 @@ const struct command command_compare = {
         "predictions of every token: the KL divergence from the reference to the model in nats "
         "(mean, median, 99th percentile and the worst tokens), how often both find the same token "
         "most likely, and the difference of their negative log-likelihoods with the standard error "
-        "of the paired difference.\n\n"
+        "of the paired difference. --json and -v list what every block puts out, range, mean, "
+        "spread and values that are NaN or infinite, beside the reference's, and how far it has "
+        "moved.\n\n"
         "Packed weights are multiplied as they are. --activations and --compute are about the "
         "checkpoint to judge: the reference is computed in float32 always. Both checkpoints need "
         "the same vocabulary.",

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "eval/head.h"
 #include "eval/hidden.h"
+#include "eval/outputs.h"
 
 enum side { REFERENCE, MODEL, SIDES };
 
@@ -24,6 +25,8 @@ struct token_sums {
 struct run {
     struct acts hidden[SIDES];
     struct head heads[SIDES];
+    struct outputs outputs[SIDES];
+    bool comparable; /* block by block */
     struct arena *arena;
     struct token_sums *sums; /* [tokens_used] */
 };
@@ -143,6 +146,8 @@ enum llmq_status eval_divergence_room(const struct eval_pair *pair, struct eval_
     *tables = (uint64_t)pair->corpus->tokens_used *
               (sizeof(struct token_sums) + sizeof *d->kl + sizeof *d->agree + sizeof *d->logprobs +
                sizeof *d->reference_logprobs);
+    if (outputs_comparable(pair->model, pair->reference))
+        *tables += outputs_bytes(pair->reference, pair->corpus->tokens_used);
     for (enum side side = REFERENCE; side < SIDES && status == LLMQ_OK; side++)
         status = eval_room(&jobs[side], &rooms[side], err);
     return status;
@@ -150,13 +155,54 @@ enum llmq_status eval_divergence_room(const struct eval_pair *pair, struct eval_
 
 static enum llmq_status run_models(const struct eval_pair *pair, struct run *r, llmq_error *err) {
     struct eval_job jobs[SIDES];
+    enum llmq_status status = LLMQ_OK;
     list_jobs(pair, jobs);
+    r->comparable = outputs_comparable(pair->model, pair->reference);
     for (enum side side = REFERENCE; side < SIDES; side++) {
-        enum llmq_status status = eval_hidden(&jobs[side], &r->hidden[side], err);
-        if (status != LLMQ_OK)
-            return status;
+        const struct outputs *against = side == MODEL ? &r->outputs[REFERENCE] : NULL;
+        if (r->comparable) {
+            LLMQ_TRY(outputs_create(jobs[side].m, pair->corpus->tokens_used, against, r->arena,
+                                    &r->outputs[side], err));
+            jobs[side].outputs = &r->outputs[side];
+        }
+        LLMQ_TRY(eval_hidden(&jobs[side], &r->hidden[side], err));
     }
+cleanup:
+    return status;
+}
+
+/* --- block by block --------------------------------------------------------------------------- */
+
+static enum llmq_status list_blocks(const struct run *r, struct divergence *d, llmq_error *err) {
+    const struct outputs *model = &r->outputs[MODEL], *reference = &r->outputs[REFERENCE];
+    if (!r->comparable)
+        return LLMQ_OK;
+    d->blocks = arena_alloc(d->arena, (size_t)model->blocks, sizeof *d->blocks, err);
+    if (!d->blocks)
+        return LLMQ_E_MEMORY;
+    d->block_count = model->blocks;
+    for (int64_t b = 0; b < model->blocks; b++)
+        d->blocks[b] = (llmq_block_drift){.model = model->block[b],
+                                          .reference = reference->block[b],
+                                          .error = model->errors[b] / (double)model->sampled};
     return LLMQ_OK;
+}
+
+/* Add to an error about values that are not finite where the first of them are. */
+static enum llmq_status first_not_finite(const struct eval_pair *pair, const struct divergence *d,
+                                         llmq_error *err) {
+    for (int64_t b = 0; b < d->block_count; b++)
+        for (enum side side = REFERENCE; side < SIDES; side++) {
+            const llmq_block_output *o =
+                side == MODEL ? &d->blocks[b].model : &d->blocks[b].reference;
+            const char *dir = side == MODEL ? pair->model->dir : pair->reference->dir;
+            if (o->nan + o->infinite > 0)
+                return error_prefix(err, LLMQ_E_NUMERIC,
+                                    "%s: block %" PRId64 " is the first to put out NaN (%" PRId64
+                                    " values) or infinity (%" PRId64 ")",
+                                    dir, b, o->nan, o->infinite);
+        }
+    return LLMQ_E_NUMERIC;
 }
 
 static enum llmq_status run_heads(const struct eval_pair *pair, struct run *r, struct divergence *d,
@@ -189,11 +235,14 @@ enum llmq_status eval_divergence(const struct eval_pair *pair, struct divergence
     *out = (struct divergence){0};
     LLMQ_TRY(allocate(pair->corpus->tokens_used, &r, out, err));
     LLMQ_TRY(run_models(pair, &r, err));
+    LLMQ_TRY(list_blocks(&r, out, err));
     log_progress(pair->ctx, steps - 1, steps, "output heads");
     LLMQ_TRY(run_heads(pair, &r, out, err));
     LLMQ_TRY(finish(&r, pair->corpus, out, err));
     log_progress(pair->ctx, steps, steps, "done");
 cleanup:
+    if (status == LLMQ_E_NUMERIC)
+        status = first_not_finite(pair, out, err);
     for (enum side side = REFERENCE; side < SIDES; side++) {
         head_free(&r.heads[side]);
         acts_free(&r.hidden[side]);

@@ -36,12 +36,14 @@ struct divergence {
     bool *agree;      /* both find the same token most likely */
     double *logprobs; /* as of eval_logprobs */
     double *reference_logprobs;
-    struct arena *arena; /* holds them */
+    llmq_block_drift *blocks; /* [block_count] */
+    int64_t block_count;      /* 0 where the models differ in blocks or width */
+    struct arena *arena;      /* holds them */
 };
 
 /* Both models one after the other as in hidden.h, packed weights as they are, then their heads side
  * by side. Release with divergence_free, also after a failure. LLMQ_E_NUMERIC when an activation
- * overflowed. */
+ * overflowed: the message says in which block first. */
 LLMQ_NODISCARD enum llmq_status eval_divergence(const struct eval_pair *pair,
                                                 struct divergence *out, llmq_error *err);
 

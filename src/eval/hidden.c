@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/int64.h"
 #include "base/log.h"
+#include "eval/outputs.h"
 #include "eval/walk_room.h"
 
 struct walk {
@@ -133,6 +134,22 @@ cleanup:
     return status;
 }
 
+/* What the block put out, batch by batch. */
+static enum llmq_status note_outputs(struct walk *w, int64_t index, llmq_error *err) {
+    const struct acts *x = &w->stream.acts[HOME_RESIDUAL];
+    const int64_t most = w->room.size.max_rows;
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t at = 0; at < x->rows; at += most) {
+        const int64_t rows = min_i64(most, x->rows - at);
+        float *values = NULL;
+        LLMQ_TRY(acts_load(x, at, rows, w->stream.buffer[HOME_RESIDUAL], &values, err));
+        outputs_note(w->job->outputs, index, at, rows, values);
+    }
+    outputs_finish(w->job->outputs, index);
+cleanup:
+    return status;
+}
+
 enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err) {
     const struct eval_job *job = w->job;
     const struct way *way = &w->room.ways[job->m->blocks->kind_of[index]];
@@ -143,6 +160,8 @@ enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err) {
     LLMQ_TRY(run_pass(w, &way->before, block.graph->body != NULL, err));
     if (block.graph->body)
         LLMQ_TRY(run_experts(w, way, err));
+    if (job->outputs)
+        LLMQ_TRY(note_outputs(w, index, err));
 cleanup:
     w->stream.block = NULL;
     block_release(&block);

@@ -12,6 +12,8 @@
 #include "llmq/error.h"
 #include "text/corpus.h"
 
+struct outputs;
+
 /* With which numbers a model computes. */
 struct eval_numbers {
     enum load_mode mode;
@@ -24,9 +26,10 @@ struct eval_job {
     const struct corpus *corpus;
     struct eval_numbers numbers;
     const llmq_context *ctx;
-    const char *name;      /* before "block 3/32" in the progress; "" for a model on its own */
-    const char *spill_dir; /* folder for files of activations; NULL: in memory */
-    int64_t done, total;   /* steps of the whole run before this model's blocks, and all of them */
+    const char *name;        /* before "block 3/32" in the progress; "" for a model on its own */
+    const char *spill_dir;   /* folder for files of activations; NULL: in memory */
+    struct outputs *outputs; /* figures of what each block puts out go there; NULL: nowhere */
+    int64_t done, total; /* steps of the whole run before this model's blocks, and all of them */
 };
 
 /* Residual stream behind the last block and the final norm: out [tokens_used, hidden], in memory or

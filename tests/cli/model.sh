@@ -258,7 +258,9 @@ run compare $pair --json
 expect_code 0
 expect_no_stderr
 expect_json_paths kl_mean kl_median kl_p99 top1_agreement delta_nll delta_nll_stderr ppl \
-    ppl_reference worst.0.window worst.0.position worst.0.token worst.0.kl
+    ppl_reference worst.0.window worst.0.position worst.0.token worst.0.kl \
+    blocks.0.error blocks.0.model.min blocks.0.model.max blocks.0.model.mean blocks.0.model.spread \
+    blocks.0.model.nan blocks.0.model.infinite blocks.0.reference.spread
 expect_json schema 1
 expect_json tokens $((4 * 127))
 expect_json worst 5

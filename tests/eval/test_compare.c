@@ -118,6 +118,7 @@ static void check_against_logits(const llmq_compare_options *o, const int32_t *t
     ck_assert_int_eq(r.worst[0].window, 0);
     ck_assert_int_eq(r.worst[0].position, worst_at);
     ck_assert_int_eq(r.worst[0].token, tokens[worst_at]);
+    llmq_compare_result_free(&r);
     free(a);
     free(b);
     free(p);
@@ -203,6 +204,10 @@ START_TEST(equal_models_do_not_diverge) {
     ck_assert_double_eq(r.delta_nll_stderr, 0);
     ck_assert_double_eq(r.ppl, r.ppl_reference);
     ck_assert_int_eq(r.worst[0].position, 1);
+    ck_assert_int_gt(r.block_count, 0);
+    for (int64_t i = 0; i < r.block_count; i++)
+        ck_assert_double_eq(r.blocks[i].error, 0);
+    llmq_compare_result_free(&r);
 }
 END_TEST
 
@@ -236,6 +241,7 @@ START_TEST(delta_is_the_difference_of_two_evaluations) {
         ck_assert_int_eq(r.windows, 3);
         ck_assert_int_eq(r.ctx, TOKENS);
         ck_assert(r.convention == conventions[i]);
+        llmq_compare_result_free(&r);
     }
 }
 END_TEST
@@ -315,6 +321,7 @@ static void ck_refused(const char *model, const char *reference, const char *tex
     o.reference = reference;
     llmq_compare_result r;
     ck_assert_fails(llmq_compare(&o, NULL, &r, &err), LLMQ_E_USAGE, part, &err);
+    llmq_compare_result_free(&r);
 }
 
 START_TEST(different_vocabularies_are_refused_by_name) {
@@ -386,12 +393,15 @@ START_TEST(json_has_the_keys_that_scripts_rely_on) {
     llmq_error err = {0};
     static const char *const keys[] = {
         "schema",         "kl_mean", "kl_median",     "kl_p99", "delta_nll", "delta_nll_stderr",
-        "top1_agreement", "ppl",     "ppl_reference", "tokens", "worst"};
+        "top1_agreement", "ppl",     "ppl_reference", "tokens", "worst",     "blocks"};
+    llmq_block_drift drift = {.model = {.nan = 2}, .reference = {.most = 3}, .error = 0.125};
     llmq_compare_result r = {.kl_mean = 0.25,
                              .top1_agreement = 0.5,
                              .tokens = 7,
                              .worst = {{.window = 3, .position = 4, .token = 5, .kl = 6}},
-                             .worst_count = 1};
+                             .worst_count = 1,
+                             .blocks = &drift,
+                             .block_count = 1};
     struct json *o = NULL;
     char *text = llmq_compare_json(&r);
     ck_assert_ptr_nonnull(text);
@@ -404,6 +414,12 @@ START_TEST(json_has_the_keys_that_scripts_rely_on) {
     const struct json *worst = json_get(o, "worst");
     ck_assert_uint_eq(json_count(worst), 1);
     ck_assert(json_as_int64(json_get(json_first(worst), "position"), &position) && position == 4);
+    const struct json *block = json_first(json_get(o, "blocks"));
+    double error = 0, most = 0;
+    int64_t nan = 0;
+    ck_assert(json_as_double(json_get(block, "error"), &error) && error == 0.125);
+    ck_assert(json_as_int64(json_get(json_get(block, "model"), "nan"), &nan) && nan == 2);
+    ck_assert(json_as_double(json_get(json_get(block, "reference"), "max"), &most) && most == 3);
     json_free(&o);
     free(text);
 }

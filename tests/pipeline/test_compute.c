@@ -100,6 +100,7 @@ START_TEST(compare_measures_bf16_against_float32) {
     c.compute = LLMQ_COMPUTE_BF16;
     ck_assert_ok(llmq_compare(&c, NULL, &r, &err), &err);
     ck_assert(r.kl_mean > 0 && r.kl_mean < 1e-3 && r.compute == LLMQ_COMPUTE_BF16);
+    llmq_compare_result_free(&r);
     llmq_quantize_options o = compute_options(LLMQ_METHOD_GPTQ, LLMQ_COMPUTE_F32);
     run_quantize(&o);
     c.model = out;

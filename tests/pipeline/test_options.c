@@ -229,9 +229,11 @@ START_TEST(compare_measures_int8_activations_against_exact_ones) {
     c.text = text;
     ck_assert_ok(llmq_compare(&c, NULL, &r, &err), &err);
     ck_assert_double_eq(r.kl_mean, 0);
+    llmq_compare_result_free(&r);
     c.activations = LLMQ_ACTIVATIONS_INT8;
     ck_assert_ok(llmq_compare(&c, NULL, &r, &err), &err);
     ck_assert(r.kl_mean > 0 && r.kl_mean < 0.01 && r.activations == LLMQ_ACTIVATIONS_INT8);
+    llmq_compare_result_free(&r);
     c.model = source;
     ck_assert_fails(llmq_compare(&c, NULL, &r, &err), LLMQ_E_USAGE, "not quantized", &err);
 }

@@ -291,6 +291,7 @@ static double divergence(void) {
     o.reference = source;
     o.text = text;
     ck_assert_ok(llmq_compare(&o, NULL, &result, &err), &err);
+    llmq_compare_result_free(&result);
     return result.kl_mean;
 }
 
