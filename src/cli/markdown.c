@@ -1,6 +1,6 @@
-/* docs/REFERENCE.md, the command-line reference, written from the option tables. Options that several
- * commands share are listed once, after the commands; gptq, awq and rtn share all of theirs and one
- * table. */
+/* docs/REFERENCE.md, the command-line reference, written from the option tables. Options that
+ * several commands share are listed once, after the commands; gptq, awq and rtn share all of theirs
+ * and one table. */
 #include <stdio.h>
 #include <stdlib.h>
 
