@@ -107,6 +107,8 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
         return g->width[n->in[2]] / g->facts.dims[DIM_KV_HEADS] * g->facts.dims[DIM_HEADS];
     case OP_INDEX:
         return g->facts.dims[DIM_INDEX_TOP];
+    case OP_SUM:
+        return n->groups;
     case OP_GLU:
         return g->width[n->in[1]];
     case OP_NORM:
@@ -129,8 +131,8 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
 }
 
 /* What the choice of experts must fulfil, or NULL. */
-static const char *impossible_choice(const struct facts *facts) {
-    const int64_t experts = facts->dims[DIM_EXPERTS], top_k = facts->dims[DIM_TOP_K];
+static const char *impossible_choice(const struct facts *facts, int64_t experts) {
+    const int64_t top_k = facts->dims[DIM_TOP_K];
     const int64_t groups = facts->dims[DIM_N_GROUPS], top = facts->dims[DIM_TOP_GROUPS];
     if (experts > GRAPH_EXPERTS)
         return "it has more than 1024 experts";
@@ -196,6 +198,7 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return n->groups < 1 || in0 % n->groups ? "its groups do not divide what it reads" : NULL;
     case OP_NORM:
     case OP_ROPE:
+    case OP_SUM:
         return n->groups < 1 || in0 % n->groups ? "its groups do not divide what it reads" : NULL;
     case OP_ADD:
         return in0 != in1 ? "it adds values of different widths" : NULL;
@@ -227,7 +230,7 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
                    ? "its heads do not divide what it reads"
                    : NULL;
     case OP_ROUTER:
-        return impossible_choice(&g->facts);
+        return impossible_choice(&g->facts, n->width[0]);
     case OP_SAME:
     case OP_LINEAR:
     case OP_CLIP:
@@ -401,10 +404,11 @@ static bool is_cheap(const struct node *row) {
            (row->op == OP_LINEAR && row->plain);
 }
 
-/* What the experts make is added up over all tokens before anything else runs: it is kept as it is,
- * not as the sum with the stream. */
-static bool sums_experts(const struct graph *g, const struct graph_node *n) {
-    return g->experts >= 0 && n->row->op == OP_ADD && n->in[1] == g->node[g->experts].out[0];
+/* What the experts make is added up over all tokens before anything else runs: before the next round
+ * it is kept as it is, not as the sum with the stream. */
+static bool sums_experts(const struct graph *g, const struct graph_node *n, int round) {
+    return g->experts >= 0 && n->row->op == OP_ADD && n->in[1] == g->node[g->experts].out[0] &&
+           g->node[g->experts].round + 1 == round;
 }
 
 /* Values that are there before `round` and are read by what runs after it. */
@@ -422,7 +426,7 @@ static void find_live(const struct graph *g, int round, bool live[V_COUNT]) {
         if (is_cheap(n->row) && live[n->in[0]])
             for (int o = 0; o < NODE_OUTPUTS; o++)
                 live[n->out[o]] = false;
-        if (sums_experts(g, n) && live[n->out[0]]) {
+        if (sums_experts(g, n, round) && live[n->out[0]]) {
             live[n->out[0]] = false;
             live[n->in[0]] = live[n->in[1]] = true;
         }

@@ -15,7 +15,7 @@
 #include "llmq/error.h"
 #include "models/schema.h"
 
-enum { GRAPH_NODES = 64, GRAPH_ROUNDS = 8, GRAPH_STORES = 6, GRAPH_TASKS = 16 };
+enum { GRAPH_NODES = 64, GRAPH_ROUNDS = 12, GRAPH_STORES = 6, GRAPH_TASKS = 16 };
 enum { GRAPH_EXPERTS = 1024 }; /* of a block at most */
 
 struct graph_node {

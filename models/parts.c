@@ -46,7 +46,7 @@ static const struct part parts[] = {
 
 static const struct part *find(enum value v) {
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (parts[i].makes == v)
+        if (parts[i].makes == schema_first(v))
             return &parts[i];
     return NULL;
 }
@@ -56,15 +56,19 @@ static const char *fused_layer(enum value v) {
     return p ? p->fused : NULL;
 }
 
+/* Are both merged into the same layer? Each of two attentions has its own. */
+static bool share_layer(enum value a, enum value b) {
+    const char *layer = fused_layer(a), *other = fused_layer(b);
+    return layer && other && strcmp(layer, other) == 0 && schema_is_second(a) == schema_is_second(b);
+}
+
 const char *part_fused(const struct graph *g, const struct graph_node *linear) {
-    const char *layer = fused_layer(linear->out[0]);
     int members = 0;
-    for (int i = 0; layer && i < g->count; i++) {
+    for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->node[i];
-        const char *other = n->row->op == OP_LINEAR ? fused_layer(n->out[0]) : NULL;
-        members += other && strcmp(other, layer) == 0;
+        members += n->row->op == OP_LINEAR && share_layer(n->out[0], linear->out[0]);
     }
-    return members > 1 ? layer : NULL;
+    return members > 1 ? fused_layer(linear->out[0]) : NULL;
 }
 
 bool part_merged_with_next(const struct blocks *b, int64_t number) {
@@ -76,10 +80,8 @@ bool part_merged_with_next(const struct blocks *b, int64_t number) {
         return false;
     if (at.expert >= 0 && next.expert >= 0)
         return true;
-    const struct graph *g = blocks_graph_of(b, at);
-    const char *layer = part_fused(g, &g->node[at.node]);
-    const char *other = part_fused(g, blocks_node(b, next));
-    return at.expert == next.expert && layer && other && strcmp(layer, other) == 0;
+    return at.expert == next.expert &&
+           share_layer(blocks_node(b, at)->out[0], blocks_node(b, next)->out[0]);
 }
 
 const char *part_gguf(enum value v, bool of_expert) {

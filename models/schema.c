@@ -5,10 +5,20 @@
 #include <string.h>
 
 const char *schema_value_name(enum value v) {
-#define SCHEMA_NAME(name) #name,
-    static const char *const names[] = {SCHEMA_VALUES(SCHEMA_NAME)};
+#define SCHEMA_NAME(name)   #name,
+#define SCHEMA_SECOND(name) "2_" #name,
+    static const char *const names[] = {SCHEMA_VALUES(SCHEMA_NAME) SCHEMA_VALUES(SCHEMA_SECOND)};
 #undef SCHEMA_NAME
+#undef SCHEMA_SECOND
     return names[v];
+}
+
+bool schema_is_second(enum value v) {
+    return v > V_2_NONE;
+}
+
+enum value schema_first(enum value v) {
+    return schema_is_second(v) ? (enum value)(v - V_2_NONE) : v;
 }
 
 const char *schema_op_name(enum op op) {
@@ -27,6 +37,7 @@ const char *schema_op_name(enum op op) {
         [OP_GLU] = "glu",
         [OP_ADD] = "add",
         [OP_SCALE] = "scale",
+        [OP_SUM] = "sum",
         [OP_TOKEN] = "token",
         [OP_CONV] = "conv",
         [OP_SCAN] = "scan",

@@ -32,6 +32,7 @@ enum op {
     OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,       /* out = stream_number in0 + number in1 */
     OP_SCALE,     /* out = in0 times the one entry of the tensor `name` */
+    OP_SUM,       /* out = the sum of each of `groups` pieces of in0 */
     OP_TOKEN,     /* out = what the tokens themselves say to the block, whatever came before it: of
                    * tensors outside of the blocks (graph/token.h). It reads no value */
     OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
@@ -75,14 +76,19 @@ enum op {
     EACH(MIX_ACT)                                                                                  \
     EACH(INDEX_Q) EACH(INDEX_Q_ROT) EACH(INDEX_K) EACH(INDEX_K_NORM) EACH(INDEX_K_ROT)             \
     EACH(INDEX_GAIN) EACH(CHOICE) EACH(V_UNIT) EACH(MLP_SUM) EACH(Y_SUM) EACH(ROUTE_IN)            \
-    EACH(EXPERTS_IN) EACH(ROUTED_POST)                                                             \
+    EACH(EXPERTS_IN) EACH(ROUTED_POST) EACH(CHOICES) EACH(IDLE) EACH(IDLE_GAIN) EACH(IDLE_OUT)     \
+    EACH(SHORTCUT)                                                                                 \
     EACH(STREAM) EACH(KEPT) EACH(KEPT_LOCAL) EACH(KEPT_GLOBAL) EACH(KEPT_OLD) EACH(KEPT_NEW)       \
     EACH(TOKEN) EACH(TOKEN_GATE) EACH(TOKEN_MID) EACH(TOKEN_OUT) EACH(TOKEN_POST) EACH(Y_TOKEN)    \
     EACH(STREAM_OUT)
 /* clang-format on */
-#define SCHEMA_NAME(name) V_##name,
-enum value { SCHEMA_VALUES(SCHEMA_NAME) V_COUNT };
+/* Where a block has two of something, such as attentions, what flows through the second of them has
+ * names of its own: 2_Q beside Q. */
+#define SCHEMA_NAME(name)   V_##name,
+#define SCHEMA_SECOND(name) V_2_##name,
+enum value { SCHEMA_VALUES(SCHEMA_NAME) SCHEMA_VALUES(SCHEMA_SECOND) V_COUNT };
 #undef SCHEMA_NAME
+#undef SCHEMA_SECOND
 
 /* Sizes of a model, in entries. Those of the second part are made of the first (config_derive.c).
  */
@@ -118,7 +124,8 @@ enum dim {
     DIM_FFN,         /* inside the MLP */
     DIM_FFN_STEP,    /* FITTED_FFN is a multiple of this */
     DIM_EXPERTS,     /* how many */
-    DIM_TOP_K,       /* of them for a token */
+    DIM_IDLE,        /* besides those, experts that make of a token what it was */
+    DIM_TOP_K,       /* of all for a token */
     DIM_EXPERT_FFN,  /* inside one of them */
     DIM_N_SHARED,    /* experts that every token passes, kept as one MLP ... */
     DIM_SHARED_FFN,  /* ... with this inside */
@@ -144,6 +151,7 @@ enum dim {
     DIM_FITTED_FFN,  /* FFN, or with T_FITTED_FFN what is made of it */
     DIM_FFN2,        /* gate and up in one */
     DIM_EXPERT_FFN2, /* the same of an expert */
+    DIM_CHOICES,     /* EXPERTS + IDLE */
     DIM_VALUES,      /* KV_HEADS V_HEAD */
     DIM_MLA_NOPE,    /* HEADS NOPE */
     DIM_MLA_V,       /* HEADS V_HEAD */
@@ -192,6 +200,8 @@ enum number {
     NUM_RESIDUAL,    /* what a branch adds to the stream, times this */
     NUM_LOGITS,      /* the logits times this */
     NUM_ROUTED,      /* the experts' weights times this */
+    NUM_Q_LATENT,    /* queries that are made of a latent, and ... */
+    NUM_KV_LATENT,   /* ... keys and values, times this */
     NUM_TEMPERATURE, /* of the queries of layers with T_HEATED, growing with ... */
     NUM_FLOOR,       /* ... the position over this (0: none), where ... */
     NUM_FIRST,       /* ... the first position has this number */
@@ -433,6 +443,11 @@ struct facts {
     enum norm norm;   /* of rows that name none */
     enum act act;     /* of rows that name none */
 };
+
+/* Is the value one of those that flow through the second of two? And what it is called in the first:
+ * V_Q of V_2_Q, and of V_Q. */
+bool schema_is_second(enum value v);
+enum value schema_first(enum value v);
 
 /* "ATTN_IN" of V_ATTN_IN; "linear" of OP_LINEAR. Static storage. */
 const char *schema_value_name(enum value v);

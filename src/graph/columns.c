@@ -109,6 +109,25 @@ void columns_clip_back(float bound, int64_t count, const float *x, const float *
         dx[i] += x[i] < -bound || x[i] > bound ? 0 : dy[i];
 }
 
+void columns_total(int64_t groups, int64_t rows, int64_t width, const float *x, float *out) {
+    const int64_t piece = width / groups;
+#pragma omp parallel for schedule(static) default(none) shared(groups, rows, x, out, piece)
+    for (int64_t p = 0; p < rows * groups; p++) {
+        double sum = 0;
+        for (int64_t i = 0; i < piece; i++)
+            sum += (double)x[p * piece + i];
+        out[p] = (float)sum;
+    }
+}
+
+void columns_total_back(int64_t groups, int64_t rows, int64_t width, const float *dy, float *dx) {
+    const int64_t piece = width / groups;
+#pragma omp parallel for schedule(static) default(none) shared(groups, rows, dy, dx, piece)
+    for (int64_t p = 0; p < rows * groups; p++)
+        for (int64_t i = 0; i < piece; i++)
+            dx[p * piece + i] += dy[p];
+}
+
 void columns_scale(float factor, int64_t count, float *x) {
 #pragma omp parallel for schedule(static) default(none) shared(factor, count, x)
     for (int64_t i = 0; i < count; i++)

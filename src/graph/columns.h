@@ -37,6 +37,11 @@ void columns_clip(float bound, int64_t count, const float *x, float *out);
 /* dx[i] += dy[i] where x[i] is within -bound and bound: the way back. */
 void columns_clip_back(float bound, int64_t count, const float *x, const float *dy, float *dx);
 
+/* out [rows, groups] = the sum of each of the pieces that the rows of x [rows, width] lie in, and
+ * the way back: dx += dy of the piece. */
+void columns_total(int64_t groups, int64_t rows, int64_t width, const float *x, float *out);
+void columns_total_back(int64_t groups, int64_t rows, int64_t width, const float *dy, float *dx);
+
 /* x[i] = factor x[i]. */
 void columns_scale(float factor, int64_t count, float *x);
 

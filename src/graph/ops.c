@@ -320,6 +320,13 @@ static enum llmq_status run_scale(const struct step *s, llmq_error *err) {
     return LLMQ_OK;
 }
 
+static enum llmq_status run_sum(const struct step *s, llmq_error *err) {
+    (void)err;
+    columns_total(s->node->groups, s->rows, s->pass->block->graph->width[s->node->in[0]], s->in[0],
+                  s->out[0]);
+    return LLMQ_OK;
+}
+
 static enum llmq_status run_add(const struct step *s, llmq_error *err) {
     (void)err;
     columns_add((float)s->node->stream_factor, (float)s->node->factor, s->rows * s->node->width[0],
@@ -382,6 +389,7 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE, back_glu, READS_INPUTS, NULL},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE, back_add, READS_NOTHING, NULL},
     [OP_SCALE] = {run_scale, NULL, TALLY_ELEMENTWISE, back_scale, READS_INPUTS, NULL},
+    [OP_SUM] = {run_sum, NULL, TALLY_ELEMENTWISE, back_sum, READS_NOTHING, NULL},
     [OP_TOKEN] = {run_token, NULL, TALLY_ELEMENTWISE, NULL, READS_NOTHING, NULL},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE, back_conv, READS_INPUTS, conv_room},
     [OP_SCAN] = {run_scan, NULL, TALLY_SCAN, back_scan, READS_INPUTS, scan_room},

@@ -234,6 +234,14 @@ enum llmq_status back_scale(const struct step_back *b, llmq_error *err) {
     return LLMQ_OK;
 }
 
+enum llmq_status back_sum(const struct step_back *b, llmq_error *err) {
+    const struct graph_node *n = b->step.node;
+    (void)err;
+    columns_total_back(n->groups, b->step.rows, b->step.pass->block->graph->width[n->in[0]],
+                       b->out[0], b->in[0]);
+    return LLMQ_OK;
+}
+
 /* --- router ----------------------------------------------------------------------------------- */
 
 int64_t router_room(const struct graph *g, const struct graph_node *n, int64_t rows,

@@ -69,6 +69,7 @@ LLMQ_NODISCARD enum llmq_status back_act(const struct step_back *b, llmq_error *
 LLMQ_NODISCARD enum llmq_status back_glu(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_add(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_scale(const struct step_back *b, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status back_sum(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_conv(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_router(const struct step_back *b, llmq_error *err);
 int64_t norm_room(const struct graph *g, const struct graph_node *n, int64_t rows, int64_t length);

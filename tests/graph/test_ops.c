@@ -218,6 +218,19 @@ START_TEST(a_part_joined_to_every_run) {
 }
 END_TEST
 
+/* Large entries of either sign leave what is small. */
+START_TEST(sums_of_pieces) {
+    const float x[] = {1, 2, 3, 1e8F, 0.25F, -1e8F, -1, -2, -3, 5, 0, 0};
+    const float want[] = {6, 0.25F, -6, 5};
+    float out[4], all[2];
+    columns_total(2, 2, 6, x, out);
+    ck_assert_same(out, want, 4);
+    columns_total(1, 2, 6, x, all);
+    ck_assert_near(all[0], 6.25, 0);
+    ck_assert_near(all[1], -1, 0);
+}
+END_TEST
+
 START_TEST(clipped_and_added) {
     float x[] = {-9, -2, 0, 2.5F, NAN}, a[] = {1, 2, 3}, b[] = {10, 20, 0.1F}, out[5];
     columns_clip(2, 5, x, out);
@@ -345,6 +358,7 @@ int main(void) {
     tcase_add_test(t, parts_of_grouped_rows);
     tcase_add_test(t, parts_that_nobody_wants_are_skipped);
     tcase_add_test(t, a_part_joined_to_every_run);
+    tcase_add_test(t, sums_of_pieces);
     tcase_add_test(t, clipped_and_added);
     tcase_add_test(t, convolutions_of_any_length_width_and_reach);
     tcase_add_test(t, tokens_say_a_normed_projection_and_a_row);

@@ -206,6 +206,17 @@ START_TEST(a_part_that_is_repeated_gets_the_sum) {
 }
 END_TEST
 
+START_TEST(all_of_a_piece_have_the_slope_of_its_sum) {
+    const float dy[] = {1, 10, 100, 1000};
+    float dx[12] = {0};
+    columns_total_back(2, 2, 6, dy, dx);
+    for (int i = 0; i < 12; i++)
+        ck_assert_near(dx[i], dy[i / 3], 0);
+    columns_total_back(2, 2, 6, dy, dx);
+    ck_assert_near(dx[11], 2000, 0);
+}
+END_TEST
+
 START_TEST(what_is_clipped_has_no_slope) {
     const float x[] = {-9, -2, 0, 2.5F}, dy[] = {1, 2, 3, 4};
     float dx[] = {1, 1, 1, 1};
@@ -313,6 +324,7 @@ int main(void) {
     tcase_add_loop_test(t, gated_units_with_gates_of_any_width, 0, ACTS + 1);
     tcase_add_test(t, parts_go_back_where_they_come_from);
     tcase_add_test(t, a_part_that_is_repeated_gets_the_sum);
+    tcase_add_test(t, all_of_a_piece_have_the_slope_of_its_sum);
     tcase_add_test(t, what_is_clipped_has_no_slope);
     tcase_add_test(t, convolutions_of_any_length_and_reach);
     tcase_add_test(t, threads_change_no_bit);
