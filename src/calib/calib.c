@@ -325,13 +325,14 @@ enum llmq_status calib_end_block(struct calib *c, llmq_error *err) {
     const struct graph *g = c->quantized.block->graph;
     struct schedule schedule;
     enum llmq_status status = LLMQ_OK;
-    if (expert_turn_is_due(c))
-        status = expert_turn_pass_over(c, err);
-    if (status == LLMQ_OK)
-        status = passes_to_end(g, c->kept, &schedule, err);
-    if (status != LLMQ_OK)
-        return status;
+    LLMQ_TRY(passes_to_end(g, c->kept, &schedule, err));
+    if (expert_turn_is_due(c, &schedule)) {
+        LLMQ_TRY(expert_turn_pass_over(c, err));
+        LLMQ_TRY(passes_to_end(g, c->kept, &schedule, err));
+    }
     c->next = g->task_count;
     c->kept = value_set_of(g->output);
-    return run_pass(c, &schedule, NULL, err);
+    status = run_pass(c, &schedule, NULL, err);
+cleanup:
+    return status;
 }

@@ -158,10 +158,9 @@ static void finish_turn(struct calib *c) {
     c->kept = value_set_with(c->kept, experts_of(c->block->graph)->out[0]);
 }
 
-bool expert_turn_is_due(const struct calib *c) {
+bool expert_turn_is_due(const struct calib *c, const struct schedule *rest) {
     const struct graph *g = c->block->graph;
-    return g->body && !value_set_has(c->kept, (int)experts_of(g)->out[0]) &&
-           !value_set_has(c->kept, (int)g->output);
+    return g->body && rest->nodes >> g->experts & 1;
 }
 
 static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,

@@ -54,8 +54,8 @@ void expert_turn_free(struct expert_turn *t); /* accepts a zeroed struct */
 /* Before the first task of a block. */
 void expert_turn_start_over(struct calib *c);
 
-/* Does the block's way lead through experts that had no turn yet? */
-bool expert_turn_is_due(const struct calib *c);
+/* Do experts that had no turn yet lie on the pass to the block's end? */
+bool expert_turn_is_due(const struct calib *c, const struct schedule *rest);
 
 /* The next task of the experts; none in `out` when all had their turn. */
 LLMQ_NODISCARD enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out,
