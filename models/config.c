@@ -167,7 +167,7 @@ static enum llmq_status refuse_count(const struct model_config *c, enum dim dim,
 /* What the choice of experts must fulfil. A model without groups has 0 or 1 of them. */
 static enum llmq_status check_experts(const struct model_config *c, llmq_error *err) {
     const int64_t *d = c->facts.dims;
-    const int64_t experts = d[DIM_EXPERTS], groups = d[DIM_N_GROUPS], top = d[DIM_TOP_GROUPS];
+    const int64_t experts = d[DIM_CHOICES], groups = d[DIM_N_GROUPS], top = d[DIM_TOP_GROUPS];
     if (experts == 0)
         return LLMQ_OK;
     if (d[DIM_TOP_K] > experts) /* none at all: graph_make */

@@ -75,6 +75,7 @@ static const struct family *const families[] = {
     &family_lfm2_moe,
     &family_llama,
     &family_llama4_text,
+    &family_longcat_flash,
     &family_mamba,
     &family_mellum,
     &family_mimo,

@@ -404,8 +404,8 @@ static bool is_cheap(const struct node *row) {
            (row->op == OP_LINEAR && row->plain);
 }
 
-/* What the experts make is added up over all tokens before anything else runs: before the next round
- * it is kept as it is, not as the sum with the stream. */
+/* What the experts make is added up over all tokens before anything else runs: before the next
+ * round it is kept as it is, not as the sum with the stream. */
 static bool sums_experts(const struct graph *g, const struct graph_node *n, int round) {
     return g->experts >= 0 && n->row->op == OP_ADD && n->in[1] == g->node[g->experts].out[0] &&
            g->node[g->experts].round + 1 == round;

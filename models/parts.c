@@ -59,7 +59,8 @@ static const char *fused_layer(enum value v) {
 /* Are both merged into the same layer? Each of two attentions has its own. */
 static bool share_layer(enum value a, enum value b) {
     const char *layer = fused_layer(a), *other = fused_layer(b);
-    return layer && other && strcmp(layer, other) == 0 && schema_is_second(a) == schema_is_second(b);
+    return layer && other && strcmp(layer, other) == 0 &&
+           schema_is_second(a) == schema_is_second(b);
 }
 
 const char *part_fused(const struct graph *g, const struct graph_node *linear) {

@@ -444,8 +444,8 @@ struct facts {
     enum act act;     /* of rows that name none */
 };
 
-/* Is the value one of those that flow through the second of two? And what it is called in the first:
- * V_Q of V_2_Q, and of V_Q. */
+/* Is the value one of those that flow through the second of two? And what it is called in the
+ * first: V_Q of V_2_Q, and of V_Q. */
 bool schema_is_second(enum value v);
 enum value schema_first(enum value v);
 

@@ -69,6 +69,7 @@ extern const struct family family_laguna;
 extern const struct family family_lfm2;
 extern const struct family family_lfm2_moe;
 extern const struct family family_llama4_text;
+extern const struct family family_longcat_flash;
 extern const struct family family_mamba;
 extern const struct family family_mamba2;
 extern const struct family family_llama;

@@ -19,7 +19,6 @@ const struct unknown unknown_models[] = {
     {"kimi_linear", "a delta rule that forgets by channel"},
     {"llada", "attention that looks ahead"},
     {"llada2_moe", "attention that looks ahead"},
-    {"longcat_flash", "two attentions in a layer, and experts that hand on what they are given"},
     {"mllama", "layers that attend to pictures"},
     {"mllama_text_model", "layers that attend to pictures"},
     {"nemotron-nas", "blocks that differ from each other in size"},

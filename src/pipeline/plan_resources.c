@@ -55,7 +55,7 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
                                        const struct calib_tokens *tokens) {
     const double all = tokens ? (double)tokens->offsets[tokens->count] : 0;
     const double routed =
-        g->body ? all * (double)g->facts.dims[DIM_TOP_K] / (double)g->facts.dims[DIM_EXPERTS] : 0;
+        g->body ? all * (double)g->facts.dims[DIM_TOP_K] / (double)g->facts.dims[DIM_CHOICES] : 0;
     return (struct token_count){all, fmax(routed, fmin((double)o->expert_tokens, all))};
 }
 

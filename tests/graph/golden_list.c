@@ -112,6 +112,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"mamba", "mamba"},
     {"falcon-mamba", "falcon_mamba"},
     {"recurrent-gemma", "recurrent_gemma"},
+    {"longcat-flash", "longcat_flash"},
 };
 /* clang-format on */
 
