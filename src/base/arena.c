@@ -1,6 +1,6 @@
 /* Chunked bump allocator: see arena.h. Large chunks are mapped so that huge pages can back them,
  * which is worth a third of the memory bandwidth when weights are streamed. */
-#define _DEFAULT_SOURCE /* madvise, MAP_ANONYMOUS */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "base/arena.h"
 
 #include <stdint.h>
@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/hugemem.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ARENA_ASAN 1
@@ -34,6 +35,7 @@ struct chunk {
     struct chunk *next;
     size_t capacity; /* bytes after the header's padded slot */
     size_t used;
+    void *small; /* where memory begins that is not on huge pages; a page's begin */
 };
 
 #define CHUNK_HEADER ((sizeof(struct chunk) + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN)
@@ -56,9 +58,8 @@ static struct chunk *chunk_create(size_t capacity) {
     void *mem = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mem == MAP_FAILED)
         return NULL;
-    (void)madvise(mem, total, MADV_HUGEPAGE); /* a wish: kernels without it say EINVAL */
     struct chunk *c = mem;
-    *c = (struct chunk){.capacity = capacity};
+    *c = (struct chunk){.capacity = capacity, .small = mem};
     ASAN_POISON_MEMORY_REGION(chunk_data(c), capacity);
     return c;
 }
@@ -131,6 +132,7 @@ void *arena_alloc(struct arena *a, size_t count, size_t size, llmq_error *err) {
     }
     void *p = chunk_data(c) + c->used;
     c->used += padded;
+    c->small = huge_advise(c->small, chunk_data(c) + c->used);
     a->used += padded;
     a->peak = a->used > a->peak ? a->used : a->peak;
     ASAN_UNPOISON_MEMORY_REGION(p, bytes);

@@ -10,4 +10,9 @@
  * NULL when memory is short. */
 void *huge_malloc(size_t bytes);
 
+/* Huge pages for the whole ones in [begin, end), memory that is about to be used. What reaches
+ * beyond would become resident with its first byte, all of a page: it stays on small ones. Returns
+ * where that begins. */
+void *huge_advise(void *begin, void *end);
+
 #endif
