@@ -292,7 +292,7 @@ enum llmq_status convert_plan(struct convert *c, llmq_error *err) {
         LLMQ_TRY(settle_symmetry(&c->plan, err));
         settle_config(c);
         LLMQ_TRY(plan_check_modules(&c->plan, err));
-        LLMQ_TRY(plan_container(&c->model, &c->plan, err));
+        LLMQ_TRY(plan_container(&c->model, 0, &c->plan, err));
     }
     LLMQ_TRY(add_tensors(c, err));
 cleanup:

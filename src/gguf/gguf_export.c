@@ -179,6 +179,12 @@ void gguf_export_free(struct gguf_export **e) {
     *e = NULL;
 }
 
+/* The pairs and the head of the file, a copy of them; strings that grow have up to as much again.
+ */
+uint64_t gguf_export_bytes(const struct gguf_export *e) {
+    return 2 * 2 * (uint64_t)e->metadata.pairs.len;
+}
+
 const char *gguf_export_caveat(const struct gguf_export *e) {
     return e->has_tokenizer ? NULL
                             : "the GGUF file has no tokenizer, since the model's folder has no "

@@ -5,6 +5,7 @@
 #define LLMQ_GGUF_GGUF_EXPORT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "formats/gguf/gguf_file.h"
 #include "formats/layouts/layout.h"
@@ -22,6 +23,9 @@ void gguf_export_free(struct gguf_export **e);
 
 /* What the user should know of the result, in one sentence, or NULL. */
 const char *gguf_export_caveat(const struct gguf_export *e);
+
+/* Memory that it takes while it is there and the file is created, in bytes. */
+uint64_t gguf_export_bytes(const struct gguf_export *e);
 
 /* Is a tensor that is not quantized left out: a tied output head, or a buffer that the metadata
  * stands for? */

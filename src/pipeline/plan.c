@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "graph/inventory.h"
 #include "pipeline/block_fold.h"
 #include "quant/quant.h"
+#include "setup/setup.h"
 
 /* --- growing lists ---------------------------------------------------------------------------- */
 
@@ -104,10 +106,16 @@ enum llmq_status plan_rest(const struct model *m, struct plan *p, const struct s
     return use == USE_PART || scales_cache ? plan_keep(p, t, err) : plan_drop(p, t, err);
 }
 
-enum llmq_status plan_container(const struct model *m, struct plan *p, llmq_error *err) {
+enum llmq_status plan_container(const struct model *m, uint64_t max_mem, struct plan *p,
+                                llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
     if (!p->layout || p->layout->container != LAYOUT_GGUF)
         return LLMQ_OK;
-    return gguf_export_create(m, &p->layout_config, &p->gguf, err);
+    LLMQ_TRY(setup_check_export(m->dir, max_mem, err));
+    LLMQ_TRY(gguf_export_create(m, &p->layout_config, &p->gguf, err));
+    (void)memory_resident(); /* what reading took goes back to the system */
+cleanup:
+    return status;
 }
 
 enum llmq_status plan_name_head(const struct model *m, struct plan *p, llmq_error *err) {
@@ -344,7 +352,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(plan_add_plain_rows(m, out, err));
     LLMQ_TRY(check_grid(m, options, out, err));
     LLMQ_TRY(plan_check_merged(m, out, err));
-    status = plan_container(m, out, err);
+    status = plan_container(m, options->max_mem, out, err);
     if (status == LLMQ_E_UNSUPPORTED) {
         hint_container(out, err);
         goto cleanup;

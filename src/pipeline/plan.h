@@ -224,9 +224,10 @@ struct calib_options plan_calib_options(const llmq_quantize_options *options, co
 bool plan_folds(const llmq_quantize_options *options);
 
 /* Describe the model for the container of the layout, if it wants that; before the first plan_keep.
- * LLMQ_E_UNSUPPORTED: it has no equal there. */
-LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, struct plan *p,
-                                               llmq_error *err);
+ * LLMQ_E_UNSUPPORTED: it has no equal there; LLMQ_E_MEMORY: not within `max_mem` bytes (0: no
+ * limit). */
+LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, uint64_t max_mem,
+                                               struct plan *p, llmq_error *err);
 
 /* What a run takes: operations, and the plan's memory, of which activations go into a file where
  * the limit asks for it. */

@@ -10,6 +10,7 @@
 #include "base/int64.h"
 #include "formats/encodings/encoding.h"
 #include "pipeline/block_fold.h"
+#include "pipeline/store.h"
 #include "quant/quant.h"
 
 /* Share of the memory available at the start that a run may take when --max-mem is not given. */
@@ -283,12 +284,14 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
     else
         memory.fixed = rounding_bytes(m, p);
     const uint64_t work = memory.fixed + (tokens ? freed_bytes(p) : 0);
-    const uint64_t fixed =
-        OWN_BYTES + table_bytes(m, p) + max_u64(work, p->spec_count * OF_CHECKED);
+    const uint64_t held =
+        OWN_BYTES + table_bytes(m, p) + (p->gguf ? gguf_export_bytes(p->gguf) : 0);
+    const uint64_t fixed = held + max_u64(work, p->spec_count * OF_CHECKED);
     p->spill = fixed + memory.activations > memory_limit(o);
     p->spill_bytes = p->spill ? memory.activations : 0;
     p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
-    p->ram_bytes = max_u64(p->ram_bytes, OWN_BYTES + plan_head_bytes(m, p, tokens));
+    p->ram_bytes = max_u64(p->ram_bytes, held + plan_head_bytes(m, p, tokens));
+    p->ram_bytes = max_u64(p->ram_bytes, held + store_kept_bytes(p, m->tensors));
     return status;
 }
 

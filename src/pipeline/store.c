@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/hugemem.h"
+#include "base/int64.h"
 #include "base/log.h"
 #include "formats/loaders/layout_load.h"
 #include "formats/safetensors/safetensors_coded.h"
@@ -192,6 +194,26 @@ static enum llmq_status copy_codes(const struct st_set *from, const struct st_te
     return copy_tensor(from, &codes, writer, buffer, ctx, err);
 }
 
+/* A slice as floats before and after, as it is stored, and the codes and scales of blocks. */
+static uint64_t conversion_bytes(const struct st_tensor *t, enum dtype type) {
+    const uint64_t ours = dtype_bits(t->dtype) / 8, all = t->nbytes / ours;
+    const uint64_t theirs = dtype_bits(type) / 8 / dtype_block(type) + 1;
+    const uint64_t codes = dtype_block(type) > 1 ? 2 : 0;
+    const uint64_t part = all < CONVERT_ELEMENTS ? all : CONVERT_ELEMENTS;
+    return part * (2 * sizeof(float) + max_u64(ours, theirs) + codes);
+}
+
+uint64_t store_kept_bytes(const struct plan *plan, const struct st_set *from) {
+    uint64_t most = 0;
+    for (size_t i = 0; i < plan->kept_count; i++) {
+        const struct st_tensor *t = st_find(from, plan->kept[i]);
+        const enum dtype type = plan_kept_dtype(plan, t);
+        if (type != t->dtype && !(t->coded && type == st_stored_dtype(t)))
+            most = max_u64(most, conversion_bytes(t, type));
+    }
+    return most;
+}
+
 enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
                             struct st_writer *writer, struct store_rounding *rounding,
                             const llmq_context *ctx, llmq_error *err) {
@@ -211,5 +233,6 @@ enum llmq_status store_kept(const struct plan *plan, const struct st_set *from,
                                     : copy_tensor(from, t, writer, buffer, ctx, err);
     }
     free(buffer);
+    (void)memory_resident(); /* gives back what was freed */
     return status;
 }

@@ -24,6 +24,9 @@ struct store_rounding {
     double max_error, max_relative_error;
 };
 
+/* Memory that store_kept takes beside its buffer, in bytes. */
+uint64_t store_kept_bytes(const struct plan *plan, const struct st_set *from);
+
 /* Copy the tensors the plan keeps through a buffer: embeddings may be larger than a block. Those
  * that the plan gives another type (see plan_kept_dtype) are converted, and *rounding, unless it is
  * NULL, is raised to the largest change. Values were checked before, see value_check. */

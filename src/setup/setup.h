@@ -46,6 +46,10 @@ LLMQ_NODISCARD enum llmq_status setup_check_reading(const char *dir, const char 
                                                     uint64_t max_mem, uint64_t later,
                                                     llmq_error *err);
 
+/* The same of the tokenizer of the model `dir`, which is taken into the result. */
+LLMQ_NODISCARD enum llmq_status setup_check_export(const char *dir, uint64_t max_mem,
+                                                   llmq_error *err);
+
 /* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
 enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };
 

@@ -26,12 +26,9 @@ static uint64_t size_of(const char *dir, const char *name) {
     return size;
 }
 
-enum llmq_status setup_check_reading(const char *dir, const char *path, uint64_t max_mem,
-                                     uint64_t later, llmq_error *err) {
-    const uint64_t tokenizer = size_of(dir, "tokenizer.json");
-    const uint64_t tree = tokenizer * TOKENIZER_TREE;
-    const uint64_t text = tokenizer * TOKENIZER_KEPT + size_of(NULL, path) * TEXT;
-    const uint64_t reading = tree > text ? tree : text;
+/* Reading `what` takes so many bytes beside what there is. */
+static enum llmq_status check(const char *what, uint64_t reading, uint64_t max_mem, uint64_t later,
+                              llmq_error *err) {
     if (max_mem == 0 || reading <= READING_LITTLE)
         return LLMQ_OK;
     const uint64_t needed = memory_resident() + reading;
@@ -39,9 +36,22 @@ enum llmq_status setup_check_reading(const char *dir, const char *path, uint64_t
         return LLMQ_OK;
     error_set(err, LLMQ_E_MEMORY,
               "--max-mem %" PRIu64 " bytes: reading %s takes about %" PRIu64 " bytes", max_mem,
-              path, needed);
+              what, needed);
     const uint64_t enough = needed > later ? needed : later;
     /* what is resident differs by some pages from one start to the next */
     error_hint(err, "give at least --max-mem %" PRIu64 "M", (enough >> 20) + 2);
     return LLMQ_E_MEMORY;
+}
+
+enum llmq_status setup_check_reading(const char *dir, const char *path, uint64_t max_mem,
+                                     uint64_t later, llmq_error *err) {
+    const uint64_t tokenizer = size_of(dir, "tokenizer.json");
+    const uint64_t tree = tokenizer * TOKENIZER_TREE;
+    const uint64_t text = tokenizer * TOKENIZER_KEPT + size_of(NULL, path) * TEXT;
+    return check(path, tree > text ? tree : text, max_mem, later, err);
+}
+
+enum llmq_status setup_check_export(const char *dir, uint64_t max_mem, llmq_error *err) {
+    const uint64_t tokenizer = size_of(dir, "tokenizer.json"); /* once more beside what it became */
+    return check("tokenizer.json", tokenizer * (TOKENIZER_TREE + TOKENIZER_KEPT), max_mem, 0, err);
 }

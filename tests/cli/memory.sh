@@ -59,6 +59,16 @@ run score --model "$demo" --ids "$ids" --logits free.st --threads 2 -q
 test_case "nor do they change logits"
 expect "the same file" cmp -s limited.st free.st
 
+# quantizes ARGUMENTS...: the same of a command that writes a result.
+quantizes() {
+    holds "$@" --group 32 --out limited.out
+    rm -rf limited.out
+}
+quantizes rtn --format gguf
+for format in gptq gguf; do
+    quantizes gptq --samples 8 --seqlen 128 --quality fast --format $format
+done
+
 test_case "a text too large to be read within the limit is refused before it is read"
 i=0
 while [ $i -lt 12 ]; do
