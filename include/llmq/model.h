@@ -26,9 +26,13 @@ uint64_t llmq_build_id(void);
  * kernels: llmq_cpu_name in llmq/matmul.h.) */
 const char *llmq_blas_name(void);
 
-/* Folder of a model: `spec` when it is a folder; else a name looked up in $LLMQ_MODELS, ./models,
- * then the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub: org/name is
- * models--org--name/snapshots/<refs/main>). *path is the caller's to free.
+/* Folder of a model: `spec` when it is a folder; the folder of the file that it is, where
+ * config.json lies beside; else a name looked up in $LLMQ_MODELS, ./models, then the Hugging Face
+ * cache
+ * ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $TRANSFORMERS_CACHE,
+ * $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub): org/name is
+ * models--org--name/snapshots/<refs/main>, or the only snapshot where refs/main is missing;
+ * org/name@revision that of a branch, a tag or a commit. *path is the caller's to free.
  * LLMQ_E_NOT_FOUND: the hint lists where llmq looked. */
 LLMQ_NODISCARD enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err);
 

@@ -43,11 +43,14 @@ expect_code 3
 expect_stderr "found pytorch_model.bin"
 expect_stderr "save_pretrained("
 
-test_case "a file is not a model"
+test_case "a file of a model stands for its folder, one without a model is refused"
 run score --model "$demo/model.safetensors" --ids 1,2,3
+expect_code 0
+cp text.txt alone.safetensors
+run score --model alone.safetensors --ids 1,2,3
 expect_code 2
 expect_stderr "is a file; a model is the folder"
-expect_stderr "give the folder: $demo/"
+expect_stderr "no config.json beside it"
 
 test_case "text without tokenizer.json: what is there, and what helps"
 bare words

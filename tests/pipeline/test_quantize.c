@@ -287,61 +287,6 @@ START_TEST(a_checkpoint_without_a_tensor_is_refused_by_name) {
 }
 END_TEST
 
-START_TEST(models_are_found_by_name) {
-    llmq_error err = {0};
-    char *path = NULL;
-    char *hub = strdup(scratch_path("hub"));
-    ck_assert_ok(dir_make(hub, true, &err), &err);
-    char *repository = path_join(hub, "models--org--name", NULL);
-    ck_assert_ok(dir_make(repository, true, &err), &err);
-    char *refs = path_join(repository, "refs", NULL);
-    char *snapshots = path_join(repository, "snapshots", NULL);
-    ck_assert_ok(dir_make(refs, true, &err), &err);
-    ck_assert_ok(dir_make(snapshots, true, &err), &err);
-    put_file("hub/models--org--name/refs/main", "abc123\n", 7);
-    setenv("HF_HUB_CACHE", hub, 1);
-    ck_assert_fails(llmq_model_resolve("org/name", &path, &err), LLMQ_E_NOT_FOUND, "org/name",
-                    &err);
-    ck_assert_ptr_nonnull(strstr(err.hint, "models--org--name/snapshots/abc123"));
-    char *commit = path_join(snapshots, "abc123", NULL);
-    ck_assert_ok(dir_make(commit, true, &err), &err);
-    ck_assert_ok(llmq_model_resolve("org/name", &path, &err), &err);
-    ck_assert_str_eq(path, commit);
-    free(path);
-    /* A cache of which the snapshot is a link to nothing, and a place before it. */
-    ck_assert_int_eq(rmdir(commit), 0);
-    ck_assert_int_eq(symlink("/nowhere/abc123", commit), 0);
-    ck_assert_fails(llmq_model_resolve("org/name", &path, &err), LLMQ_E_NOT_FOUND, "'org/name' not",
-                    &err);
-    ck_assert_ptr_nonnull(strstr(err.hint, "abc123: a link to /nowhere/abc123, which is not"));
-    ck_assert_ok(dir_make(scratch_path("places"), true, &err), &err);
-    ck_assert_int_eq(symlink("loop", scratch_path("places/loop")), 0);
-    ck_assert_ok(dir_make(scratch_path("hub/models--loop"), true, &err), &err);
-    ck_assert_ok(dir_make(scratch_path("hub/models--loop/refs"), true, &err), &err);
-    ck_assert_ok(dir_make(scratch_path("hub/models--loop/snapshots"), true, &err), &err);
-    ck_assert_ok(dir_make(scratch_path("hub/models--loop/snapshots/1"), true, &err), &err);
-    put_file("hub/models--loop/refs/main", "1", 1);
-    ck_assert_ok(llmq_model_resolve("loop", &path, &err), &err);
-    free(path);
-    setenv("LLMQ_MODELS", scratch_path("places"), 1);
-    ck_assert_fails(llmq_model_resolve("loop", &path, &err), LLMQ_E_IO, "/places/loop: ", &err);
-    ck_assert_ptr_nonnull(strstr(err.hint, "it comes before "));
-    ck_assert_fails(llmq_model_resolve(scratch_path("places/loop"), &path, &err), LLMQ_E_IO,
-                    "/places/loop: ", &err);
-    unsetenv("HF_HUB_CACHE");
-    setenv("LLMQ_MODELS", scratch_path(""), 1);
-    ck_assert_ok(llmq_model_resolve("source", &path, &err), &err);
-    ck_assert_ptr_nonnull(strstr(path, "/source"));
-    unsetenv("LLMQ_MODELS");
-    free(path);
-    free(hub);
-    free(repository);
-    free(refs);
-    free(snapshots);
-    free(commit);
-}
-END_TEST
-
 int main(void) {
     Suite *s = suite_create("pipeline");
     TCase *t = tcase_create("run");
@@ -362,7 +307,6 @@ int main(void) {
     tcase_add_test(t, existing_results_are_safe_without_force);
     tcase_add_test(t, dry_run_plans_and_writes_nothing);
     tcase_add_test(t, a_checkpoint_without_a_tensor_is_refused_by_name);
-    tcase_add_test(t, models_are_found_by_name);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
