@@ -16,13 +16,7 @@ struct compare_args {
 };
 
 static const struct option compare_options[] = {
-    {.name = "model",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct compare_args, model),
-     .value = "M",
-     .help = "folder of the checkpoint to judge, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct compare_args, model, "folder of the checkpoint to judge"),
     {.name = "reference",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct compare_args, reference),
@@ -166,7 +160,7 @@ static enum llmq_status compare_run(const void *args, const volatile sig_atomic_
 const struct command command_compare = {
     .name = "compare",
     .summary = "measure how far a checkpoint's predictions are from those of another",
-    .synopsis = "compare --model M --reference R [--text FILE] [options]",
+    .synopsis = "compare [--model] M --reference R [--text FILE] [options]",
     .description =
         "Runs both checkpoints over the same windows, block by block, and compares their "
         "predictions of every token: the KL divergence from the reference to the model in nats "

@@ -22,13 +22,7 @@ static const struct choice formats[] = {
 #define FIELD(name) offsetof(struct convert_args, options.name)
 
 static const struct option convert_options[] = {
-    {.name = "model",
-     .kind = OPTION_TEXT,
-     .offset = FIELD(model),
-     .value = "M",
-     .help = "folder of the quantized checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct convert_args, options.model, "folder of the quantized checkpoint"),
     FAMILY_OPTION(struct convert_args, options.family),
     {.name = "format",
      .kind = OPTION_CHOICE,
@@ -38,6 +32,7 @@ static const struct option convert_options[] = {
      .choices = formats,
      .required = true},
     {.name = "out",
+     .letter = 'o',
      .kind = OPTION_TEXT,
      .offset = FIELD(out),
      .value = "DIR",
@@ -117,7 +112,7 @@ static enum llmq_status convert_run(const void *args, const volatile sig_atomic_
 const struct command command_convert = {
     .name = "convert",
     .summary = "convert a quantized checkpoint to another layout, or dequantize it",
-    .synopsis = "convert --model M --format F --out DIR [options]",
+    .synopsis = "convert [--model] M --format F --out DIR [options]",
     .description =
         "Between layouts, codes, scales and zero points stay the same: every module is tried "
         "before anything is written, and what the target cannot hold is refused with the module's "

@@ -16,13 +16,7 @@ struct eval_args {
 };
 
 static const struct option eval_options[] = {
-    {.name = "model",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct eval_args, model),
-     .value = "M",
-     .help = "folder of the checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct eval_args, model, "folder of the checkpoint"),
     FAMILY_OPTION(struct eval_args, family),
     MAX_MEM_OPTION(struct eval_args, max_mem),
     {.name = "dequantize",
@@ -123,7 +117,7 @@ static enum llmq_status eval_run(const void *args, const volatile sig_atomic_t *
 const struct command command_eval = {
     .name = "eval",
     .summary = "measure the perplexity of a checkpoint, original or quantized",
-    .synopsis = "eval --model M [--text FILE] [options]",
+    .synopsis = "eval [--model] M [--text FILE] [options]",
     .description =
         "Reads the text in windows, runs the model over them block by block, and prints the "
         "perplexity with its standard error. Every weight is read once, one decoder block is in "

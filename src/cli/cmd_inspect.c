@@ -14,12 +14,7 @@ struct inspect_args {
 };
 
 static const struct option inspect_options[] = {
-    {.name = "M",
-     .kind = OPTION_POSITIONAL,
-     .offset = offsetof(struct inspect_args, model),
-     .help = "folder of the checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct inspect_args, model, "folder of the checkpoint"),
     FAMILY_OPTION(struct inspect_args, family),
     {.name = "tensors",
      .kind = OPTION_ON,
@@ -187,7 +182,7 @@ static enum llmq_status inspect_run(const void *args, const volatile sig_atomic_
 const struct command command_inspect = {
     .name = "inspect",
     .summary = "what is in a checkpoint: tensors, bytes, bits per weight, quantization",
-    .synopsis = "inspect M [--tensors | --blocks] [options]",
+    .synopsis = "inspect [--model] M [--tensors | --blocks] [options]",
     .description = "Reads the headers of the checkpoint's files, not the weights, and prints what "
                    "they hold. A packed matrix counts as the weights it stands for.",
     .examples = {{"llmq inspect demo-gptq-w4g128 --tensors", "summary and every tensor"},

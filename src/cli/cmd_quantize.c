@@ -77,7 +77,7 @@ static bool quantize_resumable(const void *args) {
 const struct command command_gptq = {
     .name = "gptq",
     .summary = "quantize with GPTQ: calibrated, each rounding error repaired by later columns",
-    .synopsis = "gptq --model M [--calib FILE] [--out DIR] [options]",
+    .synopsis = "gptq [--model] M [--calib FILE] [--out DIR] [options]",
     .description =
         "Quantizes every linear layer of the decoder blocks to packed integers and writes a "
         "checkpoint that serving stacks load. Norms and, unless a rule says otherwise, the "
@@ -103,7 +103,7 @@ const struct command command_gptq = {
 const struct command command_awq = {
     .name = "awq",
     .summary = "quantize with AWQ: activations scaled so that rounding to nearest costs least",
-    .synopsis = "awq --model M [--calib FILE] [--out DIR] [options]",
+    .synopsis = "awq [--model] M [--calib FILE] [--out DIR] [options]",
     .description =
         "Like gptq, in the same formats and with the same options, but the weights are rounded to "
         "the nearest grid point after each input channel was given the scale with which that "
@@ -125,7 +125,7 @@ const struct command command_awq = {
 const struct command command_rtn = {
     .name = "rtn",
     .summary = "quantize by rounding to the nearest grid point: no calibration, the baseline",
-    .synopsis = "rtn --model M [--out DIR] [options]",
+    .synopsis = "rtn [--model] M [--out DIR] [options]",
     .description =
         "Like gptq, in the same formats and with the same options, but every weight is rounded to "
         "the nearest point of its group's grid. Needs no calibration and takes seconds; it is what "

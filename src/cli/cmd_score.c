@@ -17,13 +17,7 @@ struct score_args {
 };
 
 static const struct option score_options[] = {
-    {.name = "model",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct score_args, options.model),
-     .value = "M",
-     .help = "folder of the checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct score_args, options.model, "folder of the checkpoint"),
     FAMILY_OPTION(struct score_args, options.family),
     {.name = "ids",
      .kind = OPTION_TEXT,
@@ -138,7 +132,7 @@ cleanup:
 const struct command command_score = {
     .name = "score",
     .summary = "log-probabilities of a list of tokens",
-    .synopsis = "score --model M --ids 1,2,3 [--logits FILE] [options]",
+    .synopsis = "score [--model] M --ids 1,2,3 [--logits FILE] [options]",
     .description = "Runs the model over the tokens and prints the natural logarithm of the "
                    "probability it gives each token after those before it.",
     .examples = {{"llmq score --model models/demo --ids 0,17,300,5", "score four tokens"},

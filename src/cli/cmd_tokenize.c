@@ -16,13 +16,7 @@ struct tokenize_args {
 };
 
 static const struct option tokenize_options[] = {
-    {.name = "model",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct tokenize_args, model),
-     .value = "M",
-     .help = "folder with tokenizer.json, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct tokenize_args, model, "folder with tokenizer.json"),
     {.name = "text",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct tokenize_args, text),
@@ -104,7 +98,7 @@ static enum llmq_status tokenize_run(const void *args, const volatile sig_atomic
 const struct command command_tokenize = {
     .name = "tokenize",
     .summary = "token ids of a text",
-    .synopsis = "tokenize --model M [--text FILE|-] [options]",
+    .synopsis = "tokenize [--model] M [--text FILE|-] [options]",
     .description =
         "Prints the ids of the model's tokens for the text as [1,2,3], with and without "
         "--json, exactly as the tokenizer gives them: what calibration and evaluation do "

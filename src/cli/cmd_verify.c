@@ -20,12 +20,7 @@ struct verify_args {
 };
 
 static const struct option verify_options[] = {
-    {.name = "M",
-     .kind = OPTION_POSITIONAL,
-     .offset = offsetof(struct verify_args, model),
-     .help = "folder of the checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct verify_args, model, "folder of the checkpoint"),
     FAMILY_OPTION(struct verify_args, family),
     {.name = "against",
      .kind = OPTION_TEXT,
@@ -193,7 +188,7 @@ static enum llmq_status verify_run(const void *args, const volatile sig_atomic_t
 const struct command command_verify = {
     .name = "verify",
     .summary = "check a checkpoint against the rules of those who load it",
-    .synopsis = "verify M [--against ORIGINAL] [options]",
+    .synopsis = "verify [--model] M [--against ORIGINAL] [options]",
     .description =
         "Reads the whole checkpoint, decodes every packed module and checks rules: files and "
         "index, names, shapes and types of tensors, scales and zero points, the quantization "

@@ -94,6 +94,15 @@ extern const struct option text_options[];
                 "not"                                                                              \
     }
 
+/* A row of an option table for the model that a command is about, at `field` of `type`; it may
+ * stand without --model. */
+#define MODEL_OPTION(type, field, says)                                                            \
+    {                                                                                              \
+        .name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(type, field),      \
+        .value = "M", .help = says ", or a name to look up", .source = VALUE_FOLDER,               \
+        .required = true, .bare = true                                                             \
+    }
+
 /* A row of an option table for the memory that a measurement may take, at `field` of `type`. */
 #define MAX_MEM_OPTION(type, field)                                                                \
     {                                                                                              \

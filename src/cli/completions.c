@@ -6,10 +6,6 @@
 #include "cli/console.h"
 #include "cli/generate.h"
 
-static bool is_listed(const struct option *option) {
-    return option->kind != OPTION_POSITIONAL;
-}
-
 /* What a shell may offer for an option's value. */
 static void print_words(const struct option *option, const char *separator) {
     if (option->kind == OPTION_GROUP)
@@ -26,7 +22,12 @@ static bool has_words(const struct option *option) {
 /* --- bash ------------------------------------------------------------------------------------- */
 
 static void bash_value(const struct option *option) {
-    printf("        --%s)", option->name);
+    printf("        --%s", option->name);
+    if (option->also)
+        printf("|--%s", option->also);
+    if (option->letter)
+        printf("|-%c", option->letter);
+    fputc(')', stdout);
     if (has_words(option)) {
         fputs(" mapfile -t COMPREPLY < <(compgen -W '", stdout);
         print_words(option, " ");
@@ -48,8 +49,7 @@ static void bash_command(const struct command *command) {
             bash_value(option);
     fputs("        esac\n        words='", stdout);
     for (size_t i = 0; (option = options_at(&table, i)); i++)
-        if (is_listed(option))
-            printf("%s--%s", i ? " " : "", option->name);
+        printf("%s--%s", i ? " " : "", option->name);
     fputs("' ;;\n", stdout);
 }
 
@@ -97,7 +97,7 @@ static void zsh_text(const char *text) {
 
 static void zsh_value(const struct option *option) {
     fputc(':', stdout);
-    zsh_text(option->kind == OPTION_POSITIONAL ? "model" : option->name);
+    zsh_text(option->name);
     fputc(':', stdout);
     if (has_words(option)) {
         fputc('(', stdout);
@@ -109,18 +109,17 @@ static void zsh_value(const struct option *option) {
 }
 
 static void zsh_option(const struct option *option) {
-    fputs(" \\\n            '", stdout);
-    if (option->kind == OPTION_POSITIONAL) {
-        fputc('1', stdout);
+    printf(" \\\n            '--%s%s[", option->name, option_takes_value(option) ? "=" : "");
+    zsh_text(option->help);
+    fputc(']', stdout);
+    if (option_takes_value(option))
         zsh_value(option);
-    } else {
-        printf("--%s%s[", option->name, option_takes_value(option) ? "=" : "");
-        zsh_text(option->help);
-        fputc(']', stdout);
-        if (option_takes_value(option))
-            zsh_value(option);
-    }
     fputc('\'', stdout);
+    if (option->bare) {
+        fputs(" \\\n            '1", stdout);
+        zsh_value(option);
+        fputc('\'', stdout);
+    }
 }
 
 bool generate_zsh(void) {
@@ -159,8 +158,9 @@ bool generate_zsh(void) {
 
 static void fish_option(const struct command *command, const struct option *option) {
     printf("complete -c llmq -n '__fish_seen_subcommand_from %s'", command->name);
-    if (is_listed(option))
-        printf(" -l %s", option->name);
+    printf(" -l %s", option->name);
+    if (option->also)
+        printf(" -l %s", option->also);
     if (option->letter)
         printf(" -s %c", option->letter);
     if (option_takes_value(option)) {
@@ -192,8 +192,13 @@ bool generate_fish(void) {
         printf("complete -c llmq -n __fish_use_subcommand -a %s -d ", (*c)->name);
         console_quote(stdout, (*c)->summary);
         fputc('\n', stdout);
-        for (size_t i = 0; (option = options_at(&table, i)); i++)
+        for (size_t i = 0; (option = options_at(&table, i)); i++) {
             fish_option(*c, option);
+            if (option->bare)
+                printf("complete -c llmq -n '__fish_seen_subcommand_from %s' "
+                       "-a '(__fish_complete_directories)'\n",
+                       (*c)->name);
+        }
     }
     return true;
 }

@@ -59,28 +59,27 @@ static void print_paragraphs(FILE *stream, const char *text) {
     }
 }
 
-void help_default(const struct option *option, const void *args, char *buf, size_t size) {
+void help_note(const struct option *option, const void *args, char *buf, size_t size) {
     char value[TEXT_MAX / 4];
     option_show(option, args, value, sizeof value);
-    buf[0] = '\0';
-    if (option->required)
-        snprintf(buf, size, "required");
-    else if (option->absent)
-        snprintf(buf, size, "default: %s", option->absent);
-    else if (value[0])
-        snprintf(buf, size, "default: %s", value);
+    const char *preset = option->required ? "" : option->absent ? option->absent : value;
+    snprintf(buf, size, "%s%s%s%s%s", option->also ? "also --" : "",
+             option->also ? option->also : "",
+             option->also && (option->required || preset[0]) ? "; " : "",
+             option->required ? "required"
+             : preset[0]      ? "default: "
+                              : "",
+             preset);
 }
 
 static void print_option(FILE *stream, const struct option *option, const void *args) {
     char left[TEXT_MAX], preset[TEXT_MAX], text[2 * TEXT_MAX];
-    if (option->kind == OPTION_POSITIONAL)
-        snprintf(left, sizeof left, "  %s", option->name);
-    else if (option->letter)
-        snprintf(left, sizeof left, "  -%c, --%s", option->letter, option->name);
-    else
-        snprintf(left, sizeof left, "  --%s%s%s", option->name, option->value ? " " : "",
-                 option->value ? option->value : "");
-    help_default(option, args, preset, sizeof preset);
+    char letter[8] = "";
+    if (option->letter)
+        snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    snprintf(left, sizeof left, "  %s--%s%s%s", letter, option->name, option->value ? " " : "",
+             option->value ? option->value : "");
+    help_note(option, args, preset, sizeof preset);
     snprintf(text, sizeof text, "%s%s%s%s", option->help, preset[0] ? " (" : "", preset,
              preset[0] ? ")" : "");
     size_t len = strlen(left);

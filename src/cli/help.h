@@ -25,7 +25,8 @@ void help_program(FILE *stream);
 void help_command_brief(FILE *stream, const struct command *command);
 void help_command(FILE *stream, const struct command *command, const void *args);
 
-/* "required", "default: 4", or "" for an option that is simply off. `args` holds the defaults. */
-void help_default(const struct option *option, const void *args, char *buf, size_t size);
+/* What stands in brackets behind an option's text: "also --group-size; default: 128", "required",
+ * or "" for one that is simply off. `args` holds the defaults. */
+void help_note(const struct option *option, const void *args, char *buf, size_t size);
 
 #endif

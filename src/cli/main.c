@@ -63,19 +63,42 @@ static void print_resume_command(int argc, char **argv) {
     fputc('\n', stderr);
 }
 
+static enum llmq_status unknown_command(const char *typed, llmq_error *err) {
+    struct suggestion near = {.typed = typed};
+    for (const struct command *const *c = commands; *c; c++)
+        suggestion_offer(&near, (*c)->name);
+    const char *known = suggest_command(typed);
+    cli_fail(err, LLMQ_E_USAGE, "there is no command '%s'", typed);
+    if (known || near.best)
+        cli_hint(err, "did you mean llmq %s?", known ? known : near.best);
+    else
+        cli_hint(err, "'llmq --help' lists the commands");
+    return LLMQ_E_USAGE;
+}
+
+/* All about the command of that name, or about the program where there is none. */
+static enum llmq_status print_help(const char *name, llmq_error *err) {
+    const struct command *command = name ? command_find(name) : NULL;
+    if (name && !command)
+        return unknown_command(name, err);
+    void *defaults = command ? command_args(command) : NULL;
+    if (command && !defaults)
+        return cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");
+    if (command)
+        help_command(stdout, command, defaults);
+    else
+        help_program(stdout);
+    free(defaults);
+    return LLMQ_OK;
+}
+
 /* Parse what follows the command's name and run it. */
 static enum llmq_status run_command(const struct command *command, int argc, char **argv,
                                     struct common_args *args, llmq_error *err) {
     struct option_table table = command_options(command);
     enum llmq_status status = options_parse(&table, argc - 2, argv + 2, args, err);
-    if (status == LLMQ_OK && args->help) {
-        void *defaults = command_args(command);
-        if (!defaults)
-            return cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");
-        help_command(stdout, command, defaults);
-        free(defaults);
-        return LLMQ_OK;
-    }
+    if (status == LLMQ_OK && args->help)
+        return print_help(command->name, err);
     if (status == LLMQ_OK)
         status = options_require(&table, args, err);
     if (status != LLMQ_OK)
@@ -90,29 +113,11 @@ static enum llmq_status run_command(const struct command *command, int argc, cha
     return command->run(args, &interrupted, err);
 }
 
-/* `next`: the argument behind it, or NULL. */
-static enum llmq_status unknown_command(const char *typed, const char *next, llmq_error *err) {
-    struct suggestion near = {.typed = typed};
-    for (const struct command *const *c = commands; *c; c++)
-        suggestion_offer(&near, (*c)->name);
-    const char *known = suggest_command(typed);
-    cli_fail(err, LLMQ_E_USAGE, "there is no command '%s'", typed);
-    if (known && strcmp(known, "--help") == 0 && next && command_find(next))
-        cli_hint(err, "did you mean llmq %s --help?", next);
-    else if (known || near.best)
-        cli_hint(err, "did you mean llmq %s?", known ? known : near.best);
-    else
-        cli_hint(err, "'llmq --help' lists the commands");
-    return LLMQ_E_USAGE;
-}
-
 /* What can stand in place of a command. */
 static enum llmq_status run_program_option(const char *option, const char *value, llmq_error *err) {
     struct suggestion near = {.typed = option};
-    if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0) {
-        help_program(stdout);
-        return LLMQ_OK;
-    }
+    if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0)
+        return print_help(NULL, err);
     if (strcmp(option, "--version") == 0) {
         printf("llmq %s (build %016" PRIx64 "), %s, kernels: %s\n", llmq_version(), llmq_build_id(),
                llmq_blas_name(), llmq_cpu_name());
@@ -162,8 +167,10 @@ static enum llmq_status dispatch(int argc, char **argv, llmq_error *err) {
         return dispatch_command(command, argc, argv, err);
     if (argv[1][0] == '-')
         status = run_program_option(argv[1], argv[2], err);
+    else if (strcmp(argv[1], "help") == 0)
+        status = print_help(argv[2], err);
     else
-        status = unknown_command(argv[1], argv[2], err);
+        status = unknown_command(argv[1], err);
     if (status != LLMQ_OK)
         console_error(err, console_colours(false));
     return status;

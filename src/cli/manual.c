@@ -56,24 +56,20 @@ static void print_line(const char *text) {
 static void print_option(const struct option *option, const void *args) {
     char preset[TEXT_MAX];
     fputs(".TP\n", stdout);
-    if (option->kind == OPTION_POSITIONAL) {
-        printf(".I %s\n", option->name);
-    } else {
-        fputs("\\fB", stdout);
-        if (option->letter)
-            printf("\\-%c\\fR, \\fB", option->letter);
-        fputs("\\-\\-", stdout);
-        print_text(option->name);
+    fputs("\\fB", stdout);
+    if (option->letter)
+        printf("\\-%c\\fR, \\fB", option->letter);
+    fputs("\\-\\-", stdout);
+    print_text(option->name);
+    fputs("\\fR", stdout);
+    if (option->value) {
+        fputs(" \\fI", stdout);
+        print_text(option->value);
         fputs("\\fR", stdout);
-        if (option->value) {
-            fputs(" \\fI", stdout);
-            print_text(option->value);
-            fputs("\\fR", stdout);
-        }
-        fputc('\n', stdout);
     }
+    fputc('\n', stdout);
     print_text(option->help);
-    help_default(option, args, preset, sizeof preset);
+    help_note(option, args, preset, sizeof preset);
     if (preset[0]) {
         fputs(" (", stdout);
         print_text(preset);

@@ -23,21 +23,17 @@ static void print_cell(const char *text) {
 
 static void print_option(const struct option *option, const void *args) {
     char preset[TEXT_MAX];
-    if (option->kind == OPTION_POSITIONAL) {
-        printf("| `%s` | ", option->name);
-    } else {
-        fputs("| `", stdout);
-        if (option->letter)
-            printf("-%c`, `", option->letter);
-        printf("--%s", option->name);
-        if (option->value) {
-            fputc(' ', stdout);
-            print_cell(option->value);
-        }
-        fputs("` | ", stdout);
+    fputs("| `", stdout);
+    if (option->letter)
+        printf("-%c`, `", option->letter);
+    printf("--%s", option->name);
+    if (option->value) {
+        fputc(' ', stdout);
+        print_cell(option->value);
     }
+    fputs("` | ", stdout);
     print_cell(option->help);
-    help_default(option, args, preset, sizeof preset);
+    help_note(option, args, preset, sizeof preset);
     if (preset[0]) {
         fputs(" (", stdout);
         print_cell(preset);

@@ -17,7 +17,6 @@ struct cursor {
     char **argv;
     int argc;
     int next;
-    size_t positionals; /* taken so far */
     const char **given; /* by index in the table: the value, or the name of one without; or NULL */
 };
 
@@ -32,14 +31,13 @@ const struct option *options_at(const struct option_table *table, size_t index) 
 const struct option *options_find(const struct option_table *table, const char *name) {
     const struct option *option;
     for (size_t i = 0; (option = options_at(table, i)); i++)
-        if (option->kind != OPTION_POSITIONAL && strcmp(option->name, name) == 0)
+        if (strcmp(option->name, name) == 0 || (option->also && strcmp(option->also, name) == 0))
             return option;
     return NULL;
 }
 
 bool option_takes_value(const struct option *option) {
-    return option->kind != OPTION_ON && option->kind != OPTION_OFF &&
-           option->kind != OPTION_POSITIONAL;
+    return option->kind != OPTION_ON && option->kind != OPTION_OFF;
 }
 
 static enum llmq_status unknown_option(const struct option_table *table, const char *typed,
@@ -47,13 +45,10 @@ static enum llmq_status unknown_option(const struct option_table *table, const c
     struct suggestion near = {.typed = name};
     const struct option *option;
     for (size_t i = 0; (option = options_at(table, i)); i++)
-        if (option->kind != OPTION_POSITIONAL)
-            suggestion_offer(&near, option->name);
+        suggestion_offer(&near, option->name);
     cli_fail(err, LLMQ_E_USAGE, "%s has no option %s", table->command, typed);
     const char *known = suggest_option(name, table);
-    if (known && known[0] != '-')
-        cli_hint(err, "give it without an option: llmq %s %s", table->command, known);
-    else if (known)
+    if (known)
         cli_hint(err, "did you mean %s?", known);
     else if (near.best)
         cli_hint(err, "did you mean --%s?", near.best);
@@ -132,7 +127,7 @@ static enum llmq_status take_short(struct cursor *c, const char *arg, void *args
 /* The option that an argument nobody expects is likely the value of: the first of these that the
  * command has and that is not given yet; NULL: none. */
 static const char *meant_by_argument(const struct cursor *c) {
-    static const char *const order[] = {"model", "reference", "against", "calib", "text", "ids"};
+    static const char *const order[] = {"reference", "against", "calib", "text", "ids"};
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         const struct option *option;
         for (size_t j = 0; (option = options_at(c->table, j)); j++)
@@ -146,22 +141,19 @@ static enum llmq_status refuse_argument(const struct cursor *c, const char *arg,
     const char *option = meant_by_argument(c);
     cli_fail(err, LLMQ_E_USAGE, "%s does not expect the argument '%s'", c->table->command, arg);
     char *quoted = option ? console_quoted(arg) : NULL;
-    if (quoted && strcmp(option, "model") == 0)
-        cli_hint(err, "the model is given as --model %s", quoted);
-    else if (quoted)
+    if (quoted)
         cli_hint(err, "did you mean --%s %s?", option, quoted);
     free(quoted);
     return LLMQ_E_USAGE;
 }
 
-static enum llmq_status take_positional(struct cursor *c, const char *arg, void *args,
-                                        llmq_error *err) {
+/* The option whose value may stand alone, unless it was given. */
+static enum llmq_status take_bare(struct cursor *c, const char *arg, void *args, llmq_error *err) {
     const struct option *option;
-    size_t seen = 0;
     for (size_t i = 0; (option = options_at(c->table, i)); i++) {
-        if (option->kind != OPTION_POSITIONAL || seen++ != c->positionals)
+        if (!option->bare || c->given[i])
             continue;
-        c->positionals++;
+        c->given[i] = arg;
         return option_store(option, arg, args, err);
     }
     return refuse_argument(c, arg, err);
@@ -181,7 +173,7 @@ enum llmq_status options_parse(const struct option_table *table, int argc, char 
     while (status == LLMQ_OK && c.next < argc) {
         const char *arg = argv[c.next++];
         if (only_arguments || arg[0] != '-' || arg[1] == '\0')
-            status = take_positional(&c, arg, args, err);
+            status = take_bare(&c, arg, args, err);
         else if (strcmp(arg, "--") == 0)
             only_arguments = true;
         else if (arg[1] == '-')
@@ -201,9 +193,8 @@ enum llmq_status options_require(const struct option_table *table, const void *a
         option_show(option, args, value, sizeof value);
         if (!option->required || value[0])
             continue;
-        bool positional = option->kind == OPTION_POSITIONAL;
-        cli_fail(err, LLMQ_E_USAGE, "%s needs %s%s%s%s", table->command, positional ? "" : "--",
-                 option->name, positional ? ": " : " ", positional ? option->help : option->value);
+        cli_fail(err, LLMQ_E_USAGE, "%s needs --%s %s", table->command, option->name,
+                 option->value);
         cli_hint(err, "'llmq %s --help' explains it", table->command);
         return LLMQ_E_USAGE;
     }

@@ -15,17 +15,16 @@
 
 /* What an option's value is, and so the type of the field it is stored in. */
 enum option_kind {
-    OPTION_ON,         /* no value; bool becomes true */
-    OPTION_OFF,        /* no value; bool becomes false */
-    OPTION_TEXT,       /* const char *, pointing into argv */
-    OPTION_INT,        /* int64_t, min <= value <= max */
-    OPTION_REAL,       /* double, min <= value <= max, or one of `choices` */
-    OPTION_SIZE,       /* uint64_t bytes >= min, with an optional binary suffix K, M or G */
-    OPTION_CHOICE,     /* int: the value of one of `choices` */
-    OPTION_GROUP,      /* struct group_size */
-    OPTION_CORRECT,    /* struct correct_strength */
-    OPTION_LIST,       /* struct value_list: may be repeated, in the order given */
-    OPTION_POSITIONAL, /* const char *: an argument without dashes; `name` is its placeholder */
+    OPTION_ON,      /* no value; bool becomes true */
+    OPTION_OFF,     /* no value; bool becomes false */
+    OPTION_TEXT,    /* const char *, pointing into argv */
+    OPTION_INT,     /* int64_t, min <= value <= max */
+    OPTION_REAL,    /* double, min <= value <= max, or one of `choices` */
+    OPTION_SIZE,    /* uint64_t bytes >= min, with an optional unit: K, KB, ... */
+    OPTION_CHOICE,  /* int: the value of one of `choices` */
+    OPTION_GROUP,   /* struct group_size */
+    OPTION_CORRECT, /* struct correct_strength */
+    OPTION_LIST,    /* struct value_list: may be repeated, in the order given */
 };
 
 /* One word an OPTION_CHOICE accepts. A list of them ends with a NULL word. */
@@ -60,6 +59,7 @@ enum value_source { VALUE_OTHER, VALUE_FILE, VALUE_FOLDER };
 
 struct option {
     const char *name; /* without the dashes */
+    const char *also; /* another name that it goes by, or NULL */
     char letter;      /* short form, or '\0' */
     enum option_kind kind;
     size_t offset;                /* of the field in the argument struct */
@@ -72,6 +72,7 @@ struct option {
     const char *excludes;         /* name of an option that says the opposite, or NULL */
     enum value_source source;     /* what shell completion offers */
     bool required;
+    bool bare; /* its value may stand without its name; one option of a command at most */
 };
 
 /* Options under one title; the list ends with a NULL name. */
@@ -89,14 +90,15 @@ struct option_table {
 /* The `index`-th option of all groups in order, NULL past the end. */
 const struct option *options_at(const struct option_table *table, size_t index);
 
-/* The option of that name, or NULL. */
+/* The option that has that name, or also goes by it, or NULL. */
 const struct option *options_find(const struct option_table *table, const char *name);
 
 /* Whether the option is followed by a value. */
 bool option_takes_value(const struct option *option);
 
 /* Parse argv[0 ... argc-1] (without program and command name) into `args`. Accepted: --name value,
- * --name=value, short letters alone, "--" before arguments that begin with a dash. Names are
+ * --name=value, -l value, short letters alone, a value alone of the option that has it bare, "--"
+ * before one that begins with a dash. Names are
  * never abbreviated. An option with a value is given once (even the same value twice is a line
  * that somebody edited by half) unless it is of a list; one without may be repeated; two of which
  * one excludes the other are refused. Parsing stops at the first error. Errors: LLMQ_E_USAGE, with
@@ -104,7 +106,7 @@ bool option_takes_value(const struct option *option);
 LLMQ_NODISCARD enum llmq_status options_parse(const struct option_table *table, int argc,
                                               char **argv, void *args, llmq_error *err);
 
-/* Errors with LLMQ_E_USAGE when an option or argument marked `required` was not given. */
+/* Errors with LLMQ_E_USAGE when an option marked `required` was not given. */
 LLMQ_NODISCARD enum llmq_status options_require(const struct option_table *table, const void *args,
                                                 llmq_error *err);
 

@@ -67,13 +67,7 @@ static const struct choice formats[] = {
 #define FIELD(name) offsetof(struct quantize_args, options.name)
 
 static const struct option grid_options[] = {
-    {.name = "model",
-     .kind = OPTION_TEXT,
-     .offset = FIELD(model),
-     .value = "M",
-     .help = "folder of the checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
-     .required = true},
+    MODEL_OPTION(struct quantize_args, options.model, "folder of the checkpoint"),
     FAMILY_OPTION(struct quantize_args, options.family),
     {.name = "source-quantized",
      .kind = OPTION_CHOICE,
@@ -86,6 +80,7 @@ static const struct option grid_options[] = {
      .absent = "such a checkpoint is refused",
      .choices = source_kinds},
     {.name = "out",
+     .letter = 'o',
      .kind = OPTION_TEXT,
      .offset = FIELD(out),
      .value = "DIR",
@@ -108,6 +103,7 @@ static const struct option grid_options[] = {
      .help = "bits per weight",
      .choices = bit_widths},
     {.name = "group",
+     .also = "group-size",
      .kind = OPTION_GROUP,
      .offset = offsetof(struct quantize_args, group),
      .value = "N|-1|auto-fit[:N]",

@@ -24,16 +24,10 @@ static const struct foreign commands_of_others[] = {
     {"ls", "inspect"},         {"dump", "inspect"},      {"check", "verify"},
     {"validate", "verify"},    {"export", "convert"},    {"pack", "convert"},
     {"dequantize", "convert"}, {"dequant", "convert"},   {"benchmark", "bench"},
-    {"speed", "bench"},        {"version", "--version"}, {"help", "--help"},
+    {"speed", "bench"},        {"version", "--version"},
 };
 
 static const struct foreign options_of_others[] = {
-    {"m", "--model"},
-    {"model", "--model"},
-    {"m", "M"},
-    {"model", "M"},
-    {"modelpath", "M"},
-    {"input", "M"},
     {"modelpath", "--model"},
     {"modelname", "--model"},
     {"modelid", "--model"},
@@ -44,7 +38,6 @@ static const struct foreign options_of_others[] = {
     {"checkpoint", "--model"},
     {"input", "--model"},
     {"inputdir", "--model"},
-    {"o", "--out"},
     {"output", "--out"},
     {"outdir", "--out"},
     {"outputdir", "--out"},
@@ -215,16 +208,10 @@ const char *suggest_command(const char *typed) {
     return NULL;
 }
 
-/* Does the command have the option that `ours` begins with, or the argument of that name? */
+/* Does the command have the option that `ours` begins with? */
 static bool has_option(const struct option_table *table, const char *ours) {
     char name[WORD_MOST];
-    const struct option *option;
-    for (size_t i = 0; ours[0] != '-' && (option = options_at(table, i)); i++)
-        if (option->kind == OPTION_POSITIONAL && strcmp(option->name, ours) == 0)
-            return true;
-    if (ours[0] != '-')
-        return false;
-    size_t len = strcspn(ours + 2, " ");
+    const size_t len = strcspn(ours + 2, " ");
     if (len >= sizeof name)
         return false;
     memcpy(name, ours + 2, len);

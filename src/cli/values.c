@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/console.h"
 #include "cli/options.h"
@@ -84,30 +85,34 @@ static enum llmq_status store_real(const struct option *option, const char *text
     return status;
 }
 
+/* What a unit multiplies by, 0 where there is no such: K, M, G, T and KiB, MiB, ... are powers of
+ * 1024, KB, MB, ... of 1000. Case does not count. */
+static uint64_t unit_bytes(const char *unit) {
+    static const char letters[] = "KMGT";
+    const char *letter = *unit ? strchr(letters, toupper((unsigned char)*unit)) : NULL;
+    const bool decimal = letter && strcasecmp(unit + 1, "B") == 0;
+    uint64_t bytes = 1;
+    if (!*unit)
+        return 1;
+    if (!letter || (unit[1] && !decimal && strcasecmp(unit + 1, "iB") != 0))
+        return 0;
+    for (ptrdiff_t i = 0; i <= letter - letters; i++)
+        bytes *= decimal ? 1000 : 1024;
+    return bytes;
+}
+
 static enum llmq_status store_size(const struct option *option, const char *text, uint64_t *field,
                                    llmq_error *err) {
-    static const char suffixes[] = "KMG";
-    static const char *const powers[] = {"", "^2", "^3"};
-    static const char expected[] = "a size: a whole number of bytes, or with K, M or G";
-    size_t digits = strspn(text, "0123456789");
-    unsigned shift = 0;
-    if (text[digits]) {
-        const char *suffix = strchr(suffixes, text[digits]);
-        if (!suffix || text[digits + 1]) {
-            bad_value(option, text, expected, err);
-            suffix = strchr(suffixes, toupper((unsigned char)text[digits]));
-            if (suffix && digits > 0) /* as 4GiB, 4gb or 4g */
-                cli_hint(err, "did you mean --%s %.*s%c? (%c is 1024%s)", option->name, (int)digits,
-                         text, *suffix, *suffix, powers[suffix - suffixes]);
-            return LLMQ_E_USAGE;
-        }
-        shift = 10 * (unsigned)(suffix - suffixes + 1);
-    }
+    const size_t digits = strspn(text, "0123456789");
+    const uint64_t unit = unit_bytes(text + digits);
     errno = 0;
     uint64_t value = strtoull(text, NULL, 10);
-    if (digits == 0 || errno != 0 || value > UINT64_MAX >> shift)
-        return bad_value(option, text, expected, err);
-    value <<= shift;
+    if (digits == 0 || !unit || errno != 0 || value > UINT64_MAX / unit)
+        return bad_value(option, text,
+                         "a size: a whole number of bytes, or with K, M, G, T (1024), KB, MB, ... "
+                         "(1000)",
+                         err);
+    value *= unit;
     if ((double)value < option->min) {
         char least[CONSOLE_TEXT];
         return cli_fail(err, LLMQ_E_USAGE, "--%s: %s is too small; at least %s", option->name, text,
@@ -214,10 +219,8 @@ enum llmq_status option_store(const struct option *option, const char *text, voi
         *(bool *)field = option->kind == OPTION_ON;
         return LLMQ_OK;
     case OPTION_TEXT:
-    case OPTION_POSITIONAL:
         if (!*text)
-            return cli_fail(err, LLMQ_E_USAGE, "%s%s: the value is empty",
-                            option->kind == OPTION_TEXT ? "--" : "", option->name);
+            return cli_fail(err, LLMQ_E_USAGE, "--%s: the value is empty", option->name);
         *(const char **)field = text;
         return LLMQ_OK;
     case OPTION_INT:
@@ -283,7 +286,6 @@ void option_show(const struct option *option, const void *args, char *buf, size_
     case OPTION_OFF:
         break;
     case OPTION_TEXT:
-    case OPTION_POSITIONAL:
         if (*(const char *const *)field)
             snprintf(buf, size, "%s", *(const char *const *)field);
         break;

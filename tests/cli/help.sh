@@ -16,7 +16,7 @@ expect_no_stdout
 expect_stderr "usage: llmq COMMAND [options]"
 expect_stderr "llmq gptq --model"
 
-for option in --help -h; do
+for option in --help -h help; do
     test_case "llmq $option prints the commands and exit codes on stdout"
     run $option
     expect_code 0
@@ -50,6 +50,11 @@ for command in $commands; do
     expect_stdout "--json"
     expect "lines of at most 100 columns" \
         test "$(awk 'length > 100' "$work/stdout" | wc -l)" -eq 0
+
+    cp "$work/stdout" "$work/explained"
+    run help "$command"
+    expect_code 0
+    expect "llmq help $command says the same" cmp -s "$work/stdout" "$work/explained"
 
     test_case "--help wins over what is missing"
     run "$command" --no-color --help

@@ -99,9 +99,25 @@ wrong "--max-kl: -1 is out of range; expected 0 to" "" compare --max-kl -1
 
 # Sizes.
 wrong "--max-mem: '12Q' is not a size" "" gptq --max-mem 12Q
-wrong "--max-mem: '1GB' is not a size" "" gptq --max-mem 1GB
+wrong "--max-mem: '1GBs' is not a size" "" gptq --max-mem 1GBs
+wrong "--max-mem: '1iB' is not a size" "" gptq --max-mem 1iB
 wrong "--max-mem: '-1G' is not a size" "" gptq --max-mem -1G
 wrong "--max-mem: '17179869184G' is not a size" "" gptq --max-mem 17179869184G
+wrong "--max-mem: '16777216t' is not a size" "" gptq --max-mem 16777216t
+test_case "sizes by powers of 1024 and of 1000"
+while read -r size bytes; do
+    run rtn "$demo" --max-mem "$size" --dry-run -q
+    expect_code 5
+    expect_stderr "--max-mem $bytes bytes: "
+done <<'END'
+4096 4096
+4K 4096
+4k 4096
+4KiB 4096
+2MiB 2097152
+4KB 4000
+2mb 2000000
+END
 wrong "--shard-size: 0 is too small" "" gptq --shard-size 0
 
 # Group sizes.
@@ -128,16 +144,15 @@ expect_stderr "--keep: given more than 256 times"
 wrong "gptq needs --model M" "'llmq gptq --help' explains it" gptq --bits 4
 wrong "score needs --ids 1,2,3" "'llmq score --help' explains it" score --model m
 wrong "compare needs --reference R" "'llmq compare --help' explains it" compare --model m
-wrong "inspect needs M" "'llmq inspect --help' explains it" inspect --json
+wrong "inspect needs --model M" "'llmq inspect --help' explains it" inspect --json
 wrong "convert needs --format gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|f16|bf16|f32" "" convert --model m
 wrong "convert needs --out DIR" "" convert --model m --format awq
 wrong "--format: 'bf17' is none of" "did you mean --format bf16?" convert --format bf17
-wrong "verify needs M" "'llmq verify --help' explains it" verify --json
-wrong "gptq does not expect the argument 'm'" "the model is given as --model m" gptq m
+wrong "verify needs --model M" "'llmq verify --help' explains it" verify --json
 wrong "inspect does not expect the argument 'n'" "" inspect m n
 wrong "inspect does not expect the argument '--json'" "" inspect m -- --json
-
-wrong "gptq does not expect the argument 'm n'" "the model is given as --model 'm n'" gptq "m n"
+wrong "gptq does not expect the argument 'm n'" "did you mean --calib 'm n'?" gptq m "m n"
+wrong "--model is given twice: 'a' and 'b'" "" gptq a --model b
 wrong "gptq does not expect the argument 'f'" "did you mean --calib f?" gptq --model m f
 wrong "eval does not expect the argument 'f'" "did you mean --text f?" eval --model m f
 wrong "compare does not expect the argument 'r'" "did you mean --reference r?" compare --model m r
@@ -147,14 +162,11 @@ wrong "verify does not expect the argument 'n'" "did you mean --against n?" veri
 while read -r command typed ours; do
     wrong "$command has no option $typed" "did you mean $ours?" "$command" "$typed" x
 done <<'END'
-gptq -m --model
 gptq --model-path --model
 gptq --model_name_or_path --model
-gptq -o --out
 gptq --output --out
 gptq --outdir --out
 gptq --output_dir --out
-gptq --group-size --group
 gptq --groupsize --group
 gptq --group_size --group
 awq --q_group_size --group
@@ -178,20 +190,15 @@ compare --base --reference
 verify --original --against
 awq --zero_point --asym
 END
-wrong "inspect has no option --model" "give it without an option: llmq inspect M" inspect --model m
 wrong "there is no command 'quantize'" "did you mean llmq gptq?" quantize m
 wrong "there is no command 'perplexity'" "did you mean llmq eval?" perplexity
 wrong "there is no command 'ppl'" "did you mean llmq eval?" ppl
 wrong "there is no command 'info'" "did you mean llmq inspect?" info m
-wrong "there is no command 'help'" "did you mean llmq --help?" help
-wrong "there is no command 'help'" "did you mean llmq gptq --help?" help gptq
+wrong "there is no command 'gptw'" "did you mean llmq gptq?" help gptw
 wrong "there is no command 'version'" "did you mean llmq --version?" version
 wrong "llmq has no option -v" "did you mean --version?" -v
 wrong "--bits: '4bit' is none of 2|3|4|8" "did you mean --bits 4?" gptq --bits=4bit
 wrong "--bits: 'int8' is none of 2|3|4|8" "did you mean --bits 8?" gptq --bits int8
-wrong "--max-mem: '4GiB' is not a size" "did you mean --max-mem 4G?" gptq --max-mem 4GiB
-wrong "--shard-size: '900mb' is not a size" "did you mean --shard-size 900M?" \
-    convert --shard-size 900mb
 wrong "--max-mem: 'G' is not a size" "" gptq --max-mem G
 wrong "--format: 'fp16' is none of" "did you mean --format f16?" convert --format fp16
 wrong "--format: 'auto_gptq' is none of" "did you mean --format gptq?" gptq --format auto_gptq
