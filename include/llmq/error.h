@@ -61,6 +61,10 @@ const char *llmq_status_name(enum llmq_status status);
  * input, 4 I/O, 5 memory, 6 numeric, 130 interrupted. */
 int llmq_exit_code(enum llmq_status status);
 
+/* {"schema": 1, "error": {"code": "LLMQ_E_INPUT", "exit_code": 3, "message": "...", "hint":
+ * "..."}}, which the caller frees; without hint where there is none. NULL when memory is short. */
+char *llmq_error_json(const llmq_error *err);
+
 #ifdef __cplusplus
 }
 #endif

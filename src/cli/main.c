@@ -139,6 +139,21 @@ static enum llmq_status run_program_option(const char *option, const char *value
     return LLMQ_E_USAGE;
 }
 
+/* Whether --json is there, also behind what the parser stopped at. */
+static bool asks_for_json(int argc, char **argv) {
+    for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+/* In the place of the result that there is none of. (A check that failed has one.) */
+static void print_error_json(const llmq_error *err) {
+    llmq_error unused = {0};
+    if (console_json(llmq_error_json(err), &unused) != LLMQ_OK)
+        console_error(&unused, false);
+}
+
 /* A known command with its arguments: report how it went. */
 static enum llmq_status dispatch_command(const struct command *command, int argc, char **argv,
                                          llmq_error *err) {
@@ -150,6 +165,8 @@ static enum llmq_status dispatch_command(const struct command *command, int argc
         status = cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");
     if (status != LLMQ_OK)
         console_error(err, console_colours(args && args->no_color));
+    if (status != LLMQ_OK && status != LLMQ_E_CHECK && asks_for_json(argc, argv))
+        print_error_json(err);
     if (status == LLMQ_E_INTERRUPTED && command->resumable && command->resumable(args))
         print_resume_command(argc, argv);
     free(args);

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Wrong usage: exit code 2, nothing on stdout, a message and a way out on stderr.
+# Wrong usage: exit code 2, nothing on stdout but the error where JSON is asked for, a message and a way
+# out on stderr.
 . "$(dirname "$0")/lib.sh"
 
 # wrong "message" "hint, or nothing" ARGUMENTS...
@@ -10,7 +11,14 @@ wrong() {
     test_case "wrong usage: llmq $*"
     run "$@"
     expect_code 2
-    expect_no_stdout
+    case " $* " in
+    *' -- '*) expect_no_stdout ;;
+    *' --json '*)
+        expect_json error.exit_code 2
+        expect_json error.code LLMQ_E_USAGE
+        ;;
+    *) expect_no_stdout ;;
+    esac
     expect_stderr "llmq: $message"
     if [ -n "$hint" ]; then
         expect_stderr "hint: $hint"
