@@ -50,8 +50,16 @@ static int64_t fitted_ffn(const struct facts *facts) {
     return ceil_div((int64_t)(facts->numbers[NUM_FFN] * (double)(2 * ffn / 3)), step) * step;
 }
 
+/* Heads two by two. */
+static void derive_pairs(int64_t *dims) {
+    dims[DIM_HEAD_PAIRS] = dims[DIM_HEADS] % 2 ? 0 : dims[DIM_HEADS] / 2;
+    dims[DIM_KV_PAIRS] = dims[DIM_KV_HEADS] % 2 ? 0 : dims[DIM_KV_HEADS] / 2;
+    dims[DIM_KV_HALF] = dims[DIM_KV_PAIRS] * dims[DIM_HEAD];
+}
+
 void config_derive(struct facts *facts) {
     int64_t *dims = facts->dims;
+    derive_pairs(dims);
     dims[DIM_FITTED_FFN] = fitted_ffn(facts);
     if (dims[DIM_ROT] == 0)
         dims[DIM_ROT] = (int64_t)((double)dims[DIM_HEAD] * facts->numbers[NUM_ROTARY]);

@@ -86,7 +86,7 @@ static enum llmq_status take_rows(const struct node *rows, struct graph *g, llmq
 static int64_t joined_width(const struct graph *g, const struct graph_node *n) {
     int64_t sum = g->width[n->in[0]];
     for (int i = 1; i < input_count(n->row); i++)
-        sum += g->width[n->in[i]] * n->groups;
+        sum += g->width[n->in[i]] * (n->row->dealt ? 1 : n->groups);
     return sum;
 }
 
@@ -114,6 +114,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_NORM:
     case OP_ROPE:
     case OP_CLIP:
+    case OP_DIFFER:
     case OP_ACT:
     case OP_ADD:
     case OP_SCALE:
@@ -195,7 +196,13 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         }
         return sum != in0 ? "its parts do not add up to what it splits" : NULL;
     case OP_JOIN:
-        return n->groups < 1 || in0 % n->groups ? "its groups do not divide what it reads" : NULL;
+        return n->groups < 1 || in0 % n->groups || (n->row->dealt && in1 % n->groups)
+                   ? "its groups do not divide what it reads"
+                   : NULL;
+    case OP_DIFFER:
+        return in0 != in1 || n->groups < 1 || in0 % n->groups
+                   ? "its groups do not divide what it reads, or that differs in width"
+                   : NULL;
     case OP_NORM:
     case OP_ROPE:
     case OP_SUM:

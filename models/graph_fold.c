@@ -76,6 +76,7 @@ static enum value passed_through(const struct graph *g, const struct graph_node 
     case OP_ADD:
     case OP_SCALE:
     case OP_SUM:
+    case OP_DIFFER:
     case OP_TOKEN:
     case OP_ROUTER:
     case OP_EXPERTS:
@@ -113,6 +114,7 @@ static const char *obstacle(const struct graph_node *n) {
     case OP_ROPE:
     case OP_ATTENTION:
     case OP_INDEX:
+    case OP_DIFFER:
     case OP_SCALE:
     case OP_SUM:
     case OP_TOKEN:

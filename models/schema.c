@@ -33,6 +33,7 @@ const char *schema_op_name(enum op op) {
         [OP_CLIP] = "clip",
         [OP_ATTENTION] = "attention",
         [OP_INDEX] = "index",
+        [OP_DIFFER] = "differ",
         [OP_ACT] = "act",
         [OP_GLU] = "glu",
         [OP_ADD] = "add",

@@ -21,23 +21,26 @@ enum op {
     OP_LINEAR, /* out = number (in0 W^T) + b */
     OP_SPLIT, /* out0, out1, ... = the parts of in0, which lie in `groups` runs of all of them, each
                * times its number */
-    OP_JOIN,  /* the inverse: out = in0, in1, ... in `groups` runs; all but in0 once for a run */
+    OP_JOIN,  /* the inverse: out = in0, in1, ... in `groups` runs; all but in0 once for a run, or,
+               * `dealt`, cut in as many pieces */
     OP_ROPE,  /* out = in0 turned to its position, `groups` heads, from column `skip` of each */
     OP_CLIP,  /* out = in0 within a bound of either sign */
     OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v), of which a token sees all
                    * or those that in3 names; `name`: its sinks */
     OP_INDEX,     /* out = positions of the keys that a token sees: the best of in0 (queries, in
                    * `groups` heads) and in1 (one head of keys), heads weighed by in2 */
-    OP_ACT,       /* out = act(in0) */
-    OP_GLU,       /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
-    OP_ADD,       /* out = stream_number in0 + number in1 */
-    OP_SCALE,     /* out = in0 times the one entry of the tensor `name` */
-    OP_SUM,       /* out = the sum of each of `groups` pieces of in0 */
-    OP_TOKEN,     /* out = what the tokens themselves say to the block, whatever came before it: of
-                   * tensors outside of the blocks (graph/token.h). It reads no value */
-    OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
-    OP_SCAN, /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
-              * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
+    OP_DIFFER, /* out = what in0 has beyond in1, each of `groups` pieces of a row normed by itself;
+                * `name`: of the vectors that say how much of in1 is taken (graph/differ.h) */
+    OP_ACT,    /* out = act(in0) */
+    OP_GLU,    /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
+    OP_ADD,    /* out = stream_number in0 + number in1 */
+    OP_SCALE,  /* out = in0 times the one entry of the tensor `name` */
+    OP_SUM,    /* out = the sum of each of `groups` pieces of in0 */
+    OP_TOKEN,  /* out = what the tokens themselves say to the block, whatever came before it: of
+                * tensors outside of the blocks (graph/token.h). It reads no value */
+    OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
+    OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
+                * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
     OP_SELECTIVE, /* out = Mamba-1's scan of in0 (x), in1 (B), in2 (C) and in3 (time steps) */
     OP_LRU,       /* out = RG-LRU of in0; `name`: of the tensors of both */
     /* out = the gated delta rule over a window's tokens of in0 (q), in1 (k), in2 (v), in3 (betas
@@ -77,7 +80,8 @@ enum op {
     EACH(INDEX_Q) EACH(INDEX_Q_ROT) EACH(INDEX_K) EACH(INDEX_K_NORM) EACH(INDEX_K_ROT)             \
     EACH(INDEX_GAIN) EACH(CHOICE) EACH(V_UNIT) EACH(MLP_SUM) EACH(Y_SUM) EACH(ROUTE_IN)            \
     EACH(EXPERTS_IN) EACH(ROUTED_POST) EACH(CHOICES) EACH(IDLE) EACH(IDLE_GAIN) EACH(IDLE_OUT)     \
-    EACH(SHORTCUT)                                                                                 \
+    EACH(SHORTCUT) EACH(V_LEFT) EACH(V_RIGHT) EACH(V_PAIRS) EACH(V_TWICE) EACH(CONTEXT_LEFT)       \
+    EACH(CONTEXT_RIGHT)                                                                            \
     EACH(STREAM) EACH(KEPT) EACH(KEPT_LOCAL) EACH(KEPT_GLOBAL) EACH(KEPT_OLD) EACH(KEPT_NEW)       \
     EACH(TOKEN) EACH(TOKEN_GATE) EACH(TOKEN_MID) EACH(TOKEN_OUT) EACH(TOKEN_POST) EACH(Y_TOKEN)    \
     EACH(STREAM_OUT)
@@ -147,6 +151,9 @@ enum dim {
     DIM_ATTN2,       /* queries and gates in one */
     DIM_ATTN3,       /* queries, keys and values of as many heads in one */
     DIM_QKV,         /* ATTN + 2 KV */
+    DIM_HEAD_PAIRS,  /* HEADS / 2, ... */
+    DIM_KV_PAIRS,    /* ... KV_HEADS / 2 ... */
+    DIM_KV_HALF,     /* ... and KV / 2; 0 where it is no whole number of heads */
     DIM_HIDDEN3,     /* 3 HIDDEN */
     DIM_FITTED_FFN,  /* FFN, or with T_FITTED_FFN what is made of it */
     DIM_FFN2,        /* gate and up in one */
@@ -347,6 +354,7 @@ struct node {
     trait_set bias; /* trait by which a linear or a convolution has a bias, 0: it never has */
     bool plain;     /* a linear that is never quantized */
     bool partly;    /* SPLIT: nobody need read all of the parts */
+    bool dealt;     /* JOIN: a run has a piece of every part */
     bool halves;    /* ROPE: whatever pairs the model turns, here they are the halves of a head */
     enum storage storage;
     const char *stack, *stack_bias; /* tensors within the block; the bias is [experts, rows] */

@@ -105,7 +105,8 @@ static enum llmq_status run_join(const struct step *s, llmq_error *err) {
     int count = 0;
     (void)err;
     for (; count < NODE_INPUTS && s->node->in[count] != V_NONE; count++)
-        parts[count] = (struct part){s->in[count], g->width[s->node->in[count]], count > 0};
+        parts[count] = (struct part){s->in[count], g->width[s->node->in[count]],
+                                     count > 0 && !s->node->row->dealt};
     columns_join(parts, count, s->node->groups, s->rows, s->out[0]);
     return LLMQ_OK;
 }
@@ -184,6 +185,25 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
                            s->in[2] + begin * v, f->scores, f->max_length + 1,
                            s->out[0] + begin * out);
     }
+    return LLMQ_OK;
+}
+
+struct differ ops_differ(const struct step *s) {
+    const struct graph *g = s->pass->block->graph;
+    struct differ d = {.groups = s->node->groups,
+                       .width = s->node->width[0] / s->node->groups,
+                       .block = s->pass->block->index,
+                       .eps = s->node->eps,
+                       .size = g->facts.dims[DIM_HEAD]};
+    for (int v = 0; v < DIFFER_VECTORS; v++)
+        d.vector[v] = s->params->vector[v];
+    return d;
+}
+
+static enum llmq_status run_differ(const struct step *s, llmq_error *err) {
+    const struct differ differ = ops_differ(s);
+    (void)err;
+    differ_rows(&differ, s->rows, s->in[0], s->in[1], s->out[0]);
     return LLMQ_OK;
 }
 
@@ -385,6 +405,7 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_ATTENTION] = {run_attention, attention_flops, TALLY_ATTENTION, back_attention, READS_INPUTS,
                       attention_room},
     [OP_INDEX] = {run_index, index_flops, TALLY_ATTENTION, NULL, READS_NOTHING, NULL},
+    [OP_DIFFER] = {run_differ, NULL, TALLY_ATTENTION, back_differ, READS_INPUTS, differ_room},
     [OP_ACT] = {run_act, NULL, TALLY_ELEMENTWISE, back_act, READS_INPUTS, NULL},
     [OP_GLU] = {run_glu, NULL, TALLY_ELEMENTWISE, back_glu, READS_INPUTS, NULL},
     [OP_ADD] = {run_add, NULL, TALLY_ELEMENTWISE, back_add, READS_NOTHING, NULL},

@@ -8,6 +8,7 @@
 #include "graph/activate.h"
 #include "graph/attention.h"
 #include "graph/convolve.h"
+#include "graph/differ.h"
 #include "graph/norm.h"
 #include "graph/pass.h"
 #include "graph/router.h"
@@ -15,6 +16,7 @@
 /* Uses the forward pass's room for a weight. */
 struct norm_rule ops_norm(const struct step *s);
 struct attention ops_attention(const struct step *s); /* without a choice */
+struct differ ops_differ(const struct step *s);
 struct filter ops_filter(const struct step *s);
 struct glu ops_glu(const struct step *s);
 struct xielu ops_xielu(const struct step *s);

@@ -95,7 +95,8 @@ enum llmq_status back_join(const struct step_back *b, llmq_error *err) {
     int count = 0;
     (void)err;
     for (; count < NODE_INPUTS && n->in[count] != V_NONE; count++)
-        parts[count] = (struct part){b->in[count], g->width[n->in[count]], count > 0};
+        parts[count] =
+            (struct part){b->in[count], g->width[n->in[count]], count > 0 && !n->row->dealt};
     columns_add_split(parts, count, n->groups, b->step.rows, b->out[0]);
     return LLMQ_OK;
 }
@@ -156,6 +157,27 @@ enum llmq_status back_attention(const struct step_back *b, llmq_error *err) {
         attend_back(b, i / kv_heads, i % kv_heads, sinks, rest + omp_get_thread_num() * tiles);
     for (int64_t i = 0; b->sums.sinks && i < sequences * heads; i++)
         b->sums.sinks[i % heads] += (double)sinks[i];
+    return LLMQ_OK;
+}
+
+int64_t differ_room(const struct graph *g, const struct graph_node *n, int64_t rows,
+                    int64_t length) {
+    (void)g, (void)length;
+    return rows * n->groups;
+}
+
+enum llmq_status back_differ(const struct step_back *b, llmq_error *err) {
+    const struct differ differ = ops_differ(&b->step);
+    struct differ_back back = {.a = b->step.in[0],
+                               .b = b->step.in[1],
+                               .dy = b->out[0],
+                               .da = b->in[0],
+                               .db = b->in[1],
+                               .scratch = b->scratch};
+    (void)err;
+    for (int v = 0; v < DIFFER_VECTORS; v++)
+        back.vector[v] = b->sums.vector[v];
+    differ_back(&differ, b->step.rows, &back);
     return LLMQ_OK;
 }
 

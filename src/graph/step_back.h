@@ -65,6 +65,7 @@ LLMQ_NODISCARD enum llmq_status back_join(const struct step_back *b, llmq_error 
 LLMQ_NODISCARD enum llmq_status back_rope(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_clip(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_attention(const struct step_back *b, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status back_differ(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_act(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_glu(const struct step_back *b, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status back_add(const struct step_back *b, llmq_error *err);
@@ -75,6 +76,8 @@ LLMQ_NODISCARD enum llmq_status back_router(const struct step_back *b, llmq_erro
 int64_t norm_room(const struct graph *g, const struct graph_node *n, int64_t rows, int64_t length);
 int64_t attention_room(const struct graph *g, const struct graph_node *n, int64_t rows,
                        int64_t length);
+int64_t differ_room(const struct graph *g, const struct graph_node *n, int64_t rows,
+                    int64_t length);
 int64_t conv_room(const struct graph *g, const struct graph_node *n, int64_t rows, int64_t length);
 int64_t router_room(const struct graph *g, const struct graph_node *n, int64_t rows,
                     int64_t length);

@@ -127,6 +127,7 @@ static double **place_of(const struct graph_node *n, const struct graph_param *p
         return is_bias ? &sums->bias : &sums->weight;
     case OP_ATTENTION:
         return &sums->sinks;
+    case OP_DIFFER:
     case OP_SCAN:
     case OP_SELECTIVE:
     case OP_DELTA:

@@ -71,7 +71,7 @@ static float *param_of(struct block *b, const struct graph_param *p) {
 static bool is_shown(const struct block *b, const struct graph_param *p) {
     const enum op op = b->graph->node[p->node].row->op;
     return op == OP_NORM || op == OP_CONV || op == OP_SCALE || op == OP_ATTENTION ||
-           op == OP_SCAN || op == OP_SELECTIVE || op == OP_DELTA;
+           op == OP_SCAN || op == OP_SELECTIVE || op == OP_DELTA || op == OP_DIFFER;
 }
 
 static void move_params(struct block *b, float step) {

@@ -1,5 +1,5 @@
 /* The ways back of the operations that need no position, against differences of their formulas in
- * double precision: norms, activations, gated units, columns, convolutions. */
+ * double precision: norms, activations, gated units, halves of heads, columns, convolutions. */
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include "graph/activate.h"
 #include "graph/columns.h"
 #include "graph/convolve.h"
+#include "graph/differ.h"
 #include "graph/norm.h"
 #include "ops_check.h"
 #include "ops_formulas.h"
@@ -169,6 +170,108 @@ START_TEST(gated_units_with_gates_of_any_width) {
 }
 END_TEST
 
+/* --- what one half of the heads sees beyond the other ----------------------------------------- */
+
+struct differ_case {
+    struct differ differ;
+    float *a, *b, *dy, *vector[DIFFER_VECTORS];
+};
+
+/* With an eps that is large enough for the steps of differences where a piece is near 0. */
+static struct differ_case differ_case_of(int64_t groups, int64_t width, int64_t block) {
+    struct differ_case c = {{groups, width, block, 0.5, 7, {NULL}},
+                            grid_row(20, ROWS * groups * width, 2),
+                            grid_row(21, ROWS * groups * width, 2),
+                            random_row(22, ROWS * groups * width, 1),
+                            {NULL}};
+    for (uint64_t v = 0; v < DIFFER_VECTORS; v++)
+        c.differ.vector[v] = c.vector[v] = grid_row(23 + v, c.differ.size, 0.5);
+    return c;
+}
+
+static void differ_case_free(struct differ_case *c) {
+    free(c->a), free(c->b), free(c->dy);
+    for (int v = 0; v < DIFFER_VECTORS; v++)
+        free(c->vector[v]);
+}
+
+static double pair_of(const struct differ *d, int first) {
+    double sum = 0;
+    for (int64_t i = 0; i < d->size; i++)
+        sum += (double)d->vector[first][i] * (double)d->vector[first + 1][i];
+    return exp(sum);
+}
+
+/* The formula of differ.h of one row. */
+static void want_differ(const struct differ_case *c, int64_t row, double *out) {
+    const struct differ *d = &c->differ;
+    const double start = 0.8 - 0.6 * exp(-0.3 * (double)d->block);
+    const double weight = pair_of(d, 0) - pair_of(d, 2) + start;
+    for (int64_t g = 0; g < d->groups; g++) {
+        const int64_t at = (row * d->groups + g) * d->width;
+        double *y = out + g * d->width, squares = 0;
+        for (int64_t i = 0; i < d->width; i++) {
+            y[i] = (double)c->a[at + i] - weight * (double)c->b[at + i];
+            squares += y[i] * y[i];
+        }
+        for (int64_t i = 0; i < d->width; i++)
+            y[i] *= (1 - start) / sqrt(squares / (double)d->width + d->eps);
+    }
+}
+
+static double differ_loss(const void *of) {
+    const struct differ_case *c = of;
+    const int64_t width = c->differ.groups * c->differ.width;
+    double sum = 0, *y = malloc((size_t)width * sizeof *y);
+    for (int64_t r = 0; r < ROWS; r++) {
+        want_differ(c, r, y);
+        for (int64_t i = 0; i < width; i++)
+            sum += (double)c->dy[r * width + i] * y[i];
+    }
+    free(y);
+    return sum;
+}
+
+static void assert_differs(const struct differ_case *c) {
+    const int64_t width = c->differ.groups * c->differ.width;
+    float *out = malloc((size_t)(ROWS * width) * sizeof *out);
+    double *y = malloc((size_t)width * sizeof *y);
+    differ_rows(&c->differ, ROWS, c->a, c->b, out);
+    for (int64_t r = 0; r < ROWS; r++) {
+        want_differ(c, r, y);
+        for (int64_t i = 0; i < width; i++)
+            ck_assert_near(out[r * width + i], y[i], 2e-6 * (1 + fabs(y[i])));
+    }
+    free(out), free(y);
+}
+
+static void check_differ(int64_t groups, int64_t width, int64_t block) {
+    struct differ_case c = differ_case_of(groups, width, block);
+    const int64_t count = ROWS * groups * width;
+    float *da = calloc((size_t)count, sizeof *da), *db = calloc((size_t)count, sizeof *db);
+    float *slopes = random_row(30, ROWS * groups, 1);
+    double *sums = calloc((size_t)(DIFFER_VECTORS * c.differ.size), sizeof *sums);
+    struct differ_back back = {c.a, c.b, c.dy, da, db, {NULL}, slopes};
+    const struct slope slope = {differ_loss, &c};
+    for (int v = 0; v < DIFFER_VECTORS; v++)
+        back.vector[v] = sums + v * c.differ.size;
+    assert_differs(&c);
+    differ_back(&c.differ, ROWS, &back);
+    assert_gradient(&slope, c.a, da, count);
+    assert_gradient(&slope, c.b, db, count);
+    for (int v = 0; v < DIFFER_VECTORS; v++)
+        assert_gradient_sums(&slope, c.vector[v], back.vector[v], c.differ.size);
+    free(da), free(db), free(slopes), free(sums);
+    differ_case_free(&c);
+}
+
+START_TEST(halves_of_heads_that_differ) {
+    check_differ(1, 1, 0);
+    check_differ(2, 32, 0);
+    check_differ(3, 70, 11);
+}
+END_TEST
+
 /* --- columns ---------------------------------------------------------------------------------- */
 
 /* What joins is the way back of what splits: <split(x), parts> = <x, join(parts)>. */
@@ -322,6 +425,7 @@ int main(void) {
     tcase_add_loop_test(t, activations_of_every_kind, 0, ACTS + 1);
     tcase_add_test(t, slopes_far_out_keep_their_digits);
     tcase_add_loop_test(t, gated_units_with_gates_of_any_width, 0, ACTS + 1);
+    tcase_add_test(t, halves_of_heads_that_differ);
     tcase_add_test(t, parts_go_back_where_they_come_from);
     tcase_add_test(t, a_part_that_is_repeated_gets_the_sum);
     tcase_add_test(t, all_of_a_piece_have_the_slope_of_its_sum);
