@@ -30,6 +30,7 @@ static const struct family *const families[] = {
     &family_deepseek_v2,
     &family_deepseek_v3,
     &family_deepseek_v32,
+    &family_diffllama,
     &family_dots1,
     &family_ernie4_5,
     &family_ernie4_5_moe,

@@ -113,6 +113,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"falcon-mamba", "falcon_mamba"},
     {"recurrent-gemma", "recurrent_gemma"},
     {"longcat-flash", "longcat_flash"},
+    {"diffllama", "diffllama"},
 };
 /* clang-format on */
 

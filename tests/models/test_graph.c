@@ -404,6 +404,16 @@ static void assert_refused(const struct node *rows, const char *part) {
                     part, &err);
 }
 
+START_TEST(heads_that_make_no_pairs_are_refused) {
+    struct model_config c = parse("{\"model_type\":\"diffllama\",\"num_key_value_heads\":1}");
+    struct blocks *blocks = NULL;
+    llmq_error err = {0};
+    ck_assert_int_eq(blocks_create(&c, &blocks, &err), LLMQ_E_UNSUPPORTED);
+    ck_assert_str_eq(err.message, "diffllama: the split that makes V_LEFT: it has no width");
+    config_free(&c);
+}
+END_TEST
+
 START_TEST(rows_that_make_no_block_are_refused) {
     assert_refused((const struct node[]){{LINEAR(Q, ATTN_IN, ATTN, "q")}, {END}},
                    "the linear that makes Q: it reads what was not made before");
@@ -442,6 +452,7 @@ int main(void) {
     tcase_add_test(t, experts_are_one_step);
     tcase_add_test(t, recurrent_mixers_take_two_rounds);
     tcase_add_test(t, what_no_scale_passes_has_no_fold);
+    tcase_add_test(t, heads_that_make_no_pairs_are_refused);
     tcase_add_test(t, rows_that_make_no_block_are_refused);
     suite_add_tcase(s, t);
     return run_suite(s);
