@@ -44,6 +44,8 @@ check_tree() (
         allow["pipeline"]            = "base tensor linalg kernels formats/safetensors " \
                                        "formats/layouts formats/encodings formats/loaders " \
                                        "models text graph calib quant setup gguf verify"
+        allow["sensitivity"]         = "base tensor linalg formats/layouts models text graph " \
+                                       "calib quant eval setup pipeline"
         allow["convert"]             = "base formats/encodings formats/loaders models graph " \
                                        "setup verify pipeline"
         allow["api"]                 = "base formats/safetensors formats/encodings " \

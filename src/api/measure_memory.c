@@ -1,5 +1,4 @@
 /* Memory of measurements: see measure.h. */
-#define _XOPEN_SOURCE 700 /* mkdtemp */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,21 +16,6 @@
  * stacks of each thread. Measured. */
 #define GROWTH_BYTES        ((uint64_t)6 << 20)
 #define THREAD_GROWTH_BYTES ((uint64_t)3 << 20)
-
-/* Temporary files that may be large: /tmp is memory on many systems. */
-static char *temporary_dir(llmq_error *err) {
-    const char *place = getenv("TMPDIR");
-    if (!place || !*place)
-        place = access("/var/tmp", W_OK) == 0 ? "/var/tmp" : "/tmp";
-    char *dir = path_join(place, "llmq-XXXXXX", err);
-    if (dir && !mkdtemp(dir)) {
-        (void)error_output(err, "%s: cannot create a folder for activations", place);
-        error_hint(err, "name a folder for them: TMPDIR=...");
-        free(dir);
-        dir = NULL;
-    }
-    return dir;
-}
 
 static enum llmq_status too_little(uint64_t max_mem, uint64_t least, llmq_error *err) {
     error_set(err, LLMQ_E_MEMORY,
@@ -61,7 +45,7 @@ enum llmq_status measure_memory(const struct measure_need *need, uint64_t max_me
     log_message(ctx, LLMQ_LOG_INFO,
                 "%.2f GiB of memory would be needed, activations in files: %.2f GiB",
                 (double)all / 0x1p30, (double)least / 0x1p30);
-    *dir = temporary_dir(err);
+    *dir = dir_temporary("activations", err);
     return *dir ? LLMQ_OK : err ? err->code : LLMQ_E_IO;
 }
 

@@ -340,6 +340,21 @@ enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err) {
     return error_output(err, "%s: cannot create the folder", path);
 }
 
+/* /tmp is memory on many systems. */
+char *dir_temporary(const char *what, llmq_error *err) {
+    const char *place = getenv("TMPDIR");
+    if (!place || !*place)
+        place = access("/var/tmp", W_OK) == 0 ? "/var/tmp" : "/tmp";
+    char *dir = path_join(place, "llmq-XXXXXX", err);
+    if (dir && !mkdtemp(dir)) {
+        (void)error_output(err, "%s: cannot create a folder for %s", place, what);
+        error_hint(err, "name a folder for them: TMPDIR=...");
+        free(dir);
+        dir = NULL;
+    }
+    return dir;
+}
+
 enum llmq_status dir_sync(const char *path, llmq_error *err) {
     int fd = -1;
     RETRY(fd, open(*path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));

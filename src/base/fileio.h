@@ -80,6 +80,9 @@ LLMQ_NODISCARD enum llmq_status file_copy(const char *from, const char *to, llmq
 
 /* Create a folder; `exist_ok` accepts one that is there. */
 LLMQ_NODISCARD enum llmq_status dir_make(const char *path, bool exist_ok, llmq_error *err);
+/* A fresh folder for temporary files that may be large, in $TMPDIR, /var/tmp or /tmp; the caller
+ * removes it and frees the path. `what` it is for, in the error. NULL after one. */
+char *dir_temporary(const char *what, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status dir_sync(const char *path, llmq_error *err);
 
 /* Remove a folder and everything in it. Absent is fine, also when parts of it vanish meanwhile.

@@ -12,22 +12,11 @@ enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_e
                        err);
 }
 
-/* One batch at a time, through the batch buffer when the stores are files. */
+/* Through the batch buffer when the stores are files. */
 static enum llmq_status copy_acts(struct calib *c, const struct acts *from, const struct acts *to,
                                   llmq_error *err) {
-    const struct calib_tokens *t = c->tokens;
-    enum llmq_status status = LLMQ_OK;
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
-        int64_t begin = b.offsets[0], rows = batch_rows(&b);
-        float *x = NULL, *buffer = c->quantized.buffer[HOME_RESIDUAL],
-              *target = acts_target(to, begin, buffer);
-        LLMQ_TRY(acts_load(from, begin, rows, buffer, &x, err));
-        if (x != target)
-            memcpy(target, x, (size_t)(rows * from->width) * sizeof *x);
-        LLMQ_TRY(acts_store(to, begin, rows, target, err));
-    }
-cleanup:
-    return status;
+    const int64_t rows = batch_max_rows(c->tokens->offsets, c->tokens->count, BATCH_ROWS);
+    return acts_copy(from, to, rows, c->quantized.buffer[HOME_RESIDUAL], err);
 }
 
 enum llmq_status calib_mark_start(struct calib *c, llmq_error *err) {

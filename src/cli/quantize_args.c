@@ -66,9 +66,27 @@ static const struct choice formats[] = {
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
 
-static const struct option grid_options[] = {
+static const struct option model_options[] = {
     MODEL_OPTION(struct quantize_args, options.model, "folder of the checkpoint"),
     FAMILY_OPTION(struct quantize_args, options.family),
+    {.name = "out",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .offset = FIELD(out),
+     .value = "DIR",
+     .help = "folder to write",
+     .absent = "NAME-METHOD-wBITSgGROUP in the current folder",
+     .source = VALUE_FOLDER},
+    {.name = "bits",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, bits),
+     .value = "2|3|4|8",
+     .help = "bits per weight",
+     .choices = bit_widths},
+    {.name = NULL},
+};
+
+const struct option quantize_grid_options[] = {
     {.name = "source-quantized",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, source_quantized),
@@ -79,14 +97,6 @@ static const struct option grid_options[] = {
              "without being asked; what of them is not quantized becomes bf16",
      .absent = "such a checkpoint is refused",
      .choices = source_kinds},
-    {.name = "out",
-     .letter = 'o',
-     .kind = OPTION_TEXT,
-     .offset = FIELD(out),
-     .value = "DIR",
-     .help = "folder to write",
-     .absent = "NAME-METHOD-wBITSgGROUP in the current folder",
-     .source = VALUE_FOLDER},
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
@@ -96,12 +106,6 @@ static const struct option grid_options[] = {
              "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8",
      .absent = "4 bits: awq for awq and with --asym; otherwise gptq",
      .choices = formats},
-    {.name = "bits",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct quantize_args, bits),
-     .value = "2|3|4|8",
-     .help = "bits per weight",
-     .choices = bit_widths},
     {.name = "group",
      .also = "group-size",
      .kind = OPTION_GROUP,
@@ -132,7 +136,7 @@ static const struct option grid_options[] = {
     {.name = NULL},
 };
 
-static const struct option calibration_options[] = {
+const struct option quantize_calibration_options[] = {
     CALIBRATION_OPTIONS(struct quantize_args, calib),
     {.name = "samples",
      .kind = OPTION_INT,
@@ -187,7 +191,7 @@ static const struct option calibration_options[] = {
     {.name = NULL},
 };
 
-static const struct option method_options[] = {
+const struct option quantize_method_options[] = {
     {.name = "quality",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, quality),
@@ -277,9 +281,10 @@ static const struct option job_options[] = {
 };
 
 const struct option_group quantize_groups[] = {
-    {"Grid", grid_options},
-    {"Calibration", calibration_options},
-    {"Method", method_options},
+    {"Model", model_options},
+    {"Grid", quantize_grid_options},
+    {"Calibration", quantize_calibration_options},
+    {"Method", quantize_method_options},
     {"Job", job_options},
     {"Running", run_options},
     {"Output", output_options},

@@ -29,8 +29,10 @@ struct quantize_args {
     int compute;
 };
 
-/* Their options, into a struct quantize_args. */
+/* Their options, into a struct quantize_args; and those of them that other commands have too. */
 extern const struct option_group quantize_groups[];
+extern const struct option quantize_grid_options[], quantize_calibration_options[],
+    quantize_method_options[];
 
 /* The defaults of a method. */
 void quantize_args_init(struct quantize_args *a, enum llmq_method method);

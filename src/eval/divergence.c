@@ -23,7 +23,8 @@ struct token_sums {
 
 /* What eval_divergence holds while it runs. */
 struct run {
-    struct acts hidden[SIDES];
+    struct acts made[SIDES];          /* by running both models, or */
+    const struct acts *hidden[SIDES]; /* the caller's */
     struct head heads[SIDES];
     struct outputs outputs[SIDES];
     bool comparable; /* block by block */
@@ -165,7 +166,8 @@ static enum llmq_status run_models(const struct eval_pair *pair, struct run *r, 
                                     &r->outputs[side], err));
             jobs[side].outputs = &r->outputs[side];
         }
-        LLMQ_TRY(eval_hidden(&jobs[side], &r->hidden[side], err));
+        LLMQ_TRY(eval_hidden(&jobs[side], &r->made[side], err));
+        r->hidden[side] = &r->made[side];
     }
 cleanup:
     return status;
@@ -211,7 +213,7 @@ static enum llmq_status run_heads(const struct eval_pair *pair, struct run *r, s
     double *logprobs[SIDES] = {[REFERENCE] = d->reference_logprobs, [MODEL] = d->logprobs};
     enum llmq_status status = LLMQ_OK;
     for (enum side side = REFERENCE; side < SIDES; side++)
-        LLMQ_TRY(head_create(models[side], pair->corpus, &r->hidden[side], &r->heads[side], err));
+        LLMQ_TRY(head_create(models[side], pair->corpus, r->hidden[side], &r->heads[side], err));
     for (struct head_tile tile = {0}; head_next(&r->heads[REFERENCE], &tile);) {
         LLMQ_TRY(interrupt_check(pair->ctx, err));
         for (enum side side = REFERENCE; side < SIDES; side++)
@@ -245,8 +247,24 @@ cleanup:
         status = first_not_finite(pair, out, err);
     for (enum side side = REFERENCE; side < SIDES; side++) {
         head_free(&r.heads[side]);
-        acts_free(&r.hidden[side]);
+        acts_free(&r.made[side]);
     }
+    arena_free(&r.arena);
+    return status;
+}
+
+enum llmq_status eval_divergence_of(const struct eval_pair *pair,
+                                    const struct acts *const hidden[SIDES], struct divergence *out,
+                                    llmq_error *err) {
+    struct run r = {.hidden = {hidden[REFERENCE], hidden[MODEL]}};
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct divergence){0};
+    LLMQ_TRY(allocate(pair->corpus->tokens_used, &r, out, err));
+    LLMQ_TRY(run_heads(pair, &r, out, err));
+    LLMQ_TRY(finish(&r, pair->corpus, out, err));
+cleanup:
+    for (enum side side = REFERENCE; side < SIDES; side++)
+        head_free(&r.heads[side]);
     arena_free(&r.arena);
     return status;
 }

@@ -47,6 +47,12 @@ struct divergence {
 LLMQ_NODISCARD enum llmq_status eval_divergence(const struct eval_pair *pair,
                                                 struct divergence *out, llmq_error *err);
 
+/* The same of what the heads read, behind the last norms: hidden [tokens_used, hidden] of the
+ * reference, then of the model. */
+LLMQ_NODISCARD enum llmq_status eval_divergence_of(const struct eval_pair *pair,
+                                                   const struct acts *const hidden[2],
+                                                   struct divergence *out, llmq_error *err);
+
 /* What that takes: rooms of the two models in the order in which they run, and bytes of tables with
  * an entry for each token. */
 LLMQ_NODISCARD enum llmq_status eval_divergence_room(const struct eval_pair *pair,

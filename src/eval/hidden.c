@@ -104,6 +104,19 @@ const float *walk_residual(const struct walk *w) {
     return w->stream.acts[HOME_RESIDUAL].data;
 }
 
+enum llmq_status walk_save(const struct walk *w, const struct acts *to, llmq_error *err) {
+    const struct stream *s = &w->stream;
+    return acts_copy(&s->acts[HOME_RESIDUAL], to, w->room.size.max_rows, s->buffer[HOME_RESIDUAL],
+                     err);
+}
+
+enum llmq_status walk_restore(struct walk *w, const struct acts *from, llmq_error *err) {
+    struct stream *s = &w->stream;
+    acts_set_width(&s->acts[HOME_RESIDUAL], w->job->m->config.stream);
+    return acts_copy(from, &s->acts[HOME_RESIDUAL], w->room.size.max_rows, s->buffer[HOME_RESIDUAL],
+                     err);
+}
+
 /* --- blocks ----------------------------------------------------------------------------------- */
 
 /* All tokens; those of a block with experts are routed on the way there. */
@@ -191,6 +204,11 @@ static enum llmq_status final_norm(struct walk *w, llmq_error *err) {
     acts_set_width(x, hidden);
 cleanup:
     return status;
+}
+
+enum llmq_status walk_finish(struct walk *w, const struct acts **out, llmq_error *err) {
+    *out = &w->stream.acts[HOME_RESIDUAL];
+    return final_norm(w, err);
 }
 
 enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_error *err) {

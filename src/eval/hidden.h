@@ -54,4 +54,15 @@ LLMQ_NODISCARD enum llmq_status walk_block(struct walk *w, int64_t index, llmq_e
  * memory. */
 const float *walk_residual(const struct walk *w);
 
+/* The same copied to a store of the caller's, and back, to go on from there. */
+LLMQ_NODISCARD enum llmq_status walk_save(const struct walk *w, const struct acts *to,
+                                          llmq_error *err);
+LLMQ_NODISCARD enum llmq_status walk_restore(struct walk *w, const struct acts *from,
+                                             llmq_error *err);
+
+/* Behind the last block: the final norm. *out [tokens_used, hidden] is there until the walk goes on
+ * from elsewhere. */
+LLMQ_NODISCARD enum llmq_status walk_finish(struct walk *w, const struct acts **out,
+                                            llmq_error *err);
+
 #endif

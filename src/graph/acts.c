@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/int64.h"
 
 static enum llmq_status create_in_file(const char *dir, uint64_t bytes, struct acts *a,
                                        llmq_error *err) {
@@ -79,6 +80,22 @@ enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count, 
         return LLMQ_OK;
     return file_pwrite(&a->file, rows, (size_t)(count * a->width) * sizeof *rows,
                        row_offset(a, begin), err);
+}
+
+enum llmq_status acts_copy(const struct acts *from, const struct acts *to, int64_t step, float *buf,
+                           llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    assert(from->rows == to->rows && from->width == to->width);
+    for (int64_t at = 0; status == LLMQ_OK && at < from->rows; at += step) {
+        const int64_t rows = min_i64(step, from->rows - at);
+        float *x = NULL, *target = acts_target(to, at, buf);
+        status = acts_load(from, at, rows, buf, &x, err);
+        if (status == LLMQ_OK && x != target)
+            memcpy(target, x, (size_t)(rows * from->width) * sizeof *x);
+        if (status == LLMQ_OK)
+            status = acts_store(to, at, rows, target, err);
+    }
+    return status;
 }
 
 enum llmq_status acts_store_part(const struct acts *a, const struct acts_part *part,

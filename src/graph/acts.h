@@ -38,6 +38,11 @@ float *acts_target(const struct acts *a, int64_t begin, float *buf);
 LLMQ_NODISCARD enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count,
                                            const float *rows, llmq_error *err);
 
+/* All rows of a store to one of the same size, `step` of them at a time; `buf` holds so many where
+ * both are files. */
+LLMQ_NODISCARD enum llmq_status acts_copy(const struct acts *from, const struct acts *to,
+                                          int64_t step, float *buf, llmq_error *err);
+
 /* A part of the matrix. */
 struct acts_part {
     int64_t begin, count, first, columns;

@@ -30,21 +30,15 @@ static enum llmq_status weight_alloc(struct block *b, int node, bool own, llmq_e
     return LLMQ_OK;
 }
 
-static enum llmq_status load_packed(struct block *b, int node, const char *name, bool own,
-                                    llmq_error *err) {
+static enum llmq_status load_packed(struct block *b, int node, const char *name, llmq_error *err) {
     struct linear *l = &b->node[node].linear;
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(model_load_qlinear(b->model, name, l->n, l->k, &q, err));
-    if (b->mode != LOAD_PLAIN) {
-        llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
-        LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
-        if (b->mode == LOAD_PACKED_INT8)
-            l->activations = LLMQ_ACTIVATIONS_INT8;
-    } else {
-        LLMQ_TRY(weight_alloc(b, node, own, err));
-        qlinear_dequantize(&q, 0, q.n, l->w);
-    }
+    llmq_qmat_desc desc = {q.n, q.k, q.bits, q.group, q.codes, q.scales, q.zeros, q.group_of};
+    LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
+    if (b->mode == LOAD_PACKED_INT8)
+        l->activations = LLMQ_ACTIVATIONS_INT8;
 cleanup:
     qlinear_free(&q);
     return status;
@@ -57,8 +51,8 @@ static enum llmq_status load_weight(struct block *b, int node, bool own, llmq_er
     if (l->w || l->packed)
         return LLMQ_OK;
     blocks_linear_shape(b->model->blocks, at, &l->n, &l->k);
-    if (model_linear_packed(b->model, at))
-        return load_packed(b, node, blocks_node_name(b->model->blocks, at, "", name), own, err);
+    if (b->mode != LOAD_PLAIN && model_linear_packed(b->model, at))
+        return load_packed(b, node, blocks_node_name(b->model->blocks, at, "", name), err);
     enum llmq_status status = weight_alloc(b, node, own, err);
     return status == LLMQ_OK ? model_load_weight(b->model, at, l->w, err) : status;
 }

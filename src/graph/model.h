@@ -19,6 +19,13 @@
 #include "models/blocks.h"
 #include "models/ends.h"
 
+/* What becomes of the weights [n, k] of linears and routers when they were read: other numbers take
+ * their place. */
+struct weight_edit {
+    void *c;
+    enum llmq_status (*apply)(void *c, struct linear_place at, float *w, llmq_error *err);
+};
+
 /* An open model folder. Immutable; reading from it is thread-safe. */
 struct model {
     char *dir;
@@ -32,6 +39,8 @@ struct model {
     const struct layout *layout;      /* how linears are packed; NULL: they are plain */
     struct encoding_settings encoded; /* of plain ones that the files hold as small floats */
     struct layout_config layout_config;
+    const struct weight_edit *edit; /* the caller's, in a copy of the struct: of what is loaded
+                                       plain; NULL: there is none */
 };
 
 /* Open a folder (already resolved): config.json, tensors, quantization layout. Every tensor that

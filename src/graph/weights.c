@@ -162,8 +162,8 @@ static enum llmq_status load_unpacked(const struct model *m, struct linear_place
 
 /* --- any -------------------------------------------------------------------------------------- */
 
-enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
-                                   llmq_error *err) {
+static enum llmq_status read_weight(const struct model *m, struct linear_place at, float *out,
+                                    llmq_error *err) {
     const struct node *row = blocks_node(m->blocks, at)->row;
     const bool turned = blocks_linear_turned(m->blocks, at);
     char name[MODEL_NAME_MAX];
@@ -180,4 +180,10 @@ enum llmq_status model_load_weight(const struct model *m, struct linear_place at
         return status;
     return turned ? weights_read_turned(m->tensors, t, out, err)
                   : st_read_f32(m->tensors, t, out, err);
+}
+
+enum llmq_status model_load_weight(const struct model *m, struct linear_place at, float *out,
+                                   llmq_error *err) {
+    const enum llmq_status status = read_weight(m, at, out, err);
+    return status == LLMQ_OK && m->edit ? m->edit->apply(m->edit->c, at, out, err) : status;
 }

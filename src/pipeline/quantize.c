@@ -54,7 +54,7 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
 
 /* --- before anything is written --------------------------------------------------------------- */
 
-static enum llmq_status check_options(const llmq_quantize_options *o, llmq_error *err) {
+enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *err) {
     if (o->bits != 2 && o->bits != 3 && o->bits != 4 && o->bits != 8)
         return error_set(err, LLMQ_E_USAGE, "--bits %d: 2, 3, 4 and 8 are possible", o->bits);
     if (o->group != -1 && o->group < 1)
@@ -234,7 +234,7 @@ static void log_plan(const struct run *run) {
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     char *dir = NULL;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(check_options(run->options, err));
+    LLMQ_TRY(run_check_options(run->options, err));
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
     LLMQ_TRY(output_choose(run->options, dir, run->ctx, &run->output, err));
     run->output.family = run->options->family;

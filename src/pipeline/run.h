@@ -47,6 +47,9 @@ struct run {
     bool half_told; /* of activations: once */
 };
 
+/* Can a run have such options at all? LLMQ_E_USAGE. */
+LLMQ_NODISCARD enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *err);
+
 /* The grid of a module. */
 struct quant_grid run_grid(const struct run *run, const struct plan_module *module);
 

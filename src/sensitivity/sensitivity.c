@@ -1,0 +1,333 @@
+/* A study from options to the table: see llmq/sensitivity.h and study.h. */
+#include "llmq/sensitivity.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/int64.h"
+#include "base/log.h"
+#include "graph/backward.h"
+#include "llmq/model.h"
+#include "pipeline/calibration.h"
+#include "pipeline/notes.h"
+#include "sensitivity/study.h"
+#include "setup/setup.h"
+
+/* The way back through a block takes as much as so many ways forth, its inner values made again
+ * included (graph/backward.h). */
+#define PASSES_BACK 4
+
+void llmq_sensitivity_options_init(llmq_sensitivity_options *options, enum llmq_method method) {
+    *options = (llmq_sensitivity_options){.estimate = LLMQ_ESTIMATE_CURVATURE};
+    llmq_quantize_options_init(&options->quantize, method);
+}
+
+static bool goes_downstream(const struct study *s) {
+    return s->options->estimate == LLMQ_ESTIMATE_BLOCK || s->options->estimate == LLMQ_ESTIMATE_KL;
+}
+
+/* --- what is studied -------------------------------------------------------------------------- */
+
+static enum llmq_status take_candidates(struct study *s, llmq_error *err) {
+    static const llmq_candidate usual[] = {{2, 0}, {3, 0}, {4, 0}, {8, 0}};
+    const llmq_sensitivity_options *o = s->options;
+    const llmq_candidate *given = o->candidates ? o->candidates : usual;
+    const size_t count = o->candidates ? o->candidate_count : sizeof usual / sizeof usual[0];
+    if (count == 0 || count > LLMQ_CANDIDATES_MOST)
+        return error_set(err, LLMQ_E_USAGE, "--candidates: expected 1 to %d, found %zu",
+                         LLMQ_CANDIDATES_MOST, count);
+    for (size_t i = 0; i < count; i++) {
+        const llmq_candidate *c = &given[i];
+        if ((c->bits != 2 && c->bits != 3 && c->bits != 4 && c->bits != 8) || c->group < -1)
+            return error_set(err, LLMQ_E_USAGE,
+                             "candidate %d:%" PRId64
+                             ": bits are 2, 3, 4 or 8, groups above 0 or -1",
+                             c->bits, c->group);
+        s->candidates[s->candidate_count++] = *c;
+    }
+    return LLMQ_OK;
+}
+
+/* The run's options as its plan takes them: bits that every format holds and groups that fit, since
+ * only what is beside the parts counts of this plan's sizes; no error to make up for. */
+static enum llmq_status take_options(struct study *s, llmq_error *err) {
+    llmq_quantize_options *o = &s->quantize;
+    enum llmq_status status = LLMQ_OK;
+    *o = s->options->quantize;
+    if (o->method == LLMQ_METHOD_AWQ || o->awq) {
+        error_set(err, LLMQ_E_USAGE,
+                  "awq scales what several modules read: the error of one alone "
+                  "says nothing of it");
+        error_hint(err, "give --method gptq or rtn");
+        return LLMQ_E_USAGE;
+    }
+    if (!o->format && o->source_quantized != LLMQ_SOURCE_KEEP)
+        o->format = layout_gptq.name;
+    o->bits = 4;
+    o->correct = (llmq_correct){.mode = LLMQ_CORRECT_OFF};
+    LLMQ_TRY(run_check_options(o, err));
+    if (o->group > 0)
+        o->group_auto_fit = true;
+cleanup:
+    return status;
+}
+
+static enum llmq_status check_format(const struct study *s, llmq_error *err) {
+    const struct layout *layout = s->run.plan.layout;
+    if (layout->overrides)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_USAGE,
+              "%s files have one setting for all modules: there is nothing to "
+              "choose",
+              layout->name);
+    error_hint(err, "give --format %s", layout_gptq.name);
+    return LLMQ_E_USAGE;
+}
+
+/* What the study takes beside the calibration has to be left by it. */
+static enum llmq_status reserve_memory(struct study *s, uint64_t *own, llmq_error *err) {
+    const struct corpus *m = &s->measured;
+    enum llmq_status status = LLMQ_OK;
+    *own = 0;
+    if (goes_downstream(s))
+        LLMQ_TRY(downstream_bytes(s, own, err));
+    if (s->options->estimate == LLMQ_ESTIMATE_CURVATURE)
+        *own = backward_bytes(&s->run.model, m->offsets, m->count, false).memory;
+    if (s->quantize.max_mem > 0 && *own >= s->quantize.max_mem) {
+        error_set(err, LLMQ_E_MEMORY,
+                  "--max-mem %" PRIu64 " bytes: measuring takes %" PRIu64
+                  " bytes beside the calibration",
+                  s->quantize.max_mem, *own);
+        error_hint(err, "give --windows fewer windows, or --estimate hessian");
+        status = LLMQ_E_MEMORY;
+    }
+    if (status == LLMQ_OK && s->quantize.max_mem > 0)
+        s->quantize.max_mem -= *own;
+cleanup:
+    return status;
+}
+
+/* Steps of the progress, and passes over the measured tokens. */
+static void count_work(struct study *s) {
+    llmq_sensitivity *out = s->out;
+    const int64_t blocks = s->run.model.config.blocks;
+    const bool whole = s->options->estimate == LLMQ_ESTIMATE_KL;
+    out->passes = s->options->estimate == LLMQ_ESTIMATE_CURVATURE ? PASSES_BACK : 0;
+    s->steps = goes_downstream(s) ? 0 : blocks;
+    for (int64_t b = 0; goes_downstream(s) && b < blocks; b++) {
+        int64_t last = -1;
+        for (int64_t i = s->run.model.blocks->first[b]; i < s->run.model.blocks->first[b + 1];
+             i++) {
+            const llmq_part_settings *part = study_part(s, i);
+            if (!part || s->part_of[i] <= last)
+                continue;
+            last = s->part_of[i];
+            s->steps += (int64_t)part->setting_count;
+            out->passes +=
+                (double)part->setting_count * (whole ? (double)(blocks - b) : 1) / (double)blocks;
+        }
+        out->passes += 1 / (double)blocks;
+    }
+}
+
+static enum llmq_status describe(struct study *s, llmq_error *err) {
+    llmq_sensitivity *out = s->out;
+    out->model = strdup(s->run.model.dir);
+    out->format = strdup(s->run.plan.layout->name);
+    out->rules = s->quantize.recipe ? llmq_recipe_json(s->quantize.recipe) : NULL;
+    out->method = s->quantize.method;
+    out->estimate = s->options->estimate;
+    out->sym = s->quantize.sym;
+    out->calib_windows = study_calibrates(s) ? s->rest.count : 0;
+    return out->model && out->format && (out->rules || !s->quantize.recipe)
+               ? LLMQ_OK
+               : error_memory(err, "the table of modules");
+}
+
+static enum llmq_status make_plan(struct study *s, llmq_error *err) {
+    struct run *run = &s->run;
+    char *dir = NULL;
+    uint64_t own = 0;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(take_candidates(s, err));
+    LLMQ_TRY(take_options(s, err));
+    LLMQ_TRY(llmq_model_resolve(s->quantize.model, &dir, err));
+    LLMQ_TRY(model_open_as(dir, s->quantize.family, &run->model, err));
+    notes_of_model(&run->model, run->ctx);
+    LLMQ_TRY(plan_create(&run->model, &s->quantize, NULL, &run->plan, err));
+    LLMQ_TRY(check_format(s, err));
+    LLMQ_TRY(calibration_load(run, err));
+    LLMQ_TRY(study_part_windows(s, err));
+    LLMQ_TRY(study_list(s, err));
+    LLMQ_TRY(reserve_memory(s, &own, err));
+    plan_free(&run->plan);
+    LLMQ_TRY(plan_create(&run->model, &s->quantize, &run->tokens, &run->plan, err));
+    LLMQ_TRY(plan_check_memory(&run->plan, s->quantize.max_mem, err));
+    notes_of_tokens(&run->plan, &run->tokens, run->ctx);
+    LLMQ_TRY(describe(s, err));
+    s->out->plan_ram_bytes = run->plan.ram_bytes + own;
+    s->out->spill_bytes = run->plan.spill_bytes;
+    count_work(s);
+cleanup:
+    free(dir);
+    return status;
+}
+
+/* --- the study -------------------------------------------------------------------------------- */
+
+static enum llmq_status round_block(struct study *s, int64_t index, llmq_error *err) {
+    struct run *run = &s->run;
+    struct block block = {0};
+    struct calib_task task = {0};
+    enum llmq_status status = LLMQ_OK;
+    block_open(&run->model, index, LOAD_PLAIN, run->weights, &block);
+    calib_begin_block(run->calib, &block, NULL);
+    memset(run->expert_damping, 0, sizeof run->expert_damping);
+    for (;;) {
+        LLMQ_TRY(calib_next(run->calib, &task, err));
+        if (!task.linears)
+            break;
+        LLMQ_TRY(study_round(s, index, &task, err));
+    }
+    if (index + 1 < run->model.config.blocks)
+        LLMQ_TRY(calib_end_block(run->calib, err));
+cleanup:
+    block_release(&block);
+    arena_reset(run->weights);
+    return status;
+}
+
+static enum llmq_status walk_blocks(struct study *s, struct downstream *d, llmq_error *err) {
+    const int64_t blocks = s->run.model.config.blocks;
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t b = 0; b < blocks; b++) {
+        if (!d)
+            log_progress(s->run.ctx, s->done++, s->steps, "block %" PRId64 "/%" PRId64, b + 1,
+                         blocks);
+        LLMQ_TRY(round_block(s, b, err));
+        if (d)
+            LLMQ_TRY(downstream_block(d, b, err));
+        study_forget_codes(s, b);
+    }
+cleanup:
+    return status;
+}
+
+/* The widest block's. */
+static enum llmq_status make_codes(struct study *s, llmq_error *err) {
+    const int64_t *first = s->run.model.blocks->first;
+    int64_t most = 1;
+    for (int64_t b = 0; b < s->run.model.config.blocks; b++)
+        most = max_i64(most, first[b + 1] - first[b]);
+    s->codes = calloc((size_t)most * LLMQ_CANDIDATES_MOST, sizeof *s->codes);
+    return s->codes ? LLMQ_OK : error_memory(err, "codes of a block");
+}
+
+static enum llmq_status walk_forth(struct study *s, llmq_error *err) {
+    struct run *run = &s->run;
+    struct calib_options calib = plan_calib_options(&s->quantize, &run->plan);
+    struct downstream *d = NULL;
+    enum llmq_status status = LLMQ_OK;
+    calib.spill_dir = s->spill_dir;
+    calib.tally = &run->tally;
+    LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
+    LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
+    if (goes_downstream(s)) {
+        LLMQ_TRY(make_codes(s, err));
+        LLMQ_TRY(downstream_create(s, &d, err));
+    }
+    status = walk_blocks(s, d, err);
+cleanup:
+    downstream_free(&d);
+    return status;
+}
+
+static int by_least(const void *left, const void *right) {
+    const llmq_part_settings *a = left, *b = right;
+    const double x = a->settings[0].cost, y = b->settings[0].cost;
+    return x != y ? (x > y ? -1 : 1) : strcmp(a->modules[0], b->modules[0]);
+}
+
+/* Costs that come from sums over modules. */
+static void set_costs(struct study *s) {
+    const int64_t linears = blocks_linear_count(s->run.model.blocks);
+    const enum llmq_estimate estimate = s->options->estimate;
+    for (size_t p = 0; p < s->out->part_count && !goes_downstream(s); p++)
+        for (size_t c = 0; c < s->out->parts[p].setting_count; c++) {
+            const double error = s->errors[p * LLMQ_CANDIDATES_MOST + c];
+            s->out->parts[p].settings[c].cost =
+                estimate == LLMQ_ESTIMATE_HESSIAN && s->norms[p] > 0 ? error / s->norms[p] : 0;
+        }
+    for (int64_t i = 0; i < linears && s->slopes; i++) {
+        llmq_part_settings *part = study_part(s, i);
+        for (size_t c = 0; part && c < part->setting_count; c++)
+            part->settings[c].cost += s->slopes[i * LLMQ_CANDIDATES_MOST + (int64_t)c];
+    }
+    qsort(s->out->parts, s->out->part_count, sizeof *s->out->parts, by_least);
+}
+
+static enum llmq_status carry_out(struct study *s, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (s->run.plan.spill) {
+        s->spill_dir = dir_temporary("activations", err);
+        if (!s->spill_dir)
+            return err ? err->code : LLMQ_E_IO;
+    }
+    if (s->options->estimate == LLMQ_ESTIMATE_CURVATURE)
+        LLMQ_TRY(study_slopes(s, err));
+    if (study_calibrates(s))
+        LLMQ_TRY(walk_forth(s, err));
+    set_costs(s);
+    log_progress(s->run.ctx, s->steps, s->steps, "done");
+cleanup:
+    return status;
+}
+
+static void destroy(struct study *s) {
+    calib_free(&s->run.calib);
+    arena_free(&s->run.weights);
+    for (int64_t b = 0; s->codes && b < s->run.model.config.blocks; b++)
+        study_forget_codes(s, b);
+    if (s->spill_dir)
+        (void)rmdir(s->spill_dir); /* its files have no names any more */
+    free(s->spill_dir);
+    free(s->codes);
+    free(s->slopes);
+    free(s->errors);
+    free(s->norms);
+    free(s->part_of);
+    corpus_free(&s->measured);
+    corpus_free(&s->rest);
+    corpus_free(&s->run.corpus);
+    plan_free(&s->run.plan);
+    model_close(&s->run.model);
+}
+
+enum llmq_status llmq_sensitivity_measure(const llmq_sensitivity_options *options,
+                                          const llmq_context *ctx, llmq_sensitivity *out,
+                                          llmq_error *err) {
+    struct study s = {.options = options, .out = out};
+    const double start = tally_now();
+    enum llmq_status status = LLMQ_OK;
+    *out = (llmq_sensitivity){0};
+    s.run.options = &s.quantize;
+    s.run.ctx = ctx;
+    tally_start(&s.run.tally);
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(setup_check_compute(options->quantize.compute, err));
+    LLMQ_TRY(make_plan(&s, err));
+    if (options->quantize.dry_run)
+        goto cleanup;
+    LLMQ_TRY(carry_out(&s, err));
+    out->seconds = tally_now() - start;
+cleanup:
+    out->peak_rss_bytes = memory_peak();
+    destroy(&s);
+    return status;
+}
