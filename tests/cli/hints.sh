@@ -2,6 +2,7 @@
 # A hint leads out: the options that it names, in place of those that were refused, are accepted, at
 # once and each of them.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 # The options that the hint on stderr names, one set a line.
 ways_out() {
@@ -12,17 +13,17 @@ ways_out() {
     grep -q '^hint: .*; or --group auto-fit$' "$work/stderr" && echo '--group auto-fit'
 }
 
-# Options $1 without those that $2 names, and $2.
+# Options $1 without those that $2 names or that say the opposite, and $2.
 replaced() {
     rest=$1
-    # shellcheck disable=SC2086 # a list of words
-    set -- $2
-    with=$*
-    while [ $# -gt 0 ]; do
-        rest=$(printf '%s' "$rest" | sed "s/$1 [^ ]*//")
-        shift 2
+    for word in $2; do
+        case $word in
+        --sym) rest=$(printf '%s' "$rest" | sed 's/--asym//') ;;
+        --asym) rest=$(printf '%s' "$rest" | sed 's/--sym//') ;;
+        --*) rest=$(printf '%s' "$rest" | sed "s/$word [^ ]*//") ;;
+        esac
     done
-    printf '%s %s' "$rest" "$with"
+    printf '%s %s' "$rest" "$2"
 }
 
 # leads_out CODE MODEL COMMAND OPTIONS: refused with CODE, then planned in every way the hint names.
