@@ -3,6 +3,7 @@
 # and what is said where they do less than with other models. Without ../shared there is nothing to
 # do.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 [ -d "$shared/golden/mixtral" ] || exit 77
 

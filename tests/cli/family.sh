@@ -2,6 +2,7 @@
 # --family NAME: a model whose tensors are those of a known family under a model_type that llmq does
 # not know is read as one of that family by every command, and what is made of it says so.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 golden=$root/tests/golden/llama-base
 cp -r "$golden" other

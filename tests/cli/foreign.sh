@@ -2,6 +2,7 @@
 # Checkpoints by other tools: odd ones that are unambiguous are read with the right values, those
 # that llmq cannot compute with are refused by name, and verify tells what loaders would do.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 cases=$shared/cases
 root=$(cd "$(dirname "$0")/../.." && pwd)

@@ -2,6 +2,7 @@
 # The same model written in every format, read back by tools/check_formats.py, which shares nothing
 # with llmq: codes, zero points and scales are the same to the bit.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 check=$root/tools/check_formats.py
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then

@@ -45,7 +45,7 @@ run_on() {
 }
 
 # Let every run that follows use the same BLAS kernels: which are the fastest, and so what is
-# rounded how, depends on what else runs.
+# rounded how, depends on what else runs; and finding out takes longer than many runs do.
 pin_kernels() {
     OPENBLAS_CORETYPE=$("$llmq" score --model "$demo" --ids 1,2 -v 2>&1 |
         sed -n 's/.*starting again with OPENBLAS_CORETYPE=//p')

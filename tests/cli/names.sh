@@ -2,6 +2,7 @@
 # Names out of files, and paths, that would act on the terminal that shows them: line ends that fake
 # a message, escape sequences, characters that turn the reading order around.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 esc=$(printf '\033')
 evil=$(printf 'a\nllmq: all is well\033[2J\342\200\256b\302\233c\377d')

@@ -2,6 +2,7 @@
 # Numbers that a result must not hold, cannot, or that carry folded scales: shared cases, where they
 # are at hand.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 cases=$shared/cases
 if [ ! -d "$cases/scale_floor" ]; then

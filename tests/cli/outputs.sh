@@ -2,6 +2,7 @@
 # Where results may go: nothing that is read, in use, or somebody else's is ever replaced or removed,
 # and what makes a run's last step fail is found before its first.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 cp -r "$demo" model
 mkdir models notes

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The command line on real models outside of the repository, when they are there.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 stories=$shared/models/stories15M
 if [ ! -d "$stories" ]; then

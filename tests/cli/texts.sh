@@ -1,6 +1,7 @@
 #!/bin/sh
 # What is read to calibrate and to measure: kinds of files, special tokens, windows, limits.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 # The demo model with a tokenizer that puts <|endoftext|> (id 0) before every text.
 mkdir begins
