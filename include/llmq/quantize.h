@@ -28,9 +28,17 @@ enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER
  */
 enum llmq_scales { LLMQ_SCALES_DUAL_EXACT, LLMQ_SCALES_F16 };
 
-/* How a group's range is chosen: its extremes, or by least squared error, plain or with each input
- * weighted by its second moment. */
-enum llmq_range_search { LLMQ_RANGE_MINMAX, LLMQ_RANGE_PLAIN, LLMQ_RANGE_WEIGHTED };
+/* How a group's range is chosen: its extremes; by least squared error, plain or with each input
+ * weighted by its second moment; percentiles; or the extremes, clipped beyond a number of root mean
+ * squares, one for each module, that keeps the distribution of its weights best (least KL
+ * divergence). */
+enum llmq_range_search {
+    LLMQ_RANGE_MINMAX,
+    LLMQ_RANGE_PLAIN,
+    LLMQ_RANGE_WEIGHTED,
+    LLMQ_RANGE_PERCENTILE,
+    LLMQ_RANGE_ENTROPY,
+};
 
 /* Correction of each linear's target for the errors already made upstream. AUTO chooses alpha (for
  * the error of its input) and beta (for that of the residual stream it adds to) for each module on
@@ -77,6 +85,9 @@ typedef struct llmq_quantize_options {
     int64_t seqlen;          /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
     enum llmq_range_search search;
+    double percentile; /* of PERCENTILE, above 50 and at most 100: a group's range is from the
+                          100 - P to the P percentile of its weights, symmetric to P of their
+                          magnitudes */
     llmq_correct correct;
     int descent; /* passes of coordinate descent over the codes that GPTQ chose */
     int rounds;  /* of GPTQ and descent again, on the scales found */

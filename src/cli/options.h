@@ -24,6 +24,7 @@ enum option_kind {
     OPTION_CHOICE,  /* int: the value of one of `choices` */
     OPTION_GROUP,   /* struct group_size */
     OPTION_CORRECT, /* struct correct_strength */
+    OPTION_RANGE,   /* struct range_choice */
     OPTION_LIST,    /* struct value_list: may be repeated, in the order given */
 };
 
@@ -53,6 +54,12 @@ struct value_list {
 struct correct_strength {
     enum { CORRECT_BY_QUALITY, CORRECT_OFF, CORRECT_AUTO, CORRECT_FIXED } mode;
     double alpha, beta;
+};
+
+/* One of the option's `choices`, "percentile" with a number behind a colon: "percentile:99.9". */
+struct range_choice {
+    int search;
+    double percentile;
 };
 
 enum value_source { VALUE_OTHER, VALUE_FILE, VALUE_FOLDER };

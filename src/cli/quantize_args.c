@@ -25,10 +25,9 @@ static const struct choice qualities[] = {
 };
 
 static const struct choice searches[] = {
-    {"minmax", LLMQ_RANGE_MINMAX},
-    {"plain", LLMQ_RANGE_PLAIN},
-    {"weighted", LLMQ_RANGE_WEIGHTED},
-    {NULL, 0},
+    {"minmax", LLMQ_RANGE_MINMAX},     {"plain", LLMQ_RANGE_PLAIN},
+    {"weighted", LLMQ_RANGE_WEIGHTED}, {"percentile", LLMQ_RANGE_PERCENTILE},
+    {"entropy", LLMQ_RANGE_ENTROPY},   {NULL, 0},
 };
 
 static const struct choice correct_words[] = {{"auto", 0}, {"off", 0}, {NULL, 0}};
@@ -215,13 +214,18 @@ const struct option quantize_method_options[] = {
      .absent = "gptq: by --quality; awq and rtn: off",
      .choices = correct_words},
     {.name = "search",
-     .kind = OPTION_CHOICE,
+     .kind = OPTION_RANGE,
      .offset = offsetof(struct quantize_args, search),
-     .value = "minmax|plain|weighted",
-     .help = "range of a group: its extremes; the range of least squared error; or the same with "
-             "each input weighted by its second moment, which takes calibration",
+     .value = "minmax|plain|weighted|percentile[:P]|entropy",
+     .help = "range of a group: its extremes; the range of least squared error; the same with "
+             "each input weighted by its second moment, which takes calibration; without what "
+             "lies beyond the P percentile (99.9) on either side; or without what lies beyond a "
+             "number of root mean squares, one for each module, that keeps the distribution of its "
+             "weights best",
      .absent = "gptq: by --quality; awq: weighted; rtn: minmax",
-     .choices = searches},
+     .choices = searches,
+     .min = 50,
+     .max = 100},
     {.name = "descent",
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, descent),
@@ -300,7 +304,7 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
     a->format = FORMAT_DEFAULT;
     a->quality = LLMQ_QUALITY_BALANCED;
     a->act_order = BY_QUALITY;
-    a->search = BY_QUALITY;
+    a->search = (struct range_choice){BY_QUALITY, a->options.percentile};
     a->descent = BY_QUALITY;
     a->rounds = BY_QUALITY;
     a->scales = (int)a->options.scales;
@@ -317,8 +321,9 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
         llmq_quantize_options_quality(options, (enum llmq_quality)a->quality);
     if (a->act_order != BY_QUALITY)
         options->act_order = (enum llmq_act_order)a->act_order;
-    if (a->search != BY_QUALITY)
-        options->search = (enum llmq_range_search)a->search;
+    if (a->search.search != BY_QUALITY)
+        options->search = (enum llmq_range_search)a->search.search;
+    options->percentile = a->search.percentile;
     if (a->descent != BY_QUALITY)
         options->descent = (int)a->descent;
     if (a->rounds != BY_QUALITY)

@@ -19,8 +19,8 @@ struct quantize_args {
     int64_t seed; /* SEED_ABSENT, or as the user says */
     int bits;
     int quality;
-    int act_order; /* BY_QUALITY, or as the user says */
-    int search;    /* likewise */
+    int act_order;              /* BY_QUALITY, or as the user says */
+    struct range_choice search; /* likewise */
     struct correct_strength correct;
     int64_t descent, rounds; /* likewise */
     int scales;

@@ -53,7 +53,7 @@ static void print_settings(const llmq_quantize_options *o, const llmq_quantize_r
 /* The ingredients of a GPTQ run, as the options spell them. */
 static void print_ingredients(const llmq_quantize_options *o) {
     static const char *const orders[] = {"none", "static", "group-aware"};
-    static const char *const searches[] = {"minmax", "plain", "weighted"};
+    static const char *const searches[] = {"minmax", "plain", "weighted", "percentile", "entropy"};
     static const char *const corrections[] = {"off", "auto", "fixed"};
     if (o->method == LLMQ_METHOD_RTN)
         return;
@@ -61,7 +61,10 @@ static void print_ingredients(const llmq_quantize_options *o) {
     if (o->method == LLMQ_METHOD_GPTQ)
         printf("act-order %s, descent %d, rounds %d, ", orders[o->act_order], o->descent,
                o->rounds);
-    printf("search %s, correct %s", searches[o->search], corrections[o->correct.mode]);
+    printf("search %s", searches[o->search]);
+    if (o->search == LLMQ_RANGE_PERCENTILE)
+        printf(":%g", o->percentile);
+    printf(", correct %s", corrections[o->correct.mode]);
     if (o->correct.mode == LLMQ_CORRECT_FIXED)
         printf(" %g,%g", o->correct.alpha, o->correct.beta);
     printf("\n");

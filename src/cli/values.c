@@ -199,6 +199,25 @@ static enum llmq_status store_correct(const struct option *option, const char *t
     return LLMQ_OK;
 }
 
+/* The percentile stays where only the word is given. */
+static enum llmq_status store_range(const struct option *option, const char *text,
+                                    struct range_choice *field, llmq_error *err) {
+    static const char word[] = "percentile:";
+    const size_t len = sizeof word - 1;
+    const bool numbered = strncmp(text, word, len) == 0;
+    if (!numbered)
+        return store_choice(option, text, &field->search, err);
+    char *end = NULL;
+    const double percentile = strtod(text + len, &end);
+    if (strspn(text + len, "0123456789.") != strlen(text + len) || !text[len] || *end ||
+        !(percentile > option->min && percentile <= option->max))
+        return cli_fail(err, LLMQ_E_USAGE,
+                        "--%s: '%s': expected a number above %g, %g at most, behind the colon",
+                        option->name, text, option->min, option->max);
+    field->percentile = percentile;
+    return store_choice(option, "percentile", &field->search, err);
+}
+
 static enum llmq_status store_list(const struct option *option, const char *text,
                                    struct value_list *field, llmq_error *err) {
     if (field->count == VALUES_MOST)
@@ -235,6 +254,8 @@ enum llmq_status option_store(const struct option *option, const char *text, voi
         return store_group(option, text, field, err);
     case OPTION_CORRECT:
         return store_correct(option, text, field, err);
+    case OPTION_RANGE:
+        return store_range(option, text, field, err);
     case OPTION_LIST:
         return store_list(option, text, field, err);
     }
@@ -306,6 +327,9 @@ void option_show(const struct option *option, const void *args, char *buf, size_
         break;
     case OPTION_CORRECT:
         show_correct(field, buf, size);
+        break;
+    case OPTION_RANGE:
+        show_choice(option, ((const struct range_choice *)field)->search, buf, size);
         break;
     case OPTION_LIST: /* there is none by default */
         break;

@@ -41,6 +41,7 @@ struct quant_grid run_grid(const struct run *run, const struct plan_module *modu
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
                               .search = (enum range_search)module->manner.search,
+                              .percentile = (float)module->manner.percentile,
                               .storage = scale_storage(run)};
     if (!shape->sym)
         run->plan.layout->zero_range(shape->bits, &grid.zmin, &grid.zmax);

@@ -26,6 +26,7 @@ struct module_manner {
     enum llmq_method method; /* RTN or GPTQ */
     enum llmq_act_order act_order;
     enum llmq_range_search search;
+    double percentile;
     llmq_correct correct;
     int descent, rounds;
 };

@@ -14,6 +14,7 @@ static struct module_manner manner_of(const llmq_quantize_options *o, enum llmq_
     return (struct module_manner){.method = method,
                                   .act_order = o->act_order,
                                   .search = o->search,
+                                  .percentile = o->percentile,
                                   .correct = o->correct,
                                   .descent = o->descent,
                                   .rounds = o->rounds};

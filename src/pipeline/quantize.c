@@ -32,6 +32,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .group = 128,
         .sym = method != LLMQ_METHOD_AWQ,
         .awq = method == LLMQ_METHOD_AWQ,
+        .percentile = 99.9,
         .samples = 128,
         .special = LLMQ_SPECIAL_MODEL,
         .expert_tokens = 256,
@@ -64,6 +65,10 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
         return error_set(err, LLMQ_E_USAGE, "--group auto-fit needs a positive size");
     if (!(o->damp >= 0 && o->damp < 1))
         return error_set(err, LLMQ_E_USAGE, "--damp %g: it must lie between 0 and 1", o->damp);
+    if (!(o->percentile > 50 && o->percentile <= 100))
+        return error_set(err, LLMQ_E_USAGE,
+                         "--search percentile:%g: expected more than 50, 100 at most",
+                         o->percentile);
     if (o->awq && o->method == LLMQ_METHOD_RTN) {
         error_set(err, LLMQ_E_USAGE, "--awq goes with gptq");
         error_hint(err, "rounding to nearest after AWQ's scaling is llmq awq");

@@ -11,7 +11,8 @@
 static const char *const methods[] = {"rtn", "gptq", "awq", NULL};
 static const char *const scales[] = {"dual-exact", "f16", NULL};
 static const char *const act_orders[] = {"none", "static", "group-aware", NULL};
-static const char *const searches[] = {"minmax", "plain", "weighted", NULL};
+static const char *const searches[] = {"minmax",     "plain",   "weighted",
+                                       "percentile", "entropy", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
 static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
@@ -39,6 +40,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(seqlen, "seqlen", FIELD_INT64, EFFECT_WINDOWS, NULL)                                       \
     ROW(act_order, "act-order", FIELD_WORD, EFFECT_RESULT, act_orders)                             \
     ROW(search, "search", FIELD_WORD, EFFECT_RESULT, searches)                                     \
+    ROW(percentile, "search percentile", FIELD_REAL, EFFECT_RESULT, NULL)                          \
     ROW(correct, "correct", FIELD_CORRECT, EFFECT_RESULT, NULL)                                    \
     ROW(descent, "descent", FIELD_INT, EFFECT_RESULT, NULL)                                        \
     ROW(rounds, "rounds", FIELD_INT, EFFECT_RESULT, NULL)                                          \
@@ -148,6 +150,9 @@ static void add_field(struct json *object, const struct quantize_field *f,
         break;
     case FIELD_BOOL:
         json_add_bool(object, f->name, *(const bool *)value);
+        break;
+    case FIELD_REAL:
+        json_add_double(object, f->name, *(const double *)value);
         break;
     case FIELD_DAMP:
         add_damp(object, f->name, *(const double *)value);

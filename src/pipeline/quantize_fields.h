@@ -15,6 +15,7 @@ enum field_kind {
     FIELD_INT64,
     FIELD_UINT64,
     FIELD_BOOL,
+    FIELD_REAL,
     FIELD_DAMP, /* a real number, 0 for "auto" */
     FIELD_TEXT,
     FIELD_TEXTS,   /* several, NULL-terminated */

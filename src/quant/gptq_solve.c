@@ -29,7 +29,7 @@
 #include "quant/gptq.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
-#include "quant/range_search.h"
+#include "quant/range_estimate.h"
 
 /* Columns done one by one between matrix products, and the rows of a panel: a leaf of a panel
  * stays in the first-level cache, and products across 256 rows are long enough for BLAS. */
@@ -72,7 +72,7 @@ static void search_strip(const struct panel *p, int64_t g, int64_t at) {
     }
     const struct range_group group = {p->group, p->strip,
                                       p->grid->search == RANGE_WEIGHTED ? f->loss + first : NULL};
-    range_search(p->grid, &group, scale, zero);
+    range_choose(p->grid, &group, scale, zero);
     memcpy(params, scale, (size_t)count * sizeof *scale);
     memcpy(zeros, zero, (size_t)count * sizeof *zero);
 }
@@ -255,10 +255,11 @@ enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_fac
                             double *losses, llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX), n = q->n;
     int failed = 0; /* threads that found no memory for a panel */
-#pragma omp parallel default(none) shared(grid, factor, W, params, q, rows, n, losses)                   \
+    const struct quant_grid own = params == PARAMS_FITTED ? range_prepare(grid, W, n, q->k) : *grid;
+#pragma omp parallel default(none) shared(own, factor, W, params, q, rows, n, losses)                   \
     reduction(+ : failed)
     {
-        struct panel p = {.grid = grid,
+        struct panel p = {.grid = &own,
                           .factor = factor,
                           .group = q->group,
                           .params = params,

@@ -21,8 +21,9 @@ enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32, SCALE_BF16 };
 enum act_order { ACT_ORDER_NONE, ACT_ORDER_STATIC, ACT_ORDER_GROUP_AWARE };
 
 /* How a group's range is chosen. MINMAX: its extremes. PLAIN: by least squared error over scales
- * and zero points. WEIGHTED: the same, each input's error weighted by its importance. */
-enum range_search { RANGE_MINMAX, RANGE_PLAIN, RANGE_WEIGHTED };
+ * and zero points. WEIGHTED: the same, each input's error weighted by its importance. PERCENTILE,
+ * ENTROPY: outliers are clipped, see range_estimate.h. */
+enum range_search { RANGE_MINMAX, RANGE_PLAIN, RANGE_WEIGHTED, RANGE_PERCENTILE, RANGE_ENTROPY };
 
 /* The grid a module is quantized on. */
 struct quant_grid {
@@ -32,6 +33,8 @@ struct quant_grid {
     int zmin, zmax; /* zero points the format can hold when asymmetric; 0, 2^bits - 1 in full */
     enum scale_storage storage;
     enum range_search search;
+    float percentile; /* of RANGE_PERCENTILE, above 50 and at most 100 */
+    float clip;       /* of RANGE_ENTROPY, once a module is at hand: see range_prepare */
 };
 
 struct quant_options {

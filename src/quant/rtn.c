@@ -10,7 +10,7 @@
 #include "quant/grid.h"
 #include "quant/panels.h"
 #include "quant/quant.h"
-#include "quant/range_search.h"
+#include "quant/range_estimate.h"
 
 /* Rows whose ranges are searched together, and where. */
 struct strip {
@@ -34,7 +34,7 @@ static void search_group(const struct strip *s, int64_t g, float *scale, float *
     }
     const struct range_group searched = {group, s->columns,
                                          s->importance ? s->importance + g * group : NULL};
-    range_search(s->grid, &searched, scale, zero);
+    range_choose(s->grid, &searched, scale, zero);
 }
 
 /* Scale and zero point of the extremes of group g. False: there is a weight that is not finite. */
@@ -118,9 +118,10 @@ enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
     enum llmq_status status = LLMQ_OK;
     *q = (struct qlinear){0};
     LLMQ_TRY(grid_check(grid, k, err));
+    const struct quant_grid own = range_prepare(grid, W, n, k);
     LLMQ_TRY(qlinear_alloc(n, k, grid->bits, grid->group, q, err));
     q->sym = grid->sym;
-    LLMQ_TRY(quantize_strips(grid, W, grid->search == RANGE_WEIGHTED ? importance : NULL, q, err));
+    LLMQ_TRY(quantize_strips(&own, W, grid->search == RANGE_WEIGHTED ? importance : NULL, q, err));
 cleanup:
     if (status != LLMQ_OK)
         qlinear_free(q);

@@ -80,7 +80,12 @@ done
 wrong "score has no option --compute" "" score --compute bf16
 
 wrong "--quality: 'good' is none of fast|balanced|best" "" gptq --quality good
-wrong "--search: 'weight' is none of minmax|plain|weighted" "" rtn --search weight
+wrong "--search: 'weight' is none of minmax|plain|weighted|percentile[:P]|entropy" "" rtn --search weight
+
+for percentile in 50 101 -1 x "" 9e1 99%; do
+    wrong "--search: 'percentile:$percentile': expected a number above 50, 100 at most, behind the colon" \
+        "" rtn --search "percentile:$percentile"
+done
 
 # Strengths.
 for strength in on 1.5 -1 0.5,2 0.5, 1,1,1 0.5x ,1; do

@@ -124,6 +124,14 @@ START_TEST(search_reaches_the_grid_of_every_method) {
         o.search = LLMQ_RANGE_WEIGHTED;
         double weighted = quantize(&o, NULL);
         ck_assert(plain < minmax && weighted < minmax && plain != weighted);
+        o.search = LLMQ_RANGE_ENTROPY;
+        double entropy = quantize(&o, NULL);
+        o.search = LLMQ_RANGE_PERCENTILE;
+        o.percentile = 90;
+        double clipped = quantize(&o, NULL);
+        o.percentile = 100;
+        ck_assert_double_eq(quantize(&o, NULL), minmax);
+        ck_assert(entropy != minmax && clipped != minmax && clipped != entropy);
     }
 }
 END_TEST
@@ -173,6 +181,17 @@ START_TEST(what_rtn_cannot_do_without_calibration_is_refused) {
     run_refused(&o, LLMQ_E_USAGE, "--correct");
     o.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 1.5, 0};
     run_refused(&o, LLMQ_E_USAGE, "between 0 and 1");
+}
+END_TEST
+
+START_TEST(percentiles_lie_between_50_and_100) {
+    static const double wrong[] = {50, 100.5, 0, (double)NAN};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
+        o.search = LLMQ_RANGE_PERCENTILE;
+        o.percentile = wrong[i];
+        (void)run_refused(&o, LLMQ_E_USAGE, "expected more than 50, 100 at most");
+    }
 }
 END_TEST
 
@@ -253,6 +272,7 @@ int main(void) {
     tcase_add_test(t, descent_and_rounds_reach_the_solver);
     tcase_add_test(t, fast_is_the_published_method);
     tcase_add_test(t, rounds_need_descent);
+    tcase_add_test(t, percentiles_lie_between_50_and_100);
     tcase_add_test(t, samples_limit_the_windows);
     tcase_add_test(t, shards_hold_the_same_model);
     tcase_add_test(t, int8_activations_cost_a_little_and_are_refused_where_they_mean_nothing);

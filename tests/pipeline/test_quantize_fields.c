@@ -57,6 +57,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         {"scales", NULL, LLMQ_SCALES_F16},
         {"act-order", NULL, LLMQ_ACT_ORDER_NONE},
         {"search", NULL, LLMQ_RANGE_PLAIN},
+        {"search percentile", NULL, 98},
         {"correct", NULL, LLMQ_CORRECT_OFF},
         {"group keep", NULL, 1},
         {"descent", NULL, 2},
@@ -79,7 +80,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
             *(const llmq_recipe **)at = one_rule();
         else if (f->kind == FIELD_TEXT)
             *(const char **)at = others[i].value;
-        else if (f->kind == FIELD_DAMP)
+        else if (f->kind == FIELD_DAMP || f->kind == FIELD_REAL)
             *(double *)at = others[i].number;
         else if (f->size == 8)
             *(int64_t *)at = (int64_t)others[i].number;

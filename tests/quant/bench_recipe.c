@@ -98,10 +98,13 @@ int main(int argc, char **argv) {
         struct layer l = read_layer(set, i);
         printf("%s [%lld, %lld]\n", modules[i].module, (long long)l.n, (long long)l.k);
         for (int s = 0; s < 3 * 2 * 3; s++)
-            bench(
-                &l,
-                &(struct quant_grid){4, 128, s / 9, 0, 15, SCALE_DUAL, (enum range_search)(s % 3)},
-                (enum act_order)(s / 3 % 3));
+            bench(&l,
+                  &(struct quant_grid){.bits = 4,
+                                       .group = 128,
+                                       .sym = s / 9,
+                                       .zmax = 15,
+                                       .search = (enum range_search)(s % 3)},
+                  (enum act_order)(s / 3 % 3));
         free(l.W);
         free(l.H);
     }

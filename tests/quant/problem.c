@@ -55,7 +55,8 @@ void problem_free(struct problem *p) {
 }
 
 struct quant_grid grid_of(int bits, int64_t group, bool sym, enum scale_storage storage) {
-    return (struct quant_grid){bits, group, sym, 0, (1 << bits) - 1, storage, RANGE_MINMAX};
+    return (struct quant_grid){
+        .bits = bits, .group = group, .sym = sym, .zmax = (1 << bits) - 1, .storage = storage};
 }
 
 struct qlinear quantize(const struct problem *p, const struct quant_grid *grid,

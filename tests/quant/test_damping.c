@@ -54,7 +54,7 @@ static void make_moment(struct inputs *in, int64_t tokens) {
         }
 }
 
-static const struct quant_grid grid = {4, 32, false, 0, 15, SCALE_F32, RANGE_MINMAX};
+static const struct quant_grid grid = {.bits = 4, .group = 32, .zmax = 15, .storage = SCALE_F32};
 
 static struct gptq_factor *factor_of(const struct inputs *in, double lambda) {
     const struct quant_options options = {.damp = lambda};

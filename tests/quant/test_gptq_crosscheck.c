@@ -115,7 +115,8 @@ static void check_rounding(const struct quant_grid *grid, const float *W, const 
 
 static void check_module(const char *module, const char *hessian, bool sym) {
     const char *kind = sym ? "sym." : "asym.";
-    struct quant_grid grid = {4, GROUP, sym, 0, 15, SCALE_F32, RANGE_MINMAX};
+    const struct quant_grid grid = {
+        .bits = 4, .group = GROUP, .sym = sym, .zmax = 15, .storage = SCALE_F32};
     struct quant_options options = {.act_order = ACT_ORDER_NONE, .damp = 0.01};
     struct qlinear reference = read_reference(kind, module, sym), q = {0};
     int64_t n = reference.n, k = reference.k;

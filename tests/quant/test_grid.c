@@ -22,7 +22,8 @@ static float uniform(void) {
 }
 
 static struct quant_grid grid_of(int bits, int64_t group, bool sym, enum scale_storage storage) {
-    return (struct quant_grid){bits, group, sym, 0, (1 << bits) - 1, storage, RANGE_MINMAX};
+    return (struct quant_grid){
+        .bits = bits, .group = group, .sym = sym, .zmax = (1 << bits) - 1, .storage = storage};
 }
 
 static const float ranges[][2] = {
@@ -221,13 +222,11 @@ END_TEST
 START_TEST(test_grids_that_do_not_fit_are_usage_errors) {
     float W[N * K] = {0};
     struct qlinear q = {0};
-    struct quant_grid bad[] = {grid_of(5, 32, true, SCALE_DUAL),
-                               grid_of(4, 36, true, SCALE_DUAL),
-                               grid_of(4, 0, true, SCALE_DUAL),
-                               grid_of(4, -2, true, SCALE_DUAL),
-                               grid_of(4, 192, true, SCALE_DUAL),
-                               {4, 32, false, 3, 2, SCALE_DUAL, RANGE_MINMAX},
-                               {4, 32, false, 0, 16, SCALE_DUAL, RANGE_MINMAX}};
+    struct quant_grid bad[] = {
+        grid_of(5, 32, true, SCALE_DUAL),    grid_of(4, 36, true, SCALE_DUAL),
+        grid_of(4, 0, true, SCALE_DUAL),     grid_of(4, -2, true, SCALE_DUAL),
+        grid_of(4, 192, true, SCALE_DUAL),   {.bits = 4, .group = 32, .zmin = 3, .zmax = 2},
+        {.bits = 4, .group = 32, .zmax = 16}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ck_assert_int_eq(rtn_quantize(&bad[i], W, NULL, N, K, &q, NULL), LLMQ_E_USAGE);
     ck_assert_ptr_null(q.codes);
