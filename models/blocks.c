@@ -1,6 +1,7 @@
 /* See blocks.h. */
 #include "models/blocks.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,13 +43,32 @@ static enum llmq_status sort_block(const struct model_config *c, int64_t block, 
     return status == LLMQ_OK ? make_body(b, kind, err) : status;
 }
 
+/* Whose tensors the block shares. */
+static void find_home(struct blocks *b, int64_t block, int64_t *sharing) {
+    const struct model_config *c = b->config;
+    const int64_t sets = c->facts.dims[DIM_SHARES] > 0 ? c->facts.dims[DIM_SHARES] : 1;
+    b->home[block] = -1;
+    if (!(c->layers[block] & c->family->shared))
+        return;
+    b->turn[block] = (*sharing)++;
+    b->home[block] = block;
+    for (int64_t i = 0; i < block; i++)
+        if (b->home[i] == i && b->turn[i] == b->turn[block] % sets)
+            b->home[block] = i;
+}
+
 static enum llmq_status sort_blocks(const struct model_config *c, struct blocks *b,
                                     llmq_error *err) {
     b->config = c;
     b->kind_of = calloc((size_t)c->blocks, sizeof *b->kind_of);
     b->first = calloc((size_t)c->blocks + 1, sizeof *b->first);
-    if (!b->kind_of || !b->first)
+    b->home = calloc((size_t)c->blocks, sizeof *b->home);
+    b->turn = calloc((size_t)c->blocks, sizeof *b->turn);
+    if (!b->kind_of || !b->first || !b->home || !b->turn)
         return error_memory(err, "the blocks' kinds");
+    int64_t sharing = 0;
+    for (int64_t i = 0; i < c->blocks; i++)
+        find_home(b, i, &sharing);
     for (int64_t i = 0; i < c->blocks; i++) {
         enum llmq_status status = sort_block(c, i, b, err);
         if (status != LLMQ_OK)
@@ -76,6 +96,8 @@ void blocks_free(struct blocks **b) {
         free((*b)->bodies[kind]);
     free((*b)->kind_of);
     free((*b)->first);
+    free((*b)->home);
+    free((*b)->turn);
     free(*b);
     *b = NULL;
 }
@@ -145,9 +167,29 @@ void blocks_linear_shape(const struct blocks *b, struct linear_place at, int64_t
 
 /* --- names ------------------------------------------------------------------------------------ */
 
+static const char turn_mark[] = "%d"; /* in the names of rows that are shared */
+
+/* Those of a row that is shared lie in the block's home, some of them with its turn. */
+static const char *shared_name(const struct blocks *b, int64_t block, const struct graph_param *p,
+                               char buf[FAMILY_NAME_MAX]) {
+    const char *mark = strstr(p->name, turn_mark);
+    char name[FAMILY_NAME_MAX];
+    if (mark)
+        (void)snprintf(name, sizeof name, "%.*s%" PRId64 "%s", (int)(mark - p->name), p->name,
+                       b->turn[block], mark + sizeof turn_mark - 1);
+    return family_block_name(b->config->family, b->home[block], mark ? name : p->name, p->suffix,
+                             buf);
+}
+
+bool blocks_param_owned(const struct blocks *b, int64_t block, const struct graph_param *p) {
+    return !p->shared || b->home[block] == block || strstr(p->name, turn_mark);
+}
+
 const char *blocks_param_name(const struct blocks *b, int64_t block, int64_t expert,
                               const struct graph_param *p, char buf[FAMILY_NAME_MAX]) {
     char name[FAMILY_NAME_MAX], prefix[GRAPH_NAME_MAX] = "";
+    if (p->shared)
+        return shared_name(b, block, p, buf);
     if (expert >= 0 && p->experts == 0)
         graph_expert_name(blocks_graph(b, block), expert, prefix);
     (void)snprintf(name, sizeof name, "%s%s", prefix, p->name);
@@ -156,7 +198,8 @@ const char *blocks_param_name(const struct blocks *b, int64_t block, int64_t exp
 
 const char *blocks_node_name(const struct blocks *b, struct linear_place at, const char *suffix,
                              char buf[FAMILY_NAME_MAX]) {
-    const struct graph_param p = {.name = blocks_node(b, at)->row->name, .suffix = suffix};
+    const struct node *row = blocks_node(b, at)->row;
+    const struct graph_param p = {.name = row->name, .suffix = suffix, .shared = row->shared};
     return blocks_param_name(b, at.block, at.expert, &p, buf);
 }
 

@@ -16,6 +16,9 @@ struct blocks {
     struct graph *bodies[BLOCKS_MAX_KINDS]; /* of a kind's experts, or NULL */
     uint8_t *kind_of;                       /* [count] block -> kind */
     int64_t *first; /* [count + 1] number of a block's first quantized linear, and of all */
+    /* [count]: of blocks that take turns with others, the one whose tensors a block shares, which
+     * may be itself, and its number among them; -1, 0: it shares none. */
+    int64_t *home, *turn;
 };
 
 /* A module of a model: which node of which block, or of the body of which of its experts. */
@@ -62,6 +65,9 @@ bool blocks_linear_in(const struct blocks *b, const char *tensor, int64_t index,
 /* The tensor of a parameter of a block's graph or, with `expert`, of its body (else -1). */
 const char *blocks_param_name(const struct blocks *b, int64_t block, int64_t expert,
                               const struct graph_param *p, char buf[FAMILY_NAME_MAX]);
+
+/* Is it a tensor that only this block of all names so, or the first that does? */
+bool blocks_param_owned(const struct blocks *b, int64_t block, const struct graph_param *p);
 
 /* The name of a node's module in the whole model, and `suffix` behind it. */
 const char *blocks_node_name(const struct blocks *b, struct linear_place at, const char *suffix,

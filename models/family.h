@@ -44,6 +44,9 @@ struct family {
                               * all sines before all cosines; no tensor has them */
     int position_offset;     /* the row of the first position */
     const struct node *rows; /* the data flow of a block: models/graph.h */
+    /* Blocks with this trait take turns with DIM_SHARES sets of the tensors of rows that are
+     * `shared`, each of which lies in the first block that takes it; 0: there are none. */
+    trait_set shared;
 
     /* How config.json is read: each ends with an empty row; `rules` may be NULL. */
     const struct setting *settings;

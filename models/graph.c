@@ -97,6 +97,7 @@ static int64_t output_width(const struct graph *g, const struct graph_node *n, i
     case OP_SPLIT:
     case OP_ROUTER:
     case OP_TOKEN:
+    case OP_EMBEDDING:
         return g->facts.dims[row->width[o]];
     case OP_JOIN:
         return joined_width(g, n);
@@ -219,6 +220,8 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
         return n->groups < 1 || in0 != n->groups * in1 || g->width[n->in[2]] != n->groups
                    ? "heads of its queries, keys and weights differ"
                    : NULL;
+    case OP_EMBEDDING:
+        return g->facts.dims[DIM_STREAM] != n->width[0] ? "blocks are given more than that" : NULL;
     case OP_CONV:
         return g->facts.dims[DIM_CONV] < 1 ? "it sees no tokens" : NULL;
     case OP_SCAN:
@@ -260,6 +263,8 @@ static enum llmq_status refuse(const struct graph_node *n, const char *why, llmq
 /* A value is made before it is read, and made once. */
 static enum llmq_status connect_node(struct graph *g, int index, llmq_error *err) {
     struct graph_node *n = &g->node[index];
+    if (n->row->shared && graph_node_quantized(n))
+        return refuse(n, "several blocks have it: it stays plain", err);
     for (int i = 0; i < input_count(n->row); i++) {
         if (n->in[i] != g->input && g->producer[n->in[i]] < 0)
             return refuse(n, "it reads what was not made before", err);
@@ -428,7 +433,7 @@ static void find_live(const struct graph *g, int round, bool live[V_COUNT]) {
     }
     for (int i = g->count - 1; i >= 0; i--) {
         const struct graph_node *n = &g->node[i];
-        if (n->row->op == OP_TOKEN)
+        if (n->row->op == OP_TOKEN || n->row->op == OP_EMBEDDING)
             live[n->out[0]] = false;
         if (is_cheap(n->row) && live[n->in[0]])
             for (int o = 0; o < NODE_OUTPUTS; o++)

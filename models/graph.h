@@ -45,6 +45,7 @@ struct graph_param {
     int64_t middle;        /* [rows, middle, columns]; 0: there is no such side */
     int vector;            /* of those that an operation has, counted from 1; 0: it is another */
     bool quantized;        /* a weight that may be stored packed instead */
+    bool shared;           /* its row is */
 };
 
 /* Linears of a round that read the same value and add to the same stream: they share the moments

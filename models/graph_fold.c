@@ -16,7 +16,7 @@ static bool is_plain(const struct graph_node *n) {
 /* Why a reader's columns cannot take a scale, or NULL: a linear that is quantized takes any, one
  * that is stored in its own type a power of two. */
 static const char *keeps_its_columns(const struct graph_node *n) {
-    if (is_plain(n) && n->row->storage != STORED_LINEAR)
+    if (is_plain(n) && (n->row->storage != STORED_LINEAR || n->row->shared))
         return "a linear that is not quantized reads it too";
     if (n->row->op == OP_ADD)
         return "it is part of the residual stream";
@@ -77,6 +77,7 @@ static enum value passed_through(const struct graph *g, const struct graph_node 
     case OP_SCALE:
     case OP_SUM:
     case OP_DIFFER:
+    case OP_EMBEDDING:
     case OP_TOKEN:
     case OP_ROUTER:
     case OP_EXPERTS:
@@ -115,6 +116,7 @@ static const char *obstacle(const struct graph_node *n) {
     case OP_ATTENTION:
     case OP_INDEX:
     case OP_DIFFER:
+    case OP_EMBEDDING:
     case OP_SCALE:
     case OP_SUM:
     case OP_TOKEN:
@@ -131,6 +133,8 @@ static struct graph_fold no_fold(const char *why) {
 
 /* Why the scale cannot be divided out of the node, or NULL. */
 static const char *keeps_its_rows(const struct graph_node *n, bool exact) {
+    if (n->row->shared)
+        return "several blocks have what makes it";
     if (n->row->op == OP_LINEAR)
         return n->row->plain ? "a linear that is not quantized makes it" : NULL;
     /* What is stored less one is a power of two's share of 1 + w only after rounding. */

@@ -163,6 +163,8 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
                                            .name = n->row->name,
                                            .columns = g->facts.dims[DIM_HEADS]});
     }
+    for (int i = 0; i < count; i++)
+        out[i].shared = g->node[out[i].node].row->shared;
     return count;
 }
 

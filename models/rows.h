@@ -38,6 +38,7 @@
 #define SCALE(o, i, tensor)            .op = OP_SCALE, .out = {V_##o}, .in = {V_##i}, .name = tensor
 #define SUM(o, i, g)                   .op = OP_SUM, .out = {V_##o}, .in = {V_##i}, .groups = DIM_##g
 #define TOKEN(o, w)                    .op = OP_TOKEN, .out = {V_##o}, .width = {DIM_##w}
+#define EMBEDDING(o)                   .op = OP_EMBEDDING, .out = {V_##o}, .width = {DIM_HIDDEN}
 #define ROUTER(o, i, module)           ROUTER_OF(o, i, EXPERTS, module)
 #define ROUTER_OF(o, i, w, module)     .op = OP_ROUTER, .out = {V_##o}, .in = {V_##i}, .width = {DIM_##w}, .name = module
 #define EXPERTS(o, i, route, module, rows) .op = OP_EXPERTS, .out = {V_##o}, .in = {V_##i, V_##route}, .name = module, .body = rows

@@ -40,6 +40,7 @@ const char *schema_op_name(enum op op) {
         [OP_SCALE] = "scale",
         [OP_SUM] = "sum",
         [OP_TOKEN] = "token",
+        [OP_EMBEDDING] = "embedding",
         [OP_CONV] = "conv",
         [OP_SCAN] = "scan",
         [OP_DELTA] = "delta rule",

@@ -38,9 +38,11 @@ enum op {
     OP_SUM,    /* out = the sum of each of `groups` pieces of in0 */
     OP_TOKEN,  /* out = what the tokens themselves say to the block, whatever came before it: of
                 * tensors outside of the blocks (graph/token.h). It reads no value */
-    OP_CONV,   /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
-    OP_SCAN,   /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
-                * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
+    OP_EMBEDDING, /* out = the embedding of the tokens, as the first block is given it. It reads no
+                   * value */
+    OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
+    OP_SCAN, /* out = Mamba-2's scan over a window's tokens of in0 (x), in1 (B), in2 (C) and in3
+              * (time steps), heads of which share B and C by `groups`; `name`: of its vectors */
     OP_SELECTIVE, /* out = Mamba-1's scan of in0 (x), in1 (B), in2 (C) and in3 (time steps) */
     OP_LRU,       /* out = RG-LRU of in0; `name`: of the tensors of both */
     /* out = the gated delta rule over a window's tokens of in0 (q), in1 (k), in2 (v), in3 (betas
@@ -81,7 +83,9 @@ enum op {
     EACH(INDEX_GAIN) EACH(CHOICE) EACH(V_UNIT) EACH(MLP_SUM) EACH(Y_SUM) EACH(ROUTE_IN)            \
     EACH(EXPERTS_IN) EACH(ROUTED_POST) EACH(CHOICES) EACH(IDLE) EACH(IDLE_GAIN) EACH(IDLE_OUT)     \
     EACH(SHORTCUT) EACH(V_LEFT) EACH(V_RIGHT) EACH(V_PAIRS) EACH(V_TWICE) EACH(CONTEXT_LEFT)       \
-    EACH(CONTEXT_RIGHT)                                                                            \
+    EACH(CONTEXT_RIGHT) EACH(EMBEDDED) EACH(ATTN_X) EACH(Q_LOW) EACH(K_LOW) EACH(V_LOW)            \
+    EACH(UP_LOW) EACH(Q_MORE) EACH(K_MORE) EACH(V_MORE) EACH(UP_MORE) EACH(Q_SUM) EACH(K_SUM)      \
+    EACH(V_SUM) EACH(UP_SUM) EACH(ADDED) EACH(MIX_SUM)                                             \
     EACH(STREAM) EACH(KEPT) EACH(KEPT_LOCAL) EACH(KEPT_GLOBAL) EACH(KEPT_OLD) EACH(KEPT_NEW)       \
     EACH(TOKEN) EACH(TOKEN_GATE) EACH(TOKEN_MID) EACH(TOKEN_OUT) EACH(TOKEN_POST) EACH(Y_TOKEN)    \
     EACH(STREAM_OUT)
@@ -143,6 +147,8 @@ enum dim {
     DIM_INDEX_HEADS, /* of an index of keys, ... */
     DIM_INDEX_HEAD,  /* ... the width of one, ... */
     DIM_INDEX_TOP,   /* ... and the keys that a token sees */
+    DIM_ADAPTER,     /* of the latent of what a block adds to linears that it shares, and ... */
+    DIM_SHARES,      /* ... sets of those that blocks take turns with (struct family, shared) */
     DIM_TOKEN,       /* of what a token itself says to a block, ... */
     DIM_TOKEN_VOCAB, /* ... and how many have something to say */
     /* made of others: */
@@ -353,6 +359,8 @@ struct node {
     trait_set when, unless;
     trait_set bias; /* trait by which a linear or a convolution has a bias, 0: it never has */
     bool plain;     /* a linear that is never quantized */
+    bool shared;    /* its tensors are of the set that blocks take turns with; %d in its name is the
+                     * block's number among them */
     bool partly;    /* SPLIT: nobody need read all of the parts */
     bool dealt;     /* JOIN: a run has a piece of every part */
     bool halves;    /* ROPE: whatever pairs the model turns, here they are the halves of a head */

@@ -81,6 +81,8 @@ static bool is_part(const struct graph *g, const struct layout *layout, const ch
     const bool packed = layout_suffix(layout, rest, &len) >= 0;
     for (int i = 0; i < count; i++) {
         const bool stack = params[i].experts > 0;
+        if (params[i].shared)
+            continue;
         const char *module = g->node[params[i].node].row->name;
         const char *name = stack && !stacked ? module : params[i].name;
         const char *suffix = stack && !stacked ? ".weight" : params[i].suffix;
@@ -101,6 +103,21 @@ static bool is_block_part(const struct graph *g, const struct layout *layout, co
     if (is_part(g, layout, rest, false) || (g->body && is_part(g->body, layout, rest, true)))
         return true;
     return graph_expert_of(g, rest, &expert, &inner) && is_part(g->body, layout, inner, false);
+}
+
+/* Is it one of those that several blocks share? */
+static bool is_shared_part(const struct blocks *blocks, int64_t home, const char *name) {
+    struct graph_param params[GRAPH_PARAMS];
+    char own[FAMILY_NAME_MAX];
+    for (int64_t block = home; block < blocks->count; block++) {
+        const int count =
+            blocks->home[block] == home ? graph_params(blocks_graph(blocks, block), params) : 0;
+        for (int i = 0; i < count; i++)
+            if (params[i].shared &&
+                strcmp(name, blocks_param_name(blocks, block, -1, &params[i], own)) == 0)
+                return true;
+    }
+    return false;
 }
 
 /* Is it one of the model's outside of its blocks, or a part of a packed head? */
@@ -195,7 +212,8 @@ enum tensor_use inventory_use(const struct blocks *blocks, const struct layout *
     const bool in_block = family_block_of(f, t->name, &block, &rest);
     if (in_block && block >= blocks->count)
         return f->draft_layers ? USE_BESIDE : USE_EXTRA_LAYER;
-    if (in_block ? is_block_part(blocks_graph(blocks, block), layout, rest)
+    if (in_block ? is_block_part(blocks_graph(blocks, block), layout, rest) ||
+                       is_shared_part(blocks, block, t->name)
                  : is_end(blocks, layout, t->name))
         return USE_PART;
     if (is_adapter(t->name))

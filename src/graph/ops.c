@@ -364,6 +364,13 @@ static enum llmq_status run_token(const struct step *s, llmq_error *err) {
                       s->rows, s->out[0], err);
 }
 
+static enum llmq_status run_embedding(const struct step *s, llmq_error *err) {
+    const struct pass *p = s->pass;
+    if (!p->forward->ids)
+        return error_set(err, LLMQ_E_UNSUPPORTED, "a pass that does not know its tokens");
+    return model_embed(p->block->model, p->forward->ids, p->batch, s->out[0], err);
+}
+
 /* --- experts ---------------------------------------------------------------------------------- */
 
 struct router ops_router(const struct step *s) {
@@ -412,6 +419,7 @@ const struct op_code op_codes[OP_COUNT] = {
     [OP_SCALE] = {run_scale, NULL, TALLY_ELEMENTWISE, back_scale, READS_INPUTS, NULL},
     [OP_SUM] = {run_sum, NULL, TALLY_ELEMENTWISE, back_sum, READS_NOTHING, NULL},
     [OP_TOKEN] = {run_token, NULL, TALLY_ELEMENTWISE, NULL, READS_NOTHING, NULL},
+    [OP_EMBEDDING] = {run_embedding, NULL, TALLY_ELEMENTWISE, NULL, READS_NOTHING, NULL},
     [OP_CONV] = {run_conv, NULL, TALLY_ELEMENTWISE, back_conv, READS_INPUTS, conv_room},
     [OP_SCAN] = {run_scan, NULL, TALLY_SCAN, back_scan, READS_INPUTS, scan_room},
     [OP_DELTA] = {run_delta, NULL, TALLY_SCAN, back_delta, READS_INPUTS, delta_room},

@@ -73,7 +73,7 @@ static enum llmq_status visit_params(const struct visitor *v, const struct graph
         const struct required r = required_param(v->of->blocks, block, expert, &params[i]);
         /* A stack that is there was seen with the first of its experts. */
         const bool again = params[i].experts && expert > 0 && st_find(v->of->tensors, r.name);
-        if (!again &&
+        if (!again && blocks_param_owned(v->of->blocks, block, &params[i]) &&
             !is_elsewhere(v->of, (struct linear_place){block, params[i].node, expert}, &params[i]))
             status = v->visit(v->context, &r, err);
     }

@@ -19,9 +19,12 @@ enum llmq_status plan_add_plain_modules(struct plan *p, llmq_error *err) {
     return status;
 }
 
-/* Routers are linears to loaders. */
-static bool stays_plain(const struct graph_node *n) {
-    return n->row->name && (n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain));
+/* Routers are linears to loaders. One that several blocks share has one name. */
+static bool stays_plain(const struct blocks *blocks, int64_t block, const struct graph_node *n) {
+    const struct graph_param p = {.name = n->row->name, .shared = n->row->shared};
+    return n->row->name &&
+           (n->row->op == OP_ROUTER || (n->row->op == OP_LINEAR && n->row->plain)) &&
+           blocks_param_owned(blocks, block, &p);
 }
 
 enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p, llmq_error *err) {
@@ -32,7 +35,7 @@ enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p, llmq
     for (int64_t b = 0; b < m->config.blocks; b++) {
         const struct graph *g = model_graph(m, b);
         for (int i = 0; i < g->count; i++)
-            if (stays_plain(&g->node[i]))
+            if (stays_plain(m->blocks, b, &g->node[i]))
                 LLMQ_TRY(plan_add_plain(p, model_node_name(m, b, i, "", name), err));
     }
 cleanup:
