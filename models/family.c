@@ -126,6 +126,7 @@ static const struct family *const families[] = {
     &family_vaultgemma,
     &family_xglm,
     &family_youtu,
+    &family_zamba2,
 };
 /* clang-format on */
 

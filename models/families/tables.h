@@ -121,6 +121,7 @@ extern const struct family family_starcoder2;
 extern const struct family family_vaultgemma;
 extern const struct family family_xglm;
 extern const struct family family_youtu;
+extern const struct family family_zamba2;
 
 /* The names that Llama gave its tensors and that most families kept. */
 /* clang-format off */

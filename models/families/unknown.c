@@ -23,7 +23,6 @@ const struct unknown unknown_models[] = {
     {"nemotron-nas", "blocks that differ from each other in size"},
     {"phimoe", "a router that takes one expert after the other, each by scores of its own"},
     {"zamba", "a block of attention that several layers share"},
-    {"zamba2", "a block of attention that several layers share, with adapters for each"},
     {NULL, NULL},
 };
 /* clang-format on */

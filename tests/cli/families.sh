@@ -110,6 +110,8 @@ mamba2	gptq,awq	backbone.layers.0.mixer.in_proj: out_features 304 is not a multi
 jamba	gptq	model.layers.0.mamba.in_proj: in_features 48 is not a multiple of 32
 jamba	awq	model.layers.0.mamba.out_proj: out_features 48 is not a multiple of 32
 recurrent-gemma	gptq,awq	model.layers.0.mlp_block.gate_proj: out_features 48 is not a multiple of 32
+zamba2	gptq,awq	model.layers.0.mamba.in_proj: out_features 164 is not a multiple of 32
+zamba2	asym	model.layers.0.mamba.in_proj: out_features 164 is not a multiple of 8
 longcat-flash	gptq	model.layers.0.self_attn.0.q_a_proj: in_features 48 is not a multiple of 32
 longcat-flash	awq	model.layers.0.self_attn.0.q_a_proj: out_features 24 is not a multiple of 32
 longcat-flash	compressed-tensors	model.layers.0.mlp.experts.0.down_proj: in_features 12 is not a multiple of 8
@@ -122,12 +124,12 @@ kl_max=0.3
 
 # Those that feel small errors more. By 8 bits LFM2-MoE and Qwen3-Next, whose tokens change experts,
 # are off by 2e-2 and 3e-2, Qwen3.5 and OLMo Hybrid by 2e-3 and 3e-3, K-EXAONE, GLM-5 and LongCat
-# by 2e-2, 1e-2 and 2e-3. Solar Open, with experts in both of its layers: 0.34 by rounding, 0.02 by
+# by 2e-2, 1e-2 and 2e-3, Zamba2 by 7e-3. Solar Open, with experts in both of its layers: 0.34 by rounding, 0.02 by
 # gptq.
 kl_max_of() {
     case $1 in
     exaone-moe | glm-moe-dsa | jamba | lfm2-moe | longcat-flash | qwen3-5-text | solar-open) echo 0.5 ;;
-    olmo-hybrid | qwen3-next) echo 0.9 ;;
+    olmo-hybrid | qwen3-next | zamba2) echo 0.9 ;;
     *) echo "$kl_max" ;;
     esac
 }

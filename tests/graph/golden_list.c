@@ -114,6 +114,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"recurrent-gemma", "recurrent_gemma"},
     {"longcat-flash", "longcat_flash"},
     {"diffllama", "diffllama"},
+    {"zamba2", "zamba2"},
 };
 /* clang-format on */
 

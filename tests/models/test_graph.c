@@ -8,7 +8,6 @@
 #include "base/strbuf.h"
 #include "models/blocks.h"
 #include "models/graph_told.h"
-#include "models/parts.h"
 #include "models/rows.h"
 #include "models/shapes.h"
 #include "support.h"
@@ -72,50 +71,6 @@ START_TEST(recurrent_mixers_take_two_rounds) {
                 "2 [Y]: mlp_block.gate_proj<MLP_IN/channel_pre_norm "
                 "mlp_block.up_proj<MLP_IN/channel_pre_norm\n"
                 "3 [Y MID]: mlp_block.down_proj<MID+Y/mlp_block.up_proj\n");
-}
-END_TEST
-
-/* What experts sum up to is kept to the layer's end, as one value after the round behind theirs. */
-START_TEST(two_attentions_of_a_layer_are_quantized_one_after_the_other) {
-    assert_kind(
-        "{\"model_type\":\"longcat_flash\"}", 0,
-        "0 [X]: self_attn.0.q_a_proj<ATTN_IN/input_layernorm.0 "
-        "self_attn.0.kv_a_proj_with_mqa<ATTN_IN/input_layernorm.0\n"
-        "1 [X Q_A_NORM KV_C_NORM K_PE]: self_attn.0.q_b_proj<Q_A_NORM/self_attn.0.q_a_layernorm "
-        "self_attn.0.kv_b_proj<KV_C_NORM/self_attn.0.kv_a_layernorm\n"
-        "2 [X CONTEXT]: self_attn.0.o_proj<CONTEXT+X/self_attn.0.kv_b_proj\n"
-        "3 [Y ROUTE IDLE_OUT]: mlp.experts.%d.<MLP_IN mlps.0.gate_proj<MLP_IN "
-        "mlps.0.up_proj<MLP_IN\n"
-        "4 [Y MID ROUTED IDLE_OUT]: mlps.0.down_proj<MID+Y/mlps.0.up_proj\n"
-        "5 [SHORTCUT 2_X]: self_attn.1.q_a_proj<2_ATTN_IN/input_layernorm.1 "
-        "self_attn.1.kv_a_proj_with_mqa<2_ATTN_IN/input_layernorm.1\n"
-        "6 [SHORTCUT 2_X 2_Q_A_NORM 2_KV_C_NORM 2_K_PE]: "
-        "self_attn.1.q_b_proj<2_Q_A_NORM/self_attn.1.q_a_layernorm "
-        "self_attn.1.kv_b_proj<2_KV_C_NORM/self_attn.1.kv_a_layernorm\n"
-        "7 [SHORTCUT 2_X 2_CONTEXT]: self_attn.1.o_proj<2_CONTEXT+2_X/self_attn.1.kv_b_proj\n"
-        "8 [SHORTCUT 2_Y]: mlps.1.gate_proj<2_MLP_IN/post_attention_layernorm.1 "
-        "mlps.1.up_proj<2_MLP_IN/post_attention_layernorm.1\n"
-        "9 [SHORTCUT 2_Y 2_MID]: mlps.1.down_proj<2_MID+2_Y/mlps.1.up_proj\n");
-}
-END_TEST
-
-START_TEST(each_of_two_attentions_is_merged_by_itself) {
-    struct model_config c = parse("{\"model_type\":\"longcat_flash\",\"num_layers\":1,"
-                                  "\"n_routed_experts\":2,\"moe_topk\":2}");
-    struct blocks *blocks = NULL;
-    llmq_error err = {0};
-    char merged[256] = "", name[FAMILY_NAME_MAX];
-    ck_assert_ok(blocks_create(&c, &blocks, &err), &err);
-    for (int64_t i = 0; i < blocks_linear_count(blocks); i++) {
-        const struct linear_place at = blocks_linear_at(blocks, i);
-        if (at.expert < 0 && part_merged_with_next(blocks, i))
-            strcat(merged, blocks_node_name(blocks, at, " ", name));
-    }
-    ck_assert_str_eq(merged,
-                     "model.layers.0.self_attn.0.q_a_proj model.layers.0.mlps.0.gate_proj "
-                     "model.layers.0.self_attn.1.q_a_proj model.layers.0.mlps.1.gate_proj ");
-    blocks_free(&blocks);
-    config_free(&c);
 }
 END_TEST
 
@@ -404,16 +359,6 @@ static void assert_refused(const struct node *rows, const char *part) {
                     part, &err);
 }
 
-START_TEST(heads_that_make_no_pairs_are_refused) {
-    struct model_config c = parse("{\"model_type\":\"diffllama\",\"num_key_value_heads\":1}");
-    struct blocks *blocks = NULL;
-    llmq_error err = {0};
-    ck_assert_int_eq(blocks_create(&c, &blocks, &err), LLMQ_E_UNSUPPORTED);
-    ck_assert_str_eq(err.message, "diffllama: the split that makes V_LEFT: it has no width");
-    config_free(&c);
-}
-END_TEST
-
 START_TEST(rows_that_make_no_block_are_refused) {
     assert_refused((const struct node[]){{LINEAR(Q, ATTN_IN, ATTN, "q")}, {END}},
                    "the linear that makes Q: it reads what was not made before");
@@ -423,6 +368,8 @@ START_TEST(rows_that_make_no_block_are_refused) {
                    "the norm that makes ATTN_IN: nothing reads it");
     assert_refused((const struct node[]){{LINEAR(UP, X, FFN, "up")}, {ADD(Z, X, UP)}, {END}},
                    "the add that makes Z: it adds values of different widths");
+    assert_refused((const struct node[]){{LINEAR(Z, X, HIDDEN, "up"), .shared = true}, {END}},
+                   "the linear that makes Z: several blocks have it: it stays plain");
     assert_refused((const struct node[]){{LINEAR(UP, X, NONE, "up")}, {ADD(Z, X, UP)}, {END}},
                    "the linear that makes UP: it has no width");
     assert_refused((const struct node[]){{LINEAR(GATE_UP, X, FFN2, "both")},
@@ -437,8 +384,6 @@ END_TEST
 int main(void) {
     Suite *s = suite_create("graph");
     TCase *t = tcase_create("graph");
-    tcase_add_test(t, two_attentions_of_a_layer_are_quantized_one_after_the_other);
-    tcase_add_test(t, each_of_two_attentions_is_merged_by_itself);
     tcase_add_test(t, families_are_quantized_in_four_rounds);
     tcase_add_test(t, a_scale_passes_relu_and_no_other_activation);
     tcase_add_test(t, query_heads_share_the_channels_of_their_key_value_head);
@@ -452,7 +397,6 @@ int main(void) {
     tcase_add_test(t, experts_are_one_step);
     tcase_add_test(t, recurrent_mixers_take_two_rounds);
     tcase_add_test(t, what_no_scale_passes_has_no_fold);
-    tcase_add_test(t, heads_that_make_no_pairs_are_refused);
     tcase_add_test(t, rows_that_make_no_block_are_refused);
     suite_add_tcase(s, t);
     return run_suite(s);
