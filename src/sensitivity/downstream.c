@@ -51,7 +51,7 @@ static struct eval_job job_of(const struct study *s, const struct model *m) {
                              .numbers = {LOAD_PLAIN, LLMQ_COMPUTE_F32},
                              .ctx = s->run.ctx,
                              .name = "original: ",
-                             .spill_dir = s->spill_dir,
+                             .spill_dir = s->spills_forth ? s->spill_dir : NULL,
                              .total = m->config.blocks};
 }
 
@@ -91,7 +91,7 @@ static enum llmq_status create_stores(struct downstream *d, llmq_error *err) {
     struct acts *stores[] = {&d->start, &d->next, &d->made};
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < 3; i++) {
-        LLMQ_TRY(acts_create(tokens, stream, d->study->spill_dir, stores[i], err));
+        LLMQ_TRY(acts_create(tokens, stream, d->job.spill_dir, stores[i], err));
         d->rows[i] = malloc((size_t)ROWS * (size_t)stream * sizeof *d->rows[i]);
         if (!d->rows[i])
             LLMQ_TRY(error_memory(err, "the outputs of a block"));

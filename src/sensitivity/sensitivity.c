@@ -23,6 +23,9 @@
  * included (graph/backward.h). */
 #define PASSES_BACK 4
 
+/* The program with its libraries, as in plans. */
+#define OWN_BYTES (UINT64_C(16) << 20)
+
 void llmq_sensitivity_options_init(llmq_sensitivity_options *options, enum llmq_method method) {
     *options = (llmq_sensitivity_options){.estimate = LLMQ_ESTIMATE_CURVATURE};
     llmq_quantize_options_init(&options->quantize, method);
@@ -90,27 +93,40 @@ static enum llmq_status check_format(const struct study *s, llmq_error *err) {
     return LLMQ_E_USAGE;
 }
 
-/* What the study takes beside the calibration has to be left by it. */
-static enum llmq_status reserve_memory(struct study *s, uint64_t *own, llmq_error *err) {
-    const struct corpus *m = &s->measured;
-    enum llmq_status status = LLMQ_OK;
-    *own = 0;
-    if (goes_downstream(s))
-        LLMQ_TRY(downstream_bytes(s, own, err));
-    if (s->options->estimate == LLMQ_ESTIMATE_CURVATURE)
-        *own = backward_bytes(&s->run.model, m->offsets, m->count, false).memory;
-    if (s->quantize.max_mem > 0 && *own >= s->quantize.max_mem) {
-        error_set(err, LLMQ_E_MEMORY,
-                  "--max-mem %" PRIu64 " bytes: measuring takes %" PRIu64
-                  " bytes beside the calibration",
-                  s->quantize.max_mem, *own);
-        error_hint(err, "give --windows fewer windows, or --estimate hessian");
-        status = LLMQ_E_MEMORY;
+static enum llmq_status too_little(const struct study *s, uint64_t bytes, llmq_error *err) {
+    error_set(err, LLMQ_E_MEMORY, "--max-mem %" PRIu64 " bytes: measuring takes %" PRIu64,
+              s->options->quantize.max_mem, bytes);
+    error_hint(err, "give fewer --windows, or --estimate hessian");
+    return LLMQ_E_MEMORY;
+}
+
+/* What is there for it when the user does not say. */
+static uint64_t memory_limit(const struct study *s) {
+    const uint64_t available = memory_available();
+    if (s->quantize.max_mem > 0)
+        return s->quantize.max_mem;
+    return available > 0 ? available / 5 * 4 : UINT64_MAX;
+}
+
+/* The way back comes before the calibration; what is beside that has to be left by it. */
+static enum llmq_status reserve_memory(struct study *s, uint64_t *before, uint64_t *beside,
+                                       llmq_error *err) {
+    const uint64_t limit = memory_limit(s);
+    *before = *beside = 0;
+    if (s->options->estimate == LLMQ_ESTIMATE_CURVATURE) {
+        s->spills_back = OWN_BYTES + study_slopes_bytes(s, false) > limit;
+        *before = OWN_BYTES + study_slopes_bytes(s, s->spills_back);
     }
-    if (status == LLMQ_OK && s->quantize.max_mem > 0)
-        s->quantize.max_mem -= *own;
-cleanup:
-    return status;
+    if (goes_downstream(s)) {
+        const enum llmq_status status = downstream_bytes(s, beside, err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    if (s->quantize.max_mem > 0 && max_u64(*before, *beside) >= limit)
+        return too_little(s, max_u64(*before, *beside), err);
+    if (s->quantize.max_mem > 0)
+        s->quantize.max_mem -= *beside;
+    return LLMQ_OK;
 }
 
 /* Steps of the progress, and passes over the measured tokens. */
@@ -153,7 +169,7 @@ static enum llmq_status describe(struct study *s, llmq_error *err) {
 static enum llmq_status make_plan(struct study *s, llmq_error *err) {
     struct run *run = &s->run;
     char *dir = NULL;
-    uint64_t own = 0;
+    uint64_t before = 0, beside = 0;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(take_candidates(s, err));
     LLMQ_TRY(take_options(s, err));
@@ -165,14 +181,17 @@ static enum llmq_status make_plan(struct study *s, llmq_error *err) {
     LLMQ_TRY(calibration_load(run, err));
     LLMQ_TRY(study_part_windows(s, err));
     LLMQ_TRY(study_list(s, err));
-    LLMQ_TRY(reserve_memory(s, &own, err));
+    LLMQ_TRY(reserve_memory(s, &before, &beside, err));
     plan_free(&run->plan);
     LLMQ_TRY(plan_create(&run->model, &s->quantize, &run->tokens, &run->plan, err));
     LLMQ_TRY(plan_check_memory(&run->plan, s->quantize.max_mem, err));
     notes_of_tokens(&run->plan, &run->tokens, run->ctx);
     LLMQ_TRY(describe(s, err));
-    s->out->plan_ram_bytes = run->plan.ram_bytes + own;
-    s->out->spill_bytes = run->plan.spill_bytes;
+    s->spills_forth = run->plan.spill;
+    s->out->plan_ram_bytes = max_u64(before, run->plan.ram_bytes + beside);
+    s->out->spill_bytes = max_u64(
+        run->plan.spill_bytes,
+        backward_bytes(&run->model, s->measured.offsets, s->measured.count, s->spills_back).file);
     count_work(s);
 cleanup:
     free(dir);
@@ -234,7 +253,7 @@ static enum llmq_status walk_forth(struct study *s, llmq_error *err) {
     struct calib_options calib = plan_calib_options(&s->quantize, &run->plan);
     struct downstream *d = NULL;
     enum llmq_status status = LLMQ_OK;
-    calib.spill_dir = s->spill_dir;
+    calib.spill_dir = s->spills_forth ? s->spill_dir : NULL;
     calib.tally = &run->tally;
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
     LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
@@ -274,7 +293,7 @@ static void set_costs(struct study *s) {
 
 static enum llmq_status carry_out(struct study *s, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    if (s->run.plan.spill) {
+    if (s->spills_back || s->spills_forth) {
         s->spill_dir = dir_temporary("activations", err);
         if (!s->spill_dir)
             return err ? err->code : LLMQ_E_IO;

@@ -4,13 +4,15 @@
  * With labels drawn from the model's own predictions, the gradients g_t towards what a linear makes
  * of x_t have the Fisher information as their second moments, which is the Hessian of the
  * divergence from the model where it is 0. So an error dW of the weights moves the predictions of a
- * window by about E[(sum over t of g_t^T dW x_t)^2] / 2 nats. One pass back through the model has
- * g_t and x_t of every linear at hand together: nothing is assumed of either, and nothing is kept.
- */
+ * window by about E[(sum over t of g_t^T dW x_t)^2] / 2 nats. What two tokens have in common is
+ * left out: the sum of squares has as many terms as there are tokens, the square of the sum one for
+ * each window, and its noise costs more than the other's bias (docs/SENSITIVITY.md). One pass back
+ * through the model has g_t and x_t of every linear at hand together: nothing is assumed of either,
+ * and nothing is kept. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "base/log.h"
 #include "graph/backward.h"
 #include "linalg/linalg.h"
@@ -19,10 +21,8 @@
 
 struct collector {
     struct study *study;
-    int32_t *window_of; /* [tokens] */
-    double *window;     /* [windows] sums over a linear's rows */
-    float *w, *error;   /* [n, k] of a linear, and of its rounding */
-    float *made;        /* [rows, n] what the error makes of its inputs */
+    float *w, *error; /* [n, k] of a linear, and of its rounding */
+    float *made;      /* [rows, n] what the error makes of its inputs */
     size_t w_cap, made_cap;
 };
 
@@ -71,17 +71,14 @@ static enum llmq_status round_weights(struct collector *c, const struct linear_s
     return LLMQ_OK;
 }
 
-/* The squares of the windows' sums of g^T dW x. */
+/* The sum over rows of (g^T dW x)^2. */
 static double squares(struct collector *c, const struct linear_slope *l) {
-    const int64_t windows = c->study->measured.count;
     double sum = 0;
     linalg_gemm_nt(l->rows, l->n, l->k, 1, l->x, l->k, c->error, l->k, 0, c->made, l->n);
-    memset(c->window, 0, (size_t)windows * sizeof *c->window);
-    for (int64_t r = 0; r < l->rows; r++)
-        c->window[c->window_of[l->begin + (l->row ? l->row[r] : r)]] +=
-            linalg_dot(l->n, l->g + r * l->n, c->made + r * l->n);
-    for (int64_t w = 0; w < windows; w++)
-        sum += c->window[w] * c->window[w];
+    for (int64_t r = 0; r < l->rows; r++) {
+        const double moved = linalg_dot(l->n, l->g + r * l->n, c->made + r * l->n);
+        sum += moved * moved;
+    }
     return sum;
 }
 
@@ -107,19 +104,24 @@ cleanup:
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-static void number_windows(const struct corpus *c, int32_t *window_of) {
-    for (int64_t w = 0; w < c->count; w++)
-        for (int64_t t = c->offsets[w]; t < c->offsets[w + 1]; t++)
-            window_of[t] = (int32_t)w;
+uint64_t study_slopes_bytes(const struct study *s, bool spilled) {
+    const struct model *m = &s->run.model;
+    const struct corpus *c = &s->measured;
+    const int64_t linears = blocks_linear_count(m->blocks);
+    uint64_t most = 0;
+    for (int64_t i = 0; i < linears; i++) {
+        const struct quant_shape *shape = &s->run.plan.modules[i].shape;
+        const uint64_t n = (uint64_t)shape->n, k = (uint64_t)shape->k;
+        most = max_u64(most, n * k * (2 * sizeof(float) + 1) + BACKWARD_ROWS * n * sizeof(float));
+    }
+    return backward_bytes(m, c->offsets, c->count, spilled).memory + most;
 }
 
 enum llmq_status study_slopes(struct study *s, llmq_error *err) {
     const struct corpus *m = &s->measured;
     const size_t linears = (size_t)blocks_linear_count(s->run.model.blocks);
     const struct loss loss = {.kind = LOSS_DRAWN, .seed = s->quantize.seed};
-    struct collector c = {.study = s,
-                          .window_of = calloc((size_t)m->tokens_used, sizeof *c.window_of),
-                          .window = calloc((size_t)m->count, sizeof *c.window)};
+    struct collector c = {.study = s};
     struct backward_result out = {.loss = calloc((size_t)m->tokens_used, sizeof *out.loss)};
     const struct backward_job job = {.m = &s->run.model,
                                      .ids = m->ids,
@@ -127,20 +129,17 @@ enum llmq_status study_slopes(struct study *s, llmq_error *err) {
                                      .count = m->count,
                                      .loss = &loss,
                                      .taps = {.c = &c, .linear = see},
-                                     .spill_dir = s->spill_dir,
+                                     .spill_dir = s->spills_back ? s->spill_dir : NULL,
                                      .ctx = s->run.ctx,
                                      .tally = &s->run.tally};
     enum llmq_status status = LLMQ_OK;
     s->slopes = calloc(linears * LLMQ_CANDIDATES_MOST, sizeof *s->slopes);
-    if (!c.window_of || !c.window || !out.loss || !s->slopes)
+    if (!out.loss || !s->slopes)
         LLMQ_TRY(error_memory(err, "sums of slopes"));
-    number_windows(m, c.window_of);
     LLMQ_TRY(backward_run(&job, &out, err));
     for (size_t i = 0; i < linears * LLMQ_CANDIDATES_MOST; i++)
         s->slopes[i] /= 2 * (double)(m->tokens_used - m->count);
 cleanup:
-    free(c.window_of);
-    free(c.window);
     free(c.w);
     free(c.error);
     free(c.made);

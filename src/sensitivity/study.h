@@ -32,7 +32,9 @@ struct study {
     double *norms;         /* [parts] ... and |W X^T|^2 */
     double *slopes;        /* [linears, LLMQ_CANDIDATES_MOST]: see slopes.c */
     struct qlinear *codes; /* [linears of a block, LLMQ_CANDIDATES_MOST] of the one at hand */
-    char *spill_dir;       /* NULL: activations are in memory */
+    char *spill_dir;       /* NULL: activations are in memory, all of them */
+    bool spills_back;      /* those of study_slopes are in files, ... */
+    bool spills_forth;     /* ... those of the calibration and beside it */
     int64_t done, steps;   /* of the progress */
 };
 
@@ -50,6 +52,7 @@ LLMQ_NODISCARD enum llmq_status study_part_windows(struct study *s, llmq_error *
 /* s->slopes: for every linear and setting the divergence, nats per token, that rounding to nearest
  * causes by the curvature of the predictions. */
 LLMQ_NODISCARD enum llmq_status study_slopes(struct study *s, llmq_error *err);
+uint64_t study_slopes_bytes(const struct study *s, bool spilled);
 
 /* Does the run calibrate, or are weights rounded for the estimate as they were in study_slopes? */
 bool study_calibrates(const struct study *s);

@@ -144,19 +144,54 @@ START_TEST(errors_fall_with_bits_in_every_estimate) {
 }
 END_TEST
 
+static void check_same(const llmq_sensitivity_options *o, const llmq_context *ctx,
+                       const llmq_sensitivity *as) {
+    llmq_sensitivity s;
+    ck_assert_ok(llmq_sensitivity_measure(o, ctx, &s, &err), &err);
+    ck_assert_int_eq(s.spill_bytes > 0, o->quantize.max_mem > 0);
+    for (size_t p = 0; p < s.part_count; p++)
+        for (size_t c = 0; c < s.parts[p].setting_count; c++)
+            ck_assert(memcmp(&as->parts[p].settings[c].cost, &s.parts[p].settings[c].cost,
+                             sizeof(double)) == 0);
+    llmq_sensitivity_free(&s);
+}
+
+/* Several batches, of which nearly all are measured on: the way back takes the most. */
 START_TEST(the_table_does_not_depend_on_threads_and_memory) {
+    tiny_windows_write(calib, 120, 48, 2);
     for (int e = LLMQ_ESTIMATE_CURVATURE; e <= LLMQ_ESTIMATE_KL; e += 3) {
-        const llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, (enum llmq_estimate)e);
+        llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, (enum llmq_estimate)e);
         const llmq_context one = {.threads = 1};
-        llmq_sensitivity a, b = measure(&o);
-        ck_assert_ok(llmq_sensitivity_measure(&o, &one, &a, &err), &err);
-        for (size_t p = 0; p < a.part_count; p++)
-            for (size_t c = 0; c < 4; c++)
-                ck_assert(memcmp(&a.parts[p].settings[c].cost, &b.parts[p].settings[c].cost,
-                                 sizeof(double)) == 0);
-        llmq_sensitivity_free(&a);
-        llmq_sensitivity_free(&b);
+        o.windows = e == LLMQ_ESTIMATE_CURVATURE ? 110 : 4;
+        o.candidate_count = 2;
+        llmq_sensitivity s = measure(&o);
+        check_same(&o, &one, &s);
+        o.quantize.max_mem = s.plan_ram_bytes - 1;
+        check_same(&o, NULL, &s);
+        llmq_sensitivity_free(&s);
     }
+}
+END_TEST
+
+START_TEST(memory_is_planned_and_refused) {
+    llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, LLMQ_ESTIMATE_KL);
+    llmq_sensitivity s;
+    tiny_windows_write(calib, 120, 48, 2);
+    o.quantize.dry_run = true;
+    s = measure(&o);
+    o.quantize.max_mem = s.plan_ram_bytes;
+    llmq_sensitivity_free(&s);
+    s = measure(&o);
+    ck_assert_uint_eq(s.spill_bytes, 0);
+    llmq_sensitivity_free(&s);
+    o.quantize.max_mem--;
+    s = measure(&o);
+    ck_assert(s.spill_bytes > 0 && s.plan_ram_bytes <= o.quantize.max_mem);
+    llmq_sensitivity_free(&s);
+    o.quantize.max_mem = 1000;
+    ck_assert_fails(llmq_sensitivity_measure(&o, NULL, &s, &err), LLMQ_E_MEMORY,
+                    "--max-mem 1000 bytes: measuring takes", &err);
+    llmq_sensitivity_free(&s);
 }
 END_TEST
 
@@ -378,6 +413,7 @@ int main(void) {
     tcase_add_test(t, curvature_foresees_small_divergences);
     tcase_add_test(t, errors_fall_with_bits_in_every_estimate);
     tcase_add_test(t, the_table_does_not_depend_on_threads_and_memory);
+    tcase_add_test(t, memory_is_planned_and_refused);
     tcase_add_test(t, recipes_give_what_was_chosen_in_the_size_that_was_said);
     tcase_add_test(t, a_size_counts_all_tensors);
     tcase_add_test(t, experts_of_a_block_go_together);
