@@ -50,6 +50,19 @@ wrong "--model needs a value" "" gptq --model --bits 4
 wrong "--out: the value is empty" "" gptq --out=
 wrong "--force takes no value" "" gptq --force=1
 
+# Sensitivity.
+wrong "give --model M, or --table FILE" "" sensitivity
+wrong "give --model M, or --table FILE" "" sensitivity --model m --table t.json
+wrong "--table: everything is measured" "" sensitivity --table t.json --windows 4
+wrong "--out: a recipe is for --target-bits or --target-size" "" sensitivity --model m --out r.json
+wrong "--dry-run measures nothing" "" sensitivity --model m --dry-run --target-bits 4
+wrong "--target-bits and --target-size exclude each other" "" \
+    sensitivity --model m --target-bits 4 --target-size 1G
+wrong "--candidates: '3,4:' is no list of BITS or BITS:GROUP" "as in --candidates 2,3,4,8" \
+    sensitivity --model "$demo" --candidates 3,4:
+wrong "--candidates: '4:0' is no list of BITS or BITS:GROUP" "" \
+    sensitivity --model "$demo" --candidates 4:0
+
 # An option has one value; without a value it may be repeated.
 wrong "--bits is given twice: '4' and '8'" "give it once" gptq --model m --bits 4 --bits 8
 wrong "--bits is given twice: '4' and '4'" "give it once" gptq --bits=4 --model m --bits 4
