@@ -51,7 +51,7 @@ wrong "--out: the value is empty" "" gptq --out=
 wrong "--force takes no value" "" gptq --force=1
 
 # Sensitivity.
-wrong "give --model M, or --table FILE" "" sensitivity
+wrong "give --model M, or --table FILE" "" sensitivity --windows 4
 wrong "give --model M, or --table FILE" "" sensitivity --model m --table t.json
 wrong "--table: everything is measured" "" sensitivity --table t.json --windows 4
 wrong "--out: a recipe is for --target-bits or --target-size" "" sensitivity --model m --out r.json
