@@ -45,7 +45,8 @@ typedef struct llmq_sensitivity_options {
     size_t candidate_count;           /* at most LLMQ_CANDIDATES_MOST */
     enum llmq_estimate estimate;
     int64_t windows; /* of the calibration, spread over it, that are measured on and not calibrated
-                        on; 0: an eighth, at most 16 */
+                        on; 0: as many as have 16384 tokens, for BLOCK and KL 4096, and at most a
+                        quarter */
 } llmq_sensitivity_options;
 
 void llmq_sensitivity_options_init(llmq_sensitivity_options *options, enum llmq_method method);

@@ -7,7 +7,17 @@
 #include "base/int64.h"
 #include "sensitivity/study.h"
 
-enum { WINDOWS_USUAL = 16 };
+/* Tokens that are measured on unless the user says otherwise: what is drawn for each makes the
+ * curvature noisy, and measured divergences cost many passes. */
+enum { TOKENS_CURVATURE = 16384, TOKENS_OTHERS = 4096 };
+
+static int64_t usual_windows(const struct study *s) {
+    const struct corpus *all = &s->run.corpus;
+    const int64_t tokens =
+        s->options->estimate == LLMQ_ESTIMATE_CURVATURE ? TOKENS_CURVATURE : TOKENS_OTHERS;
+    const int64_t length = max_i64(1, all->tokens_used / all->count);
+    return max_i64(1, min_i64((tokens + length - 1) / length, all->count / 4));
+}
 
 static enum llmq_status corpus_room(const struct corpus *of, struct corpus *out, llmq_error *err) {
     out->ids = malloc((size_t)of->tokens_used * sizeof *out->ids);
@@ -25,8 +35,7 @@ static void append(struct corpus *to, const int32_t *ids, int64_t length) {
 /* Files stand one after the other: windows that are spread over all are of each its share. */
 enum llmq_status study_part_windows(struct study *s, llmq_error *err) {
     const struct corpus *all = &s->run.corpus;
-    const int64_t wanted = s->options->windows ? s->options->windows
-                                               : max_i64(1, min_i64(WINDOWS_USUAL, all->count / 8));
+    const int64_t wanted = s->options->windows ? s->options->windows : usual_windows(s);
     enum llmq_status status = LLMQ_OK;
     if (wanted >= all->count) {
         error_set(err, LLMQ_E_USAGE,
