@@ -187,7 +187,7 @@ static int by_way(const void *left, const void *right) {
 static int64_t extend(const struct solver *s, const struct stage *from, int64_t item,
                       struct way *out, struct way *cheapest) {
     int64_t count = 0;
-    double least = INFINITY;
+    double least = HUGE_VAL;
     for (int64_t i = 0; i < from->count; i++)
         for (int o = 0; o < s->option_count[item]; o++) {
             const struct option *option = &s->options[item][o];
@@ -238,7 +238,7 @@ static enum llmq_status add_item(struct solver *s, const struct stage *from, int
 static enum llmq_status solve(struct solver *s, int *choice, llmq_error *err) {
     struct way none = {.before = -1};
     struct stage from = {&none, 1};
-    s->known = INFINITY;
+    s->known = HUGE_VAL;
     complete(s, &none, 0, choice);
     for (int64_t i = 0; i < s->count; i++) {
         const enum llmq_status status = add_item(s, &from, i, choice, err);

@@ -127,7 +127,8 @@ static enum llmq_status make_part(const struct study *s, const struct draft *d,
         const int bits = s->candidates[c].bits;
         if (d->bytes[c] == UNFIT || listed(part, bits, d->group[c]))
             continue;
-        part->settings[part->setting_count++] = (llmq_setting){bits, d->group[c], d->bytes[c], NAN};
+        part->settings[part->setting_count++] =
+            (llmq_setting){bits, d->group[c], d->bytes[c], (double)NAN};
     }
     return LLMQ_OK;
 }

@@ -69,7 +69,7 @@ static void compare_with_all(bool integers) {
         make_small(&p, integers);
         const uint64_t least = allocate_least(p.items, ITEMS);
         for (uint64_t capacity = least; capacity < least + 40; capacity += 3) {
-            struct best best = {INFINITY, 0};
+            struct best best = {HUGE_VAL, 0};
             llmq_error err = {0};
             int choice[ITEMS];
             try_all(&p, 0, (struct best){0}, capacity, &best);
@@ -111,7 +111,7 @@ START_TEST(is_the_best_of_a_whole_model) {
         best[s] = 0;
     for (int i = 0; i < MANY; i++)
         for (int s = MOST; s >= 0; s--) {
-            double least = INFINITY;
+            double least = HUGE_VAL;
             for (int c = 0; c < BITS; c++) {
                 const int size = wide[i % 4] * bits[c];
                 if (size <= s)
