@@ -93,6 +93,8 @@ enum llmq_status module_report_add(struct run *run, const struct plan_module *mo
         .damp = outcome->damp,
         .alpha = strength.alpha,
         .beta = strength.beta,
+        .outliers = outcome->outliers.count,
+        .outlier_share = outcome->outliers.share,
         .fold_error = module->at.node < 0 ? 0 : run->fold.difference,
         .fell_back = module->manner.method == LLMQ_METHOD_GPTQ && !strstr(outcome->method, "gptq"),
         .events = describe_events(outcome, seen, module->shape.n, module_groups(&module->shape)),

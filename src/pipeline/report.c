@@ -102,6 +102,8 @@ struct json *report_module_json(const llmq_module_report *module) {
     json_add_double(o, "alpha", module->alpha);
     json_add_double(o, "beta", module->beta);
     json_add_double(o, "fold_error", module->fold_error);
+    json_add_int64(o, "outliers", module->outliers);
+    json_add_double(o, "outlier_share", module->outlier_share);
     json_add_bool(o, "fell_back", module->fell_back);
     json_add_string(o, "events", module->events);
     return o;
@@ -129,6 +131,8 @@ enum llmq_status report_module_parse(const struct json *json, llmq_module_report
                     json_as_double(json_get(json, "alpha"), &out->alpha) &&
                     json_as_double(json_get(json, "beta"), &out->beta) &&
                     json_as_double(json_get(json, "fold_error"), &out->fold_error) &&
+                    json_as_int64(json_get(json, "outliers"), &out->outliers) &&
+                    json_as_double(json_get(json, "outlier_share"), &out->outlier_share) &&
                     json_as_bool(json_get(json, "fell_back"), &out->fell_back);
     if (!complete)
         return error_set(err, LLMQ_E_INPUT, "a module's record is incomplete");

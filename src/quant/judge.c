@@ -64,5 +64,7 @@ enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear
                                         ? gptq_quantize(problem->grid, problem->factor, problem->W,
                                                         problem->H, problem->n, q, outcome, err)
                                         : quant_round(problem, q, err);
+    if (problem->H)
+        outcome->outliers = quant_outliers(problem->H, problem->k);
     return status == LLMQ_OK ? quant_judge(problem, q, outcome, err) : status;
 }

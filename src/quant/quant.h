@@ -54,6 +54,17 @@ struct scale_misfit {
     double ordinary; /* the rest of the module's errors, as the same part */
 };
 
+/* Input channels whose mean square is more than OUTLIER times the geometric mean of all that are
+ * active, and their part of the sum of all mean squares. */
+#define OUTLIER 100.0
+struct channel_outliers {
+    int64_t count;
+    double share;
+};
+
+/* Those of H [k, k]. */
+struct channel_outliers quant_outliers(const float *H, int64_t k);
+
 /* What became of one module; counts that are zero mean nothing happened. */
 struct quant_outcome {
     const char *method; /* "gptq", or "rtn" when that was the better or only candidate */
@@ -70,6 +81,7 @@ struct quant_outcome {
     int64_t rows_kept_rtn; /* rows where RTN was the better candidate */
     bool fell_back;        /* no factor at any damping: the module is RTN */
     struct scale_misfit misfit;
+    struct channel_outliers outliers;
     const char *unscaled; /* why AWQ has no scale for its inputs; NULL: it has, or was not asked */
 };
 

@@ -151,6 +151,26 @@ START_TEST(solving_is_choosing_and_judging) {
 }
 END_TEST
 
+START_TEST(outliers_are_counted_by_hand) {
+    enum { SIZE = 16 };
+    static float H[SIZE * SIZE];
+    for (int i = 0; i < SIZE; i++)
+        H[i * SIZE + i] = i == 3 ? 1e6F : i == 5 ? 0 : i == 8 ? 200 : 1;
+    /* 15 are active; the geometric mean is exp((ln 1e6 + ln 200) / 15) = 3.58 */
+    struct channel_outliers found = quant_outliers(H, SIZE);
+    ck_assert_int_eq(found.count, 1);
+    ck_assert_double_eq_tol(found.share, 1e6 / (1e6 + 200 + 13), 1e-9);
+    H[8 * SIZE + 8] = 1e4F;
+    H[9 * SIZE + 9] = NAN;
+    found = quant_outliers(H, SIZE);
+    ck_assert_int_eq(found.count, 2);
+    ck_assert_double_eq_tol(found.share, (1e6 + 1e4) / (1e6 + 1e4 + 12), 1e-9);
+    memset(H, 0, sizeof H);
+    found = quant_outliers(H, SIZE);
+    ck_assert(found.count == 0 && found.share == 0);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("quant_judge");
     TCase *t = tcase_create("judge");
@@ -159,6 +179,7 @@ int main(void) {
     tcase_add_test(t, what_is_better_stays);
     tcase_add_test(t, rounding_is_as_good_as_itself);
     tcase_add_test(t, solving_is_choosing_and_judging);
+    tcase_add_test(t, outliers_are_counted_by_hand);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
