@@ -73,6 +73,8 @@ typedef struct llmq_quantize_options {
     bool sym;
     const llmq_recipe *recipe; /* rules for modules, NULL: none. It has to outlive the run */
     bool awq; /* scale activations by AWQ first; implied by LLMQ_METHOD_AWQ, for GPTQ a choice */
+    bool equalize; /* where activations are scaled: try the scale of cross-layer equalization, too
+                    */
     enum llmq_scales scales;
     const char *calib; /* text, .jsonl or .json windows. NULL: GPTQ and AWQ take the text bundled
                           with llmq, RTN weighs its reported errors with no inputs */

@@ -204,6 +204,11 @@ const struct option quantize_method_options[] = {
      .kind = OPTION_ON,
      .offset = FIELD(awq),
      .help = "let gptq scale activations by AWQ before it rounds weights; awq always does"},
+    {.name = "equalize",
+     .kind = OPTION_ON,
+     .offset = FIELD(equalize),
+     .help = "where AWQ looks for a scale, try that of cross-layer equalization, too: what makes a "
+             "channel and what reads it get weights of one size"},
     {.name = "correct",
      .kind = OPTION_CORRECT,
      .offset = offsetof(struct quantize_args, correct),

@@ -13,6 +13,7 @@
 #include "pipeline/block_fold_private.h"
 #include "pipeline/run.h"
 #include "quant/awq.h"
+#include "quant/grid.h"
 
 /* --- folding ---------------------------------------------------------------------------------- */
 
@@ -150,9 +151,18 @@ static void asked_free(struct asked *asked) {
     arena_free(&asked->arena);
 }
 
-/* How far the rows of the linear that produces a source may be divided; NULL: no limit. */
-static enum llmq_status limit_rows(const struct run *run, const struct site *s, const float **limit,
-                                   llmq_error *err) {
+static void find_largest(const struct linear *l, float *largest) {
+    for (int64_t row = 0; row < l->n; row++) {
+        float lo = 0, hi = 0;
+        grid_range(l->w + row * l->k, l->k, &lo, &hi);
+        largest[row] = fmaxf(-lo, hi);
+    }
+}
+
+/* Of the linear that produces a source: how far its rows may be divided, and their largest weights.
+ * NULL both: no linear does. */
+static enum llmq_status look_at_rows(const struct run *run, const struct site *s,
+                                     struct awq_problem *p, llmq_error *err) {
     const struct linear *l = &s->node[s->fold.producer].linear;
     const struct linear_place at = {s->at.block, s->fold.producer, s->at.expert};
     if (s->graph->node[s->fold.producer].row->op != OP_LINEAR)
@@ -160,10 +170,13 @@ static enum llmq_status limit_rows(const struct run *run, const struct site *s, 
     const struct plan_module *module = plan_module_of(&run->model, &run->plan, at);
     struct quant_grid grid = run_grid(run, module);
     float *limits = arena_alloc(run->weights, (size_t)l->n, sizeof *limits, err);
-    if (!limits)
+    float *largest = arena_alloc(run->weights, (size_t)l->n, sizeof *largest, err);
+    if (!limits || !largest)
         return LLMQ_E_MEMORY;
     awq_row_limits(&grid, l->w, l->n, l->k, limits);
-    *limit = limits;
+    find_largest(l, largest);
+    p->limit = limits;
+    p->produced = largest;
     return LLMQ_OK;
 }
 
@@ -201,11 +214,12 @@ static enum llmq_status search_scales(const struct run *run, const struct site *
                                   .consumers = consumers.list,
                                   .channels = s->fold.channels,
                                   .channel = channel,
-                                  .exact = s->fold.exact};
+                                  .exact = s->fold.exact,
+                                  .equalize = run->options->equalize};
     add_consumers(run, s->graph, s->node, s->at, s->fold.consumers, &consumers);
     LLMQ_TRY(ask_experts(run, s, &asked, &consumers, err));
     problem.count = consumers.count;
-    LLMQ_TRY(limit_rows(run, s, &problem.limit, err));
+    LLMQ_TRY(look_at_rows(run, s, &problem, err));
     set_anchors(&problem, s->anchors, s->vectors);
     LLMQ_TRY(awq_search(&problem, scales, &outcome, err));
     *out = outcome.scaled ? scales : NULL;

@@ -74,6 +74,11 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
         error_hint(err, "rounding to nearest after AWQ's scaling is llmq awq");
         return LLMQ_E_USAGE;
     }
+    if (o->equalize && !plan_folds(o)) {
+        error_set(err, LLMQ_E_USAGE, "--equalize goes with the scaling of activations");
+        error_hint(err, "that is llmq awq, and llmq gptq --awq");
+        return LLMQ_E_USAGE;
+    }
     if (o->correct.mode == LLMQ_CORRECT_FIXED && !(o->correct.alpha >= 0 && o->correct.alpha <= 1 &&
                                                    o->correct.beta >= 0 && o->correct.beta <= 1))
         return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",

@@ -32,6 +32,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(sym, "sym", FIELD_BOOL, EFFECT_RESULT, NULL)                                               \
     ROW(recipe, "recipe", FIELD_RECIPE, EFFECT_RESULT, NULL)                                       \
     ROW(awq, "awq", FIELD_BOOL, EFFECT_RESULT, NULL)                                               \
+    ROW(equalize, "equalize", FIELD_BOOL, EFFECT_RESULT, NULL)                                     \
     ROW(scales, "scales", FIELD_WORD, EFFECT_RESULT, scales)                                       \
     ROW(calib, "calib", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
     ROW(calib_more, "calib", FIELD_TEXTS, EFFECT_PLACE, NULL)                                      \

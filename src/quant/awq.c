@@ -178,14 +178,11 @@ static void spread_to_columns(const struct search *s) {
         s->columns[i] = s->scales[s->p->channel[i]];
 }
 
-static void set_candidate(const struct search *s, double power, bool by_weights) {
+/* Logarithms in s->scales, NaN for 1, become scales that can be stored. */
+static void finish_candidate(const struct search *s) {
     const struct awq_problem *p = s->p;
     float least = INFINITY, most = -INFINITY;
     for (int64_t c = 0; c < p->channels; c++) {
-        float l = (float)power * s->log_x[c];
-        if (by_weights)
-            l -= (1 - (float)power) * s->log_w[c];
-        s->scales[c] = isnan(s->log_w[c]) ? NAN : l;
         least = fminf(least, s->scales[c]); /* NaN does not take part */
         most = fmaxf(most, s->scales[c]);
     }
@@ -196,6 +193,41 @@ static void set_candidate(const struct search *s, double power, bool by_weights)
         s->scales[c] = exact_scale(p, c, scale);
     }
     spread_to_columns(s);
+}
+
+static void set_candidate(const struct search *s, double power, bool by_weights) {
+    for (int64_t c = 0; c < s->p->channels; c++) {
+        float l = (float)power * s->log_x[c];
+        if (by_weights)
+            l -= (1 - (float)power) * s->log_w[c];
+        s->scales[c] = isnan(s->log_w[c]) ? NAN : l;
+    }
+    finish_candidate(s);
+}
+
+/* largest [channels] magnitude of a channel's weights in all consumers. */
+static void find_largest(const struct awq_problem *p, float *largest) {
+    for (int64_t c = 0; c < p->channels; c++)
+        largest[c] = 0;
+    for (int i = 0; i < p->count; i++)
+        for (int64_t at = 0; at < p->consumers[i].n * p->k; at++) {
+            float *l = &largest[p->channel[at % p->k]];
+            *l = fmaxf(*l, fabsf(p->consumers[i].W[at]));
+        }
+}
+
+/* r1 / s = r2 s */
+static void set_equalized(const struct search *s) {
+    const struct awq_problem *p = s->p;
+    find_largest(p, s->scales);
+    for (int64_t c = 0; c < p->channels; c++) {
+        const float made = p->produced ? p->produced[c]
+                           : p->anchor ? fabsf(p->anchor[c] + p->anchor_added)
+                                       : 1;
+        const float read = s->scales[c];
+        s->scales[c] = made > 0 && read > 0 ? (logf(made) - logf(read)) / 2 : NAN;
+    }
+    finish_candidate(s);
 }
 
 static void set_identity(const struct search *s) {
@@ -293,17 +325,18 @@ static enum llmq_status without_scale(struct search *s, struct awq_outcome *o, l
     return LLMQ_OK;
 }
 
-static enum llmq_status try_candidate(struct search *s, double power, bool by_weights,
+/* Take the candidate in s->scales when it is the best so far; `found` is how it was made. */
+static enum llmq_status try_candidate(struct search *s, const struct awq_outcome *found,
                                       float *scales, struct awq_outcome *o, llmq_error *err) {
-    double loss = 0, bound = fmin(o->loss, (1 - MIN_GAIN) * o->identity_loss);
-    set_candidate(s, power, by_weights);
+    const double identity_loss = o->identity_loss;
+    double loss = 0, bound = fmin(o->loss, (1 - MIN_GAIN) * identity_loss);
     enum llmq_status status = total_loss(s, bound, &loss, err);
     if (status != LLMQ_OK || !(loss < bound))
         return status;
+    *o = *found;
+    o->identity_loss = identity_loss;
     o->loss = loss;
     o->scaled = true;
-    o->power = power;
-    o->by_weights = by_weights;
     for (int64_t c = 0; c < s->p->channels; c++)
         scales[c] = s->scales[c];
     return LLMQ_OK;
@@ -352,7 +385,14 @@ enum llmq_status awq_search(const struct awq_problem *p, float *scales, struct a
         bool by_weights = i % 2;
         if ((i / 2 == 0 || i / 2 == POWERS - 1) && !by_weights)
             continue; /* x^0 is 1, and x^1 is the same either way */
-        LLMQ_TRY(try_candidate(&s, power, by_weights, scales, outcome, err));
+        set_candidate(&s, power, by_weights);
+        const struct awq_outcome found = {.power = power, .by_weights = by_weights};
+        LLMQ_TRY(try_candidate(&s, &found, scales, outcome, err));
+    }
+    if (p->equalize) {
+        const struct awq_outcome found = {.equalized = true};
+        set_equalized(&s);
+        LLMQ_TRY(try_candidate(&s, &found, scales, outcome, err));
     }
 cleanup:
     search_free(&s);

@@ -40,6 +40,11 @@ struct awq_problem {
     enum dtype follower_dtype;
     const float *limit; /* [channels] largest scale allowed, >= 1; NULL: any */
     bool exact;         /* scales are powers of two */
+    /* Try the scale of cross-layer equalization, too (Nagel et al., arXiv:1906.04721, eq. 11), with
+     * the largest magnitude of each channel in what makes it: [channels] of a linear's rows; NULL:
+     * the anchor's, and 1 without one. */
+    bool equalize;
+    const float *produced;
 };
 
 struct awq_outcome {
@@ -48,6 +53,7 @@ struct awq_outcome {
     bool scaled;          /* false: the scale is 1 throughout */
     bool by_weights;      /* s = x^r / w^(1-r), otherwise s = x^r */
     double power;         /* r */
+    bool equalized;       /* neither: s = sqrt(produced / largest weight of the channel) */
 };
 
 /* Root mean square of each column from H's diagonal: magnitude [k]. */
@@ -56,7 +62,9 @@ void awq_magnitude(const float *H, int64_t k, float *magnitude);
 /* The scale of `channels` channels with the least loss: the sum over consumers of
  * tr(dW H dW^T), dW = W - Q(W diag(s)) diag(1/s), Q rounding to nearest on the consumer's grid.
  * Candidates are x^r / w^(1-r) and x^r for r = 0, 1/19, ..., 1, where x is the magnitude and w the
- * mean of |weight| / largest of its group, divided by sqrt(max min); and 1. A candidate counts only
+ * mean of |weight| / largest of its group, divided by sqrt(max min); and 1. With `equalize` also
+ * the scale that makes what the producer and the consumers have of a channel equally large, divided
+ * by the same. A candidate counts only
  * if no consumer is worse than with s = 1, and is taken only if it gains 1 % over that.
  * Scales are such that anchor / s is exact in the anchor's type: s = anchor / round(anchor / s);
  * with a follower they are moved by up to an eighth to where the rounding of follower / s is least,

@@ -54,6 +54,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         {"group auto-fit", NULL, 1},
         {"sym", NULL, 0},
         {"awq", NULL, 1},
+        {"equalize", NULL, 1},
         {"scales", NULL, LLMQ_SCALES_F16},
         {"act-order", NULL, LLMQ_ACT_ORDER_NONE},
         {"search", NULL, LLMQ_RANGE_PLAIN},

@@ -287,6 +287,62 @@ START_TEST(threads_do_not_change_the_scales) {
 }
 END_TEST
 
+/* One row has nearly all of the loss, and other sizes of columns than the rest: what is made of
+ * their means does not help it. */
+START_TEST(equalizing_is_one_more_candidate) {
+    struct layer l;
+    struct awq_outcome without, with;
+    float scales[K], produced[K];
+    llmq_error err = {0};
+    layer_create(&l, 71, 1);
+    for (int64_t i = 0; i < K; i++) {
+        const float size = powf(10, uniform());
+        l.a.W[i] = 1e3F * size * (i % 2 ? 1 : -1);
+        produced[i] = 2 / size;
+    }
+    ck_assert_ok(awq_search(&l.p, scales, &without, &err), &err);
+    ck_assert(!without.equalized);
+    l.p.equalize = true;
+    l.p.produced = produced;
+    ck_assert_ok(awq_search(&l.p, scales, &with, &err), &err);
+    ck_assert(with.equalized && with.scaled && with.loss < without.loss);
+    ck_assert_double_eq(with.identity_loss, without.identity_loss);
+    const double sum = loss_of(&l, &l.consumers[0], scales) + loss_of(&l, &l.consumers[1], scales);
+    ck_assert_double_eq_tol(with.loss, sum, 1e-3 * sum);
+    /* r1 / s and r2 s are in one ratio for all channels */
+    for (int64_t i = 0; i < K; i++) {
+        const float ratio = produced[i] / (scales[i] * scales[i] * fabsf(l.a.W[i]));
+        const float first = produced[0] / (scales[0] * scales[0] * fabsf(l.a.W[0]));
+        ck_assert_float_eq_tol(ratio, first, 1e-4F * first);
+    }
+    layer_free(&l);
+}
+END_TEST
+
+/* Without a linear that makes the channels, their norm's weights count. */
+START_TEST(norms_are_equalized_by_their_weights) {
+    struct layer l;
+    struct awq_outcome outcome;
+    float scales[K], gamma[K];
+    llmq_error err = {0};
+    layer_create(&l, 72, 1);
+    for (int64_t i = 0; i < K; i++) {
+        const float size = exp2f((float)(i % 5) - 2);
+        l.a.W[i] = 1e3F * size;
+        gamma[i] = 1 / size;
+    }
+    l.p.equalize = true;
+    l.p.anchor = gamma;
+    l.p.anchor_dtype = DTYPE_F32;
+    ck_assert_ok(awq_search(&l.p, scales, &outcome, &err), &err);
+    ck_assert(outcome.equalized);
+    for (int64_t i = 5; i < K; i++)
+        ck_assert_float_eq_tol(scales[i], scales[i % 5], 1e-5F * scales[i]);
+    ck_assert_float_eq_tol(scales[0], 4 * scales[2], 1e-5F * scales[0]);
+    layer_free(&l);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("quant_awq");
     TCase *t = tcase_create("search");
@@ -306,6 +362,8 @@ int main(void) {
     tcase_add_test(t, scales_suit_what_follows_the_anchor);
     tcase_add_test(t, limits_keep_the_producers_steps_storable);
     tcase_add_test(t, threads_do_not_change_the_scales);
+    tcase_add_test(t, equalizing_is_one_more_candidate);
+    tcase_add_test(t, norms_are_equalized_by_their_weights);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
