@@ -50,6 +50,10 @@ typedef struct llmq_correct {
     double alpha, beta; /* FIXED: from 0 to 1 */
 } llmq_correct;
 
+/* Which windows of a text are calibrated on: any, every choice being as likely, or one out of each
+ * of as many equal stretches as windows are asked for. */
+enum llmq_select { LLMQ_SELECT_RANDOM, LLMQ_SELECT_STRATIFIED };
+
 /* What becomes of linears that the source holds packed already, as integers. */
 enum llmq_source_quantized {
     LLMQ_SOURCE_REFUSE,     /* such a source is refused */
@@ -98,6 +102,7 @@ typedef struct llmq_quantize_options {
     int64_t expert_tokens; /* that an expert is calibrated on, at least: one that fewer reached sees
                               tokens of its layer beside them */
     enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
+    enum llmq_select select;   /* STRATIFIED is refused with windows given as ids */
     uint64_t seed;             /* chooses the windows */
     bool seed_given;           /* refuse windows given as ids, which `seed` does not choose from */
     enum llmq_compute compute; /* of the forward passes of calibration; solving is float32 always */

@@ -30,6 +30,9 @@ static const struct choice searches[] = {
     {"entropy", LLMQ_RANGE_ENTROPY},   {NULL, 0},
 };
 
+static const struct choice selects[] = {
+    {"random", LLMQ_SELECT_RANDOM}, {"stratified", LLMQ_SELECT_STRATIFIED}, {NULL, 0}};
+
 static const struct choice correct_words[] = {{"auto", 0}, {"off", 0}, {NULL, 0}};
 
 static const struct choice damp_words[] = {{"auto", 0}, {NULL, 0}};
@@ -153,6 +156,13 @@ const struct option quantize_calibration_options[] = {
      .min = 2,
      .max = 1 << 24},
     SPECIAL_OPTIONS(struct quantize_args, special),
+    {.name = "select",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, select),
+     .value = "random|stratified",
+     .help = "which windows of a text: any, or one out of each of as many equal stretches as there "
+             "are to be windows, so that all of its parts are seen",
+     .choices = selects},
     {.name = "seed",
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, seed),
@@ -353,5 +363,6 @@ llmq_quantize_options quantize_args_options(const struct quantize_args *a) {
     if (options.seed_given)
         options.seed = (uint64_t)a->seed;
     options.compute = (enum llmq_compute)a->compute;
+    options.select = (enum llmq_select)a->select;
     return options;
 }

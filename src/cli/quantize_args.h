@@ -16,6 +16,7 @@ struct quantize_args {
     struct recipe_args recipe;
     struct calibration_args calib;
     struct special_args special;
+    int select;
     int64_t seed; /* SEED_ABSENT, or as the user says */
     int bits;
     int quality;

@@ -81,6 +81,7 @@ static struct corpus_options cut_of(const struct run *run, int64_t windows, size
         .window_option = "--seqlen",
         .max_windows = windows,
         .sample = true,
+        .stratified = o->select == LLMQ_SELECT_STRATIFIED,
         .seed = o->seed + index,
         .seed_given = o->seed_given,
         .field = o->calib_field,

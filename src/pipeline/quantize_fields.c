@@ -13,6 +13,7 @@ static const char *const scales[] = {"dual-exact", "f16", NULL};
 static const char *const act_orders[] = {"none", "static", "group-aware", NULL};
 static const char *const searches[] = {"minmax",     "plain",   "weighted",
                                        "percentile", "entropy", NULL};
+static const char *const selects[] = {"random", "stratified", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
 static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
@@ -48,6 +49,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(damp, "damp", FIELD_DAMP, EFFECT_RESULT, NULL)                                             \
     ROW(expert_tokens, "expert-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                          \
     ROW(special, "special", FIELD_WORD, EFFECT_WINDOWS, specials)                                  \
+    ROW(select, "select", FIELD_WORD, EFFECT_WINDOWS, selects)                                     \
     ROW(seed, "seed", FIELD_UINT64, EFFECT_WINDOWS, NULL)                                          \
     ROW(seed_given, "seed given", FIELD_BOOL, EFFECT_MANNER, NULL)                                 \
     ROW(compute, "compute", FIELD_WORD, EFFECT_RESULT, computes)                                   \

@@ -66,6 +66,8 @@ static const char *idle_option(const struct corpus_options *o) {
         return o->window_option;
     if (o->seed_given)
         return "--seed";
+    if (o->stratified)
+        return "--select";
     if (o->field)
         return o->field_option;
     if (o->special == LLMQ_SPECIAL_BOS)
@@ -113,9 +115,41 @@ static uint64_t random_below(uint64_t *state, uint64_t n) {
     return x % n;
 }
 
-/* Move the chosen windows to the front of the stream and record them. Each window is taken with
- * probability (still wanted) / (still to come), which gives every subset of that size the same
- * chance and keeps the order (Knuth, TAOCP 2, 3.4.2, Algorithm S). */
+/* The choice of `wanted` of `available` windows, in order. */
+struct choice {
+    const struct corpus_options *options;
+    int64_t wanted, available;
+    int64_t taken, next; /* so far, and the first that may still be */
+    uint64_t random;
+};
+
+/* Each window is taken with probability (still wanted) / (still to come), which gives every subset
+ * of that size the same chance (Knuth, TAOCP 2, 3.4.2, Algorithm S). */
+static int64_t choose_random(struct choice *c) {
+    while (random_below(&c->random, (uint64_t)(c->available - c->next)) >=
+           (uint64_t)(c->wanted - c->taken))
+        c->next++;
+    return c->next;
+}
+
+/* One out of the next of `wanted` stretches, as long as each other but for one window. */
+static int64_t choose_stratified(struct choice *c) {
+    const int64_t whole = c->available / c->wanted, rest = c->available % c->wanted;
+    const int64_t begin = c->taken * whole + c->taken * rest / c->wanted;
+    const int64_t end = (c->taken + 1) * whole + (c->taken + 1) * rest / c->wanted;
+    return begin + (int64_t)random_below(&c->random, (uint64_t)(end - begin));
+}
+
+static int64_t choose(struct choice *c) {
+    const int64_t window = !c->options->sample      ? c->next
+                           : c->options->stratified ? choose_stratified(c)
+                                                    : choose_random(c);
+    c->taken++;
+    c->next = window + 1;
+    return window;
+}
+
+/* Move the chosen windows to the front of the stream and record them. */
 static enum llmq_status cut_stream(const struct corpus_options *o, struct corpus *c,
                                    struct id_list *ids, llmq_error *err) {
     int64_t limit = (int64_t)ids->count, end = 0;
@@ -125,16 +159,14 @@ static enum llmq_status cut_stream(const struct corpus_options *o, struct corpus
     int64_t tail = limit % o->window;
     int64_t available = limit / o->window + (o->keep_tail && tail >= WINDOW_MIN);
     int64_t wanted = o->max_windows > 0 && o->max_windows < available ? o->max_windows : available;
-    uint64_t random = o->seed;
+    struct choice choice = {
+        .options = o, .wanted = wanted, .available = available, .random = o->seed};
     enum llmq_status status = reserve_windows(c, (size_t)wanted, err);
     if (status != LLMQ_OK)
         return status;
-    for (int64_t i = 0; c->count < wanted; i++) {
-        int64_t begin = i * o->window;
+    while (c->count < wanted) {
+        int64_t begin = choose(&choice) * o->window;
         int64_t len = limit - begin < o->window ? limit - begin : o->window;
-        if (o->sample &&
-            random_below(&random, (uint64_t)(available - i)) >= (uint64_t)(wanted - c->count))
-            continue;
         memmove(ids->ids + end, ids->ids + begin, (size_t)len * sizeof *ids->ids);
         end += len;
         close_window(c, end);

@@ -34,6 +34,8 @@ struct corpus_options {
     int64_t max_windows;       /* 0: all */
     int64_t max_tokens;        /* 0: all; otherwise stop after this many tokens */
     bool sample;               /* choose max_windows at random (seeded) instead of the first ones */
+    bool stratified;           /* ... one out of each of so many stretches of the text: refused with
+                                  windows given as ids */
     bool keep_tail;            /* a last, shorter window of >= 2 tokens is kept, not dropped */
     const char *dir;           /* of the model, whose chat template is used; NULL: none is */
     const char *field;         /* the member of lines that holds the text; NULL: as usual */
