@@ -144,11 +144,11 @@ typedef struct llmq_module_report {
     double alpha, beta; /* strengths of the correction, 0: none */
     double fold_error;  /* AWQ: what scaling changed of the block's output before anything was
                            rounded, relative to what the block adds to its input */
-    int64_t outliers;   /* input channels whose mean square is more than 100 times the geometric mean
-                           of all; 0 without calibration */
+    int64_t outliers; /* input channels whose mean square is more than 100 times the geometric mean
+                         of all; 0 without calibration */
     double outlier_share; /* of the sum of all mean squares that is theirs */
-    bool fell_back;     /* GPTQ was asked for, and rounding to nearest was better */
-    char *events;       /* "; "-separated, "" when nothing happened */
+    bool fell_back;       /* GPTQ was asked for, and rounding to nearest was better */
+    char *events;         /* "; "-separated, "" when nothing happened */
 } llmq_module_report;
 
 /* Time that one kind of work took. */

@@ -184,6 +184,13 @@ START_TEST(what_rtn_cannot_do_without_calibration_is_refused) {
 }
 END_TEST
 
+START_TEST(equalizing_needs_scales) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    o.equalize = true;
+    (void)run_refused(&o, LLMQ_E_USAGE, "--equalize goes with the scaling of activations");
+}
+END_TEST
+
 START_TEST(percentiles_lie_between_50_and_100) {
     static const double wrong[] = {50, 100.5, 0, (double)NAN};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -272,6 +279,7 @@ int main(void) {
     tcase_add_test(t, descent_and_rounds_reach_the_solver);
     tcase_add_test(t, fast_is_the_published_method);
     tcase_add_test(t, rounds_need_descent);
+    tcase_add_test(t, equalizing_needs_scales);
     tcase_add_test(t, percentiles_lie_between_50_and_100);
     tcase_add_test(t, samples_limit_the_windows);
     tcase_add_test(t, shards_hold_the_same_model);

@@ -45,7 +45,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         const char *name, *value;
         double number;
     } others[] = {
-        {"method", NULL, LLMQ_METHOD_RTN},
+        {"method", NULL, LLMQ_METHOD_AWQ},
         {"family", "mistral", 0},
         {"source-quantized", NULL, LLMQ_SOURCE_KEEP},
         {"format", "compressed-tensors", 0},
@@ -53,7 +53,7 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         {"group", NULL, 16},
         {"group auto-fit", NULL, 1},
         {"sym", NULL, 0},
-        {"awq", NULL, 1},
+        {"awq", NULL, 0},
         {"equalize", NULL, 1},
         {"scales", NULL, LLMQ_SCALES_F16},
         {"act-order", NULL, LLMQ_ACT_ORDER_NONE},
@@ -111,9 +111,10 @@ static void refuse_other(const llmq_quantize_options *o, const struct quantize_f
 }
 
 START_TEST(every_option_that_counts_is_compared_by_name) {
-    const llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     size_t count = 0;
     const struct quantize_field *fields = quantize_fields(&count);
+    o.awq = true; /* some go with it */
     run_interrupt(&o);
     for (size_t i = 0; i < count; i++)
         if (fields[i].effect == EFFECT_RESULT)

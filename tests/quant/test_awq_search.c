@@ -295,9 +295,10 @@ START_TEST(equalizing_is_one_more_candidate) {
     float scales[K], produced[K];
     llmq_error err = {0};
     layer_create(&l, 71, 1);
+    l.p.count = 1;
     for (int64_t i = 0; i < K; i++) {
         const float size = powf(10, uniform());
-        l.a.W[i] = 1e3F * size * (i % 2 ? 1 : -1);
+        l.a.W[i] = 1e3F * size;
         produced[i] = 2 / size;
     }
     ck_assert_ok(awq_search(&l.p, scales, &without, &err), &err);
@@ -307,13 +308,13 @@ START_TEST(equalizing_is_one_more_candidate) {
     ck_assert_ok(awq_search(&l.p, scales, &with, &err), &err);
     ck_assert(with.equalized && with.scaled && with.loss < without.loss);
     ck_assert_double_eq(with.identity_loss, without.identity_loss);
-    const double sum = loss_of(&l, &l.consumers[0], scales) + loss_of(&l, &l.consumers[1], scales);
+    const double sum = loss_of(&l, &l.consumers[0], scales);
     ck_assert_double_eq_tol(with.loss, sum, 1e-3 * sum);
     /* r1 / s and r2 s are in one ratio for all channels */
     for (int64_t i = 0; i < K; i++) {
         const float ratio = produced[i] / (scales[i] * scales[i] * fabsf(l.a.W[i]));
         const float first = produced[0] / (scales[0] * scales[0] * fabsf(l.a.W[0]));
-        ck_assert_float_eq_tol(ratio, first, 1e-4F * first);
+        ck_assert_double_eq_tol((double)(ratio / first), 1, 1e-4);
     }
     layer_free(&l);
 }
@@ -326,6 +327,7 @@ START_TEST(norms_are_equalized_by_their_weights) {
     float scales[K], gamma[K];
     llmq_error err = {0};
     layer_create(&l, 72, 1);
+    l.p.count = 1;
     for (int64_t i = 0; i < K; i++) {
         const float size = exp2f((float)(i % 5) - 2);
         l.a.W[i] = 1e3F * size;
@@ -337,8 +339,8 @@ START_TEST(norms_are_equalized_by_their_weights) {
     ck_assert_ok(awq_search(&l.p, scales, &outcome, &err), &err);
     ck_assert(outcome.equalized);
     for (int64_t i = 5; i < K; i++)
-        ck_assert_float_eq_tol(scales[i], scales[i % 5], 1e-5F * scales[i]);
-    ck_assert_float_eq_tol(scales[0], 4 * scales[2], 1e-5F * scales[0]);
+        ck_assert_double_eq_tol((double)(scales[i] / scales[i % 5]), 1, 1e-5);
+    ck_assert_double_eq_tol((double)(scales[0] / scales[2]), 4, 1e-4);
     layer_free(&l);
 }
 END_TEST

@@ -155,6 +155,52 @@ START_TEST(test_sampled_windows_keep_their_order_and_depend_on_the_seed_alone) {
 }
 END_TEST
 
+/* Of 20 windows: with 5 stretches of 4 each, with 8 of 2 or 3, every second one longer. */
+static const struct stretches {
+    int count, begin[9];
+} stretches[] = {{5, {0, 4, 8, 12, 16, 20}}, {8, {0, 2, 5, 7, 10, 12, 15, 17, 20}}, {1, {0, 20}}};
+
+START_TEST(test_stratified_windows_come_one_out_of_each_stretch) {
+    const struct stretches *s = &stretches[_i];
+    char text[1000];
+    int chosen[20] = {0};
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + i / 50);
+    text[sizeof text - 1] = '\0';
+    const char *path = write_text("a.txt", text);
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct corpus_options o = {.window = 50,
+                                   .max_windows = s->count,
+                                   .sample = true,
+                                   .stratified = true,
+                                   .seed = seed};
+        struct corpus c = {0};
+        ck_assert_ok(load(path, tok, 27, &o, &c), &err);
+        ck_assert_int_eq(c.count, s->count);
+        for (int w = 0; w < s->count; w++) {
+            const int window = c.ids[50 * w + 1];
+            ck_assert(window >= s->begin[w] && window < s->begin[w + 1]);
+            chosen[window]++;
+        }
+        corpus_free(&c);
+    }
+    for (int w = 0; w < s->count; w++) { /* equally often, within five standard deviations */
+        const double share = 1.0 / (s->begin[w + 1] - s->begin[w]);
+        for (int i = s->begin[w]; i < s->begin[w + 1]; i++)
+            ck_assert_double_eq_tol(chosen[i], 400 * share, 50);
+    }
+}
+END_TEST
+
+START_TEST(test_stratified_windows_are_no_choice_among_ids) {
+    const char *path = write_text("a.json", "[[1,2],[3,4]]");
+    const struct corpus_options o = {.window = 2, .sample = true, .stratified = true};
+    struct corpus c = {0};
+    ck_assert_fails(load(path, NULL, 27, &o, &c), LLMQ_E_USAGE, "--select would change nothing",
+                    &err);
+}
+END_TEST
+
 START_TEST(test_sampling_more_than_there_are_takes_all) {
     const char *path = write_text("a.txt", "abcdefg");
     struct corpus_options o = {.window = 4, .max_windows = 9, .sample = true, .seed = 3};
@@ -476,6 +522,8 @@ int main(void) {
     tcase_add_test(tcase, test_text_is_tokenized_whole_and_cut);
     tcase_add_test(tcase, test_jsonl_documents_are_joined_each_with_its_special_tokens);
     tcase_add_test(tcase, test_json_windows_are_used_as_they_are);
+    tcase_add_loop_test(tcase, test_stratified_windows_come_one_out_of_each_stretch, 0, 3);
+    tcase_add_test(tcase, test_stratified_windows_are_no_choice_among_ids);
     tcase_add_test(tcase, test_sampled_windows_keep_their_order_and_depend_on_the_seed_alone);
     tcase_add_test(tcase, test_sampling_more_than_there_are_takes_all);
     tcase_add_test(tcase, test_bad_corpora_are_refused_with_the_place);
