@@ -57,7 +57,7 @@ void awq_row_limits(const struct quant_grid *grid, const float *W, int64_t n, in
             float lo = 0, hi = 0;
             grid_range(W + row * k + at, group, &lo, &hi);
             float step = (hi - lo) / grid_max_code(grid);
-            float room = step / (SMALLEST_RANGE * grid_full_scale(grid->storage));
+            float room = step / (SMALLEST_RANGE * grid_full_scale(grid));
             if (step > 0 && room < limit[row])
                 limit[row] = room;
         }

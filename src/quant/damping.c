@@ -54,8 +54,13 @@ static enum llmq_status add_error(const struct search *s, const struct damping_l
     double error = 0;
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(qlinear_alloc(rows, f->k, l->grid->bits, l->grid->group, &q, err));
-    LLMQ_TRY(gptq_solve(l->grid, f, s->W, PARAMS_FITTED, &q, NULL, err));
+    const bool shared = l->grid->rows > 1; /* the sample's blocks stand for the linear's */
+    if (shared)
+        LLMQ_TRY(rtn_quantize(l->grid, s->W, f->importance, rows, f->k, &q, err));
+    else
+        LLMQ_TRY(qlinear_alloc(rows, f->k, l->grid->bits, l->grid->group, &q, err));
+    q.number = l->grid->number;
+    LLMQ_TRY(gptq_solve(l->grid, f, s->W, shared ? PARAMS_GIVEN : PARAMS_FITTED, &q, NULL, err));
     LLMQ_TRY(quant_error(s->W, &q, &s->trial->held, &error, err));
     *sum += error;
 cleanup:

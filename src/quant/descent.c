@@ -46,7 +46,7 @@ struct panel {
     float *scales;    /* [groups, rows] */
     float *zeros;     /* [groups, rows] */
     /* A block: */
-    float *levels; /* [block, rows] code - zero */
+    float *levels; /* [block, rows] that codes stand for */
     float *g;      /* [block, rows] gradient; current up to the column being done */
     float *moves;  /* [block, rows] change of d since the block's gradient was computed */
     float *start;  /* [group, rows] a group's gradient before it was touched */
@@ -77,6 +77,28 @@ static int64_t choose_column(const struct panel *p, int64_t c, int64_t i) {
     return changed;
 }
 
+/* The same for floats, whose steps are not all alike. */
+static int64_t choose_floats(const struct panel *p, int64_t c, int64_t i) {
+    const struct number_form *form = grid_form(p->grid);
+    int64_t rows = p->rows, group = c / p->q->group, changed = 0;
+    float h = p->metric->H[c * p->q->k + c];
+    float inverse = h > 0 ? (float)(1 / ((double)h + p->metric->damping)) : 0;
+    const float *restrict scales = p->scales + group * rows, *restrict g = p->g + i * rows;
+    float *restrict levels = p->levels + i * rows, *restrict moves = p->moves + i * rows;
+    float *restrict d = p->d + c * rows;
+    for (int64_t r = 0; r < rows; r++) {
+        float step = g[r] * inverse / scales[r];
+        float wanted = number_nearest(form, levels[r] + step);
+        float middle = fabsf(wanted - levels[r]) / 2; /* from where on it is nearer */
+        float level = fabsf(step) > middle * (1 + 2 * MARGIN) ? wanted : levels[r];
+        moves[r] = (levels[r] - level) * scales[r];
+        changed += level != levels[r];
+        levels[r] = level;
+        d[r] += moves[r];
+    }
+    return changed;
+}
+
 /* g += h * moves */
 static void add_scaled(int64_t rows, float *restrict g, const float *restrict moves, float h) {
     for (int64_t r = 0; r < rows; r++)
@@ -96,7 +118,8 @@ static int64_t choose_columns(const struct panel *p, int64_t c, int64_t i, int64
     }
     for (int64_t j = 0; j < count; j++) {
         const float *h = p->metric->H + (c + j) * k + c;
-        int64_t these = choose_column(p, c + j, i + j);
+        int64_t these = p->grid->number == NUMBER_INT ? choose_column(p, c + j, i + j)
+                                                      : choose_floats(p, c + j, i + j);
         for (int64_t l = j + 1; these > 0 && l < count; l++)
             add_scaled(rows, p->g + (i + l) * rows, p->moves + (i + j) * rows, h[l]);
         changed += these;
@@ -140,7 +163,7 @@ static float best_scale(const struct quant_grid *grid, float scale, double slope
     double best = slope / curvature, wanted = (double)scale + best;
     if (!(curvature > 0) || !(wanted > 0) || !isfinite(wanted))
         return scale;
-    float stored = grid_stored_scale(grid->storage, (float)wanted);
+    float stored = grid_stored_scale(grid, (float)wanted);
     double gap = fabs((double)stored - wanted);
     return gap < (1 - (double)MARGIN) * fabs(best) ? stored : scale;
 }
@@ -168,8 +191,8 @@ static int64_t refit_group(const struct panel *p, int64_t c, int64_t i) {
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
-static int64_t descend_group(const struct panel *p, int64_t c, int64_t i) {
-    int64_t rows = p->rows, group = p->q->group, changed = 0;
+static int64_t descend_group(const struct panel *p, int64_t c, int64_t i, int64_t group) {
+    int64_t rows = p->rows, changed = 0;
     size_t bytes = (size_t)(group * rows) * sizeof *p->g;
     if (p->descent->scales)
         memcpy(p->start, p->g + i * rows, bytes);
@@ -184,20 +207,26 @@ static int64_t descend_group(const struct panel *p, int64_t c, int64_t i) {
 
 /* Levels of `count` columns from `begin`, from q or to it. */
 static void load_levels(const struct panel *p, int64_t begin, int64_t count) {
+    const struct qlinear_levels levels = qlinear_levels(p->q);
     for (int64_t r = 0; r < p->rows; r++) {
         const uint8_t *codes = p->q->codes + (p->at + r) * p->q->k + begin;
         for (int64_t i = 0; i < count; i++)
             p->levels[i * p->rows + r] =
-                (float)codes[i] - p->zeros[(begin + i) / p->q->group * p->rows + r];
+                levels.floats ? levels.values[codes[i]]
+                              : (float)codes[i] - p->zeros[(begin + i) / p->q->group * p->rows + r];
     }
 }
 
 static void store_levels(const struct panel *p, int64_t begin, int64_t count) {
+    const struct number_form *form = grid_form(p->grid);
     for (int64_t r = 0; r < p->rows; r++) {
         uint8_t *codes = p->q->codes + (p->at + r) * p->q->k + begin;
-        for (int64_t i = 0; i < count; i++)
-            codes[i] = (uint8_t)(int)(p->levels[i * p->rows + r] +
-                                      p->zeros[(begin + i) / p->q->group * p->rows + r]);
+        for (int64_t i = 0; i < count; i++) {
+            const float level = p->levels[i * p->rows + r];
+            codes[i] =
+                form ? number_code(form, level)
+                     : (uint8_t)(int)(level + p->zeros[(begin + i) / p->q->group * p->rows + r]);
+        }
     }
 }
 
@@ -209,7 +238,7 @@ static int64_t descend_block(const struct panel *p, int64_t begin, int64_t end) 
     linalg_gemm_nn(end - begin, rows, k, 1, H + begin * k, k, p->d, rows, 0, p->g, rows);
     add_damping(p, end - begin, p->d + begin * rows, p->g);
     for (int64_t c = begin; c < end; c += group) {
-        int64_t these = descend_group(p, c, c - begin), next = c + group;
+        int64_t next = min_i64(c + group, end), these = descend_group(p, c, c - begin, next - c);
         if (these > 0 && next < end)
             linalg_gemm_nn(end - next, rows, group, 1, H + next * k + c, k,
                            p->moves + (c - begin) * rows, rows, 1, p->g + (next - begin) * rows,

@@ -215,7 +215,8 @@ enum llmq_status gptq_factor_create(const float *H, int64_t k, int64_t group,
     struct gptq_factor *f = NULL;
     if (group == -1)
         group = k;
-    if (k <= 0 || group <= 0 || k % group != 0)
+    const bool whole = options->act_order == ACT_ORDER_GROUP_AWARE; /* groups are moved */
+    if (k <= 0 || group <= 0 || (whole && k % group != 0))
         return error_set(err, LLMQ_E_USAGE, "group size %lld does not divide %lld inputs",
                          (long long)group, (long long)k);
     if (!isfinite(options->damp) || options->damp < 0)

@@ -44,13 +44,14 @@ static void zero_dead_columns(const struct gptq_factor *factor, const struct qli
 /* --- candidates ------------------------------------------------------------------------------- */
 
 /* dw dw^T of a row over the inputs that are not dead. */
-static double square_of(const struct contest *c, const struct qlinear *q, int64_t row) {
+static double square_of(const struct contest *c, const struct qlinear *q,
+                        const struct qlinear_levels *levels, int64_t row) {
     const float *W = c->W + row * q->k;
     const uint8_t *codes = q->codes + row * q->k, *dead = c->factor->dead;
     double sum = 0;
     for (int64_t i = 0; i < q->k; i++) {
         const int64_t g = row * q->groups + i / q->group;
-        const float d = W[i] - (float)((int)codes[i] - (int)q->zeros[g]) * q->scales[g];
+        const float d = W[i] - qlinear_level(levels, codes[i], q->zeros[g]) * q->scales[g];
         sum += dead[i] ? 0 : (double)d * (double)d;
     }
     return sum;
@@ -61,13 +62,14 @@ static double square_of(const struct contest *c, const struct qlinear *q, int64_
 static enum llmq_status measure(const struct contest *c, const struct qlinear *q, double *errors,
                                 llmq_error *err) {
     const struct quant_inputs inputs = {.H = c->H};
+    const struct qlinear_levels levels = qlinear_levels(q);
     const double damping = c->factor->damping;
     enum llmq_status status = quant_row_errors(c->W, q, &inputs, errors, NULL, err);
     if (status != LLMQ_OK)
         return status;
-#pragma omp parallel for schedule(static) default(none) shared(c, q, errors, damping)
+#pragma omp parallel for schedule(static) default(none) shared(c, q, errors, damping, levels)
     for (int64_t row = 0; row < q->n; row++)
-        errors[row] += damping * square_of(c, q, row);
+        errors[row] += damping * square_of(c, q, &levels, row);
     return LLMQ_OK;
 }
 
@@ -105,18 +107,27 @@ static void keep_better(const struct contest *c) {
     }
 }
 
+/* Scales that rows share stay: no row may change them for the others. */
+static bool shares_scales(const struct contest *c) {
+    return c->grid->rows > 1;
+}
+
 static enum llmq_status descend(const struct contest *c, llmq_error *err) {
     const struct metric metric = {c->H, c->factor->damping};
-    const struct descent descent = {c->factor->options.descent_passes, true, true};
+    const struct descent descent = {c->factor->options.descent_passes, true, !shares_scales(c)};
     return descent_run(c->grid, &metric, &descent, c->W, &c->current, err);
 }
 
 static enum llmq_status run_gptq(struct contest *c, double *gptq_loss, llmq_error *err) {
     const struct quant_options *o = &c->factor->options;
+    const enum gptq_params params = shares_scales(c) ? PARAMS_GIVEN : PARAMS_FITTED;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->grid->group, &c->current, err));
+    LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->best.group, &c->current, err));
+    c->current.number = c->grid->number;
+    for (int64_t row = 0; params == PARAMS_GIVEN && row < c->best.n; row++)
+        copy_row(&c->best, &c->current, row);
     /* GPTQ's losses are the errors in that metric. */
-    LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, PARAMS_FITTED, &c->current, c->errors, err));
+    LLMQ_TRY(gptq_solve(c->grid, c->factor, c->W, params, &c->current, c->errors, err));
     keep_better(c);
     *gptq_loss = quant_sum(c->best_errors, c->best.n);
     for (int round = 0; round <= o->rounds; round++) {

@@ -105,6 +105,21 @@ static void fit_params(const struct panel *p, int64_t begin, int64_t end, int64_
 
 /* --- the column loop -------------------------------------------------------------------------- */
 
+/* The same for floats. */
+static void quantize_floats(const struct panel *p, int64_t i) {
+    const struct number_form *form = grid_form(p->grid);
+    int64_t rows = p->rows, g = p->factor->column[i] / p->group;
+    const float *restrict scales = p->scales + g * rows;
+    float *restrict w = p->w + i * rows;
+    uint8_t *restrict codes = p->codes + i * rows;
+    float diagonal = p->factor->U[i * p->factor->k + i];
+    for (int64_t r = 0; r < rows; r++) {
+        float level = number_nearest(form, w[r] / scales[r]);
+        codes[r] = number_code(form, level);
+        w[r] = (w[r] - level * scales[r]) / diagonal;
+    }
+}
+
 /* Quantize the column at position i; its errors, divided by U_ii, replace it. */
 static void quantize_column(const struct panel *p, int64_t i) {
     int64_t rows = p->rows, g = p->factor->column[i] / p->group;
@@ -130,7 +145,10 @@ static void solve_leaf(const struct panel *p, int64_t begin, int64_t end) {
     int64_t rows = p->rows;
     for (int64_t i = begin; i < end; i++) {
         const float *U = p->factor->U + i * p->factor->k;
-        quantize_column(p, i);
+        if (p->grid->number == NUMBER_INT)
+            quantize_column(p, i);
+        else
+            quantize_floats(p, i);
         for (int64_t j = i + 1; j < end; j++)
             subtract_scaled(rows, p->w + j * rows, p->w + i * rows, U[j]);
     }
@@ -226,15 +244,16 @@ static void panel_run(const struct panel *p, const float *W, int64_t at, const s
     panel_store(p, at, q);
 }
 
-static bool panel_alloc(struct panel *p, int64_t k, int64_t rows) {
+static bool panel_alloc(struct panel *p, const struct qlinear *q, int64_t rows) {
     size_t count = 0, bytes = 0;
-    if (!checked_mul_size((size_t)k, (size_t)rows, &count) ||
+    if (!checked_mul_size((size_t)q->k, (size_t)rows, &count) ||
         !checked_mul_size(count, sizeof *p->w, &bytes))
         return false;
+    const size_t params = (size_t)(q->groups * rows) * sizeof *p->scales; /* no more than bytes */
     p->w = huge_malloc(bytes);
     p->codes = malloc(count);
-    p->scales = malloc(bytes / (size_t)p->group);
-    p->zeros = malloc(bytes / (size_t)p->group);
+    p->scales = malloc(params);
+    p->zeros = malloc(params);
     if (p->grid->search != RANGE_MINMAX)
         p->strip = malloc((size_t)p->group * RANGE_ROWS * sizeof *p->strip);
     return p->w && p->codes && p->scales && p->zeros &&
@@ -265,7 +284,7 @@ enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_fac
                           .params = params,
                           .fixed = params == PARAMS_GIVEN ||
                                    factor->options.act_order == ACT_ORDER_STATIC};
-        failed = !panel_alloc(&p, q->k, rows);
+        failed = !panel_alloc(&p, q, rows);
 #pragma omp for schedule(dynamic)
         for (int64_t at = 0; at < n; at += rows) {
             p.rows = min_i64(rows, n - at);

@@ -2,7 +2,8 @@
  *
  * Symmetric: s = 2 amax / (2^b - 1), z = 2^(b-1): the grid reaches -amax half a step beyond, and
  * +amax half a step short. Asymmetric: s = (hi - lo) / (2^b - 1), z = round(-lo / s). The scale is
- * rounded to its storage type first, everything else follows from the rounded one. */
+ * rounded to its storage type first, everything else follows from the rounded one. Floats: s = amax
+ * over the largest number, so that the grid ends there on both sides. */
 #include "quant/grid.h"
 
 #include <float.h>
@@ -25,13 +26,22 @@ static const struct scale_limits limits[] = {
     [SCALE_F16] = {0x1p-24F, 65504.0F, 0x1p-14F},
     [SCALE_BF16] = {FLT_MIN, 0x1.fep127F, FLT_MIN},
     [SCALE_F32] = {FLT_MIN, FLT_MAX, FLT_MIN},
+    [SCALE_E8M0] = {0x1p-126F, 0x1p127F, 0x1p-126F},
+    [SCALE_E4M3] = {0x1p-9F, 448.0F, 0x1p-6F}, /* times the unit */
 };
+
+static struct scale_limits limits_of(const struct quant_grid *grid) {
+    struct scale_limits l = limits[grid->storage];
+    const float unit = grid->storage == SCALE_E4M3 ? grid->unit : 1;
+    return (struct scale_limits){l.least * unit, l.most * unit, l.full * unit};
+}
 
 /* A scale moved by more than this part of itself is a grid of another step. */
 #define COARSE 0x1p-4F
 
 int64_t grid_group(const struct quant_grid *grid, int64_t k) {
-    return grid->group == -1 ? k : grid->group;
+    const bool cut = grid->rows > 1 && grid->group > k; /* a block that is cut off */
+    return grid->group == -1 || cut ? k : grid->group;
 }
 
 float grid_max_code(const struct quant_grid *grid) {
@@ -39,12 +49,21 @@ float grid_max_code(const struct quant_grid *grid) {
 }
 
 enum llmq_status grid_check(const struct quant_grid *grid, int64_t k, llmq_error *err) {
+    const struct number_form *form = grid_form(grid);
+    if (form && (grid->bits != form->bits || !grid->sym))
+        return error_set(err, LLMQ_E_USAGE, "%s: expected %d bits, symmetric", form->name,
+                         form->bits);
     if (grid->bits != 2 && grid->bits != 3 && grid->bits != 4 && grid->bits != 8)
         return error_set(err, LLMQ_E_USAGE, "%d bits: expected 2, 3, 4 or 8", grid->bits);
     int64_t group = grid_group(grid, k);
-    if (group <= 0 || k % group != 0)
+    if (group <= 0 || (k % group != 0 && grid->rows <= 1))
         return error_set(err, LLMQ_E_USAGE, "group size %lld does not divide %lld inputs",
                          (long long)group, (long long)k);
+    if (grid->rows > 1 && grid->search == RANGE_ENTROPY)
+        return error_set(err, LLMQ_E_USAGE,
+                         "ranges by entropy with scales for blocks of %lld x %lld: they are of "
+                         "groups within a row",
+                         (long long)grid->rows, (long long)group);
     int top = (1 << grid->bits) - 1;
     if (!grid->sym && (grid->zmin < 0 || grid->zmax > top || grid->zmin > grid->zmax))
         return error_set(err, LLMQ_E_USAGE, "zero points %d to %d: expected a range within 0 to %d",
@@ -86,41 +105,58 @@ static float clamp(float v, float lo, float hi) {
 }
 
 /* Rounded, not limited. */
-static float round_scale(enum scale_storage storage, float scale) {
-    switch (storage) {
+static float round_scale(const struct quant_grid *grid, float scale) {
+    switch (grid->storage) {
     case SCALE_DUAL: /* F16's steps are the coarser ones below what it holds in full */
-        return scale < limits[storage].full ? f16_to_f32(f32_to_f16(scale))
-                                            : bf16_to_f32(f32_to_bf16(scale));
+        return scale < limits[SCALE_DUAL].full ? f16_to_f32(f32_to_f16(scale))
+                                               : bf16_to_f32(f32_to_bf16(scale));
     case SCALE_F16:
         return f16_to_f32(f32_to_f16(scale));
     case SCALE_BF16:
         return bf16_to_f32(f32_to_bf16(scale));
+    case SCALE_E8M0:
+        return e8m0_nearest(scale);
+    case SCALE_E4M3:
+        return number_nearest(number_form(NUMBER_E4M3), scale / grid->unit) * grid->unit;
     case SCALE_F32:
         break;
     }
     return scale;
 }
 
-float grid_stored_scale(enum scale_storage storage, float scale) {
-    return clamp(round_scale(storage, scale), limits[storage].least, limits[storage].most);
+float grid_stored_scale(const struct quant_grid *grid, float scale) {
+    const struct scale_limits l = limits_of(grid);
+    return clamp(round_scale(grid, scale), l.least, l.most);
 }
 
-float grid_full_scale(enum scale_storage storage) {
-    return limits[storage].full;
+float grid_full_scale(const struct quant_grid *grid) {
+    return limits_of(grid).full;
 }
 
-bool grid_holds_scale(enum scale_storage storage, float scale) {
-    float gap = grid_stored_scale(storage, scale) - scale;
+bool grid_holds_scale(const struct quant_grid *grid, float scale) {
+    float gap = grid_stored_scale(grid, scale) - scale;
     return fabsf(gap) <= COARSE * scale;
+}
+
+float grid_unit(enum number_type number, float peak) {
+    const float most = limits[SCALE_E4M3].most / 2 * number_form(number)->largest;
+    int exponent = 0;
+    if (!(peak > 0))
+        return 1;
+    (void)frexpf(peak / most, &exponent); /* peak / most <= 2^exponent */
+    return ldexpf(1, exponent < -100 ? -100 : exponent);
 }
 
 /* The stored scale for a range that ends `steps` of `scale` from zero. The nearest one, but where
  * the storage is so coarse that this puts the end more than a step beyond the grid: then the next
  * larger one, for a large weight clipped costs more than all of them rounded more coarsely. */
-static float fitted_scale(enum scale_storage storage, float scale, float steps) {
-    float stored = grid_stored_scale(storage, scale);
-    if (stored < limits[storage].full && (scale - stored) * steps > stored)
-        stored += limits[storage].least;
+static float fitted_scale(const struct quant_grid *grid, float scale, float steps) {
+    const struct scale_limits l = limits_of(grid);
+    float stored = grid_stored_scale(grid, scale);
+    if (stored < l.full && (scale - stored) * steps > stored)
+        stored += l.least;
+    if (grid->storage == SCALE_E8M0 && (scale - stored) * steps > stored)
+        stored *= 2;
     return stored;
 }
 
@@ -128,7 +164,7 @@ static float fitted_scale(enum scale_storage storage, float scale, float steps) 
  * proportion where the largest scale does not reach them. */
 static float best_zero(const struct quant_grid *grid, float lo, float hi, float s) {
     float half = hi / 2 - lo / 2; /* hi - lo may be infinite */
-    if (s >= limits[grid->storage].most && half > s * grid_max_code(grid) / 2)
+    if (s >= limits_of(grid).most && half > s * grid_max_code(grid) / 2)
         return rintf(grid_max_code(grid) * (-lo / 2 / half));
     return rintf(-lo / s);
 }
@@ -136,7 +172,7 @@ static float best_zero(const struct quant_grid *grid, float lo, float hi, float 
 static void params_asymmetric(const struct quant_grid *grid, float lo, float hi, float *scale,
                               float *zero) {
     float top = grid_max_code(grid);
-    float s = fitted_scale(grid->storage, (hi - lo) / top, top);
+    float s = fitted_scale(grid, (hi - lo) / top, top);
     float wanted = best_zero(grid, lo, hi, s);
     float z = clamp(wanted, (float)grid->zmin, (float)grid->zmax);
     if (z != wanted) {
@@ -144,7 +180,7 @@ static void params_asymmetric(const struct quant_grid *grid, float lo, float hi,
          * the step until the codes on either side of it reach lo and hi again: for weights that
          * are all positive and zmin = 1, one of 2^b - 1 steps is lost, not the largest weights. */
         float above = z < top ? hi / (top - z) : 0, below = z > 0 ? -lo / z : 0;
-        s = fitted_scale(grid->storage, above > below ? above : below, top);
+        s = fitted_scale(grid, above > below ? above : below, top);
     }
     *scale = s;
     *zero = z;
@@ -160,13 +196,34 @@ void grid_params(const struct quant_grid *grid, float lo, float hi, float *scale
         return;
     }
     float amax = -lo > hi ? -lo : hi;
+    const struct number_form *form = grid_form(grid);
+    if (form) {
+        *scale = fitted_scale(grid, amax / form->largest, form->largest);
+        *zero = 0;
+        return;
+    }
     float top = grid_max_code(grid);
-    *scale = fitted_scale(grid->storage, 2 * (amax / top), top / 2);
+    *scale = fitted_scale(grid, 2 * (amax / top), top / 2);
     *zero = (float)(1 << (grid->bits - 1));
 }
 
 void grid_range(const float *w, int64_t count, float *lo, float *hi) {
     kernels_get()->range(w, count, lo, hi);
+}
+
+const struct number_form *grid_form(const struct quant_grid *grid) {
+    return grid->number == NUMBER_INT ? NULL : number_form(grid->number);
+}
+
+void grid_codes(const struct quant_grid *grid, const float *w, int64_t count, float scale,
+                float zero, uint8_t *codes) {
+    const struct number_form *form = grid_form(grid);
+    if (!form) {
+        kernels_get()->round_codes(w, count, scale, zero, grid_max_code(grid), codes);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        codes[i] = number_code(form, number_nearest(form, w[i] / scale));
 }
 
 void quant_importance(const float *H, int64_t k, float *importance) {

@@ -15,8 +15,9 @@
 /* How a scale is rounded before codes are computed from it, so that the file means what was
  * optimised. DUAL: exact in F16 and BF16 alike, that is bfloat16 from 2^-17 to 65280 and multiples
  * of 2^-24 below; F16: nearest half, 2^-24 to 65504; F32: not rounded (tests and comparisons);
- * BF16: nearest bfloat16, for files that hold float32. */
-enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32, SCALE_BF16 };
+ * BF16: nearest bfloat16, for files that hold float32; E8M0: a power of two; E4M3: such a number
+ * times the grid's unit. */
+enum scale_storage { SCALE_DUAL, SCALE_F16, SCALE_F32, SCALE_BF16, SCALE_E8M0, SCALE_E4M3 };
 
 enum act_order { ACT_ORDER_NONE, ACT_ORDER_STATIC, ACT_ORDER_GROUP_AWARE };
 
@@ -27,11 +28,14 @@ enum range_search { RANGE_MINMAX, RANGE_PLAIN, RANGE_WEIGHTED, RANGE_PERCENTILE,
 
 /* The grid a module is quantized on. */
 struct quant_grid {
-    int bits;      /* 2, 3, 4 or 8 */
-    int64_t group; /* columns per group, divides k; -1: one group per row */
+    int bits;                /* 2, 3, 4 or 8 */
+    int64_t group;           /* columns per group, divides k; -1: one group per row */
+    enum number_type number; /* floats are symmetric */
+    int64_t rows;            /* that share the scales of their groups; 0 and 1: each has its own */
     bool sym;
     int zmin, zmax; /* zero points the format can hold when asymmetric; 0, 2^bits - 1 in full */
     enum scale_storage storage;
+    float unit; /* SCALE_E4M3: a power of two; the others: not used */
     enum range_search search;
     float percentile; /* of RANGE_PERCENTILE, above 50 and at most 100 */
     float clip;       /* of RANGE_ENTROPY, once a module is at hand: see range_prepare */
@@ -169,8 +173,8 @@ LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear
                                             const struct quant_inputs *inputs, double *error,
                                             llmq_error *err);
 
-/* How q fits the weights W [n, k] that it was made of, all of its groups in the order of columns.
- */
+/* How q, of integers, fits the weights W [n, k] that it was made of, all of its groups in the order
+ * of columns. Of floats nothing is found: their formats come with scales made for them. */
 struct scale_misfit quant_scale_misfit(const struct quant_grid *grid, const float *W,
                                        const struct qlinear *q);
 

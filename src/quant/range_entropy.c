@@ -60,14 +60,13 @@ static void count_module(const float *W, int64_t count, int64_t group, float mos
 /* codes [count] of `count` bins, of which the grid reaches both ends. */
 static void round_bins(const struct quant_grid *grid, int count, uint8_t *codes) {
     struct quant_grid fine = *grid;
-    float scale = 0, zero = 0;
+    float scale = 0, zero = 0, w[BINS];
     fine.storage = SCALE_F32;
     fine.sym = true;
     grid_params(&fine, -1, 1, &scale, &zero);
-    for (int b = 0; b < count; b++) {
-        const float w = ((float)b + 0.5F) * (2.0F / (float)count) - 1;
-        codes[b] = (uint8_t)(int)(grid_level(w, scale, zero, grid_max_code(grid)) + zero);
-    }
+    for (int b = 0; b < count; b++)
+        w[b] = ((float)b + 0.5F) * (2.0F / (float)count) - 1;
+    grid_codes(&fine, w, count, scale, zero, codes);
 }
 
 /* Of each code: the weights in its bins, and how many of these are not empty. */

@@ -26,6 +26,13 @@
 #define ZERO_SHRINK  0.05F
 #define REFITS       2
 
+/* Floats: fractions of the whole range's scale, which ends the range at the largest number. Above
+ * it the range ends at the next smaller numbers, which lie closer; where numbers are spaced by
+ * their exponents, twice the scale is the same grid but for its ends. */
+static const struct {
+    float high, low;
+} float_scales[NUMBER_COUNT] = {[NUMBER_E4M3] = {2, 0.9F}, [NUMBER_E2M1] = {1.6F, 0.6F}};
+
 /* Columns summed before the sum is added to the others: float32 sums stay short. */
 #define SUM_COLUMNS 64
 
@@ -47,10 +54,12 @@ static inline float level_of(float w, float inverse, float lowest, float highest
 /* Levels of a row: 1 / scale and the limits. */
 struct rulers {
     float inverse[ROWS], lowest[ROWS], highest[ROWS];
+    const struct number_form *form; /* NULL: integers */
 };
 
-static struct rulers rulers_of(const struct candidate *c, float top) {
-    struct rulers r;
+static struct rulers rulers_of(const struct quant_grid *grid, const struct candidate *c) {
+    const float top = grid_max_code(grid);
+    struct rulers r = {.form = grid_form(grid)};
     for (int i = 0; i < ROWS; i++) {
         r.inverse[i] = 1 / c->scale[i];
         r.lowest[i] = -c->zero[i];
@@ -59,16 +68,26 @@ static struct rulers rulers_of(const struct candidate *c, float top) {
     return r;
 }
 
+/* The levels of a column. */
+static inline void levels_of(const struct rulers *r, const float *w, float *levels) {
+    if (r->form)
+        for (int l = 0; l < ROWS; l++)
+            levels[l] = number_nearest(r->form, w[l] * r->inverse[l]);
+    else
+        for (int l = 0; l < ROWS; l++)
+            levels[l] = level_of(w[l], r->inverse[l], r->lowest[l], r->highest[l]);
+}
+
 /* c->error for the columns [begin, end), added to what is there. */
 static void add_errors(const struct range_group *g, const struct rulers *r, struct candidate *c,
                        int64_t begin, int64_t end) {
     float sum[ROWS] = {0};
     for (int64_t i = begin; i < end; i++) {
         const float *w = g->w + i * ROWS;
-        float importance = g->importance ? g->importance[i] : 1;
+        float importance = g->importance ? g->importance[i] : 1, levels[ROWS];
+        levels_of(r, w, levels);
         for (int l = 0; l < ROWS; l++) {
-            float level = level_of(w[l], r->inverse[l], r->lowest[l], r->highest[l]);
-            float d = w[l] - level * c->scale[l];
+            float d = w[l] - levels[l] * c->scale[l];
             sum[l] += importance * d * d;
         }
     }
@@ -78,7 +97,7 @@ static void add_errors(const struct range_group *g, const struct rulers *r, stru
 
 static void measure(const struct quant_grid *grid, const struct range_group *g,
                     struct candidate *c) {
-    struct rulers r = rulers_of(c, grid_max_code(grid));
+    struct rulers r = rulers_of(grid, c);
     for (int l = 0; l < ROWS; l++)
         c->error[l] = 0;
     for (int64_t i = 0; i < g->count; i += SUM_COLUMNS)
@@ -105,7 +124,7 @@ static void try_scales(const struct quant_grid *grid, const struct range_group *
         float zero = base->zero[l] + step;
         bool held = step == 0 || (zero >= (float)grid->zmin && zero <= (float)grid->zmax);
         c.zero[l] = held ? zero : base->zero[l];
-        c.scale[l] = grid_stored_scale(grid->storage, base->scale[l] * ratio);
+        c.scale[l] = grid_stored_scale(grid, base->scale[l] * ratio);
     }
     measure(grid, g, &c);
     keep_better(best, &c);
@@ -115,20 +134,20 @@ static void try_scales(const struct quant_grid *grid, const struct range_group *
 static void try_refit(const struct quant_grid *grid, const struct range_group *g,
                       struct candidate *best) {
     struct candidate c = *best;
-    struct rulers r = rulers_of(&c, grid_max_code(grid));
+    struct rulers r = rulers_of(grid, &c);
     float product[ROWS] = {0}, square[ROWS] = {0};
     for (int64_t i = 0; i < g->count; i++) {
         const float *w = g->w + i * ROWS;
-        float importance = g->importance ? g->importance[i] : 1;
+        float importance = g->importance ? g->importance[i] : 1, levels[ROWS];
+        levels_of(&r, w, levels);
         for (int l = 0; l < ROWS; l++) {
-            float level = level_of(w[l], r.inverse[l], r.lowest[l], r.highest[l]);
-            product[l] += importance * level * w[l];
-            square[l] += importance * level * level;
+            product[l] += importance * levels[l] * w[l];
+            square[l] += importance * levels[l] * levels[l];
         }
     }
     for (int l = 0; l < ROWS; l++)
         if (square[l] > 0 && product[l] > 0)
-            c.scale[l] = grid_stored_scale(grid->storage, product[l] / square[l]);
+            c.scale[l] = grid_stored_scale(grid, product[l] / square[l]);
     measure(grid, g, &c);
     keep_better(best, &c);
 }
@@ -138,8 +157,12 @@ static void search_scale(const struct quant_grid *grid, const struct range_group
                          const struct candidate *whole, struct candidate *best) {
     /* The largest symmetric scale in use has both extremes on the grid: 2^(b-1) - 1 steps reach
      * amax where grid_params lets it lie half a step beyond. */
-    float top = grid_max_code(grid), high = grid->sym ? top / (top - 1) : 1;
-    float width = (high - COARSE_LOW) / (COARSE_STEPS - 1);
+    float top = grid_max_code(grid), high = grid->sym ? top / (top - 1) : 1, low = COARSE_LOW;
+    if (grid->number != NUMBER_INT) {
+        high = float_scales[grid->number].high;
+        low = float_scales[grid->number].low;
+    }
+    float width = (high - low) / (COARSE_STEPS - 1);
     for (int i = 0; i < COARSE_STEPS; i++)
         try_scales(grid, g, whole, high - width * (float)i, 0, best);
     const struct candidate coarse = *best;
@@ -167,7 +190,12 @@ void range_search(const struct quant_grid *grid, const struct range_group *group
     memcpy(whole.zero, zero, sizeof whole.zero);
     measure(grid, group, &whole);
     best = whole;
-    search_scale(grid, group, &whole, &best);
+    if (grid->storage == SCALE_E8M0) { /* there is no other near it */
+        try_scales(grid, group, &whole, 2, 0, &best);
+        try_scales(grid, group, &whole, 0.5F, 0, &best);
+    } else {
+        search_scale(grid, group, &whole, &best);
+    }
     for (int i = 0; i < REFITS; i++)
         try_refit(grid, group, &best);
     if (!grid->sym)

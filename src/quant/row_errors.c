@@ -18,10 +18,21 @@
 /* Long products: BLAS copies both of its operands. */
 #define PANEL_ROWS_MAX 512
 
+/* d = w - dequantized row, whose codes are floats. */
+static void residual_floats(const struct qlinear *q, int64_t row, const float *w, float *d) {
+    qlinear_dequantize(q, row, row + 1, d);
+    for (int64_t c = 0; c < q->k; c++)
+        d[c] = w[c] - d[c];
+}
+
 /* d = w - dequantized row. */
 static void residual_row(const struct qlinear *q, int64_t row, const float *w, float *d) {
     const uint8_t *codes = q->codes + row * q->k, *zeros = q->zeros + row * q->groups;
     const float *scales = q->scales + row * q->groups;
+    if (q->number != NUMBER_INT) {
+        residual_floats(q, row, w, d);
+        return;
+    }
     if (q->group_of) {
         for (int64_t c = 0; c < q->k; c++) {
             int32_t g = q->group_of[c];
@@ -106,7 +117,7 @@ enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,
                                   llmq_error *err) {
     int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX);
     size_t count = 0;
-    if (!inputs->H && !inputs->X && !q->group_of) {
+    if (!inputs->H && !inputs->X && !q->group_of && q->number == NUMBER_INT) {
         rows_apart(W, q, errors, norms);
         return LLMQ_OK;
     }

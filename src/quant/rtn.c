@@ -11,6 +11,7 @@
 #include "quant/panels.h"
 #include "quant/quant.h"
 #include "quant/range_estimate.h"
+#include "quant/shared_scales.h"
 
 /* Rows whose ranges are searched together, and where. */
 struct strip {
@@ -47,8 +48,8 @@ static bool extremes_grid(const struct strip *s, int64_t r, int64_t g, float *sc
 
 static void round_group(const struct strip *s, int64_t r, int64_t g, float scale, float zero) {
     int64_t begin = r * s->q->k + g * s->q->group, at = (s->at + r) * s->q->groups + g;
-    s->kernels->round_codes(s->W + begin, s->q->group, scale, zero, grid_max_code(s->grid),
-                            s->q->codes + s->at * s->q->k + begin);
+    grid_codes(s->grid, s->W + begin, s->q->group, scale, zero,
+               s->q->codes + s->at * s->q->k + begin);
     s->q->scales[at] = scale;
     s->q->zeros[at] = (uint8_t)(int)zero;
 }
@@ -112,6 +113,23 @@ static enum llmq_status quantize_strips(const struct quant_grid *grid, const flo
     return unfit ? grid_check_weights(W, q->n, q->k, err) : LLMQ_OK;
 }
 
+/* With scales that rows share. */
+static enum llmq_status quantize_shared(const struct quant_grid *grid, const float *W,
+                                        const float *importance, const struct qlinear *q,
+                                        llmq_error *err) {
+    const enum llmq_status status = shared_scales_fit(grid, W, importance, q, err);
+    if (status != LLMQ_OK)
+        return status;
+#pragma omp parallel for schedule(static) default(none) shared(grid, W, q)
+    for (int64_t row = 0; row < q->n; row++)
+        for (int64_t g = 0; g < q->groups; g++) {
+            const int64_t at = row * q->k + g * q->group;
+            grid_codes(grid, W + at, min_i64(q->group, q->k - g * q->group),
+                       q->scales[row * q->groups + g], 0, q->codes + at);
+        }
+    return LLMQ_OK;
+}
+
 enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
                               const float *importance, int64_t n, int64_t k, struct qlinear *q,
                               llmq_error *err) {
@@ -119,9 +137,11 @@ enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
     *q = (struct qlinear){0};
     LLMQ_TRY(grid_check(grid, k, err));
     const struct quant_grid own = range_prepare(grid, W, n, k);
-    LLMQ_TRY(qlinear_alloc(n, k, grid->bits, grid->group, q, err));
+    LLMQ_TRY(qlinear_alloc(n, k, grid->bits, grid_group(grid, k), q, err));
     q->sym = grid->sym;
-    LLMQ_TRY(quantize_strips(&own, W, grid->search == RANGE_WEIGHTED ? importance : NULL, q, err));
+    q->number = grid->number;
+    importance = grid->search == RANGE_WEIGHTED ? importance : NULL;
+    LLMQ_TRY((grid->rows > 1 ? quantize_shared : quantize_strips)(&own, W, importance, q, err));
 cleanup:
     if (status != LLMQ_OK)
         qlinear_free(q);

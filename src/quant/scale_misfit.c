@@ -37,7 +37,7 @@ static void add_group(const struct quant_grid *grid, const float *w, const struc
     sums->weights += norm;
     sums->errors += error;
     const float wanted = wanted_scale(grid, w, codes->count);
-    if (wanted == 0 || grid_holds_scale(grid->storage, wanted))
+    if (wanted == 0 || grid_holds_scale(grid, wanted))
         return;
     const double part = (double)codes->count / 12, stored = (double)codes->scales[0];
     const double usual = part * (double)wanted * (double)wanted;
@@ -61,9 +61,9 @@ static void add_row(const struct quant_grid *grid, const float *w, const struct 
 
 /* May any group be one? The scales that were chosen lie near the ends of the storage then. */
 static bool near_limits(const struct quant_grid *grid, const struct qlinear *q) {
-    const float most = grid_stored_scale(grid->storage, INFINITY);
+    const float most = grid_stored_scale(grid, INFINITY);
     for (int64_t i = 0; i < q->n * q->groups; i++)
-        if (q->scales[i] < grid_full_scale(grid->storage) || q->scales[i] >= most)
+        if (q->scales[i] < grid_full_scale(grid) || q->scales[i] >= most)
             return true;
     return false;
 }
@@ -71,7 +71,7 @@ static bool near_limits(const struct quant_grid *grid, const struct qlinear *q) 
 struct scale_misfit quant_scale_misfit(const struct quant_grid *grid, const float *W,
                                        const struct qlinear *q) {
     struct squares sums = {0};
-    if (!near_limits(grid, q))
+    if (q->number != NUMBER_INT || !near_limits(grid, q))
         return (struct scale_misfit){0};
     for (int64_t row = 0; row < q->n; row++)
         add_row(grid, W + row * q->k, q, row, &sums);

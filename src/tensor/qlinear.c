@@ -41,6 +41,19 @@ void qlinear_free(struct qlinear *q) {
     *q = (struct qlinear){0};
 }
 
+struct qlinear_levels qlinear_levels(const struct qlinear *q) {
+    struct qlinear_levels l = {.floats = q->number != NUMBER_INT};
+    if (l.floats)
+        number_values(q->number, l.values);
+    return l;
+}
+
+static void dequantize_floats(const struct qlinear *q, const float *values, int64_t n, float *row) {
+    const uint8_t *codes = q->codes + n * q->k;
+    for (int64_t k = 0; k < q->k; k++)
+        row[k] = values[codes[k]] * q->scales[n * q->groups + k / q->group];
+}
+
 /* A row whose groups follow the columns: no lookup for each of them. */
 static void dequantize_in_order(const struct qlinear *q, int64_t n, float *row) {
     const uint8_t *codes = q->codes + n * q->k;
@@ -62,9 +75,12 @@ static void dequantize_mapped(const struct qlinear *q, int64_t n, float *row) {
 }
 
 void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w) {
+    const struct qlinear_levels levels = qlinear_levels(q);
     for (int64_t n = row_begin; n < row_end; n++) {
         float *row = w + (n - row_begin) * q->k;
-        if (q->group_of)
+        if (levels.floats)
+            dequantize_floats(q, levels.values, n, row);
+        else if (q->group_of)
             dequantize_mapped(q, n, row);
         else
             dequantize_in_order(q, n, row);
@@ -102,8 +118,20 @@ static enum llmq_status refuse_code(const struct qlinear *q, llmq_error *err) {
                      (long long)(i / q->k), (long long)(i % q->k), q->codes[i], q->bits);
 }
 
+/* Codes of floats that stand for no number. */
+static enum llmq_status check_numbers(const struct qlinear *q, llmq_error *err) {
+    const struct qlinear_levels levels = qlinear_levels(q);
+    for (int64_t i = 0; levels.floats && i < q->n * q->k; i++)
+        if (isnan(levels.values[q->codes[i]]))
+            return error_set(err, LLMQ_E_INPUT, "row %lld, column %lld: code 0x%02x stands for NaN",
+                             (long long)(i / q->k), (long long)(i % q->k), q->codes[i]);
+    return LLMQ_OK;
+}
+
 enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err) {
     enum llmq_status status = check_params(q, err);
+    if (status == LLMQ_OK)
+        status = check_numbers(q, err);
     if (status != LLMQ_OK)
         return status;
     if (any_code(q) >> q->bits)
@@ -115,14 +143,15 @@ enum llmq_status qlinear_check(const struct qlinear *q, llmq_error *err) {
     return LLMQ_OK;
 }
 
-/* Largest distance of a code from its zero point in a row's group; group g of a row are the columns
- * that group_of says, or the g-th run. */
-static int widest_level(const struct qlinear *q, int64_t row, int64_t g) {
-    const int zero = q->zeros[row * q->groups + g];
-    int widest = 0;
+/* Largest level of a row's group; group g of a row are the columns that group_of says, or the g-th
+ * run. */
+static float widest_level(const struct qlinear *q, const struct qlinear_levels *levels, int64_t row,
+                          int64_t g) {
+    const uint8_t zero = q->zeros[row * q->groups + g];
+    float widest = 0;
     for (int64_t c = q->group_of ? 0 : g * q->group;
          c < q->k && (q->group_of || c < (g + 1) * q->group); c++) {
-        const int level = abs((int)q->codes[row * q->k + c] - zero);
+        const float level = fabsf(qlinear_level(levels, q->codes[row * q->k + c], zero));
         if ((!q->group_of || q->group_of[c] == g) && level > widest)
             widest = level;
     }
@@ -130,12 +159,13 @@ static int widest_level(const struct qlinear *q, int64_t row, int64_t g) {
 }
 
 float qlinear_peak(const struct qlinear *q, float floor) {
-    const float top = (float)((1 << q->bits) - 1);
+    const struct qlinear_levels levels = qlinear_levels(q);
+    const float top = levels.floats ? number_form(q->number)->largest : (float)((1 << q->bits) - 1);
     float peak = floor;
     for (int64_t i = 0; i < q->n * q->groups; i++) {
         if (!(q->scales[i] * top > peak)) /* true of nearly all: no code is looked at */
             continue;
-        const float w = q->scales[i] * (float)widest_level(q, i / q->groups, i % q->groups);
+        const float w = q->scales[i] * widest_level(q, &levels, i / q->groups, i % q->groups);
         peak = w > peak ? w : peak;
     }
     return peak;

@@ -2,7 +2,9 @@
  *
  *     w[n][k] = (u[n][k] - z[n][g]) * s[n][g],   g = group of input column k
  *
- * Codes and zeros are unsigned, 0 ... 2^bits - 1; symmetric means z = 2^(bits-1) throughout. */
+ * Codes and zeros are unsigned, 0 ... 2^bits - 1; symmetric means z = 2^(bits-1) throughout. Codes
+ * of floats stand for v(u) instead of u - z (minifloat.h), and their zeros are 0; a scale that many
+ * rows share is there for each of them. */
 #ifndef LLMQ_TENSOR_QLINEAR_H
 #define LLMQ_TENSOR_QLINEAR_H
 
@@ -10,15 +12,17 @@
 #include <stdint.h>
 
 #include "llmq/error.h"
+#include "tensor/minifloat.h"
 
 struct qlinear {
-    int64_t n;         /* out_features: rows */
-    int64_t k;         /* in_features: columns */
-    int bits;          /* 2, 3, 4 or 8 */
-    int64_t group;     /* columns per group, 1 ... k; the last group may be shorter only in files
-                          written by others */
-    int64_t groups;    /* ceil(k / group) */
-    bool sym;          /* every zero is 2^(bits-1) */
+    int64_t n;      /* out_features: rows */
+    int64_t k;      /* in_features: columns */
+    int bits;       /* 2, 3, 4 or 8 */
+    int64_t group;  /* columns per group, 1 ... k; the last group may be shorter only in files
+                       written by others */
+    int64_t groups; /* ceil(k / group) */
+    enum number_type number;
+    bool sym;          /* every zero is 2^(bits-1), or codes are of floats */
     uint8_t *codes;    /* [n, k] */
     float *scales;     /* [n, groups], finite; > 0 as we write them */
     uint8_t *zeros;    /* [n, groups] */
@@ -30,6 +34,17 @@ struct qlinear {
 LLMQ_NODISCARD enum llmq_status qlinear_alloc(int64_t n, int64_t k, int bits, int64_t group,
                                               struct qlinear *q, llmq_error *err);
 void qlinear_free(struct qlinear *q); /* accepts a zeroed struct; zeroes it */
+
+/* How many steps of the scale each code stands for, given a zero point: values of floats, or code -
+ * zero. For those who take codes one by one. */
+struct qlinear_levels {
+    bool floats;
+    float values[NUMBER_CODES]; /* of floats */
+};
+struct qlinear_levels qlinear_levels(const struct qlinear *q);
+static inline float qlinear_level(const struct qlinear_levels *l, uint8_t code, uint8_t zero) {
+    return l->floats ? l->values[code] : (float)((int)code - (int)zero);
+}
 
 /* Decode rows [row_begin, row_end) into w [row_end - row_begin, k]. */
 void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w);

@@ -102,7 +102,7 @@ static void check_unchanged(const struct problem *p, const struct quant_grid *gr
     ck_assert(memcmp(before->zeros, after->zeros, (size_t)(p->n * after->groups)) == 0);
     for (int64_t i = 0; i < p->n * after->groups; i++) {
         ck_assert(how.scales || after->scales[i] == before->scales[i]);
-        ck_assert(after->scales[i] == grid_stored_scale(grid->storage, after->scales[i]));
+        ck_assert(after->scales[i] == grid_stored_scale(grid, after->scales[i]));
     }
     for (int64_t i = 0; i < p->n * p->k; i++)
         if (!how.codes || p->Hd[i % p->k * (p->k + 1)] == 0)
@@ -341,7 +341,7 @@ START_TEST(test_no_stored_scale_could_be_better_at_the_end) {
         float scale = q.scales[i];
         double least = row_error(&p, 0.01, &q, i / q.groups);
         for (int step = -1; step <= 1; step += 2) {
-            q.scales[i] = grid_stored_scale(SCALE_DUAL, scale * (1 + (float)step / 200));
+            q.scales[i] = grid_stored_scale(&grid, scale * (1 + (float)step / 200));
             ck_assert(q.scales[i] != scale);
             ck_assert(row_error(&p, 0.01, &q, i / q.groups) >= least * (1 - ROUNDING));
         }

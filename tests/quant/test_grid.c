@@ -222,11 +222,15 @@ END_TEST
 START_TEST(test_grids_that_do_not_fit_are_usage_errors) {
     float W[N * K] = {0};
     struct qlinear q = {0};
-    struct quant_grid bad[] = {
-        grid_of(5, 32, true, SCALE_DUAL),    grid_of(4, 36, true, SCALE_DUAL),
-        grid_of(4, 0, true, SCALE_DUAL),     grid_of(4, -2, true, SCALE_DUAL),
-        grid_of(4, 192, true, SCALE_DUAL),   {.bits = 4, .group = 32, .zmin = 3, .zmax = 2},
-        {.bits = 4, .group = 32, .zmax = 16}};
+    struct quant_grid bad[] = {grid_of(5, 32, true, SCALE_DUAL),
+                               grid_of(4, 36, true, SCALE_DUAL),
+                               grid_of(4, 0, true, SCALE_DUAL),
+                               grid_of(4, -2, true, SCALE_DUAL),
+                               grid_of(4, 192, true, SCALE_DUAL),
+                               {.bits = 4, .group = 32, .zmin = 3, .zmax = 2},
+                               {.bits = 4, .group = 32, .zmax = 16},
+                               {.bits = 4, .group = 32, .number = NUMBER_E4M3, .sym = true},
+                               {.bits = 4, .group = 32, .number = NUMBER_E2M1, .zmax = 15}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ck_assert_int_eq(rtn_quantize(&bad[i], W, NULL, N, K, &q, NULL), LLMQ_E_USAGE);
     ck_assert_ptr_null(q.codes);

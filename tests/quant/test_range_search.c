@@ -106,7 +106,7 @@ static void check_limits(const struct quant_grid *grid) {
                                                            : column(c)[row];
     search(grid, &g);
     for (int row = 0; row < RANGE_ROWS; row++) {
-        ck_assert(scale[row] == grid_stored_scale(grid->storage, scale[row]));
+        ck_assert(scale[row] == grid_stored_scale(grid, scale[row]));
         if (grid->sym)
             ck_assert(zero[row] == (float)(1 << (grid->bits - 1)));
         else
