@@ -292,6 +292,7 @@ const struct layout layout_compressed_tensors = {
     .accepts = ct_accepts,
     .scales = DTYPE_F16,
     .overrides = true,
+    .of_library = true,
     .cache_scheme = true,
     .model_dtype = NULL,
     .caveat = ct_caveat,

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char pack_quantized[] = "pack-quantized";
+const struct ct_form ct_packed_integers = {.format = "pack-quantized", .type = "int"};
 
 /* One group per row, however it is spelled, is -1. */
 static struct quant_shape normal(const struct quant_shape *shape) {
@@ -33,12 +33,13 @@ static struct quant_shape base_of(const struct layout_config *config) {
     return (struct quant_shape){.bits = config->bits, .group = config->group, .sym = config->sym};
 }
 
-static struct json *weights_of(const struct quant_shape *s) {
+static struct json *weights_of(const struct ct_form *form, const struct quant_shape *s) {
+    const char *by_group = s->group == -1 ? "channel" : "group";
     struct json *weights = json_new_object();
     json_add_int64(weights, "num_bits", s->bits);
-    json_add_string(weights, "type", "int");
+    json_add_string(weights, "type", form->type);
     json_add_bool(weights, "symmetric", s->sym);
-    json_add_string(weights, "strategy", s->group == -1 ? "channel" : "group");
+    json_add_string(weights, "strategy", form->strategy ? form->strategy : by_group);
     if (s->group == -1)
         json_add_null(weights, "group_size");
     else
@@ -51,15 +52,34 @@ static struct json *weights_of(const struct quant_shape *s) {
     return weights;
 }
 
+/* The preset FP8_DYNAMIC's, see compressed_tensors/quantization/quant_scheme.py at ac8e2ba8. */
+static struct json *activations_of(const struct ct_form *form, const struct quant_shape *s) {
+    struct json *activations = json_new_object();
+    json_add_int64(activations, "num_bits", s->bits);
+    json_add_string(activations, "type", form->type);
+    json_add_bool(activations, "symmetric", true);
+    json_add_string(activations, "strategy", "token");
+    json_add_null(activations, "group_size");
+    json_add_bool(activations, "dynamic", true);
+    json_add_null(activations, "actorder");
+    json_add_null(activations, "block_structure");
+    json_add_null(activations, "observer");
+    json_add(activations, "observer_kwargs", json_new_object());
+    return activations;
+}
+
 /* Add config_groups.group_<index>; `targets` belongs to it afterwards. */
-static void add_group(struct json *groups, int64_t index, struct json *targets,
-                      const struct quant_shape *settings) {
+static void add_group(const struct ct_form *form, struct json *groups, int64_t index,
+                      struct json *targets, const struct quant_shape *settings) {
     char name[32];
     struct json *group = json_new_object();
     (void)snprintf(name, sizeof name, "group_%" PRId64, index);
     json_add(group, "targets", targets);
-    json_add(group, "weights", weights_of(settings));
-    json_add_null(group, "input_activations");
+    json_add(group, "weights", weights_of(form, settings));
+    if (form->tokens)
+        json_add(group, "input_activations", activations_of(form, settings));
+    else
+        json_add_null(group, "input_activations");
     json_add_null(group, "output_activations");
     json_add(groups, name, group);
 }
@@ -90,9 +110,9 @@ static bool covered(const struct layout_config *config, const struct layout_modu
 
 /* A group for each kind of module that is not covered, in the order of their first members; `words`
  * is how their settings are spelled. */
-static void add_groups(struct json *groups, const struct layout_config *config,
-                       const struct layout_module *modules, const struct quant_shape *words,
-                       int64_t count) {
+static void add_groups(const struct ct_form *form, struct json *groups,
+                       const struct layout_config *config, const struct layout_module *modules,
+                       const struct quant_shape *words, int64_t count) {
     int64_t index = 1;
     for (int64_t i = 0; i < count; i++) {
         bool known = covered(config, &modules[i], &words[i]);
@@ -104,29 +124,30 @@ static void add_groups(struct json *groups, const struct layout_config *config,
         for (int64_t j = i; j < count; j++)
             if (!covered(config, &modules[j], &words[j]) && same_words(&words[j], &words[i]))
                 json_add_string(targets, NULL, modules[j].name);
-        add_group(groups, index++, targets, &words[i]);
+        add_group(form, groups, index++, targets, &words[i]);
     }
 }
 
-static bool add_deviating(struct json *groups, const struct layout_config *config,
-                          const struct layout_module *modules, int64_t count) {
+static bool add_deviating(const struct ct_form *form, struct json *groups,
+                          const struct layout_config *config, const struct layout_module *modules,
+                          int64_t count) {
     struct quant_shape *words = calloc((size_t)count + 1, sizeof *words);
     for (int64_t i = 0; words && i < count; i++)
         words[i] = spelled(&modules[i].shape, modules, count);
     if (words)
-        add_groups(groups, config, modules, words, count);
+        add_groups(form, groups, config, modules, words, count);
     free(words);
     return words != NULL;
 }
 
-struct json *ct_config_write(const struct layout_config *config,
-                             const struct layout_module *modules, int64_t count) {
+struct json *ct_form_write(const struct ct_form *form, const struct layout_config *config,
+                           const struct layout_module *modules, int64_t count) {
     const struct quant_shape base = base_of(config);
     struct json *root = json_new_object(), *groups = json_new_object();
     struct json *targets = json_new_array(), *ignore = json_new_array();
     json_add_string(targets, NULL, "Linear");
-    add_group(groups, 0, targets, &base);
-    const bool complete = add_deviating(groups, config, modules, count);
+    add_group(form, groups, 0, targets, &base);
+    const bool complete = add_deviating(form, groups, config, modules, count);
     if (!layout_quantizes_head(config, modules, count))
         json_add_string(ignore, NULL, layout_head(config));
     for (int64_t i = 0; i < config->plain_count; i++)
@@ -134,7 +155,7 @@ struct json *ct_config_write(const struct layout_config *config,
     for (int64_t i = 0; i < config->beside_count; i++)
         json_add_string(ignore, NULL, config->beside[i]);
     json_add_string(root, "quant_method", layout_compressed_tensors.name);
-    json_add_string(root, "format", pack_quantized);
+    json_add_string(root, "format", form->format);
     json_add_string(root, "quantization_status", "compressed");
     json_add(root, "config_groups", groups);
     json_add(root, "ignore", ignore);
@@ -146,4 +167,9 @@ struct json *ct_config_write(const struct layout_config *config,
     if (!complete)
         json_free(&root);
     return root;
+}
+
+struct json *ct_config_write(const struct layout_config *config,
+                             const struct layout_module *modules, int64_t count) {
+    return ct_form_write(&ct_packed_integers, config, modules, count);
 }

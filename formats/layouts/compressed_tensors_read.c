@@ -186,6 +186,34 @@ cleanup:
     return status;
 }
 
+/* --- other forms ------------------------------------------------------------------------------ */
+
+static bool has_text(const struct json *object, const char *key, const char *wanted) {
+    const char *text = json_string(json_get(object, key));
+    return text && strcasecmp(text, wanted) == 0;
+}
+
+/* Is a group's size what the form has, which may leave out what the strategy tells? */
+static bool has_group(const struct json *weights, int64_t group) {
+    int64_t size = -1;
+    (void)json_as_int64(json_get(weights, "group_size"), &size);
+    return size == group;
+}
+
+bool ct_form_matches(const struct ct_form *form, const struct json *quantization_config) {
+    const struct json *groups = json_get(quantization_config, "config_groups");
+    bool matches = ct_config_matches(quantization_config) &&
+                   has_text(quantization_config, "format", form->format) && json_first(groups);
+    for (const struct json *g = json_first(groups); matches && g; g = json_next(g)) {
+        const struct json *weights = json_get(g, "weights");
+        int64_t bits = 0;
+        matches = json_as_int64(json_get(weights, "num_bits"), &bits) && bits == form->bits &&
+                  has_text(weights, "type", form->type) &&
+                  has_text(weights, "strategy", form->strategy) && has_group(weights, form->group);
+    }
+    return matches;
+}
+
 /* --- modules ---------------------------------------------------------------------------------- */
 
 static const char *expression_of(const char *target) {
@@ -218,23 +246,37 @@ static enum llmq_status add_targets(const struct json *targets, enum target kind
     return status;
 }
 
-enum llmq_status ct_rules(const struct json *quantization_config,
-                          const struct layout_config *settings, struct module_rules *out,
-                          llmq_error *err) {
+/* The rules; `settings` are those of every group, NULL: each says its own. */
+static enum llmq_status add_rules(const struct json *quantization_config,
+                                  const struct layout_config *settings, struct module_rules *out,
+                                  llmq_error *err) {
     const struct json *groups = json_get(quantization_config, "config_groups");
     const struct json *ignored = json_get(quantization_config, "ignore");
     enum llmq_status status = LLMQ_OK;
-    (void)settings;
     for (enum target kind = 0; kind < TARGETS; kind++)
         LLMQ_TRY(add_targets(ignored, kind, &module_plain, out, err));
     for (enum target kind = 0; kind < TARGETS; kind++)
         for (const struct json *g = json_first(groups); g; g = json_next(g)) {
-            struct layout_config found = {0};
-            LLMQ_TRY(read_group(g, &found, err));
+            struct layout_config found = settings ? *settings : (struct layout_config){0};
+            if (!settings)
+                LLMQ_TRY(read_group(g, &found, err));
             const struct module_setting setting = module_general(&found);
             LLMQ_TRY(add_targets(json_get(g, "targets"), kind, &setting, out, err));
         }
 
 cleanup:
     return status;
+}
+
+enum llmq_status ct_rules(const struct json *quantization_config,
+                          const struct layout_config *settings, struct module_rules *out,
+                          llmq_error *err) {
+    (void)settings;
+    return add_rules(quantization_config, NULL, out, err);
+}
+
+enum llmq_status ct_form_rules(const struct json *quantization_config,
+                               const struct layout_config *settings, struct module_rules *out,
+                               llmq_error *err) {
+    return add_rules(quantization_config, settings, out, err);
 }

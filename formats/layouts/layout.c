@@ -7,9 +7,9 @@
 #include "base/strbuf.h"
 #include "formats/layouts/auto_round.h"
 
-static const struct layout *const layouts[] = {&layout_gptq, &layout_gptq_v2,
-                                               &layout_awq,  &layout_compressed_tensors,
-                                               &layout_gguf, &layout_onnx};
+static const struct layout *const layouts[] = {
+    &layout_gptq, &layout_gptq_v2,         &layout_awq, &layout_compressed_tensors, &layout_gguf,
+    &layout_onnx, &layout_float_quantized, &layout_fp8};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
 const struct layout *layout_at(int index) {
@@ -40,6 +40,13 @@ const struct layout *layout_default(int bits, bool sym, bool uniform) {
     return bits == 4 && !sym && uniform ? &layout_awq : &layout_gptq;
 }
 
+const struct layout *layout_of_floats(const struct json *quantization_config) {
+    for (int i = 0; i < LAYOUTS; i++)
+        if (layouts[i]->number != NUMBER_INT && layouts[i]->config_matches(quantization_config))
+            return layouts[i];
+    return NULL;
+}
+
 /* The first of two keys that holds a string, or NULL. */
 static const char *text_of(const struct json *config, const char *key, const char *other) {
     const char *text = json_string(json_get(config, key));
@@ -52,7 +59,8 @@ static enum llmq_status refuse_method(const struct json *config, llmq_error *err
                                  auto_round_config(config) ? "packing_format" : "format");
     struct strbuf names = {0};
     for (int i = 0; i < LAYOUTS; i++)
-        strbuf_printf(&names, "%s%s", i == 0 ? "" : ", ", layouts[i]->name);
+        if (layouts[i]->number == NUMBER_INT)
+            strbuf_printf(&names, "%s%s", i == 0 ? "" : ", ", layouts[i]->name);
     error_set(err, LLMQ_E_UNSUPPORTED,
               "quantization_config: expected a layout that llmq reads, found %s%.60s%s%s%.60s%s",
               method ? "quant_method '" : "no quant_method", method ? method : "",
@@ -69,7 +77,7 @@ static enum llmq_status refuse_method(const struct json *config, llmq_error *err
 enum llmq_status layout_of_config(const struct json *quantization_config, const struct layout **out,
                                   llmq_error *err) {
     for (int i = 0; i < LAYOUTS; i++)
-        if (layouts[i]->config_matches(quantization_config)) {
+        if (layouts[i]->number == NUMBER_INT && layouts[i]->config_matches(quantization_config)) {
             *out = layouts[i];
             return LLMQ_OK;
         }

@@ -97,8 +97,13 @@ struct layout {
     const char *description; /* one line for --help */
     enum layout_container container;
 
-    /* What encode() writes scales as, F16 or F32: a scale that the type does not hold exactly is an
-     * error there. */
+    /* What its codes stand for, and the rows that share a scale, which shape.group columns do
+     * anyway (0: each has its own; else the last ones of a matrix may be fewer, columns too). */
+    enum number_type number;
+    int64_t rows;
+
+    /* What encode() writes scales as: a scale that the type does not hold exactly is an error
+     * there. F16 or F32 of integers. */
     enum dtype scales;
 
     /* Can a module of this shape be stored? LLMQ_E_UNSUPPORTED says why not and what would do. */
@@ -111,6 +116,9 @@ struct layout {
 
     /* Are codes of either symmetry the same to loaders? */
     bool any_symmetry;
+
+    /* Does the compressed-tensors library read it, and so the config's groups? */
+    bool of_library;
 
     /* Is there a place for the scales of an 8-bit key and value cache? */
     bool cache_scheme;
@@ -189,6 +197,12 @@ extern const struct layout layout_awq;                /* AutoAWQ GEMM: 4 bits */
 extern const struct layout layout_compressed_tensors; /* pack-quantized: 4 and 8 bits */
 extern const struct layout layout_gguf;               /* blocks of 32: 4 and 8 bits */
 extern const struct layout layout_onnx;               /* MatMulNBits: 2, 4 and 8 bits */
+extern const struct layout layout_float_quantized;    /* E4M3, a scale for each row */
+extern const struct layout layout_fp8;                /* E4M3, a scale for 128 x 128 */
+
+/* The layout of floats that a config describes just as llmq writes it, or NULL: such checkpoints
+ * are read as plain numbers (formats/encodings), and verified as what they are. */
+const struct layout *layout_of_floats(const struct json *quantization_config);
 
 /* The layout for whoever names none: the one that loads most widely. `uniform`: all modules have
  * the same settings. */

@@ -76,6 +76,20 @@ enum llmq_status parts_check_zeros(const struct qlinear *q, int zmin, llmq_error
     return LLMQ_OK;
 }
 
+enum llmq_status parts_check_number(const struct qlinear *q, enum number_type number,
+                                    llmq_error *err) {
+    if (q->number == number)
+        return parts_check_order(q, err);
+    return error_set(err, LLMQ_E_INPUT, "expected codes of %s as planned, found others",
+                     number == NUMBER_INT ? "integers" : number_form(number)->name);
+}
+
+void parts_set_floats(struct qlinear *q, enum number_type number) {
+    q->number = number;
+    q->sym = true;
+    memset(q->zeros, 0, (size_t)(q->n * q->groups));
+}
+
 /* --- scales ----------------------------------------------------------------------------------- */
 
 /* A scale that F16 cannot hold would change every weight of its group after the codes were chosen:
@@ -144,7 +158,20 @@ static const struct {
                       DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16) | DTYPE_BIT(DTYPE_F32)},
     [PARTS_INDEX] = {"I32 or I64", DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I64)},
     [PARTS_ZEROS] = {"I32 or I8", DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I8)},
+    [PARTS_E4M3] = {"F8_E4M3", DTYPE_BIT(DTYPE_F8_E4M3)},
+    [PARTS_ANY_SCALES] = {"F32, BF16, F16 or F8_E8M0",
+                          DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_BF16) | DTYPE_BIT(DTYPE_F16) |
+                              DTYPE_BIT(DTYPE_F8_E8M0)},
 };
+
+enum llmq_status parts_check_there(const struct layout_data *d, const char *const *suffixes,
+                                   int count, llmq_error *err) {
+    for (int i = 0; i < count; i++)
+        if (!d[i].data)
+            return error_set(err, LLMQ_E_INPUT, "%s: expected it, found no such tensor",
+                             suffixes[i]);
+    return LLMQ_OK;
+}
 
 enum llmq_status parts_check_tensor(const struct layout_data *d, const char *suffix,
                                     enum parts_kind kind, int rank, llmq_error *err) {

@@ -18,6 +18,12 @@ enum llmq_status parts_accept_size(const char *what, int64_t size, int64_t unit,
 enum llmq_status parts_check_order(const struct qlinear *q, llmq_error *err);
 enum llmq_status parts_check_zeros(const struct qlinear *q, int zmin, llmq_error *err);
 
+/* Are the codes those of these numbers, in column order? LLMQ_E_INPUT. And what a layout of floats
+ * sets of a matrix that it has allocated. */
+enum llmq_status parts_check_number(const struct qlinear *q, enum number_type number,
+                                    llmq_error *err);
+void parts_set_floats(struct qlinear *q, enum number_type number);
+
 /* --- scales ----------------------------------------------------------------------------------- */
 
 /* How they lie in a file: [G, N] or [N, G]. */
@@ -35,12 +41,18 @@ enum llmq_status parts_decode_scales(const struct layout_data *d, enum parts_ord
 /* --- reading other tensors -------------------------------------------------------------------- */
 
 enum parts_kind {
-    PARTS_WORDS,  /* I32 */
-    PARTS_BYTES,  /* U8 */
-    PARTS_SCALES, /* F16, BF16 or F32 */
-    PARTS_INDEX,  /* I32 or I64 */
-    PARTS_ZEROS,  /* I32 or I8: words of codes, or one signed number each */
+    PARTS_WORDS,      /* I32 */
+    PARTS_BYTES,      /* U8 */
+    PARTS_SCALES,     /* F16, BF16 or F32 */
+    PARTS_INDEX,      /* I32 or I64 */
+    PARTS_ZEROS,      /* I32 or I8: words of codes, or one signed number each */
+    PARTS_E4M3,       /* F8_E4M3 */
+    PARTS_ANY_SCALES, /* what dtype_is_scale names */
 };
+
+/* Are the first `count` tensors there? LLMQ_E_INPUT names the one that is not. */
+enum llmq_status parts_check_there(const struct layout_data *d, const char *const *suffixes,
+                                   int count, llmq_error *err);
 
 /* A tensor by itself: dtype, rank, dimensions from 1 to 2^31 - 1, and as many bytes as these make.
  * Errors are LLMQ_E_INPUT and name `suffix`. */

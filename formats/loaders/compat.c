@@ -109,6 +109,17 @@ static const struct row rows[] = {
     {COMPAT_TGI, "compressed-tensors", 0, 0, 0, 0, REFUSES("takes symmetric codes only")},
     {COMPAT_TGI, "gguf", 0, 0, 0, 0, CAVEAT("llama.cpp", "with the llama.cpp back end")},
 
+    /* Floats. vLLM: CompressedTensorsW8A8Fp8 and W8A16Fp8 of compressed_tensors.py (004dadbe) and
+     * fp8.py; SGLang: schemes/compressed_tensors_w8a8_fp8.py and fp8.py. */
+    {COMPAT_VLLM,     "float-quantized", 0, 0, 0, 0, LOADS("FP8 (sm89), Marlin (sm75)")},
+    {COMPAT_VLLM_OLD, "float-quantized", 0, 0, 0, 0, LOADS("FP8 (sm89), Marlin (sm80)")},
+    {COMPAT_SGLANG,   "float-quantized", 0, 0, 0, 0, LOADS("FP8 (sm89)")},
+    {COMPAT_TRANSFORMERS, "float-quantized", 0, 0, 0, 0, LOADS("compressed-tensors")},
+    {COMPAT_VLLM,     "fp8", 0, 0, 0, 0, LOADS("FP8 blocks (sm89), Marlin (sm75)")},
+    {COMPAT_VLLM_OLD, "fp8", 0, 0, 0, 0, LOADS("FP8 blocks (sm89), Marlin (sm80)")},
+    {COMPAT_SGLANG,   "fp8", 0, 0, 0, 0, LOADS("FP8 blocks (sm89)")},
+    {COMPAT_TRANSFORMERS, "fp8", 0, 0, 0, 0, CAVEAT("finegrained FP8", "on GPUs of compute capability 8.9; others take it dequantized")},
+
     {COMPAT_TENSORRT, "", 0, 0, 0, 0, REFUSES("reads ModelOpt checkpoints")},
 
     {COMPAT_LLAMA_CPP, "gguf", 0, 0, 0, 0, LOADS("Q4_0, Q4_1, Q8_0")},
@@ -175,6 +186,11 @@ static const struct row head_rows[] = {
     {COMPAT_TRANSFORMERS, "gptq_v2", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits; GPTQModel by itself loads it packed")},
     {COMPAT_TRANSFORMERS, "awq",     0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
     {COMPAT_TGI, "", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+    {COMPAT_VLLM,     "fp8", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+    {COMPAT_VLLM_OLD, "fp8", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+    {COMPAT_SGLANG,   "fp8", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+    {COMPAT_VLLM_OLD, "float-quantized", 0, 0, 0, 0, CAVEAT("FP8 (sm89)", "packed output heads since March 2026 only")},
+    {COMPAT_SGLANG,   "float-quantized", 0, 0, 0, 0, CAVEAT("FP8 (sm89)", "packed output heads since August 2026 only")},
 };
 /* clang-format on */
 

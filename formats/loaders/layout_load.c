@@ -8,13 +8,28 @@
 #include "base/error.h"
 #include "formats/safetensors/safetensors_coded.h"
 
-int layout_suffix(const struct layout *layout, const char *tensor, size_t *len) {
+/* The same of any suffix. */
+static int any_suffix(const struct layout *layout, const char *tensor, size_t *len) {
     const char *dot = strrchr(tensor, '.');
     *len = dot ? (size_t)(dot - tensor) : 0;
     for (int i = 0; dot && layout && layout->suffixes[i]; i++)
         if (strcmp(dot + 1, layout->suffixes[i]) == 0)
             return i;
     return -1;
+}
+
+int layout_suffix(const struct layout *layout, const char *tensor, size_t *len) {
+    const int i = any_suffix(layout, tensor, len);
+    return i >= 0 && strcmp(layout->suffixes[i], "weight") == 0 ? -1 : i;
+}
+
+bool layout_owns(const struct st_set *tensors, const struct layout *layout, const char *tensor) {
+    char module[LAYOUT_NAME_MAX];
+    size_t len = 0;
+    if (any_suffix(layout, tensor, &len) < 0 || len >= sizeof module)
+        return false;
+    (void)snprintf(module, sizeof module, "%.*s", (int)len, tensor);
+    return layout_has_module(tensors, layout, module);
 }
 
 const struct st_tensor *layout_tensor_of(const struct st_set *tensors, const struct layout *layout,

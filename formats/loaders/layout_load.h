@@ -7,9 +7,13 @@
 
 #define LAYOUT_NAME_MAX 512
 
-/* Index into layout->suffixes of the suffix that `tensor` ("<module>.<suffix>") ends in, or -1.
- * *len is the length of the module's name. */
+/* Index into layout->suffixes of the suffix that `tensor` ("<module>.<suffix>") ends in, or -1:
+ * also of "weight", which plain tensors are called too. *len is the length of the module's name. */
 int layout_suffix(const struct layout *layout, const char *tensor, size_t *len);
+
+/* Is it one of the tensors of a module that is stored in this layout? So may be a tensor called
+ * "weight", which layout_suffix takes for a plain one. */
+bool layout_owns(const struct st_set *tensors, const struct layout *layout, const char *tensor);
 
 /* Is the module stored in this layout? */
 bool layout_has_module(const struct st_set *tensors, const struct layout *layout,

@@ -127,7 +127,10 @@ static enum llmq_status open_quantization(struct verify *v, llmq_error *err) {
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s", v->dir);
     status = encoding_of_config(v->quant.object, &v->encoded, err);
-    if (status == LLMQ_OK && !v->encoded.encoding)
+    v->layout = layout_of_floats(v->quant.object);
+    if (v->layout) /* its modules are looked at as they are stored */
+        v->encoded = (struct encoding_settings){0};
+    else if (status == LLMQ_OK && !v->encoded.encoding)
         status = layout_of_config(v->quant.object, &v->layout, err);
     if (status != LLMQ_OK)
         return error_prefix(err, status, "%s/%s", v->dir, v->quant.file);

@@ -14,6 +14,10 @@ static bool is_gptq(const struct verify *v) {
     return is_layout(v, &layout_gptq) || is_layout(v, &layout_gptq_v2);
 }
 
+static bool is_of_library(const struct verify *v) {
+    return v->layout && v->layout->of_library;
+}
+
 /* --- keys that loaders read without asking whether they are there ----------------------------- */
 
 /* Stand-alone files of older tools lack it: there config-place says what there is to say. */
@@ -48,7 +52,9 @@ static enum llmq_status config_keys(struct verify *v, llmq_error *err) {
     (void)err;
     for (size_t i = 0; i < sizeof required / sizeof required[0]; i++) {
         const struct required *r = &required[i];
-        if (!is_layout(v, r->layout) || (r->key == quant_method && v->quant.document))
+        const bool concerns =
+            is_layout(v, r->layout) || (r->layout->of_library && is_of_library(v));
+        if (!concerns || (r->key == quant_method && v->quant.document))
             continue;
         const struct json *value = json_get(v->quant.object, r->key);
         value = value || !r->old ? value : json_get(v->quant.object, r->old);
@@ -106,7 +112,7 @@ static enum llmq_status config_forbidden(struct verify *v, llmq_error *err) {
         verify_found(v, v->quant.file, NULL, "remove the key",
                      "is_marlin_format is true, but the tensors are not in Marlin's order: loaders "
                      "that believe it do not find theirs");
-    if (is_layout(v, &layout_compressed_tensors)) {
+    if (is_of_library(v)) {
         const struct json *groups = json_get(v->quant.object, "config_groups");
         for (const struct json *g = json_first(groups); g; g = json_next(g)) {
             only_keys(v, g, group_keys);
@@ -120,7 +126,7 @@ static enum llmq_status config_forbidden(struct verify *v, llmq_error *err) {
 static enum llmq_status config_new_keys(struct verify *v, llmq_error *err) {
     static const char *const weights[] = {"scale_dtype", "zp_dtype"};
     (void)err;
-    if (!is_layout(v, &layout_compressed_tensors))
+    if (!is_of_library(v))
         return LLMQ_OK;
     const struct json *groups = json_get(v->quant.object, "config_groups");
     for (const struct json *g = json_first(groups); g; g = json_next(g)) {
@@ -150,7 +156,7 @@ static enum llmq_status config_values(struct verify *v, llmq_error *err) {
     if (is_gptq(v) && json_string(dataset) && !is_one_of(json_string(dataset), datasets))
         verify_found(v, v->quant.file, NULL, "remove the key",
                      "dataset: transformers refuses the name '%.60s'", json_string(dataset));
-    if (is_layout(v, &layout_compressed_tensors) && status && strcmp(status, "compressed") != 0)
+    if (is_of_library(v) && status && strcmp(status, "compressed") != 0)
         verify_found(v, v->quant.file, NULL, NULL,
                      "quantization_status: expected compressed, found '%.60s'", status);
     return LLMQ_OK;

@@ -162,6 +162,20 @@ static void kernel_shape(struct verify *v, const llmq_verify_module *m, const st
                      q->n, q->k, COMPAT_N_UNIT, COMPAT_K_UNIT);
 }
 
+/* vLLM refuses fused layers and shards that end within a block: validate_fp8_block_shape of
+ * quantization/utils/fp8_utils.py at 00cb05c3. Told once for each shape. */
+static void block_shape(struct verify *v, const llmq_verify_module *m, const struct qlinear *q) {
+    const int64_t rows = v->layout->rows;
+    bool fits = rows == 0 || (q->n % rows == 0 && q->k % q->group == 0);
+    for (const llmq_verify_module *e = v->report->modules; !fits && e < m; e++)
+        fits = e->n == q->n && e->k == q->k;
+    if (!fits)
+        verify_found(v, file_of(v, m->name), m->name, "--scheme FP8_DYNAMIC has no blocks",
+                     "[%" PRId64 ", %" PRId64 "] ends within a block of %" PRId64 " x %" PRId64
+                     ": vLLM refuses it where it fuses the layer with others or splits it",
+                     q->n, q->k, rows, q->group);
+}
+
 const struct verify_rule verify_module_rules[] = {
     /* Found while decoding. */
     {"decode", VERIFY_VIOLATION, VERIFY_MODULE,
@@ -183,5 +197,7 @@ const struct verify_rule verify_module_rules[] = {
      "packed modules have the tensors and types that every loader expects", NULL, packed_form},
     {"kernel-shape", VERIFY_WARNING, VERIFY_MODULE,
      "modules have shapes that the fast kernels take as they are", NULL, kernel_shape},
+    {"block-shape", VERIFY_WARNING, VERIFY_MODULE,
+     "modules whose scales are of blocks are whole blocks", NULL, block_shape},
     {.id = NULL},
 };

@@ -86,7 +86,7 @@ static void each_plain(struct verify *v, void (*found)(struct verify *v, const c
             s.packed)
             found(v, name);
     }
-    if (v->known && v->layout == &layout_compressed_tensors &&
+    if (v->known && v->layout && v->layout->of_library &&
         st_find(v->tensors, v->model.family->head)) {
         ends_head_module(v->model.family, name);
         if (!layout_has_module(v->tensors, v->layout, name) && verify_setting(v, name, &s) &&

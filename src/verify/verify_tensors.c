@@ -84,7 +84,7 @@ static enum llmq_status packed_and_plain(struct verify *v, llmq_error *err) {
         char name[LAYOUT_NAME_MAX];
         (void)snprintf(name, sizeof name, "%s.weight", v->report->modules[i].name);
         const struct st_tensor *t = st_find(v->tensors, name);
-        if (t)
+        if (t && !layout_owns(v->tensors, v->layout, name))
             verify_found(v, verify_file_of(v, t), name, "leave one of them out",
                          "a plain weight beside the packed one");
     }
@@ -98,7 +98,8 @@ static enum llmq_status stray_buffers(struct verify *v, llmq_error *err) {
     for (size_t i = 0; v->layout && i < st_count(v->tensors); i++) {
         const struct st_tensor *t = st_at(v->tensors, i);
         size_t len = 0;
-        if (!dtype_is_float(t->dtype) && layout_suffix(v->layout, t->name, &len) < 0)
+        if (!dtype_is_float(t->dtype) && layout_suffix(v->layout, t->name, &len) < 0 &&
+            !layout_owns(v->tensors, v->layout, t->name))
             verify_found(v, verify_file_of(v, t), t->name, "llmq convert leaves such tensors out",
                          "a %s tensor that is no part of a packed module: loaders take its module "
                          "for quantized",

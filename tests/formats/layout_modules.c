@@ -90,6 +90,7 @@ void check_equal(const struct qlinear *a, const struct qlinear *b) {
     ck_assert_int_eq(a->bits, b->bits);
     ck_assert_int_eq(a->group, b->group);
     ck_assert_int_eq(a->groups, b->groups);
+    ck_assert_int_eq(a->number, b->number);
     ck_assert(a->sym == b->sym);
     ck_assert_mem_eq(a->codes, b->codes, (size_t)(a->n * a->k));
     ck_assert_mem_eq(a->scales, b->scales, (size_t)(a->n * a->groups) * sizeof *a->scales);

@@ -15,7 +15,7 @@ const struct base bases[BASES] = {{"g", "gptq", true},
                                   {"a", "awq", true},
                                   {"c", "compressed-tensors", true}};
 
-const char base_turned[] = "t";
+const char base_turned[] = "t", base_blocks[] = "b";
 
 llmq_quantize_report base_report;
 
@@ -28,7 +28,8 @@ static llmq_quantize_report make_base(const char *source, const char *name, cons
     o.model = model;
     o.out = scratch_path(name);
     o.format = format;
-    o.group = 32;
+    o.bits = strcmp(format, "fp8") == 0 ? 8 : 4;
+    o.group = o.bits == 8 ? 128 : 32;
     o.sym = sym;
     ck_assert_ok(llmq_quantize(&o, NULL, &r, &err), &err);
     free(model);
@@ -46,6 +47,8 @@ void bases_setup(void) {
         llmq_quantize_report_free(&r);
     }
     r = make_base("gpt2", base_turned, "compressed-tensors", true);
+    llmq_quantize_report_free(&r);
+    r = make_base("source", base_blocks, "fp8", true);
     llmq_quantize_report_free(&r);
 }
 

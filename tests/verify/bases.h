@@ -18,6 +18,9 @@ extern const struct base bases[BASES];
 /* Where other weights lie as [in, out]: GPT-2. */
 extern const char base_turned[];
 
+/* Whose scales are of blocks of 128 x 128: FP8. */
+extern const char base_blocks[];
+
 extern llmq_quantize_report base_report; /* of the first base */
 
 /* Fixtures for tcase_add_checked_fixture. */

@@ -188,6 +188,7 @@ static const struct seeded rows[] = {
     {"packed-form", "g", seed_wide_map, "I64", false},
     {"packed-form", "g", seed_no_zeros, Q0 ".qzeros", false},
     {"kernel-shape", "g", NULL, "[64, 64]", false},
+    {"block-shape", base_blocks, NULL, "[64, 64]", false},
     {"stacks", "ga", NULL, "vLLM", false},
     {"against-error", "g", seed_other_matrix, Q0, true},
     {"against-shape", "g", seed_extra_module, "extra_proj", true},
