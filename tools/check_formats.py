@@ -20,6 +20,9 @@ descriptions, and words are taken apart in the way of each format's own loader:
     compressed-tensors  unpack_from_int32, signed codes and zero points by their
                         offset of 2^(bits-1), no zero point tensor meaning 0, one of
                         I8 taken as it is; as many codes to a word as fit in it
+                        pack-quantized; float-quantized: bytes of E4M3 with a scale for
+                        each row
+    fp8                 bytes of E4M3 with a scale for 128 x 128 of them
     auto-round          the layout that packing_format names
     onnx                com.microsoft.MatMulNBits: what the node's constants point at
 
@@ -32,7 +35,8 @@ import sys
 from array import array
 from pathlib import Path
 
-DTYPE_BYTES = {"I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1}
+DTYPE_BYTES = {"I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1,
+               "F8_E4M3": 1}
 
 
 class Unreadable(Exception):
@@ -75,7 +79,7 @@ def numbers(dtype, data):
         halves = struct.unpack(f"<{len(data) // 2}H", data)
         return struct.unpack(f"<{len(halves)}f", struct.pack(f"<{len(halves)}I",
                                                              *(h << 16 for h in halves)))
-    code = {"I32": "i", "I64": "q", "F32": "f", "I8": "b", "U8": "B"}[dtype]
+    code = {"I32": "i", "I64": "q", "F32": "f", "I8": "b", "U8": "B", "F8_E4M3": "B"}[dtype]
     values = array(code, data)
     if sys.byteorder == "big":
         values.byteswap()
@@ -126,6 +130,38 @@ class Linear:
         require(len(outputs) == 1, "tensors disagree about the outputs")
         require(len(groups) == len(codes), "tensors disagree about the inputs")
         require(len(self.zeros) == len(self.scales) > max(groups), "groups are missing")
+
+
+class Floats:
+    """w[n][k] = values[codes[n][k]] * scales[n // rows][k // columns]."""
+
+    def __init__(self, values, codes, scales, rows, columns):
+        self.values, self.rows, self.columns = values, rows, columns
+        self.codes = [bytes(row) for row in codes]
+        self.scales = [tuple(row) for row in scales]
+        require(len(self.scales) == -(-len(self.codes) // rows) and
+                len(self.scales[0]) == -(-len(self.codes[0]) // columns), "a number of scales")
+
+    def weights(self):
+        for n, codes in enumerate(self.codes):
+            scales = self.scales[n // self.rows]
+            yield [self.values[code] * scales[k // self.columns]
+                   for k, code in enumerate(codes)]
+
+
+def small_floats(exponent_bits, fraction_bits, bias):
+    """The value of every code, NaN not told apart."""
+    values = []
+    for code in range(1 << 1 + exponent_bits + fraction_bits):
+        fraction = code & (1 << fraction_bits) - 1
+        exponent = code >> fraction_bits & (1 << exponent_bits) - 1
+        one = 1 << fraction_bits if exponent else 0
+        value = (one + fraction) * 2.0 ** (max(exponent, 1) - bias - fraction_bits)
+        values.append(-value if code >> exponent_bits + fraction_bits else value)
+    return values
+
+
+E4M3 = small_floats(4, 3, 7)
 
 
 def transposed(rows):
@@ -212,9 +248,40 @@ def unpack_from_int32(word_rows, bits, width):
     return out
 
 
+def weights_of(config):
+    """What the groups, which say the same, say of the weights."""
+    groups = [group["weights"] for group in config["config_groups"].values()]
+    require(all(group == groups[0] for group in groups), "groups of several kinds")
+    return groups[0]
+
+
+def read_float_quantized(config, tensors):
+    weights = weights_of(config)
+    require((weights["num_bits"], weights["type"], weights["strategy"]) == (8, "float", "channel"),
+            "not FP8 by rows")
+    return read_e4m3(tensors, "weight_scale", 1, None)
+
+
+def read_e4m3(tensors, scale, rows, columns):
+    for module, part in modules_of(tensors, scale):
+        require(part["weight"].dtype == "F8_E4M3", f"{module}: {part['weight'].dtype}")
+        yield module, Floats(E4M3, part["weight"].rows(), part[scale].rows(), rows,
+                             columns or part["weight"].shape[1])
+
+
+def read_fp8(config, tensors):
+    require(config["activation_scheme"] == "dynamic" and config["fmt"] == "e4m3", "another fp8")
+    return read_e4m3(tensors, "weight_scale_inv", *config["weight_block_size"])
+
+
 def read_compressed_tensors(config, tensors):
-    require(config["format"] == "pack-quantized", f"format {config['format']}")
     require(config["quantization_status"] == "compressed", "not compressed")
+    formats = {"pack-quantized": read_pack_quantized, "float-quantized": read_float_quantized}
+    require(config["format"] in formats, f"format {config['format']}")
+    return formats[config["format"]](config, tensors)
+
+
+def read_pack_quantized(_, tensors):
     for module, part in modules_of(tensors, "weight_packed"):
         outputs, inputs = numbers("I64", part["weight_shape"].bytes())
         bits = 32 * part["weight_packed"].shape[1] // inputs
@@ -335,7 +402,8 @@ def read_folder(folder):
         layouts = {"auto_round:auto_gptq": "gptq", "auto_round:auto_awq": "awq"}
         require(config["packing_format"] in layouts, f"packing {config['packing_format']}")
         method, config = layouts[config["packing_format"]], {"desc_act": False, **config}
-    readers = {"gptq": read_gptq, "awq": read_awq, "compressed-tensors": read_compressed_tensors}
+    readers = {"gptq": read_gptq, "awq": read_awq, "fp8": read_fp8,
+               "compressed-tensors": read_compressed_tensors}
     require(method is None or method in readers, f"quant_method {method}")
     return readers[method](config, tensors) if method else None, tensors
 
@@ -344,6 +412,9 @@ def read_folder(folder):
 
 def differences(a, b):
     """What differs between two linears, in words; nothing when they are the same."""
+    if isinstance(a, Floats) or isinstance(b, Floats):
+        same = isinstance(a, Floats) and isinstance(b, Floats) and vars(a) == vars(b)
+        return [] if same else ["codes or scales"]
     if (a.bits, len(a.codes), len(a.codes[0])) != (b.bits, len(b.codes), len(b.codes[0])):
         return ["bits or shapes"]
     found = []
@@ -360,15 +431,18 @@ def differences(a, b):
 def dense_differences(a, weight):
     """The same against a plain weight [N, K]. The products are exact in double precision,
     and packing rounds them to nearest even."""
-    if weight.shape != [len(a.codes[0]), len(a.codes)]:
+    floats = isinstance(a, Floats)
+    shape = [len(a.codes[0]), len(a.codes)]
+    if weight.shape != (shape[::-1] if floats else shape):
         return ["shapes"]
     require(weight.dtype in ("F32", "F16"), f"weights in {weight.dtype}, not F32 or F16")
     code = "f" if weight.dtype == "F32" else "e"
     columns = []
-    for codes, group in zip(a.codes, a.groups):
+    for codes, group in zip(a.codes, () if floats else a.groups):
         zeros, scales = a.zeros[group], a.scales[group]
         columns.append([(u - z) * s for u, z, s in zip(codes, zeros, scales)])
-    values = [value for row in zip(*columns) for value in row]
+    rows = a.weights() if floats else zip(*columns)
+    values = [value for row in rows for value in row]
     same = struct.pack(f"<{len(values)}{code}", *values) == weight.bytes()
     return [] if same else ["weights"]
 

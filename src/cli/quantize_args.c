@@ -9,7 +9,9 @@ enum format {
     FORMAT_AWQ,
     FORMAT_CT,
     FORMAT_GGUF,
-    FORMAT_ONNX
+    FORMAT_ONNX,
+    FORMAT_FLOAT_QUANTIZED,
+    FORMAT_FP8,
 };
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
@@ -63,7 +65,26 @@ static const struct choice formats[] = {
     {"compressed-tensors", FORMAT_CT},
     {"gguf", FORMAT_GGUF},
     {"onnx", FORMAT_ONNX},
+    {"float-quantized", FORMAT_FLOAT_QUANTIZED},
+    {"fp8", FORMAT_FP8},
     {NULL, 0},
+};
+
+/* Grid and format under one name, as llm-compressor calls them: see the presets in
+ * compressed_tensors/quantization/quant_scheme.py at ac8e2ba8. */
+enum { SCHEME_NONE = -1 };
+static const struct {
+    int bits;
+    int64_t group;
+    bool asym;
+    enum format format;
+} schemes[] = {
+    {4, 128, false, FORMAT_CT},  {4, 128, true, FORMAT_CT},
+    {8, 128, false, FORMAT_CT},  {8, -1, false, FORMAT_FLOAT_QUANTIZED},
+    {8, 128, false, FORMAT_FP8},
+};
+static const struct choice scheme_words[] = {
+    {"W4A16", 0}, {"W4A16_ASYM", 1}, {"W8A16", 2}, {"FP8_DYNAMIC", 3}, {"FP8_BLOCK", 4}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
@@ -84,7 +105,18 @@ static const struct option model_options[] = {
      .offset = offsetof(struct quantize_args, bits),
      .value = "2|3|4|8",
      .help = "bits per weight",
-     .choices = bit_widths},
+     .choices = bit_widths,
+     .excludes = "scheme"},
+    {.name = "scheme",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, scheme),
+     .value = "W4A16|W4A16_ASYM|W8A16|FP8_DYNAMIC|FP8_BLOCK",
+     .help = "bits, group, symmetry and format under the name that llm-compressor has for them: "
+             "integers of 4 or 8 bits in groups of 128, or 8-bit floats (E4M3) with a scale for "
+             "each row or for blocks of 128 x 128, where servers round activations too",
+     .absent = "--bits, --group and --sym or --asym",
+     .choices = scheme_words,
+     .excludes = "sym"},
     {.name = NULL},
 };
 
@@ -102,11 +134,12 @@ const struct option quantize_grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx",
+     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|float-quantized|fp8",
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
              "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
-             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8",
-     .absent = "4 bits: awq for awq and with --asym; otherwise gptq",
+             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8; float-quantized and "
+             "fp8 hold what --scheme FP8_DYNAMIC and FP8_BLOCK make",
+     .absent = "by --scheme; else 4 bits: awq for awq and with --asym; otherwise gptq",
      .choices = formats},
     {.name = "group",
      .also = "group-size",
@@ -117,7 +150,8 @@ const struct option quantize_grid_options[] = {
              "divisor of each module's columns not above N (128). With ,keep behind it modules "
              "that it does not fit, or that the format does not hold, stay in 16 bits",
      .min = 1,
-     .max = 1 << 24},
+     .max = 1 << 24,
+     .excludes = "scheme"},
     {.name = "sym",
      .kind = OPTION_ON,
      .offset = FIELD(sym),
@@ -126,7 +160,8 @@ const struct option quantize_grid_options[] = {
     {.name = "asym",
      .kind = OPTION_OFF,
      .offset = FIELD(sym),
-     .help = "asymmetric grid: a zero point for each group (the default of awq)"},
+     .help = "asymmetric grid: a zero point for each group (the default of awq)",
+     .excludes = "scheme"},
     RECIPE_OPTIONS(struct quantize_args, recipe),
     {.name = "scales",
      .kind = OPTION_CHOICE,
@@ -317,6 +352,7 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
     a->bits = a->options.bits;
     a->source_quantized = (int)a->options.source_quantized;
     a->format = FORMAT_DEFAULT;
+    a->scheme = SCHEME_NONE;
     a->quality = LLMQ_QUALITY_BALANCED;
     a->act_order = BY_QUALITY;
     a->search = (struct range_choice){BY_QUALITY, a->options.percentile};
@@ -348,6 +384,16 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
             (llmq_correct){modes[a->correct.mode], a->correct.alpha, a->correct.beta};
 }
 
+/* What the scheme says; a format that is given comes before its own. */
+static void apply_scheme(const struct quantize_args *a, llmq_quantize_options *options) {
+    if (a->scheme == SCHEME_NONE)
+        return;
+    options->bits = schemes[a->scheme].bits;
+    options->group = schemes[a->scheme].group;
+    options->sym = !schemes[a->scheme].asym;
+    options->format = options->format ? options->format : formats[schemes[a->scheme].format].word;
+}
+
 llmq_quantize_options quantize_args_options(const struct quantize_args *a) {
     llmq_quantize_options options = a->options;
     apply_method(a, &options);
@@ -357,6 +403,7 @@ llmq_quantize_options quantize_args_options(const struct quantize_args *a) {
     options.group = a->group.columns;
     options.group_auto_fit = a->group.auto_fit;
     options.group_keep = a->group.keep;
+    apply_scheme(a, &options);
     options.scales = (enum llmq_scales)a->scales;
     options.special = (enum llmq_special)special_value(&a->special);
     options.seed_given = a->seed != SEED_ABSENT;

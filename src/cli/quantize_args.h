@@ -27,6 +27,7 @@ struct quantize_args {
     int scales;
     int source_quantized;
     int format;
+    int scheme; /* SCHEME_NONE, or as the user says */
     int compute;
 };
 

@@ -29,15 +29,20 @@
 
 /* What the scales that the file holds are rounded to before anything is computed from them. */
 static enum scale_storage scale_storage(const struct run *run) {
+    const enum dtype stored = run->plan.layout->scales;
+    if (stored == DTYPE_F8_E8M0 || stored == DTYPE_F8_E4M3)
+        return stored == DTYPE_F8_E8M0 ? SCALE_E8M0 : SCALE_E4M3;
     if (run->options->scales == LLMQ_SCALES_F16)
         return SCALE_F16;
-    return run->plan.layout->scales == DTYPE_F32 ? SCALE_BF16 : SCALE_DUAL;
+    return stored == DTYPE_F32 ? SCALE_BF16 : SCALE_DUAL;
 }
 
 struct quant_grid run_grid(const struct run *run, const struct plan_module *module) {
     const struct quant_shape *shape = &module->shape;
     struct quant_grid grid = {.bits = shape->bits,
                               .group = shape->group,
+                              .number = run->plan.layout->number,
+                              .rows = run->plan.layout->rows,
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
                               .search = (enum range_search)module->manner.search,

@@ -10,6 +10,7 @@
 #include "base/fileio.h"
 #include "base/hash.h"
 #include "base/input.h"
+#include "base/int64.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strbuf.h"
@@ -204,11 +205,67 @@ static uint64_t hash_row(uint64_t hash, const struct qlinear *q, int64_t row) {
     return hash;
 }
 
+/* Values hashed, and read back, at a time. */
+enum { HASHED = 256, VERIFIED = 1 << 20 };
+
+static uint64_t hash_values(uint64_t hash, const float *w, int64_t count) {
+    for (int64_t i = 0; i < count; i += HASHED)
+        hash = hash_array(hash, w + i, (size_t)min_i64(HASHED, count - i) * sizeof *w);
+    return hash;
+}
+
+/* Codes of floats are read back as the numbers that they stand for. */
+static uint64_t hash_floats(const struct qlinear *q) {
+    const struct qlinear_levels levels = qlinear_levels(q);
+    uint64_t hash = HASH_INIT;
+    for (int64_t i = 0, count; i < q->n * q->k; i += count) {
+        const int64_t row = i / q->k, c = i % q->k;
+        count = min_i64(HASHED, q->k - c);
+        float values[HASHED];
+        for (int64_t j = 0; j < count; j++)
+            values[j] = qlinear_level(&levels, q->codes[i + j], 0) *
+                        q->scales[row * q->groups + (c + j) / q->group];
+        hash = hash_values(hash, values, count);
+    }
+    return hash;
+}
+
 uint64_t output_hash(const struct qlinear *q) {
+    if (q->number != NUMBER_INT)
+        return hash_floats(q);
     uint64_t hash = hash_array(HASH_INIT, q->codes, (size_t)(q->n * q->k));
     for (int64_t row = 0; row < q->n; row++)
         hash = hash_row(hash, q, row);
     return hash;
+}
+
+static enum llmq_status differs(const struct plan_module *module, llmq_error *err) {
+    return error_set(err, LLMQ_E_CHECK, "%s: what was read back differs from what was stored",
+                     module->name);
+}
+
+/* Floats: the tensor as it is shown, some rows at a time. */
+static enum llmq_status verify_floats(const struct model *stored, const char *name,
+                                      const struct plan_module *module, uint64_t expected,
+                                      llmq_error *err) {
+    const int64_t n = module->shape.n, k = module->shape.k, most = 1 + VERIFIED / k;
+    char tensor[MODEL_NAME_MAX + sizeof ".weight"];
+    (void)snprintf(tensor, sizeof tensor, "%s.weight", name);
+    const struct st_tensor *t = st_find(stored->tensors, tensor);
+    uint64_t hash = HASH_INIT;
+    if (!t || !t->coded || t->rank != 2 || t->shape[0] != (uint64_t)n || t->shape[1] != (uint64_t)k)
+        return differs(module, err);
+    float *rows = malloc((size_t)(most * k) * sizeof *rows);
+    enum llmq_status status = rows ? LLMQ_OK : error_memory(err, module->name);
+    for (int64_t row = 0; status == LLMQ_OK && row < n; row += most) {
+        const int64_t part = min_i64(most, n - row);
+        status = st_read_part_f32(stored->tensors, t, (uint64_t)(row * k), (size_t)(part * k), rows,
+                                  err);
+        for (int64_t r = 0; status == LLMQ_OK && r < part; r++)
+            hash = hash_values(hash, rows + r * k, k);
+    }
+    free(rows);
+    return status == LLMQ_OK && hash != expected ? differs(module, err) : status;
 }
 
 enum llmq_status output_verify_module(const struct model *stored, const struct plan_module *module,
@@ -220,11 +277,12 @@ enum llmq_status output_verify_module(const struct model *stored, const struct p
         model_head_name(stored, name);
     else
         blocks_node_name(stored->blocks, module->at, "", name);
+    if (!stored->layout)
+        return verify_floats(stored, name, module, expected, err);
     LLMQ_TRY(model_load_qlinear(stored, name, module->shape.n, module->shape.k, &q, err));
     LLMQ_TRY(qlinear_check(&q, err));
     if (output_hash(&q) != expected || q.group_of)
-        status = error_set(err, LLMQ_E_CHECK, "%s: what was read back differs from what was stored",
-                           module->name);
+        status = differs(module, err);
 cleanup:
     qlinear_free(&q);
     return status;

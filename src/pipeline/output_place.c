@@ -52,7 +52,9 @@ static char *default_name(const llmq_quantize_options *o, const char *model_dir)
     if (!name)
         return NULL;
     struct strbuf b = {0};
-    strbuf_printf(&b, "%s-%s-w%d", name, report_method(o), o->bits);
+    const struct layout *layout = o->format ? layout_find(o->format) : NULL;
+    const bool floats = layout && layout->number != NUMBER_INT;
+    strbuf_printf(&b, "%s-%s-%s%d", name, report_method(o), floats ? "fp" : "w", o->bits);
     free(name);
     for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
         if (b.data[i] == '+')

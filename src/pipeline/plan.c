@@ -172,6 +172,32 @@ static enum llmq_status check_module(const struct plan *p, const struct quant_sh
     return p->layout->accepts(s, err);
 }
 
+/* Formats of floats are read as plain weights, which are another way round in some families; and
+ * AWQ's scales are searched on grids of integers. */
+static enum llmq_status check_floats(const struct model *m, const llmq_quantize_options *o,
+                                     const struct plan *p, llmq_error *err) {
+    if (p->layout->number == NUMBER_INT)
+        return LLMQ_OK;
+    if (plan_folds(o)) {
+        error_set(err, LLMQ_E_UNSUPPORTED, "AWQ with --format %s: it scales for grids of integers",
+                  p->layout->name);
+        error_hint(err, "llmq gptq without --awq, or llmq rtn");
+        return LLMQ_E_UNSUPPORTED;
+    }
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        if (module->fate != MODULE_QUANTIZED || !plan_module_turned(m, module))
+            continue;
+        error_set(err, LLMQ_E_UNSUPPORTED,
+                  "%s: --format %s with weights stored as [in, out], which no loader is known to "
+                  "read",
+                  module->name, p->layout->name);
+        error_hint(err, "give --format %s", layout_gptq.name);
+        return LLMQ_E_UNSUPPORTED;
+    }
+    return LLMQ_OK;
+}
+
 enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (int64_t i = 0; status == LLMQ_OK && i < p->module_count; i++) {
@@ -351,6 +377,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(plan_add_plain_modules(out, err));
     LLMQ_TRY(plan_add_plain_rows(m, out, err));
     LLMQ_TRY(check_grid(m, options, out, err));
+    LLMQ_TRY(check_floats(m, options, out, err));
     LLMQ_TRY(plan_check_merged(m, out, err));
     status = plan_container(m, options->max_mem, out, err);
     if (status == LLMQ_E_UNSUPPORTED) {

