@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
-static const struct encoding *const encodings[] = {&encoding_fp8, &encoding_mxfp4};
+static const struct encoding *const encodings[] = {&encoding_fp8, &encoding_mxfp4, &encoding_fp4};
 enum { ENCODINGS = sizeof encodings / sizeof encodings[0] };
 
 enum llmq_status encoding_of_config(const struct json *quantization_config,

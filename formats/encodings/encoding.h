@@ -89,5 +89,6 @@ const char *encoding_shape(const uint64_t *shape, int rank, char text[ENCODING_S
 
 extern const struct encoding encoding_fp8;   /* E4M3 with scales for blocks, rows or tensors */
 extern const struct encoding encoding_mxfp4; /* _blocks and _scales, as gpt-oss ships */
+extern const struct encoding encoding_fp4;   /* E2M1 as compressed-tensors packs it */
 
 #endif

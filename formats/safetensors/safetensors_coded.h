@@ -18,6 +18,7 @@ typedef enum llmq_status (*st_decode)(const struct st_set *set, const struct st_
 struct st_coded {
     st_decode decode;
     struct st_tensor codes, scales; /* as they are stored */
+    struct st_tensor global;        /* that all scales are divided by; nbytes 0: there is none */
     uint64_t matrices, rows, columns;
     uint64_t block_rows, block_columns; /* of elements that share a scale; the last ones of a
                                            matrix may be smaller */

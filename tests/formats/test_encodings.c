@@ -115,6 +115,59 @@ START_TEST(parts_of_mxfp4_are_those_of_the_turned_whole) {
 }
 END_TEST
 
+/* As the compressed-tensors library packs E2M1: in groups of 32 with a power of two, or of 16 with
+ * an E4M3 that is divided by a number of the whole. */
+START_TEST(parts_of_packed_e2m1_are_those_of_the_whole) {
+    enum { OUT = 5, IN = 64, COUNT = OUT * IN };
+    static const char *const config =
+        "{\"quant_method\":\"compressed-tensors\",\"format\":\"%s\",\"config_groups\":{\"group_0\":"
+        "{\"weights\":{\"num_bits\":4,\"type\":\"float\",\"strategy\":\"%s\",\"group_size\":%d}}}}";
+    for (int nv = 0; nv < 2; nv++) {
+        const int group = nv ? 16 : 32, scale_count = COUNT / group;
+        const float whole = 1792;
+        const struct st_spec specs[3] = {
+            {.name = "m.weight_packed", .dtype = DTYPE_U8, .rank = 2, .shape = {OUT, IN / 2}},
+            {.name = "m.weight_scale",
+             .dtype = nv ? DTYPE_F8_E4M3 : DTYPE_U8,
+             .rank = 2,
+             .shape = {OUT, (uint64_t)(IN / group)}},
+            {.name = "m.weight_global_scale", .dtype = DTYPE_F32, .rank = 1, .shape = {1}}};
+        uint8_t codes[COUNT / 2], scales[COUNT / 16];
+        float expected[COUNT];
+        char text[320];
+        (void)snprintf(text, sizeof text, config,
+                       nv ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized",
+                       nv ? "tensor_group" : "group", group);
+        const struct encoding_settings settings = settings_of(text, LLMQ_OK, NULL);
+        for (int i = 0; i < COUNT / 2; i++)
+            codes[i] = (uint8_t)(i * 59 + 7);
+        for (int i = 0; i < scale_count; i++)
+            scales[i] = (uint8_t)(nv ? 1 + i * 6 % 126 : 120 + i);
+        for (int i = 0; i < COUNT; i++) {
+            const unsigned code = i % 2 ? codes[i / 2] >> 4 : codes[i / 2] & 15u;
+            const uint8_t scale = scales[i / group];
+            expected[i] =
+                e2m1_to_f32(code) * (nv ? e4m3_to_f32(scale) / whole : e8m0_to_f32(scale));
+        }
+        struct st_writer *w = NULL;
+        struct st_set *set = NULL;
+        ck_assert_ok(st_writer_create(scratch, specs, 2 + (size_t)nv, 1 << 20, &w, &err), &err);
+        ck_assert_ok(st_writer_put(w, specs[0].name, codes, sizeof codes, &err), &err);
+        ck_assert_ok(st_writer_put(w, specs[1].name, scales, (size_t)scale_count, &err), &err);
+        if (nv)
+            ck_assert_ok(st_writer_put(w, specs[2].name, &whole, sizeof whole, &err), &err);
+        ck_assert_ok(st_writer_finish(&w, &err), &err);
+        ck_assert_ok(st_open_file(scratch_path("model.safetensors"), &set, &err), &err);
+        ck_assert_ok(encoding_settle(&settings, set, &err), &err);
+        ck_assert_uint_eq(st_count(set), 1);
+        const struct st_tensor *t = st_find(set, "m.weight");
+        ck_assert(t && t->shape[0] == OUT && t->shape[1] == IN);
+        check_parts(set, t, expected, COUNT);
+        st_close(&set);
+    }
+}
+END_TEST
+
 /* Shapes of scales for [7, 11] codes, and the config's word. */
 START_TEST(scales_have_the_shape_that_the_config_says) {
     static const char whole[] = "{\"quant_method\":\"fp8\",\"activation_scheme\":\"static\"}";
@@ -216,6 +269,7 @@ int main(void) {
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, parts_of_ragged_blocks_in_a_stack_are_those_of_the_whole);
     tcase_add_test(t, parts_of_mxfp4_are_those_of_the_turned_whole);
+    tcase_add_test(t, parts_of_packed_e2m1_are_those_of_the_whole);
     tcase_add_test(t, scales_have_the_shape_that_the_config_says);
     tcase_add_test(t, configs_are_read_or_refused_by_their_key);
     suite_add_tcase(s, t);
