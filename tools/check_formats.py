@@ -21,7 +21,9 @@ descriptions, and words are taken apart in the way of each format's own loader:
                         offset of 2^(bits-1), no zero point tensor meaning 0, one of
                         I8 taken as it is; as many codes to a word as fit in it
                         pack-quantized; float-quantized: bytes of E4M3 with a scale for
-                        each row
+                        each row; mxfp4- and nvfp4-pack-quantized: nibbles of E2M1,
+                        the low one first, with a power of two for 32 or an E4M3, over
+                        a number for the whole, for 16
     fp8                 bytes of E4M3 with a scale for 128 x 128 of them
     auto-round          the layout that packing_format names
     onnx                com.microsoft.MatMulNBits: what the node's constants point at
@@ -161,7 +163,7 @@ def small_floats(exponent_bits, fraction_bits, bias):
     return values
 
 
-E4M3 = small_floats(4, 3, 7)
+E4M3, E2M1 = small_floats(4, 3, 7), small_floats(2, 1, 1)
 
 
 def transposed(rows):
@@ -269,6 +271,31 @@ def read_e4m3(tensors, scale, rows, columns):
                              columns or part["weight"].shape[1])
 
 
+def read_fp4(tensors, group, scale_of):
+    for module, part in modules_of(tensors, "weight_packed"):
+        width = 2 * part["weight_packed"].shape[1]
+        codes = [low_first(bytes(row), 4, width) for row in part["weight_packed"].rows()]
+        yield module, Floats(E2M1, codes, scale_of(part), 1, group)
+
+
+def read_mxfp4(config, tensors):
+    require(weights_of(config)["group_size"] == 32, "not MXFP4")
+    return read_fp4(tensors, 32, lambda part: [[2.0 ** (code - 127) for code in row]
+                                               for row in part["weight_scale"].rows()])
+
+
+def read_nvfp4(config, tensors):
+    weights = weights_of(config)
+    require((weights["group_size"], weights["strategy"]) == (16, "tensor_group"), "not NVFP4")
+
+    def scales(part):
+        whole, = numbers("F32", part["weight_global_scale"].bytes())
+        require(part["weight_scale"].dtype == "F8_E4M3", "scales of another type")
+        return [[E4M3[code] / whole for code in row] for row in part["weight_scale"].rows()]
+
+    return read_fp4(tensors, 16, scales)
+
+
 def read_fp8(config, tensors):
     require(config["activation_scheme"] == "dynamic" and config["fmt"] == "e4m3", "another fp8")
     return read_e4m3(tensors, "weight_scale_inv", *config["weight_block_size"])
@@ -276,7 +303,8 @@ def read_fp8(config, tensors):
 
 def read_compressed_tensors(config, tensors):
     require(config["quantization_status"] == "compressed", "not compressed")
-    formats = {"pack-quantized": read_pack_quantized, "float-quantized": read_float_quantized}
+    formats = {"pack-quantized": read_pack_quantized, "float-quantized": read_float_quantized,
+               "mxfp4-pack-quantized": read_mxfp4, "nvfp4-pack-quantized": read_nvfp4}
     require(config["format"] in formats, f"format {config['format']}")
     return formats[config["format"]](config, tensors)
 

@@ -7,9 +7,16 @@
 #include "base/strbuf.h"
 #include "formats/layouts/auto_round.h"
 
-static const struct layout *const layouts[] = {
-    &layout_gptq, &layout_gptq_v2,         &layout_awq, &layout_compressed_tensors, &layout_gguf,
-    &layout_onnx, &layout_float_quantized, &layout_fp8};
+static const struct layout *const layouts[] = {&layout_gptq,
+                                               &layout_gptq_v2,
+                                               &layout_awq,
+                                               &layout_compressed_tensors,
+                                               &layout_gguf,
+                                               &layout_onnx,
+                                               &layout_float_quantized,
+                                               &layout_fp8,
+                                               &layout_mxfp4,
+                                               &layout_nvfp4};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
 const struct layout *layout_at(int index) {

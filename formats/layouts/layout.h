@@ -199,6 +199,8 @@ extern const struct layout layout_gguf;               /* blocks of 32: 4 and 8 b
 extern const struct layout layout_onnx;               /* MatMulNBits: 2, 4 and 8 bits */
 extern const struct layout layout_float_quantized;    /* E4M3, a scale for each row */
 extern const struct layout layout_fp8;                /* E4M3, a scale for 128 x 128 */
+extern const struct layout layout_mxfp4;              /* E2M1, a power of two for 32 */
+extern const struct layout layout_nvfp4;              /* E2M1, an E4M3 for 16 */
 
 /* The layout of floats that a config describes just as llmq writes it, or NULL: such checkpoints
  * are read as plain numbers (formats/encodings), and verified as what they are. */

@@ -120,6 +120,14 @@ static const struct row rows[] = {
     {COMPAT_SGLANG,   "fp8", 0, 0, 0, 0, LOADS("FP8 blocks (sm89)")},
     {COMPAT_TRANSFORMERS, "fp8", 0, 0, 0, 0, CAVEAT("finegrained FP8", "on GPUs of compute capability 8.9; others take it dequantized")},
 
+    {COMPAT_VLLM,     "mxfp4-pack-quantized", 0, 0, 0, 0, LOADS("Marlin (sm80)")},
+    {COMPAT_VLLM_OLD, "mxfp4-pack-quantized", 0, 0, 0, 0, CAVEAT("Marlin (sm80)", "since 2026 only")},
+    {COMPAT_TRANSFORMERS, "mxfp4-pack-quantized", 0, 0, 0, 0, LOADS("compressed-tensors")},
+    {COMPAT_VLLM,     "nvfp4-pack-quantized", 0, 0, 0, 0, LOADS("Marlin (sm75)")},
+    {COMPAT_VLLM_OLD, "nvfp4-pack-quantized", 0, 0, 0, 0, LOADS("Marlin (sm80)")},
+    {COMPAT_SGLANG,   "nvfp4-pack-quantized", 0, 0, 0, 0, CAVEAT("W4A16 FP4 (Marlin)", "since 2026 only")},
+    {COMPAT_TRANSFORMERS, "nvfp4-pack-quantized", 0, 0, 0, 0, LOADS("compressed-tensors")},
+
     {COMPAT_TENSORRT, "", 0, 0, 0, 0, REFUSES("reads ModelOpt checkpoints")},
 
     {COMPAT_LLAMA_CPP, "gguf", 0, 0, 0, 0, LOADS("Q4_0, Q4_1, Q8_0")},
@@ -189,6 +197,9 @@ static const struct row head_rows[] = {
     {COMPAT_VLLM,     "fp8", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
     {COMPAT_VLLM_OLD, "fp8", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
     {COMPAT_SGLANG,   "fp8", 0, 0, 0, 0, REFUSES("reads the output head in 16 bits")},
+    {COMPAT_VLLM_OLD, "mxfp4-pack-quantized", 0, 0, 0, 0, CAVEAT("Marlin (sm80)", "packed output heads since March 2026 only")},
+    {COMPAT_VLLM_OLD, "nvfp4-pack-quantized", 0, 0, 0, 0, CAVEAT("Marlin (sm80)", "packed output heads since March 2026 only")},
+    {COMPAT_SGLANG,   "nvfp4-pack-quantized", 0, 0, 0, 0, CAVEAT("W4A16 FP4 (Marlin)", "packed output heads since August 2026 only")},
     {COMPAT_VLLM_OLD, "float-quantized", 0, 0, 0, 0, CAVEAT("FP8 (sm89)", "packed output heads since March 2026 only")},
     {COMPAT_SGLANG,   "float-quantized", 0, 0, 0, 0, CAVEAT("FP8 (sm89)", "packed output heads since August 2026 only")},
 };

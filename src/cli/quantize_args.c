@@ -12,6 +12,8 @@ enum format {
     FORMAT_ONNX,
     FORMAT_FLOAT_QUANTIZED,
     FORMAT_FP8,
+    FORMAT_MXFP4,
+    FORMAT_NVFP4,
 };
 
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
@@ -67,6 +69,8 @@ static const struct choice formats[] = {
     {"onnx", FORMAT_ONNX},
     {"float-quantized", FORMAT_FLOAT_QUANTIZED},
     {"fp8", FORMAT_FP8},
+    {"mxfp4-pack-quantized", FORMAT_MXFP4},
+    {"nvfp4-pack-quantized", FORMAT_NVFP4},
     {NULL, 0},
 };
 
@@ -79,12 +83,14 @@ static const struct {
     bool asym;
     enum format format;
 } schemes[] = {
-    {4, 128, false, FORMAT_CT},  {4, 128, true, FORMAT_CT},
-    {8, 128, false, FORMAT_CT},  {8, -1, false, FORMAT_FLOAT_QUANTIZED},
-    {8, 128, false, FORMAT_FP8},
+    {4, 128, false, FORMAT_CT},   {4, 128, true, FORMAT_CT},
+    {8, 128, false, FORMAT_CT},   {8, -1, false, FORMAT_FLOAT_QUANTIZED},
+    {8, 128, false, FORMAT_FP8},  {4, 32, false, FORMAT_MXFP4},
+    {4, 16, false, FORMAT_NVFP4},
 };
 static const struct choice scheme_words[] = {
-    {"W4A16", 0}, {"W4A16_ASYM", 1}, {"W8A16", 2}, {"FP8_DYNAMIC", 3}, {"FP8_BLOCK", 4}, {NULL, 0},
+    {"W4A16", 0},     {"W4A16_ASYM", 1}, {"W8A16", 2},    {"FP8_DYNAMIC", 3},
+    {"FP8_BLOCK", 4}, {"MXFP4A16", 5},   {"NVFP4A16", 6}, {NULL, 0},
 };
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
@@ -110,10 +116,11 @@ static const struct option model_options[] = {
     {.name = "scheme",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, scheme),
-     .value = "W4A16|W4A16_ASYM|W8A16|FP8_DYNAMIC|FP8_BLOCK",
+     .value = "W4A16|W4A16_ASYM|W8A16|FP8_DYNAMIC|FP8_BLOCK|MXFP4A16|NVFP4A16",
      .help = "bits, group, symmetry and format under the name that llm-compressor has for them: "
              "integers of 4 or 8 bits in groups of 128, or 8-bit floats (E4M3) with a scale for "
-             "each row or for blocks of 128 x 128, where servers round activations too",
+             "each row or for blocks of 128 x 128, where servers round activations too, or 4-bit "
+             "floats (E2M1) in groups of 32 or 16",
      .absent = "--bits, --group and --sym or --asym",
      .choices = scheme_words,
      .excludes = "sym"},
@@ -134,11 +141,14 @@ const struct option quantize_grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|float-quantized|fp8",
+     .value =
+         "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|float-quantized|fp8|mxfp4-pack-quantized|"
+         "nvfp4-pack-quantized",
      .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
              "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
-             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8; float-quantized and "
-             "fp8 hold what --scheme FP8_DYNAMIC and FP8_BLOCK make",
+             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8; float-quantized, "
+             "fp8, mxfp4-pack-quantized and nvfp4-pack-quantized hold what --scheme FP8_DYNAMIC, "
+             "FP8_BLOCK, MXFP4A16 and NVFP4A16 make",
      .absent = "by --scheme; else 4 bits: awq for awq and with --asym; otherwise gptq",
      .choices = formats},
     {.name = "group",

@@ -43,6 +43,7 @@ struct quant_grid run_grid(const struct run *run, const struct plan_module *modu
                               .group = shape->group,
                               .number = run->plan.layout->number,
                               .rows = run->plan.layout->rows,
+                              .unit = run->units ? run->units[module - run->plan.modules] : 1,
                               .sym = shape->sym,
                               .zmax = (1 << shape->bits) - 1,
                               .search = (enum range_search)module->manner.search,

@@ -350,6 +350,7 @@ static enum llmq_status check_values(struct run *run, llmq_error *err) {
 static enum llmq_status execute(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(check_values(run, err));
+    LLMQ_TRY(run_choose_units(run, err));
     tally_read(&run->tally, TALLY_READ, 0);
     LLMQ_TRY(open_outputs(run, err));
     tally_read(&run->tally, TALLY_PREPARE, 0);
@@ -382,6 +383,7 @@ static void run_free(struct run *run) {
     arena_free(&run->weights);
     st_writer_abort(&run->writer);
     journal_close(&run->journal);
+    free(run->units);
     free(run->blocks.hashes);
     free(run->blocks.folded);
     json_free(&run->record);

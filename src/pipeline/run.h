@@ -42,6 +42,7 @@ struct run {
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
     struct expert_damping expert_damping[GRAPH_TASKS]; /* by their task */
+    float *units; /* of scales, by module; NULL: the layout has none */
     struct tally tally;
     bool half;      /* the result's config names float16: what is beyond its range is told */
     bool half_told; /* of activations: once */
@@ -52,6 +53,10 @@ LLMQ_NODISCARD enum llmq_status run_check_options(const llmq_quantize_options *o
 
 /* The grid of a module. */
 struct quant_grid run_grid(const struct run *run, const struct plan_module *module);
+
+/* Choose run->units for a layout whose scales are E4M3 numbers, by the largest weights of the
+ * source: reads all that will be quantized. */
+LLMQ_NODISCARD enum llmq_status run_choose_units(struct run *run, llmq_error *err);
 
 /* Bits of a weight of module `i` in the source. */
 int run_plain_bits(const struct run *run, int64_t i);

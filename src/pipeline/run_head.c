@@ -151,6 +151,7 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
         qlinear_alloc(shape->n, shape->k, shape->bits, grid_group(&s.grid, shape->k), &q, err));
     q.sym = shape->sym;
     q.number = s.grid.number;
+    q.unit = s.grid.unit;
     LLMQ_TRY(solve(run, &s, &q, err));
     s.outcome.error = s.outcome.norm > 0 ? s.error / s.outcome.norm : 0;
     s.outcome.rtn_error = s.outcome.norm > 0 ? s.rtn_error / s.outcome.norm : 0;

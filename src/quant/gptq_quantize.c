@@ -124,6 +124,7 @@ static enum llmq_status run_gptq(struct contest *c, double *gptq_loss, llmq_erro
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->best.group, &c->current, err));
     c->current.number = c->grid->number;
+    c->current.unit = c->grid->unit;
     for (int64_t row = 0; params == PARAMS_GIVEN && row < c->best.n; row++)
         copy_row(&c->best, &c->current, row);
     /* GPTQ's losses are the errors in that metric. */

@@ -140,6 +140,7 @@ enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
     LLMQ_TRY(qlinear_alloc(n, k, grid->bits, grid_group(grid, k), q, err));
     q->sym = grid->sym;
     q->number = grid->number;
+    q->unit = grid->unit;
     importance = grid->search == RANGE_WEIGHTED ? importance : NULL;
     LLMQ_TRY((grid->rows > 1 ? quantize_shared : quantize_strips)(&own, W, importance, q, err));
 cleanup:

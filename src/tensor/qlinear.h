@@ -25,6 +25,7 @@ struct qlinear {
     bool sym;          /* every zero is 2^(bits-1), or codes are of floats */
     uint8_t *codes;    /* [n, k] */
     float *scales;     /* [n, groups], finite; > 0 as we write them */
+    float unit;        /* that the scales are E4M3 numbers of, where a format keeps them so */
     uint8_t *zeros;    /* [n, groups] */
     int32_t *group_of; /* [k], group of each column; NULL means k / group */
 };

@@ -87,14 +87,17 @@ done
 compare gptq gptq_v2 0
 
 test_case "floats: what convert decodes is what the files hold"
-for scheme in FP8_DYNAMIC FP8_BLOCK; do
+for scheme in FP8_DYNAMIC FP8_BLOCK MXFP4A16 NVFP4A16; do
     run rtn --model "$demo" --out "$scheme" --scheme "$scheme" --force -q
     expect_code 0
     run convert --model "$scheme" --out "$scheme-f32" --format f32 --force -q
     expect_code 0
     compare "$scheme" "$scheme-f32" 0
     expect_stdout "35 linears"
-    flip "$scheme" weight
+    case $scheme in
+    FP8*) flip "$scheme" weight ;;
+    *) flip "$scheme" weight_packed ;;
+    esac
     compare "$scheme" "$scheme-f32" 1
     expect_stdout "model.layers.1.mlp.up_proj: weights differ"
 done
