@@ -213,6 +213,8 @@ static const char *contradiction(const struct graph *g, const struct graph_node 
     case OP_GLU:
         return in1 % in0 ? "gates of one width do not divide the value" : NULL;
     case OP_ATTENTION:
+        if (n->row->lifts && g->width[n->in[3]] != g->facts.dims[DIM_KV_HEADS])
+            return "it has not a lift for every head of keys";
         return in0 * g->facts.dims[DIM_KV_HEADS] != in1 * g->facts.dims[DIM_HEADS]
                    ? "heads of queries and keys differ in width"
                    : NULL;

@@ -146,9 +146,11 @@ int graph_params(const struct graph *g, struct graph_param out[GRAPH_PARAMS]) {
         if (n->row->op == OP_NORM)
             norm_params(n, i, out, &count);
         if (n->row->op == OP_SCALE)
-            add_param(
-                out, &count,
-                (struct graph_param){.node = i, .suffix = "", .name = n->row->name, .columns = 1});
+            add_param(out, &count,
+                      (struct graph_param){.node = i,
+                                           .suffix = "",
+                                           .name = n->row->name,
+                                           .columns = n->row->each ? n->width[0] : 1});
         if (n->row->op == OP_CONV)
             filter_params(g, i, out, &count);
         vector_params(g, i, out, &count);

@@ -24,6 +24,7 @@
 #define CLIP(o, i)                     .op = OP_CLIP, .out = {V_##o}, .in = {V_##i}, .when = T_CLIP
 #define ATTENTION(o, q, k, v)          .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v}
 #define CHOSEN_ATTENTION(o, q, k, v, c) .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v, V_##c}
+#define LIFTED_ATTENTION(o, q, k, v, l) .op = OP_ATTENTION, .out = {V_##o}, .in = {V_##q, V_##k, V_##v, V_##l}, .lifts = true
 #define INDEX(o, q, k, gain)           .op = OP_INDEX, .out = {V_##o}, .in = {V_##q, V_##k, V_##gain}, .groups = DIM_INDEX_HEADS
 #define DIFFER(o, a, b, g, module)     .op = OP_DIFFER, .out = {V_##o}, .in = {V_##a, V_##b}, .groups = DIM_##g, .name = module
 #define ACT(o, i)                      .op = OP_ACT, .out = {V_##o}, .in = {V_##i}

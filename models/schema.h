@@ -26,7 +26,8 @@ enum op {
     OP_ROPE,  /* out = in0 turned to its position, `groups` heads, from column `skip` of each */
     OP_CLIP,  /* out = in0 within a bound of either sign */
     OP_ATTENTION, /* out = causal attention of in0 (q), in1 (k), in2 (v), of which a token sees all
-                   * or those that in3 names; `name`: its sinks */
+                   * or those that in3 names; `lifts`: in3, a number for each head of keys, is added
+                   * to the scores of a key; `name`: its sinks */
     OP_INDEX,     /* out = positions of the keys that a token sees: the best of in0 (queries, in
                    * `groups` heads) and in1 (one head of keys), heads weighed by in2 */
     OP_DIFFER, /* out = what in0 has beyond in1, each of `groups` pieces of a row normed by itself;
@@ -34,10 +35,11 @@ enum op {
     OP_ACT,    /* out = act(in0) */
     OP_GLU,    /* out = act(number in0) in1; a narrower in0 counts for as many entries each */
     OP_ADD,    /* out = stream_number in0 + number in1 */
-    OP_SCALE,  /* out = in0 times the one entry of the tensor `name` */
-    OP_SUM,    /* out = the sum of each of `groups` pieces of in0 */
-    OP_TOKEN,  /* out = what the tokens themselves say to the block, whatever came before it: of
-                * tensors outside of the blocks (graph/token.h). It reads no value */
+    OP_SCALE, /* out = in0 times the one entry of the tensor `name`; `each`: times its entry for the
+               * column */
+    OP_SUM,   /* out = the sum of each of `groups` pieces of in0 */
+    OP_TOKEN, /* out = what the tokens themselves say to the block, whatever came before it: of
+               * tensors outside of the blocks (graph/token.h). It reads no value */
     OP_EMBEDDING, /* out = the embedding of the tokens, as the first block is given it. It reads no
                    * value */
     OP_CONV, /* out = act(causal convolution of in0 over a window's tokens, channel by channel) */
@@ -85,7 +87,7 @@ enum op {
     EACH(SHORTCUT) EACH(V_LEFT) EACH(V_RIGHT) EACH(V_PAIRS) EACH(V_TWICE) EACH(CONTEXT_LEFT)       \
     EACH(CONTEXT_RIGHT) EACH(EMBEDDED) EACH(ATTN_X) EACH(Q_LOW) EACH(K_LOW) EACH(V_LOW)            \
     EACH(UP_LOW) EACH(Q_MORE) EACH(K_MORE) EACH(V_MORE) EACH(UP_MORE) EACH(Q_SUM) EACH(K_SUM)      \
-    EACH(V_SUM) EACH(UP_SUM) EACH(ADDED) EACH(MIX_SUM)                                             \
+    EACH(V_SUM) EACH(UP_SUM) EACH(ADDED) EACH(MIX_SUM) EACH(LIFT) EACH(X_KEPT) EACH(Y_KEPT)        \
     EACH(STREAM) EACH(KEPT) EACH(KEPT_LOCAL) EACH(KEPT_GLOBAL) EACH(KEPT_OLD) EACH(KEPT_NEW)       \
     EACH(TOKEN) EACH(TOKEN_GATE) EACH(TOKEN_MID) EACH(TOKEN_OUT) EACH(TOKEN_POST) EACH(Y_TOKEN)    \
     EACH(STREAM_OUT)
@@ -147,6 +149,7 @@ enum dim {
     DIM_INDEX_HEADS, /* of an index of keys, ... */
     DIM_INDEX_HEAD,  /* ... the width of one, ... */
     DIM_INDEX_TOP,   /* ... and the keys that a token sees */
+    DIM_LIFTED,      /* keys that a token sees where their scores are lifted, at most */
     DIM_ADAPTER,     /* of the latent of what a block adds to linears that it shares, and ... */
     DIM_SHARES,      /* ... sets of those that blocks take turns with (struct family, shared) */
     DIM_TOKEN,       /* of what a token itself says to a block, ... */
@@ -318,6 +321,7 @@ enum act {
     ACT_RELU2, /* relu(x)^2 */
     ACT_SIGMOID,
     ACT_SOFTPLUS, /* log(1 + e^x) */
+    ACT_EXP,      /* e^x */
     ACT_XIELU,    /* of an ACT: by four numbers of the module that the row names */
     ACT_CLAMPED,  /* of a GLU: g sigmoid(NUM_GLU_SLOPE g) (u + 1), within NUM_GLU_LIMIT */
 };
@@ -369,7 +373,8 @@ struct node {
     enum stack_part part;
     bool flat; /* the first two sides of the stack, or of a norm's weights, are one */
     enum norm norm;
-    bool each;              /* a norm's weight is [groups, width]: every group has its own */
+    bool lifts;             /* ATTENTION: in3 is added to the scores */
+    bool each;              /* a norm's weight is [groups, width]: every group has its own; SCALE */
     enum number eps_number; /* of a norm without `eps`; NUM_ONE: NUM_EPS */
     double eps; /* of a norm, 0: by `eps_number`; of a ROUTER: what its weights' sum has besides */
     enum act act;

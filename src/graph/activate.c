@@ -70,6 +70,10 @@ void activate_piece(enum act act, int64_t n, const float *x, float *out) {
         for (int64_t i = 0; i < n; i++)
             out[i] = softplus(x[i]);
         break;
+    case ACT_EXP:
+        for (int64_t i = 0; i < n; i++)
+            out[i] = expf(x[i]);
+        break;
     case ACT_OF_CONFIG:
     case ACT_XIELU:
     case ACT_CLAMPED:

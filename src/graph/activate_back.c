@@ -88,6 +88,10 @@ static void slope_piece(enum act act, int64_t n, const float *x, float *value, f
         activate_piece(ACT_SOFTPLUS, n, x, value);
         activate_piece(ACT_SIGMOID, n, x, slope);
         break;
+    case ACT_EXP:
+        activate_piece(ACT_EXP, n, x, value);
+        activate_piece(ACT_EXP, n, x, slope);
+        break;
     case ACT_OF_CONFIG:
     case ACT_XIELU:
     case ACT_CLAMPED:

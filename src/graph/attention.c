@@ -62,6 +62,15 @@ static void hide_others(const struct attention *a, int64_t position, int64_t cou
     }
 }
 
+/* What keys themselves add to the scores of a query, of `count` up to its own. */
+static void lift_keys(const struct attention *a, int64_t head, int64_t position, int64_t count,
+                      float *row) {
+    const float *lift =
+        a->lift + (position + 1 - count) * a->kv_heads + head / (a->heads / a->kv_heads);
+    for (int64_t i = 0; i < count; i++)
+        row[i] += lift[i * a->kv_heads];
+}
+
 /* Weights that are nothing beside the others' sum of 1. Where scores fall with the distance many
  * are denormal, and the product with the values would take three times as long. */
 static void drop_dust(int64_t count, float *row) {
@@ -80,6 +89,8 @@ static void weigh(const struct attention *a, int64_t head, int64_t position, int
         kernels->soft_cap(row, count, a->cap);
     if (a->slopes)
         fall_with_distance(a, head, count, row);
+    if (a->lift)
+        lift_keys(a, head, position, count, row);
     if (a->choice)
         hide_others(a, position, count, row);
     if (a->sinks)
@@ -182,6 +193,17 @@ static double score_gradients(const struct attention *a, int64_t position, int64
     return -rest * along;
 }
 
+/* dlift += the gradients towards what was added to the scores of a row, where d is that towards its
+ * weights. */
+static void add_lift_slopes(const struct attention *a, int64_t count, const float *weights,
+                            const float *d, float *dlift) {
+    double along = 0;
+    for (int64_t i = 0; i < count; i++)
+        along += (double)weights[i] * (double)d[i];
+    for (int64_t i = 0; i < count; i++)
+        dlift[i * a->kv_heads] += weights[i] * (d[i] - (float)along);
+}
+
 /* One tile of queries; returns the gradient towards the head's sink. */
 static double attend_tile_back(const struct attention *a, struct tile t,
                                const struct attention_back *b, float *scratch) {
@@ -197,6 +219,9 @@ static double attend_tile_back(const struct attention *a, struct tile t,
                    w.ldout, 1, b->dv + w.v, w.ldv);
     linalg_gemm_nt(w.rows, w.keys, a->value_width, a->gain, b->dy + w.out, w.ldout, b->v + w.v,
                    w.ldv, 0, d, w.stride);
+    for (int64_t r = 0; a->lift && r < w.rows; r++)
+        add_lift_slopes(a, w.keys, weights + r * w.stride, d + r * w.stride,
+                        b->dlift + w.first * a->kv_heads + w.kv_head);
     for (int64_t r = 0; r < w.rows; r++)
         sink += score_gradients(a, t.begin + r, w.keys, weights + r * w.stride, raw + r * w.stride,
                                 d + r * w.stride);

@@ -29,6 +29,8 @@ struct attention {
      * arXiv:2108.12409, section 3), before or after it is scaled. */
     const float *slopes;
     bool slopes_before_scale;
+    /* [length, kv_heads] or NULL: what is added to the scores of a key as they are weighed. */
+    const float *lift;
     /* [length, choices] or NULL: of the keys before it a query sees those at these positions alone,
      * which ascend and end with the row or before -1 (graph/index.h). */
     const float *choice;
@@ -56,6 +58,7 @@ struct attention_back {
     const float *q, *k, *v, *dy;
     float *dq, *dk, *dv;
     float *sinks; /* of an attention with sinks: [heads], those of these queries are set */
+    float *dlift; /* of one with lifts: as they are, added to */
 };
 
 /* scratch [ATTENTION_BACK_TILES, ATTENTION_TILE, length + 1] */

@@ -128,6 +128,27 @@ void columns_total_back(int64_t groups, int64_t rows, int64_t width, const float
             dx[p * piece + i] += dy[p];
 }
 
+void columns_weigh(int64_t rows, int64_t width, const float *factors, const float *x, float *out) {
+#pragma omp parallel for schedule(static) default(none) shared(rows, width, factors, x, out)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i++)
+            out[r * width + i] = factors[i] * x[r * width + i];
+}
+
+void columns_weigh_back(int64_t rows, int64_t width, const struct columns_weigh_back *b) {
+#pragma omp parallel for schedule(static) default(none) shared(rows, width, b)
+    for (int64_t i = 0; i < width; i++) {
+        double slope = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t at = r * width + i;
+            b->dx[at] += b->factors[i] * b->dy[at];
+            slope += (double)b->x[at] * (double)b->dy[at];
+        }
+        if (b->slopes)
+            b->slopes[i] += slope;
+    }
+}
+
 void columns_scale(float factor, int64_t count, float *x) {
 #pragma omp parallel for schedule(static) default(none) shared(factor, count, x)
     for (int64_t i = 0; i < count; i++)

@@ -42,6 +42,16 @@ void columns_clip_back(float bound, int64_t count, const float *x, const float *
 void columns_total(int64_t groups, int64_t rows, int64_t width, const float *x, float *out);
 void columns_total_back(int64_t groups, int64_t rows, int64_t width, const float *dy, float *dx);
 
+/* out [rows, width] = x times the factor of its column; `out` may be `x`. And the way back: dx +=
+ * dy times that, and slopes += the gradients towards the factors, NULL: nobody asks. */
+void columns_weigh(int64_t rows, int64_t width, const float *factors, const float *x, float *out);
+struct columns_weigh_back {
+    const float *factors, *x, *dy;
+    float *dx;
+    double *slopes;
+};
+void columns_weigh_back(int64_t rows, int64_t width, const struct columns_weigh_back *b);
+
 /* x[i] = factor x[i]. */
 void columns_scale(float factor, int64_t count, float *x);
 

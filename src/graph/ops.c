@@ -1,4 +1,5 @@
 /* The operations of a block, one after the other: see pass.h. Rows are a batch's tokens. */
+#include <inttypes.h>
 #include <math.h>
 
 #include "base/error.h"
@@ -167,20 +168,45 @@ struct attention ops_attention(const struct step *s) {
     };
 }
 
+struct attention ops_attention_of(const struct step *s, int64_t begin) {
+    struct attention attention = ops_attention(s);
+    const int64_t width = s->pass->block->graph->width[s->node->in[3]];
+    if (s->node->in[3] == V_NONE)
+        return attention;
+    if (s->node->row->lifts) {
+        attention.lift = s->in[3] + begin * width;
+    } else {
+        attention.choices = width;
+        attention.choice = s->in[3] + begin * width;
+    }
+    return attention;
+}
+
+/* Of longer sequences a token sees but the keys that are lifted most. */
+static enum llmq_status check_lifted(const struct step *s, int64_t length, llmq_error *err) {
+    const int64_t most = s->pass->block->graph->facts.dims[DIM_LIFTED];
+    if (!s->node->row->lifts || length <= most)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "block %" PRId64 ": a sequence of %" PRId64 " tokens, of which the model sees but "
+              "%" PRId64 " that it chooses: llmq has no part for the choice",
+              s->pass->block->index, length, most);
+    error_hint(err, "take shorter sequences: --seqlen %" PRId64, most);
+    return LLMQ_E_UNSUPPORTED;
+}
+
 static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
     const struct forward *f = s->pass->forward;
     const struct graph *g = s->pass->block->graph;
     const struct batch *b = s->pass->batch;
-    struct attention attention = ops_attention(s);
     const int64_t q = g->width[s->node->in[0]], k = g->width[s->node->in[1]],
                   v = g->width[s->node->in[2]], out = s->node->width[0];
-    (void)err;
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
-        if (s->node->in[3] != V_NONE) {
-            attention.choices = g->width[s->node->in[3]];
-            attention.choice = s->in[3] + begin * attention.choices;
-        }
+        const struct attention attention = ops_attention_of(s, begin);
+        enum llmq_status status = check_lifted(s, length, err);
+        if (status != LLMQ_OK)
+            return status;
         attention_sequence(&attention, length, s->in[0] + begin * q, s->in[1] + begin * k,
                            s->in[2] + begin * v, f->scores, f->max_length + 1,
                            s->out[0] + begin * out);
@@ -334,6 +360,10 @@ static enum llmq_status run_scale(const struct step *s, llmq_error *err) {
     const int64_t count = s->rows * s->node->width[0];
     float *out = s->out[0];
     (void)err;
+    if (s->node->row->each) {
+        columns_weigh(s->rows, s->node->width[0], s->params->weight, x, out);
+        return LLMQ_OK;
+    }
 #pragma omp parallel for simd schedule(static) default(none) shared(factor, x, count, out)
     for (int64_t i = 0; i < count; i++)
         out[i] = factor * x[i];

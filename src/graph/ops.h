@@ -15,7 +15,10 @@
 
 /* Uses the forward pass's room for a weight. */
 struct norm_rule ops_norm(const struct step *s);
-struct attention ops_attention(const struct step *s); /* without a choice */
+struct attention ops_attention(const struct step *s); /* without a choice, and lifts */
+
+/* The same with those that the sequence has which begins with row `begin`. */
+struct attention ops_attention_of(const struct step *s, int64_t begin);
 struct differ ops_differ(const struct step *s);
 struct filter ops_filter(const struct step *s);
 struct glu ops_glu(const struct step *s);

@@ -127,20 +127,18 @@ static void attend_back(const struct step_back *b, int64_t sequence, int64_t kv_
     const struct graph *g = b->step.pass->block->graph;
     const struct graph_node *n = b->step.node;
     const int64_t q = g->width[n->in[0]], k = g->width[n->in[1]], v = g->width[n->in[2]];
-    struct attention attention = ops_attention(&b->step);
     int64_t length = 0, begin = batch_sequence(b->step.pass->batch, sequence, &length);
-    if (n->in[3] != V_NONE) {
-        attention.choices = g->width[n->in[3]];
-        attention.choice = b->step.in[3] + begin * attention.choices;
-    }
-    const struct attention_back back = {.q = b->step.in[0] + begin * q,
-                                        .k = b->step.in[1] + begin * k,
-                                        .v = b->step.in[2] + begin * v,
-                                        .dy = b->out[0] + begin * n->width[0],
-                                        .dq = b->in[0] + begin * q,
-                                        .dk = b->in[1] + begin * k,
-                                        .dv = b->in[2] + begin * v,
-                                        .sinks = sinks + sequence * attention.heads};
+    const struct attention attention = ops_attention_of(&b->step, begin);
+    const struct attention_back back = {
+        .q = b->step.in[0] + begin * q,
+        .k = b->step.in[1] + begin * k,
+        .v = b->step.in[2] + begin * v,
+        .dy = b->out[0] + begin * n->width[0],
+        .dq = b->in[0] + begin * q,
+        .dk = b->in[1] + begin * k,
+        .dv = b->in[2] + begin * v,
+        .sinks = sinks + sequence * attention.heads,
+        .dlift = attention.lift ? b->in[3] + begin * attention.kv_heads : NULL};
     attention_back(&attention, length, kv_head, &back, scratch);
 }
 
@@ -250,6 +248,12 @@ enum llmq_status back_add(const struct step_back *b, llmq_error *err) {
 enum llmq_status back_scale(const struct step_back *b, llmq_error *err) {
     const float *x = b->step.in[0], *dy = b->out[0];
     (void)err;
+    if (b->step.node->row->each) {
+        const struct columns_weigh_back back = {b->step.params->weight, x, dy, b->in[0],
+                                                b->sums.weight};
+        columns_weigh_back(b->step.rows, b->step.node->width[0], &back);
+        return LLMQ_OK;
+    }
     columns_add_to(b->step.params->weight[0], count_of(b), dy, b->in[0]);
     for (int64_t i = 0; b->sums.weight && i < count_of(b); i++)
         *b->sums.weight += (double)x[i] * (double)dy[i];

@@ -8,7 +8,8 @@ static bool has_slope(const struct graph_node *n) {
 
 /* Attention's choice of keys is none of them. */
 static bool input_has_slope(const struct graph_node *n, int k) {
-    return n->in[k] != V_NONE && !(n->row->op == OP_ATTENTION && k == 3);
+    const bool chooses = n->row->op == OP_ATTENTION && k == 3 && !n->row->lifts;
+    return n->in[k] != V_NONE && !chooses;
 }
 
 static bool makes_any(const struct graph_node *n, struct value_set of) {

@@ -38,6 +38,8 @@ double want_act(enum act act, double x) {
         return fmax(x, 0) * fmax(x, 0);
     case ACT_SIGMOID:
         return 1 / (1 + exp(-x));
+    case ACT_EXP:
+        return exp(x);
     case ACT_SOFTPLUS:
         return fmax(x, 0) + log1p(exp(-fabs(x)));
     case ACT_OF_CONFIG:

@@ -152,6 +152,8 @@ static double want_score(const struct attention *a, int64_t head, int64_t t, int
         s = cap * tanh(s / cap);
     if (a->slopes)
         s += (double)a->slopes[head] * (double)j * (a->slopes_before_scale ? scale : 1);
+    if (a->lift)
+        s += (double)a->lift[j * a->kv_heads + kv_head];
     return s;
 }
 
@@ -201,6 +203,12 @@ static void check_attention(const struct attention *a, int64_t length) {
 }
 
 static const float sinks[] = {0.5F, -1, 3, 0.25F}, slopes[] = {0.5F, 0.1F, 0.25F, 1};
+static float lifts[4 * 129]; /* from fill_lifts */
+
+static void fill_lifts(void) {
+    for (int i = 0; i < 4 * 129; i++)
+        lifts[i] = (float)(i * 37 % 101) / 40;
+}
 
 #define PLAIN .heads = 4, .kv_heads = 2, .width = 8, .value_width = 8, .scale = 0.3F, .gain = 1
 static const struct attention attentions[] = {
@@ -221,6 +229,9 @@ static const struct attention attentions[] = {
     {PLAIN, .sinks = sinks},
     {PLAIN, .sinks = sinks, .window = 5},
     {PLAIN, .sinks = sinks, .cap = 5},
+    {PLAIN, .lift = lifts},
+    {PLAIN, .lift = lifts, .window = 20, .sinks = sinks},
+    {PLAIN, .lift = lifts, .cap = 3, .temperature = 0.1, .floor = 4, .first = 1},
     {PLAIN, .slopes = slopes},
     {PLAIN, .slopes = slopes, .slopes_before_scale = true},
     {PLAIN, .temperature = 0.1, .floor = 4, .first = 1},
@@ -256,7 +267,7 @@ END_TEST
 struct loss_case {
     struct attention a;
     int64_t length;
-    float *q, *k, *v, *dy, *sinks;
+    float *q, *k, *v, *dy, *sinks, *lift;
 };
 
 static double attention_loss(const void *of) {
@@ -288,17 +299,23 @@ static void check_attention_back(const struct attention *a, int64_t length) {
                           grid_row(32, k, 2),
                           grid_row(33, v, 1),
                           random_row(34, length * a->heads * a->value_width, 1),
-                          grid_row(35, a->heads, 2)};
+                          grid_row(35, a->heads, 2),
+                          grid_row(40, length * a->kv_heads, 2)};
     float *d = calloc((size_t)(q + k + v), sizeof *d), *dsinks = calloc(8, sizeof *dsinks);
-    const struct attention_back back = {c.q, c.k, c.v, c.dy, d, d + q, d + q + k, dsinks};
+    float *dlift = calloc((size_t)(length * a->kv_heads), sizeof *dlift);
+    const struct attention_back back = {c.q, c.k, c.v, c.dy, d, d + q, d + q + k, dsinks, dlift};
     const struct slope slope = {attention_loss, &c};
     c.a.sinks = a->sinks ? c.sinks : NULL;
+    c.a.lift = a->lift ? c.lift : NULL;
     run_attention_back(&c, &back);
     assert_gradient(&slope, c.q, d, q);
     assert_gradient(&slope, c.k, d + q, k);
     assert_gradient(&slope, c.v, d + q + k, v);
     if (a->sinks)
         assert_gradient(&slope, c.sinks, dsinks, a->heads);
+    if (a->lift)
+        assert_gradient(&slope, c.lift, dlift, length * a->kv_heads);
+    free(c.lift), free(dlift);
     free(c.q), free(c.k), free(c.v), free(c.dy), free(c.sinks), free(d), free(dsinks);
 }
 
@@ -320,12 +337,12 @@ START_TEST(gradients_through_a_choice) {
         choice[2 * t] = t > 0 ? (float)t - 1 : 0;
         choice[2 * t + 1] = t > 0 ? (float)t : -1;
     }
-    struct loss_case c = {chosen, LONG, q, k, v, dy, NULL};
-    const struct attention_back back = {q, k, v, dy, d, d + LONG * 32, d + LONG * 48, NULL};
+    struct loss_case c = {chosen, LONG, q, k, v, dy, NULL, NULL};
+    const struct attention_back back = {q, k, v, dy, d, d + LONG * 32, d + LONG * 48, NULL, NULL};
     run_attention_back(&c, &back);
     c.a = (struct attention){PLAIN, .window = 2};
-    const struct attention_back other = {q,   k, v, dy, near, near + LONG * 32, near + LONG * 48,
-                                         NULL};
+    const struct attention_back other = {q,    k,   v, dy, near, near + LONG * 32, near + LONG * 48,
+                                         NULL, NULL};
     run_attention_back(&c, &other);
     for (int i = 0; i < LONG * 64; i++)
         ck_assert_near(d[i], near[i], 1e-6);
@@ -477,6 +494,7 @@ START_TEST(slopes_of_any_number_of_heads) {
 END_TEST
 
 int main(void) {
+    fill_lifts();
     Suite *suite = suite_create("attention");
     TCase *t = tcase_create("attention");
     linalg_init();

@@ -75,8 +75,8 @@ END_TEST
 
 /* --- activations ------------------------------------------------------------------------------ */
 
-static const enum act acts[] = {ACT_NONE, ACT_SILU,  ACT_GELU,    ACT_GELU_TANH,
-                                ACT_RELU, ACT_RELU2, ACT_SIGMOID, ACT_SOFTPLUS};
+static const enum act acts[] = {ACT_NONE,  ACT_SILU,    ACT_GELU,     ACT_GELU_TANH, ACT_RELU,
+                                ACT_RELU2, ACT_SIGMOID, ACT_SOFTPLUS, ACT_EXP};
 enum { ACTS = sizeof acts / sizeof acts[0], MANY = 600 };
 
 static const struct xielu curve = {0.625F, -0.5F, 0.75F, -0.125F};
@@ -320,6 +320,22 @@ START_TEST(all_of_a_piece_have_the_slope_of_its_sum) {
 }
 END_TEST
 
+START_TEST(a_factor_for_every_column) {
+    const float factors[] = {2, -0.5F, 0}, x[] = {1, 2, 3, 4, 5, 6}, dy[] = {1, 10, 100, 3, 5, 7};
+    const float want[] = {2, -1, 0, 8, -2.5F, 0}, want_dx[] = {2, -5, 0, 6, -2.5F, 0};
+    float out[6], dx[6] = {0};
+    double slopes[] = {0.5, 0, 0};
+    const struct columns_weigh_back back = {factors, x, dy, dx, slopes};
+    columns_weigh(2, 3, factors, x, out);
+    ck_assert_same(out, want, 6);
+    columns_weigh_back(2, 3, &back);
+    ck_assert_same(dx, want_dx, 6);
+    ck_assert_near(slopes[0], 1 + 12 + 0.5, 0);
+    ck_assert_near(slopes[1], 20 + 25, 0);
+    ck_assert_near(slopes[2], 300 + 42, 0);
+}
+END_TEST
+
 START_TEST(what_is_clipped_has_no_slope) {
     const float x[] = {-9, -2, 0, 2.5F}, dy[] = {1, 2, 3, 4};
     float dx[] = {1, 1, 1, 1};
@@ -429,6 +445,7 @@ int main(void) {
     tcase_add_test(t, parts_go_back_where_they_come_from);
     tcase_add_test(t, a_part_that_is_repeated_gets_the_sum);
     tcase_add_test(t, all_of_a_piece_have_the_slope_of_its_sum);
+    tcase_add_test(t, a_factor_for_every_column);
     tcase_add_test(t, what_is_clipped_has_no_slope);
     tcase_add_test(t, convolutions_of_any_length_and_reach);
     tcase_add_test(t, threads_change_no_bit);
