@@ -134,7 +134,7 @@ static const struct {
     {"use_ngram_embedding", OFF}, {"pruned_heads", OFF}, {"sparse_config", OFF},
     {"sparse_attention_config", OFF}, {"add_full_attention_sink_bias", OFF},
     {"moe_apply_router_weight_on_input", OFF}, {"router_bias", OFF},
-    {"use_long_context", OFF},
+    {"use_long_context", OFF}, {"is_moe", OFF},
     {"use_engram", OFF}, {"moe_latent_size", OFF}, {"norm_before_gate", OFF},
     /* weights stored in another form */
     {"quantization", OFF}, {"transform_config", OFF}, {"sparsity_config", OFF},

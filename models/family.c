@@ -31,6 +31,7 @@ static const struct family *const families[] = {
     &family_deepseek_v3,
     &family_deepseek_v32,
     &family_diffllama,
+    &family_doge,
     &family_dots1,
     &family_ernie4_5,
     &family_ernie4_5_moe,

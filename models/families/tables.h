@@ -26,6 +26,7 @@ extern const struct family family_deepseek_v2;
 extern const struct family family_deepseek_v3;
 extern const struct family family_deepseek_v32;
 extern const struct family family_diffllama;
+extern const struct family family_doge;
 extern const struct family family_dots1;
 extern const struct family family_ernie4_5;
 extern const struct family family_ernie4_5_moe;

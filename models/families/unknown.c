@@ -9,7 +9,6 @@
 const struct unknown unknown_models[] = {
     {"baichuan", "an output head whose rows are normed"},
     {"deci", "blocks that differ from each other in size"},
-    {"doge", "scores with a bias that values make, and residuals with a weight for each channel"},
     {"dream", "attention that looks ahead"},
     {"gemma3n", "several residual streams that predict and correct each other"},
     {"gemma3n_text", "several residual streams that predict and correct each other"},

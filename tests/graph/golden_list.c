@@ -115,6 +115,7 @@ const struct golden_entry golden_cases[GOLDEN_CASES] = {
     {"longcat-flash", "longcat_flash"},
     {"diffllama", "diffllama"},
     {"zamba2", "zamba2"},
+    {"doge", "doge"},
 };
 /* clang-format on */
 

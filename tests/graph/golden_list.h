@@ -2,7 +2,7 @@
 #ifndef LLMQ_TESTS_GOLDEN_LIST_H
 #define LLMQ_TESTS_GOLDEN_LIST_H
 
-enum { GOLDEN_CASES = 108 };
+enum { GOLDEN_CASES = 109 };
 
 extern const struct golden_entry { const char *name, *model_type; } golden_cases[GOLDEN_CASES];
 

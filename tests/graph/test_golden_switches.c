@@ -138,6 +138,18 @@ static const struct {
     {"deepseek-v3", {{"scoring_func", "\"foo\""}}, "scoring_func"},
     {"deepseek-v3", {{"rope_scaling", "{\"rope_type\":\"foo\",\"factor\":2.0}"}},
       "rope type 'foo' is not supported"},
+    /* layers with two attentions, idle experts, pairs of heads, shared blocks, lifted keys */
+    {"longcat-flash", {{"zero_expert_num", "0"}}, "mlp.router.e_score_correction_bias' has shape"},
+    {"longcat-flash", {{"num_layers", "3"}},
+      "'model.layers.2.input_layernorm.0.weight' is missing"},
+    {"diffllama", {{"num_key_value_heads", "1"}}, "the split that makes V_LEFT: it has no width"},
+    {"diffllama", {{"head_dim", "8"}}, "self_attn.q_proj.weight' has shape"},
+    {"zamba2", {{"num_mem_blocks", "2"}},
+      "'model.layers.2.shared_transformer.input_layernorm.weight' is missing"},
+    {"zamba2", {{"adapter_rank", "8"}}, "linear_q_adapter_list.0.0.weight' has shape"},
+    {"zamba2", {{"use_shared_attention_adapter", "false"}},
+      "linear_k_adapter_list.0.0.weight': zamba2 models have no such part"},
+    {"doge", {{"num_key_value_heads", "1"}}, "self_attn.k_proj.weight' has shape"},
     /* fused and stored as [in, out] */
     {"phi3", {{"num_key_value_heads", "1"}}, "self_attn.qkv_proj.weight' has shape"},
     {"phi3", {{"num_attention_heads", "3"}}, "config.json"},

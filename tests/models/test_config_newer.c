@@ -109,6 +109,7 @@ START_TEST(what_they_have_no_part_for_is_refused) {
         {"dots1", "\"scoring_func\":\"softmax\"", REFUSED("'scoring_func'")},
         {"longcat_flash", "\"zero_expert_type\":\"copy\"", REFUSED("'zero_expert_type'")},
         {"longcat_flash", "\"router_bias\":true", REFUSED("'router_bias'")},
+        {"doge", "\"is_moe\":true", REFUSED("'is_moe'")},
         {"zamba2", "\"use_long_context\":true", REFUSED("'use_long_context'")},
         {"zamba2", "\"num_hidden_layers\":2,\"layers_block_type\":[\"mamba\",\"attention\"]",
          REFUSED("'layers_block_type'")},
