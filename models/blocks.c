@@ -60,16 +60,17 @@ static void find_home(struct blocks *b, int64_t block, int64_t *sharing) {
 static enum llmq_status sort_blocks(const struct model_config *c, struct blocks *b,
                                     llmq_error *err) {
     b->config = c;
-    b->kind_of = calloc((size_t)c->blocks, sizeof *b->kind_of);
-    b->first = calloc((size_t)c->blocks + 1, sizeof *b->first);
-    b->home = calloc((size_t)c->blocks, sizeof *b->home);
-    b->turn = calloc((size_t)c->blocks, sizeof *b->turn);
+    const int64_t count = c->blocks + c->drafts;
+    b->kind_of = calloc((size_t)count, sizeof *b->kind_of);
+    b->first = calloc((size_t)count + 1, sizeof *b->first);
+    b->home = calloc((size_t)count, sizeof *b->home);
+    b->turn = calloc((size_t)count, sizeof *b->turn);
     if (!b->kind_of || !b->first || !b->home || !b->turn)
         return error_memory(err, "the blocks' kinds");
     int64_t sharing = 0;
-    for (int64_t i = 0; i < c->blocks; i++)
+    for (int64_t i = 0; i < count; i++)
         find_home(b, i, &sharing);
-    for (int64_t i = 0; i < c->blocks; i++) {
+    for (int64_t i = 0; i < count; i++) {
         enum llmq_status status = sort_block(c, i, b, err);
         if (status != LLMQ_OK)
             return error_prefix(err, status, "%s", c->family->name);

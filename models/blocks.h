@@ -10,7 +10,7 @@ enum { BLOCKS_MAX_KINDS = 8 };
 
 struct blocks {
     const struct model_config *config; /* must outlive the blocks */
-    int64_t count;
+    int64_t count;                     /* of the config's blocks, and of its drafts behind them */
     int kind_count;
     struct graph kinds[BLOCKS_MAX_KINDS];   /* in the order in which a model first has them */
     struct graph *bodies[BLOCKS_MAX_KINDS]; /* of a kind's experts, or NULL */

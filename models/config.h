@@ -51,7 +51,9 @@ struct model_config {
     int64_t vocab, hidden, blocks, max_positions; /* those of the facts */
     int64_t stream;    /* width of what goes from block to block: `hidden`, or with kept keys and
                         * values behind that */
-    trait_set *layers; /* [blocks] traits of each, with the model's; owned */
+    int64_t drafts;    /* layers behind them that predict further tokens and are blocks, too: only
+                        * where these are to be quantized, or are packed (drafts.h) */
+    trait_set *layers; /* [blocks + drafts] traits of each, with the model's; owned */
     struct rope_config rope, local_rope; /* the other one of windowed layers with T_LOCAL_ROPE */
     bool tied;                           /* output head = embedding */
     bool forced;   /* read as `family` although model_type says otherwise, or nothing */

@@ -206,29 +206,54 @@ const struct setting *family_setting(const struct family *f, int set, uint64_t w
 
 #define BLOCK_NUMBER "%lld"
 
+/* What the names of the tensors of layers that predict further tokens begin with, where these are
+ * blocks and have a prefix of their own; else NULL. */
+static const char *draft_prefix(const struct family *f) {
+    return f->draft_from > 0 ? f->draft->prefix : NULL;
+}
+
+bool family_is_apart(const struct family *f, int64_t block) {
+    return draft_prefix(f) && block >= f->draft_from;
+}
+
 const char *family_block_name(const struct family *f, int64_t block, const char *name,
                               const char *suffix, char buf[FAMILY_NAME_MAX]) {
+    const bool apart = family_is_apart(f, block);
+    const char *prefix = apart ? draft_prefix(f) : f->block_prefix;
     /* The prefix is a constant of the family's table with one BLOCK_NUMBER. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(buf, FAMILY_NAME_MAX, f->block_prefix, (long long)block);
+    (void)snprintf(buf, FAMILY_NAME_MAX, prefix, (long long)(block - (apart ? f->draft_from : 0)));
 #pragma GCC diagnostic pop
     const size_t used = strlen(buf);
     (void)snprintf(buf + used, FAMILY_NAME_MAX - used, "%s%s", name, suffix);
     return buf;
 }
 
-bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest) {
-    const size_t before = (size_t)(strstr(f->block_prefix, BLOCK_NUMBER) - f->block_prefix);
-    const char *after = f->block_prefix + before + strlen(BLOCK_NUMBER);
-    if (strncmp(name, f->block_prefix, before) != 0)
+bool family_numbered(const char *prefix, const char *name, int64_t *number, const char **rest) {
+    const size_t before = (size_t)(strstr(prefix, BLOCK_NUMBER) - prefix);
+    const char *after = prefix + before + strlen(BLOCK_NUMBER);
+    if (strncmp(name, prefix, before) != 0)
         return false;
     const char *digits = name + before;
     const size_t count = strspn(digits, "0123456789");
     if (count == 0 || count > 9 || strncmp(digits + count, after, strlen(after)) != 0)
         return false;
-    *block = strtol(digits, NULL, 10);
+    *number = strtol(digits, NULL, 10);
     *rest = digits + count + strlen(after);
+    return true;
+}
+
+bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest) {
+    const int64_t beyond_all = 1 << 30; /* whatever layers are counted among the blocks */
+    const char *apart = draft_prefix(f);
+    if (family_numbered(f->block_prefix, name, block, rest)) {
+        *block += apart && *block >= f->draft_from ? beyond_all : 0;
+        return true;
+    }
+    if (!apart || !family_numbered(apart, name, block, rest))
+        return false;
+    *block += f->draft_from;
     return true;
 }
 

@@ -23,6 +23,22 @@ struct family_limit {
     const char *note;
 };
 
+/* Layers that predict tokens beyond the next one. Each is a block of the family's rows, and reads
+ * what the layer before it makes of a token, beside the embedding of the token that was predicted
+ * last: both behind a norm, joined, and through a projection (DeepSeek-AI, arXiv:2412.19437,
+ * section 2.2). */
+struct draft_wiring {
+    const char *prefix; /* of their blocks, with a number from 0 on; NULL: as the model's own, whose
+                         * numbers go on */
+    /* Modules within each layer or, `shared` by all of them, under their whole names. */
+    const char *token_norm, *hidden_norm, *projection;
+    const char *out_norm; /* behind a layer, before the next one reads it; NULL: none */
+    bool shared;
+    bool hidden_first;     /* of the two that are joined; else the embedding is */
+    bool behind_norm;      /* the model's last norm comes before the first layer */
+    trait_set adds, drops; /* traits of their blocks, against those of the model's last */
+};
+
 struct family {
     const char *name;
     const char *model_types[FAMILY_MAX_TYPES]; /* config.json model_type, NULL-terminated */
@@ -35,6 +51,11 @@ struct family {
      * with the model; NULL: none. Those of a block, within it. */
     const char *const *beside, *const *block_beside;
     bool draft_layers; /* layers beyond the last predict further tokens: carried along, too */
+    /* How those that predict further tokens are wired; NULL: it is not known, or loaders take them
+     * plain only. */
+    const struct draft_wiring *draft;
+    int64_t
+        draft_from; /* where they are blocks (drafts.h), the number of the first; 0: they are not */
     /* What tokens say to the blocks themselves (T_TOKEN), in tensors outside of them: a table
      * [tokens, layers x width], and a projection [layers x width, hidden] of the embedding with a
      * norm for each layer's part; the last two are modules. */
@@ -95,13 +116,20 @@ const struct setting *family_setting(const struct family *f, int set, uint64_t w
 /* --- names ------------------------------------------------------------------------------------ */
 
 /* "model.layers.3.mlp.up_proj.weight" in `buf`: of a block, what it calls `name`, and `suffix`. The
- * one place where names of a block's tensors are made. */
+ * one place where names of a block's tensors are made. Where layers that predict further tokens are
+ * blocks (draft_from), they are those behind the last. */
 enum { FAMILY_NAME_MAX = 256 };
 const char *family_block_name(const struct family *f, int64_t block, const char *name,
                               const char *suffix, char buf[FAMILY_NAME_MAX]);
 
 /* The inverse: the block that a tensor's name lies in, and the rest of the name; false: in none. */
 bool family_block_of(const struct family *f, const char *name, int64_t *block, const char **rest);
+
+/* Is it one of those whose names have a prefix of their own? */
+bool family_is_apart(const struct family *f, int64_t block);
+
+/* The number in a name that begins with `prefix`, which has a %lld for it, and what is behind. */
+bool family_numbered(const char *prefix, const char *name, int64_t *number, const char **rest);
 
 /* "model.": the length of what the names of the embedding and of the blocks begin with. */
 size_t family_trunk(const struct family *f);

@@ -118,6 +118,14 @@ const struct family family_deepseek_v2 = {
     .limits = limits,
 };
 
+/* The layer that predicts a further token. Servers read it behind the model's last norm, have its
+ * projection unquantized and its block by the checkpoint's config (vLLM 03356f8c,
+ * model_executor/models/deepseek_mtp.py, for V3.2 and GLM-5 too). */
+static const struct draft_wiring draft = {EH_PROJ_WIRING, .behind_norm = true, .adds = T_SPARSE};
+/* It chooses its keys itself whatever the last block does (vLLM 002d6073, deepseek_v2.py). */
+static const struct draft_wiring draft_indexed = {EH_PROJ_WIRING, .behind_norm = true,
+                                                  .adds = T_SPARSE | T_INDEXED};
+
 /* --- V3 --------------------------------------------------------------------------------------- */
 
 static const struct node v3_rows[] = {
@@ -150,6 +158,7 @@ const struct family family_deepseek_v3 = {
     .model_types = {"deepseek_v3", "kimi_k2"},
     LLAMA_TENSOR_NAMES,
     .draft_layers = true,
+    .draft = &draft,
     .rows = v3_rows,
     .settings = v3_settings,
     .rules = v3_rules,
@@ -199,6 +208,7 @@ const struct family family_deepseek_v32 = {
     .model_types = {"deepseek_v32"},
     LLAMA_TENSOR_NAMES,
     .draft_layers = true,
+    .draft = &draft_indexed,
     .rows = v32_rows,
     .settings = v32_settings,
     .rules = v32_rules,
@@ -241,6 +251,7 @@ const struct family family_glm_moe_dsa = {
     .model_types = {"glm_moe_dsa"},
     LLAMA_TENSOR_NAMES,
     .draft_layers = true,
+    .draft = &draft_indexed,
     .rows = glm_rows,
     .settings = glm_settings,
     .rules = v32_rules,

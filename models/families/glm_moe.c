@@ -13,6 +13,10 @@ static const struct node expert[] = {EXPERT_ROWS(EXPERT_FFN, "gate_proj", "up_pr
     V3_CHOICE(1, 1, scale)
 /* clang-format on */
 
+/* The layer that predicts a further token, as DeepSeek-V3 has it (vLLM 028aedf6,
+ * model_executor/models/glm4_moe_mtp.py; 055e47c2, glm4_moe_lite_mtp.py). */
+static const struct draft_wiring draft = {EH_PROJ_WIRING, .behind_norm = true, .adds = T_SPARSE};
+
 /* --- GLM-4.5, 4.6, 4.7 ------------------------------------------------------------------------ */
 
 static const struct node glm4_rows[] = {
@@ -56,6 +60,7 @@ const struct family family_glm4_moe = {
     .model_types = {"glm4_moe"},
     LLAMA_TENSOR_NAMES,
     .draft_layers = true,
+    .draft = &draft,
     .rows = glm4_rows,
     .settings = glm4_settings,
     .rules = rules,
@@ -126,6 +131,7 @@ const struct family family_glm4_moe_lite = {
     .model_types = {"glm4_moe_lite"},
     LLAMA_TENSOR_NAMES,
     .draft_layers = true,
+    .draft = &draft,
     .rows = lite_rows,
     .settings = lite_settings,
     .rules = rules,

@@ -52,11 +52,22 @@ const struct family family_qwen2 = {
 static const char *const mimo_architectures[] = {"MiMoForCausalLM", "MiMoModel", NULL};
 static const char *const mimo_beside[] = {"model.mtp_layers.", NULL};
 
+/* Before the model's last norm (vLLM 0bb55d60, model_executor/models/mimo_mtp.py, and 055e47c2,
+ * mimo.py). vLLM calls the block model.layers.N, so that no list of what is not quantized finds it:
+ * it loads with the others packed only if it is packed, too. */
+static const struct draft_wiring mimo_draft = {.prefix = "model.mtp_layers.%lld.",
+                                               .token_norm = "token_layernorm",
+                                               .hidden_norm = "hidden_layernorm",
+                                               .projection = "input_proj",
+                                               .out_norm = "final_layernorm",
+                                               .hidden_first = true};
+
 const struct family family_mimo = {
     .name = "mimo",
     .model_types = {"mimo"},
     LLAMA_TENSOR_NAMES,
     .beside = mimo_beside,
+    .draft = &mimo_draft,
     .rows = qwen2_rows,
     .settings = qwen2_settings,
     .rules = rules,

@@ -79,7 +79,17 @@ static const char *const inherent[] = {
     "query_key_norm", "attn_output_gate", "norm_topk_prob", NULL};
 /* Positions of text are the same in every section; the state's type is the server's choice. */
 static const char *const ignored[] = {"mamba_ssm_dtype", "mrope_section", NULL};
-static const char *const beside[] = {"mtp.", NULL}; /* predicts a second token */
+static const char *const beside[] = {"mtp.", NULL}; /* predicts a second token: ... */
+
+/* ... behind the model's last norm, with attention of the kind that every fourth layer has. To vLLM
+ * fc is a linear like others, which stays plain here, as vLLM takes it with NVFP4 (055e47c2,
+ * model_executor/models/qwen3_next_mtp.py; 01d99805, qwen3_5_mtp.py). */
+#define MTP_WIRING                                                                                 \
+    .prefix = "mtp.layers.%lld.", .shared = true, .token_norm = "mtp.pre_fc_norm_embedding",       \
+    .hidden_norm = "mtp.pre_fc_norm_hidden", .projection = "mtp.fc", .out_norm = "mtp.norm",       \
+    .behind_norm = true, .drops = T_RECURRENT
+static const struct draft_wiring draft_sparse = {MTP_WIRING, .adds = T_SPARSE};
+static const struct draft_wiring draft_dense = {MTP_WIRING};
 
 /* --- Qwen3-Next: what a key head and its value heads need lies together ----------------------- */
 
@@ -125,6 +135,7 @@ const struct family family_qwen3_next = {
     .model_types = {"qwen3_next"},
     LLAMA_TENSOR_NAMES,
     .beside = beside,
+    .draft = &draft_sparse,
     .rows = next_rows,
     .settings = next_settings,
     .rules = next_rules,
@@ -169,6 +180,7 @@ const struct family family_qwen3_5 = {
     .model_types = {"qwen3_5_text"},
     LLAMA_TENSOR_NAMES,
     .beside = beside,
+    .draft = &draft_dense,
     .rows = apart_rows,
     .settings = apart_settings,
     .rules = apart_rules,
@@ -206,6 +218,7 @@ const struct family family_qwen3_5_moe = {
     .model_types = {"qwen3_5_moe_text"},
     LLAMA_TENSOR_NAMES,
     .beside = beside,
+    .draft = &draft_sparse,
     .rows = moe_rows,
     .settings = moe_settings,
     .rules = moe_rules,

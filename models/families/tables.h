@@ -126,6 +126,9 @@ extern const struct family family_zamba2;
 
 /* The names that Llama gave its tensors and that most families kept. */
 /* clang-format off */
+/* What DeepSeek-V3 and those after it call the parts of a layer that predicts further tokens. */
+#define EH_PROJ_WIRING .token_norm = "enorm", .hidden_norm = "hnorm", .projection = "eh_proj"
+
 #define LLAMA_TENSOR_NAMES                                 \
     .embedding      = "model.embed_tokens.weight",         \
     .block_prefix   = "model.layers.%lld.",                \

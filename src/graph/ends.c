@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "graph/columns.h"
-#include "graph/model.h"
+#include "graph/model_private.h"
 #include "graph/norm.h"
 
 /* --- rows of the embedding and the head ------------------------------------------------------- */
@@ -76,9 +76,8 @@ cleanup:
     return status;
 }
 
-/* x [rows, hidden] in place. */
-static enum llmq_status apply_norm(const struct model *m, const char *module, enum norm kind,
-                                   int64_t rows, float *x, llmq_error *err) {
+enum llmq_status model_apply_norm(const struct model *m, const char *module, enum norm kind,
+                                  int64_t rows, float *x, llmq_error *err) {
     struct end_norm norm;
     enum llmq_status status = end_norm_read(m, module, kind, &norm, err);
     if (status == LLMQ_OK)
@@ -89,7 +88,8 @@ static enum llmq_status apply_norm(const struct model *m, const char *module, en
 
 enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x, llmq_error *err) {
     columns_resize(rows, m->config.stream, m->config.hidden, x);
-    return apply_norm(m, m->config.family->final_norm, ends_last_norm(&m->config), rows, x, err);
+    return model_apply_norm(m, m->config.family->final_norm, ends_last_norm(&m->config), rows, x,
+                            err);
 }
 
 enum llmq_status model_final_norm_back(const struct model *m, int64_t rows,
@@ -156,7 +156,8 @@ enum llmq_status model_embed(const struct model *m, const int32_t *ids, const st
         LLMQ_TRY(add_positions(m, b->offsets[s + 1] - b->offsets[s],
                                out + (b->offsets[s] - begin) * hidden, err));
     if (f->embedding_norm)
-        LLMQ_TRY(apply_norm(m, f->embedding_norm, ends_first_norm(&m->config), rows, out, err));
+        LLMQ_TRY(
+            model_apply_norm(m, f->embedding_norm, ends_first_norm(&m->config), rows, out, err));
     columns_resize(rows, hidden, m->config.stream, out); /* nothing is kept yet */
 cleanup:
     return status;

@@ -168,7 +168,7 @@ static bool is_beside(const struct blocks *blocks, const char *name) {
     int64_t block = 0;
     const char *rest = NULL;
     if (family_block_of(f, name, &block, &rest))
-        return block >= blocks->count ? f->draft_layers : beginning(f->block_beside, rest) != NULL;
+        return block >= blocks->config->blocks || beginning(f->block_beside, rest) != NULL;
     if (beginning(f->beside, name))
         return true;
     return blocks->config->wrapper && strncmp(name, f->embedding, family_trunk(f)) != 0;
@@ -183,9 +183,10 @@ const char *inventory_group(const struct blocks *blocks, const struct st_tensor 
     const bool in_block = family_block_of(f, name, &block, &rest);
     const char *known = in_block ? beginning(f->block_beside, rest) : NULL;
     name += strncmp(name, above, sizeof above - 1) == 0 ? sizeof above - 1 : 0;
+    const bool apart = in_block && family_is_apart(f, block);
     if (known)
         (void)snprintf(buf, INVENTORY_GROUP_MAX, "%.*s", (int)strlen(known) - 1, known);
-    else if (in_block)
+    else if (in_block && !apart)
         (void)snprintf(buf, INVENTORY_GROUP_MAX, "layers.%" PRId64, block);
     else
         (void)snprintf(buf, INVENTORY_GROUP_MAX, "%.*s", (int)strcspn(name, "."), name);

@@ -53,6 +53,14 @@ LLMQ_NODISCARD enum llmq_status model_open(const char *dir, struct model *out, l
  * says. */
 LLMQ_NODISCARD enum llmq_status model_open_as(const char *dir, const char *family,
                                               struct model *out, llmq_error *err);
+
+/* How a folder is read. */
+struct model_reading {
+    const char *family; /* as above */
+    bool drafts;        /* layers that predict further tokens are blocks, see draft_layers_settle */
+};
+LLMQ_NODISCARD enum llmq_status model_open_by(const char *dir, const struct model_reading *how,
+                                              struct model *out, llmq_error *err);
 void model_close(struct model *m); /* accepts a zeroed struct */
 
 /* "model.layers.3.self_attn.q_proj" in `buf`, and with `suffix` (may be "") appended. */

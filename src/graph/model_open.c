@@ -13,9 +13,11 @@
 #include "base/strbuf.h"
 #include "formats/loaders/layout_load.h"
 #include "formats/loaders/model_folder.h"
+#include "graph/draft_layers.h"
 #include "graph/inventory.h"
 #include "graph/model_private.h"
 #include "graph/required.h"
+#include "models/drafts.h"
 
 /* --- what is missing, and what helps ---------------------------------------------------------- */
 
@@ -85,9 +87,25 @@ static bool hint_adapter(const struct model *m, const char *name, llmq_error *er
     return true;
 }
 
+/* A part of a layer that would stay as it is. */
+static bool hint_draft(const struct model *m, const char *name, llmq_error *err) {
+    for (int64_t d = 0; d < m->config.drafts; d++) {
+        struct end_param params[ENDS_PARAMS];
+        bool wiring = drafts_layer_of(&m->config, name) == d;
+        for (int i = drafts_params(&m->config, d, params); i-- > 0;)
+            wiring = wiring || strcmp(params[i].name, name) == 0;
+        if (wiring)
+            error_hint(err, "it is of a layer that predicts further tokens: complete the "
+                            "download, or leave out --mtp to carry the layer along as it is");
+        if (wiring)
+            return true;
+    }
+    return false;
+}
+
 static void hint_missing(const struct model *m, const char *name, llmq_error *err) {
-    if (hint_adapter(m, name, err) || hint_packed(m, name, err) || hint_head(m, name, err) ||
-        hint_layers(m, err))
+    if (hint_draft(m, name, err) || hint_adapter(m, name, err) || hint_packed(m, name, err) ||
+        hint_head(m, name, err) || hint_layers(m, err))
         return;
     if (st_count(m->tensors) > 0)
         error_hint(err,
@@ -175,10 +193,12 @@ static enum llmq_status check_tensor(void *model, const struct required *r, llmq
     return require(model, r, &t, err);
 }
 
-/* Hold the tensors against the config: their names, and which is the head. */
-static enum llmq_status settle_tensors(struct model *m, llmq_error *err) {
+/* Hold the tensors against the config: their names, which are blocks, and which is the head. */
+static enum llmq_status settle_tensors(struct model *m, bool drafts, llmq_error *err) {
     struct model_config *c = &m->config;
     enum llmq_status status = naming_settle(c, m->blocks, m->tensors, &m->naming, err);
+    if (status == LLMQ_OK)
+        status = draft_layers_settle(c, &m->blocks, m->tensors, m->layout, drafts, err);
     if (status == LLMQ_OK)
         status = tying_settle(c->family, c->tied, m->layout, m->tensors, &m->tying, err);
     c->tied = c->tied && m->tying != TYING_DIFFERS;
@@ -191,6 +211,11 @@ enum llmq_status model_open(const char *dir, struct model *out, llmq_error *err)
 
 enum llmq_status model_open_as(const char *dir, const char *family, struct model *out,
                                llmq_error *err) {
+    return model_open_by(dir, &(struct model_reading){.family = family}, out, err);
+}
+
+enum llmq_status model_open_by(const char *dir, const struct model_reading *how, struct model *out,
+                               llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     *out = (struct model){0};
     char *config_path = path_join(dir, "config.json", err);
@@ -200,7 +225,7 @@ enum llmq_status model_open_as(const char *dir, const char *family, struct model
         goto cleanup;
     }
     LLMQ_TRY(json_read(config_path, &out->config_json, err));
-    status = config_parse_as(out->config_json, family, &out->config, err);
+    status = config_parse_as(out->config_json, how->family, &out->config, err);
     if (status == LLMQ_OK)
         status = blocks_create(&out->config, &out->blocks, err);
     if (status != LLMQ_OK) {
@@ -209,7 +234,7 @@ enum llmq_status model_open_as(const char *dir, const char *family, struct model
     }
     LLMQ_TRY(st_open_dir(dir, &out->tensors, err));
     LLMQ_TRY(read_layout(out, err));
-    LLMQ_TRY(settle_tensors(out, err));
+    LLMQ_TRY(settle_tensors(out, how->drafts, err));
     const struct required_of of = {out->blocks, out->tensors, out->layout};
     LLMQ_TRY(required_each(&of, check_tensor, out, err));
     status = inventory_check(out->blocks, out->layout, out->tensors, err);

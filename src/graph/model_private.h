@@ -1,4 +1,4 @@
-/* Shared by the files that open and load models. Not for use outside src/graph/model*.c. */
+/* Shared by the files that open and load models. Not for use outside src/graph. */
 #ifndef LLMQ_GRAPH_MODEL_PRIVATE_H
 #define LLMQ_GRAPH_MODEL_PRIVATE_H
 
@@ -15,6 +15,11 @@ LLMQ_NODISCARD enum llmq_status model_require(const struct model *m, const char 
 LLMQ_NODISCARD enum llmq_status model_require_param(const struct model *m, int64_t block,
                                                     int64_t expert, const struct graph_param *p,
                                                     const struct st_tensor **out, llmq_error *err);
+
+/* A norm outside of the blocks, of whole rows: x [rows, hidden] in place. */
+LLMQ_NODISCARD enum llmq_status model_apply_norm(const struct model *m, const char *module,
+                                                 enum norm kind, int64_t rows, float *x,
+                                                 llmq_error *err);
 
 /* The bias [n] of an expert's linear whose experts are stacked. */
 LLMQ_NODISCARD enum llmq_status model_load_stack_bias(const struct model *m, struct linear_place at,

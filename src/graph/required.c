@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/loaders/layout_load.h"
+#include "models/drafts.h"
 #include "models/ends.h"
 
 struct required required_param(const struct blocks *b, int64_t block, int64_t expert,
@@ -88,6 +89,14 @@ static enum llmq_status visit_block(const struct visitor *v, int64_t block, llmq
     return status;
 }
 
+static struct required required_end(const struct end_param *end) {
+    const struct graph_param p = {.rows = end->rows, .columns = end->columns};
+    struct required r;
+    r.rank = graph_param_shape(&p, r.shape);
+    memcpy(r.name, end->name, sizeof r.name);
+    return r;
+}
+
 static enum llmq_status visit_ends(const struct visitor *v, llmq_error *err) {
     const struct model_config *c = v->of->blocks->config;
     struct end_param ends[ENDS_PARAMS];
@@ -97,12 +106,36 @@ static enum llmq_status visit_ends(const struct visitor *v, llmq_error *err) {
         layout_has_module(v->of->tensors, v->of->layout, ends_head_module(c->family, head));
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; status == LLMQ_OK && i < count; i++) {
-        const struct graph_param p = {.rows = ends[i].rows, .columns = ends[i].columns};
-        struct required r;
-        r.rank = graph_param_shape(&p, r.shape);
-        memcpy(r.name, ends[i].name, sizeof r.name);
+        const struct required r = required_end(&ends[i]);
         if (!ends[i].head || !packed)
             status = v->visit(v->context, &r, err);
+    }
+    return status;
+}
+
+/* What makes the input of a layer that predicts further tokens. */
+static enum llmq_status visit_wiring(const struct visitor *v, int64_t draft, llmq_error *err) {
+    struct end_param params[ENDS_PARAMS];
+    const int count = drafts_params(v->of->blocks->config, draft, params);
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; status == LLMQ_OK && i < count; i++) {
+        const struct required r = required_end(&params[i]);
+        status = v->visit(v->context, &r, err);
+    }
+    return status;
+}
+
+enum llmq_status required_drafts(const struct required_of *of,
+                                 enum llmq_status (*visit)(void *context, const struct required *r,
+                                                           llmq_error *err),
+                                 void *context, llmq_error *err) {
+    const struct visitor v = {of, visit, context};
+    const struct model_config *c = of->blocks->config;
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t d = 0; status == LLMQ_OK && d < c->drafts; d++) {
+        status = visit_wiring(&v, d, err);
+        if (status == LLMQ_OK)
+            status = visit_block(&v, c->blocks + d, err);
     }
     return status;
 }
@@ -113,7 +146,7 @@ enum llmq_status required_each(const struct required_of *of,
                                void *context, llmq_error *err) {
     const struct visitor v = {of, visit, context};
     enum llmq_status status = visit_ends(&v, err);
-    for (int64_t b = 0; status == LLMQ_OK && b < of->blocks->count; b++)
+    for (int64_t b = 0; status == LLMQ_OK && b < of->blocks->config->blocks; b++)
         status = visit_block(&v, b, err);
-    return status;
+    return status == LLMQ_OK ? required_drafts(of, visit, context, err) : status;
 }

@@ -46,4 +46,10 @@ required_each(const struct required_of *of,
               enum llmq_status (*visit)(void *context, const struct required *r, llmq_error *err),
               void *context, llmq_error *err);
 
+/* The same for those only of its layers that predict further tokens and are blocks. */
+LLMQ_NODISCARD enum llmq_status
+required_drafts(const struct required_of *of,
+                enum llmq_status (*visit)(void *context, const struct required *r, llmq_error *err),
+                void *context, llmq_error *err);
+
 #endif
