@@ -61,11 +61,19 @@ enum llmq_source_quantized {
     LLMQ_SOURCE_REQUANTIZE, /* they are decoded, and quantized anew */
 };
 
+/* What becomes of layers that predict tokens beyond the next one (MTP, NextN). */
+enum llmq_mtp {
+    LLMQ_MTP_KEEP,     /* they are carried along as they are */
+    LLMQ_MTP_QUANTIZE, /* they are quantized as blocks behind the last; refused where that is not
+                          known to work */
+};
+
 typedef struct llmq_quantize_options {
     enum llmq_method method;
     const char *model;  /* folder or name, see llmq_model_resolve */
     const char *family; /* read it as a model of this family; NULL: as its model_type says */
     enum llmq_source_quantized source_quantized;
+    enum llmq_mtp mtp;
     const char *out;    /* folder to create; NULL: <name>-<method>-w<bits>g<group> here */
     const char *format; /* "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", "onnx". NULL: for
                            4 bits in groups of one size "awq" when asymmetric or by AWQ, else

@@ -106,6 +106,10 @@ LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, struct calib_task *o
  * over. Also the way to replay blocks that were quantized before (no calib_next in between). */
 LLMQ_NODISCARD enum llmq_status calib_end_block(struct calib *c, llmq_error *err);
 
+/* After calib_end_block of the block before it, and before the block of layer `draft` of those that
+ * predict further tokens: the streams become what this reads. */
+LLMQ_NODISCARD enum llmq_status calib_begin_draft(struct calib *c, int64_t draft, llmq_error *err);
+
 /* Of what the output head reads, behind the last norm: second moments H [hidden, hidden] =
  * (2/T) X^T X, and the rows X [count, hidden] that they leave out (see struct calib_held). */
 struct calib_head {

@@ -54,6 +54,9 @@ static const struct choice scale_kinds[] = {
     {NULL, 0},
 };
 
+static const struct choice mtp_kinds[] = {
+    {"keep", LLMQ_MTP_KEEP}, {"quantize", LLMQ_MTP_QUANTIZE}, {NULL, 0}};
+
 static const struct choice source_kinds[] = {
     {"keep", LLMQ_SOURCE_KEEP},
     {"requantize", LLMQ_SOURCE_REQUANTIZE},
@@ -138,6 +141,14 @@ const struct option quantize_grid_options[] = {
              "without being asked; what of them is not quantized becomes bf16",
      .absent = "such a checkpoint is refused",
      .choices = source_kinds},
+    {.name = "mtp",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, mtp),
+     .value = "keep|quantize",
+     .help = "layers that predict tokens beyond the next one, for speculative decoding: carry them "
+             "along as they are, or quantize their linears as those of a block, calibrated on what "
+             "the layer reads. Refused for models of which it is not known how",
+     .choices = mtp_kinds},
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
@@ -361,6 +372,7 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
         (struct group_size){.columns = a->options.group, .auto_fit = a->options.group_auto_fit};
     a->bits = a->options.bits;
     a->source_quantized = (int)a->options.source_quantized;
+    a->mtp = (int)a->options.mtp;
     a->format = FORMAT_DEFAULT;
     a->scheme = SCHEME_NONE;
     a->quality = LLMQ_QUALITY_BALANCED;
@@ -410,6 +422,7 @@ llmq_quantize_options quantize_args_options(const struct quantize_args *a) {
     options.format = a->format == FORMAT_DEFAULT ? NULL : formats[a->format].word;
     options.bits = a->bits;
     options.source_quantized = (enum llmq_source_quantized)a->source_quantized;
+    options.mtp = (enum llmq_mtp)a->mtp;
     options.group = a->group.columns;
     options.group_auto_fit = a->group.auto_fit;
     options.group_keep = a->group.keep;

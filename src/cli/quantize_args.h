@@ -26,6 +26,7 @@ struct quantize_args {
     int64_t descent, rounds; /* likewise */
     int scales;
     int source_quantized;
+    int mtp;
     int format;
     int scheme; /* SCHEME_NONE, or as the user says */
     int compute;

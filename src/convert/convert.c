@@ -31,7 +31,7 @@ static enum llmq_status open_source(struct convert *c, llmq_error *err) {
     LLMQ_TRY(llmq_model_resolve(c->options->model, &r->model, err));
     LLMQ_TRY(output_choose_at(c->options->out, r->model, c->options->force, c->options->resume,
                               &c->output, err));
-    c->output.family = c->options->family;
+    c->output.as.family = c->options->family;
     LLMQ_TRY(model_open_as(r->model, c->options->family, &c->model, err));
     notes_of_model(&c->model, c->ctx);
     LLMQ_TRY(source_find(&c->model, c->ctx, &c->source, err));
@@ -132,7 +132,7 @@ static enum llmq_status write_modules(struct convert *c, llmq_error *err) {
     for (int64_t i = 0; i < count; i++) {
         const struct plan_module *module = &c->plan.modules[i];
         log_progress(c->ctx, count + i, 3 * count, "writing block %" PRId64 "/%" PRId64,
-                     module->at.block + 1, c->model.config.blocks);
+                     module->at.block + 1, c->model.blocks->count);
         LLMQ_TRY(interrupt_check(c->ctx, err));
         status = c->plan.layout ? repack_module(c, i, err) : dequantize_module(c, i, err);
         if (status != LLMQ_OK)

@@ -160,7 +160,7 @@ static enum llmq_status try_modules(struct convert *c, llmq_error *err) {
     for (int64_t i = 0; i < c->plan.module_count; i++) {
         struct plan_module *module = &c->plan.modules[i];
         log_progress(c->ctx, i, 3 * c->plan.module_count, "checking block %" PRId64 "/%" PRId64,
-                     module->at.block + 1, c->model.config.blocks);
+                     module->at.block + 1, c->model.blocks->count);
         LLMQ_TRY(interrupt_check(c->ctx, err));
         LLMQ_TRY(try_module(c, module, err));
     }

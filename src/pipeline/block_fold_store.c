@@ -128,7 +128,7 @@ bool block_fold_changes(const struct model *m, const char *tensor) {
     struct source_fold folds[GRAPH_TASKS];
     int64_t block = 0;
     const char *rest = NULL;
-    if (!family_block_of(m->config.family, tensor, &block, &rest) || block >= m->config.blocks)
+    if (!family_block_of(m->config.family, tensor, &block, &rest) || block >= m->blocks->count)
         return false;
     const int count = block_fold_list(model_graph(m, block), folds);
     for (int i = 0; i < count; i++) {

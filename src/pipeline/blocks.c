@@ -225,7 +225,7 @@ cleanup:
 
 /* Progress in blocks, and in the tasks of the one at hand. */
 static void log_task(const struct run *run, int64_t block, int task, const char *note) {
-    const int64_t blocks = run->model.config.blocks;
+    const int64_t blocks = run->model.blocks->count;
     const int64_t steps = model_graph(&run->model, block)->task_count;
     log_progress(run->ctx, block * steps + task, blocks * steps, "block %" PRId64 "/%" PRId64 "%s",
                  block + 1, blocks, note);
@@ -260,6 +260,23 @@ static enum llmq_status quantize_tasks(struct run *run, struct block *block, llm
         done += task.expert < 0 || expert < 0 ? 1 : 0;
         expert = task.expert;
     }
+}
+
+/* Layers that predict further tokens read something else than what the block before them makes, and
+ * of that the head is calibrated. */
+static enum llmq_status turn_to_draft(struct run *run, int64_t index, llmq_error *err) {
+    const int64_t draft = index - run->model.config.blocks;
+    enum llmq_status status = LLMQ_OK;
+    if (draft < 0)
+        return LLMQ_OK;
+    if (draft == 0)
+        status = run_head_look(run, err);
+    if (status == LLMQ_OK)
+        status = calib_begin_draft(run->calib, draft, err);
+    tally_read(&run->tally, TALLY_LINEAR,
+               plan_draft_flops(&run->model, &run->plan, &run->tokens) /
+                   (double)run->model.config.drafts);
+    return status;
 }
 
 /* Hand the calibration block `index` of a model and, where there is a second stream, the
@@ -304,8 +321,10 @@ cleanup:
 
 static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_error *err) {
     struct block block = {0}, original = {0};
-    int64_t blocks = run->model.config.blocks;
-    enum llmq_status status = LLMQ_OK;
+    const int64_t blocks = run->model.blocks->count;
+    enum llmq_status status = turn_to_draft(run, index, err);
+    if (status != LLMQ_OK)
+        return status;
     begin_block(run, &run->model, index, &block, &original);
     memset(run->expert_damping, 0, sizeof run->expert_damping);
     if (plan_folds(run->options)) {
@@ -318,7 +337,7 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
     LLMQ_TRY(quantize_tasks(run, &block, err));
     model_read_ahead(&run->model, index + 1);
     /* of the last block's output nothing is calibrated but the output head */
-    if (index + 1 < blocks || run_head_reads(run))
+    if (index + 1 < blocks || (run_head_reads(run) && run->model.config.drafts == 0))
         LLMQ_TRY(calib_end_block(run->calib, err));
 cleanup:
     block_release(&block);
@@ -343,6 +362,7 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     if (plan_folds(run->options))
         LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
+        LLMQ_TRY(turn_to_draft(run, index, err));
         begin_block(run, stored, index, &block, &original);
         LLMQ_TRY(calib_end_block(run->calib, err));
         model_read_ahead(&run->model, index + 1);
@@ -359,7 +379,7 @@ static enum llmq_status replay_blocks(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (run->blocks.done == 0)
         return LLMQ_OK;
-    LLMQ_TRY(model_open_as(run->output.partial_dir, run->options->family, &stored, err));
+    LLMQ_TRY(model_open_by(run->output.partial_dir, &run->output.as, &stored, err));
     for (int64_t i = 0; i < run->blocks.done; i++) {
         LLMQ_TRY(interrupt_check(run->ctx, err));
         LLMQ_TRY(replay_block(run, &stored, i, err));
@@ -403,7 +423,7 @@ static enum llmq_status run_block(struct run *run, int64_t index, llmq_error *er
 /* Blocks that take no time are recorded together, so that the disk does not stop the processor
  * after each of them. What was finished before an interrupt or an error is recorded. */
 enum llmq_status run_blocks(struct run *run, llmq_error *err) {
-    int64_t blocks = run->model.config.blocks;
+    const int64_t blocks = run->model.blocks->count;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(replay_blocks(run, err));
     struct pending p = {run->blocks.done, run->blocks.done, run->report->module_count, tally_now()};

@@ -310,8 +310,8 @@ enum llmq_status output_verify(const struct output *out, const struct plan *plan
                                llmq_error *err) {
     struct model m = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(verify_written(out->partial_dir, out->family, err));
-    LLMQ_TRY(model_open_as(out->partial_dir, out->family, &m, err));
+    LLMQ_TRY(verify_written(out->partial_dir, out->as.family, err));
+    LLMQ_TRY(model_open_by(out->partial_dir, &out->as, &m, err));
     LLMQ_TRY(verify_modules(&m, plan, blocks, ctx, err));
     for (int64_t b = 0; plan->folded_count > 0 && b < blocks->count; b++)
         LLMQ_TRY(block_fold_verify(&m, b, blocks->folded[b], err));

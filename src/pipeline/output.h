@@ -40,7 +40,7 @@
 struct output {
     char *final_dir;          /* <out> */
     char *partial_dir;        /* <out>.partial */
-    const char *family;       /* that the result is read back as, NULL: by its model_type */
+    struct model_reading as;  /* how the result is read back */
     bool force, resume;       /* may replace a result; goes on where another run stopped */
     bool resumable;           /* a run that fails leaves what it has done */
     bool exists, was_empty;   /* a folder has the final name; it is empty */

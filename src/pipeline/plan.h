@@ -249,6 +249,13 @@ double plan_judging_flops(int64_t n, int64_t k, int64_t held);
 double plan_correction_flops(int64_t n, int64_t k, int64_t held);
 double plan_search_flops(int64_t n, int64_t k);
 
+/* The parts of both that layers which predict further tokens take, before their blocks; of memory
+ * what is there at once besides, and in `peak` what no block's weights are there with. */
+double plan_draft_flops(const struct model *m, const struct plan *p,
+                        const struct calib_tokens *tokens);
+uint64_t plan_draft_bytes(const struct model *m, const struct plan *p,
+                          const struct calib_tokens *tokens, uint64_t *peak);
+
 /* Can the layout hold every module? LLMQ_E_UNSUPPORTED names the first one it cannot. */
 LLMQ_NODISCARD enum llmq_status plan_check_modules(const struct plan *p, llmq_error *err);
 

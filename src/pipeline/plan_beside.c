@@ -43,8 +43,20 @@ static void point_settings(struct plan *p) {
     p->layout_config.beside_part_count = (int64_t)p->beside_part_count;
 }
 
-static enum llmq_status name_linear(struct plan *p, const char *part, const struct st_tensor *t,
-                                    llmq_error *err) {
+/* Do blocks lie in the part, too, of layers that predict further tokens? */
+static bool holds_blocks(const struct model *m, const char *part) {
+    for (int64_t d = 0; d < m->config.drafts; d++) {
+        char name[MODEL_NAME_MAX];
+        const char *at =
+            strstr(family_block_name(m->config.family, m->config.blocks + d, "", "", name), part);
+        if (at && (at == name || at[-1] == '.') && at[strlen(part)] == '.')
+            return true;
+    }
+    return false;
+}
+
+static enum llmq_status name_linear(const struct model *m, struct plan *p, const char *part,
+                                    const struct st_tensor *t, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     char module[MODEL_NAME_MAX];
     const size_t len = inventory_linear(t);
@@ -52,6 +64,8 @@ static enum llmq_status name_linear(struct plan *p, const char *part, const stru
         return LLMQ_OK;
     memcpy(module, t->name, len);
     module[len] = '\0';
+    if (holds_blocks(m, part)) /* the part is not to be passed over as a whole */
+        return plan_add_plain(p, module, err);
     LLMQ_TRY(plan_list_add(&p->beside, &p->beside_count, &p->beside_cap, module, err));
     if (!plan_list_has(p->beside_parts, p->beside_part_count, part))
         LLMQ_TRY(
@@ -72,7 +86,7 @@ enum llmq_status plan_carry(const struct model *m, struct plan *p, const struct 
     LLMQ_TRY(find_part(p, name, &part, err));
     part->tensors++;
     part->bytes += t->nbytes * dtype_bits(spec.dtype) / dtype_bits(t->dtype);
-    LLMQ_TRY(name_linear(p, name, t, err));
+    LLMQ_TRY(name_linear(m, p, name, t, err));
     LLMQ_TRY(plan_list_add(&p->kept, &p->kept_count, &p->kept_cap, t->name, err));
     LLMQ_TRY(plan_list_add(&p->carried, &p->carried_count, &p->carried_cap, t->name, err));
     LLMQ_TRY(plan_add_spec(p, t->name, &spec, err));

@@ -32,7 +32,7 @@ enum llmq_status plan_add_plain_rows(const struct model *m, struct plan *p, llmq
     char name[MODEL_NAME_MAX];
     if (m->config.facts.traits & T_TOKEN) /* a linear outside of the blocks */
         LLMQ_TRY(plan_add_plain(p, m->config.family->token_projection, err));
-    for (int64_t b = 0; b < m->config.blocks; b++) {
+    for (int64_t b = 0; b < m->blocks->count; b++) {
         const struct graph *g = model_graph(m, b);
         for (int i = 0; i < g->count; i++)
             if (stays_plain(m->blocks, b, &g->node[i]))

@@ -134,14 +134,14 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
         const struct token_count T = count_tokens(g, o, tokens);
         flops += module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
     }
-    for (int64_t b = 0; b < m->config.blocks; b++) {
+    for (int64_t b = 0; b < m->blocks->count; b++) {
         const struct graph *g = model_graph(m, b);
         const struct token_count T = count_tokens(g, o, tokens);
         flops += tasks_flops(g, T.all, &run);
         if (g->body)
             flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
     }
-    return flops;
+    return flops + plan_draft_flops(m, p, tokens);
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -260,6 +260,7 @@ static enum llmq_status calibrated_memory(const struct model *m, const llmq_quan
     enum llmq_status status = calib_memory(m, tokens, &calib, out, err);
     for (int kind = 0; status == LLMQ_OK && kind < m->blocks->kind_count; kind++)
         status = block_peak(p, o, &m->blocks->kinds[kind], &peak, err);
+    out->fixed += plan_draft_bytes(m, p, tokens, &peak);
     out->fixed += peak + reading_bytes(m, p);
     if (plan_folds(o)) {
         out->fixed += block_fold_bytes(m, tokens);

@@ -201,7 +201,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(copy_names(p->folded, p->folded_count, &r->folded, &r->folded_count, err));
     LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));
     r->compute = run->options->compute;
-    r->blocks = run->model.config.blocks;
+    r->blocks = run->model.blocks->count;
     r->windows = run->corpus.count;
     r->tokens_used = run->corpus.tokens_used;
     r->tokens_dropped = run->corpus.tokens_dropped;
@@ -247,8 +247,10 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(run_check_options(run->options, err));
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
     LLMQ_TRY(output_choose(run->options, dir, run->ctx, &run->output, err));
-    run->output.family = run->options->family;
-    LLMQ_TRY(model_open_as(dir, run->options->family, &run->model, err));
+    run->output.as = (struct model_reading){.family = run->options->family,
+                                            .drafts = run->options->mtp == LLMQ_MTP_QUANTIZE};
+    LLMQ_TRY(model_open_by(dir, &run->output.as, &run->model, err));
+    run->output.as.drafts = run->model.config.drafts > 0;
     notes_of_model(&run->model, run->ctx);
     LLMQ_TRY(source_find(&run->model, run->ctx, &run->source, err));
     /* Once without calibration: wrong groups and formats are told before text is tokenized. */
@@ -307,9 +309,9 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     struct json *identity = identity_make(run);
     run->blocks = (struct journal_blocks){
         .source = &run->model,
-        .count = run->model.config.blocks,
+        .count = run->model.blocks->count,
         .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes),
-        .folded = calloc((size_t)run->model.config.blocks, sizeof *run->blocks.folded)};
+        .folded = calloc((size_t)run->model.blocks->count, sizeof *run->blocks.folded)};
     if (!run->blocks.hashes || !run->blocks.folded)
         LLMQ_TRY(error_memory(err, "the run"));
     LLMQ_TRY(st_watch(run->model.tensors, err));
@@ -380,6 +382,7 @@ cleanup:
 
 static void run_free(struct run *run) {
     calib_free(&run->calib);
+    calib_head_free(&run->head);
     arena_free(&run->weights);
     st_writer_abort(&run->writer);
     journal_close(&run->journal);

@@ -16,6 +16,7 @@ static const char *const searches[] = {"minmax",     "plain",   "weighted",
 static const char *const selects[] = {"random", "stratified", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
 static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
+static const char *const mtp_words[] = {"keep", "quantize", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 /* field, name, kind, effect, words */
@@ -24,6 +25,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(model, "model", FIELD_TEXT, EFFECT_PLACE, NULL)                                            \
     ROW(family, "family", FIELD_TEXT, EFFECT_RESULT, NULL)                                         \
     ROW(source_quantized, "source-quantized", FIELD_WORD, EFFECT_RESULT, sources)                  \
+    ROW(mtp, "mtp", FIELD_WORD, EFFECT_RESULT, mtp_words)                                          \
     ROW(out, "out", FIELD_TEXT, EFFECT_PLACE, NULL)                                                \
     ROW(format, "format", FIELD_TEXT, EFFECT_RESULT, NULL)                                         \
     ROW(bits, "bits", FIELD_INT, EFFECT_RESULT, NULL)                                              \

@@ -43,6 +43,7 @@ struct run {
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
     struct expert_damping expert_damping[GRAPH_TASKS]; /* by their task */
     float *units; /* of scales, by module; NULL: the layout has none */
+    struct calib_head head; /* of the output head's input, once it was looked at */
     struct tally tally;
     bool half;      /* the result's config names float16: what is beyond its range is told */
     bool half_told; /* of activations: once */
@@ -70,6 +71,10 @@ LLMQ_NODISCARD enum llmq_status run_keep_module(struct run *run, const struct pl
  * resumed does it again. */
 LLMQ_NODISCARD enum llmq_status run_head(struct run *run, llmq_error *err);
 bool run_head_reads(const struct run *run);
+
+/* Note what the head reads, if it has to see it, where more blocks follow: those of layers that
+ * predict further tokens, which it does not read from. */
+LLMQ_NODISCARD enum llmq_status run_head_look(struct run *run, llmq_error *err);
 
 /* Quantize every block that the journal does not have yet; replay those it has. */
 LLMQ_NODISCARD enum llmq_status run_blocks(struct run *run, llmq_error *err);

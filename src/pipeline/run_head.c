@@ -32,7 +32,6 @@ bool run_head_reads(const struct run *run) {
 struct solving {
     const struct plan_module *module;
     struct quant_grid grid;
-    struct calib_head moments;    /* nothing without calibration */
     struct quant_problem problem; /* of the rows at hand */
     struct gptq_factor *factor;   /* NULL unless by GPTQ */
     struct quant_outcome outcome;
@@ -98,7 +97,7 @@ static enum llmq_status choose_damping(const struct run *run, const struct solvi
     const int64_t rows = min_i64(shape->n, DAMPING_SAMPLE), k = shape->k;
     float *W = malloc((size_t)(rows * k) * sizeof *W);
     const struct damping_linear linear = {&s->grid, W, rows};
-    const struct damping_trial trial = {s->moments.H, &linear, 1, s->problem.inputs};
+    const struct damping_trial trial = {run->head.H, &linear, 1, s->problem.inputs};
     enum llmq_status status = W ? LLMQ_OK : error_memory(err, "rows of the output head");
     for (int64_t i = 0; status == LLMQ_OK && i < rows; i++) {
         const int64_t row = i * shape->n / rows;
@@ -110,18 +109,23 @@ static enum llmq_status choose_damping(const struct run *run, const struct solvi
     return status;
 }
 
+enum llmq_status run_head_look(struct run *run, llmq_error *err) {
+    return run_head_reads(run) ? calib_head_moments(run->calib, &run->head, err) : LLMQ_OK;
+}
+
 /* The moments are taken; nothing asks for the activations any more. */
 static enum llmq_status prepare(struct run *run, struct solving *s, llmq_error *err) {
     const struct plan_module *module = s->module;
     const struct quant_options quant = run_quant_options(run, module);
     const bool choosing = run->options->damp <= 0;
-    struct calib_head *m = &s->moments;
+    const struct calib_head *m = &run->head;
     enum llmq_status status = LLMQ_OK;
     s->grid = run_grid(run, module);
     s->problem = (struct quant_problem){.grid = &s->grid, .k = module->shape.k};
     if (!run->calib)
         return LLMQ_OK;
-    LLMQ_TRY(calib_head_moments(run->calib, m, err));
+    if (!m->H)
+        LLMQ_TRY(run_head_look(run, err));
     calib_free(&run->calib);
     tally_read(&run->tally, TALLY_MOMENTS, 0);
     s->problem.H = m->H;
@@ -157,7 +161,7 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
     s.outcome.rtn_error = s.outcome.norm > 0 ? s.rtn_error / s.outcome.norm : 0;
     tally_read(&run->tally, TALLY_SOLVE,
                calibrated ? plan_rounding_flops(&module->manner, shape->n, shape->k) +
-                                plan_judging_flops(shape->n, shape->k, s.moments.count)
+                                plan_judging_flops(shape->n, shape->k, run->head.count)
                           : 0);
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
@@ -167,7 +171,7 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
 cleanup:
     qlinear_free(&q);
     gptq_factor_free(&s.factor);
-    calib_head_free(&s.moments);
+    calib_head_free(&run->head);
     return status;
 }
 

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/tally.h"
 #include "formats/loaders/model_folder.h"
+#include "graph/draft_layers.h"
 #include "graph/tying.h"
 #include "llmq/model.h"
 #include "setup/setup.h"
@@ -194,6 +195,8 @@ static enum llmq_status open_names(struct verify *v, llmq_error *err) {
         v->known = false;
         return LLMQ_OK;
     }
+    if (status == LLMQ_OK)
+        status = draft_layers_settle(&v->model, &v->blocks, v->tensors, v->layout, false, &found);
     if (status == LLMQ_OK)
         status = tying_adopt(v->model.family, v->model.tied, v->tensors, &v->head_adopted, &found);
     return status == LLMQ_OK ? status : error_set(err, status, "%s: %s", v->dir, found.message);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "graph/draft_layers.h"
 #include "graph/inventory.h"
 #include "graph/tying.h"
 #include "verify/verify_fold.h"
@@ -341,11 +342,12 @@ static enum llmq_status find_folds(struct comparison *c, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (!v->known || !v->decodable || !c->original.known)
         return LLMQ_OK;
-    c->folds = calloc((size_t)v->model.blocks, sizeof *c->folds);
+    const int64_t blocks = v->blocks->count;
+    c->folds = calloc((size_t)blocks, sizeof *c->folds);
     if (!c->folds)
         return error_memory(err, "the folds of a model");
-    for (; c->folds_count < v->model.blocks; c->folds_count++) {
-        log_progress(v->ctx, c->folds_count, 2 * v->model.blocks, "comparing");
+    for (; c->folds_count < blocks; c->folds_count++) {
+        log_progress(v->ctx, c->folds_count, 2 * blocks, "comparing");
         LLMQ_TRY(interrupt_check(v->ctx, err));
         LLMQ_TRY(
             verify_fold_find(c->v, &c->original, c->folds_count, &c->folds[c->folds_count], err));
@@ -397,6 +399,18 @@ static enum llmq_status check_names(const struct comparison *c, llmq_error *err)
     return LLMQ_E_UNSUPPORTED;
 }
 
+/* Layers that predict further tokens are packed here, and plain there. */
+static enum llmq_status settle_drafts(const struct verify *v, struct verify *original,
+                                      llmq_error *err) {
+    const bool differ = v->known && original->known && v->model.drafts > original->model.drafts;
+    llmq_error found = {0};
+    enum llmq_status status =
+        differ ? draft_layers_settle(&original->model, &original->blocks, original->tensors,
+                                     original->layout, true, &found)
+               : LLMQ_OK;
+    return status == LLMQ_E_MEMORY ? error_memory(err, "the original's blocks") : LLMQ_OK;
+}
+
 enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *err) {
     llmq_verify_report ignored = {0};
     struct comparison c = {
@@ -408,6 +422,7 @@ enum llmq_status verify_compare(struct verify *v, const char *dir, llmq_error *e
     LLMQ_TRY(verify_open(&c.original, err));
     LLMQ_TRY(check_names(&c, err));
     LLMQ_TRY(settle_head(&c.original, err));
+    LLMQ_TRY(settle_drafts(v, &c.original, err));
     LLMQ_TRY(find_folds(&c, err));
     LLMQ_TRY(compare_modules(&c, err));
     LLMQ_TRY(compare_others(&c, err));
