@@ -113,7 +113,8 @@ static enum llmq_status make_needle(struct added_token *t, const struct added_co
     enum llmq_status status = LLMQ_OK;
     strbuf_append(&text, t->content, t->content_len);
     if (t->normalized)
-        LLMQ_TRY(normalizer_apply(context->normalizer, context->scratch, &text, &at_start, err));
+        LLMQ_TRY(
+            normalizer_apply(context->normalizer, context->scratch, false, &text, &at_start, err));
     t->needle_len = text.len;
     t->needle = strbuf_take(&text);
     if (!t->needle)
@@ -280,9 +281,10 @@ static size_t lower_bound(const struct needle_set *set, size_t lo, size_t hi, si
     return lo;
 }
 
-/* The longest token at the start of `text`, or NULL. */
+/* The longest token at the start of `text`, or NULL; *cut is set when the text ends before that can
+ * be told. */
 static const struct added_token *longest_match(const struct needle_set *set, const char *text,
-                                               size_t len) {
+                                               size_t len, bool *cut) {
     const struct added_token *best = NULL;
     size_t lo = 0, hi = set->count;
     for (size_t depth = 0; lo < hi; depth++) {
@@ -292,8 +294,10 @@ static const struct added_token *longest_match(const struct needle_set *set, con
             while (lo < hi && set->items[lo]->needle_len == depth)
                 lo++;
         }
-        if (depth == len)
+        if (depth == len) {
+            *cut = *cut || lo < hi;
             break;
+        }
         unsigned byte = (unsigned char)text[depth];
         lo = lower_bound(set, lo, hi, depth, byte);
         hi = lower_bound(set, lo, hi, depth, byte + 1);
@@ -346,9 +350,10 @@ enum llmq_status added_tokens_split(const struct added_tokens *a, bool normalize
     for (size_t at = 0; set->count > 0 && at < text->len;) {
         const struct added_token *t = NULL;
         if (set->first[(unsigned char)text->data[at]])
-            t = longest_match(set, text->data + at, text->len - at);
+            t = longest_match(set, text->data + at, text->len - at, &out->unsettled);
         size_t begin = at, end = t ? at + t->needle_len : at + 1;
         at = end;
+        out->unsettled = out->unsettled || (t && end == text->len);
         if (!t || (t->single_word && !stands_alone(a, text, begin, end)))
             continue;
         if (t->lstrip)

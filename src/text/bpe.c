@@ -463,3 +463,7 @@ enum llmq_status bpe_encode(const struct bpe *b, struct bpe_scratch *s, const ch
     }
     return LLMQ_OK;
 }
+
+size_t bpe_first_part(const struct bpe *b, const char *piece, size_t len) {
+    return b->ignore_merges ? len : independent_length(b, piece, len);
+}

@@ -32,6 +32,10 @@ LLMQ_NODISCARD enum llmq_status bpe_scratch_create(size_t text_len, struct bpe_s
                                                    llmq_error *err);
 void bpe_scratch_free(struct bpe_scratch **s);
 
+/* Length of the first part of a piece (len > 0) that no merge reaches beyond, whatever follows it,
+ * so that it is encoded by itself as it is within the piece; `len` where that cannot be told. */
+size_t bpe_first_part(const struct bpe *b, const char *piece, size_t len);
+
 /* Append the ids of a piece. A character that is not in the vocabulary becomes its bytes, or the
  * unknown token, or, as in the reference, nothing where the model has neither. */
 LLMQ_NODISCARD enum llmq_status bpe_encode(const struct bpe *b, struct bpe_scratch *s,

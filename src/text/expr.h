@@ -39,4 +39,12 @@ LLMQ_NODISCARD enum llmq_status expr_find(const struct expr *r, struct expr_scra
                                           const char *text, size_t len, size_t from,
                                           struct expr_span *out, bool *found, llmq_error *err);
 
+/* Did the last search ask for what comes after the end of the text? If not, it finds the same
+ * whatever follows there. */
+bool expr_saw_end(const struct expr_scratch *s);
+
+/* Do matches depend on nothing that comes before them, and have a length? Then a text is searched
+ * from the place where a match begins or ends as if it began there. */
+bool expr_only_ahead(const struct expr *r);
+
 #endif

@@ -30,6 +30,7 @@ struct expr_scratch {
     size_t count, cap;
     size_t *registers;
     size_t register_cap;
+    bool saw_end; /* the search asked what comes after the text */
 };
 
 enum outcome { FAILED, MATCHED, STOPPED };
@@ -49,6 +50,10 @@ struct matcher {
 enum llmq_status expr_scratch_create(struct expr_scratch **out, llmq_error *err) {
     *out = calloc(1, sizeof **out);
     return *out ? LLMQ_OK : error_memory(err, "pattern matching");
+}
+
+bool expr_saw_end(const struct expr_scratch *s) {
+    return s->saw_end;
 }
 
 void expr_scratch_free(struct expr_scratch **s) {
@@ -97,8 +102,10 @@ static inline enum outcome push(struct matcher *m, struct frame f) {
 /* Length of the character of a table at `pos`, or 0. */
 static inline size_t one_of(const struct matcher *m, uint32_t table, size_t pos) {
     uint32_t cp = 0;
-    if (pos >= m->len)
+    if (pos >= m->len) {
+        m->s->saw_end = true;
         return 0;
+    }
     size_t n = utf8_decode(m->text + pos, &cp);
     return code_table_has(&m->r->tables[table], cp) ? n : 0;
 }
@@ -119,6 +126,7 @@ static inline uint32_t scan(struct matcher *m, uint32_t table, uint32_t max, siz
         at += len;
         n++;
     }
+    m->s->saw_end = m->s->saw_end || (n < max && at >= m->len);
     m->steps += (at - begin) >> 5;
     *pos = at;
     return n;
@@ -130,6 +138,7 @@ static bool word_at(const struct matcher *m, size_t pos) {
 
 static bool anchor_holds(const struct matcher *m, enum expr_anchor anchor, size_t pos) {
     bool end = pos == m->len;
+    m->s->saw_end = m->s->saw_end || pos + 1 >= m->len;
     bool before = pos > 0 && anchor >= ANCHOR_WORD_EDGE &&
                   word_at(m, utf8_previous(m->text, pos)); /* a word character before */
     switch (anchor) {
@@ -264,6 +273,7 @@ static inline enum outcome step(struct matcher *m, uint32_t *pc, size_t *pos) {
     uint32_t next = insn->next;
     switch (insn->op) {
     case EXPR_OP_STRING:
+        m->s->saw_end = m->s->saw_end || m->len - *pos < insn->b;
         if (m->len - *pos < insn->b || memcmp(m->text + *pos, r->pool + insn->a, insn->b) != 0)
             return FAILED;
         *pos += insn->b;
@@ -278,6 +288,7 @@ static inline enum outcome step(struct matcher *m, uint32_t *pc, size_t *pos) {
         break;
     case EXPR_OP_ALT: {
         unsigned byte = *pos < m->len ? (unsigned char)m->text[*pos] : EXPR_END;
+        m->s->saw_end = m->s->saw_end || byte == EXPR_END;
         outcome = choose(m, *pc, r->dispatch[insn->a][byte], *pos, &next);
         break;
     }
@@ -350,9 +361,11 @@ enum llmq_status expr_find(const struct expr *r, struct expr_scratch *s, const c
     const struct expr_first *first = &r->insns[r->entry].first;
     m.limit = STEPS_MAX + (uint64_t)STEPS_PER_BYTE * (len - from);
     *found = false;
+    s->saw_end = false;
     enum llmq_status status = prepare(&m);
     for (size_t at = from; at <= len && status == LLMQ_OK;) {
         unsigned byte = at < len ? (unsigned char)text[at] : EXPR_END;
+        s->saw_end = s->saw_end || at >= len;
         if (expr_first_has(first, byte)) {
             enum outcome outcome = run(&m, r->entry, at, &out->end);
             out->begin = at;
@@ -364,4 +377,19 @@ enum llmq_status expr_find(const struct expr *r, struct expr_scratch *s, const c
         at += at < len ? utf8_decode(text + at, &cp) : 1;
     }
     return status;
+}
+
+/* An instruction that asks what comes before a place. */
+static bool looks_back(const struct expr_insn *insn) {
+    if (insn->op == EXPR_OP_LOOK || insn->op == EXPR_OP_BEHIND)
+        return insn->behind || insn->op == EXPR_OP_BEHIND;
+    return insn->op == EXPR_OP_ANCHOR && insn->a != ANCHOR_LINE_END && insn->a != ANCHOR_TEXT_END &&
+           insn->a != ANCHOR_LAST_LINE_END;
+}
+
+bool expr_only_ahead(const struct expr *r) {
+    for (uint32_t i = 1; i < r->count; i++)
+        if (looks_back(&r->insns[i]))
+            return false;
+    return !expr_first_has(&r->insns[r->entry].first, EXPR_END); /* matches are not empty */
 }

@@ -31,7 +31,8 @@ struct job {
     size_t len;
     struct strbuf *out;
     bool *at_start;
-    size_t most; /* bytes that the text may grow to */
+    bool goes_on; /* a part of the text came before */
+    size_t most;  /* bytes that the text may grow to */
 };
 
 /* Bytes that one of a text may become, and those that any text may. Unicode's forms make eleven of
@@ -90,7 +91,7 @@ static enum llmq_status parse_prepend(const struct json *value, struct normalize
 static enum llmq_status apply_prepend(const struct normalizer *n, const struct job *job,
                                       llmq_error *err) {
     (void)err;
-    if (job->len > 0)
+    if (job->len > 0 && !job->goes_on)
         strbuf_append(job->out, n->content, n->content_len);
     strbuf_append(job->out, job->text, job->len);
     return LLMQ_OK;
@@ -381,12 +382,36 @@ static enum llmq_status apply(const struct normalizer *n, const struct job *shar
 }
 
 enum llmq_status normalizer_apply(const struct normalizer *n, struct expr_scratch *scratch,
-                                  struct strbuf *text, bool *at_start, llmq_error *err) {
+                                  bool goes_on, struct strbuf *text, bool *at_start,
+                                  llmq_error *err) {
     if (!n || text->len == 0)
         return LLMQ_OK;
     const size_t most = text->len < (SIZE_MAX - GROWTH_FREE) / GROWTH_MOST
                             ? text->len * GROWTH_MOST + GROWTH_FREE
                             : SIZE_MAX;
-    const struct job job = {.scratch = scratch, .at_start = at_start, .most = most};
+    const struct job job = {
+        .scratch = scratch, .at_start = at_start, .goes_on = goes_on, .most = most};
     return apply(n, &job, text, err);
+}
+
+/* A character for a character, by one that no form composes with what is before it. */
+static bool replaces_locally(const struct normalizer *n) {
+    uint32_t cp = 0;
+    if (!pattern_is_local(n->pattern) || n->content_len == 0)
+        return false;
+    return utf8_decode(n->content, &cp) == n->content_len && (cp < 0x80 || cp == 0x2581);
+}
+
+/* Forms compose characters with others, but no ASCII character with one before it. */
+bool normalizer_is_local(const struct normalizer *n) {
+    bool local = true;
+    if (!n)
+        return true;
+    for (size_t i = 0; i < n->count && local; i++)
+        local = normalizer_is_local(n->children[i]);
+    if (n->kind->apply == apply_strip)
+        return false;
+    if (n->kind->apply == apply_replace)
+        return replaces_locally(n);
+    return local;
 }

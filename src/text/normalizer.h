@@ -20,9 +20,15 @@ LLMQ_NODISCARD enum llmq_status normalizer_parse(const struct json *value, struc
 void normalizer_free(struct normalizer **n);
 
 /* Normalize `text` in place. *at_start is cleared when the first character of the result no longer
- * stands for the first character of the input. `n` may be NULL. */
+ * stands for the first character of the input. goes_on: a part of the text came before, and nothing
+ * is put in front. `n` may be NULL. */
 LLMQ_NODISCARD enum llmq_status normalizer_apply(const struct normalizer *n,
-                                                 struct expr_scratch *scratch, struct strbuf *text,
-                                                 bool *at_start, llmq_error *err);
+                                                 struct expr_scratch *scratch, bool goes_on,
+                                                 struct strbuf *text, bool *at_start,
+                                                 llmq_error *err);
+
+/* Is a text normalized in two parts as it is in one, wherever the second begins with an ASCII
+ * character? */
+bool normalizer_is_local(const struct normalizer *n);
 
 #endif

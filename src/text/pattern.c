@@ -113,6 +113,16 @@ void pattern_free(struct pattern **p) {
     *p = NULL;
 }
 
+bool pattern_is_local(const struct pattern *p) {
+    uint32_t cp = 0;
+    return p->kind == PATTERN_SETS ||
+           (p->kind == PATTERN_LITERAL && utf8_decode(p->literal, &cp) == p->literal_len);
+}
+
+bool pattern_restarts(const struct pattern *p) {
+    return p->kind != PATTERN_REGEX || expr_only_ahead(p->regex);
+}
+
 /* --- searching: each finder sets *found and the span of the next match at or after `from` ----- */
 
 static void find_literal(const struct segment_walk *w, size_t from, struct segment *out,
@@ -125,7 +135,7 @@ static void find_literal(const struct segment_walk *w, size_t from, struct segme
             return;
         from = (size_t)(hit - w->text);
         if (memcmp(hit, p->literal, p->literal_len) == 0) {
-            *out = (struct segment){from, from + p->literal_len, true};
+            *out = (struct segment){from, from + p->literal_len, true, false};
             *found = true;
             return;
         }
@@ -151,14 +161,14 @@ static void find_sets(const struct segment_walk *w, size_t from, struct segment 
         set = set_of(w, from, &len);
     if (set < 0)
         return;
-    *out = (struct segment){from, from + len, true};
+    *out = (struct segment){from, from + len, true, false};
     *found = true;
     while (w->pattern->runs && out->end < w->len && set_of(w, out->end, &len) == set)
         out->end += len;
 }
 
-static enum llmq_status find(const struct segment_walk *w, size_t from, struct segment *out,
-                             bool *found, llmq_error *err) {
+static enum llmq_status find(struct segment_walk *w, size_t from, struct segment *out, bool *found,
+                             llmq_error *err) {
     struct expr_span span = {0};
     enum llmq_status status = LLMQ_OK;
     switch (w->pattern->kind) {
@@ -170,9 +180,11 @@ static enum llmq_status find(const struct segment_walk *w, size_t from, struct s
         break;
     case PATTERN_REGEX:
         status = expr_find(w->pattern->regex, w->scratch, w->text, w->len, from, &span, found, err);
-        *out = (struct segment){span.begin, span.end, true};
+        *out = (struct segment){span.begin, span.end, true, false};
+        w->open = w->open || expr_saw_end(w->scratch);
         break;
     }
+    w->open = w->open || !*found || out->end == w->len;
     return status;
 }
 
@@ -212,7 +224,7 @@ enum llmq_status segment_walk_next(struct segment_walk *w, struct segment *out, 
     }
     size_t gap_end = w->has_match ? w->match.begin : w->len;
     if (gap_end > w->covered) {
-        *out = (struct segment){w->covered, gap_end, false};
+        *out = (struct segment){w->covered, gap_end, false, false};
         w->matched_before = false;
     } else if (w->has_match) {
         *out = w->match;
@@ -222,6 +234,7 @@ enum llmq_status segment_walk_next(struct segment_walk *w, struct segment *out, 
     } else {
         return LLMQ_OK;
     }
+    out->open = w->open;
     w->covered = out->end;
     *more = true;
     return LLMQ_OK;

@@ -36,11 +36,19 @@ LLMQ_NODISCARD enum llmq_status pattern_runs(struct code_set *one, struct code_s
 
 void pattern_free(struct pattern **p);
 
+/* Is every character a match or not, by itself? Then a text is cut at any place as if it began
+ * there, and more text behind it makes its last segment longer and changes nothing else. */
+bool pattern_is_local(const struct pattern *p);
+
+/* Is a text cut, from the begin of any of its segments on, as if it began there? */
+bool pattern_restarts(const struct pattern *p);
+
 /* A stretch of text, either matched by the pattern or between two matches. */
 struct segment {
     size_t begin;
     size_t end;
     bool is_match;
+    bool open; /* another text behind this one may change it */
 };
 
 /* The walk over one text. Segments come in order, touch, and cover the text. Matches may be empty;
@@ -55,6 +63,7 @@ struct segment_walk {
     struct segment match; /* found, waiting for the gap before it to be returned */
     bool has_match;
     bool matched_before; /* a match ended at `covered`, or the wait is for the next one */
+    bool open;           /* a search asked for what comes after the text */
 };
 
 void segment_walk_init(struct segment_walk *w, const struct pattern *p, struct expr_scratch *m,

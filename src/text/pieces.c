@@ -28,7 +28,7 @@ enum llmq_status piece_list_close(struct piece_list *list, size_t begin, bool at
     size_t len = list->text.len - begin;
     if (len == 0 && strbuf_ok(&list->text)) /* without memory nothing was appended */
         return LLMQ_OK;
-    return append(list, (struct piece){begin, len, PIECE_TEXT, at_start}, err);
+    return append(list, (struct piece){begin, len, PIECE_TEXT, at_start, list->marks}, err);
 }
 
 enum llmq_status piece_list_add(struct piece_list *list, const char *text, size_t len,
@@ -37,11 +37,11 @@ enum llmq_status piece_list_add(struct piece_list *list, const char *text, size_
     if (len == 0)
         return LLMQ_OK;
     strbuf_append(&list->text, text, len);
-    return append(list, (struct piece){begin, len, PIECE_TEXT, at_start}, err);
+    return append(list, (struct piece){begin, len, PIECE_TEXT, at_start, list->marks}, err);
 }
 
 enum llmq_status piece_list_add_id(struct piece_list *list, int32_t id, llmq_error *err) {
-    return append(list, (struct piece){list->text.len, 0, id, false}, err);
+    return append(list, (struct piece){list->text.len, 0, id, false, 0}, err);
 }
 
 void piece_list_free(struct piece_list *list) {

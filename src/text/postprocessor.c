@@ -190,6 +190,21 @@ const int32_t *postprocessor_prefix(const struct postprocessor *p, size_t *count
     return p->items.ids;
 }
 
+const int32_t *postprocessor_suffix(const struct postprocessor *p, size_t *count) {
+    size_t begin = p->items.count;
+    while (begin > 0 && p->items.ids[begin - 1] != THE_TEXT)
+        begin--;
+    *count = begin > 0 ? p->items.count - begin : 0;
+    return p->items.ids + begin;
+}
+
+bool postprocessor_is_frame(const struct postprocessor *p) {
+    size_t texts = 0;
+    for (size_t i = 0; i < p->items.count; i++)
+        texts += p->items.ids[i] == THE_TEXT;
+    return texts == 1;
+}
+
 bool postprocessor_has_suffix(const struct postprocessor *p) {
     return p->items.count > 0 && p->items.ids[p->items.count - 1] != THE_TEXT;
 }

@@ -32,6 +32,12 @@ LLMQ_NODISCARD enum llmq_status postprocessor_frame(struct postprocessor *p, int
 /* The special ids before a text; valid as long as the post-processor. */
 const int32_t *postprocessor_prefix(const struct postprocessor *p, size_t *count);
 
+/* Those behind it. */
+const int32_t *postprocessor_suffix(const struct postprocessor *p, size_t *count);
+
+/* Is the text in it once? */
+bool postprocessor_is_frame(const struct postprocessor *p);
+
 /* Does it put special ids after a text? */
 bool postprocessor_has_suffix(const struct postprocessor *p);
 

@@ -52,6 +52,7 @@ struct job {
     const char *text;
     size_t len;
     bool at_start;
+    unsigned marks; /* of the piece */
     struct piece_list *out;
 };
 
@@ -175,10 +176,24 @@ static enum llmq_status parse_whitespace_split(const struct json *value, struct 
     return property_pattern("space", &p->pattern, err);
 }
 
+/* The marks of a segment of a piece as a piece of its own. */
+static unsigned marks_of(const struct job *job, const struct pattern *pattern,
+                         const struct segment *s) {
+    const bool local = !pattern || pattern_is_local(pattern);
+    const bool open = job->marks & PIECE_OPEN && (s->open || !(job->marks & PIECE_GROWS));
+    unsigned marks = job->marks & (s->begin == 0 ? PIECE_FRESH : PIECE_LOCAL) ? PIECE_FRESH : 0;
+    if (local)
+        marks |= job->marks & PIECE_LOCAL;
+    if (open)
+        marks |= PIECE_OPEN | (local ? job->marks & PIECE_GROWS : 0);
+    return marks;
+}
+
 static enum llmq_status apply_split(const struct pretokenizer *p, const struct job *job,
                                     llmq_error *err) {
     struct segment_walk walk;
     struct segment s = {0}, piece = {0};
+    const bool local = pattern_is_local(p->pattern);
     bool more = false, open = false; /* is there a piece that may still grow? */
     segment_walk_init(&walk, p->pattern, job->scratch, job->text, job->len);
     for (;;) {
@@ -187,16 +202,17 @@ static enum llmq_status apply_split(const struct pretokenizer *p, const struct j
         if (status != LLMQ_OK)
             return status;
         if (more && open && p->behavior->join[piece.is_match][is_match]) {
-            piece.end = s.end;
-            piece.is_match = is_match;
+            piece = (struct segment){piece.begin, s.end, is_match, s.open};
             continue;
         }
+        piece.open = piece.open || (s.open && !local); /* which might have joined it */
+        job->out->marks = marks_of(job, p->pattern, &piece);
         if (open && !(p->behavior->drop && piece.is_match))
             status = piece_list_add(job->out, job->text + piece.begin, piece.end - piece.begin,
                                     job->at_start && piece.begin == 0, err);
         if (status != LLMQ_OK || !more)
             return status;
-        piece = (struct segment){s.begin, s.end, is_match};
+        piece = (struct segment){s.begin, s.end, is_match, s.open};
         open = true;
     }
 }
@@ -216,9 +232,10 @@ cleanup:
     return status;
 }
 
-static enum llmq_status add_byte_level(const struct job *job, const struct segment *s,
-                                       llmq_error *err) {
+static enum llmq_status add_byte_level(const struct pretokenizer *p, const struct job *job,
+                                       const struct segment *s, llmq_error *err) {
     size_t begin = job->out->text.len;
+    job->out->marks = marks_of(job, p->pattern, s);
     byte_level_append(&job->out->text, job->text + s->begin, s->end - s->begin);
     return piece_list_close(job->out, begin, job->at_start && s->begin == 0, err);
 }
@@ -226,15 +243,15 @@ static enum llmq_status add_byte_level(const struct job *job, const struct segme
 static enum llmq_status cut_byte_level(const struct pretokenizer *p, const struct job *job,
                                        llmq_error *err) {
     struct segment_walk walk;
-    struct segment s = {0, job->len, false};
+    struct segment s = {0, job->len, false, true};
     bool more = false;
     if (!p->pattern)
-        return add_byte_level(job, &s, err);
+        return add_byte_level(p, job, &s, err);
     segment_walk_init(&walk, p->pattern, job->scratch, job->text, job->len);
     for (;;) {
         enum llmq_status status = segment_walk_next(&walk, &s, &more, err);
         if (status == LLMQ_OK && more)
-            status = add_byte_level(job, &s, err);
+            status = add_byte_level(p, job, &s, err);
         if (status != LLMQ_OK || !more)
             return status;
     }
@@ -331,6 +348,7 @@ static enum llmq_status apply_metaspace(const struct pretokenizer *p, const stru
         status = error_memory(err, "pre-tokenized text");
     inner.text = spelled.data;
     inner.len = spelled.len;
+    job->out->marks = marks_of(job, NULL, &(struct segment){0, spelled.len, false, true});
     if (status == LLMQ_OK)
         status = p->pattern ? apply_split(p, &inner, err)
                             : piece_list_add(job->out, inner.text, inner.len, job->at_start, err);
@@ -399,7 +417,12 @@ static enum llmq_status apply_one(const struct pretokenizer *p, struct expr_scra
     enum llmq_status status = LLMQ_OK;
     for (size_t i = 0; i < in->count && status == LLMQ_OK; i++) {
         const struct piece *piece = &in->items[i];
-        struct job job = {scratch, in->text.data + piece->begin, piece->len, piece->at_start, out};
+        struct job job = {.scratch = scratch,
+                          .text = in->text.data + piece->begin,
+                          .len = piece->len,
+                          .at_start = piece->at_start,
+                          .marks = piece->marks,
+                          .out = out};
         status = piece->id == PIECE_TEXT ? p->kind->apply(p, &job, err)
                                          : piece_list_add_id(out, piece->id, err);
     }
@@ -415,10 +438,22 @@ enum llmq_status pretokenizer_apply(const struct pretokenizer *p, struct expr_sc
         status = pretokenizer_apply(p->children[i], scratch, pieces, err);
     if (!p->kind->apply)
         return status;
-    struct piece_list out = {0};
+    struct piece_list out = {.unsettled = pieces->unsettled};
     status = apply_one(p, scratch, pieces, &out, err);
     piece_list_free(status == LLMQ_OK ? pieces : &out);
     if (status == LLMQ_OK)
         *pieces = out;
     return status;
+}
+
+/* Matches that are left out would leave no trace of where they were. */
+bool pretokenizer_restarts(const struct pretokenizer *p) {
+    bool restarts = true;
+    if (!p)
+        return true;
+    for (size_t i = 0; i < p->count && restarts; i++)
+        restarts = pretokenizer_restarts(p->children[i]);
+    if (p->pattern && p->behavior && p->behavior->drop && !pattern_is_local(p->pattern))
+        return false;
+    return restarts && (!p->pattern || pattern_restarts(p->pattern));
 }

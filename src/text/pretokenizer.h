@@ -21,4 +21,7 @@ LLMQ_NODISCARD enum llmq_status pretokenizer_apply(const struct pretokenizer *p,
                                                    struct expr_scratch *scratch,
                                                    struct piece_list *pieces, llmq_error *err);
 
+/* Is a text cut, from the begin of a piece that is PIECE_FRESH on, as if it began there? */
+bool pretokenizer_restarts(const struct pretokenizer *p);
+
 #endif

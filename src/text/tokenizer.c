@@ -21,20 +21,8 @@
 #include "text/postprocessor.h"
 #include "text/pretokenizer.h"
 #include "text/tokenizer_config.h"
+#include "text/tokenizer_private.h"
 #include "text/utf8.h"
-
-struct tokenizer {
-    struct added_tokens *added;
-    struct normalizer *normalizer;
-    struct pretokenizer *pretokenizer;
-    struct bpe *model;
-    struct postprocessor *postprocessor;
-    int32_t vocab_size;
-    int32_t bos;        /* begin-of-text token of tokenizer_config.json, or -1 */
-    const char *absent; /* key of a special token it asks for that the vocabulary lacks, or NULL */
-    char *absent_text;
-    bool flags_differ;
-};
 
 /* --- lists of ids ----------------------------------------------------------------------------- */
 
@@ -260,8 +248,8 @@ void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct strbuf *ou
 /* Normalize the text pieces of `in` and take out the added tokens that are looked for in normalized
  * text. */
 static enum llmq_status normalize_pieces(const struct tokenizer *t, struct expr_scratch *scratch,
-                                         const struct piece_list *in, struct piece_list *out,
-                                         llmq_error *err) {
+                                         const struct piece_list *in, bool begins,
+                                         struct piece_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct strbuf text = {0};
     for (size_t i = 0; i < in->count; i++) {
@@ -277,31 +265,50 @@ static enum llmq_status normalize_pieces(const struct tokenizer *t, struct expr_
             status = error_memory(err, "text");
             goto cleanup;
         }
-        LLMQ_TRY(normalizer_apply(t->normalizer, scratch, &text, &at_start, err));
+        LLMQ_TRY(
+            normalizer_apply(t->normalizer, scratch, i == 0 && !begins, &text, &at_start, err));
+        const bool settled = !out->unsettled;
         LLMQ_TRY(added_tokens_split(t->added, true, &text, at_start, out, err));
+        if (settled && i + 1 < in->count) /* an added token ends this text, and nothing else can */
+            out->unsettled = false;
     }
 cleanup:
     strbuf_free(&text);
     return status;
 }
 
-/* Cut the text into pieces ready for the model. */
-static enum llmq_status cut(const struct tokenizer *t, const char *text, size_t len,
-                            struct piece_list *out, llmq_error *err) {
+/* Of a text that goes on the last piece of text may become longer. */
+static void mark_pieces(struct piece_list *pieces, bool ends) {
+    struct piece *last = NULL;
+    for (size_t i = 0; i < pieces->count; i++) {
+        struct piece *p = &pieces->items[i];
+        if (p->id != PIECE_TEXT)
+            continue;
+        p->marks = PIECE_FRESH | PIECE_LOCAL;
+        last = p;
+    }
+    if (last && !ends)
+        last->marks |= PIECE_OPEN | PIECE_GROWS;
+}
+
+enum llmq_status tokenizer_cut(const struct tokenizer *t, const struct text_part *part,
+                               struct piece_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct expr_scratch *scratch = NULL;
     struct piece_list raw = {0};
     struct strbuf whole = {0};
     LLMQ_TRY(expr_scratch_create(&scratch, err));
-    strbuf_append(&whole, len ? text : "", len);
+    strbuf_append(&whole, part->len ? part->text : "", part->len);
     if (!strbuf_ok(&whole)) {
         status = error_memory(err, "text");
         goto cleanup;
     }
-    LLMQ_TRY(added_tokens_split(t->added, false, &whole, true, &raw, err));
+    LLMQ_TRY(added_tokens_split(t->added, false, &whole, part->begins, &raw, err));
     strbuf_free(&whole); /* large, and not needed any more */
-    LLMQ_TRY(normalize_pieces(t, scratch, &raw, out, err));
+    out->unsettled = raw.unsettled;
+    LLMQ_TRY(normalize_pieces(t, scratch, &raw, part->begins, out, err));
     piece_list_free(&raw);
+    mark_pieces(out, part->ends);
     LLMQ_TRY(pretokenizer_apply(t->pretokenizer, scratch, out, err));
 cleanup:
     strbuf_free(&whole);
@@ -310,12 +317,12 @@ cleanup:
     return status;
 }
 
-static enum llmq_status encode_pieces(const struct tokenizer *t, const struct piece_list *pieces,
-                                      struct id_list *out, llmq_error *err) {
+enum llmq_status tokenizer_encode_pieces(const struct tokenizer *t, const struct piece_list *pieces,
+                                         size_t count, struct id_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct bpe_scratch *scratch = NULL;
     LLMQ_TRY(bpe_scratch_create(pieces->text.len, &scratch, err));
-    for (size_t i = 0; i < pieces->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct piece *p = &pieces->items[i];
         if (p->id == PIECE_TEXT)
             LLMQ_TRY(bpe_encode(t->model, scratch, pieces->text.data + p->begin, p->len, out, err));
@@ -372,6 +379,26 @@ static enum llmq_status check_special(const struct tokenizer *t, enum llmq_speci
     return LLMQ_OK;
 }
 
+enum llmq_status tokenizer_begin(const struct tokenizer *tok, enum llmq_special special,
+                                 struct id_list *out, llmq_error *err) {
+    enum llmq_status status = check_special(tok, special, err);
+    size_t count = 0;
+    const int32_t *prefix = tokenizer_prefix(tok, special, &count);
+    for (size_t i = 0; i < count && status == LLMQ_OK; i++)
+        status = id_list_push(out, prefix[i], err);
+    return status;
+}
+
+enum llmq_status tokenizer_end(const struct tokenizer *tok, enum llmq_special special,
+                               struct id_list *out, llmq_error *err) {
+    size_t count = 0;
+    const int32_t *suffix = postprocessor_suffix(tok->postprocessor, &count);
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; special != LLMQ_SPECIAL_NONE && i < count && status == LLMQ_OK; i++)
+        status = id_list_push(out, suffix[i], err);
+    return status;
+}
+
 enum llmq_status tokenizer_wrap(const struct tokenizer *tok, const struct id_list *ids,
                                 enum llmq_special special, struct id_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -397,8 +424,8 @@ enum llmq_status tokenizer_encode(const struct tokenizer *tok, const char *text,
         error_hint(err, "another encoding is converted by iconv -f ENCODING -t UTF-8");
         return LLMQ_E_INPUT;
     }
-    LLMQ_TRY(cut(tok, text, len, &pieces, err));
-    LLMQ_TRY(encode_pieces(tok, &pieces, &ids, err));
+    LLMQ_TRY(tokenizer_cut(tok, &(struct text_part){text, len, true, true}, &pieces, err));
+    LLMQ_TRY(tokenizer_encode_pieces(tok, &pieces, pieces.count, &ids, err));
     LLMQ_TRY(tokenizer_wrap(tok, &ids, special, out, err));
 cleanup:
     piece_list_free(&pieces);

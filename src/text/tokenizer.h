@@ -49,6 +49,32 @@ LLMQ_NODISCARD enum llmq_status tokenizer_wrap(const struct tokenizer *tok,
                                                const struct id_list *ids, enum llmq_special special,
                                                struct id_list *out, llmq_error *err);
 
+/* A part of a text: well-formed UTF-8. */
+struct text_part {
+    const char *text;
+    size_t len;
+    bool begins, ends; /* it is where the text begins, or ends */
+};
+
+/* Append the ids of the part, without special tokens, as far as they are the same whatever comes
+ * after it: those of its first *used bytes. The next part begins behind them. 0: that cannot be
+ * told, give a longer part. Of one that ends the text it is all. */
+LLMQ_NODISCARD enum llmq_status tokenizer_encode_part(const struct tokenizer *tok,
+                                                      const struct text_part *part,
+                                                      struct id_list *out, size_t *used,
+                                                      llmq_error *err);
+
+/* Can texts be encoded in parts at all? */
+bool tokenizer_has_parts(const struct tokenizer *tok);
+
+/* Append the special tokens that are put before or behind a text. Errors as of tokenizer_encode. */
+LLMQ_NODISCARD enum llmq_status tokenizer_begin(const struct tokenizer *tok,
+                                                enum llmq_special special, struct id_list *out,
+                                                llmq_error *err);
+LLMQ_NODISCARD enum llmq_status tokenizer_end(const struct tokenizer *tok,
+                                              enum llmq_special special, struct id_list *out,
+                                              llmq_error *err);
+
 /* The ids that are put before every text; valid as long as the tokenizer. */
 const int32_t *tokenizer_prefix(const struct tokenizer *tok, enum llmq_special special,
                                 size_t *count);
