@@ -96,10 +96,10 @@ static enum llmq_status load_corpus(const llmq_compare_options *options, const c
                                  .field = options->text_field,
                                  .field_option = "--text-field",
                                  .max_tokens = options->max_tokens};
+    const struct reading limits = {.max_mem = options->max_mem};
     struct corpus_file file = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(setup_check_reading(pair->reference->dir, text, options->max_mem, 0, err));
-    LLMQ_TRY(corpus_file_read(text, &file, err));
+    LLMQ_TRY(corpus_file_open(text, &limits, &file, err));
     if (file.kind != CORPUS_WINDOWS)
         LLMQ_TRY(check_tokenizers(text, pair, err));
     LLMQ_TRY(setup_corpus(pair->ctx, pair->reference, &file, &cut, out, err));

@@ -65,8 +65,8 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
                                  .field = options->text_field,
                                  .field_option = "--text-field",
                                  .max_tokens = options->max_tokens};
-    LLMQ_TRY(setup_check_reading(m.dir, text, options->max_mem, 0, err));
-    LLMQ_TRY(corpus_file_read(text, &file, err));
+    const struct reading limits = {.max_mem = options->max_mem};
+    LLMQ_TRY(corpus_file_open(text, &limits, &file, err));
     LLMQ_TRY(setup_corpus(ctx, &m, &file, &cut, &corpus, err));
     LLMQ_TRY(measure_scoring(ctx, options->convention, &cut, &corpus, err));
     corpus_file_free(&file);

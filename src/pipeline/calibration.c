@@ -124,12 +124,11 @@ static uint64_t memory_foreseen(const struct run *run) {
 static enum llmq_status load_file(struct run *run, const char *path, int64_t windows, size_t index,
                                   llmq_error *err) {
     const struct corpus_options cut = cut_of(run, windows, index);
+    const struct reading limits = {run->options->max_mem, memory_foreseen(run)};
     struct corpus_file file = {0};
     struct corpus corpus = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(setup_check_reading(run->model.dir, path, run->options->max_mem, memory_foreseen(run),
-                                 err));
-    LLMQ_TRY(corpus_file_read(path, &file, err));
+    LLMQ_TRY(corpus_file_open(path, &limits, &file, err));
     LLMQ_TRY(setup_corpus(run->ctx, &run->model, &file, &cut, &corpus, err));
     say_of_windows(run, path, windows, &corpus);
     status = corpus_join(&run->corpus, &corpus, err);

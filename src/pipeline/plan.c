@@ -111,7 +111,7 @@ enum llmq_status plan_container(const struct model *m, uint64_t max_mem, struct 
     enum llmq_status status = LLMQ_OK;
     if (!p->layout || p->layout->container != LAYOUT_GGUF)
         return LLMQ_OK;
-    LLMQ_TRY(setup_check_export(m->dir, max_mem, err));
+    LLMQ_TRY(setup_check_tokenizer(m->dir, &(struct reading){.max_mem = max_mem}, true, err));
     LLMQ_TRY(gguf_export_create(m, &p->layout_config, &p->gguf, err));
     (void)memory_resident(); /* what reading took goes back to the system */
 cleanup:

@@ -11,6 +11,7 @@
 #include "llmq/evaluate.h"
 #include "text/corpus.h"
 #include "text/corpus_file.h"
+#include "text/reading.h"
 #include "text/tokenizer.h"
 
 /* Threads and kernels, for commands that decode but do not compute. LLMQ_E_USAGE for an unknown
@@ -31,7 +32,7 @@ LLMQ_NODISCARD enum llmq_status setup_tokenizer(const char *dir, struct tokenize
  * what became of its texts. Windows longer than the model's context are LLMQ_E_USAGE unless its
  * rotary scaling stretches with length. */
 LLMQ_NODISCARD enum llmq_status setup_corpus(const llmq_context *ctx, const struct model *m,
-                                             const struct corpus_file *file,
+                                             struct corpus_file *file,
                                              const struct corpus_options *options,
                                              struct corpus *out, llmq_error *err);
 
@@ -39,16 +40,11 @@ LLMQ_NODISCARD enum llmq_status setup_corpus(const llmq_context *ctx, const stru
 LLMQ_NODISCARD enum llmq_status setup_check_windows(const struct model *m, const char *path,
                                                     const struct corpus *corpus, llmq_error *err);
 
-/* Can a file of text or windows be read for the model `dir` within `max_mem` bytes (0: no limit)?
- * LLMQ_E_MEMORY, with the size that is enough in the hint: for reading, and for what follows, which
- * takes `later` bytes. Before anything is read. */
-LLMQ_NODISCARD enum llmq_status setup_check_reading(const char *dir, const char *path,
-                                                    uint64_t max_mem, uint64_t later,
-                                                    llmq_error *err);
-
-/* The same of the tokenizer of the model `dir`, which is taken into the result. */
-LLMQ_NODISCARD enum llmq_status setup_check_export(const char *dir, uint64_t max_mem,
-                                                   llmq_error *err);
+/* Can the tokenizer of the model `dir` be read within the limits? LLMQ_E_MEMORY as of reading_room,
+ * before anything is read. `once_more`: it is read again while it is there, for a result that takes
+ * it in. */
+LLMQ_NODISCARD enum llmq_status setup_check_tokenizer(const char *dir, const struct reading *limits,
+                                                      bool once_more, llmq_error *err);
 
 /* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
 enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };

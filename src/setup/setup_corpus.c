@@ -1,6 +1,7 @@
 /* What is read to calibrate and to measure: see setup.h. */
 #include <inttypes.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "setup/setup.h"
@@ -32,13 +33,16 @@ static void say_of_texts(const llmq_context *ctx, const char *path, const struct
 }
 
 enum llmq_status setup_corpus(const llmq_context *ctx, const struct model *m,
-                              const struct corpus_file *file, const struct corpus_options *options,
+                              struct corpus_file *file, const struct corpus_options *options,
                               struct corpus *out, llmq_error *err) {
     struct tokenizer *tok = NULL;
     enum llmq_status status = LLMQ_OK;
     *out = (struct corpus){0};
-    if (file->kind != CORPUS_WINDOWS)
+    if (file->kind != CORPUS_WINDOWS) {
+        LLMQ_TRY(setup_check_tokenizer(m->dir, file->limits, false, err));
         LLMQ_TRY(setup_tokenizer(m->dir, &tok, err));
+        (void)memory_resident(); /* what reading it took goes back to the system */
+    }
     if (tok && options->special != LLMQ_SPECIAL_NONE && tokenizer_flags_differ(tok))
         log_message(ctx, LLMQ_LOG_WARNING,
                     "%s: add_bos_token or add_eos_token of tokenizer_config.json contradicts the "

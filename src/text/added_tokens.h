@@ -34,7 +34,8 @@ void added_tokens_free(struct added_tokens **a);
 
 /* Cut `text` at the added tokens that are (or are not) matched after normalization, and append the
  * parts: tokens as ids, what is between them as text. at_start: the text begins where the input
- * begins. out->unsettled is set where what follows the text may change the tokens that it ends in. */
+ * begins. out->unsettled is set where what follows the text may change the tokens that it ends in.
+ */
 LLMQ_NODISCARD enum llmq_status added_tokens_split(const struct added_tokens *a, bool normalized,
                                                    const struct strbuf *text, bool at_start,
                                                    struct piece_list *out, llmq_error *err);

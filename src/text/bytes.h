@@ -1,4 +1,4 @@
-/* The bytes of a file, unpacked where gzip packed them. */
+/* The bytes of a file in order, unpacked where gzip packed them. */
 #ifndef LLMQ_TEXT_BYTES_H
 #define LLMQ_TEXT_BYTES_H
 
@@ -6,10 +6,16 @@
 
 #include "llmq/error.h"
 
-/* All bytes of a file, at most `max`; it is gzip's when it begins with 1f 8b, whatever its name.
- * *data is NUL-terminated (the NUL is not counted in *len) and the caller frees it. LLMQ_E_INPUT
- * for more bytes, and for a packed file that is damaged or cut off; others as of file_open_read. */
-LLMQ_NODISCARD enum llmq_status bytes_read_all(const char *path, size_t max, char **data,
-                                               size_t *len, llmq_error *err);
+struct bytes;
+
+/* Open a file; it is gzip's when it begins with 1f 8b, whatever its name. Errors as of
+ * file_open_read. Release with bytes_close. */
+LLMQ_NODISCARD enum llmq_status bytes_open(const char *path, struct bytes **out, llmq_error *err);
+
+/* The next bytes, up to `size`; *got is 0 at the end only. LLMQ_E_INPUT for a packed file that is
+ * damaged or cut off. */
+LLMQ_NODISCARD enum llmq_status bytes_read(struct bytes *b, void *buf, size_t size, size_t *got,
+                                           llmq_error *err);
+void bytes_close(struct bytes **b);
 
 #endif

@@ -1,17 +1,23 @@
 /* Corpora: see corpus.h.
  *
  * Ready-made windows are read as they are. Text becomes one stream of tokens, which is cut into
- * windows that do not overlap; sampling chooses among those. Both end in the same structure,
- * where every token of the file is either used or counted as dropped. */
+ * windows that do not overlap; sampling chooses among those, once it is known how many there are:
+ * of a long text only the chosen ones are ever kept. Both end in the same structure, where every
+ * token of the file is either used or counted as dropped. */
 #include "text/corpus.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "text/corpus_lines.h"
+#include "base/int64.h"
+#include "text/corpus_feed.h"
 #include "text/corpus_windows.h"
-#include "text/document.h"
+
+/* Ids of a text that are kept in case its windows are among them: at most, and with a limit of
+ * memory a share of that. A longer text that windows are chosen from is read twice. */
+#define KEPT_MOST  ((int64_t)16 << 20)
+#define KEPT_SHARE 16
 
 /* --- building the corpus ---------------------------------------------------------------------- */
 
@@ -149,84 +155,143 @@ static int64_t choose(struct choice *c) {
     return window;
 }
 
-/* Move the chosen windows to the front of the stream and record them. */
-static enum llmq_status cut_stream(const struct corpus_options *o, struct corpus *c,
-                                   struct id_list *ids, llmq_error *err) {
-    int64_t limit = (int64_t)ids->count, end = 0;
-    if (o->max_tokens > 0 && limit > o->max_tokens)
-        limit = o->max_tokens;
-    c->tokens_beyond = (int64_t)ids->count - limit;
-    int64_t tail = limit % o->window;
-    int64_t available = limit / o->window + (o->keep_tail && tail >= WINDOW_MIN);
-    int64_t wanted = o->max_windows > 0 && o->max_windows < available ? o->max_windows : available;
+/* The windows of a stream of so many tokens that are chosen; the caller frees out->numbers. */
+static enum llmq_status choose_windows(const struct corpus_options *o, int64_t tokens,
+                                       struct id_windows *out, llmq_error *err) {
+    const int64_t limit = o->max_tokens > 0 ? min_i64(tokens, o->max_tokens) : tokens;
+    const int64_t tail = limit % o->window;
+    const int64_t available = limit / o->window + (o->keep_tail && tail >= WINDOW_MIN);
+    const int64_t wanted = o->max_windows > 0 ? min_i64(o->max_windows, available) : available;
     struct choice choice = {
         .options = o, .wanted = wanted, .available = available, .random = o->seed};
-    enum llmq_status status = reserve_windows(c, (size_t)wanted, err);
-    if (status != LLMQ_OK)
-        return status;
-    while (c->count < wanted) {
-        int64_t begin = choose(&choice) * o->window;
-        int64_t len = limit - begin < o->window ? limit - begin : o->window;
-        memmove(ids->ids + end, ids->ids + begin, (size_t)len * sizeof *ids->ids);
-        end += len;
-        close_window(c, end);
-    }
+    *out = (struct id_windows){.length = o->window, .end = limit};
+    out->numbers = calloc((size_t)wanted + 1, sizeof *out->numbers);
+    if (!out->numbers)
+        return error_memory(err, "the windows of a corpus");
+    while (out->count < wanted)
+        out->numbers[out->count++] = choose(&choice);
     return LLMQ_OK;
 }
 
-/* All records of lines, with the model's chat template for those that are conversations. */
-static enum llmq_status load_lines(const struct corpus_file *file, const struct corpus_options *o,
-                                   struct document_reader *reader, struct corpus *c,
-                                   struct id_list *ids, llmq_error *err) {
-    struct record_reader records = {
-        .file = file, .field = o->field, .field_option = o->field_option};
-    enum llmq_status status = o->dir ? chat_template_open(o->dir, &records.chat, err) : LLMQ_OK;
-    if (status != LLMQ_OK)
-        return status;
-    status = corpus_lines_encode(&records, reader, ids, err);
-    if (status != LLMQ_OK)
-        error_prefix(err, status, "%s", file->path);
-    c->chats = records.chats;
-    chat_template_free(&records.chat);
+static int64_t window_end(const struct id_windows *w, int64_t index) {
+    return min_i64((w->numbers[index] + 1) * w->length, w->end);
+}
+
+/* Record the chosen windows, and move them to the front of the stream where that is kept. */
+static enum llmq_status record_windows(const struct id_windows *w, bool stream, struct corpus *c,
+                                       struct id_list *ids, llmq_error *err) {
+    int64_t at = 0;
+    enum llmq_status status = reserve_windows(c, (size_t)w->count, err);
+    for (int64_t i = 0; status == LLMQ_OK && i < w->count; i++) {
+        const int64_t begin = w->numbers[i] * w->length, len = window_end(w, i) - begin;
+        if (stream)
+            memmove(ids->ids + at, ids->ids + begin, (size_t)len * sizeof *ids->ids);
+        at += len;
+        close_window(c, at);
+    }
     return status;
 }
 
-static enum llmq_status load_text(const struct corpus_file *file, const struct corpus_options *o,
-                                  struct document_reader *reader, struct id_list *ids,
-                                  llmq_error *err) {
-    if (o->field) {
-        error_set(err, LLMQ_E_USAGE, "%s: one text, not lines of JSON: %s would change nothing",
-                  file->path, o->field_option);
-        error_hint(err, "leave out %s", o->field_option);
-        return LLMQ_E_USAGE;
-    }
-    enum llmq_status status = document_encode(reader, file->text, file->len, ids, err);
-    return status == LLMQ_OK ? status : error_prefix(err, status, "%s", file->path);
+/* The file once more, for the windows alone. */
+static enum llmq_status read_again(const struct corpus_feed *first, const struct id_windows *w,
+                                   struct id_list *ids, llmq_error *err) {
+    const size_t room = (size_t)w->count * (size_t)w->length;
+    struct corpus_feed again = *first;
+    enum llmq_status status =
+        reading_room(again.file->limits, again.file->path, room * sizeof *ids->ids, err);
+    if (status != LLMQ_OK)
+        return status;
+    *ids = (struct id_list){.ids = malloc(room * sizeof *ids->ids), .cap = room};
+    if (!ids->ids)
+        return error_memory(err, "token ids");
+    again.keeper = (struct id_keeper){.windows = w, .limits = again.file->limits, .ids = *ids};
+    status = corpus_file_rewind(again.file, err);
+    if (status == LLMQ_OK)
+        status = corpus_feed(&again, err);
+    *ids = again.keeper.ids;
+    if (status == LLMQ_OK && !id_keeper_done(&again.keeper))
+        status = error_set(err, LLMQ_E_INPUT, "%s: it changed while it was read", again.file->path);
+    return status;
 }
 
-static enum llmq_status load_stream(const struct corpus_file *file, const struct tokenizer *tok,
-                                    const struct corpus_options *o, struct corpus *c,
-                                    struct id_list *ids, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    struct document_reader reader = {.tok = tok, .special = o->special};
-    size_t prefix_len = 0;
+/* As many ids as any window can be made of, or as are kept on the chance. */
+static int64_t kept_most(const struct corpus_options *o, const struct reading *limits) {
+    const int64_t most = o->max_tokens > 0 ? o->max_tokens : INT64_MAX;
+    const uint64_t share = limits->max_mem / KEPT_SHARE / sizeof(int32_t);
+    if (!o->sample)
+        return most;
+    return min_i64(most,
+                   limits->max_mem && share < (uint64_t)KEPT_MOST ? (int64_t)share : KEPT_MOST);
+}
+
+/* The windows of a stream that was read. All that is wanted has room, or it is told how much. */
+static enum llmq_status cut_stream(const struct corpus_feed *feed, const struct corpus_options *o,
+                                   struct corpus *c, struct id_list *ids, llmq_error *err) {
+    struct id_windows w = {0};
+    enum llmq_status status = choose_windows(o, feed->keeper.seen, &w, err);
+    const int64_t end = w.count > 0 ? window_end(&w, w.count - 1) : 0;
+    const bool whole = end <= (int64_t)ids->count;
+    c->tokens_beyond = feed->keeper.seen - w.end;
+    if (status == LLMQ_OK && !whole) {
+        id_list_free(ids);
+        status = read_again(feed, &w, ids, err);
+    }
+    if (status == LLMQ_OK)
+        status = record_windows(&w, whole, c, ids, err);
+    free(w.numbers);
+    return status;
+}
+
+static enum llmq_status refuse_field(const struct corpus_file *file, const struct corpus_options *o,
+                                     llmq_error *err) {
+    error_set(err, LLMQ_E_USAGE, "%s: one text, not lines of JSON: %s would change nothing",
+              file->path, o->field_option);
+    error_hint(err, "leave out %s", o->field_option);
+    return LLMQ_E_USAGE;
+}
+
+static enum llmq_status check_stream(const struct corpus_file *file, const struct tokenizer *tok,
+                                     const struct corpus_options *o, llmq_error *err) {
     if (!tok)
         return error_set(err, LLMQ_E_USAGE, "%s: text needs a tokenizer", file->path);
     if (o->window < WINDOW_MIN)
         return error_set(err, LLMQ_E_USAGE, "windows of %lld tokens: at least %d are needed",
                          (long long)o->window, WINDOW_MIN);
-    const int32_t *prefix = tokenizer_prefix(tok, o->special, &prefix_len);
-    if (file->kind == CORPUS_LINES)
-        status = load_lines(file, o, &reader, c, ids, err);
-    else
-        status = load_text(file, o, &reader, ids, err);
-    if (status != LLMQ_OK)
-        return status;
-    c->texts = reader.texts;
-    c->texts_empty = reader.empty;
-    c->texts_begun = reader.begun;
+    return file->kind == CORPUS_TEXT && o->field ? refuse_field(file, o, err) : LLMQ_OK;
+}
+
+/* What became of the texts; `tokens`: ids of the stream. */
+static void count_texts(const struct corpus_feed *feed, struct corpus *c, size_t *tokens) {
+    size_t prefix_len = 0;
+    const int32_t *prefix = tokenizer_prefix(feed->reader.tok, feed->reader.special, &prefix_len);
+    c->chats = feed->records.chats;
+    c->texts = feed->reader.texts;
+    c->texts_empty = feed->reader.empty;
+    c->texts_begun = feed->reader.begun;
     c->bos = prefix_len == 1 && c->chats == 0 ? prefix[0] : -1;
-    return cut_stream(o, c, ids, err);
+    *tokens = (size_t)feed->keeper.seen;
+}
+
+static enum llmq_status load_stream(struct corpus_file *file, const struct tokenizer *tok,
+                                    const struct corpus_options *o, struct corpus *c,
+                                    struct id_list *ids, size_t *tokens, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct corpus_feed feed = {
+        .file = file,
+        .records = {.file = file, .field = o->field, .field_option = o->field_option},
+        .reader = {.tok = tok, .special = o->special},
+        .keeper = {.most = kept_most(o, file->limits), .limits = file->limits}};
+    LLMQ_TRY(check_stream(file, tok, o, err));
+    if (file->kind == CORPUS_LINES && o->dir) /* for those that are conversations */
+        LLMQ_TRY(chat_template_open(o->dir, &feed.records.chat, err));
+    status = corpus_feed(&feed, err);
+    *ids = feed.keeper.ids;
+    count_texts(&feed, c, tokens);
+    if (status == LLMQ_OK)
+        status = cut_stream(&feed, o, c, ids, err);
+cleanup:
+    chat_template_free(&feed.records.chat);
+    return status;
 }
 
 /* --- the public functions --------------------------------------------------------------------- */
@@ -263,24 +328,27 @@ static void give_back(struct id_list *ids, int64_t used) {
     ids->cap = less ? (size_t)used : ids->cap;
 }
 
-enum llmq_status corpus_load(const struct corpus_file *file, const struct tokenizer *tok,
-                             int64_t vocab, const struct corpus_options *options,
-                             struct corpus *out, llmq_error *err) {
+enum llmq_status corpus_load(struct corpus_file *file, const struct tokenizer *tok, int64_t vocab,
+                             const struct corpus_options *options, struct corpus *out,
+                             llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct corpus c = {.bos = -1};
     struct id_list ids = {0};
+    size_t tokens = 0;
     if (file->kind == CORPUS_WINDOWS)
         LLMQ_TRY(load_windows(file, options, &c, &ids, err));
     else
-        LLMQ_TRY(load_stream(file, tok, options, &c, &ids, err));
+        LLMQ_TRY(load_stream(file, tok, options, &c, &ids, &tokens, err));
+    if (file->kind == CORPUS_WINDOWS)
+        tokens = ids.count;
     if (c.count == 0) {
-        status = no_window(file, options, &c, ids.count, err);
+        status = no_window(file, options, &c, tokens, err);
         goto cleanup;
     }
     give_back(&ids, c.offsets[c.count]);
     c.ids = ids.ids;
     c.tokens_used = c.offsets[c.count];
-    c.tokens_dropped = (int64_t)ids.count - c.tokens_used;
+    c.tokens_dropped = (int64_t)tokens - c.tokens_used;
     ids = (struct id_list){0};
     status = check_vocab(&c, vocab, err);
     if (status != LLMQ_OK) {

@@ -56,9 +56,8 @@ struct corpus_options {
  * Windows do not overlap. Sampled windows keep their order of appearance. An id outside
  * [0, vocab) is LLMQ_E_INPUT, as is a corpus without a single window; `tok` may be NULL only for
  * windows. vocab is the model's vocabulary size. Release with corpus_free. */
-LLMQ_NODISCARD enum llmq_status corpus_load(const struct corpus_file *file,
-                                            const struct tokenizer *tok, int64_t vocab,
-                                            const struct corpus_options *options,
+LLMQ_NODISCARD enum llmq_status corpus_load(struct corpus_file *file, const struct tokenizer *tok,
+                                            int64_t vocab, const struct corpus_options *options,
                                             struct corpus *out, llmq_error *err);
 void corpus_free(struct corpus *c);
 

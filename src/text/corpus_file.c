@@ -18,10 +18,13 @@
 #include "text/bytes.h"
 #include "text/utf8.h"
 
-#define CORPUS_MAX_FILE ((size_t)4 << 30)
+#define CORPUS_MAX_FILE ((uint64_t)4 << 30)
 
-/* Bytes in which an encoding shows. */
-#define SAMPLE 256
+/* Bytes in which an encoding shows, those that are read to begin with, and those from which on more
+ * room is asked for. */
+#define SAMPLE ((size_t)256)
+#define HEAD   ((size_t)64 << 10)
+#define LITTLE ((size_t)1 << 20)
 
 static enum llmq_status refuse(const struct corpus_file *f, const char *what, llmq_error *err) {
     error_set(err, LLMQ_E_INPUT,
@@ -68,9 +71,11 @@ static const struct signature {
     /* clang-format on */
 };
 
-/* Has the file nothing of what all kinds of binary files hold, NUL and bytes out of place? */
+/* Has the head of the file nothing of what all kinds of binary files hold, NUL and bytes out of
+ * place? Where more follows, its last character may be cut. */
 static bool is_text(const struct corpus_file *f) {
-    return !memchr(f->text, '\0', f->len) && utf8_first_invalid(f->text, f->len) == f->len;
+    const size_t cut = f->ended ? 0 : 3;
+    return !memchr(f->text, '\0', f->len) && utf8_first_invalid(f->text, f->len) + cut >= f->len;
 }
 
 /* A path as a shell reads it back as one word. */
@@ -140,26 +145,27 @@ static const char *wide_encoding(const struct corpus_file *f) {
 
 static enum llmq_status check_encoding(const struct corpus_file *f, llmq_error *err) {
     const char *wide = wide_encoding(f);
-    const size_t skipped = (size_t)(f->text - f->data);
-    if (wide) {
-        error_set(err, LLMQ_E_INPUT, "%s: the text is %s: expected UTF-8", f->path, wide);
-        char hint[64];
-        (void)snprintf(hint, sizeof hint, "convert it: iconv -f %s -t UTF-8 %%s > text", wide);
-        corpus_file_hint(f, hint, err);
-        return LLMQ_E_INPUT;
-    }
-    const char *nul = memchr(f->text, '\0', f->len);
-    if (nul) {
-        error_set(err, LLMQ_E_INPUT, "%s: byte %zu is NUL: expected UTF-8 text, found binary data",
-                  f->path, (size_t)(nul - f->data));
+    if (!wide)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_INPUT, "%s: the text is %s: expected UTF-8", f->path, wide);
+    char hint[64];
+    (void)snprintf(hint, sizeof hint, "convert it: iconv -f %s -t UTF-8 %%s > text", wide);
+    corpus_file_hint(f, hint, err);
+    return LLMQ_E_INPUT;
+}
+
+/* --- the stream ------------------------------------------------------------------------------- */
+
+static enum llmq_status refuse_byte(const struct corpus_file *f, const char *at, llmq_error *err) {
+    const unsigned long long offset = f->passed + (uint64_t)(at - f->data);
+    if (*at == '\0') {
+        error_set(err, LLMQ_E_INPUT, "%s: byte %llu is NUL: expected UTF-8 text, found binary data",
+                  f->path, offset);
         error_hint(err, "a text with stray NUL bytes is mended by tr -d '\\000'");
         return LLMQ_E_INPUT;
     }
-    const size_t invalid = utf8_first_invalid(f->text, f->len);
-    if (invalid == f->len)
-        return LLMQ_OK;
-    error_set(err, LLMQ_E_INPUT, "%s: the text is not UTF-8: byte %zu is 0x%02x", f->path,
-              skipped + invalid, (unsigned)(unsigned char)f->text[invalid]);
+    error_set(err, LLMQ_E_INPUT, "%s: the text is not UTF-8: byte %llu is 0x%02x", f->path, offset,
+              (unsigned)(unsigned char)*at);
     /* Latin-1 has no visible characters from 0x80 to 0x9f; this one has its quotation marks there.
      */
     corpus_file_hint(f,
@@ -167,6 +173,116 @@ static enum llmq_status check_encoding(const struct corpus_file *f, llmq_error *
                      "iconv -f WINDOWS-1252 -t UTF-8 %s > text",
                      err);
     return LLMQ_E_INPUT;
+}
+
+/* What was read is at hand as far as it is sound; a character may be cut, if more follows. */
+static enum llmq_status accept_bytes(struct corpus_file *f, llmq_error *err) {
+    const char *from = f->text + f->len;
+    const size_t count = f->filled - (size_t)(from - f->data);
+    const char *nul = memchr(from, '\0', count);
+    if (nul)
+        return refuse_byte(f, nul, err);
+    const size_t sound = utf8_first_invalid(from, count);
+    f->len += sound;
+    return sound == count || (!f->ended && count - sound < 4) ? LLMQ_OK
+                                                              : refuse_byte(f, from + sound, err);
+}
+
+/* Room for `wanted` bytes at hand and one more. */
+static enum llmq_status make_room(struct corpus_file *f, size_t wanted, llmq_error *err) {
+    const size_t before = (size_t)(f->text - f->data);
+    if (f->room - before > wanted + 1)
+        return LLMQ_OK;
+    if (before > 0) {
+        memmove(f->data, f->text, f->filled - before);
+        f->filled -= before;
+        f->passed += before;
+        f->text = f->data;
+    }
+    if (f->room > wanted + 1)
+        return LLMQ_OK;
+    const size_t room = wanted + 2;
+    if (room > LITTLE) { /* what is made of a line or of windows takes as much again */
+        enum llmq_status status =
+            reading_room(f->limits, f->path, 3 * (uint64_t)(room - f->room), err);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    char *data = realloc(f->data, room);
+    if (!data)
+        return error_memory(err, "a file");
+    f->data = data;
+    f->text = data;
+    f->room = room;
+    return LLMQ_OK;
+}
+
+static enum llmq_status read_on(struct corpus_file *f, llmq_error *err) {
+    size_t got = 0;
+    enum llmq_status status =
+        bytes_read(f->bytes, f->data + f->filled, f->room - f->filled - 1, &got, err);
+    if (status != LLMQ_OK)
+        return status;
+    f->ended = got == 0;
+    f->filled += got;
+    f->data[f->filled] = '\0';
+    if (f->passed + f->filled <= CORPUS_MAX_FILE)
+        return LLMQ_OK;
+    return error_set(err, LLMQ_E_INPUT, "%s: more than %llu bytes, at most as many are accepted",
+                     f->path, (unsigned long long)CORPUS_MAX_FILE);
+}
+
+enum llmq_status corpus_file_want(struct corpus_file *f, size_t wanted, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    while (status == LLMQ_OK && f->len < wanted && !f->ended) {
+        status = make_room(f, f->len + f->len / 2 + HEAD, err);
+        if (status == LLMQ_OK)
+            status = read_on(f, err);
+        if (status == LLMQ_OK)
+            status = accept_bytes(f, err);
+    }
+    return status;
+}
+
+enum llmq_status corpus_file_line(struct corpus_file *f, size_t at, size_t *len, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    size_t seen = at;
+    const char *end = memchr(f->text + seen, '\n', f->len - seen);
+    while (status == LLMQ_OK && !end && !f->ended) {
+        seen = f->len;
+        status = corpus_file_want(f, f->len + 1, err);
+        end = memchr(f->text + seen, '\n', f->len - seen);
+    }
+    *len = end ? (size_t)(end - f->text) + 1 - at : f->len - at;
+    return status;
+}
+
+void corpus_file_skip(struct corpus_file *f, size_t count) {
+    f->text += count;
+    f->len -= count;
+}
+
+/* The first bytes, of which nothing is accepted yet. */
+static enum llmq_status read_head(struct corpus_file *f, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    f->text = f->data;
+    f->len = f->filled = 0;
+    f->passed = 0;
+    f->ended = false;
+    bytes_close(&f->bytes);
+    LLMQ_TRY(bytes_open(f->path, &f->bytes, err));
+    LLMQ_TRY(make_room(f, HEAD, err));
+    while (f->filled < HEAD && !f->ended)
+        LLMQ_TRY(read_on(f, err));
+    if (f->filled >= 3 && memcmp(f->data, "\xef\xbb\xbf", 3) == 0)
+        f->text += 3;
+cleanup:
+    return status;
+}
+
+enum llmq_status corpus_file_rewind(struct corpus_file *f, llmq_error *err) {
+    enum llmq_status status = read_head(f, err);
+    return status == LLMQ_OK ? accept_bytes(f, err) : status;
 }
 
 /* --- kinds of text ---------------------------------------------------------------------------- */
@@ -187,31 +303,63 @@ static bool is_json(const char *text, size_t len) {
     return json_check(&scan, NULL) == LLMQ_OK;
 }
 
-static size_t skip_blank(const char *text) {
-    return strspn(text, " \t\r\n");
+/* The first byte from *at on that is not blank, which is at hand then; '\0' where there is none. */
+static enum llmq_status find_begin(struct corpus_file *f, size_t *at, char *first,
+                                   llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    *first = '\0';
+    while (status == LLMQ_OK && *first == '\0') {
+        if (*at < f->len)
+            *at += strspn(f->text + *at, " \t\r\n");
+        if (*at < f->len)
+            *first = f->text[*at];
+        else if (f->ended)
+            break;
+        else
+            status = corpus_file_want(f, f->len + 1, err);
+    }
+    return status;
+}
+
+/* The length of the line from `at` on, which is at hand then. */
+static enum llmq_status find_end(struct corpus_file *f, size_t at, size_t *len, llmq_error *err) {
+    enum llmq_status status = corpus_file_line(f, at, len, err);
+    *len -= *len > 0 && f->text[at + *len - 1] == '\n';
+    return status;
 }
 
 /* The first two lines that are not blank are each a JSON object or array, or the only one is an
  * object. */
-static bool holds_lines(const struct corpus_file *f) {
-    const char *line = f->text;
-    char begin = '\0';
-    for (int n = 0; n < 2; n++) {
-        line += skip_blank(line);
-        const size_t len = strcspn(line, "\n");
-        if (*line == '\0')
-            return begin == '{';
-        begin = *line;
-        if ((begin != '{' && begin != '[') || !is_json(line, len))
-            return false;
-        line += len;
+static enum llmq_status holds_lines(struct corpus_file *f, bool *holds, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    size_t at = 0, len = 0;
+    char before = '\0', first = '\0';
+    *holds = false;
+    for (int n = 0; n < 2; n++, at += len) {
+        LLMQ_TRY(find_begin(f, &at, &first, err));
+        *holds = first == '\0' ? before == '{' : first == '{' || first == '[';
+        if (first == '\0' || !*holds)
+            break;
+        LLMQ_TRY(find_end(f, at, &len, err));
+        *holds = is_json(f->text + at, len);
+        if (!*holds)
+            break;
+        before = first;
     }
-    return true;
+cleanup:
+    return status;
+}
+
+/* All of a file that may be one JSON object or array. */
+static enum llmq_status want_document(struct corpus_file *f, bool named, llmq_error *err) {
+    const char first = f->text[strspn(f->text, " \t\r\n")];
+    const bool may_be = named || first == '{' || first == '[';
+    return may_be ? corpus_file_want(f, SIZE_MAX, err) : LLMQ_OK;
 }
 
 /* The whole is one JSON object or array. */
 static bool is_document(const struct corpus_file *f) {
-    const char first = f->text[skip_blank(f->text)];
+    const char first = f->text[strspn(f->text, " \t\r\n")];
     return (first == '{' || first == '[') && is_json(f->text, f->len);
 }
 
@@ -228,34 +376,35 @@ static enum llmq_status find_kind(struct corpus_file *f, llmq_error *err) {
                          err);
         return status;
     }
-    if (holds_lines(f))
-        f->kind = CORPUS_LINES;
-    else if (is_named(f, json) || is_document(f))
+    bool has_lines = false;
+    enum llmq_status status = holds_lines(f, &has_lines, err);
+    f->kind = has_lines || is_named(f, lines) ? CORPUS_LINES : CORPUS_TEXT;
+    if (status != LLMQ_OK || has_lines)
+        return status;
+    status = want_document(f, is_named(f, json), err);
+    if (status == LLMQ_OK && (is_named(f, json) || is_document(f)))
         f->kind = CORPUS_WINDOWS;
-    else
-        f->kind = is_named(f, lines) ? CORPUS_LINES : CORPUS_TEXT;
-    return LLMQ_OK;
+    return status;
 }
 
-enum llmq_status corpus_file_read(const char *path, struct corpus_file *out, llmq_error *err) {
+enum llmq_status corpus_file_open(const char *path, const struct reading *limits,
+                                  struct corpus_file *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct corpus_file f = {.path = strdup(path)};
+    struct corpus_file f = {.path = strdup(path), .limits = limits};
     if (!f.path)
         return error_memory(err, "a path");
-    LLMQ_TRY(bytes_read_all(path, CORPUS_MAX_FILE, &f.data, &f.len, err));
-    f.text = f.data;
-    if (f.len >= 3 && memcmp(f.data, "\xef\xbb\xbf", 3) == 0) {
-        f.text += 3;
-        f.len -= 3;
-    }
+    LLMQ_TRY(read_head(&f, err));
+    f.len = f.filled - (size_t)(f.text - f.data);
     if (f.len == 0) {
         status = error_set(err, LLMQ_E_INPUT, "%s: the file is empty", path);
         goto cleanup;
     }
-    if (f.len <= LFS_MAX_POINTER)
+    if (f.ended && f.len <= LFS_MAX_POINTER)
         LLMQ_TRY(lfs_check(path, f.text, f.len, err));
     LLMQ_TRY(check_signature(&f, err));
     LLMQ_TRY(check_encoding(&f, err));
+    f.len = 0;
+    LLMQ_TRY(accept_bytes(&f, err));
     LLMQ_TRY(find_kind(&f, err));
     *out = f;
     f = (struct corpus_file){0};
@@ -267,5 +416,6 @@ cleanup:
 void corpus_file_free(struct corpus_file *file) {
     free(file->path);
     free(file->data);
+    bytes_close(&file->bytes);
     *file = (struct corpus_file){0};
 }

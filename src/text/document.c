@@ -18,44 +18,73 @@ static bool begins_with(const struct id_list *ids, const int32_t *prefix, size_t
            memcmp(ids->ids, prefix, count * sizeof *prefix) == 0;
 }
 
-struct document {
-    const char *at;
-    size_t len;
-    enum llmq_special special;
-};
-
-static enum llmq_status encode(struct document_reader *reader, const struct document *text,
-                               struct id_list *out, llmq_error *err) {
+static enum llmq_status append(struct id_list *out, const struct id_list *ids, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct id_list ids = {0};
-    size_t count = 0;
-    const int32_t *prefix = tokenizer_prefix(reader->tok, text->special, &count);
+    for (size_t i = 0; i < ids->count && status == LLMQ_OK; i++)
+        status = id_list_push(out, ids->ids[i], err);
+    return status;
+}
+
+void document_begin(struct document_reader *reader, bool is_chat, struct document *out) {
+    const bool none = is_chat && reader->special == LLMQ_SPECIAL_MODEL;
+    *out =
+        (struct document){.reader = reader, .special = none ? LLMQ_SPECIAL_NONE : reader->special};
     reader->texts++;
-    LLMQ_TRY(tokenizer_encode(reader->tok, text->at, text->len, LLMQ_SPECIAL_NONE, &ids, err));
-    if (!has_content(reader->tok, &ids)) {
-        reader->empty++;
-        goto cleanup;
+}
+
+/* What the text begins with, as soon as it can be told. */
+static enum llmq_status write_head(struct document *d, bool ends, struct id_list *out,
+                                   llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    size_t count = 0;
+    const int32_t *prefix = tokenizer_prefix(d->reader->tok, d->special, &count);
+    if (!has_content(d->reader->tok, &d->head)) {
+        d->reader->empty += ends;
+        return LLMQ_OK;
     }
-    struct id_list rest = ids;
-    if (begins_with(&ids, prefix, count)) {
-        reader->begun++;
+    if (d->head.count < count && !ends)
+        return LLMQ_OK;
+    struct id_list rest = d->head;
+    if (begins_with(&d->head, prefix, count)) {
+        d->reader->begun++;
         rest.ids += count;
         rest.count -= count;
     }
-    LLMQ_TRY(tokenizer_wrap(reader->tok, &rest, text->special, out, err));
+    if (ends)
+        return tokenizer_wrap(d->reader->tok, &rest, d->special, out, err);
+    d->has_content = true;
+    LLMQ_TRY(tokenizer_begin(d->reader->tok, d->special, out, err));
+    LLMQ_TRY(append(out, &rest, err));
+    id_list_free(&d->head);
 cleanup:
-    id_list_free(&ids);
     return status;
+}
+
+enum llmq_status document_part(struct document *d, const char *text, size_t len, bool ends,
+                               struct id_list *out, size_t *used, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    const struct text_part part = {text, len, !d->begun, ends};
+    struct id_list *ids = d->has_content ? out : &d->head;
+    LLMQ_TRY(tokenizer_encode_part(d->reader->tok, &part, ids, used, err));
+    d->begun = d->begun || *used > 0;
+    if (!d->has_content)
+        LLMQ_TRY(write_head(d, ends, out, err));
+    else if (ends)
+        LLMQ_TRY(tokenizer_end(d->reader->tok, d->special, out, err));
+cleanup:
+    return status;
+}
+
+void document_end(struct document *d) {
+    id_list_free(&d->head);
 }
 
 enum llmq_status document_encode(struct document_reader *reader, const char *text, size_t len,
                                  struct id_list *out, llmq_error *err) {
-    return encode(reader, &(struct document){text, len, reader->special}, out, err);
-}
-
-enum llmq_status document_encode_chat(struct document_reader *reader, const char *text, size_t len,
-                                      struct id_list *out, llmq_error *err) {
-    const enum llmq_special special =
-        reader->special == LLMQ_SPECIAL_MODEL ? LLMQ_SPECIAL_NONE : reader->special;
-    return encode(reader, &(struct document){text, len, special}, out, err);
+    struct document d;
+    size_t used = 0;
+    document_begin(reader, false, &d);
+    enum llmq_status status = document_part(&d, text, len, true, out, &used, err);
+    document_end(&d);
+    return status;
 }

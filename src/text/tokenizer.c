@@ -412,18 +412,22 @@ cleanup:
     return status;
 }
 
+enum llmq_status tokenizer_check_text(const char *text, size_t len, llmq_error *err) {
+    const size_t invalid = utf8_first_invalid(text, len);
+    if (invalid == len)
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_INPUT, "the text is not UTF-8: byte %zu is 0x%02x", invalid,
+              (unsigned)(unsigned char)text[invalid]);
+    error_hint(err, "another encoding is converted by iconv -f ENCODING -t UTF-8");
+    return LLMQ_E_INPUT;
+}
+
 enum llmq_status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t len,
                                   enum llmq_special special, struct id_list *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct piece_list pieces = {0};
     struct id_list ids = {0};
-    size_t invalid = utf8_first_invalid(text, len);
-    if (invalid < len) {
-        error_set(err, LLMQ_E_INPUT, "the text is not UTF-8: byte %zu is 0x%02x", invalid,
-                  (unsigned)(unsigned char)text[invalid]);
-        error_hint(err, "another encoding is converted by iconv -f ENCODING -t UTF-8");
-        return LLMQ_E_INPUT;
-    }
+    LLMQ_TRY(tokenizer_check_text(text, len, err));
     LLMQ_TRY(tokenizer_cut(tok, &(struct text_part){text, len, true, true}, &pieces, err));
     LLMQ_TRY(tokenizer_encode_pieces(tok, &pieces, pieces.count, &ids, err));
     LLMQ_TRY(tokenizer_wrap(tok, &ids, special, out, err));

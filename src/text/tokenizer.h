@@ -49,7 +49,7 @@ LLMQ_NODISCARD enum llmq_status tokenizer_wrap(const struct tokenizer *tok,
                                                const struct id_list *ids, enum llmq_special special,
                                                struct id_list *out, llmq_error *err);
 
-/* A part of a text: well-formed UTF-8. */
+/* A part of a text, cut between characters. */
 struct text_part {
     const char *text;
     size_t len;
@@ -58,7 +58,7 @@ struct text_part {
 
 /* Append the ids of the part, without special tokens, as far as they are the same whatever comes
  * after it: those of its first *used bytes. The next part begins behind them. 0: that cannot be
- * told, give a longer part. Of one that ends the text it is all. */
+ * told, give a longer part. Of one that ends the text it is all. LLMQ_E_INPUT: it is not UTF-8. */
 LLMQ_NODISCARD enum llmq_status tokenizer_encode_part(const struct tokenizer *tok,
                                                       const struct text_part *part,
                                                       struct id_list *out, size_t *used,

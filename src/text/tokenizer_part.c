@@ -170,6 +170,7 @@ enum llmq_status tokenizer_encode_part(const struct tokenizer *tok, const struct
     struct text_part seen = *part;
     size_t count = 0;
     *used = 0;
+    LLMQ_TRY(tokenizer_check_text(part->text, part->len, err));
     if (part->ends) {
         LLMQ_TRY(tokenizer_cut(tok, part, &pieces, err));
         LLMQ_TRY(tokenizer_encode_pieces(tok, &pieces, pieces.count, out, err));
@@ -177,7 +178,7 @@ enum llmq_status tokenizer_encode_part(const struct tokenizer *tok, const struct
         goto cleanup;
     }
     if (!tokenizer_has_parts(tok) || part->len < 4 * TAIL)
-        return LLMQ_OK;
+        goto cleanup;
     LLMQ_TRY(find_end(tok, part, &seen.len, err));
     if (seen.len == 0)
         return LLMQ_OK;

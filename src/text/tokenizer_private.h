@@ -27,6 +27,9 @@ struct tokenizer {
     bool flags_differ;
 };
 
+/* LLMQ_E_INPUT where a text is not UTF-8. */
+LLMQ_NODISCARD enum llmq_status tokenizer_check_text(const char *text, size_t len, llmq_error *err);
+
 /* Cut a part of a text into pieces ready for the model, with marks. */
 LLMQ_NODISCARD enum llmq_status tokenizer_cut(const struct tokenizer *t,
                                               const struct text_part *part, struct piece_list *out,

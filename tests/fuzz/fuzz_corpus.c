@@ -10,6 +10,7 @@ static const char tokenizer_text[] =
     "\"BPE\",\"unk_token\":\"<s>\",\"vocab\":{\"<s>\":0,\"a\":1,\"b\":2,\"ab\":3,\" \":4},"
     "\"merges\":[\"a b\"]}}";
 
+static const struct reading no_limits;
 static struct tokenizer *tokenizer;
 
 static void free_tokenizer(void) {
@@ -48,7 +49,7 @@ void fuzz_corpus(const uint8_t *data, size_t len) {
                                            .keep_tail = len % 3 == 0,
                                            .seed = len};
     const char *path = fuzz_put(name, data + head, len - head);
-    enum llmq_status status = corpus_file_read(path, &file, &err);
+    enum llmq_status status = corpus_file_open(path, &no_limits, &file, &err);
     if (status == LLMQ_OK)
         status = corpus_load(&file, tokenizer, VOCAB, &options, &corpus, &err);
     fuzz_check(status, &err);

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
+#include "base/strbuf.h"
 #include "support.h"
 #include "text/corpus.h"
 
+static const struct reading no_limits;
 static llmq_error err;
 static struct tokenizer *tok;
 
@@ -38,7 +41,7 @@ static enum llmq_status load(const char *path, const struct tokenizer *with, int
                              const struct corpus_options *options, struct corpus *out) {
     struct corpus_options o = *options;
     struct corpus_file file = {0};
-    enum llmq_status status = corpus_file_read(path, &file, &err);
+    enum llmq_status status = corpus_file_open(path, &no_limits, &file, &err);
     if (o.special == LLMQ_SPECIAL_NONE)
         o.special = LLMQ_SPECIAL_MODEL;
     o.dir = scratch;
@@ -305,7 +308,7 @@ START_TEST(test_text_that_begins_like_json_is_text) {
                                         "ARROW1 flew"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct corpus_file file = {0};
-        ck_assert_ok(corpus_file_read(write_text("a.md", texts[i]), &file, &err), &err);
+        ck_assert_ok(corpus_file_open(write_text("a.md", texts[i]), &no_limits, &file, &err), &err);
         ck_assert_int_eq(file.kind, CORPUS_TEXT);
         ck_assert_str_eq(file.text, texts[i]);
         corpus_file_free(&file);
@@ -454,6 +457,130 @@ START_TEST(test_hints_quote_paths_for_a_shell) {
 }
 END_TEST
 
+/* Letters with blanks, which the tokenizer knows nothing of, between them. */
+static char *long_text(size_t len, unsigned seed) {
+    char *text = malloc(len + 1);
+    ck_assert_ptr_nonnull(text);
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * 1103515245 + 12345;
+        const unsigned n = (seed >> 16) % 32;
+        text[i] = (char)(n < 26 ? 'a' + (int)n : n < 31 ? ' ' : '\n');
+    }
+    text[len] = '\0';
+    return text;
+}
+
+static void load_limited(const char *path, const struct reading *limits,
+                         const struct corpus_options *o, struct corpus *out) {
+    struct corpus_file file = {0};
+    ck_assert_ok(corpus_file_open(path, limits, &file, &err), &err);
+    ck_assert_ok(corpus_load(&file, tok, 27, o, out, &err), &err);
+    corpus_file_free(&file);
+}
+
+/* With a limit parts are small, and a text that does not fit into its share is read twice. */
+static void assert_same_when_limited(const char *path, const struct corpus_options *o) {
+    const struct reading limits = {.max_mem = memory_resident() + (24 << 20)};
+    struct corpus whole = {0}, parts = {0};
+    load_limited(path, &no_limits, o, &whole);
+    load_limited(path, &limits, o, &parts);
+    ck_assert_int_eq(parts.count, whole.count);
+    ck_assert_int_eq(parts.tokens_used, whole.tokens_used);
+    ck_assert_mem_eq(parts.ids, whole.ids, (size_t)whole.tokens_used * sizeof *whole.ids);
+    ck_assert_mem_eq(parts.offsets, whole.offsets,
+                     (size_t)(whole.count + 1) * sizeof *whole.offsets);
+    ck_assert_int_eq(parts.tokens_dropped, whole.tokens_dropped);
+    ck_assert_int_eq(parts.tokens_beyond, whole.tokens_beyond);
+    ck_assert_int_eq(parts.texts, whole.texts);
+    ck_assert_int_eq(parts.texts_begun, whole.texts_begun);
+    ck_assert_int_eq(parts.texts_empty, whole.texts_empty);
+    ck_assert_int_eq(parts.bos, whole.bos);
+    corpus_free(&whole);
+    corpus_free(&parts);
+}
+
+START_TEST(test_long_texts_are_the_same_within_a_limit) {
+    enum { LEN = 1200000 };
+    const struct corpus_options options[] = {
+        {.special = LLMQ_SPECIAL_MODEL, .window = 64},
+        {.special = LLMQ_SPECIAL_MODEL, .window = 64, .max_tokens = 300000, .keep_tail = true},
+        {.special = LLMQ_SPECIAL_MODEL, .window = 100, .max_windows = 50, .sample = true},
+        {.special = LLMQ_SPECIAL_NONE, .window = 1000, .max_windows = 100, .keep_tail = true},
+        {.special = LLMQ_SPECIAL_MODEL, .window = 7, .max_windows = 9, .sample = true, .seed = 5},
+    };
+    char *text = long_text(LEN, 1);
+    put_file("a.txt", text, LEN);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        assert_same_when_limited(scratch_path("a.txt"), &options[i]);
+    free(text);
+}
+END_TEST
+
+/* A line that is itself of many parts, short ones, and an empty one. */
+START_TEST(test_long_lines_are_the_same_within_a_limit) {
+    enum { LEN = 700000, LINES = 9 };
+    const struct corpus_options o = {
+        .special = LLMQ_SPECIAL_MODEL, .window = 50, .max_windows = 40, .sample = true};
+    struct strbuf lines = {0};
+    for (int i = 0; i < LINES; i++) {
+        char *text = long_text(i == 3 ? LEN : i == 5 ? 0 : 100000, (unsigned)i);
+        for (char *c = text; (c = strchr(c, '\n'));)
+            *c = ' ';
+        strbuf_printf(&lines, "{\"text\":\"%s\"}\n", text);
+        free(text);
+    }
+    ck_assert(strbuf_ok(&lines));
+    put_file("a.jsonl", lines.data, lines.len);
+    assert_same_when_limited(scratch_path("a.jsonl"), &o);
+    strbuf_free(&lines);
+}
+END_TEST
+
+/* All of a text is asked for, and has no room: told before it is held, with a size that is enough.
+ */
+START_TEST(test_a_text_that_has_no_room_says_how_much_it_takes) {
+    enum { LEN = 6000000 };
+    const struct corpus_options o = {.special = LLMQ_SPECIAL_MODEL, .window = 64};
+    char *text = long_text(LEN, 2);
+    put_file("a.txt", text, LEN);
+    free(text);
+    const struct reading limits = {.max_mem = memory_resident() + (8 << 20), .later = 900 << 20};
+    struct corpus_file file = {0};
+    struct corpus c = {0};
+    ck_assert_ok(corpus_file_open(scratch_path("a.txt"), &limits, &file, &err), &err);
+    ck_assert_fails(corpus_load(&file, tok, 27, &o, &c, &err), LLMQ_E_MEMORY, "a.txt takes about",
+                    &err);
+    ck_assert_str_eq(err.hint, "give at least --max-mem 902M");
+    corpus_file_free(&file);
+}
+END_TEST
+
+/* The end of a long file is read as its begin is. */
+START_TEST(test_bytes_out_of_place_are_found_far_inside) {
+    enum { LEN = 300000, AT = 290000 };
+    static const struct {
+        char byte;
+        const char *part;
+    } cases[] = {{'\0', "byte 290000 is NUL"}, {'\xff', "byte 290000 is 0xff"}};
+    const struct corpus_options o = {.special = LLMQ_SPECIAL_MODEL, .window = 64};
+    char *text = long_text(LEN, 3);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct corpus c = {0};
+        text[AT] = cases[i].byte;
+        put_file("a.txt", text, LEN);
+        ck_assert_fails(load(scratch_path("a.txt"), tok, 27, &o, &c), LLMQ_E_INPUT, cases[i].part,
+                        &err);
+    }
+    text[AT] = 'a';
+    text[LEN - 1] = '\xc3'; /* a character that is cut off */
+    struct corpus c = {0};
+    put_file("a.txt", text, LEN);
+    ck_assert_fails(load(scratch_path("a.txt"), tok, 27, &o, &c), LLMQ_E_INPUT,
+                    "byte 299999 is 0xc3", &err);
+    free(text);
+}
+END_TEST
+
 START_TEST(test_options_that_would_change_nothing_are_refused) {
     static const struct {
         struct corpus_options options;
@@ -467,7 +594,8 @@ START_TEST(test_options_that_would_change_nothing_are_refused) {
     };
     struct corpus_file file = {0};
     struct corpus c = {0};
-    ck_assert_ok(corpus_file_read(write_text("a.json", "[[1,2,3]]"), &file, &err), &err);
+    ck_assert_ok(corpus_file_open(write_text("a.json", "[[1,2,3]]"), &no_limits, &file, &err),
+                 &err);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         ck_assert_fails(corpus_load(&file, NULL, 9, &cases[i].options, &c, &err), LLMQ_E_USAGE,
                         cases[i].part, &err);
@@ -533,6 +661,10 @@ int main(void) {
     tcase_add_test(tcase, test_what_is_no_text_is_refused_with_the_way_out);
     tcase_add_test(tcase, test_windows_are_not_limited_by_their_number_of_ids);
     tcase_add_test(tcase, test_hints_quote_paths_for_a_shell);
+    tcase_add_test(tcase, test_long_texts_are_the_same_within_a_limit);
+    tcase_add_test(tcase, test_long_lines_are_the_same_within_a_limit);
+    tcase_add_test(tcase, test_a_text_that_has_no_room_says_how_much_it_takes);
+    tcase_add_test(tcase, test_bytes_out_of_place_are_found_far_inside);
     tcase_add_test(tcase, test_options_that_would_change_nothing_are_refused);
     tcase_add_test(tcase, test_a_limit_is_told_from_a_short_text);
     tcase_add_test(tcase, test_text_without_a_tokenizer_is_a_usage_error);

@@ -9,6 +9,7 @@
 #include "text/corpus.h"
 #include "text/record.h"
 
+static const struct reading no_limits;
 static llmq_error err;
 
 static void put_text(const char *name, const char *text) {
@@ -169,7 +170,7 @@ static void assert_tokens(enum llmq_special special, const char *expected) {
     struct corpus c = {0};
     char found[64] = "";
     ck_assert_ok(tokenizer_open(scratch, &tok, &err), &err);
-    ck_assert_ok(corpus_file_read(scratch_path("a.jsonl"), &file, &err), &err);
+    ck_assert_ok(corpus_file_open(scratch_path("a.jsonl"), &no_limits, &file, &err), &err);
     ck_assert_ok(corpus_load(&file, tok, 27, &options, &c, &err), &err);
     for (int64_t i = 0; i < c.tokens_used && i < 63; i++)
         found[i] = c.ids[i] == 26 ? '#' : (char)('a' + c.ids[i]);

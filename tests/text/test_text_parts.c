@@ -16,7 +16,9 @@ static int encode_parts(const struct tokenizer *tok, const char *text, size_t le
     int parts = 0;
     size_t longer = size;
     for (size_t at = 0, used = 0; at < len; at += used) {
-        const size_t n = len - at < longer ? len - at : longer;
+        size_t n = len - at < longer ? len - at : longer;
+        while (at + n < len && ((unsigned char)text[at + n] & 0xc0) == 0x80)
+            n--;
         const struct text_part part = {text + at, n, at == 0, at + n == len};
         ck_assert_ok(tokenizer_encode_part(tok, &part, out, &used, &err), &err);
         ck_assert_uint_le(used, n);
