@@ -267,6 +267,10 @@ static bool poisoned(const cJSON *v) {
     return false;
 }
 
+bool json_complete(const struct json *v) {
+    return !poisoned(node(v));
+}
+
 void json_add(struct json *parent, const char *key, struct json *child) {
     cJSON *p = (cJSON *)parent, *c = (cJSON *)child;
     bool ok = p && c && (key ? cJSON_AddItemToObject(p, key, c) : cJSON_AddItemToArray(p, c));

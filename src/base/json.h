@@ -74,6 +74,9 @@ void json_add_int64(struct json *parent, const char *key, int64_t value);
 void json_add_bool(struct json *parent, const char *key, bool value);
 void json_add_null(struct json *parent, const char *key);
 
+/* Was there memory for all of it? */
+bool json_complete(const struct json *v);
+
 /* A tree of its own with the same contents; NULL when memory is short. */
 struct json *json_copy(const struct json *v);
 

@@ -204,6 +204,8 @@ enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_co
     LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(open_source(&c, err));
     c.record = make_record(&c);
+    if (!json_complete(c.record))
+        LLMQ_TRY(error_memory(err, "the record of the run"));
     LLMQ_TRY(settle(&c, err));
     if (c.task == OUTPUT_DONE)
         goto cleanup;

@@ -93,8 +93,8 @@ struct json *marker_record(const char *command, struct json *options, struct jso
     struct json *o = json_new_object();
     json_add_string(o, "llmq", LLMQ_VERSION);
     json_add_string(o, "command", command);
-    json_add(o, "options", options ? options : json_new_object());
-    json_add(o, "made_from", made_from ? made_from : json_new_object());
+    json_add(o, "options", options);
+    json_add(o, "made_from", made_from);
     return o;
 }
 

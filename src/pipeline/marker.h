@@ -17,9 +17,9 @@
  * hold them when it was killed in its last moment. */
 #define MARKER_LOCK_NAME "llmq.lock"
 
-/* What a marker says of a run: {"llmq", "command", "options", "made_from"}. `options`, NULL for
- * none, and `made_from`, NULL for nothing, belong to the object. The same for the same run: no
- * times and no names of machines. Does not print when memory is short. */
+/* What a marker says of a run: {"llmq", "command", "options", "made_from"}. `options` and
+ * `made_from` belong to the object. The same for the same run: no times and no names of machines.
+ * Not json_complete when memory is short, as where one of them is NULL. */
 struct json *marker_record(const char *command, struct json *options, struct json *made_from);
 
 /* Write the marker of the complete result in `dir`: its record, and as the result's files its

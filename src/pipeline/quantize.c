@@ -279,6 +279,8 @@ static const char *command_name(const llmq_quantize_options *o) {
 static enum llmq_status settle(struct run *run, llmq_error *err) {
     run->record =
         marker_record(command_name(run->options), identity_options(run), identity_made_from(run));
+    if (!json_complete(run->record))
+        return error_memory(err, "the record of the run");
     const struct output_run of = {run->record, &run->model, &run->source};
     enum llmq_status status = output_settle(&run->output, &of, &run->task, err);
     run->report->found_finished = status == LLMQ_OK && run->task == OUTPUT_DONE;

@@ -70,7 +70,7 @@ static void grow(struct output *out, bool force, const char *text) {
     put_file("out.partial/weights", text, strlen(text));
     struct companion written = {.name = (char[]){"weights"}};
     const struct companions companions = {.files = &written, .count = 1};
-    struct json *record = marker_record("test", NULL, NULL);
+    struct json *record = marker_record("test", json_new_object(), json_new_object());
     ck_assert_ok(marker_write(out->partial_dir, record, &companions, &err), &err);
     json_free(&record);
 }
@@ -239,7 +239,7 @@ END_TEST
 
 START_TEST(markers_do_not_claim_what_somebody_put_there) {
     const struct companions none = {0};
-    struct json *record = marker_record("rtn", NULL, NULL);
+    struct json *record = marker_record("rtn", json_new_object(), json_new_object());
     ck_assert_ok(dir_make(scratch_path("r"), false, &err), &err);
     ck_assert_ok(dir_make(scratch_path("r/sub"), false, &err), &err);
     put_file("r/config.json", "x", 1);
@@ -264,6 +264,18 @@ START_TEST(markers_do_not_claim_what_somebody_put_there) {
 }
 END_TEST
 
+/* A part that memory was short for is not written as one that is empty. */
+START_TEST(a_record_without_a_part_is_none) {
+    struct json *record = marker_record("rtn", NULL, json_new_object());
+    const struct companions none = {.count = 0};
+    ck_assert(!json_complete(record));
+    ck_assert_ok(dir_make(scratch_path("r"), false, &err), &err);
+    ck_assert_int_eq(marker_write(scratch_path("r"), record, &none, &err), LLMQ_E_MEMORY);
+    ck_assert(!there("r/llmq.json"));
+    json_free(&record);
+}
+END_TEST
+
 START_TEST(markers_name_what_is_the_results) {
     char *data = NULL;
     size_t len = 0;
@@ -278,7 +290,7 @@ START_TEST(markers_name_what_is_the_results) {
     const struct companions companions = {.files = written, .count = 3};
     struct json *options = json_new_object();
     json_add_int64(options, "bits", 4);
-    struct json *record = marker_record("rtn", options, NULL);
+    struct json *record = marker_record("rtn", options, json_new_object());
     ck_assert_ok(marker_write(scratch_path("r"), record, &companions, &err), &err);
     json_free(&record);
     ck_assert_ok(file_read(scratch_path("r/llmq.json"), 1000, &data, &len, &err), &err);
@@ -310,6 +322,7 @@ int main(void) {
     tcase_add_test(t, a_folder_that_was_swapped_is_not_made_the_result);
     tcase_add_test(t, a_claim_excludes_every_other);
     tcase_add_test(t, only_folders_of_runs_are_claimed);
+    tcase_add_test(t, a_record_without_a_part_is_none);
     tcase_add_test(t, markers_name_what_is_the_results);
     tcase_add_test(t, markers_do_not_claim_what_somebody_put_there);
     suite_add_tcase(s, t);
