@@ -21,9 +21,13 @@
 
 /* --- what is there ---------------------------------------------------------------------------- */
 
-static bool has(int fd, const char *name) {
+/* Is it there, a file? A folder that cannot be looked into tells nothing. */
+static enum llmq_status look_for(int fd, const char *dir, const char *name, bool *there,
+                                 llmq_error *err) {
     struct stat st;
-    return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+    const bool found = fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    *there = found && S_ISREG(st.st_mode);
+    return found || errno == ENOENT ? LLMQ_OK : error_errno(err, "%s/%s", dir, name);
 }
 
 /* None of our files is in it. */
@@ -39,21 +43,24 @@ static enum llmq_status foreign(int fd, const char *dir, llmq_error *err) {
 /* What an open folder is. */
 static enum llmq_status look_inside(int fd, const char *dir, enum claim_state *state,
                                     llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
     struct dir_list list = {0};
+    bool recorded = false, locked = false;
     const char *fixed = dir_fixed(fd);
     if (fixed)
         return error_set(err, LLMQ_E_IO, "%s: %s", dir, fixed);
-    enum llmq_status status = dir_list_read_at(fd, dir, &list, err);
-    if (status != LLMQ_OK)
-        return status;
-    *state = list.count == 0         ? CLAIM_EMPTY
-             : has(fd, JOURNAL_NAME) ? CLAIM_RECORDED
-             : marker_whole(fd)      ? CLAIM_COMPLETE
-                                     : CLAIM_BEGUN;
+    LLMQ_TRY(dir_list_read_at(fd, dir, &list, err));
+    LLMQ_TRY(look_for(fd, dir, JOURNAL_NAME, &recorded, err));
+    LLMQ_TRY(look_for(fd, dir, MARKER_LOCK_NAME, &locked, err));
+    *state = list.count == 0    ? CLAIM_EMPTY
+             : recorded         ? CLAIM_RECORDED
+             : marker_whole(fd) ? CLAIM_COMPLETE
+                                : CLAIM_BEGUN;
+    if (list.count > 0 && !recorded && !locked)
+        status = foreign(fd, dir, err);
+cleanup:
     dir_list_free(&list);
-    if (*state != CLAIM_EMPTY && *state != CLAIM_RECORDED && !has(fd, MARKER_LOCK_NAME))
-        return foreign(fd, dir, err);
-    return LLMQ_OK;
+    return status;
 }
 
 enum llmq_status claim_look_held(const struct claim *c, const char *dir, enum claim_state *state,
@@ -304,10 +311,13 @@ enum llmq_status claim_finish(struct claim *c, const char *dir, llmq_error *err)
 
 enum llmq_status claim_tidy(const char *dir, llmq_error *err) {
     struct claim c = {.folder = dir_open(dir), .lock = -1};
-    enum llmq_status status = LLMQ_OK;
+    bool locked = false, recorded = false;
     if (c.folder < 0)
         return error_output(err, "%s", dir);
-    if (has(c.folder, MARKER_LOCK_NAME) || has(c.folder, JOURNAL_NAME))
+    enum llmq_status status = look_for(c.folder, dir, MARKER_LOCK_NAME, &locked, err);
+    if (status == LLMQ_OK)
+        status = look_for(c.folder, dir, JOURNAL_NAME, &recorded, err);
+    if (status == LLMQ_OK && (locked || recorded))
         status = lock(&c, dir, err);
     if (!c.held) {
         close_both(&c);

@@ -28,6 +28,19 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
     return -1;
 }
 
+/* What looking at this name in a folder fails with EIO at, NULL for nothing. */
+static const char *unseen;
+
+int __real_fstatat64(int fd, const char *path, struct stat *st, int flags);
+int __wrap_fstatat64(int fd, const char *path, struct stat *st, int flags);
+
+int __wrap_fstatat64(int fd, const char *path, struct stat *st, int flags) {
+    if (!unseen || strcmp(path, unseen) != 0)
+        return __real_fstatat64(fd, path, st, flags);
+    errno = EIO;
+    return -1;
+}
+
 /* Each test runs on both kinds of system. */
 static const int systems[] = {0, EINVAL, ENOSYS};
 
@@ -39,6 +52,7 @@ static void setup(void) {
 
 static void teardown(void) {
     rename_errno = 0;
+    unseen = NULL;
     scratch_teardown();
 }
 
@@ -264,6 +278,22 @@ START_TEST(markers_do_not_claim_what_somebody_put_there) {
 }
 END_TEST
 
+/* What cannot be looked at is not taken for absent: the disk is at fault, not the command. */
+START_TEST(a_folder_that_cannot_be_looked_into_is_no_foreign_one) {
+    static const char *const names[] = {"llmq.lock", "llmq-journal.jsonl"};
+    struct output out = {0};
+    grow(&out, false, "text");
+    for (size_t i = 0; i < 2; i++) {
+        enum claim_state state;
+        unseen = names[i];
+        ck_assert_fails(claim_look(scratch_path("out.partial"), &state, &err), LLMQ_E_IO, names[i],
+                        &err);
+        ck_assert_fails(claim_tidy(scratch_path("out.partial"), &err), LLMQ_E_IO, names[i], &err);
+    }
+    output_free(&out);
+}
+END_TEST
+
 /* A part that memory was short for is not written as one that is empty. */
 START_TEST(a_record_without_a_part_is_none) {
     struct json *record = marker_record("rtn", NULL, json_new_object());
@@ -322,6 +352,7 @@ int main(void) {
     tcase_add_test(t, a_folder_that_was_swapped_is_not_made_the_result);
     tcase_add_test(t, a_claim_excludes_every_other);
     tcase_add_test(t, only_folders_of_runs_are_claimed);
+    tcase_add_test(t, a_folder_that_cannot_be_looked_into_is_no_foreign_one);
     tcase_add_test(t, a_record_without_a_part_is_none);
     tcase_add_test(t, markers_name_what_is_the_results);
     tcase_add_test(t, markers_do_not_claim_what_somebody_put_there);
