@@ -507,6 +507,11 @@ START_TEST(test_long_texts_are_the_same_within_a_limit) {
         {.special = LLMQ_SPECIAL_MODEL, .window = 100, .max_windows = 50, .sample = true},
         {.special = LLMQ_SPECIAL_NONE, .window = 1000, .max_windows = 100, .keep_tail = true},
         {.special = LLMQ_SPECIAL_MODEL, .window = 7, .max_windows = 9, .sample = true, .seed = 5},
+        {.special = LLMQ_SPECIAL_MODEL,
+         .window = 30,
+         .max_windows = 70,
+         .sample = true,
+         .stratified = true},
     };
     char *text = long_text(LEN, 1);
     put_file("a.txt", text, LEN);
