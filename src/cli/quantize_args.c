@@ -152,14 +152,12 @@ const struct option quantize_grid_options[] = {
     {.name = "format",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, format),
-     .value =
-         "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|float-quantized|fp8|mxfp4-pack-quantized|"
-         "nvfp4-pack-quantized",
-     .help = "layout of the packed weights; gptq_v2 stores zero points without the offset of one, "
-             "awq holds 4 bits, compressed-tensors 4 and 8, gguf (a model.gguf for llama.cpp) 4 "
-             "and 8, symmetric, in groups of multiples of 32, onnx 2, 4 and 8; float-quantized, "
-             "fp8, mxfp4-pack-quantized and nvfp4-pack-quantized hold what --scheme FP8_DYNAMIC, "
-             "FP8_BLOCK, MXFP4A16 and NVFP4A16 make",
+     .value = "gptq|gptq_v2|awq|compressed-tensors|gguf|onnx|...",
+     .help = "layout of the packed weights: gptq; gptq_v2, which stores zero points without the "
+             "offset of one; awq, 4 bits; compressed-tensors, 4 and 8; gguf (a model.gguf for "
+             "llama.cpp), 4 and 8, symmetric, in groups of multiples of 32; onnx, 2, 4 and 8. "
+             "And float-quantized, fp8, mxfp4-pack-quantized and nvfp4-pack-quantized, which hold "
+             "what --scheme FP8_DYNAMIC, FP8_BLOCK, MXFP4A16 and NVFP4A16 make",
      .absent = "by --scheme; else 4 bits: awq for awq and with --asym; otherwise gptq",
      .choices = formats},
     {.name = "group",

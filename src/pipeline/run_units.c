@@ -52,7 +52,7 @@ static enum llmq_status peak_of(const struct run *run, const struct plan_module 
 static int input_of(const struct model *m, const struct plan_module *module) {
     if (module->at.node < 0)
         return -1;
-    return blocks_graph_of(m->blocks, module->at)->node[module->at.node].in[0];
+    return (int)blocks_graph_of(m->blocks, module->at)->node[module->at.node].in[0];
 }
 
 static bool reads_the_same(const struct model *m, const struct plan_module *a,
