@@ -27,7 +27,10 @@ fi
 memory_or_success() {
     expect "exit code 0 or 5" test "$code" -eq 0 -o "$code" -eq 5
     if [ "$code" -eq 5 ]; then
-        expect_no_stdout
+        case $ran in
+        *' --json'*) expect_json error.exit_code 5 ;;
+        *) expect_no_stdout ;;
+        esac
         expect_stderr "llmq: "
     fi
 }
@@ -65,7 +68,7 @@ fi
 test_case "threads that cannot be made: exit code 5, and a number that works"
 limited $((3 * gib)) eval --model "$demo" --ctx 64 --max-tokens 128 --json -q --threads 4000
 expect_code 5
-expect_no_stdout
+expect_json error.exit_code 5
 expect_stderr "llmq: cannot start 4000 threads"
 threads=$(sed -n 's/^hint: give --threads \([0-9]*\),.*/\1/p' stderr)
 expect "a number of threads" test "${threads:-0}" -gt 0
