@@ -70,6 +70,13 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
         error_hint(err, "give --method gptq or rtn");
         return LLMQ_E_USAGE;
     }
+    if (o->mtp != LLMQ_MTP_KEEP) {
+        error_set(err, LLMQ_E_USAGE,
+                  "--mtp: the loss is the model's own, which layers that predict further tokens "
+                  "have no part in");
+        error_hint(err, "leave it out, and give it to llmq gptq or rtn with the recipe");
+        return LLMQ_E_USAGE;
+    }
     if (!o->format && o->source_quantized != LLMQ_SOURCE_KEEP)
         o->format = layout_gptq.name;
     o->bits = 4;
