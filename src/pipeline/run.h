@@ -42,7 +42,7 @@ struct run {
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
     struct expert_damping expert_damping[GRAPH_TASKS]; /* by their task */
-    float *units; /* of scales, by module; NULL: the layout has none */
+    float *units;           /* of scales, by module; NULL: the layout has none */
     struct calib_head head; /* of the output head's input, once it was looked at */
     struct tally tally;
     bool half;      /* the result's config names float16: what is beyond its range is told */
