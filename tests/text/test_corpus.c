@@ -4,53 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cpu.h"
-#include "base/strbuf.h"
 #include "support.h"
-#include "text/corpus.h"
+#include "text/letters.h"
 
-static const struct reading no_limits;
 static llmq_error err;
-static struct tokenizer *tok;
-
-/* Letters a to z are the ids 0 to 25, "#" is 26 and goes before every document. */
-static void setup(void) {
-    char text[1024];
-    size_t len = 0;
-    scratch_setup();
-    for (int i = 0; i < 26; i++)
-        len += (size_t)snprintf(text + len, sizeof text - len, "\"%c\":%d,", 'a' + i, i);
-    char file[2048];
-    int n =
-        snprintf(file, sizeof file,
-                 "{\"model\":{\"vocab\":{%s\"#\":26},\"merges\":[]},\"post_processor\":"
-                 "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"#\"}},"
-                 "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"#\":{\"ids\":[26]}}}}",
-                 text);
-    put_file("tokenizer.json", file, (size_t)n);
-    ck_assert_ok(tokenizer_load(scratch_path("tokenizer.json"), &tok, &err), &err);
-}
-
-static void teardown(void) {
-    tokenizer_free(&tok);
-    scratch_teardown();
-}
-
-/* Read and cut; `special` of 0 stands for what a model does. */
-static enum llmq_status load(const char *path, const struct tokenizer *with, int64_t vocab,
-                             const struct corpus_options *options, struct corpus *out) {
-    struct corpus_options o = *options;
-    struct corpus_file file = {0};
-    enum llmq_status status = corpus_file_open(path, &no_limits, &file, &err);
-    if (o.special == LLMQ_SPECIAL_NONE)
-        o.special = LLMQ_SPECIAL_MODEL;
-    o.dir = scratch;
-    o.field_option = "--calib-field";
-    if (status == LLMQ_OK)
-        status = corpus_load(&file, with, vocab, &o, out, &err);
-    corpus_file_free(&file);
-    return status;
-}
 
 static const char *write_text(const char *name, const char *text) {
     put_file(name, text, strlen(text));
@@ -80,7 +37,7 @@ static void assert_windows(const struct corpus *c, const char *expected) {
 static void assert_corpus(const char *path, struct corpus_options options, const char *windows,
                           int64_t dropped) {
     struct corpus c = {0};
-    ck_assert_ok(load(path, tok, 27, &options, &c), &err);
+    ck_assert_ok(letters_load(path, letters, 27, &options, &c, &err), &err);
     assert_windows(&c, windows);
     ck_assert_int_eq(c.tokens_dropped, dropped);
     corpus_free(&c);
@@ -90,7 +47,7 @@ static void assert_corpus(const char *path, struct corpus_options options, const
 static void assert_refused(const char *path, struct corpus_options options, enum llmq_status code,
                            const char *part) {
     struct corpus c = {0};
-    ck_assert_fails(load(path, tok, 27, &options, &c), code, part, &err);
+    ck_assert_fails(letters_load(path, letters, 27, &options, &c, &err), code, part, &err);
     ck_assert_ptr_null(c.ids);
     ck_assert_ptr_null(c.offsets);
 }
@@ -124,7 +81,7 @@ START_TEST(test_json_windows_are_used_as_they_are) {
     assert_corpus(path, (struct corpus_options){.max_tokens = 4}, "abc", 6);
     struct corpus c = {0};
     struct corpus_options all = {0};
-    ck_assert_ok(load(path, NULL, 9, &all, &c), &err);
+    ck_assert_ok(letters_load(path, NULL, 9, &all, &c, &err), &err);
     corpus_free(&c);
 }
 END_TEST
@@ -139,8 +96,8 @@ START_TEST(test_sampled_windows_keep_their_order_and_depend_on_the_seed_alone) {
     for (uint64_t seed = 0; seed < 400; seed++) {
         struct corpus_options o = {.window = 50, .max_windows = 5, .sample = true, .seed = seed};
         struct corpus a = {0}, b = {0};
-        ck_assert_ok(load(path, tok, 27, &o, &a), &err);
-        ck_assert_ok(load(path, tok, 27, &o, &b), &err);
+        ck_assert_ok(letters_load(path, letters, 27, &o, &a, &err), &err);
+        ck_assert_ok(letters_load(path, letters, 27, &o, &b, &err), &err);
         ck_assert_int_eq(a.count, 5);
         ck_assert_int_eq(a.tokens_used + a.tokens_dropped, 1000);
         ck_assert_mem_eq(a.ids, b.ids, (size_t)a.tokens_used * sizeof *a.ids);
@@ -178,7 +135,7 @@ START_TEST(test_stratified_windows_come_one_out_of_each_stretch) {
                                    .stratified = true,
                                    .seed = seed};
         struct corpus c = {0};
-        ck_assert_ok(load(path, tok, 27, &o, &c), &err);
+        ck_assert_ok(letters_load(path, letters, 27, &o, &c, &err), &err);
         ck_assert_int_eq(c.count, s->count);
         for (int w = 0; w < s->count; w++) {
             const int window = c.ids[50 * w + 1];
@@ -199,8 +156,8 @@ START_TEST(test_stratified_windows_are_no_choice_among_ids) {
     const char *path = write_text("a.json", "[[1,2],[3,4]]");
     const struct corpus_options o = {.window = 2, .sample = true, .stratified = true};
     struct corpus c = {0};
-    ck_assert_fails(load(path, NULL, 27, &o, &c), LLMQ_E_USAGE, "--select would change nothing",
-                    &err);
+    ck_assert_fails(letters_load(path, NULL, 27, &o, &c, &err), LLMQ_E_USAGE,
+                    "--select would change nothing", &err);
 }
 END_TEST
 
@@ -308,7 +265,9 @@ START_TEST(test_text_that_begins_like_json_is_text) {
                                         "ARROW1 flew"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct corpus_file file = {0};
-        ck_assert_ok(corpus_file_open(write_text("a.md", texts[i]), &no_limits, &file, &err), &err);
+        ck_assert_ok(
+            corpus_file_open(write_text("a.md", texts[i]), &(struct reading){0}, &file, &err),
+            &err);
         ck_assert_int_eq(file.kind, CORPUS_TEXT);
         ck_assert_str_eq(file.text, texts[i]);
         corpus_file_free(&file);
@@ -404,39 +363,12 @@ START_TEST(test_what_is_no_text_is_refused_with_the_way_out) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct corpus c = {0};
         put_file(cases[i].name, cases[i].bytes, cases[i].len);
-        ck_assert_fails(load(scratch_path(cases[i].name), tok, 27, &o, &c), LLMQ_E_INPUT,
-                        cases[i].part, &err);
+        ck_assert_fails(letters_load(scratch_path(cases[i].name), letters, 27, &o, &c, &err),
+                        LLMQ_E_INPUT, cases[i].part, &err);
         ck_assert_ptr_nonnull(strstr(err.message, cases[i].name));
         ck_assert_msg(strstr(err.hint, cases[i].hint), "%s: hint lacks '%s': %s", cases[i].name,
                       cases[i].hint, err.hint);
     }
-}
-END_TEST
-
-/* --- limits ----------------------------------------------------------------------------------- */
-
-/* More ids than a tree of JSON could have. */
-START_TEST(test_windows_are_not_limited_by_their_number_of_ids) {
-    enum { WINDOWS = 3000, LENGTH = 200, ROW = 2 * LENGTH + 2 };
-    char *text = malloc((size_t)WINDOWS * ROW + 2), *at = text;
-    struct corpus_options o = {.window = 4};
-    struct corpus c = {0};
-    ck_assert_ptr_nonnull(text);
-    for (int w = 0; w < WINDOWS; w++) {
-        *at++ = w ? ',' : '[';
-        *at++ = '[';
-        for (int i = 0; i < LENGTH; i++) {
-            *at++ = (char)('0' + i % 10);
-            *at++ = i + 1 < LENGTH ? ',' : ']';
-        }
-    }
-    *at++ = ']';
-    put_file("many.json", text, (size_t)(at - text));
-    free(text);
-    ck_assert_ok(load(scratch_path("many.json"), NULL, 27, &o, &c), &err);
-    ck_assert_int_eq(c.tokens_used, (int64_t)WINDOWS * LENGTH);
-    ck_assert_int_eq(c.ids[LENGTH + 7], 7);
-    corpus_free(&c);
 }
 END_TEST
 
@@ -450,139 +382,11 @@ START_TEST(test_hints_quote_paths_for_a_shell) {
     struct corpus_options o = {.window = 4};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct corpus c = {0};
-        ck_assert_fails(load(write_text(cases[i][0], cases[i][1]), tok, 27, &o, &c), LLMQ_E_INPUT,
-                        cases[i][0], &err);
+        ck_assert_fails(
+            letters_load(write_text(cases[i][0], cases[i][1]), letters, 27, &o, &c, &err),
+            LLMQ_E_INPUT, cases[i][0], &err);
         ck_assert_msg(strstr(err.hint, cases[i][2]) && strstr(err.hint, " '/"), "%s", err.hint);
     }
-}
-END_TEST
-
-/* Letters with blanks, which the tokenizer knows nothing of, between them. */
-static char *long_text(size_t len, unsigned seed) {
-    char *text = malloc(len + 1);
-    ck_assert_ptr_nonnull(text);
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245 + 12345;
-        const unsigned n = (seed >> 16) % 32;
-        text[i] = (char)(n < 26 ? 'a' + (int)n : n < 31 ? ' ' : '\n');
-    }
-    text[len] = '\0';
-    return text;
-}
-
-static void load_limited(const char *path, const struct reading *limits,
-                         const struct corpus_options *o, struct corpus *out) {
-    struct corpus_file file = {0};
-    ck_assert_ok(corpus_file_open(path, limits, &file, &err), &err);
-    ck_assert_ok(corpus_load(&file, tok, 27, o, out, &err), &err);
-    corpus_file_free(&file);
-}
-
-/* With a limit parts are small, and a text that does not fit into its share is read twice. */
-static void assert_same_when_limited(const char *path, const struct corpus_options *o) {
-    const struct reading limits = {.max_mem = memory_resident() + (24 << 20)};
-    struct corpus whole = {0}, parts = {0};
-    load_limited(path, &no_limits, o, &whole);
-    load_limited(path, &limits, o, &parts);
-    ck_assert_int_eq(parts.count, whole.count);
-    ck_assert_int_eq(parts.tokens_used, whole.tokens_used);
-    ck_assert_mem_eq(parts.ids, whole.ids, (size_t)whole.tokens_used * sizeof *whole.ids);
-    ck_assert_mem_eq(parts.offsets, whole.offsets,
-                     (size_t)(whole.count + 1) * sizeof *whole.offsets);
-    ck_assert_int_eq(parts.tokens_dropped, whole.tokens_dropped);
-    ck_assert_int_eq(parts.tokens_beyond, whole.tokens_beyond);
-    ck_assert_int_eq(parts.texts, whole.texts);
-    ck_assert_int_eq(parts.texts_begun, whole.texts_begun);
-    ck_assert_int_eq(parts.texts_empty, whole.texts_empty);
-    ck_assert_int_eq(parts.bos, whole.bos);
-    corpus_free(&whole);
-    corpus_free(&parts);
-}
-
-START_TEST(test_long_texts_are_the_same_within_a_limit) {
-    enum { LEN = 1200000 };
-    const struct corpus_options options[] = {
-        {.special = LLMQ_SPECIAL_MODEL, .window = 64},
-        {.special = LLMQ_SPECIAL_MODEL, .window = 64, .max_tokens = 300000, .keep_tail = true},
-        {.special = LLMQ_SPECIAL_MODEL, .window = 100, .max_windows = 50, .sample = true},
-        {.special = LLMQ_SPECIAL_NONE, .window = 1000, .max_windows = 100, .keep_tail = true},
-        {.special = LLMQ_SPECIAL_MODEL, .window = 7, .max_windows = 9, .sample = true, .seed = 5},
-        {.special = LLMQ_SPECIAL_MODEL,
-         .window = 30,
-         .max_windows = 70,
-         .sample = true,
-         .stratified = true},
-    };
-    char *text = long_text(LEN, 1);
-    put_file("a.txt", text, LEN);
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        assert_same_when_limited(scratch_path("a.txt"), &options[i]);
-    free(text);
-}
-END_TEST
-
-/* A line that is itself of many parts, short ones, and an empty one. */
-START_TEST(test_long_lines_are_the_same_within_a_limit) {
-    enum { LEN = 700000, LINES = 9 };
-    const struct corpus_options o = {
-        .special = LLMQ_SPECIAL_MODEL, .window = 50, .max_windows = 40, .sample = true};
-    struct strbuf lines = {0};
-    for (int i = 0; i < LINES; i++) {
-        char *text = long_text(i == 3 ? LEN : i == 5 ? 0 : 100000, (unsigned)i);
-        for (char *c = text; (c = strchr(c, '\n'));)
-            *c = ' ';
-        strbuf_printf(&lines, "{\"text\":\"%s\"}\n", text);
-        free(text);
-    }
-    ck_assert(strbuf_ok(&lines));
-    put_file("a.jsonl", lines.data, lines.len);
-    assert_same_when_limited(scratch_path("a.jsonl"), &o);
-    strbuf_free(&lines);
-}
-END_TEST
-
-/* All of a text is asked for, and has no room: told before it is held, with a size that is enough.
- */
-START_TEST(test_a_text_that_has_no_room_says_how_much_it_takes) {
-    enum { LEN = 6000000 };
-    const struct corpus_options o = {.special = LLMQ_SPECIAL_MODEL, .window = 64};
-    char *text = long_text(LEN, 2);
-    put_file("a.txt", text, LEN);
-    free(text);
-    const struct reading limits = {.max_mem = memory_resident() + (8 << 20), .later = 900 << 20};
-    struct corpus_file file = {0};
-    struct corpus c = {0};
-    ck_assert_ok(corpus_file_open(scratch_path("a.txt"), &limits, &file, &err), &err);
-    ck_assert_fails(corpus_load(&file, tok, 27, &o, &c, &err), LLMQ_E_MEMORY, "a.txt takes about",
-                    &err);
-    ck_assert_str_eq(err.hint, "give at least --max-mem 902M");
-    corpus_file_free(&file);
-}
-END_TEST
-
-/* The end of a long file is read as its begin is. */
-START_TEST(test_bytes_out_of_place_are_found_far_inside) {
-    enum { LEN = 300000, AT = 290000 };
-    static const struct {
-        char byte;
-        const char *part;
-    } cases[] = {{'\0', "byte 290000 is NUL"}, {'\xff', "byte 290000 is 0xff"}};
-    const struct corpus_options o = {.special = LLMQ_SPECIAL_MODEL, .window = 64};
-    char *text = long_text(LEN, 3);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct corpus c = {0};
-        text[AT] = cases[i].byte;
-        put_file("a.txt", text, LEN);
-        ck_assert_fails(load(scratch_path("a.txt"), tok, 27, &o, &c), LLMQ_E_INPUT, cases[i].part,
-                        &err);
-    }
-    text[AT] = 'a';
-    text[LEN - 1] = '\xc3'; /* a character that is cut off */
-    struct corpus c = {0};
-    put_file("a.txt", text, LEN);
-    ck_assert_fails(load(scratch_path("a.txt"), tok, 27, &o, &c), LLMQ_E_INPUT,
-                    "byte 299999 is 0xc3", &err);
-    free(text);
 }
 END_TEST
 
@@ -599,8 +403,9 @@ START_TEST(test_options_that_would_change_nothing_are_refused) {
     };
     struct corpus_file file = {0};
     struct corpus c = {0};
-    ck_assert_ok(corpus_file_open(write_text("a.json", "[[1,2,3]]"), &no_limits, &file, &err),
-                 &err);
+    ck_assert_ok(
+        corpus_file_open(write_text("a.json", "[[1,2,3]]"), &(struct reading){0}, &file, &err),
+        &err);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         ck_assert_fails(corpus_load(&file, NULL, 9, &cases[i].options, &c, &err), LLMQ_E_USAGE,
                         cases[i].part, &err);
@@ -621,18 +426,18 @@ START_TEST(test_a_limit_is_told_from_a_short_text) {
                    "--max-tokens 3 leaves no whole window");
     struct corpus c = {0};
     o = (struct corpus_options){.window = 4, .max_tokens = 6};
-    ck_assert_ok(load(write_text("a.txt", "abcdefghij"), tok, 27, &o, &c), &err);
+    ck_assert_ok(letters_load(write_text("a.txt", "abcdefghij"), letters, 27, &o, &c, &err), &err);
     ck_assert_int_eq(c.tokens_used, 4);
     ck_assert_int_eq(c.tokens_dropped, 7);
     ck_assert_int_eq(c.tokens_beyond, 5);
     corpus_free(&c);
     path = write_text("a.json", "[[1,2,3,4],[5,6,7]]");
-    ck_assert_ok(load(path, NULL, 9, &o, &c), &err);
+    ck_assert_ok(letters_load(path, NULL, 9, &o, &c, &err), &err);
     ck_assert_int_eq(c.windows_beyond, 1);
     ck_assert_int_eq(c.tokens_beyond, 3);
     corpus_free(&c);
     o = (struct corpus_options){.max_windows = 1};
-    ck_assert_ok(load(path, NULL, 9, &o, &c), &err);
+    ck_assert_ok(letters_load(path, NULL, 9, &o, &c, &err), &err);
     ck_assert_int_eq(c.windows_beyond, 1);
     ck_assert_int_eq(c.tokens_beyond, 0);
     corpus_free(&c);
@@ -643,14 +448,15 @@ START_TEST(test_text_without_a_tokenizer_is_a_usage_error) {
     struct corpus c = {0};
     struct corpus_options o = {.window = 4};
     const char *path = write_text("a.txt", "abc");
-    ck_assert_fails(load(path, NULL, 27, &o, &c), LLMQ_E_USAGE, "needs a tokenizer", &err);
+    ck_assert_fails(letters_load(path, NULL, 27, &o, &c, &err), LLMQ_E_USAGE, "needs a tokenizer",
+                    &err);
 }
 END_TEST
 
 int main(void) {
     Suite *suite = suite_create("corpus");
     TCase *tcase = tcase_create("corpus");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, letters_setup, letters_teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, test_text_is_tokenized_whole_and_cut);
     tcase_add_test(tcase, test_jsonl_documents_are_joined_each_with_its_special_tokens);
@@ -664,12 +470,7 @@ int main(void) {
     tcase_add_test(tcase, test_text_that_begins_like_json_is_text);
     tcase_add_test(tcase, test_what_gzip_packed_is_read_as_what_it_holds);
     tcase_add_test(tcase, test_what_is_no_text_is_refused_with_the_way_out);
-    tcase_add_test(tcase, test_windows_are_not_limited_by_their_number_of_ids);
     tcase_add_test(tcase, test_hints_quote_paths_for_a_shell);
-    tcase_add_test(tcase, test_long_texts_are_the_same_within_a_limit);
-    tcase_add_test(tcase, test_long_lines_are_the_same_within_a_limit);
-    tcase_add_test(tcase, test_a_text_that_has_no_room_says_how_much_it_takes);
-    tcase_add_test(tcase, test_bytes_out_of_place_are_found_far_inside);
     tcase_add_test(tcase, test_options_that_would_change_nothing_are_refused);
     tcase_add_test(tcase, test_a_limit_is_told_from_a_short_text);
     tcase_add_test(tcase, test_text_without_a_tokenizer_is_a_usage_error);
