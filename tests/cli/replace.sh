@@ -342,6 +342,7 @@ expect "unchanged" unchanged state
 cp -r "$demo" copied
 run rtn --model copied --out of-copied -q
 expect_code 0
+sleep 0.1 # longer than a tick of the clock that times of files are taken from
 touch copied/model.safetensors
 run rtn --model copied --out of-copied --resume -q
 expect_code 2
