@@ -46,7 +46,7 @@ static bool is_rung(double damp) {
 
 /* Damping of a block's expert for the input of w1 and w3, or of w2; 0: it was rounded. */
 static double damp_of(const llmq_quantize_report *r, int block, int expert, int linear) {
-    char part[64];
+    char part[96];
     snprintf(part, sizeof part, "layers.%d.block_sparse_moe.experts.%d.w%d", block, expert, linear);
     for (size_t i = 0; i < r->module_count; i++)
         if (strstr(r->modules[i].name, part))
