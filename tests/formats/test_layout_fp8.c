@@ -70,6 +70,7 @@ START_TEST(scales_lie_by_blocks) {
             ck_assert(scales[row / 128 * 3 + c / 128] == q.scales[row * 3 + c / 128]);
         }
     encoded_free(&e);
+    qlinear_free(&q);
     make_module(&layout_float_quantized, 5, 288, &q);
     make_room(&layout_float_quantized, &q, &e);
     ck_assert_str_eq(e.tensors[SCALE].suffix, "weight_scale");
