@@ -1,6 +1,7 @@
 /* The list of families: see family.h. */
 #include "models/family.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,10 +267,16 @@ size_t family_trunk(const struct family *f) {
 }
 
 const char *family_first_module(const struct family *f) {
-    const struct node *row = f->rows;
-    while (!row->name || row->when || row->unless)
-        row++;
-    return row->name;
+    const struct node *plain = NULL;
+    for (const struct node *row = f->rows; row->op != OP_END; row++) {
+        if (!row->name || row->when)
+            continue;
+        if (!row->unless)
+            return row->name;
+        plain = plain ? plain : row;
+    }
+    assert(plain);
+    return plain->name;
 }
 
 trait_set family_bias_trait(const struct family *f, const char *module, size_t len) {

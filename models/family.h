@@ -134,7 +134,8 @@ bool family_numbered(const char *prefix, const char *name, int64_t *number, cons
 /* "model.": the length of what the names of the embedding and of the blocks begin with. */
 size_t family_trunk(const struct family *f);
 
-/* A module that every block has, the first with a name, which tells one in a folder. */
+/* A module that every block has, the first with a name, which tells one in a folder; where there is
+ * none, one that blocks without further traits have, as the first block does. */
 const char *family_first_module(const struct family *f);
 
 /* The trait by which the module that a block calls by these `len` bytes has a bias; 0: it has none.
