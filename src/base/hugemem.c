@@ -20,6 +20,8 @@ void *huge_advise(void *begin, void *end) {
 void *huge_malloc(size_t bytes) {
     const size_t unit = bytes < HUGE_PAGE ? LINE : HUGE_PAGE;
     void *p = NULL;
+    if (bytes > PTRDIFF_MAX) /* nor is it asked for: sanitizers end the program */
+        return NULL;
     if (posix_memalign(&p, unit, bytes ? bytes : unit) != 0)
         return NULL;
     if (unit == HUGE_PAGE)
