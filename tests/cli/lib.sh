@@ -25,6 +25,7 @@ checks=0
 failures=0
 name='(no name)'
 unset NO_COLOR LLMQ_MODELS
+unset MALLOC_PERTURB_ # fills what would never be touched, and takes longer than many a run
 
 test_case() {
     name=$1

@@ -10,7 +10,6 @@ if [ "${LLMQ_FAMILIES:-all}" = few ]; then
     echo '100%: Checks: 0, Failures: 0, Errors: 0'
     exit 0
 fi
-unset MALLOC_PERTURB_
 
 # within BYTES ARGUMENTS...: the command runs and stays below.
 within() {

@@ -54,7 +54,6 @@ planned_small small
 
 # Sanitizers keep memory of their own.
 if [ "${LLMQ_FAMILIES:-all}" != few ]; then
-    unset MALLOC_PERTURB_ # fills what would never be touched
     export OMP_WAIT_POLICY=passive
     printf '[' >ids.json
     awk 'BEGIN { for (i = 0; i < 256; i++)
