@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "formats/encodings/encoding.h"
+#include "formats/encodings/float_keys.h"
 #include "formats/layouts/compressed_tensors.h"
 #include "formats/layouts/quant_config_keys.h"
 #include "tensor/minifloat.h"
@@ -38,27 +39,8 @@ static bool config_matches(const struct json *config) {
 #define NOT_E2M1 "the weights are not of E2M1"
 
 /* clang-format off */
-static const struct config_key keys[] = {
-    {"quant_method", KEY_TEXT, NULL, NULL},
-    {"format", KEY_TEXT, FORMATS, NULL},
-    {"quantization_status", KEY_TEXT, "compressed frozen ", NULL},
-    {"config_groups", KEY_OBJECT, NULL, NULL},
-    {"ignore", KEY_LIST, NULL, NULL},
-    {"kv_cache_scheme", KEY_OBJECT, NULL, NULL}, /* of the cache, not of the weights */
-    {"sparsity_config", KEY_OBJECT, NULL, NULL},
-    {"global_compression_ratio", KEY_NUMBER, NULL, NULL},
-    {"run_compressed", KEY_ANY, NULL, NULL},
-    {"version", KEY_ANY, NULL, NULL},
-    {.name = NULL},
-};
-static const struct config_key group_keys[] = {
-    {"input_activations", KEY_OBJECT, NULL, NULL}, /* rounded by servers, not in the weights */
-    {"output_activations", KEY_OBJECT, NULL, NULL},
-    {"targets", KEY_LIST, NULL, NULL},
-    {"weights", KEY_OBJECT, NULL, NULL},
-    {"format", KEY_TEXT, FORMATS, NULL},
-    {.name = NULL},
-};
+static const struct config_key keys[] = {FLOAT_CONFIG_KEYS(FORMATS)};
+static const struct config_key group_keys[] = {FLOAT_GROUP_KEYS(FORMATS)};
 static const struct config_key weight_keys[] = {
     {"num_bits", KEY_NUMBER, NULL, NULL},
     {"type", KEY_TEXT, "float FLOAT ", NOT_E2M1},

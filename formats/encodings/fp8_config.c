@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "formats/encodings/fp8.h"
+#include "formats/encodings/float_keys.h"
 #include "formats/layouts/compressed_tensors.h"
 #include "formats/layouts/quant_config_keys.h"
 
@@ -73,27 +74,8 @@ static const struct config_key modelopt_keys[] = {
     {"producer", KEY_ANY, NULL, NULL},
     {.name = NULL},
 };
-static const struct config_key floats_keys[] = {
-    {"quant_method", KEY_TEXT, NULL, NULL},
-    {"format", KEY_TEXT, FLOATS, NULL},
-    {"quantization_status", KEY_TEXT, "compressed frozen ", NULL},
-    {"config_groups", KEY_OBJECT, NULL, NULL},
-    {"ignore", KEY_LIST, NULL, NULL},
-    {"kv_cache_scheme", KEY_OBJECT, NULL, NULL},
-    {"sparsity_config", KEY_OBJECT, NULL, NULL},
-    {"global_compression_ratio", KEY_NUMBER, NULL, NULL},
-    {"run_compressed", KEY_ANY, NULL, NULL},
-    {"version", KEY_ANY, NULL, NULL},
-    {.name = NULL},
-};
-static const struct config_key group_keys[] = {
-    {"input_activations", KEY_OBJECT, NULL, NULL}, /* rounded by servers, not in the weights */
-    {"output_activations", KEY_OBJECT, NULL, NULL},
-    {"targets", KEY_LIST, NULL, NULL},
-    {"weights", KEY_OBJECT, NULL, NULL},
-    {"format", KEY_TEXT, FLOATS, NULL},
-    {.name = NULL},
-};
+static const struct config_key floats_keys[] = {FLOAT_CONFIG_KEYS(FLOATS)};
+static const struct config_key group_keys[] = {FLOAT_GROUP_KEYS(FLOATS)};
 static const struct config_key weight_keys[] = {
     {"num_bits", KEY_NUMBER, NULL, NULL},
     {"type", KEY_TEXT, "float FLOAT ", NOT_E4M3},
