@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/encodings/fp8.h"
 #include "formats/encodings/float_keys.h"
+#include "formats/encodings/fp8.h"
 #include "formats/layouts/compressed_tensors.h"
 #include "formats/layouts/quant_config_keys.h"
 
