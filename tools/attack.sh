@@ -131,7 +131,12 @@ from_report() {
 
 # Everything in a folder, but for the lock: empty text for a folder that is not there.
 contents() {
-    [ -d "$1" ] && (cd "$1" && find . -type f ! -name llmq.lock | sort | xargs sha256sum)
+    [ -d "$1" ] && (
+        cd "$1" && find . -type f ! -name llmq.lock ! -name llmq.json | sort | xargs sha256sum
+        # All of it that is the same for the same run.
+        [ ! -f llmq.json ] ||
+            sed -e '/^  "run": {/,/^  }/d' -e '/^  "sha256": /d' llmq.json | sha256sum
+    )
 }
 
 same() {

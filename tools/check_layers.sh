@@ -61,7 +61,7 @@ check_tree() (
         only["pcre2.h"]       = "src/base/regex.c"
         only["utf8proc.h"]    = "src/text/ src/chat/text_ops.c"
         only["zlib.h"]        = "src/text/bytes.c"
-        only["immintrin.h"]   = "src/kernels/"
+        only["immintrin.h"]   = "src/kernels/ src/base/sha256_x86.c"
         only["x86intrin.h"]   = "src/kernels/"
         only["arm_neon.h"]    = "src/kernels/"
     }

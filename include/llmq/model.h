@@ -17,6 +17,10 @@ extern "C" {
 /* Library version, e.g. "0.1.0". */
 const char *llmq_version(void);
 
+/* The commit that this libllmq was built from, with "-dirty" behind it where files differed from
+ * it; NULL where it was not built from a repository. */
+const char *llmq_commit(void);
+
 /* Hash of the machine code and constants of this libllmq as it lies in memory: another build, be it
  * of other sources, by another compiler or with other flags, has another one. The same sources
  * built alike have the same. */

@@ -10,8 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/commit.h"
 #include "base/hash.h"
 #include "llmq/model.h"
+
+const char *llmq_commit(void) {
+    return LLMQ_COMMIT[0] ? LLMQ_COMMIT : NULL;
+}
 
 /* What an object's headers are searched for, and the hash of the object that has it. */
 struct wanted {

@@ -37,6 +37,13 @@ const char *path_base(const char *path) {
     return slash ? slash + 1 : path;
 }
 
+void path_trim(char *path) {
+    size_t len = strlen(path);
+    while (len > 1 &&
+           (path[len - 1] == '/' || (len > 2 && path[len - 1] == '.' && path[len - 2] == '/')))
+        path[--len] = '\0';
+}
+
 bool path_is_dir(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);

@@ -15,6 +15,9 @@ char *path_join(const char *dir, const char *name, llmq_error *err);
 /* The part after the last slash; points into `path`. */
 const char *path_base(const char *path);
 
+/* Cut slashes and "/." from the end of a path. */
+void path_trim(char *path);
+
 bool path_is_dir(const char *path);
 bool path_is_file(const char *path); /* follows symlinks */
 

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/hash.h"
 
 #define HASH_BUFFER ((size_t)1 << 20)
 
@@ -42,24 +41,40 @@ bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b) {
            a->device == b->device && a->inode == b->inode;
 }
 
-enum llmq_status file_hash(const char *path, struct file_stamp *stamp, uint64_t *hash,
-                           llmq_error *err) {
+/* Of at most `most` bytes; `stamp` may be NULL. */
+static enum llmq_status hash_content(const char *path, uint64_t most, struct file_stamp *stamp,
+                                     char hash[SHA256_TEXT], llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct file f = {.fd = -1};
+    struct sha256 sum;
     char *buffer = malloc(HASH_BUFFER);
-    *hash = HASH_INIT;
+    hash[0] = '\0';
+    sha256_begin(&sum);
     if (!buffer)
         return error_memory(err, path);
     LLMQ_TRY(file_open_read(path, &f, err));
-    LLMQ_TRY(file_stamp_open(&f, stamp, err));
-    for (uint64_t at = 0; at < f.size;) {
-        size_t part = f.size - at < HASH_BUFFER ? (size_t)(f.size - at) : HASH_BUFFER;
+    if (stamp)
+        LLMQ_TRY(file_stamp_open(&f, stamp, err));
+    const uint64_t len = f.size < most ? f.size : most;
+    for (uint64_t at = 0; at < len;) {
+        const size_t part = len - at < HASH_BUFFER ? (size_t)(len - at) : HASH_BUFFER;
         LLMQ_TRY(file_pread(&f, buffer, part, at, err));
-        *hash = hash_array(*hash, buffer, part);
+        sha256_add(&sum, buffer, part);
         at += part;
     }
+    sha256_end(&sum, hash);
 cleanup:
     free(buffer);
     file_close(&f, NULL);
     return status;
+}
+
+enum llmq_status file_hash(const char *path, struct file_stamp *stamp, char hash[SHA256_TEXT],
+                           llmq_error *err) {
+    return hash_content(path, UINT64_MAX, stamp, hash, err);
+}
+
+enum llmq_status file_hash_head(const char *path, uint64_t len, char hash[SHA256_TEXT],
+                                llmq_error *err) {
+    return hash_content(path, len, NULL, hash, err);
 }

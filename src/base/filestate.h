@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/fileio.h"
+#include "base/sha256.h"
 #include "llmq/error.h"
 
 /* As the system keeps it. `changed` moves with every write, also when whoever wrote sets `modified`
@@ -26,8 +27,12 @@ LLMQ_NODISCARD enum llmq_status file_stamp_open(const struct file *f, struct fil
 /* The same file, and nobody wrote to it in between. */
 bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b);
 
-/* Hash of a file's content, and the stamp that it had before it was read. */
+/* SHA-256 of a file's content, links followed, and the stamp that it had before it was read. */
 LLMQ_NODISCARD enum llmq_status file_hash(const char *path, struct file_stamp *stamp,
-                                          uint64_t *hash, llmq_error *err);
+                                          char hash[SHA256_TEXT], llmq_error *err);
+
+/* The same of its first `len` bytes, or of all where it has no more. */
+LLMQ_NODISCARD enum llmq_status file_hash_head(const char *path, uint64_t len,
+                                               char hash[SHA256_TEXT], llmq_error *err);
 
 #endif

@@ -17,6 +17,8 @@ static const struct input_limit limits[INPUT_PURPOSES] = {
     [INPUT_TOKENIZER] = {"a tokenizer", (size_t)128 << 20, 8000000},
     /* The longest are some 20 KiB. */
     [INPUT_TEMPLATE] = {"a chat template", (size_t)1 << 20, 0},
+    /* Mixtures: 60,000 modules, 24 MiB, 1.2 million values. */
+    [INPUT_RECORD] = {"the record of a result", (size_t)128 << 20, 4000000},
     /* A hash of 40 digits. */
     [INPUT_NAME] = {"a name", 4096, 0},
 };

@@ -13,6 +13,7 @@ enum input_purpose {
     INPUT_INDEX,     /* the list of a checkpoint's tensors */
     INPUT_TOKENIZER, /* tokenizer.json */
     INPUT_TEMPLATE,  /* a chat template */
+    INPUT_RECORD,    /* llmq.json of a result */
     INPUT_NAME,      /* a line: the name of a snapshot */
     INPUT_PURPOSES,
 };

@@ -130,7 +130,12 @@ static enum llmq_status parse_named(const char *text, size_t len, const char *wh
 
 enum llmq_status json_parse(const char *text, size_t len, const char *what, struct json **out,
                             llmq_error *err) {
-    return parse_named(text, len, what, input_limit(INPUT_SETTINGS)->values, out, err);
+    return json_parse_as(text, len, what, INPUT_SETTINGS, out, err);
+}
+
+enum llmq_status json_parse_as(const char *text, size_t len, const char *what,
+                               enum input_purpose purpose, struct json **out, llmq_error *err) {
+    return parse_named(text, len, what, input_limit(purpose)->values, out, err);
 }
 
 enum llmq_status json_read_as(const char *path, enum input_purpose purpose, struct json **out,

@@ -22,6 +22,11 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 LLMQ_NODISCARD enum llmq_status json_parse(const char *text, size_t len, const char *what,
                                            struct json **out, llmq_error *err);
 
+/* The same with as many values as a purpose allows. */
+LLMQ_NODISCARD enum llmq_status json_parse_as(const char *text, size_t len, const char *what,
+                                              enum input_purpose purpose, struct json **out,
+                                              llmq_error *err);
+
 /* Read and parse a file that is as large as its purpose allows. json_read: settings. */
 LLMQ_NODISCARD enum llmq_status json_read_as(const char *path, enum input_purpose purpose,
                                              struct json **out, llmq_error *err);

@@ -22,6 +22,22 @@ void llmq_convert_options_init(llmq_convert_options *options) {
     *options = (llmq_convert_options){.shard_limit = PLAN_SHARD_LIMIT};
 }
 
+/* What is the same for every conversion that makes the same result. */
+static void add_outcome(struct json *o, const llmq_convert_report *r) {
+    struct json *dropped = json_new_array();
+    for (size_t i = 0; i < r->dropped_count; i++)
+        json_add_string(dropped, NULL, r->dropped[i]);
+    json_add_string(o, "from", r->from);
+    json_add_string(o, "to", r->to);
+    json_add_int64(o, "modules", r->modules);
+    json_add_int64(o, "plain", r->plain);
+    json_add_int64(o, "kept", r->kept);
+    json_add(o, "dropped", dropped);
+    json_add_int64(o, "bytes", (int64_t)r->bytes);
+    json_add_double(o, "max_error", r->max_error);
+    json_add_double(o, "max_relative_error", r->max_relative_error);
+}
+
 /* --- before anything is written --------------------------------------------------------------- */
 
 static enum llmq_status open_source(struct convert *c, llmq_error *err) {
@@ -62,7 +78,9 @@ static struct json *make_record(const struct convert *c) {
     json_add_string(options, "format", c->target.name);
     json_add_string(options, "family", c->options->family);
     json_add_int64(options, "shard-size", (int64_t)c->options->shard_limit);
-    return marker_record("convert", options, identity_source(&c->source, &c->model));
+    struct json *made_from = identity_source(&c->source, &c->model);
+    json_add(made_from, "model", origin_json(&c->origin));
+    return marker_record("convert", options, made_from);
 }
 
 static enum llmq_status not_a_conversion(const struct convert *c, llmq_error *err) {
@@ -143,6 +161,18 @@ cleanup:
     return status;
 }
 
+static enum llmq_status write_marker(struct convert *c, llmq_error *err) {
+    const char *dir = c->output.partial_dir;
+    struct json *files = NULL;
+    enum llmq_status status = marker_files(dir, &c->source.companions, c->ctx, &files, err);
+    if (status != LLMQ_OK)
+        return status;
+    struct marker_end end = {
+        .report = json_new_object(), .files = files, .run = marker_run(c->start, c->ctx)};
+    add_outcome(end.report, c->report);
+    return marker_write(dir, c->record, &end, err);
+}
+
 static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     const struct plan *p = &c->plan;
     struct store_rounding kept = {0};
@@ -171,7 +201,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     }
     log_progress(c->ctx, 3 * p->module_count, 3 * p->module_count, "verifying");
     LLMQ_TRY(source_check(&c->source, &c->model, err));
-    LLMQ_TRY(marker_write(c->output.partial_dir, c->record, &c->source.companions, err));
+    LLMQ_TRY(write_marker(c, err));
     LLMQ_TRY(output_commit(&c->output, err));
 cleanup:
     if (status == LLMQ_OK)
@@ -189,6 +219,7 @@ static void convert_free(struct convert *c) {
     st_writer_abort(&c->writer);
     free(c->hashes);
     json_free(&c->record);
+    origin_free(&c->origin);
     plan_free(&c->plan);
     output_free(&c->output);
     source_free(&c->source);
@@ -197,12 +228,12 @@ static void convert_free(struct convert *c) {
 
 enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_context *ctx,
                               llmq_convert_report *report, llmq_error *err) {
-    struct convert c = {.options = options, .ctx = ctx, .report = report};
-    const double start = tally_now();
+    struct convert c = {.options = options, .ctx = ctx, .report = report, .start = tally_now()};
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_convert_report){0};
     LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(open_source(&c, err));
+    LLMQ_TRY(origin_find(options->model, c.model.dir, &c.origin, err));
     c.record = make_record(&c);
     if (!json_complete(c.record))
         LLMQ_TRY(error_memory(err, "the record of the run"));
@@ -212,7 +243,7 @@ enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_co
     LLMQ_TRY(convert_plan(&c, err));
     LLMQ_TRY(report_plan(&c, err));
     LLMQ_TRY(write_result(&c, err));
-    report->seconds = tally_now() - start;
+    report->seconds = tally_now() - c.start;
 cleanup:
     report->peak_rss_bytes = memory_peak();
     convert_free(&c);
@@ -229,22 +260,12 @@ void llmq_convert_report_free(llmq_convert_report *report) {
 }
 
 char *llmq_convert_json(const llmq_convert_report *r) {
-    struct json *o = json_new_object(), *dropped = json_new_array();
-    for (size_t i = 0; i < r->dropped_count; i++)
-        json_add_string(dropped, NULL, r->dropped[i]);
+    struct json *o = json_new_object();
     json_add_int64(o, "schema", 1);
     json_add_string(o, "model", r->model);
     json_add_string(o, "out", r->out);
-    json_add_string(o, "from", r->from);
-    json_add_string(o, "to", r->to);
-    json_add_int64(o, "modules", r->modules);
-    json_add_int64(o, "plain", r->plain);
-    json_add_int64(o, "kept", r->kept);
-    json_add(o, "dropped", dropped);
-    json_add_int64(o, "bytes", (int64_t)r->bytes);
+    add_outcome(o, r);
     json_add_bool(o, "found_finished", r->found_finished);
-    json_add_double(o, "max_error", r->max_error);
-    json_add_double(o, "max_relative_error", r->max_relative_error);
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     char *text = json_print(o, true);

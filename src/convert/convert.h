@@ -4,6 +4,7 @@
 
 #include "graph/model.h"
 #include "llmq/convert.h"
+#include "pipeline/origin.h"
 #include "pipeline/output.h"
 #include "pipeline/plan.h"
 #include "pipeline/source.h"
@@ -28,6 +29,8 @@ struct convert {
     uint64_t *hashes;    /* of what was stored, one for each module */
     struct json *record; /* what the result's marker will say */
     enum output_task task;
+    double start;         /* on the clock of tally_now */
+    struct origin origin; /* of the model */
 };
 
 /* --- convert_plan.c --------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/fileio.h"
+#include "base/filestate.h"
 #include "base/json.h"
 #include "base/json_scan.h"
 #include "base/log.h"
@@ -201,6 +202,43 @@ enum llmq_status calibration_load(struct run *run, llmq_error *err) {
     run->calibrated = true;
     run->tokens = (struct calib_tokens){run->corpus.ids, run->corpus.offsets, run->corpus.count};
     return LLMQ_OK;
+}
+
+/* --- recorded --------------------------------------------------------------------------------- */
+
+static enum llmq_status add_text(const char *path, struct json *texts, llmq_error *err) {
+    struct file_stamp stamp = {0};
+    char sum[SHA256_TEXT];
+    struct json *o = json_new_object();
+    enum llmq_status status = file_hash(path, &stamp, sum, err);
+    json_add_string(o, "name", path_base(path));
+    json_add_int64(o, "bytes", (int64_t)stamp.size);
+    json_add_string(o, "sha256", sum);
+    json_add(texts, NULL, o);
+    return status;
+}
+
+enum llmq_status calibration_texts(const struct run *run, struct json **out, llmq_error *err) {
+    const size_t count = calibration_count(run->options);
+    enum llmq_status status = LLMQ_OK;
+    char *path = NULL;
+    double weight = 1;
+    struct json *texts = *out = json_new_array();
+    for (size_t i = 0; run->calibrated && i < count; i++) {
+        LLMQ_TRY(calibration_part(calibration_given(run->options, i), &path, &weight, err));
+        LLMQ_TRY(add_text(path, texts, err));
+        free(path);
+        path = NULL;
+    }
+    if (run->calibrated && count == 0) {
+        const char *bundled = setup_bundled_text(BUNDLED_CALIBRATION, err);
+        LLMQ_TRY(bundled ? add_text(bundled, texts, err) : LLMQ_E_NOT_FOUND);
+    }
+cleanup:
+    free(path);
+    if (status != LLMQ_OK)
+        json_free(out);
+    return status;
 }
 
 /* --- shown ------------------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 #ifndef LLMQ_PIPELINE_CALIBRATION_H
 #define LLMQ_PIPELINE_CALIBRATION_H
 
+#include "base/json.h"
 #include "llmq/error.h"
 #include "llmq/quantize.h"
 
@@ -24,5 +25,10 @@ void calibration_share(int64_t total, const double *weights, size_t count, int64
  * gives its share of the windows, which stand one file after the other; the bundled text where none
  * is named. The first file's windows are chosen by the seed as if it were alone. */
 LLMQ_NODISCARD enum llmq_status calibration_load(struct run *run, llmq_error *err);
+
+/* The files, for the result's marker: [{"name", "bytes", "sha256"}], names without folders, empty
+ * without calibration. The caller frees *texts. */
+LLMQ_NODISCARD enum llmq_status calibration_texts(const struct run *run, struct json **texts,
+                                                  llmq_error *err);
 
 #endif

@@ -72,7 +72,7 @@ static enum llmq_status add(struct companions *c, const char *path, const char *
     if (!f->name)
         return error_memory(err, "a path");
     c->count++;
-    return file_hash(path, &f->stamp, &f->hash, err);
+    return file_hash(path, &f->stamp, f->hash, err);
 }
 
 static enum llmq_status add_file(struct walk *w, const char *path, const char *name,
@@ -257,10 +257,10 @@ static enum llmq_status make_folders(const char *to, const char *name, llmq_erro
 static bool is_copied(const char *target, const struct companion *c) {
     struct stat st;
     struct file_stamp stamp;
-    uint64_t hash = 0;
+    char hash[SHA256_TEXT];
     return lstat(target, &st) == 0 && S_ISREG(st.st_mode) &&
            (uint64_t)st.st_size == c->stamp.size &&
-           file_hash(target, &stamp, &hash, NULL) == LLMQ_OK && hash == c->hash;
+           file_hash(target, &stamp, hash, NULL) == LLMQ_OK && strcmp(hash, c->hash) == 0;
 }
 
 static enum llmq_status copy_one(const struct companion *c, const char *from, const char *to,

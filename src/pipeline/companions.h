@@ -23,7 +23,7 @@
 struct companion {
     char *name; /* below the model's folder: "additional_chat_templates/tool_use.jinja" */
     struct file_stamp stamp;
-    uint64_t hash; /* of the content */
+    char hash[SHA256_TEXT]; /* of the content */
 };
 
 /* Something that stays where it is. */

@@ -82,9 +82,9 @@ static void add_weights(struct json *object, const struct run *run) {
 
 static void add_files(struct json *object, const struct source *source) {
     struct json *files = json_new_object();
-    add_hash(files, source->config.name, source->config.hash);
+    json_add_string(files, source->config.name, source->config.hash);
     for (size_t i = 0; i < source->companions.count; i++)
-        add_hash(files, source->companions.files[i].name, source->companions.files[i].hash);
+        json_add_string(files, source->companions.files[i].name, source->companions.files[i].hash);
     json_add(object, "files", files);
 }
 
@@ -102,11 +102,22 @@ struct json *identity_make(const struct run *run) {
     return o;
 }
 
+static void add_shard(struct json *weights, const char *name, uint64_t bytes, const char *key,
+                      const char *sum) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "bytes", (int64_t)bytes);
+    json_add_string(o, key, sum);
+    json_add(weights, name, o);
+}
+
 struct json *identity_source(const struct source *source, const struct model *m) {
     struct json *o = json_new_object(), *weights = json_new_object();
     for (int i = 0; i < st_shard_count(m->tensors); i++)
-        json_add_int64(weights, path_base(st_shard_path(m->tensors, i)),
-                       (int64_t)source->shards[i].size);
+        add_shard(weights, path_base(st_shard_path(m->tensors, i)), source->shards[i].size,
+                  "header_sha256", source->headers[i]);
+    if (source->index.name)
+        add_shard(weights, source->index.name, source->index.stamp.size, "sha256",
+                  source->index.hash);
     json_add(o, "weights", weights);
     add_files(o, source);
     return o;

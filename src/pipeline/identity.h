@@ -4,7 +4,7 @@
  *     {"llmq": version, "build": llmq_build_id, "kernels": ..., "blas": ...,
  *      "options": {name: value}, "calibration": {"windows", "tokens", "hash"} or null,
  *      "result": hash of its tensors and their groups,
- *      "weights": {file: its size and times}, "files": {file: hash of its content}}
+ *      "weights": {file: its size and times}, "files": {file: its SHA-256}}
  *
  * Weights enter by what the system says of their files; what was read of them is in the journal's
  * other lines. */
@@ -21,9 +21,9 @@ struct run;
 /* The options of a run that change its result, as quantize_fields_json gives them. */
 struct json *identity_options(const struct run *run);
 
-/* What a result is made from, for its marker, by content and without times: {"weights": {file: its
- * bytes}, "files": {file: hash of its content}}; for a run that is planned "calibration" and
- * "result" as above, too. */
+/* What a result is made from, for its marker, by content and without times: {"weights": {file:
+ * {"bytes", "header_sha256"}}, "files": {file: its SHA-256}}; for a run that is planned
+ * "calibration" and "result" as above, too. */
 struct json *identity_source(const struct source *source, const struct model *m);
 struct json *identity_made_from(const struct run *run);
 

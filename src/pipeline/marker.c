@@ -3,17 +3,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/input.h"
+#include "base/log.h"
 #include "base/retry.h"
 #include "base/strbuf.h"
+#include "base/tally.h"
+#include "llmq/matmul.h"
+#include "llmq/model.h"
 #include "pipeline/companion_rule.h"
 #include "pipeline/journal.h"
 
@@ -89,36 +96,95 @@ static enum llmq_status add_file(struct walk *w, const char *path, llmq_error *e
     return LLMQ_OK;
 }
 
+/* Their names, as an array. */
+static enum llmq_status list_files(const char *dir, const struct companions *companions,
+                                   struct json *names, llmq_error *err) {
+    struct walk walk = {.visit = add_file, .list = names, .companions = companions};
+    const int fd = dir_open(dir);
+    if (fd < 0)
+        return error_output(err, "%s", dir);
+    enum llmq_status status = walk_folder(&walk, fd, "", err);
+    close(fd);
+    return status == LLMQ_OK && !json_complete(names) ? error_memory(err, "the result's files")
+                                                      : status;
+}
+
+static struct json *file_json(const struct record_file *file) {
+    struct json *o = json_new_object();
+    json_add_string(o, "name", file->name);
+    json_add_int64(o, "bytes", (int64_t)file->bytes);
+    json_add_string(o, "sha256", file->sha256);
+    return o;
+}
+
+enum llmq_status marker_files(const char *dir, const struct companions *companions,
+                              const llmq_context *ctx, struct json **out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct json *names = json_new_array(), *rows = json_new_array();
+    struct record_file *files = NULL;
+    size_t count = 0;
+    *out = NULL;
+    LLMQ_TRY(list_files(dir, companions, names, err));
+    files = calloc(json_count(names) + 1, sizeof *files);
+    if (!files)
+        LLMQ_TRY(error_memory(err, "the result's files"));
+    for (const struct json *name = json_first(names); name; name = json_next(name))
+        files[count++].name = json_string(name);
+    LLMQ_TRY(record_hash(dir, files, count, ctx, err));
+    for (size_t i = 0; i < count; i++) {
+        if (files[i].status != LLMQ_OK)
+            LLMQ_TRY(error_set(err, LLMQ_E_IO, "%s/%s: cannot be read back", dir, files[i].name));
+        json_add(rows, NULL, file_json(&files[i]));
+    }
+    *out = rows;
+    rows = NULL;
+cleanup:
+    json_free(&names);
+    json_free(&rows);
+    free(files);
+    return status;
+}
+
 struct json *marker_record(const char *command, struct json *options, struct json *made_from) {
     struct json *o = json_new_object();
     json_add_string(o, "llmq", LLMQ_VERSION);
+    json_add_string(o, "commit", llmq_commit());
     json_add_string(o, "command", command);
     json_add(o, "options", options);
     json_add(o, "made_from", made_from);
     return o;
 }
 
-enum llmq_status marker_write(const char *dir, const struct json *record,
-                              const struct companions *companions, llmq_error *err) {
+struct json *marker_run(double start, const llmq_context *ctx) {
+    struct json *o = json_new_object();
+    char build[17];
+    (void)snprintf(build, sizeof build, "%016" PRIx64, llmq_build_id());
+    json_add_double(o, "seconds", tally_now() - start);
+    json_add_int64(o, "peak_rss_bytes", (int64_t)memory_peak());
+    json_add_int64(o, "threads", context_threads(ctx));
+    json_add_string(o, "kernels", llmq_cpu_name());
+    json_add_string(o, "blas", llmq_blas_name());
+    json_add_string(o, "build", build);
+    return o;
+}
+
+enum llmq_status marker_write(const char *dir, const struct json *record, struct marker_end *end,
+                              llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    struct json *o = json_copy(record), *files = json_new_array();
-    struct walk walk = {.visit = add_file, .list = files, .companions = companions};
+    struct json *o = json_copy(record);
     char *path = path_join(dir, MARKER_NAME, err), *text = NULL;
-    const int fd = dir_open(dir);
-    if (fd < 0)
-        status = error_output(err, "%s", dir);
-    if (status == LLMQ_OK)
-        status = walk_folder(&walk, fd, "", err);
-    json_add(o, "files", files);
-    LLMQ_TRY(status);
-    text = json_print(o, true);
+    json_add(o, "report", end->report);
+    if (end->modules)
+        json_add(o, "modules", end->modules);
+    json_add(o, "files", end->files);
+    json_add(o, "run", end->run);
+    *end = (struct marker_end){0};
+    text = record_print(o);
     if (!path || !text)
         LLMQ_TRY(error_memory(err, "the marker"));
     LLMQ_TRY(file_write_atomic(path, text, strlen(text), err));
 
 cleanup:
-    if (fd >= 0)
-        close(fd);
     json_free(&o);
     free(path);
     free(text);
@@ -129,7 +195,7 @@ cleanup:
 
 static enum llmq_status is_known(struct walk *w, const char *path, llmq_error *err) {
     for (const struct json *c = json_first(w->known); c; c = json_next(c))
-        if (json_string(c) && strcmp(json_string(c), path) == 0)
+        if (record_file_name(c) && strcmp(record_file_name(c), path) == 0)
             return LLMQ_OK;
     return error_set(err, LLMQ_E_USAGE, "'%s'", path);
 }
@@ -159,15 +225,11 @@ static enum llmq_status refuse(int fd, const char *dir, llmq_error *err) {
     return LLMQ_E_USAGE;
 }
 
-static bool is_marker(const struct json *root) {
-    return json_string(json_get(root, "llmq")) && json_type(json_get(root, "files")) == JSON_ARRAY;
-}
-
-/* The text of a regular file that is open, no larger than settings; NULL when it cannot be had. */
+/* The text of a regular file that is open, no larger than a record; NULL when it cannot be had. */
 static char *read_text(const struct file *f, size_t *len) {
     struct stat st;
     if (fstat(f->fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
-        (uint64_t)st.st_size > input_limit(INPUT_SETTINGS)->bytes)
+        (uint64_t)st.st_size > input_limit(INPUT_RECORD)->bytes)
         return NULL;
     *len = (size_t)st.st_size;
     char *text = malloc(*len + 1);
@@ -189,10 +251,8 @@ static struct json *read_marker(int fd) {
         return NULL;
     RETRY(f.fd, openat(fd, MARKER_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     char *text = f.fd < 0 ? NULL : read_text(&f, &len);
-    if (text && json_parse(text, len, MARKER_NAME, &root, NULL) != LLMQ_OK)
-        root = NULL;
-    if (!is_marker(root))
-        json_free(&root);
+    if (text)
+        root = record_parse(text, len);
     free(text);
     file_close(&f, NULL);
     return root;
@@ -203,7 +263,8 @@ struct json *marker_read_whole(int fd) {
     bool whole = true;
     for (const struct json *c = json_first(json_get(root, "files")); whole && c; c = json_next(c)) {
         struct stat st;
-        whole = json_string(c) && fstatat(fd, json_string(c), &st, AT_SYMLINK_NOFOLLOW) == 0;
+        const char *name = record_file_name(c);
+        whole = name && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
     }
     if (!whole)
         json_free(&root);

@@ -19,43 +19,22 @@
 #include "pipeline/calibration.h"
 #include "pipeline/companion_rule.h"
 #include "pipeline/marker.h"
+#include "pipeline/origin.h"
 #include "pipeline/output.h"
 #include "pipeline/place.h"
 #include "pipeline/report.h"
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-/* Cut slashes and "/." from the end of a path. */
-static void trim(char *path) {
-    size_t len = strlen(path);
-    while (len > 1 &&
-           (path[len - 1] == '/' || (len > 2 && path[len - 1] == '.' && path[len - 2] == '/')))
-        path[--len] = '\0';
-}
-
-/* What the user calls the model. A snapshot of the Hugging Face cache is named by its commit, and a
- * folder that is "." or ".." by what it is called elsewhere. The caller frees. */
-static char *model_name(const char *spec, const char *dir) {
-    char *path = strdup(path_is_dir(spec) ? dir : spec);
-    if (!path)
-        return NULL;
-    trim(path);
-    char *whole = path_base(path)[strspn(path_base(path), ".")] ? NULL : realpath(path, NULL);
-    char *name = strdup(path_base(whole ? whole : path));
-    free(whole);
-    free(path);
-    return name;
-}
-
 static char *default_name(const llmq_quantize_options *o, const char *model_dir) {
-    char *name = model_name(o->model, model_dir);
-    if (!name)
-        return NULL;
+    struct origin origin = {0};
     struct strbuf b = {0};
+    if (origin_find(o->model, model_dir, &origin, NULL) != LLMQ_OK)
+        return NULL;
     const struct layout *layout = o->format ? layout_find(o->format) : NULL;
     const bool floats = layout && layout->number != NUMBER_INT;
-    strbuf_printf(&b, "%s-%s-%s%d", name, report_method(o), floats ? "fp" : "w", o->bits);
-    free(name);
+    strbuf_printf(&b, "%s-%s-%s%d", origin.name, report_method(o), floats ? "fp" : "w", o->bits);
+    origin_free(&origin);
     for (size_t i = 0; b.data && i < b.len; i++) /* hosts of models take no plus sign in a name */
         if (b.data[i] == '+')
             b.data[i] = '-';
@@ -72,7 +51,7 @@ static enum llmq_status name_folders(char *final_dir, struct output *out, llmq_e
     out->final_dir = final_dir;
     if (!final_dir)
         return error_memory(err, "a path");
-    trim(final_dir);
+    path_trim(final_dir);
     strbuf_printf(&partial, "%s.partial", final_dir);
     out->partial_dir = strbuf_take(&partial);
     if (!out->partial_dir)

@@ -277,13 +277,21 @@ static const char *command_name(const llmq_quantize_options *o) {
 
 /* What is left to do: all of it, unless an earlier run is resumed. */
 static enum llmq_status settle(struct run *run, llmq_error *err) {
-    run->record =
-        marker_record(command_name(run->options), identity_options(run), identity_made_from(run));
+    enum llmq_status status = LLMQ_OK;
+    struct json *made_from = identity_made_from(run), *texts = NULL;
+    LLMQ_TRY(origin_find(run->options->model, run->model.dir, &run->origin, err));
+    LLMQ_TRY(calibration_texts(run, &texts, err));
+    json_add(made_from, "model", origin_json(&run->origin));
+    json_add(made_from, "texts", texts);
+    run->record = marker_record(command_name(run->options), identity_options(run), made_from);
+    made_from = NULL;
     if (!json_complete(run->record))
-        return error_memory(err, "the record of the run");
+        LLMQ_TRY(error_memory(err, "the record of the run"));
     const struct output_run of = {run->record, &run->model, &run->source};
-    enum llmq_status status = output_settle(&run->output, &of, &run->task, err);
-    run->report->found_finished = status == LLMQ_OK && run->task == OUTPUT_DONE;
+    LLMQ_TRY(output_settle(&run->output, &of, &run->task, err));
+    run->report->found_finished = run->task == OUTPUT_DONE;
+cleanup:
+    json_free(&made_from);
     return status;
 }
 
@@ -330,6 +338,19 @@ cleanup:
     return status;
 }
 
+static enum llmq_status write_marker(struct run *run, llmq_error *err) {
+    const char *dir = run->output.partial_dir;
+    struct json *files = NULL;
+    enum llmq_status status = marker_files(dir, &run->source.companions, run->ctx, &files, err);
+    if (status != LLMQ_OK)
+        return status;
+    tally_read(&run->tally, TALLY_WRITE, 0);
+    report_work(run->report, &run->tally);
+    struct marker_end end = report_end(run->report, run->start, run->ctx);
+    end.files = files;
+    return marker_write(dir, run->record, &end, err);
+}
+
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
@@ -338,7 +359,7 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
                                  err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(source_check(&run->source, &run->model, err));
-    LLMQ_TRY(marker_write(run->output.partial_dir, run->record, &run->source.companions, err));
+    LLMQ_TRY(write_marker(run, err));
     LLMQ_TRY(output_commit(&run->output, err));
 cleanup:
     return status;
@@ -392,6 +413,7 @@ static void run_free(struct run *run) {
     free(run->blocks.hashes);
     free(run->blocks.folded);
     json_free(&run->record);
+    origin_free(&run->origin);
     plan_free(&run->plan);
     output_free(&run->output);
     corpus_free(&run->corpus);
@@ -416,8 +438,7 @@ static void discard(struct run *run) {
 
 enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_context *ctx,
                                llmq_quantize_report *report, llmq_error *err) {
-    struct run run = {.options = options, .ctx = ctx, .report = report};
-    double start = tally_now();
+    struct run run = {.options = options, .ctx = ctx, .report = report, .start = tally_now()};
     enum llmq_status status = LLMQ_OK;
     *report = (llmq_quantize_report){0};
     tally_start(&run.tally);
@@ -436,7 +457,7 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
         discard(&run);
     if (status != LLMQ_OK)
         goto cleanup;
-    report->seconds = tally_now() - start;
+    report->seconds = tally_now() - run.start;
 cleanup:
     report->peak_rss_bytes = memory_peak();
     run_free(&run);

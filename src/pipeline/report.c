@@ -201,26 +201,16 @@ static struct json *rounded_json(const llmq_rounded *rounded, size_t count) {
     return array;
 }
 
-char *llmq_quantize_json(const llmq_quantize_report *r) {
-    struct json *o = json_new_object(), *modules = json_new_array(), *work = json_new_array();
-    for (size_t i = 0; i < r->module_count; i++)
-        json_add(modules, NULL, report_module_json(&r->modules[i]));
-    for (size_t i = 0; i < r->work_count; i++)
-        json_add(work, NULL, work_json(&r->work[i]));
-    json_add_int64(o, "schema", 1);
-    json_add_string(o, "model", r->model);
-    json_add_string(o, "out", r->out);
+/* What is the same for every run that makes the same result. */
+static void add_outcome(struct json *o, const llmq_quantize_report *r) {
     json_add_string(o, "format", r->format);
     json_add_string(o, "compute", setup_compute_name(r->compute));
-    json_add(o, "modules", modules);
     add_names(o, "kept", r->kept, r->kept_count);
     json_add(o, "rounded", rounded_json(r->rounded, r->rounded_count));
     json_add(o, "carried", parts_json(r->carried, r->carried_count));
     add_names(o, "folded", r->folded, r->folded_count);
     add_names(o, "dropped", r->dropped, r->dropped_count);
     json_add_int64(o, "blocks", r->blocks);
-    json_add_int64(o, "blocks_resumed", r->blocks_resumed);
-    json_add_bool(o, "found_finished", r->found_finished);
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "tokens_used", r->tokens_used);
     json_add_int64(o, "tokens_dropped", r->tokens_dropped);
@@ -228,14 +218,48 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_int64(o, "chats", r->chats);
     json_add_int64(o, "texts_empty", r->texts_empty);
     json_add_int64(o, "texts_begun", r->texts_begun);
-    json_add_int64(o, "plan_ram_bytes", (int64_t)r->plan_ram_bytes);
     json_add_int64(o, "plan_disk_bytes", (int64_t)r->plan_disk_bytes);
     json_add_double(o, "plan_flops", r->plan_flops);
+}
+
+/* What depends on how the run went about it, and on the machine. */
+static void add_manner(struct json *o, const llmq_quantize_report *r) {
+    struct json *work = json_new_array();
+    for (size_t i = 0; i < r->work_count; i++)
+        json_add(work, NULL, work_json(&r->work[i]));
+    json_add_int64(o, "blocks_resumed", r->blocks_resumed);
+    json_add_int64(o, "plan_ram_bytes", (int64_t)r->plan_ram_bytes);
     json_add_double(o, "plan_seconds", r->plan_seconds);
     json_add_double(o, "sgemm_gflops", r->sgemm_gflops);
     json_add_int64(o, "spill_bytes", (int64_t)r->spill_bytes);
-    json_add_double(o, "seconds", r->seconds);
     json_add(o, "work", work);
+}
+
+static struct json *modules_json(const llmq_quantize_report *r) {
+    struct json *modules = json_new_array();
+    for (size_t i = 0; i < r->module_count; i++)
+        json_add(modules, NULL, report_module_json(&r->modules[i]));
+    return modules;
+}
+
+struct marker_end report_end(const llmq_quantize_report *r, double start, const llmq_context *ctx) {
+    struct marker_end end = {
+        .report = json_new_object(), .modules = modules_json(r), .run = marker_run(start, ctx)};
+    add_outcome(end.report, r);
+    add_manner(end.run, r);
+    return end;
+}
+
+char *llmq_quantize_json(const llmq_quantize_report *r) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "schema", 1);
+    json_add_string(o, "model", r->model);
+    json_add_string(o, "out", r->out);
+    json_add(o, "modules", modules_json(r));
+    add_outcome(o, r);
+    json_add_bool(o, "found_finished", r->found_finished);
+    add_manner(o, r);
+    json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
     char *text = json_print(o, true);
     json_free(&o);

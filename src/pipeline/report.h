@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/tally.h"
 #include "llmq/quantize.h"
+#include "pipeline/marker.h"
 
 /* The method of a module that was packed in the source and is kept. */
 #define REPORT_KEPT "kept"
@@ -28,6 +29,10 @@ report_add_module(llmq_quantize_report *report, const llmq_module_report *module
 
 /* Fill in what the time went to: the kinds that took any. */
 void report_work(llmq_quantize_report *report, const struct tally *tally);
+
+/* What a run's marker says when it has ended, but for the files. */
+struct marker_end report_end(const llmq_quantize_report *report, double start,
+                             const llmq_context *ctx);
 
 /* One module as a JSON object, as reports and the journal write it. */
 struct json *report_module_json(const llmq_module_report *module);

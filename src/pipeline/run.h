@@ -11,6 +11,7 @@
 #include "llmq/quantize.h"
 #include "pipeline/block_fold.h"
 #include "pipeline/journal.h"
+#include "pipeline/origin.h"
 #include "pipeline/output.h"
 #include "pipeline/plan.h"
 #include "pipeline/source.h"
@@ -45,8 +46,10 @@ struct run {
     float *units;           /* of scales, by module; NULL: the layout has none */
     struct calib_head head; /* of the output head's input, once it was looked at */
     struct tally tally;
-    bool half;      /* the result's config names float16: what is beyond its range is told */
-    bool half_told; /* of activations: once */
+    double start;         /* on its clock */
+    struct origin origin; /* of the model */
+    bool half;            /* the result's config names float16: what is beyond its range is told */
+    bool half_told;       /* of activations: once */
 };
 
 /* Can a run have such options at all? LLMQ_E_USAGE. */

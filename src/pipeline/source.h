@@ -12,7 +12,9 @@
 struct source {
     struct companion config; /* config.json, of which the result has an edited copy */
     struct companions companions;
-    struct file_stamp *shards; /* [st_shard_count] */
+    struct companion index;       /* of the shards; no name: the model has none */
+    struct file_stamp *shards;    /* [st_shard_count] */
+    char (*headers)[SHA256_TEXT]; /* likewise: of what comes before a file's tensors */
 };
 
 /* Look at the files of an open model and tell what is left behind. Errors as companions_find.

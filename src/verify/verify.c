@@ -20,9 +20,9 @@
 /* --- the tables ------------------------------------------------------------------------------- */
 
 static const struct verify_rule *const tables[] = {
-    verify_container_rules, verify_tensor_rules, verify_use_rules,
-    verify_config_rules,    verify_list_rules,   verify_setting_rules,
-    verify_module_rules,    verify_stack_rules,  verify_against_rules,
+    verify_record_rules, verify_container_rules, verify_tensor_rules,  verify_use_rules,
+    verify_config_rules, verify_list_rules,      verify_setting_rules, verify_module_rules,
+    verify_stack_rules,  verify_against_rules,
 };
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
@@ -334,6 +334,30 @@ static void count_contents(struct verify *v) {
         r->rules++;
 }
 
+/* All rules that look into the checkpoint. */
+static enum llmq_status check_contents(struct verify *v, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(verify_open(v, err));
+    count_contents(v);
+    LLMQ_TRY(verify_list_modules(v, err));
+    LLMQ_TRY(verify_settle(v, err));
+    LLMQ_TRY(verify_run(v, VERIFY_HEADERS, err));
+    LLMQ_TRY(judge_unread(v, err));
+    LLMQ_TRY(verify_run(v, VERIFY_MODULE, err));
+    LLMQ_TRY(verify_run(v, VERIFY_CONTENTS, err));
+    LLMQ_TRY(verify_stacks(v, err));
+    if (v->report->against)
+        LLMQ_TRY(verify_compare(v, v->report->against, err));
+cleanup:
+    return status;
+}
+
+/* Can a file that was damaged be why a checkpoint is not read? */
+static bool stops_on_damage(enum llmq_status status) {
+    return status != LLMQ_E_MEMORY && status != LLMQ_E_INTERRUPTED && status != LLMQ_E_USAGE &&
+           status != LLMQ_E_IO;
+}
+
 enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_context *ctx,
                              llmq_verify_report *report, llmq_error *err) {
     struct verify v = {.ctx = ctx, .report = report};
@@ -346,18 +370,13 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
         LLMQ_TRY(llmq_model_resolve(options->against, &report->against, err));
     v.dir = report->path;
     v.family = options->family;
-    LLMQ_TRY(verify_open(&v, err));
-    count_contents(&v);
-    LLMQ_TRY(verify_list_modules(&v, err));
-    LLMQ_TRY(verify_settle(&v, err));
-    LLMQ_TRY(verify_run(&v, VERIFY_HEADERS, err));
-    LLMQ_TRY(judge_unread(&v, err));
-    LLMQ_TRY(verify_run(&v, VERIFY_MODULE, err));
-    LLMQ_TRY(verify_run(&v, VERIFY_CONTENTS, err));
-    LLMQ_TRY(verify_stacks(&v, err));
-    if (report->against)
-        LLMQ_TRY(verify_compare(&v, report->against, err));
-    if (v.out_of_memory)
+    LLMQ_TRY(verify_record(&v, err));
+    status = check_contents(&v, err);
+    if (status != LLMQ_OK && verify_record_broken(&v) && stops_on_damage(status)) {
+        verify_found_error(&v, "file-changed", NULL, NULL, err); /* what else it led to */
+        status = LLMQ_OK;
+    }
+    if (status == LLMQ_OK && v.out_of_memory)
         status = error_memory(err, "the findings");
     report->ok = report->violations.count == 0;
     report->seconds = tally_now() - start;

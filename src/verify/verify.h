@@ -68,6 +68,7 @@ struct verify_rule {
 };
 
 /* The tables, each ended by a NULL id. */
+extern const struct verify_rule verify_record_rules[];
 extern const struct verify_rule verify_container_rules[];
 extern const struct verify_rule verify_tensor_rules[];
 extern const struct verify_rule verify_use_rules[];
@@ -96,6 +97,11 @@ void verify_found_error(struct verify *v, const char *rule, const char *file, co
 const char *verify_file_of(const struct verify *v, const struct st_tensor *t);
 
 /* --- parts of a run --------------------------------------------------------------------------- */
+
+/* Hold the folder to the record of the result that it is, if it has one: before it is opened. And
+ * does it not keep to it? */
+LLMQ_NODISCARD enum llmq_status verify_record(struct verify *v, llmq_error *err);
+bool verify_record_broken(const struct verify *v);
 
 /* Open a folder; what is wrong but readable becomes a finding. */
 LLMQ_NODISCARD enum llmq_status verify_open(struct verify *v, llmq_error *err);

@@ -53,6 +53,19 @@ pin_kernels() {
     [ -z "$OPENBLAS_CORETYPE" ] || export OPENBLAS_CORETYPE
 }
 
+# What of a result's llmq.json is the same for the same run: all but "run", and its own sum.
+lasting() {
+    sed -e '/^  "run": {/,/^  }/d' -e '/^  "sha256": /d' "$1"
+}
+
+# contents FOLDER: everything in a folder, for comparing.
+contents() {
+    (
+        cd "$1" && find . | sort && find . -type f ! -name llmq.json | sort | xargs sha256sum
+        [ ! -f llmq.json ] || lasting llmq.json
+    )
+}
+
 report() {
     checks=$((checks + 1))
     if [ "$1" -ne 0 ]; then

@@ -77,6 +77,16 @@ static enum llmq_status choose(struct output *out, bool force) {
     return status;
 }
 
+/* The marker of a result that holds these files beside what a run writes by itself. */
+static enum llmq_status mark(const char *dir, const struct json *record,
+                             const struct companions *companions) {
+    struct json *files = NULL;
+    ck_assert_ok(marker_files(dir, companions, NULL, &files, &err), &err);
+    struct marker_end end = {
+        .report = json_new_object(), .files = files, .run = marker_run(0, NULL)};
+    return marker_write(dir, record, &end, &err);
+}
+
 /* Choose, prepare and write a result of one file. */
 static void grow(struct output *out, bool force, const char *text) {
     ck_assert_ok(choose(out, force), &err);
@@ -85,7 +95,7 @@ static void grow(struct output *out, bool force, const char *text) {
     struct companion written = {.name = (char[]){"weights"}};
     const struct companions companions = {.files = &written, .count = 1};
     struct json *record = marker_record("test", json_new_object(), json_new_object());
-    ck_assert_ok(marker_write(out->partial_dir, record, &companions, &err), &err);
+    ck_assert_ok(mark(out->partial_dir, record, &companions), &err);
     json_free(&record);
 }
 
@@ -262,13 +272,13 @@ START_TEST(markers_do_not_claim_what_somebody_put_there) {
     put_file("r/model.layers.0.mlp.up_proj.onnx", "x", 1);
     put_file("r/model.gguf", "x", 1);
     put_file("r/quantize_config.json", "x", 1);
-    ck_assert_ok(marker_write(scratch_path("r"), record, &none, &err), &err);
+    ck_assert_ok(mark(scratch_path("r"), record, &none), &err);
     const int fd = dir_open(scratch_path("r"));
     ck_assert_ok(marker_check(fd, "r", &err), &err);
     static const char *const theirs[] = {"r/notes.txt", "r/sub/model.safetensors"};
     for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
         put_file(theirs[i], "x", 1);
-        ck_assert_ok(marker_write(scratch_path("r"), record, &none, &err), &err);
+        ck_assert_ok(mark(scratch_path("r"), record, &none), &err);
         ck_assert_fails(marker_check(fd, "r", &err), LLMQ_E_USAGE, strchr(theirs[i], '/') + 1,
                         &err);
         ck_assert_int_eq(unlink(scratch_path(theirs[i])), 0);
@@ -300,7 +310,7 @@ START_TEST(a_record_without_a_part_is_none) {
     const struct companions none = {.count = 0};
     ck_assert(!json_complete(record));
     ck_assert_ok(dir_make(scratch_path("r"), false, &err), &err);
-    ck_assert_int_eq(marker_write(scratch_path("r"), record, &none, &err), LLMQ_E_MEMORY);
+    ck_assert_int_eq(mark(scratch_path("r"), record, &none), LLMQ_E_MEMORY);
     ck_assert(!there("r/llmq.json"));
     json_free(&record);
 }
@@ -321,12 +331,16 @@ START_TEST(markers_name_what_is_the_results) {
     struct json *options = json_new_object();
     json_add_int64(options, "bits", 4);
     struct json *record = marker_record("rtn", options, json_new_object());
-    ck_assert_ok(marker_write(scratch_path("r"), record, &companions, &err), &err);
+    ck_assert_ok(mark(scratch_path("r"), record, &companions), &err);
     json_free(&record);
-    ck_assert_ok(file_read(scratch_path("r/llmq.json"), 1000, &data, &len, &err), &err);
+    ck_assert_ok(file_read(scratch_path("r/llmq.json"), 10000, &data, &len, &err), &err);
     ck_assert_ptr_nonnull(strstr(data, "\"command\": \"rtn\""));
     ck_assert_ptr_nonnull(strstr(data, "\"bits\": 4"));
-    ck_assert_ptr_nonnull(strstr(data, "[\"a\", \"b\", \"sub/llmq.lock\"]"));
+    static const char *const names[] = {"\"a\"", "\"b\"", "\"sub/llmq.lock\""};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        ck_assert_ptr_nonnull(strstr(data, names[i]));
+    ck_assert_ptr_null(strstr(data, "\"llmq.lock\""));
+    ck_assert_int_eq(record_check_seal(data, len), RECORD_SEALED);
     free(data);
     const int fd = dir_open(scratch_path("r"));
     ck_assert_ok(marker_check(fd, "r", &err), &err);

@@ -9,6 +9,7 @@
 #include "pipeline/tiny_model.h"
 #include "seeded.h"
 #include "support.h"
+#include "verify/record.h"
 
 #define Q0    "model.layers.0.self_attn.q_proj"
 #define NORM0 "model.layers.0.input_layernorm.weight"
@@ -131,7 +132,42 @@ static void seed_cache_scale(const char *dir) {
     edit_add(dir, "model.layers.0.self_attn.k_scale", DTYPE_F32, 0, 1, 1);
 }
 
+/* The record of the result that the case was copied from. */
+static void put_record(const char *dir) {
+    char *from = path_join(scratch_path("g"), RECORD_NAME, &err);
+    char *to = path_join(dir, RECORD_NAME, &err);
+    ck_assert_ok(file_copy(from, to, &err), &err);
+    free(from);
+    free(to);
+}
+
+static void seed_record(const char *dir) {
+    put_record(dir);
+    edit_text(dir, RECORD_NAME, "\"command\": \"rtn\"", "\"command\": \"awq\"");
+}
+
+static void seed_changed(const char *dir) {
+    put_record(dir);
+    edit_text(dir, "quantize_config.json", "\"bits\": 4", "\"bits\":  4");
+}
+
+static void seed_gone(const char *dir) {
+    put_record(dir);
+    char *path = path_join(dir, "quantize_config.json", &err);
+    ck_assert_int_eq(remove(path), 0);
+    free(path);
+}
+
+static void seed_added(const char *dir) {
+    put_record(dir);
+    base_write(dir, "notes.txt", "x");
+}
+
 static const struct seeded rows[] = {
+    {"record", "g", seed_record, "llmq.json", false},
+    {"file-changed", "g", seed_changed, "quantize_config.json", false},
+    {"file-missing", "g", seed_gone, "quantize_config.json", false},
+    {"file-added", "g", seed_added, "notes.txt", false},
     {"index", "g", seed_index, "model.norm", false},
     {"stale-weights", "g", seed_stale, "old.safetensors", false},
     {"stale-weights", "source", seed_stale, "old.safetensors", false},

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fileio.h"
 #include "llmq/verify.h"
 #include "pipeline/edit_checkpoint.h"
 #include "pipeline/tiny_run.h"
 #include "support.h"
+#include "verify/record.h"
 #include "verify/verify.h"
 
 #define UP1   "model.layers.1.mlp.up_proj"
@@ -22,6 +24,9 @@ static void make(const char *format) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     o.format = format;
     run_quantize(&o);
+    char *record = path_join(out, RECORD_NAME, &err); /* of what is changed here */
+    ck_assert_int_eq(remove(record), 0);
+    free(record);
 }
 
 static void config(const char *old, const char *with) {
