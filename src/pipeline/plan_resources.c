@@ -174,12 +174,25 @@ static uint64_t reading_bytes(const struct model *m, const struct plan *p) {
     return most;
 }
 
+/* What the C library keeps of memory that was freed, for the next module's weights, codes and
+ * packed tensors: blocks below 1 MiB, as the program sets it (mallopt(3), M_MMAP_THRESHOLD); in a
+ * host that sets nothing glibc keeps blocks below 32 MiB, of which a few may lie idle. */
+static uint64_t freed_bytes(const struct plan *p) {
+    const uint64_t block = UINT64_C(1) << 20;
+    uint64_t most = 0;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct quant_shape *s = &p->modules[i].shape;
+        const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k, weights = codes * sizeof(float);
+        const uint64_t kept = (weights < block ? weights : 0) + (codes < block ? 2 * codes : 0);
+        most = max_u64(most, kept);
+    }
+    return most;
+}
+
 /* Without calibration one linear after the other is read and rounded: its weights, codes and packed
- * tensors. The memory of weights is that of the largest; of codes that were freed the C library
- * keeps some in blocks that are not large ones (see freed_bytes). */
+ * tensors. The memory of weights is that of the largest. */
 static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
-    const uint64_t large = UINT64_C(32) << 20;
-    uint64_t weights = 0, work = 0, freed = 0;
+    uint64_t weights = 0, work = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct quant_shape *s = &p->modules[i].shape;
         const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k;
@@ -188,9 +201,8 @@ static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
         const uint64_t reading = plan_reading_bytes(m, &p->modules[i]);
         weights = max_u64(weights, codes * sizeof(float));
         work = max_u64(work, max_u64(reading, codes + codes * (uint64_t)s->bits / 8));
-        freed = max_u64(freed, codes < large ? 2 * codes : 0);
     }
-    return weights + work + freed;
+    return weights + work;
 }
 
 /* The factor of a task's Hessian and what the largest of its linears takes. */
@@ -206,11 +218,13 @@ static uint64_t solving_bytes(const struct plan *p, const llmq_quantize_options 
 }
 
 /* The most that the weights of a block and the work on its linears take at once; while experts are
- * worked on, which calibration counts, the block's weights are those that are needed on. */
+ * worked on, which calibration counts, the block's weights are those that are needed on. Weights
+ * are read, which takes `reading` besides, when nothing is solved. */
 static enum llmq_status block_peak(const struct plan *p, const llmq_quantize_options *o,
-                                   const struct graph *g, uint64_t *peak, llmq_error *err) {
+                                   const struct graph *g, uint64_t reading, uint64_t *peak,
+                                   llmq_error *err) {
     struct calib_weights weights;
-    uint64_t experts = 0;
+    uint64_t experts = reading;
     enum llmq_status status = calib_weights(g, p->paired, plan_folds(o), &weights, err);
     for (int t = 0; g->body && t < g->body->task_count; t++)
         experts = max_u64(experts, solving_bytes(p, o, g->body, &g->body->task[t]));
@@ -219,25 +233,11 @@ static enum llmq_status block_peak(const struct plan *p, const llmq_quantize_opt
         if (t < g->task_count)
             solving =
                 max_u64(solving, weights.task[t].solving + solving_bytes(p, o, g, &g->task[t]));
-        *peak = max_u64(*peak, max_u64(weights.task[t].passing, solving));
+        *peak = max_u64(*peak, max_u64(weights.task[t].passing + reading, solving));
     }
     if (o->resume) /* finished blocks are replayed in one pass */
-        *peak = max_u64(*peak, (p->paired ? 2 : 1) * block_bytes(g));
+        *peak = max_u64(*peak, (p->paired ? 2 : 1) * block_bytes(g) + reading);
     return status;
-}
-
-/* What the C library keeps of memory that was freed, for the next module's weights and what is made
- * of them: blocks below 32 MiB, and no more than 64 MiB (mallopt(3), M_MMAP_THRESHOLD). */
-static uint64_t freed_bytes(const struct plan *p) {
-    const uint64_t block = UINT64_C(32) << 20, all = 2 * block;
-    uint64_t most = 0;
-    for (int64_t i = 0; i < p->module_count; i++) {
-        const struct quant_shape *s = &p->modules[i].shape;
-        const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k, weights = codes * sizeof(float);
-        const uint64_t kept = (weights < block ? weights : 0) + (codes < block ? 2 * codes : 0);
-        most = max_u64(most, kept);
-    }
-    return most < all ? most : all;
 }
 
 /* The program with its libraries and buffers that tensors are copied through: measured. */
@@ -256,12 +256,13 @@ static enum llmq_status calibrated_memory(const struct model *m, const llmq_quan
                                           const struct calib_tokens *tokens, const struct plan *p,
                                           struct calib_memory *out, llmq_error *err) {
     const struct calib_options calib = plan_calib_options(o, p);
+    const uint64_t reading = reading_bytes(m, p);
     uint64_t peak = 0;
     enum llmq_status status = calib_memory(m, tokens, &calib, out, err);
     for (int kind = 0; status == LLMQ_OK && kind < m->blocks->kind_count; kind++)
-        status = block_peak(p, o, &m->blocks->kinds[kind], &peak, err);
+        status = block_peak(p, o, &m->blocks->kinds[kind], reading, &peak, err);
     out->fixed += plan_draft_bytes(m, p, tokens, &peak);
-    out->fixed += peak + reading_bytes(m, p);
+    out->fixed += peak;
     if (plan_folds(o)) {
         out->fixed += block_fold_bytes(m, tokens);
         out->activations += calib_start_bytes(m, tokens);
@@ -284,7 +285,7 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
         status = calibrated_memory(m, o, tokens, p, &memory, err);
     else
         memory.fixed = rounding_bytes(m, p);
-    const uint64_t work = memory.fixed + (tokens ? freed_bytes(p) : 0);
+    const uint64_t work = memory.fixed + freed_bytes(p);
     const uint64_t held =
         OWN_BYTES + table_bytes(m, p) + (p->gguf ? gguf_export_bytes(p->gguf) : 0);
     const uint64_t fixed = held + max_u64(work, p->spec_count * OF_CHECKED);
