@@ -26,6 +26,11 @@ const char *llmq_printable(const char *text, char *out, size_t size);
  * llmq_printable leaves it. */
 size_t llmq_character(const char *text, uint32_t *code, bool *valid, bool *visible);
 
+/* `text` so that a shell reads it back as one word; where it holds what is not seen when it is
+ * pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. The caller frees it; NULL when
+ * memory is short. */
+char *llmq_shell_quoted(const char *text);
+
 #ifdef __cplusplus
 }
 #endif

@@ -138,59 +138,8 @@ const char *console_seconds(double seconds, char buf[CONSOLE_TEXT]) {
     return buf;
 }
 
-/* Whether every character of `text` is seen when it is pasted. */
-static bool all_visible(const char *text) {
-    uint32_t code;
-    bool valid, visible = true;
-    for (size_t len; visible && (len = llmq_character(text, &code, &valid, &visible)) > 0;)
-        text += len;
-    return visible || !*text;
-}
-
-/* $'...': every byte that is not a plain character as three octal digits, which no digit behind
- * them can change. */
-static void quote_bytes(FILE *stream, const char *text) {
-    fputs("$'", stream);
-    for (; *text; text++) {
-        const unsigned char byte = (unsigned char)*text;
-        if (byte < ' ' || byte > '~' || byte == '\'' || byte == '\\')
-            fprintf(stream, "\\%03o", byte);
-        else
-            fputc(byte, stream);
-    }
-    fputc('\'', stream);
-}
-
 void console_quote(FILE *stream, const char *text) {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                               "-_./:=,+@%";
-    if (*text && strspn(text, safe) == strlen(text)) {
-        fputs(text, stream);
-        return;
-    }
-    if (!all_visible(text)) {
-        quote_bytes(stream, text);
-        return;
-    }
-    fputc('\'', stream);
-    for (; *text; text++) {
-        if (*text == '\'')
-            fputs("'\\''", stream);
-        else
-            fputc(*text, stream);
-    }
-    fputc('\'', stream);
-}
-
-char *console_quoted(const char *text) {
-    char *quoted = NULL;
-    size_t len = 0;
-    FILE *stream = open_memstream(&quoted, &len);
-    if (!stream)
-        return NULL;
-    console_quote(stream, text);
-    if (fclose(stream) == 0)
-        return quoted;
+    char *quoted = llmq_shell_quoted(text);
+    fputs(quoted ? quoted : "?", stream);
     free(quoted);
-    return NULL;
 }

@@ -53,11 +53,7 @@ const char *console_count(double count, char buf[CONSOLE_TEXT]);
 /* Time as "0.8 s", "12 s", "3 min 05 s", "2 h 07 min". */
 const char *console_seconds(double seconds, char buf[CONSOLE_TEXT]);
 
-/* Write `text` so that a shell reads it back as one word; where it holds what is not seen when it
- * is pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. */
+/* Write `text` so that a shell reads it back as one word (llmq_shell_quoted). */
 void console_quote(FILE *stream, const char *text);
-
-/* The same as a string, which the caller frees; NULL when memory is short. */
-char *console_quoted(const char *text);
 
 #endif

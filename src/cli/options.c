@@ -140,7 +140,7 @@ static const char *meant_by_argument(const struct cursor *c) {
 static enum llmq_status refuse_argument(const struct cursor *c, const char *arg, llmq_error *err) {
     const char *option = meant_by_argument(c);
     cli_fail(err, LLMQ_E_USAGE, "%s does not expect the argument '%s'", c->table->command, arg);
-    char *quoted = option ? console_quoted(arg) : NULL;
+    char *quoted = option ? llmq_shell_quoted(arg) : NULL;
     if (quoted)
         cli_hint(err, "did you mean --%s %s?", option, quoted);
     free(quoted);

@@ -15,6 +15,7 @@
 #include "base/json_check.h"
 #include "base/lfs.h"
 #include "base/strbuf.h"
+#include "llmq/printable.h"
 #include "text/bytes.h"
 #include "text/utf8.h"
 
@@ -78,26 +79,14 @@ static bool is_text(const struct corpus_file *f) {
     return !memchr(f->text, '\0', f->len) && utf8_first_invalid(f->text, f->len) + cut >= f->len;
 }
 
-/* A path as a shell reads it back as one word. */
-static void append_quoted(struct strbuf *b, const char *path) {
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%=";
-    if (path[strspn(path, plain)] == '\0') {
-        strbuf_puts(b, path);
-        return;
-    }
-    strbuf_puts(b, "'");
-    for (; *path; path++)
-        strbuf_append(b, *path == '\'' ? "'\\''" : path, *path == '\'' ? 4 : 1);
-    strbuf_puts(b, "'");
-}
-
 void corpus_file_hint(const struct corpus_file *file, const char *hint, llmq_error *err) {
     const char *place = strstr(hint, "%s");
     struct strbuf b = {0};
     strbuf_append(&b, hint, place ? (size_t)(place - hint) : strlen(hint));
     if (place) {
-        append_quoted(&b, file->path);
+        char *path = llmq_shell_quoted(file->path);
+        strbuf_puts(&b, path ? path : file->path);
+        free(path);
         strbuf_puts(&b, place + 2);
     }
     if (strbuf_ok(&b))
