@@ -8,6 +8,7 @@
 
 #include "llmq/context.h"
 #include "llmq/error.h"
+#include "llmq/serving.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,6 +39,7 @@ typedef struct llmq_convert_report {
     uint64_t bytes;   /* of the result's tensors */
     double max_error; /* largest |rounded - exact| of a dequantized or kept value, else 0 */
     double max_relative_error; /* the same relative to the exact weight */
+    llmq_servings servings;    /* who loads the result, and how */
     bool found_finished;       /* an earlier conversion had done all of it; `out` and names only */
     double seconds;
     uint64_t peak_rss_bytes;

@@ -10,6 +10,7 @@
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "llmq/recipe.h"
+#include "llmq/serving.h"
 #include "llmq/special.h"
 
 #ifdef __cplusplus
@@ -215,6 +216,7 @@ typedef struct llmq_quantize_report {
     double seconds;                /* wall time, 0 for a dry run */
     uint64_t peak_rss_bytes;       /* of this process, as the kernel counts it */
     int64_t blocks_resumed;        /* taken over from an interrupted run */
+    llmq_servings servings;        /* who loads the result, and how */
     bool found_finished;           /* an earlier run had done all of it: no modules are listed */
     llmq_work work[LLMQ_WORK_MAX]; /* what the time went to; it adds up to `seconds` */
     size_t work_count;             /* 0 for a dry run */

@@ -14,6 +14,7 @@
 #include "pipeline/identity.h"
 #include "pipeline/marker.h"
 #include "pipeline/notes.h"
+#include "pipeline/serving.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
 #include "setup/setup.h"
@@ -117,6 +118,9 @@ static enum llmq_status report_plan(struct convert *c, llmq_error *err) {
             return error_memory(err, "the report");
         r->dropped_count = i + 1;
     }
+    enum llmq_status status = serving_report(p, c->model.config.family, r->out, &r->servings, err);
+    if (status != LLMQ_OK)
+        return status;
     r->modules = p->module_count;
     r->plain = (int64_t)p->plain_count;
     r->kept = (int64_t)p->kept_count;
@@ -201,6 +205,7 @@ static enum llmq_status write_result(struct convert *c, llmq_error *err) {
     }
     log_progress(c->ctx, 3 * p->module_count, 3 * p->module_count, "verifying");
     LLMQ_TRY(source_check(&c->source, &c->model, err));
+    LLMQ_TRY(convert_card_write(c, err));
     LLMQ_TRY(write_marker(c, err));
     LLMQ_TRY(output_commit(&c->output, err));
 cleanup:
@@ -254,6 +259,7 @@ void llmq_convert_report_free(llmq_convert_report *report) {
     for (size_t i = 0; i < report->dropped_count; i++)
         free(report->dropped[i]);
     free(report->dropped);
+    serving_free(&report->servings);
     free(report->model);
     free(report->out);
     *report = (llmq_convert_report){0};
@@ -265,6 +271,7 @@ char *llmq_convert_json(const llmq_convert_report *r) {
     json_add_string(o, "model", r->model);
     json_add_string(o, "out", r->out);
     add_outcome(o, r);
+    json_add(o, "servings", serving_json(&r->servings));
     json_add_bool(o, "found_finished", r->found_finished);
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);

@@ -42,6 +42,11 @@ LLMQ_NODISCARD enum llmq_status convert_target_find(const char *format, struct c
 /* Fill c->plan for the open model, whose every module is decoded and tried in the target layout. */
 LLMQ_NODISCARD enum llmq_status convert_plan(struct convert *c, llmq_error *err);
 
+/* --- convert_card.c --------------------------------------------------------------------------- */
+
+/* Write the result's model card (pipeline/card.h). */
+LLMQ_NODISCARD enum llmq_status convert_card_write(const struct convert *c, llmq_error *err);
+
 /* --- dequantize.c ----------------------------------------------------------------------------- */
 
 /* Write module i as a plain tensor, a slice of rows at a time; notes its hash and the largest

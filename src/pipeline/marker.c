@@ -21,6 +21,7 @@
 #include "base/tally.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "pipeline/card.h"
 #include "pipeline/companion_rule.h"
 #include "pipeline/journal.h"
 
@@ -86,7 +87,8 @@ static bool is_written(const struct walk *w, const char *path) {
     for (size_t i = 0; i < w->companions->count; i++)
         if (strcmp(w->companions->files[i].name, path) == 0)
             return true;
-    return !strchr(path, '/') && (kind == COMPANION_OURS || kind == COMPANION_WEIGHTS);
+    return !strchr(path, '/') &&
+           (kind == COMPANION_OURS || kind == COMPANION_WEIGHTS || strcmp(path, CARD_NAME) == 0);
 }
 
 static enum llmq_status add_file(struct walk *w, const char *path, llmq_error *err) {

@@ -15,11 +15,13 @@
 #include "llmq/matmul.h"
 #include "llmq/model.h"
 #include "pipeline/calibration.h"
+#include "pipeline/card_run.h"
 #include "pipeline/identity.h"
 #include "pipeline/marker.h"
 #include "pipeline/notes.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
+#include "pipeline/serving.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
 #include "quant/quant.h"
@@ -200,6 +202,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     LLMQ_TRY(copy_parts(p, r, err));
     LLMQ_TRY(copy_names(p->folded, p->folded_count, &r->folded, &r->folded_count, err));
     LLMQ_TRY(copy_names(p->dropped, p->dropped_count, &r->dropped, &r->dropped_count, err));
+    LLMQ_TRY(serving_report(p, run->model.config.family, r->out, &r->servings, err));
     r->compute = run->options->compute;
     r->blocks = run->model.blocks->count;
     r->windows = run->corpus.count;
@@ -359,6 +362,7 @@ static enum llmq_status finish_output(struct run *run, llmq_error *err) {
                                  err));
     LLMQ_TRY(output_verify(&run->output, &run->plan, &run->blocks, run->ctx, err));
     LLMQ_TRY(source_check(&run->source, &run->model, err));
+    LLMQ_TRY(card_run_write(run, err));
     LLMQ_TRY(write_marker(run, err));
     LLMQ_TRY(output_commit(&run->output, err));
 cleanup:

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "pipeline/plan.h"
+#include "pipeline/serving.h"
 #include "setup/setup.h"
 
 /* Methods a module can end with; reports hold these static strings. */
@@ -159,6 +160,7 @@ void llmq_quantize_report_free(llmq_quantize_report *report) {
         free(report->folded[i]);
     for (size_t i = 0; i < report->dropped_count; i++)
         free(report->dropped[i]);
+    serving_free(&report->servings);
     free(report->modules);
     free(report->kept);
     free(report->rounded);
@@ -257,6 +259,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add_string(o, "out", r->out);
     json_add(o, "modules", modules_json(r));
     add_outcome(o, r);
+    json_add(o, "servings", serving_json(&r->servings));
     json_add_bool(o, "found_finished", r->found_finished);
     add_manner(o, r);
     json_add_double(o, "seconds", r->seconds);
