@@ -52,6 +52,7 @@ struct panel {
     float *start;  /* [group, rows] a group's gradient before it was touched */
     float *curve;  /* [group, rows] M_gg levels */
     double *sums;  /* [2, rows] */
+    float *search; /* scratch of group_search */
 };
 
 /* --- codes ------------------------------------------------------------------------------------ */
@@ -191,9 +192,29 @@ static int64_t refit_group(const struct panel *p, int64_t c, int64_t i) {
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
+/* Inputs that were never active ask for nothing. */
+static int64_t search_group(const struct panel *p, int64_t c, int64_t i, int64_t group) {
+    const int64_t rows = p->rows, k = p->q->k, index = c / group;
+    const struct group_rows in = {.rows = rows,
+                                  .g = p->g + i * rows,
+                                  .levels = p->levels + i * rows,
+                                  .scales = p->scales + index * rows,
+                                  .zeros = p->zeros + index * rows,
+                                  .moves = p->moves + i * rows};
+    for (int64_t j = 0; j < group; j++)
+        if (!(p->metric->H[(c + j) * (k + 1)] > 0))
+            memset(p->g + (i + j) * rows, 0, (size_t)rows * sizeof *p->g);
+    const int64_t changed = group_search(p->grid, p->descent->search, index, &in, p->search);
+    for (int64_t j = 0; changed > 0 && j < group * rows; j++)
+        p->d[c * rows + j] += in.moves[j];
+    return changed;
+}
+
 static int64_t descend_group(const struct panel *p, int64_t c, int64_t i, int64_t group) {
     int64_t rows = p->rows, changed = 0;
     size_t bytes = (size_t)(group * rows) * sizeof *p->g;
+    if (p->descent->search)
+        return search_group(p, c, i, group);
     if (p->descent->scales)
         memcpy(p->start, p->g + i * rows, bytes);
     if (p->descent->codes)
@@ -245,7 +266,7 @@ static int64_t descend_block(const struct panel *p, int64_t begin, int64_t end) 
                            rows);
         changed += these;
     }
-    if (p->descent->codes)
+    if (p->descent->codes || p->descent->search)
         store_levels(p, begin, end - begin);
     return changed;
 }
@@ -278,9 +299,11 @@ static void panel_run(const struct panel *p, const float *W) {
         for (int64_t c = 0; c < k; c += p->block)
             changed += descend_block(p, c, min_i64(c + p->block, k));
     }
-    for (int64_t g = 0; p->descent->scales && g < groups; g++)
-        for (int64_t r = 0; r < rows; r++)
+    for (int64_t g = 0; (p->descent->scales || p->descent->search) && g < groups; g++)
+        for (int64_t r = 0; r < rows; r++) {
             p->q->scales[(p->at + r) * groups + g] = p->scales[g * rows + r];
+            p->q->zeros[(p->at + r) * groups + g] = (uint8_t)(int)p->zeros[g * rows + r];
+        }
 }
 
 /* One allocation: d, scales and zeros, three arrays of a block, two of a group. */
@@ -293,7 +316,9 @@ static bool panel_alloc(struct panel *p, int64_t rows) {
         return false;
     p->d = malloc(bytes);
     p->sums = malloc((size_t)rows * 2 * sizeof *p->sums);
-    if (!p->d || !p->sums)
+    if (p->descent->search)
+        p->search = malloc((size_t)group_search_floats(group) * sizeof *p->search);
+    if (!p->d || !p->sums || (p->descent->search && !p->search))
         return false;
     p->scales = p->d + k * rows;
     p->zeros = p->scales + p->q->groups * rows;
@@ -308,6 +333,7 @@ static bool panel_alloc(struct panel *p, int64_t rows) {
 static void panel_free(struct panel *p) {
     free(p->d);
     free(p->sums);
+    free(p->search);
 }
 
 /* Each thread has a panel of its own. */

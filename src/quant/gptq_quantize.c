@@ -114,7 +114,8 @@ static bool shares_scales(const struct contest *c) {
 
 static enum llmq_status descend(const struct contest *c, llmq_error *err) {
     const struct metric metric = {c->H, c->factor->damping};
-    const struct descent descent = {c->factor->options.descent_passes, true, !shares_scales(c)};
+    const struct descent descent = {c->factor->options.descent_passes, true, !shares_scales(c),
+                                    NULL};
     return descent_run(c->grid, &metric, &descent, c->W, &c->current, err);
 }
 

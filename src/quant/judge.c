@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "quant/coupled.h"
 
 struct quant_inputs quant_unseen(const float *H, const float *X, int64_t count) {
     return count > 0 ? (struct quant_inputs){.X = X, .count = count}
@@ -57,14 +58,25 @@ cleanup:
     return status;
 }
 
+/* What GPTQ chose, by what errors do to the predictions. */
+static enum llmq_status refine(const struct quant_problem *p, const struct qlinear *q,
+                               llmq_error *err) {
+    const struct coupled_problem coupled = {p->grid, p->factor, p->W, p->H, p->B, p->restarts};
+    return p->refine && p->factor && gptq_factor_usable(p->factor)
+               ? coupled_refine(&coupled, q, err)
+               : LLMQ_OK;
+}
+
 enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
                              struct quant_outcome *outcome, llmq_error *err) {
     *outcome = (struct quant_outcome){.method = "rtn"};
-    const enum llmq_status status = problem->factor
-                                        ? gptq_quantize(problem->grid, problem->factor, problem->W,
-                                                        problem->H, problem->n, q, outcome, err)
-                                        : quant_round(problem, q, err);
+    enum llmq_status status = problem->factor
+                                  ? gptq_quantize(problem->grid, problem->factor, problem->W,
+                                                  problem->H, problem->n, q, outcome, err)
+                                  : quant_round(problem, q, err);
     if (problem->H)
         outcome->outliers = quant_outliers(problem->H, problem->k);
+    if (status == LLMQ_OK)
+        status = refine(problem, q, err);
     return status == LLMQ_OK ? quant_judge(problem, q, outcome, err) : status;
 }

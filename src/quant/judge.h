@@ -12,6 +12,10 @@ struct quant_problem {
     const float *H;                   /* [k, k] to fit it to; NULL: without calibration */
     const struct gptq_factor *factor; /* of H, for GPTQ; NULL: rounded to nearest */
     struct quant_inputs inputs;       /* that errors are measured on, see quant_unseen */
+    /* With a factor: refine the whole at the end, see coupled.h. */
+    bool refine;
+    const float *B; /* [n, n], or NULL */
+    int restarts;
 };
 
 /* Inputs to judge a fit to H on: the rows X [count, k] that H leaves out. Where none could be held

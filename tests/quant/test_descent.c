@@ -150,7 +150,7 @@ START_TEST(test_no_row_gets_worse) {
             struct quant_grid grid = grid_of(bits[j % 4], shapes[i / 2][1], j / 4 % 2, SCALE_DUAL);
             int mode = 1 + j / 8;
             check_descends(&p, &grid, j % 5 == 0 ? 0 : 0.01,
-                           (struct descent){1, mode & 1, mode & 2});
+                           (struct descent){1, mode & 1, mode & 2, NULL});
         }
         problem_free(&p);
     }
@@ -164,7 +164,7 @@ START_TEST(test_a_group_without_active_inputs_stays) {
             p.H[i] = 0, p.Hd[i] = 0;
     struct quant_grid grid = grid_of(4, 32, true, SCALE_DUAL);
     struct qlinear before = rounded(&p, &grid), after = copy_of(&before);
-    descend(&p, &grid, 0, (struct descent){3, true, true}, &after);
+    descend(&p, &grid, 0, (struct descent){3, true, true, NULL}, &after);
     for (int64_t row = 0; row < p.n; row++) {
         ck_assert(after.scales[row * 3] == before.scales[row * 3]);
         ck_assert(memcmp(after.codes + row * p.k, before.codes + row * p.k, 32) == 0);
@@ -179,9 +179,9 @@ START_TEST(test_nothing_changes_after_the_last_change) {
     struct problem p = problem_create(20, 96);
     struct quant_grid grid = grid_of(3, 32, false, SCALE_DUAL);
     struct qlinear q = rounded(&p, &grid);
-    descend(&p, &grid, 0.01, (struct descent){200, true, true}, &q);
+    descend(&p, &grid, 0.01, (struct descent){200, true, true, NULL}, &q);
     struct qlinear again = copy_of(&q);
-    descend(&p, &grid, 0.01, (struct descent){1, true, true}, &again);
+    descend(&p, &grid, 0.01, (struct descent){1, true, true, NULL}, &again);
     for (int64_t row = 0; row < p.n; row++)
         ck_assert(same_row(&q, &again, row));
     qlinear_free(&q);
@@ -196,11 +196,11 @@ START_TEST(test_descent_is_the_same_for_any_thread_count) {
     struct qlinear start = rounded(&p, &grid), one = copy_of(&start);
     int threads = omp_get_max_threads();
     omp_set_num_threads(1);
-    descend(&p, &grid, 0.01, (struct descent){2, true, true}, &one);
+    descend(&p, &grid, 0.01, (struct descent){2, true, true, NULL}, &one);
     for (int t = 2; t <= 3; t++) {
         struct qlinear more = copy_of(&start);
         omp_set_num_threads(t);
-        descend(&p, &grid, 0.01, (struct descent){2, true, true}, &more);
+        descend(&p, &grid, 0.01, (struct descent){2, true, true, NULL}, &more);
         for (int64_t row = 0; row < p.n; row++)
             ck_assert(same_row(&one, &more, row));
         qlinear_free(&more);
@@ -239,7 +239,7 @@ START_TEST(test_codes_are_those_of_the_plain_loop) {
             struct quant_grid grid = grid_of(3 + i % 2, shapes[i][1], sym, SCALE_DUAL);
             struct qlinear before = rounded(&p, &grid), plain = copy_of(&before);
             struct qlinear q = copy_of(&before);
-            descend(&p, &grid, 0.01, (struct descent){2, true, false}, &q);
+            descend(&p, &grid, 0.01, (struct descent){2, true, false, NULL}, &q);
             for (int64_t row = 0; row < p.n; row++) {
                 plain_pass(&p, 0.01, &grid, &plain, row);
                 plain_pass(&p, 0.01, &grid, &plain, row);
@@ -266,7 +266,7 @@ START_TEST(test_no_code_could_be_better_at_the_end) {
     struct problem p = problem_create(16, 200);
     struct quant_grid grid = grid_of(4, 40, false, SCALE_DUAL);
     struct qlinear q = rounded(&p, &grid);
-    descend(&p, &grid, 0.01, (struct descent){500, true, false}, &q);
+    descend(&p, &grid, 0.01, (struct descent){500, true, false, NULL}, &q);
     for (int64_t row = 0; row < p.n; row++) {
         double gradient[MAX_K];
         row_gradient(&p, 0.01, &q, row, gradient);
@@ -315,7 +315,7 @@ START_TEST(test_scales_solve_the_normal_equations) {
     for (int bits = 3; bits <= 4; bits++) {
         struct quant_grid grid = grid_of(bits, 16, true, SCALE_F32);
         struct qlinear q = rounded(&p, &grid), exact = copy_of(&q);
-        descend(&p, &grid, 0.01, (struct descent){100, false, true}, &q);
+        descend(&p, &grid, 0.01, (struct descent){100, false, true, NULL}, &q);
         for (int64_t row = 0; row < p.n; row++) {
             double s[GROUPS];
             solve_scales(&p, 0.01, &exact, row, s);
@@ -336,7 +336,7 @@ START_TEST(test_no_stored_scale_could_be_better_at_the_end) {
     struct problem p = problem_create(16, 96);
     struct quant_grid grid = grid_of(4, 16, false, SCALE_DUAL);
     struct qlinear q = rounded(&p, &grid);
-    descend(&p, &grid, 0.01, (struct descent){500, false, true}, &q);
+    descend(&p, &grid, 0.01, (struct descent){500, false, true, NULL}, &q);
     for (int64_t i = 0; i < p.n * q.groups; i++) {
         float scale = q.scales[i];
         double least = row_error(&p, 0.01, &q, i / q.groups);
