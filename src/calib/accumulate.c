@@ -87,10 +87,24 @@ static void hold_back(const struct calib *c, const struct task_rows *rows, const
            (size_t)(rows->held * width) * sizeof *held);
 }
 
+/* What linears read, each row times the root of its weight: sums of products of two such are
+ * weighted ones. */
+static const float *weighed(const struct calib *c, const struct task_rows *rows) {
+    return rows->root ? c->weighed : rows->X;
+}
+
+/* The same of a difference, in place. */
+static void weigh_difference(struct calib *c, const struct task_rows *rows, int64_t width) {
+    if (rows->root)
+        calib_scale_rows(rows->root, rows->rows, width, c->diff, c->diff);
+}
+
 void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows) {
     const int64_t count = rows->rows - rows->held;
-    linalg_syrk_accumulate(count, k, rows->X, k, c->H.sum, c->H.scratch);
-    hold_back(c, rows, rows->X, k, c->held.X);
+    if (rows->root)
+        calib_scale_rows(rows->root, rows->rows, k, rows->X, c->weighed);
+    linalg_syrk_accumulate(count, k, weighed(c, rows), k, c->H.sum, c->H.scratch);
+    hold_back(c, rows, weighed(c, rows), k, c->held.X);
     tally_read(c->forward.tally, TALLY_MOMENTS, (double)count * (double)k * (double)k);
 }
 
@@ -126,7 +140,7 @@ static void add_multiplied(struct calib *c, const struct graph *g, const struct 
         if (!(t->nodes >> i & 1))
             continue;
         linalg_gemm_nt(count, n, k, 1, c->diff, k, rows->params[i].linear.w, k, 0, c->product, n);
-        add_product(&c->D, sum, count, c->product, n, rows->X, k);
+        add_product(&c->D, sum, count, c->product, n, weighed(c, rows), k);
         sum += n * k;
     }
 }
@@ -138,7 +152,8 @@ static void add_stream(struct calib *c, const struct graph *g, const struct grap
     moment_difference(rows->S_o, rows->S, NULL, rows->rows, n, c->diff);
     if (t->gain < 1 || t->gain > 1)
         divide(c->diff, rows->rows * n, t->gain);
-    add_product(&c->R, c->R.sum, count, c->diff, n, rows->X, k);
+    weigh_difference(c, rows, n);
+    add_product(&c->R, c->R.sum, count, c->diff, n, weighed(c, rows), k);
     hold_back(c, rows, c->diff, n, c->held.stream_lack);
 }
 
@@ -148,11 +163,12 @@ void moments_add_cross(struct calib *c, const struct graph *g, const struct grap
     if (!rows->X_o)
         return;
     moment_difference(rows->X_o, rows->X, rows->scale, rows->rows, k, c->diff);
+    weigh_difference(c, rows, k);
     hold_back(c, rows, c->diff, k, c->held.lack);
     if (calib_multiplies(g, t))
         add_multiplied(c, g, t, rows, count);
     else
-        add_product(&c->D, c->D.sum, count, c->diff, k, rows->X, k);
+        add_product(&c->D, c->D.sum, count, c->diff, k, weighed(c, rows), k);
     if (rows->S)
         add_stream(c, g, t, rows, count);
     tally_read(c->forward.tally, TALLY_MOMENTS, calib_cross_flops(g, t) * (double)count);

@@ -88,6 +88,7 @@ static enum llmq_status create_moments(struct calib *c, llmq_error *err) {
         LLMQ_TRY(alloc_floats(c, c->max_rows, size.product, &c->product, err));
     }
     LLMQ_TRY(create_held(c, &size, err));
+    LLMQ_TRY(calib_weights_create(c, size.source, err));
 cleanup:
     return status;
 }
@@ -107,6 +108,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->peaks = options->peaks;
     c->expert_tokens = options->expert_tokens;
     c->holds = options->hold_back;
+    c->weighing = options->weighing;
     c->start.file.fd = -1;
     LLMQ_TRY(calib_measure(m, tokens, options->compute, &room, err));
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
@@ -243,6 +245,7 @@ static enum llmq_status run_batch(struct calib *c, const struct schedule *schedu
         .params = c->block->node,
         .rows = batch_rows(batch),
         .held = calib_held_rows(c, batch, c->held.count),
+        .root = c->weight ? c->weight + batch->offsets[0] : NULL,
     };
     moments_add_square(c, g->width[task->source], &rows);
     LLMQ_TRY(check_finite(c, task, batch, &rows, err));
@@ -280,6 +283,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
     if (calib_pairing(c) && calib_multiplies(g, t))
         LLMQ_TRY(block_need(c->block, t->nodes, err));
     moments_begin(c, g, t);
+    LLMQ_TRY(calib_weigh(c, g, t, -1, err));
     LLMQ_TRY(run_pass(c, &schedule, t, err));
     *out = (struct calib_task){.linears = t,
                                .graph = g,

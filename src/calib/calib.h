@@ -29,12 +29,23 @@
 #include "llmq/error.h"
 
 struct calib;
+struct st_set;
 
 /* Calibration tokens: window i is ids[offsets[i] .. offsets[i+1]). */
 struct calib_tokens {
     const int32_t *ids;
     const int64_t *offsets; /* [count + 1], offsets[0] = 0 */
     int64_t count;
+};
+
+/* How much each token counts in the moments of a task: with the second moments of the gradients at
+ * its linears' outputs (graph/curvature.h), each of mean 1, added up, to a power; then of mean 1
+ * and WEIGHT_MOST at most. Blocks behind the model's last have no gradients: their tokens count
+ * alike.
+ */
+struct token_weighing {
+    const struct st_set *curvature;
+    double power; /* 0: all count 1 */
 };
 
 struct calib_options {
@@ -45,6 +56,7 @@ struct calib_options {
     struct tally *tally;       /* the caller's, to put times down, or NULL */
     bool peaks;                /* look for the largest activation, see calib_peak */
     int64_t expert_tokens;     /* that an expert is calibrated on, at least */
+    struct token_weighing weighing;
 };
 
 /* Embed the tokens. `m`, `tokens` and `ctx` must outlive the result. Release with calib_free. */

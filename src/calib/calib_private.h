@@ -48,6 +48,11 @@ struct calib {
     int64_t expert_tokens;
     bool peaks;
     struct calib_peak peak;
+    struct token_weighing weighing;
+    float *weight;   /* [tokens] roots of the weights of the task at hand; NULL: none is weighed */
+    float *gradient; /* [tokens] of a linear */
+    float *root;     /* [max_rows] those of an expert's rows */
+    float *weighed;  /* [max_rows, k] the rows at hand, each times its root */
 };
 
 /* --- room.c ----------------------------------------------------------------------------------- */
@@ -96,6 +101,7 @@ struct task_rows {
     const float *scale;          /* [k] what X_o is divided by, or NULL */
     const struct params *params; /* of the graph's nodes */
     int64_t rows, held;          /* the last so many are held back */
+    const float *root;           /* [rows] of their weights; NULL: all count 1 */
 };
 
 /* Entries of a task's moments, and of a row of what its linears read, of the stream that they add
@@ -107,6 +113,22 @@ struct moment_sizes moments_measure(const struct graph *g, const struct graph_ta
 
 /* The largest of any task of the blocks. */
 struct moment_sizes moments_largest(const struct blocks *blocks);
+
+/* --- token_weights.c -------------------------------------------------------------------------- */
+
+/* Room for the weights, where tokens are weighed; its floats, besides the batch's rows. */
+LLMQ_NODISCARD enum llmq_status calib_weights_create(struct calib *c, int64_t width,
+                                                     llmq_error *err);
+
+/* c->weight for a task of `g`, of the block at hand, of its experts if `expert` >= 0. */
+LLMQ_NODISCARD enum llmq_status calib_weigh(struct calib *c, const struct graph *g,
+                                            const struct graph_task *t, int64_t expert,
+                                            llmq_error *err);
+
+/* x [rows, width] times the roots, in place of it or into `out`. */
+void calib_scale_rows(const float *root, int64_t rows, int64_t width, const float *x, float *out);
+
+/* --- accumulate.c, again ---------------------------------------------------------------------- */
 
 /* Begin the sums of a task of `g`. */
 void moments_begin(struct calib *c, const struct graph *g, const struct graph_task *t);

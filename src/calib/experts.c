@@ -261,7 +261,10 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     struct task_rows rows = {.rows = list->count,
                              .held = held ? list->count : 0,
                              .scale = t->inner[task->source],
-                             .params = t->quantized.block.node};
+                             .params = t->quantized.block.node,
+                             .root = c->weight ? c->root : NULL};
+    for (int64_t i = 0; c->weight && i < list->count; i++)
+        c->root[i] = c->weight[list->row[i]];
     experts_schedule(body, task->source, &schedule);
     LLMQ_TRY(experts_run(&t->quantized.experts, &t->quantized.block, &schedule, list, &q, err));
     rows.X = pass_value(&q, task->source);
@@ -289,6 +292,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(interrupt_check(c->ctx, err));
     moments_begin(c, body, task);
+    LLMQ_TRY(calib_weigh(c, body, task, t->expert, err));
     for (int64_t at = 0; at < t->count;) {
         const bool held = at >= seen;
         const int64_t rows = min_i64(most, (held ? t->count : seen) - at);

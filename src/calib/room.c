@@ -59,6 +59,8 @@ static uint64_t moment_bytes(const struct blocks *blocks, const struct calib_opt
         doubles += s.D + s.R;
         floats += held * (s.source + s.stream) + rows * (max_i64(s.source, s.stream) + s.product);
     }
+    if (o->weighing.power > 0)
+        floats += 2 * tokens + rows * (s.source + 1);
     return (uint64_t)doubles * sizeof(double) + (uint64_t)floats * sizeof(float);
 }
 

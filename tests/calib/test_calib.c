@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "calib/calib.h"
+#include "formats/loaders/model_folder.h"
 #include "formats/safetensors/safetensors.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
@@ -112,6 +113,95 @@ START_TEST(hessians_equal_the_taps) {
 }
 END_TEST
 
+/* --- tokens that count more or less ------------------------------------------------------------
+ */
+
+/* Weights of the tasks' linears in block 0, in a folder of the scratch: of the first window's
+ * tokens 1, of the second's 9, times what depends on the linear and says nothing of tokens. */
+static struct st_set *write_weights(void) {
+    static const char *const modules[] = {
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    enum { COUNT = sizeof modules / sizeof *modules };
+    char names[COUNT][96];
+    struct st_spec specs[COUNT];
+    struct st_writer *writer = NULL;
+    struct st_set *set = NULL;
+    llmq_error err = {0};
+    float weights[64];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof names[i], "model.layers.0.%s.token_weights", modules[i]);
+        specs[i] = (struct st_spec){.name = names[i], .dtype = DTYPE_F32, .rank = 1, .shape = {64}};
+    }
+    ck_assert_ok(st_writer_create(scratch_path(""), specs, COUNT, UINT64_C(1) << 30, &writer, &err),
+                 &err);
+    for (int i = 0; i < COUNT; i++) {
+        for (int t = 0; t < 64; t++)
+            weights[t] = (float)(i + 1) * (t < 32 ? 1 : 9);
+        ck_assert_ok(st_writer_put(writer, names[i], weights, sizeof weights, &err), &err);
+    }
+    ck_assert_ok(st_writer_finish(&writer, &err), &err);
+    ck_assert_ok(st_open_dir(scratch_path(""), &set, &err), &err);
+    return set;
+}
+
+/* H of block 0's tasks, one below the other in `out`; entries of one in `count`. */
+static void find_moments(const struct fixture *f, const struct calib_options *options, float *out,
+                         int64_t count[ROUNDS]) {
+    llmq_error err = {0};
+    struct calib *c = NULL;
+    struct arena *weights = NULL;
+    struct block block;
+    ck_assert_ok(arena_create("weights", &weights, &err), &err);
+    ck_assert_ok(calib_create(&f->model, &f->tokens, options, NULL, &c, &err), &err);
+    ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, weights, &block, &err), &err);
+    calib_begin_block(c, &block, NULL);
+    for (int s = 0; s < ROUNDS; s++) {
+        struct calib_task task;
+        ck_assert_ok(calib_next(c, &task, &err), &err);
+        count[s] = task.moments.k * task.moments.k;
+        memcpy(out, task.moments.H, (size_t)count[s] * sizeof *out);
+        out += count[s];
+    }
+    block_release(&block);
+    calib_free(&c);
+    arena_free(&weights);
+}
+
+/* The root of 1 and 9 is 1 and 3, of mean 1 these are 1/2 and 3/2: and those are the parts of both
+ * windows' own moments. */
+START_TEST(tokens_count_by_their_weights) {
+    enum { MOST = ROUNDS * 512 * 512 };
+    struct fixture f;
+    struct st_set *set = write_weights();
+    int64_t count[ROUNDS], at = 0;
+    float *first = malloc(MOST * sizeof *first), *both = malloc(MOST * sizeof *both);
+    float *weighed = malloc(MOST * sizeof *weighed);
+    const struct calib_options options = {.weighing = {set, 0.5}};
+    fixture_open(&f, 2);
+    find_moments(&f, &single, both, count);
+    find_moments(&f, &options, weighed, count);
+    f.tokens.count = 1;
+    find_moments(&f, &single, first, count);
+    for (int s = 0; s < ROUNDS; s++) {
+        double difference = 0, norm = 0;
+        for (int64_t i = at; i < at + count[s]; i++) {
+            const double one = (double)first[i], two = 2 * (double)both[i] - one;
+            const double wanted = 0.25 * one + 0.75 * two;
+            difference += pow((double)weighed[i] - wanted, 2);
+            norm += wanted * wanted;
+        }
+        ck_assert_double_le(sqrt(difference / norm), 1e-5);
+        at += count[s];
+    }
+    free(first);
+    free(both);
+    free(weighed);
+    st_close(&set);
+    model_close(&f.model);
+}
+END_TEST
+
 /* Run all blocks; with `stages` ask for Hessians. The final residual stream in out [64, hidden]. */
 static void run_blocks(struct fixture *f, const char *spill_dir, bool stages, float *out,
                        float *last_H) {
@@ -200,6 +290,7 @@ int main(void) {
     linalg_init();
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, hessians_equal_the_taps);
+    tcase_add_test(t, tokens_count_by_their_weights);
     tcase_add_test(t, spilling_and_replaying_change_no_bit);
     tcase_add_test(t, overflow_names_block_module_and_window);
     suite_add_tcase(s, t);
