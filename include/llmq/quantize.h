@@ -20,7 +20,7 @@ extern "C" {
 enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ, LLMQ_METHOD_AWQ };
 
 /* What a GPTQ run is willing to spend: see llmq_quantize_options_quality. */
-enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST };
+enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST, LLMQ_QUALITY_MAX };
 
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
@@ -104,10 +104,15 @@ typedef struct llmq_quantize_options {
                           100 - P to the P percentile of its weights, symmetric to P of their
                           magnitudes */
     llmq_correct correct;
-    int descent; /* passes of coordinate descent over the codes that GPTQ chose */
-    int rounds;  /* of GPTQ and descent again, on the scales found */
-    double damp; /* added to diag H, as a part of its mean; 0: chosen for each input by the
-                    error on windows held back */
+    int descent;    /* passes of coordinate descent over the codes that GPTQ chose */
+    int rounds;     /* of GPTQ and descent again, on the scales found */
+    bool curvature; /* GPTQ: choose codes, scales and zero points by what errors do to the model's
+                       predictions. Takes a pass back through the original model first */
+    int restarts;   /* GPTQ: times that all rows start anew behind that, keeping what helps */
+    double token_weights; /* GPTQ: tokens count by the power of how far errors at them move the
+                             predictions, 0 to 1; 0: all alike */
+    double damp;          /* added to diag H, as a part of its mean; 0: chosen for each input by the
+                             error on windows held back */
     int64_t expert_tokens; /* that an expert is calibrated on, at least: one that fewer reached sees
                               tokens of its layer beside them */
     enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
@@ -130,10 +135,12 @@ typedef struct llmq_quantize_options {
 void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
 
 /* Set the ingredients of a GPTQ run:
- *                act_order  search    correct  descent  rounds
- *     FAST       none       minmax    off      0        0       the published method
- *     BALANCED   static     weighted  auto     1        0
- *     BEST       static     weighted  auto     3        2 */
+ *                act_order  search    correct  descent  rounds  curvature  restarts  token_weights
+ *     FAST       none       minmax    off      0        0       off        0         0
+ *     BALANCED   static     weighted  auto     1        0       off        0         0
+ *     BEST       static     weighted  auto     3        2       off        0         0
+ *     MAX        static     weighted  auto     3        2       on         8         0.5
+ * FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 
 /* What became of one module. */
@@ -212,6 +219,8 @@ typedef struct llmq_quantize_report {
     double plan_flops;             /* forward, Hessians and solve */
     double sgemm_gflops;           /* rate of a short product, measured before the run */
     double plan_seconds;           /* plan_flops at that rate */
+    double plan_passes;            /* plan_flops in forward passes of the blocks on the
+                                      calibration tokens; 0 without calibration */
     uint64_t spill_bytes;          /* activations kept in a file, 0: all in memory */
     double seconds;                /* wall time, 0 for a dry run */
     uint64_t peak_rss_bytes;       /* of this process, as the kernel counts it */

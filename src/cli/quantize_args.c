@@ -25,8 +25,11 @@ static const struct choice qualities[] = {
     {"fast", LLMQ_QUALITY_FAST},
     {"balanced", LLMQ_QUALITY_BALANCED},
     {"best", LLMQ_QUALITY_BEST},
+    {"max", LLMQ_QUALITY_MAX},
     {NULL, 0},
 };
+
+static const struct choice switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
 
 static const struct choice searches[] = {
     {"minmax", LLMQ_RANGE_MINMAX},     {"plain", LLMQ_RANGE_PLAIN},
@@ -258,11 +261,13 @@ const struct option quantize_method_options[] = {
     {.name = "quality",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, quality),
-     .value = "fast|balanced|best",
+     .value = "fast|balanced|best|max",
      .help = "gptq: what the options below are when they are not given. fast: the published "
              "method. balanced: static act-order, weighted search, correction, one pass of "
              "descent; about twice the time. best: three passes and two rounds; several times "
-             "the time where there are few calibration tokens for the size of a layer",
+             "the time where there are few calibration tokens for the size of a layer. max: best, "
+             "then curvature on, 8 restarts and token weights of 0.5; several times the time of "
+             "best",
      .choices = qualities},
     {.name = "awq",
      .kind = OPTION_ON,
@@ -312,6 +317,35 @@ const struct option quantize_method_options[] = {
      .absent = "by --quality",
      .min = 0,
      .max = 100},
+    {.name = "curvature",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, curvature),
+     .value = "on|off",
+     .help = "gptq: choose codes, scales and zero points by what errors do to the predictions: a "
+             "pass back through the original model on the calibration text says so, before the "
+             "first block, and takes as much as four to five passes forth. Not with --awq",
+     .absent = "by --quality",
+     .choices = switches},
+    {.name = "restarts",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, restarts),
+     .value = "N",
+     .help = "gptq: times that all rows start anew in the end, by GPTQ, a search of scales with "
+             "zero points and descent; each row keeps what helps the whole. Each takes about as "
+             "much as all that is done before for --quality best",
+     .absent = "by --quality",
+     .min = 0,
+     .max = 1000},
+    {.name = "token-weights",
+     .kind = OPTION_REAL,
+     .offset = offsetof(struct quantize_args, token_weights),
+     .value = "P",
+     .help = "gptq: tokens of the calibration text count by how far errors at them move the "
+             "predictions, to the power of P; 0: all alike. Takes the pass of --curvature. Not "
+             "with --awq",
+     .absent = "by --quality",
+     .min = 0,
+     .max = 1},
     {.name = "act-order",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, act_order),
@@ -378,6 +412,9 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
     a->search = (struct range_choice){BY_QUALITY, a->options.percentile};
     a->descent = BY_QUALITY;
     a->rounds = BY_QUALITY;
+    a->curvature = BY_QUALITY;
+    a->restarts = BY_QUALITY;
+    a->token_weights = BY_QUALITY;
     a->scales = (int)a->options.scales;
     a->compute = (int)a->options.compute;
     a->seed = SEED_ABSENT;
@@ -399,6 +436,12 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
         options->descent = (int)a->descent;
     if (a->rounds != BY_QUALITY)
         options->rounds = (int)a->rounds;
+    if (a->curvature != BY_QUALITY)
+        options->curvature = a->curvature;
+    if (a->restarts != BY_QUALITY)
+        options->restarts = (int)a->restarts;
+    if (a->token_weights >= 0)
+        options->token_weights = a->token_weights;
     if (a->correct.mode != CORRECT_BY_QUALITY)
         options->correct =
             (llmq_correct){modes[a->correct.mode], a->correct.alpha, a->correct.beta};

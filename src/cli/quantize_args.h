@@ -24,6 +24,9 @@ struct quantize_args {
     struct range_choice search; /* likewise */
     struct correct_strength correct;
     int64_t descent, rounds; /* likewise */
+    int curvature;           /* likewise */
+    int64_t restarts;        /* likewise */
+    double token_weights;    /* likewise */
     int scales;
     int source_quantized;
     int mtp;

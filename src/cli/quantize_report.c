@@ -67,6 +67,9 @@ static void print_ingredients(const llmq_quantize_options *o) {
     printf(", correct %s", corrections[o->correct.mode]);
     if (o->correct.mode == LLMQ_CORRECT_FIXED)
         printf(" %g,%g", o->correct.alpha, o->correct.beta);
+    if (o->curvature || o->restarts > 0 || o->token_weights > 0)
+        printf(", curvature %s, restarts %d, token weights %g", o->curvature ? "on" : "off",
+               o->restarts, o->token_weights);
     printf("\n");
 }
 
@@ -163,6 +166,8 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
                console_bytes(r->spill_bytes, text));
     printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
     printf(", about %s here\n", console_seconds(r->plan_seconds, text));
+    if (r->plan_passes > 0)
+        printf("  passes       as much as %.1f forth through the blocks\n", r->plan_passes);
 
     printf("\n%-*s %7s %7s %4s %6s\n", width, "module", "out", "in", "bits", "group");
     for (size_t i = 0; i < r->module_count; i++) {

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "pipeline/module_report.h"
 #include "pipeline/run.h"
+#include "pipeline/run_curvature.h"
 #include "pipeline/store.h"
 #include "pipeline/task_factor.h"
 #include "pipeline/value_check.h"
@@ -135,19 +136,25 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     struct quant_outcome outcome;
     struct correction strength = {0};
     struct qlinear q = {0};
+    float *metric = NULL;
     enum llmq_status status = LLMQ_OK;
     if (corrects(run, module) && gptq_factor_usable(task->factor.factor)) {
         LLMQ_TRY(correct(module, task, l, &strength, err));
         tally_read(&run->tally, TALLY_CORRECT,
                    plan_correction_flops(l->n, l->k, task->moments.held.count));
     }
-    const struct quant_problem problem = problem_of(module, &grid, l, task);
+    struct quant_problem problem = problem_of(module, &grid, l, task);
+    problem.refine = task && plan_refines(module);
+    problem.restarts = module->manner.restarts;
+    LLMQ_TRY(run_output_metric(run, module, &metric, err));
+    problem.B = metric;
     LLMQ_TRY(quant_solve(&problem, &q, &outcome, err));
     outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
     LLMQ_TRY(block_fold_outcome(run, module, &problem, &q, &outcome, err));
     tally_read(&run->tally, TALLY_SOLVE,
                task ? plan_rounding_flops(&module->manner, l->n, l->k) +
-                          plan_judging_flops(l->n, l->k, task->moments.held.count)
+                          plan_judging_flops(l->n, l->k, task->moments.held.count) +
+                          plan_refining_flops(module)
                     : 0);
     warn_of_weights(run, module, &q);
     LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
@@ -157,6 +164,7 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
         qlinear_dequantize(&q, 0, q.n, l->w);
     tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
+    free(metric);
     qlinear_free(&q);
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
 }

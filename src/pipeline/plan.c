@@ -136,7 +136,8 @@ struct calib_options plan_calib_options(const llmq_quantize_options *options,
     return (struct calib_options){.paired = p->paired,
                                   .hold_back = true,
                                   .compute = options->compute,
-                                  .expert_tokens = options->expert_tokens};
+                                  .expert_tokens = options->expert_tokens,
+                                  .weighing.power = p->curved ? options->token_weights : 0};
 }
 
 bool plan_folds(const llmq_quantize_options *options) {
@@ -388,8 +389,10 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(add_tensors(m, options, out, err));
     LLMQ_TRY(plan_add_untied_head(m, out, err));
     out->paired = tokens && corrects(out);
+    LLMQ_TRY(plan_settle_curvature(options, tokens, out, err));
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
     out->flops = plan_flops(m, options, out, tokens);
+    out->pass_flops = plan_pass_flops(m, options, out, tokens);
 cleanup:
     if (status != LLMQ_OK)
         plan_free(out);

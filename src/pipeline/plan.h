@@ -29,6 +29,8 @@ struct module_manner {
     double percentile;
     llmq_correct correct;
     int descent, rounds;
+    bool curvature; /* codes are chosen by the model's predictions, too: see quant/coupled.h, ... */
+    int restarts;   /* ... which these are of */
 };
 
 /* A module with the settings that are its own: those of the options, and what the first rule of the
@@ -91,7 +93,9 @@ struct plan {
     bool paired;  /* the original model's activations run beside the quantized model's */
     bool decoded; /* modules are decoded, and so known to fit: conversions */
     bool untied;  /* the result's config.json has to say so: see TYING_DIFFERS */
-    double flops;
+    double flops, pass_flops; /* of the run; of the blocks' linears, once over all tokens */
+    bool curved;              /* gradients of the original model are asked for, ... */
+    bool curvature_spills;    /* ... and what lies between its blocks goes into a file meanwhile */
 };
 
 /* Plan for an open model, plain or, where the options say what becomes of it, packed. `tokens` is
@@ -153,6 +157,28 @@ int64_t *plan_layers(const struct model *m, const struct plan *p);
  * that have not. */
 LLMQ_NODISCARD enum llmq_status plan_check_merged(const struct model *m, const struct plan *p,
                                                   llmq_error *err);
+
+/* Do options and modules ask for gradients (plan->curved)? LLMQ_E_USAGE where these would be of
+ * other weights than those that are quantized. */
+LLMQ_NODISCARD enum llmq_status plan_settle_curvature(const llmq_quantize_options *options,
+                                                      const struct calib_tokens *tokens,
+                                                      struct plan *p, llmq_error *err);
+
+/* Are a module's codes refined at the end? */
+bool plan_refines(const struct plan_module *module);
+
+/* What that takes of operations, and at most of memory for a module [n, k] of the run. */
+double plan_refining_flops(const struct plan_module *module);
+uint64_t plan_refining_bytes(const struct plan *p, const llmq_quantize_options *options, int64_t n,
+                             int64_t k);
+
+/* Memory for collecting the gradients, before the blocks, with `room` bytes for all of it. */
+uint64_t plan_curvature_bytes(const struct model *m, const struct calib_tokens *tokens,
+                              uint64_t room, struct plan *p);
+
+/* Operations of that pass: of a module on T tokens; of the head. */
+double plan_curvature_flops(const struct plan_module *module, double T);
+double plan_curvature_head_flops(const struct model *m, double T);
 
 /* Does any module need to be calibrated, whatever the run's method? */
 bool plan_needs_calibration(const struct plan *p);
@@ -234,6 +260,9 @@ LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, uint64_t m
  * the limit asks for it. */
 double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                   const struct calib_tokens *tokens);
+/* Operations of the blocks' linears for all tokens, once. */
+double plan_pass_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                       const struct calib_tokens *tokens);
 LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                                             const struct calib_tokens *tokens, struct plan *p,
                                             llmq_error *err);

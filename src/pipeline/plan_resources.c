@@ -62,7 +62,7 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
 
 /* What a run does: 1 or 0. */
 struct passes {
-    double looks, pairs;
+    double looks, pairs, backs;
     bool choosing; /* dampings */
 };
 
@@ -82,9 +82,11 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
                            const struct passes *run) {
     const int64_t n = module->shape.n, k = module->shape.k;
     double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
+    flops += run->backs * plan_curvature_flops(module, T);
     if (module->fate != MODULE_QUANTIZED)
         return flops;
     const int64_t held = calib_held_most((int64_t)T);
+    flops += plan_refining_flops(module);
     if (T > 0)
         flops += plan_rounding_flops(&module->manner, n, k) + plan_judging_flops(n, k, held);
     flops += run->pairs * plan_correction_flops(n, k, held);
@@ -118,12 +120,28 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
     return flops;
 }
 
+double plan_pass_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                       const struct calib_tokens *tokens) {
+    double flops = 0;
+    for (int64_t i = 0; tokens && i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        if (module->at.node < 0)
+            continue;
+        const struct token_count T = count_tokens(model_graph(m, module->at.block), o, tokens);
+        flops += 2 * (double)module->shape.n * (double)module->shape.k *
+                 (module->at.expert >= 0 ? T.expert : T.all);
+    }
+    return flops;
+}
+
 /* Arithmetic of a run. A pair of streams doubles the forward products and adds the cross moments
  * and the corrected targets; AWQ takes a pass of its own, with the triangles, and its search. */
 double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                   const struct calib_tokens *tokens) {
-    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0, o->damp <= 0};
-    double flops = 0;
+    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0,
+                               p->curved ? 1 : 0, o->damp <= 0};
+    const double all = tokens ? (double)tokens->offsets[tokens->count] : 0;
+    double flops = run.backs * plan_curvature_head_flops(m, all);
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
         if (at.node < 0) { /* the head: its moments, factor and rounding */
@@ -162,7 +180,7 @@ static uint64_t solver_bytes(const struct plan *p, const llmq_quantize_options *
     uint64_t each = CODES + PACKED + (plan_folds(o) ? sizeof(float) : 0);
     if (p->paired && !multiplied && each < sizeof(float))
         each = sizeof(float);
-    return n * k * each + panel_bytes(n, k);
+    return n * k * each + panel_bytes(n, k) + plan_refining_bytes(p, o, (int64_t)n, (int64_t)k);
 }
 
 /* The largest of what reading a module takes, beside its weight. */
@@ -293,6 +311,8 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
     p->spill_bytes = p->spill ? memory.activations : 0;
     p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_head_bytes(m, p, tokens));
+    const uint64_t limit = memory_limit(o), room = limit > held ? limit - held : 0;
+    p->ram_bytes = max_u64(p->ram_bytes, held + plan_curvature_bytes(m, tokens, room, p));
     p->ram_bytes = max_u64(p->ram_bytes, held + store_kept_bytes(p, m->tensors));
     return status;
 }

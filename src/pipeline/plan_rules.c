@@ -17,7 +17,9 @@ static struct module_manner manner_of(const llmq_quantize_options *o, enum llmq_
                                   .percentile = o->percentile,
                                   .correct = o->correct,
                                   .descent = o->descent,
-                                  .rounds = o->rounds};
+                                  .rounds = o->rounds,
+                                  .curvature = o->curvature,
+                                  .restarts = o->restarts};
 }
 
 /* After AWQ's scaling weights are rounded to nearest. */
@@ -85,6 +87,10 @@ static enum llmq_status apply(const struct model *m, struct plan_module *module,
         status = set_quality(module, rule->quality, &module->manner, err);
     if (module->at.node < 0) /* there is no stream behind it that it could repair */
         module->manner.correct.mode = LLMQ_CORRECT_OFF;
+    if (module->at.node < 0) {
+        module->manner.curvature = false;
+        module->manner.restarts = 0;
+    }
     return status;
 }
 

@@ -21,6 +21,7 @@
 #include "pipeline/notes.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
+#include "pipeline/run_curvature.h"
 #include "pipeline/serving.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
@@ -47,12 +48,16 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
 }
 
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality) {
-    bool fast = quality == LLMQ_QUALITY_FAST;
+    const bool fast = quality == LLMQ_QUALITY_FAST, most = quality == LLMQ_QUALITY_MAX;
+    const bool careful = quality == LLMQ_QUALITY_BEST || most;
     options->act_order = fast ? LLMQ_ACT_ORDER_NONE : LLMQ_ACT_ORDER_STATIC;
     options->search = fast ? LLMQ_RANGE_MINMAX : LLMQ_RANGE_WEIGHTED;
     options->correct.mode = fast ? LLMQ_CORRECT_OFF : LLMQ_CORRECT_AUTO;
-    options->descent = fast ? 0 : quality == LLMQ_QUALITY_BEST ? 3 : 1;
-    options->rounds = quality == LLMQ_QUALITY_BEST ? 2 : 0;
+    options->descent = fast ? 0 : careful ? 3 : 1;
+    options->rounds = careful ? 2 : 0;
+    options->curvature = most;
+    options->restarts = most ? 8 : 0;
+    options->token_weights = most ? 0.5 : 0;
 }
 
 /* --- before anything is written --------------------------------------------------------------- */
@@ -94,6 +99,11 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
         error_hint(err, "give --descent 1, or --rounds 0");
         return LLMQ_E_USAGE;
     }
+    if (o->restarts < 0 || !(o->token_weights >= 0 && o->token_weights <= 1))
+        return error_set(err, LLMQ_E_USAGE,
+                         "--restarts %d, --token-weights %g: expected a number from 0, and a power "
+                         "between 0 and 1",
+                         o->restarts, o->token_weights);
     if (o->method == LLMQ_METHOD_RTN && !o->calib &&
         (o->correct.mode != LLMQ_CORRECT_OFF || o->search == LLMQ_RANGE_WEIGHTED)) {
         error_set(err, LLMQ_E_USAGE, "rtn with %s needs calibration",
@@ -216,6 +226,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->plan_disk_bytes = p->disk_bytes;
     r->plan_flops = p->flops;
     r->sgemm_gflops = p->flops > 0 ? sgemm_rate() * 1e-9 : 0;
+    r->plan_passes = p->pass_flops > 0 ? p->flops / p->pass_flops : 0;
     r->plan_seconds = r->sgemm_gflops > 0 ? p->flops / r->sgemm_gflops * 1e-9 : 0;
     r->spill_bytes = p->spill_bytes;
 cleanup:
@@ -392,6 +403,8 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     calib.spill_dir = run->plan.spill ? run->output.partial_dir : NULL;
     calib.tally = &run->tally;
     calib.peaks = run->half;
+    LLMQ_TRY(run_curvature_open(run, err));
+    calib.weighing.curvature = run->curvature;
     if (run->calibrated)
         LLMQ_TRY(calib_create(&run->model, &run->tokens, &calib, run->ctx, &run->calib, err));
     if (plan_folds(run->options))
@@ -400,6 +413,7 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     LLMQ_TRY(run_blocks(run, err));
     LLMQ_TRY(run_head(run, err));
     calib_free(&run->calib);
+    LLMQ_TRY(run_curvature_remove(run, err));
     LLMQ_TRY(finish_output(run, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
     report_work(run->report, &run->tally);
@@ -410,6 +424,7 @@ cleanup:
 static void run_free(struct run *run) {
     calib_free(&run->calib);
     calib_head_free(&run->head);
+    st_close(&run->curvature);
     arena_free(&run->weights);
     st_writer_abort(&run->writer);
     journal_close(&run->journal);

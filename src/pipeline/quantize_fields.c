@@ -48,6 +48,9 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(correct, "correct", FIELD_CORRECT, EFFECT_RESULT, NULL)                                    \
     ROW(descent, "descent", FIELD_INT, EFFECT_RESULT, NULL)                                        \
     ROW(rounds, "rounds", FIELD_INT, EFFECT_RESULT, NULL)                                          \
+    ROW(curvature, "curvature", FIELD_BOOL, EFFECT_RESULT, NULL)                                   \
+    ROW(restarts, "restarts", FIELD_INT, EFFECT_RESULT, NULL)                                      \
+    ROW(token_weights, "token-weights", FIELD_REAL, EFFECT_RESULT, NULL)                           \
     ROW(damp, "damp", FIELD_DAMP, EFFECT_RESULT, NULL)                                             \
     ROW(expert_tokens, "expert-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                          \
     ROW(special, "special", FIELD_WORD, EFFECT_WINDOWS, specials)                                  \

@@ -21,6 +21,7 @@ static const struct word methods[] = {
 static const struct word qualities[] = {{"fast", LLMQ_QUALITY_FAST},
                                         {"balanced", LLMQ_QUALITY_BALANCED},
                                         {"best", LLMQ_QUALITY_BEST},
+                                        {"max", LLMQ_QUALITY_MAX},
                                         {NULL, 0}};
 
 /* A key, the setting that it is, and its values: words, none (a word by itself), or a group. */
@@ -35,7 +36,7 @@ static const struct key {
     {"sym", RECIPE_SYM, NULL, NULL},
     {"asym", RECIPE_SYM, NULL, NULL},
     {"method", RECIPE_METHOD, methods, "rtn or gptq"},
-    {"quality", RECIPE_QUALITY, qualities, "fast, balanced or best"},
+    {"quality", RECIPE_QUALITY, qualities, "fast, balanced, best or max"},
     {"keep", RECIPE_KEEP, NULL, NULL},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };

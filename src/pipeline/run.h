@@ -43,8 +43,9 @@ struct run {
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
     struct expert_damping expert_damping[GRAPH_TASKS]; /* by their task */
-    float *units;           /* of scales, by module; NULL: the layout has none */
-    struct calib_head head; /* of the output head's input, once it was looked at */
+    float *units;             /* of scales, by module; NULL: the layout has none */
+    struct calib_head head;   /* of the output head's input, once it was looked at */
+    struct st_set *curvature; /* gradients of the original model; NULL: none asks for them */
     struct tally tally;
     double start;         /* on its clock */
     struct origin origin; /* of the model */

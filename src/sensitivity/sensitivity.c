@@ -77,6 +77,13 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
         error_hint(err, "leave it out, and give it to llmq gptq or rtn with the recipe");
         return LLMQ_E_USAGE;
     }
+    if (o->curvature || o->restarts > 0 || o->token_weights > 0) {
+        error_set(err, LLMQ_E_USAGE,
+                  "--curvature, --restarts and --token-weights: a candidate is rounded as by "
+                  "--quality best at most");
+        error_hint(err, "give --quality best, and --quality max to llmq gptq with the recipe");
+        return LLMQ_E_USAGE;
+    }
     if (!o->format && o->source_quantized != LLMQ_SOURCE_KEEP)
         o->format = layout_gptq.name;
     o->bits = 4;

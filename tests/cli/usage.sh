@@ -92,7 +92,7 @@ for command in gptq awq rtn eval compare; do
 done
 wrong "score has no option --compute" "" score --compute bf16
 
-wrong "--quality: 'good' is none of fast|balanced|best" "" gptq --quality good
+wrong "--quality: 'good' is none of fast|balanced|best|max" "" gptq --quality good
 wrong "--search: 'weight' is none of minmax|plain|weighted|percentile[:P]|entropy" "" rtn --search weight
 
 for percentile in 50 101 -1 x "" 9e1 99%; do

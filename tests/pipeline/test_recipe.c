@@ -69,7 +69,7 @@ START_TEST(mistakes_in_rules_are_told) {
         {"down_proj:bits", "bits: expected 2, 3, 4 or 8, found none", ""},
         {"down_proj:group=0", "group: expected a number of columns", ""},
         {"down_proj:method=awq", "method: expected rtn or gptq", "--awq"},
-        {"down_proj:quality=good", "quality: expected fast, balanced or best", ""},
+        {"down_proj:quality=good", "quality: expected fast, balanced, best or max", ""},
         {"down_proj:sym=1", "sym: expected no value, found '1'", ""},
         {"down_proj:sym,asym", "sym or asym is given twice", ""},
         {"down_proj:keep,bits=4", "keep leaves modules as they are", ""},

@@ -1,0 +1,111 @@
+/* See run_curvature.h. */
+#include "pipeline/run_curvature.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/hugemem.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "formats/loaders/model_folder.h"
+#include "graph/curvature.h"
+#include "quant/coupled.h"
+
+/* Added to the metric's diagonal, as a part of its mean: src/quant/FIDELITY.md has what it is
+ * worth.
+ */
+#define METRIC_DAMPING 0.4
+
+/* The folder when it is whole, and until then. */
+static char *path_of(const struct run *run, const char *name) {
+    struct strbuf path = {0};
+    strbuf_printf(&path, "%s/%s", run->output.partial_dir, name);
+    return strbuf_take(&path);
+}
+
+static bool exists(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+static enum llmq_status collect(struct run *run, const char *dir, llmq_error *err) {
+    const struct curvature_job job = {
+        .m = &run->model,
+        .ids = run->tokens.ids,
+        .offsets = run->tokens.offsets,
+        .count = run->tokens.count,
+        .seed = run->options->seed,
+        .dir = dir,
+        .spill_dir = run->plan.curvature_spills ? run->output.partial_dir : NULL,
+        .ctx = run->ctx,
+        .tally = &run->tally};
+    enum llmq_status status = LLMQ_OK;
+    log_message(run->ctx, LLMQ_LOG_INFO, "gradients of the original model");
+    if (exists(dir))
+        LLMQ_TRY(dir_remove(dir, err));
+    LLMQ_TRY(dir_make(dir, false, err));
+    LLMQ_TRY(curvature_collect(&job, err));
+    LLMQ_TRY(dir_sync(dir, err));
+cleanup:
+    return status;
+}
+
+enum llmq_status run_curvature_open(struct run *run, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (!run->plan.curved || run->blocks.done == run->blocks.count)
+        return LLMQ_OK;
+    char *whole = path_of(run, "curvature"), *begun = path_of(run, "curvature.begun");
+    if (!whole || !begun)
+        LLMQ_TRY(error_memory(err, "a path"));
+    if (!exists(whole)) {
+        LLMQ_TRY(collect(run, begun, err));
+        if (rename(begun, whole) != 0)
+            LLMQ_TRY(error_output(err, "%s: cannot be renamed to %s", begun, whole));
+        LLMQ_TRY(dir_sync(run->output.partial_dir, err));
+    }
+    LLMQ_TRY(st_open_dir(whole, &run->curvature, err));
+cleanup:
+    free(whole);
+    free(begun);
+    return status;
+}
+
+enum llmq_status run_curvature_remove(struct run *run, llmq_error *err) {
+    static const char *const names[] = {"curvature", "curvature.begun"};
+    enum llmq_status status = LLMQ_OK;
+    st_close(&run->curvature);
+    for (size_t i = 0; run->plan.curved && i < sizeof names / sizeof *names; i++) {
+        char *path = path_of(run, names[i]);
+        status = path ? LLMQ_OK : error_memory(err, "a path");
+        if (path && exists(path))
+            status = dir_remove(path, err);
+        free(path);
+        if (status != LLMQ_OK)
+            return status;
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status run_output_metric(const struct run *run, const struct plan_module *module,
+                                   float **out, llmq_error *err) {
+    const int64_t n = module->shape.n;
+    enum llmq_status status = LLMQ_OK;
+    *out = NULL;
+    if (!run->curvature || !module->manner.curvature || module->at.node < 0 ||
+        module->at.block >= run->model.config.blocks)
+        return LLMQ_OK;
+    float *B = huge_malloc((size_t)(n * n) * sizeof *B);
+    if (!B)
+        return error_memory(err, "an output metric");
+    LLMQ_TRY(curvature_read(run->curvature, &run->model, module->at,
+                            &(struct curvature_out){.B = B}, err));
+    coupled_prepare(B, n, METRIC_DAMPING);
+    *out = B;
+    B = NULL;
+cleanup:
+    free(B);
+    return status;
+}

@@ -1,0 +1,92 @@
+/* Runs that choose codes by the model's predictions: the same bytes whatever they are given to run
+ * on and however often they are stopped; what they do not go with is refused. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fileio.h"
+#include "base/hash.h"
+#include "llmq/quantize.h"
+#include "support.h"
+#include "tiny_model.h"
+#include "tiny_run.h"
+
+static llmq_quantize_options most_careful(void) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options_quality(&o, LLMQ_QUALITY_MAX);
+    o.restarts = 2;
+    o.sym = false;
+    return o;
+}
+
+START_TEST(threads_and_spilling_change_nothing) {
+    llmq_quantize_options o = most_careful();
+    run_with_any_threads_and_memory(&o);
+}
+END_TEST
+
+START_TEST(an_interrupted_run_finds_its_gradients) {
+    llmq_quantize_options o = most_careful();
+    char folder[512], whole[512];
+    snprintf(folder, sizeof folder, "%s.partial/curvature", o.out);
+    snprintf(whole, sizeof whole, "%s/curvature", o.out);
+    run_interrupt(&o);
+    ck_assert(path_is_dir(folder));
+    o.token_weights = 0.25;
+    run_resume_fails(&o, LLMQ_E_INPUT, "--token-weights was 0.5, is 0.25");
+    o.token_weights = 0.5;
+    llmq_quantize_report r = run_resume(&o);
+    llmq_quantize_report_free(&r);
+    ck_assert(!path_is_dir(whole) && path_is_dir(o.out));
+}
+END_TEST
+
+static uint64_t hash_of(const char *dir) {
+    char path[512], *data = NULL;
+    llmq_error err = {0};
+    size_t bytes = 0;
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    ck_assert_ok(file_read(path, 1 << 24, &data, &bytes, &err), &err);
+    const uint64_t hash = hash_array(HASH_INIT, data, bytes);
+    free(data);
+    return hash;
+}
+
+START_TEST(each_part_changes_the_result) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    uint64_t hashes[5];
+    for (int i = 0; i < 5; i++) {
+        o.curvature = i == 1 || i == 4;
+        o.restarts = i == 2 || i == 4;
+        o.token_weights = i == 3 || i == 4 ? 0.5 : 0;
+        run_quantize(&o);
+        hashes[i] = hash_of(o.out);
+        for (int j = 0; j < i; j++)
+            ck_assert(hashes[j] != hashes[i]);
+    }
+}
+END_TEST
+
+START_TEST(gradients_of_other_weights_are_refused) {
+    llmq_quantize_options o = most_careful();
+    o.awq = true;
+    llmq_error e = run_refused(&o, LLMQ_E_USAGE, "--awq moves scales");
+    ck_assert_ptr_nonnull(strstr(e.hint, "--curvature off"));
+    o.awq = false;
+    o.token_weights = 1.5;
+    (void)run_refused(&o, LLMQ_E_USAGE, "--token-weights 1.5");
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("pipeline_curvature");
+    TCase *t = tcase_create("curvature");
+    tcase_set_timeout(t, 300);
+    tcase_add_checked_fixture(t, run_setup, run_teardown);
+    tcase_add_test(t, threads_and_spilling_change_nothing);
+    tcase_add_test(t, an_interrupted_run_finds_its_gradients);
+    tcase_add_test(t, each_part_changes_the_result);
+    tcase_add_test(t, gradients_of_other_weights_are_refused);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
