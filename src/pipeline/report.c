@@ -222,6 +222,7 @@ static void add_outcome(struct json *o, const llmq_quantize_report *r) {
     json_add_int64(o, "texts_begun", r->texts_begun);
     json_add_int64(o, "plan_disk_bytes", (int64_t)r->plan_disk_bytes);
     json_add_double(o, "plan_flops", r->plan_flops);
+    json_add_double(o, "plan_passes", r->plan_passes);
 }
 
 /* What depends on how the run went about it, and on the machine. */
@@ -232,7 +233,6 @@ static void add_manner(struct json *o, const llmq_quantize_report *r) {
     json_add_int64(o, "blocks_resumed", r->blocks_resumed);
     json_add_int64(o, "plan_ram_bytes", (int64_t)r->plan_ram_bytes);
     json_add_double(o, "plan_seconds", r->plan_seconds);
-    json_add_double(o, "plan_passes", r->plan_passes);
     json_add_double(o, "sgemm_gflops", r->sgemm_gflops);
     json_add_int64(o, "spill_bytes", (int64_t)r->spill_bytes);
     json_add(o, "work", work);
