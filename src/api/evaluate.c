@@ -128,14 +128,14 @@ enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *id
     double *scores = NULL;
     char *spill_dir = NULL;
     struct acts logits = {.file = {.fd = -1}};
-    struct logits_place place = {0};
+    struct output_file place = OUTPUT_FILE_NONE;
     struct eval_job job = {
         .m = &m, .corpus = &corpus, .numbers = {.mode = LOAD_PACKED}, .ctx = ctx};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(measure_model(options->model, options->family, ctx, &m, err));
     if (options->logits)
-        LLMQ_TRY(logits_choose(options->logits, m.dir, &place, err));
+        LLMQ_TRY(output_file_choose("logits", options->logits, m.dir, &place, err));
     LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
     LLMQ_TRY(setup_check_windows(&m, "--ids", &corpus, err));
     const uint64_t spillable =
@@ -152,7 +152,7 @@ enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *id
     if (options->logits)
         LLMQ_TRY(logits_write(&place, &logits, err));
 cleanup:
-    logits_free(&place);
+    output_file_free(&place);
     acts_free(&logits);
     measure_end(&spill_dir);
     free(scores);
