@@ -85,9 +85,12 @@ LLMQ_NODISCARD enum llmq_status llmq_score(const llmq_score_options *options, co
 
 typedef struct llmq_compare_options {
     const char *model;     /* usually quantized */
-    const char *reference; /* usually the original; its tokenizer reads the text */
-    const char *family;    /* of both, as in llmq_eval_options */
-    const char *text;      /* as in llmq_eval_options */
+    const char *reference; /* usually the original; its tokenizer reads the text. Or a file that
+                              save_reference wrote: it holds the windows, and `text` may only be
+                              what they were cut from */
+    const char *save_reference; /* a file to keep the reference's predictions in; NULL: none */
+    const char *family;         /* of both, as in llmq_eval_options */
+    const char *text;           /* as in llmq_eval_options */
     const char *text_field;
     int64_t ctx;        /* tokens per window; 0: the shorter context of the two, at most 2048 */
     int64_t max_tokens; /* 0: all */
@@ -112,6 +115,40 @@ typedef struct llmq_divergent_token {
 
 #define LLMQ_COMPARE_WORST 5
 
+/* A token that a model expects; `text` is UTF-8, NULL where there is no tokenizer. */
+typedef struct llmq_likely_token {
+    int32_t token;
+    double p;
+    char *text;
+} llmq_likely_token;
+
+#define LLMQ_COMPARE_TOP 5
+
+/* What a divergent token looks like: the text around it, NULL where there is no tokenizer, and what
+ * both models expected there, most likely first. */
+typedef struct llmq_token_context {
+    char *before, *text, *after;
+    llmq_likely_token model[LLMQ_COMPARE_TOP], reference[LLMQ_COMPARE_TOP];
+    size_t model_count, reference_count; /* of a kept reference only what is certain to be there */
+} llmq_token_context;
+
+/* Change of the probability of the token that follows, model - reference: mean, root mean square,
+ * quantiles over tokens. */
+typedef struct llmq_delta_p {
+    double mean, rms, p01, p05, median, p95, p99;
+} llmq_delta_p;
+
+/* Tokens by their KL: bin 0 below 1e-6, bin i from 10^(-6 + (i - 1) / 2), the last from 10 on. */
+#define LLMQ_COMPARE_BINS 16
+
+/* A part of the positions in a window, and the mean KL there; first 0: it has none. */
+#define LLMQ_COMPARE_STRETCHES 16
+typedef struct llmq_kl_stretch {
+    int64_t first, last;
+    int64_t tokens; /* that count */
+    double kl;
+} llmq_kl_stretch;
+
 /* What a block puts out, over all tokens: the residual stream behind it. */
 typedef struct llmq_block_output {
     double least, most, mean, spread; /* of the finite values; spread: their standard deviation */
@@ -127,12 +164,23 @@ typedef struct llmq_block_drift {
 
 /* Differences are model - reference. Standard errors take windows as the sampling unit. */
 typedef struct llmq_compare_result {
-    double kl_mean;           /* KL(reference || model) per scored token, nats */
-    double kl_stderr;         /* standard error of kl_mean */
-    double kl_median, kl_p99; /* quantiles over tokens */
+    char *model, *reference;         /* folders; of a kept reference, the name of what it was */
+    uint64_t bytes, reference_bytes; /* of all tensors */
+    bool kept;                       /* the reference is a file: a sample of its predictions */
+    double kl_mean;                  /* KL(reference || model) per scored token, nats */
+    double kl_stderr;                /* standard error of kl_mean */
+    double kl_sampling_error; /* what the sample adds to that: standard error, 0 of a reference that
+                                 ran */
+    double kl_median, kl_p90, kl_p99, kl_p999, kl_max; /* quantiles over tokens */
+    double kl_reverse_mean, kl_reverse_stderr; /* KL(model || reference); NaN of a kept reference */
     double top1_agreement;    /* fraction of tokens where both find the same token most likely */
     double delta_nll;         /* nll of the model - nll of the reference */
     double delta_nll_stderr;  /* of the paired difference: smaller than the errors of each nll */
+    double delta_nll_p_value; /* how likely so large a difference is by chance: two-sided t test of
+                                 the windows' differences; NaN for one window */
+    llmq_delta_p delta_p;
+    int64_t histogram[LLMQ_COMPARE_BINS];
+    llmq_kl_stretch stretches[LLMQ_COMPARE_STRETCHES];
     double ppl, ppl_reference;
     int64_t tokens; /* scored */
     int64_t windows;
@@ -141,9 +189,10 @@ typedef struct llmq_compare_result {
     enum llmq_activations activations;
     enum llmq_compute compute;
     llmq_divergent_token worst[LLMQ_COMPARE_WORST]; /* largest KL first */
+    llmq_token_context contexts[LLMQ_COMPARE_WORST];
     size_t worst_count;
     llmq_block_drift *blocks; /* [block_count]; none where the models differ in their number of
-                                 blocks or in width */
+                                 blocks or in width, and for a kept reference */
     int64_t block_count;
     double seconds;
     uint64_t peak_rss_bytes;
@@ -161,9 +210,17 @@ LLMQ_NODISCARD enum llmq_status llmq_compare(const llmq_compare_options *options
                                              llmq_error *err);
 void llmq_compare_result_free(llmq_compare_result *result);
 
-/* Results as JSON objects; the caller frees the text, NULL when memory is short. */
+/* The same for several models, in place of options->model: the reference runs once. With
+ * save_reference there may be none of them. results [count]; release each. */
+LLMQ_NODISCARD enum llmq_status llmq_compare_all(const llmq_compare_options *options,
+                                                 const char *const *models, size_t count,
+                                                 const llmq_context *ctx,
+                                                 llmq_compare_result *results, llmq_error *err);
+
+/* Results as JSON; the caller frees the text, NULL when memory is short. */
 char *llmq_eval_json(const llmq_eval_result *result);
 char *llmq_compare_json(const llmq_compare_result *result);
+char *llmq_compare_all_json(const llmq_compare_result *results, size_t count); /* an array */
 char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs);
 char *llmq_ids_json(const int32_t *ids, size_t count);
 

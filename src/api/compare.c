@@ -1,128 +1,86 @@
-/* Comparing two models: see llmq_compare in llmq/evaluate.h. */
-#include <inttypes.h>
+/* Comparing models: see llmq_compare in llmq/evaluate.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/comparison.h"
 #include "api/measure.h"
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/json.h"
+#include "base/fileio.h"
+#include "base/int64.h"
 #include "base/log.h"
 #include "base/tally.h"
-#include "eval/divergence.h"
 #include "llmq/evaluate.h"
 #include "setup/setup.h"
-#include "text/tokenizer.h"
 
 void llmq_compare_options_init(llmq_compare_options *options) {
     *options =
         (llmq_compare_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
 }
 
-/* --- what must hold before work --------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
-static enum llmq_status open_models(const llmq_compare_options *options, const llmq_context *ctx,
-                                    struct model *model, struct model *reference, llmq_error *err) {
-    enum llmq_status status =
-        measure_model(options->reference, options->family, ctx, reference, err);
-    if (status == LLMQ_OK)
-        status = measure_model(options->model, options->family, ctx, model, err);
-    if (status != LLMQ_OK)
-        return status;
-    if (model->config.vocab != reference->config.vocab)
-        return error_set(err, LLMQ_E_USAGE,
-                         "%s has %" PRId64
-                         " tokens in its vocabulary, the reference %s has %" PRId64
-                         ": only models with one vocabulary can be compared",
-                         model->dir, model->config.vocab, reference->dir, reference->config.vocab);
-    return LLMQ_OK;
+/* Steps of the whole run: the reference's blocks, keeping it, every model's blocks and head. */
+static int64_t steps_before(const struct comparison *c, size_t model) {
+    int64_t steps = (c->kept ? 0 : c->reference.config.blocks) + (c->save.path ? 1 : 0);
+    for (size_t i = 0; i < model; i++)
+        steps += c->models[i].m.config.blocks + 1;
+    return steps;
 }
 
-/* First id that both know and that stands for different texts, or -1. */
-static int32_t first_difference(const struct tokenizer *a, const struct tokenizer *b) {
-    int32_t size_a = tokenizer_vocab_size(a), size_b = tokenizer_vocab_size(b);
-    for (int32_t id = 0; id < size_a && id < size_b; id++) {
-        const char *text_a = tokenizer_token(a, id), *text_b = tokenizer_token(b, id);
-        const size_t len = tokenizer_token_length(a, id);
-        if (text_a && text_b &&
-            (len != tokenizer_token_length(b, id) || memcmp(text_a, text_b, len) != 0))
-            return id;
-    }
-    return -1;
+static struct eval_pair pair_of(const struct comparison *c, size_t model) {
+    const struct compared *m = model < c->count ? &c->models[model] : NULL;
+    return (struct eval_pair){.model = m ? &m->m : &c->reference,
+                              .reference = c->kept ? NULL : &c->reference,
+                              .corpus = &c->corpus,
+                              .ctx = c->ctx,
+                              .numbers =
+                                  m ? m->numbers : (struct eval_numbers){.mode = LOAD_PACKED},
+                              .spill_dir = c->spill_dir,
+                              .name = m && c->count > 1 ? path_base(m->m.dir) : NULL,
+                              .done = steps_before(c, model),
+                              .total = steps_before(c, c->count)};
 }
 
-/* The text can be read, and its ids mean the same to both; a model without a tokenizer of its own
- * is taken at its word. */
-static enum llmq_status check_tokenizers(const char *text, const struct eval_pair *pair,
-                                         llmq_error *err) {
-    const char *model = pair->model->dir, *reference = pair->reference->dir;
-    struct tokenizer *ours = NULL, *theirs = NULL;
-    enum llmq_status status = setup_tokenizer(reference, &theirs, err);
-    if (status == LLMQ_E_NOT_FOUND) {
-        error_set(err, LLMQ_E_USAGE,
-                  "%s is text, and the reference %s has no tokenizer.json to read it", text,
-                  reference);
-        error_hint(err, "give --text FILE.json: windows of token ids");
-        return LLMQ_E_USAGE;
-    }
-    if (status == LLMQ_OK)
-        status = setup_tokenizer(model, &ours, err);
-    if (status == LLMQ_OK) {
-        int32_t id = first_difference(ours, theirs);
-        if (id >= 0)
-            status = error_set(err, LLMQ_E_USAGE,
-                               "token %" PRId32 " is not the same text in %s as in the reference "
-                               "%s: only models with one vocabulary can be compared",
-                               id, model, reference);
-    } else if (status == LLMQ_E_NOT_FOUND) {
-        status = LLMQ_OK;
-    }
-    tokenizer_free(&ours);
-    tokenizer_free(&theirs);
-    return status;
+static void keep_largest(struct eval_room *most, const struct eval_room *room) {
+    most->blocks = max_u64(most->blocks, room->blocks);
+    most->stream = max_u64(most->stream, room->stream);
+    most->batch = max_u64(most->batch, room->batch);
+    most->hidden = max_u64(most->hidden, room->hidden);
+    most->head = max_u64(most->head, room->head);
 }
 
-static enum llmq_status load_corpus(const llmq_compare_options *options, const char *text,
-                                    const struct eval_pair *pair, struct corpus *out,
-                                    llmq_error *err) {
-    int64_t contexts[] = {setup_context(&pair->model->config),
-                          setup_context(&pair->reference->config)};
-    int64_t shorter = contexts[0] < contexts[1] ? contexts[0] : contexts[1];
-    struct corpus_options cut = {.special = options->special,
-                                 .window = options->ctx ? options->ctx : shorter,
-                                 .window_given = options->ctx != 0,
-                                 .window_option = "--ctx",
-                                 .field = options->text_field,
-                                 .field_option = "--text-field",
-                                 .max_tokens = options->max_tokens};
-    const struct reading limits = {.max_mem = options->max_mem};
-    struct corpus_file file = {0};
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(corpus_file_open(text, &limits, &file, err));
-    if (file.kind != CORPUS_WINDOWS)
-        LLMQ_TRY(check_tokenizers(text, pair, err));
-    LLMQ_TRY(setup_corpus(pair->ctx, pair->reference, &file, &cut, out, err));
-    LLMQ_TRY(setup_check_windows(pair->model, text, out, err));
-    LLMQ_TRY(measure_scoring(pair->ctx, options->convention, &cut, out, err));
-cleanup:
-    corpus_file_free(&file);
-    return status;
-}
-
-/* Where the activations lie: in memory or, where that is too much, in files. */
-static enum llmq_status settle_memory(struct eval_pair *pair, uint64_t max_mem, char **spill_dir,
-                                      llmq_error *err) {
-    struct eval_room rooms[2];
+/* Where the activations lie: in memory or, where that is too much, in files. Models come one after
+ * the other: the largest of them counts. */
+static enum llmq_status settle_memory(struct comparison *c, llmq_error *err) {
+    struct eval_room rooms[2] = {{0}, {0}}, found[2] = {{0}, {0}};
     struct measure_need need = {.rooms = rooms, .count = 2};
-    enum llmq_status status = eval_divergence_room(pair, rooms, &need.tables, err);
-    if (status == LLMQ_OK)
-        status = measure_memory(&need, max_mem, pair->ctx, spill_dir, err);
-    pair->spill_dir = *spill_dir;
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < c->count || i == 0; i++) {
+        const struct eval_pair pair = pair_of(c, i);
+        uint64_t tables = 0;
+        LLMQ_TRY(c->kept ? eval_divergence_kept_room(&pair, &found[1], &tables, err)
+                         : eval_divergence_room(&pair, found, &tables, err));
+        need.tables = max_u64(need.tables, tables);
+        keep_largest(&rooms[0], &found[0]);
+        keep_largest(&rooms[1], &found[1]);
+    }
+    if (c->save.path)
+        need.tables += kept_bytes(&c->reference, &c->corpus);
+    LLMQ_TRY(measure_memory(&need, c->options->max_mem, c->ctx, &c->spill_dir, err));
+cleanup:
     return status;
 }
 
 /* --- result ----------------------------------------------------------------------------------- */
+
+static uint64_t bytes_of(const struct model *m) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < st_count(m->tensors); i++)
+        bytes += st_stored_bytes(st_at(m->tensors, i));
+    return bytes;
+}
 
 static enum llmq_status copy_blocks(const struct divergence *d, llmq_compare_result *result,
                                     llmq_error *err) {
@@ -138,127 +96,139 @@ static enum llmq_status copy_blocks(const struct divergence *d, llmq_compare_res
 }
 
 void llmq_compare_result_free(llmq_compare_result *result) {
+    for (size_t i = 0; i < LLMQ_COMPARE_WORST; i++)
+        comparison_free_context(&result->contexts[i]);
+    free(result->model);
+    free(result->reference);
     free(result->blocks);
+    result->model = result->reference = NULL;
     result->blocks = NULL;
     result->block_count = 0;
 }
 
-static void fill_result(const struct divergence_summary *s, llmq_compare_result *result) {
+static void fill_figures(const struct divergence_summary *s, bool kept,
+                         llmq_compare_result *result) {
     result->kl_mean = s->kl.nll;
     result->kl_stderr = s->kl.standard_error;
+    result->kl_sampling_error = s->kl_sampling_error;
     result->kl_median = s->kl_median;
+    result->kl_p90 = s->kl_p90;
     result->kl_p99 = s->kl_p99;
+    result->kl_p999 = s->kl_p999;
+    result->kl_max = s->kl_max;
+    result->kl_reverse_mean = kept ? (double)NAN : s->reverse.nll;
+    result->kl_reverse_stderr = kept ? (double)NAN : s->reverse.standard_error;
     result->top1_agreement = s->top1_agreement;
     result->delta_nll = s->delta.nll;
     result->delta_nll_stderr = s->delta.standard_error;
+    result->delta_nll_p_value = s->delta_p_value;
+    result->delta_p = s->delta_p;
     result->ppl = exp(s->model.nll);
     result->ppl_reference = exp(s->reference.nll);
     result->tokens = s->kl.tokens;
+    memcpy(result->histogram, s->histogram, sizeof result->histogram);
+    memcpy(result->stretches, s->stretches, sizeof result->stretches);
     memcpy(result->worst, s->worst, sizeof result->worst);
     result->worst_count = s->worst_count;
 }
 
-enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_context *ctx,
-                              llmq_compare_result *result, llmq_error *err) {
-    double start = tally_now();
-    struct model model = {0}, reference = {0};
-    struct corpus corpus = {0};
-    struct divergence divergence = {0};
-    struct divergence_summary summary;
-    char *spill_dir = NULL;
-    struct eval_pair pair = {
-        .model = &model, .reference = &reference, .corpus = &corpus, .ctx = ctx};
+static enum llmq_status fill_names(const struct comparison *c, const struct model *m,
+                                   llmq_compare_result *result, llmq_error *err) {
+    result->model = strdup(m->dir);
+    result->reference = strdup(c->kept ? c->file.model : c->reference.dir);
+    result->bytes = bytes_of(m);
+    result->reference_bytes = c->kept ? c->file.model_bytes : bytes_of(&c->reference);
+    result->kept = c->kept;
+    result->windows = c->corpus.count;
+    result->ctx = c->corpus.max_len;
+    return result->model && result->reference ? LLMQ_OK : error_memory(err, "a model's name");
+}
+
+/* --- the run ---------------------------------------------------------------------------------- */
+
+/* Not its folder: that is nobody else's business. */
+static enum llmq_status keep_reference(struct comparison *c, llmq_error *err) {
+    struct tokenizer *tok = NULL;
+    struct reference_file file = {.corpus = c->corpus,
+                                  .model = (char *)(uintptr_t)path_base(c->reference.dir),
+                                  .model_bytes = bytes_of(&c->reference),
+                                  .convention = c->options->convention};
     enum llmq_status status = LLMQ_OK;
-    *result = (llmq_compare_result){.convention = options->convention,
-                                    .activations = options->activations,
-                                    .compute = options->compute};
-    const char *text = options->text ? options->text : setup_bundled_text(BUNDLED_EVALUATION, err);
-    if (!text)
-        return LLMQ_E_NOT_FOUND;
-    LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(open_models(options, ctx, &model, &reference, err));
-    LLMQ_TRY(measure_numbers(&model, options->activations, options->compute, &pair.numbers, err));
-    LLMQ_TRY(load_corpus(options, text, &pair, &corpus, err));
-    LLMQ_TRY(settle_memory(&pair, options->max_mem, &spill_dir, err));
-    LLMQ_TRY(eval_divergence(&pair, &divergence, err));
-    LLMQ_TRY(divergence_summarize(&corpus, &divergence, measure_convention(options->convention),
-                                  &summary, err));
-    fill_result(&summary, result);
-    LLMQ_TRY(copy_blocks(&divergence, result, err));
-    result->windows = corpus.count;
-    result->ctx = corpus.max_len;
-    result->seconds = tally_now() - start;
-    result->peak_rss_bytes = memory_peak();
+    log_progress(c->ctx, steps_before(c, 0) - 1, steps_before(c, c->count),
+                 "keeping the reference");
+    if (setup_tokenizer(c->reference.dir, &tok, NULL) == LLMQ_OK)
+        file.vocabulary = reference_vocabulary(tok);
+    LLMQ_TRY(kept_make(&c->reference, &c->corpus, &c->ran.hidden, c->ctx, &file.kept, err));
+    LLMQ_TRY(reference_file_write(&c->save, &file, err));
+    log_message(c->ctx, LLMQ_LOG_INFO, "%s: %.0f bytes per token", c->save.path,
+                (double)file.kept.begins[file.kept.tokens] / (double)file.kept.tokens + 16);
 cleanup:
-    measure_end(&spill_dir);
-    divergence_free(&divergence);
-    corpus_free(&corpus);
-    model_close(&model);
-    model_close(&reference);
+    kept_free(&file.kept);
+    tokenizer_free(&tok);
     return status;
 }
 
-/* --- JSON ------------------------------------------------------------------------------------- */
-
-static struct json *worst_array(const llmq_compare_result *r) {
-    struct json *array = json_new_array();
-    for (size_t i = 0; i < r->worst_count; i++) {
-        struct json *o = json_new_object();
-        json_add_int64(o, "window", r->worst[i].window);
-        json_add_int64(o, "position", r->worst[i].position);
-        json_add_int64(o, "token", r->worst[i].token);
-        json_add_double(o, "kl", r->worst[i].kl);
-        json_add(array, NULL, o);
-    }
-    return array;
+static enum llmq_status run_model(struct comparison *c, size_t model, llmq_compare_result *result,
+                                  llmq_error *err) {
+    const double start = tally_now();
+    const struct eval_pair pair = pair_of(c, model);
+    struct divergence d = {0};
+    struct divergence_summary summary;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(c->kept ? eval_divergence_kept(&pair, &c->file.kept, &d, err)
+                     : eval_divergence_from(&pair, &c->ran, &d, err));
+    LLMQ_TRY(divergence_summarize(&c->corpus, &d, measure_convention(c->options->convention),
+                                  &summary, err));
+    fill_figures(&summary, c->kept, result);
+    LLMQ_TRY(copy_blocks(&d, result, err));
+    LLMQ_TRY(fill_names(c, pair.model, result, err));
+    LLMQ_TRY(comparison_contexts(c, pair.model, &d, result, err));
+    result->seconds += tally_now() - start;
+    result->peak_rss_bytes = memory_peak();
+cleanup:
+    divergence_free(&d);
+    return status;
 }
 
-static struct json *output_object(const llmq_block_output *output) {
-    struct json *o = json_new_object();
-    json_add_double(o, "min", output->least);
-    json_add_double(o, "max", output->most);
-    json_add_double(o, "mean", output->mean);
-    json_add_double(o, "spread", output->spread);
-    json_add_int64(o, "nan", output->nan);
-    json_add_int64(o, "infinite", output->infinite);
-    return o;
+static enum llmq_status run_all(struct comparison *c, llmq_compare_result *results,
+                                llmq_error *err) {
+    const double start = tally_now();
+    const int64_t steps = steps_before(c, c->count);
+    const struct eval_pair first = pair_of(c, 0);
+    enum llmq_status status = LLMQ_OK;
+    if (!c->kept)
+        LLMQ_TRY(eval_reference_run(&first, &c->ran, err));
+    if (c->save.path)
+        LLMQ_TRY(keep_reference(c, err));
+    for (size_t i = 0; i < c->count; i++)
+        results[i].seconds = tally_now() - start;
+    for (size_t i = 0; i < c->count; i++)
+        LLMQ_TRY(run_model(c, i, &results[i], err));
+    log_progress(c->ctx, steps, steps, "done");
+cleanup:
+    return status;
 }
 
-static struct json *blocks_array(const llmq_compare_result *r) {
-    struct json *array = json_new_array();
-    for (int64_t i = 0; i < r->block_count; i++) {
-        struct json *o = json_new_object();
-        json_add_double(o, "error", r->blocks[i].error);
-        json_add(o, "model", output_object(&r->blocks[i].model));
-        json_add(o, "reference", output_object(&r->blocks[i].reference));
-        json_add(array, NULL, o);
-    }
-    return array;
+enum llmq_status llmq_compare_all(const llmq_compare_options *options, const char *const *models,
+                                  size_t count, const llmq_context *ctx,
+                                  llmq_compare_result *results, llmq_error *err) {
+    struct comparison c = {
+        .options = options, .ctx = ctx, .count = count, .save = OUTPUT_FILE_NONE};
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < count; i++)
+        results[i] = (llmq_compare_result){.convention = options->convention,
+                                           .activations = options->activations,
+                                           .compute = options->compute};
+    LLMQ_TRY(setup_compute(ctx, err));
+    LLMQ_TRY(comparison_open(models, &c, err));
+    LLMQ_TRY(settle_memory(&c, err));
+    LLMQ_TRY(run_all(&c, results, err));
+cleanup:
+    comparison_close(&c);
+    return status;
 }
 
-char *llmq_compare_json(const llmq_compare_result *r) {
-    struct json *o = json_new_object();
-    json_add_int64(o, "schema", 1);
-    json_add_double(o, "kl_mean", r->kl_mean);
-    json_add_double(o, "kl_stderr", r->kl_stderr);
-    json_add_double(o, "kl_median", r->kl_median);
-    json_add_double(o, "kl_p99", r->kl_p99);
-    json_add_double(o, "top1_agreement", r->top1_agreement);
-    json_add_double(o, "delta_nll", r->delta_nll);
-    json_add_double(o, "delta_nll_stderr", r->delta_nll_stderr);
-    json_add_double(o, "ppl", r->ppl);
-    json_add_double(o, "ppl_reference", r->ppl_reference);
-    json_add_int64(o, "tokens", r->tokens);
-    json_add_int64(o, "windows", r->windows);
-    json_add_int64(o, "ctx", r->ctx);
-    json_add_string(o, "convention", measure_convention_name(r->convention));
-    json_add_string(o, "activations", setup_activations_name(r->activations));
-    json_add_string(o, "compute", setup_compute_name(r->compute));
-    json_add(o, "worst", worst_array(r));
-    json_add(o, "blocks", blocks_array(r));
-    json_add_double(o, "seconds", r->seconds);
-    json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_context *ctx,
+                              llmq_compare_result *result, llmq_error *err) {
+    return llmq_compare_all(options, &options->model, 1, ctx, result, err);
 }

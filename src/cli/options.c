@@ -147,11 +147,11 @@ static enum llmq_status refuse_argument(const struct cursor *c, const char *arg,
     return LLMQ_E_USAGE;
 }
 
-/* The option whose value may stand alone, unless it was given. */
+/* The option whose value may stand alone, unless it was given and is no list. */
 static enum llmq_status take_bare(struct cursor *c, const char *arg, void *args, llmq_error *err) {
     const struct option *option;
     for (size_t i = 0; (option = options_at(c->table, i)); i++) {
-        if (!option->bare || c->given[i])
+        if (!option->bare || (c->given[i] && option->kind != OPTION_LIST))
             continue;
         c->given[i] = arg;
         return option_store(option, arg, args, err);

@@ -299,6 +299,12 @@ static void show_correct(const struct correct_strength *s, char *buf, size_t siz
         snprintf(buf, size, "%s", words[s->mode]);
 }
 
+/* The first one: there is none by default. */
+static void show_list(const struct value_list *list, char *buf, size_t size) {
+    if (list->count > 0)
+        snprintf(buf, size, "%s", list->values[0].text);
+}
+
 void option_show(const struct option *option, const void *args, char *buf, size_t size) {
     const void *field = field_in(option, args);
     buf[0] = '\0';
@@ -331,7 +337,8 @@ void option_show(const struct option *option, const void *args, char *buf, size_
     case OPTION_RANGE:
         show_choice(option, ((const struct range_choice *)field)->search, buf, size);
         break;
-    case OPTION_LIST: /* there is none by default */
+    case OPTION_LIST:
+        show_list(field, buf, size);
         break;
     }
 }

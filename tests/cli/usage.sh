@@ -181,7 +181,7 @@ wrong "gptq does not expect the argument 'm n'" "did you mean --calib 'm n'?" gp
 wrong "--model is given twice: 'a' and 'b'" "" gptq a --model b
 wrong "gptq does not expect the argument 'f'" "did you mean --calib f?" gptq --model m f
 wrong "eval does not expect the argument 'f'" "did you mean --text f?" eval --model m f
-wrong "compare does not expect the argument 'r'" "did you mean --reference r?" compare --model m r
+wrong "compare needs --reference R" "'llmq compare --help' explains it" compare --model m r
 wrong "verify does not expect the argument 'n'" "did you mean --against n?" verify m n
 
 # What other tools call it.

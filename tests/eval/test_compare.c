@@ -8,6 +8,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "eval/divergence.h"
+#include "eval/summary.h"
 #include "formats/safetensors/safetensors.h"
 #include "llmq/evaluate.h"
 #include "support.h"

@@ -1,0 +1,81 @@
+#!/bin/sh
+# Several models at once, the reference kept in a file, and what is printed of both.
+# shellcheck disable=SC2086 # $read is a list of words
+. "$(dirname "$0")/lib.sh"
+pin_kernels
+
+read="--text $demo/eval.txt --ctx 64 --max-tokens 256"
+run rtn --model "$demo" --out w4 -q
+run rtn --model "$demo" --out w8 --bits 8 -q
+
+test_case "several models, bare or with --model, are a line each; the reference runs once"
+run compare w4 w8 --model "$demo" --reference "$demo" $read --no-progress
+expect_code 0
+expect "a line of each" test "$(grep -c 'w4$\|w8$\|demo$' stdout)" -eq 4
+expect_stdout "models/demo"
+run compare w4 w8 --reference "$demo" $read
+expect "its blocks once" test "$(grep -c 'reference: block 1/' stderr)" -eq 1
+expect_stderr "w8: block 1/"
+
+test_case "as JSON they are an array of what each is alone"
+run compare w4 w8 --reference "$demo" $read --json -q --save-reference kept
+expect_code 0
+first=$("$json_get" 0.kl_mean <stdout)
+second=$("$json_get" 1.kl_mean <stdout)
+expect_json_paths 0.model 0.bytes 0.reference_bytes 0.kl_p90 0.kl_p999 0.kl_max 0.kl_reverse_mean \
+    0.delta_nll_p_value 0.delta_p.p01 0.delta_p.median 0.delta_p.rms 0.histogram.15 \
+    0.positions.0.kl 1.worst.0.text 1.worst.0.model.4.p 1.worst.0.reference.0.text
+run compare w8 --reference "$demo" $read --json -q
+expect_json kl_mean "$second"
+run compare w4 --reference "$demo" $read --json -q
+expect_json kl_mean "$first"
+expect_json reference_kept false
+
+test_case "the worst tokens are shown in their text, with -v what was expected there"
+run compare w4 --reference "$demo" $read -q
+expect_stdout "nats    text"
+expect_stdout "["
+run compare w4 --reference "$demo" $read -v --no-progress
+expect "what both expected" test "$(grep -c '^ *reference ..' stdout)" -ge 5
+
+test_case "a kept reference stands for the model, without a text"
+run compare w4 --reference kept --json -q
+expect_code 0
+expect_json reference_kept true
+kept=$("$json_get" kl_mean <stdout)
+expect "$kept is near $first" awk "BEGIN { exit !(($kept - $first) ^ 2 < 4e-8) }"
+expect_json kl_reverse_mean null
+expect_json blocks 0
+run compare w4 w8 --reference kept $read --no-progress
+expect_code 0
+run compare --reference "$demo" $read --save-reference again -q
+expect_code 0
+expect "the same bytes whoever is compared" cmp -s kept again
+
+test_case "what does not go with it is refused"
+run compare w4 --reference kept --text "$demo/calibration.txt" --ctx 64 --max-tokens 256 -q
+expect_code 2
+expect_stderr "another text"
+run compare w4 --reference kept --ctx 32 -q
+expect_code 2
+expect_stderr "holds the windows"
+run compare w4 --reference kept --save-reference more -q
+expect_code 2
+expect_stderr "kept reference already"
+run compare w4 --reference "$demo" $read --save-reference w4/kept --force
+expect_code 2
+head -c 5000 kept >cut
+run compare w4 --reference cut -q
+expect_code 3
+expect_stderr "cut: "
+expect_stderr "cut short"
+run compare --reference "$demo"
+expect_code 2
+expect_stderr "compare needs --model M"
+
+test_case "a limit is about each of them, by name"
+run compare w8 w4 --reference kept --max-kl "$second" -q
+expect_code 1
+expect_stderr "w4: mean KL divergence"
+
+finish
