@@ -26,6 +26,10 @@ const char *llmq_printable(const char *text, char *out, size_t size);
  * llmq_printable leaves it. */
 size_t llmq_character(const char *text, uint32_t *code, bool *valid, bool *visible);
 
+/* About how long something takes, in one unit: "42 s", "5 min", "1.9 h", "4.6 days". Returns
+ * `out`. */
+const char *llmq_estimate(double seconds, char *out, size_t size);
+
 /* `text` so that a shell reads it back as one word; where it holds what is not seen when it is
  * pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. The caller frees it; NULL when
  * memory is short. */

@@ -217,7 +217,7 @@ typedef struct llmq_quantize_report {
     uint64_t plan_ram_bytes;       /* what the plan expects the peak to be */
     uint64_t plan_disk_bytes;      /* size of the result */
     double plan_flops;             /* forward, Hessians and solve */
-    double sgemm_gflops;           /* rate of a short product, measured before the run */
+    double sgemm_gflops;           /* rate of products, measured before the run */
     double plan_seconds;           /* plan_flops at that rate */
     double plan_passes;            /* plan_flops in forward passes of the blocks on the
                                       calibration tokens; 0 without calibration */

@@ -76,3 +76,22 @@ const char *llmq_printable(const char *text, char *out, size_t size) {
     out[used] = '\0';
     return out;
 }
+
+const char *llmq_estimate(double seconds, char *out, size_t size) {
+    static const struct {
+        double below, unit;
+        const char *name;
+    } units[] = {{99.5, 1, "s"}, {99.5 * 60, 60, "min"}, {48 * 3600.0, 3600, "h"}};
+    size_t i = 0;
+    if (!(seconds < 1e9)) {
+        snprintf(out, size, "?");
+        return out;
+    }
+    while (i < 3 && seconds >= units[i].below)
+        i++;
+    const double unit = i < 3 ? units[i].unit : 86400;
+    const double value = seconds > unit ? seconds / unit : 1;
+    snprintf(out, size, "%.*f %s", i >= 2 && value < 9.95 ? 1 : 0, value,
+             i < 3 ? units[i].name : "days");
+    return out;
+}

@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/next_steps.h"
 #include "cli/progress.h"
 #include "llmq/convert.h"
 
@@ -89,6 +90,13 @@ static void print_result(const llmq_convert_report *r, bool verbose) {
            console_bytes(r->peak_rss_bytes, memory));
 }
 
+static void tell_result(const struct convert_args *a, const llmq_convert_report *report) {
+    const struct next_steps next = {
+        .out = report->out, .model = a->options.model, .servings = report->servings};
+    print_result(report, a->common.verbose);
+    next_steps_print(&next, &a->common);
+}
+
 static enum llmq_status convert_run(const void *args, const volatile sig_atomic_t *interrupt,
                                     llmq_error *err) {
     const struct convert_args *a = args;
@@ -104,7 +112,7 @@ static enum llmq_status convert_run(const void *args, const volatile sig_atomic_
     else if (status == LLMQ_OK && report.found_finished)
         console_finished(report.out);
     else if (status == LLMQ_OK)
-        print_result(&report, a->common.verbose);
+        tell_result(a, &report);
     llmq_convert_report_free(&report);
     return status;
 }

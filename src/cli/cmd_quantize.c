@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/next_steps.h"
 #include "cli/progress.h"
 #include "cli/quantize_args.h"
 #include "cli/quantize_report.h"
@@ -19,6 +20,16 @@ static void awq_init(void *args) {
 
 static void rtn_init(void *args) {
     quantize_args_init(args, LLMQ_METHOD_RTN);
+}
+
+static void tell_result(const struct quantize_args *a, const llmq_quantize_options *options,
+                        const llmq_quantize_report *report) {
+    const struct next_steps next = {.out = report->out,
+                                    .model = options->model,
+                                    .measured = true,
+                                    .servings = report->servings};
+    quantize_report_result(options, report, a->common.verbose);
+    next_steps_print(&next, &a->common);
 }
 
 static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_recipe *recipe,
@@ -42,11 +53,11 @@ static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_
     if (status == LLMQ_OK && a->common.json)
         status = console_json(llmq_quantize_json(&report), err);
     else if (status == LLMQ_OK && options.dry_run)
-        quantize_report_plan(&options, &report);
+        quantize_report_plan(&options, &report, a->common.verbose);
     else if (status == LLMQ_OK && report.found_finished)
         console_finished(report.out);
     else if (status == LLMQ_OK)
-        quantize_report_result(&options, &report, a->common.verbose);
+        tell_result(a, &options, &report);
     llmq_quantize_report_free(&report);
     return status;
 }

@@ -13,6 +13,7 @@
 
 /* First member of every subcommand's argument struct. */
 struct common_args {
+    const char *program; /* as it was called */
     bool json;
     bool no_color;
     bool help;

@@ -170,6 +170,8 @@ static enum llmq_status dispatch_command(const struct command *command, int argc
     struct common_args *args = command_args(command);
     enum llmq_status status;
     if (args)
+        args->program = argv[0];
+    if (args)
         status = run_command(command, argc, argv, args, err);
     else
         status = cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");

@@ -149,26 +149,36 @@ static const char *planned(const llmq_quantize_options *o, const llmq_module_rep
                          : "";
 }
 
-void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_report *r) {
-    char text[CONSOLE_TEXT];
-    int width = name_width(r);
-    print_settings(o, r);
-    print_ingredients(o);
-    printf("  model        %s\n", CONSOLE_SHOWN(r->model));
-    printf("  would write  %s (%s)\n", CONSOLE_SHOWN(r->out),
-           console_bytes(r->plan_disk_bytes, text));
-    print_modules(r);
-    print_kept(r);
-    print_calibration(r);
-    printf("  memory       %s\n", console_bytes(r->plan_ram_bytes, text));
-    if (r->spill_bytes > 0)
-        printf("  on disk      %s of activations while it runs\n",
-               console_bytes(r->spill_bytes, text));
-    printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
-    printf(", about %s here\n", console_seconds(r->plan_seconds, text));
-    if (r->plan_passes > 0)
-        printf("  passes       as much as %.1f forth through the blocks\n", r->plan_passes);
+/* What modules become, beside what they are: settings that some of them share. */
+static bool same_settings(const llmq_module_report *a, const llmq_module_report *b) {
+    return a->bits == b->bits && a->group == b->group && strcmp(a->method, b->method) == 0;
+}
 
+/* How many modules have which settings, where not all have the same. */
+static void print_settings_of_modules(const llmq_quantize_report *r) {
+    enum { SHOWN = 4 };
+    size_t kinds = 0;
+    for (size_t i = 0; i < r->module_count; i++) {
+        const llmq_module_report *m = &r->modules[i];
+        size_t first = 0, count = 0;
+        while (!same_settings(&r->modules[first], m))
+            first++;
+        for (size_t k = first; first == i && k < r->module_count; k++)
+            count += same_settings(&r->modules[k], m);
+        if (first < i || count == r->module_count)
+            continue;
+        if (kinds++ < SHOWN)
+            printf("               %zu of %d bits%s\n", count, m->bits,
+                   is_kept(m)    ? ", as packed"
+                   : is_plain(m) ? ", as they are"
+                                 : "");
+    }
+    if (kinds > SHOWN)
+        printf("               and %zu more settings\n", kinds - SHOWN);
+}
+
+static void print_planned_modules(const llmq_quantize_options *o, const llmq_quantize_report *r) {
+    const int width = name_width(r);
     printf("\n%-*s %7s %7s %4s %6s\n", width, "module", "out", "in", "bits", "group");
     for (size_t i = 0; i < r->module_count; i++) {
         const llmq_module_report *m = &r->modules[i];
@@ -185,6 +195,36 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
     for (size_t i = 0; i < r->dropped_count; i++)
         printf("%-*s left out\n", width, CONSOLE_SHOWN(r->dropped[i]));
     print_recipe(o);
+}
+
+void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_report *r,
+                          bool verbose) {
+    char text[CONSOLE_TEXT];
+    print_settings(o, r);
+    print_ingredients(o);
+    printf("  model        %s\n", CONSOLE_SHOWN(r->model));
+    printf("  would write  %s (%s)\n", CONSOLE_SHOWN(r->out),
+           console_bytes(r->plan_disk_bytes, text));
+    print_modules(r);
+    print_settings_of_modules(r);
+    print_kept(r);
+    if (r->folded_count > 0)
+        printf("  scaled       %zu tensors by AWQ\n", r->folded_count);
+    print_calibration(r);
+    printf("  memory       %s\n", console_bytes(r->plan_ram_bytes, text));
+    if (r->spill_bytes > 0)
+        printf("  on disk      %s of activations while it runs\n",
+               console_bytes(r->spill_bytes, text));
+    if (r->plan_seconds > 0) {
+        printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
+        printf(", about %s here\n", llmq_estimate(r->plan_seconds, text, sizeof text));
+    }
+    if (r->plan_passes > 0)
+        printf("  passes       as much as %.1f forth through the blocks\n", r->plan_passes);
+    if (verbose)
+        print_planned_modules(o, r);
+    else
+        printf("-v shows every module%s\n", o->recipe ? ", and the rules" : "");
 }
 
 static void print_module_header(int width) {

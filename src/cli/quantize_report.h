@@ -6,8 +6,9 @@
 
 #include "llmq/quantize.h"
 
-/* What a run would do: every module, memory, disk, work. */
-void quantize_report_plan(const llmq_quantize_options *options, const llmq_quantize_report *report);
+/* What a run would do: memory, disk, work; when `verbose` every module and rule. */
+void quantize_report_plan(const llmq_quantize_options *options, const llmq_quantize_report *report,
+                          bool verbose);
 
 /* What a run did: summary, worst modules (all of them when `verbose`), events. */
 void quantize_report_result(const llmq_quantize_options *options,

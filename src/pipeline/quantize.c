@@ -14,6 +14,7 @@
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "llmq/printable.h"
 #include "pipeline/calibration.h"
 #include "pipeline/card_run.h"
 #include "pipeline/identity.h"
@@ -121,23 +122,25 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
     return LLMQ_OK;
 }
 
-/* Operations a second of a short product. */
+/* Operations a second of products, over a third of a second: a processor is faster in its first
+ * moments than it stays. */
 static double sgemm_rate(void) {
     enum { SIZE = 1024, DEPTH = 512, REPEATS = 5 };
+    const double enough = 0.3;
     float *data = calloc((size_t)SIZE * (SIZE + 2 * DEPTH), sizeof *data);
-    double best = 0;
+    double seconds = 0;
+    int repeats = -1; /* the first one warms up */
     if (!data)
         return 0;
     const float *A = data, *B = A + (size_t)SIZE * DEPTH;
     float *C = data + (size_t)2 * SIZE * DEPTH;
-    for (int i = 0; i <= REPEATS; i++) { /* the first one warms up */
-        double start = tally_now();
+    for (; repeats < REPEATS || seconds < enough; repeats++) {
+        const double start = tally_now();
         linalg_gemm_nt(SIZE, SIZE, DEPTH, 1.0f, A, DEPTH, B, DEPTH, 0.0f, C, SIZE);
-        double rate = 2.0 * SIZE * SIZE * DEPTH / (tally_now() - start);
-        best = rate > best ? rate : best;
+        seconds += repeats < 0 ? 0 : tally_now() - start;
     }
     free(data);
-    return best;
+    return 2.0 * SIZE * SIZE * DEPTH * repeats / seconds;
 }
 
 static enum llmq_status copy_names(char **names, size_t count, char ***out, size_t *out_count,
@@ -235,16 +238,18 @@ cleanup:
 
 static void log_plan(const struct run *run) {
     const llmq_quantize_report *r = run->report;
+    char time[32];
     log_message(run->ctx, LLMQ_LOG_INFO,
                 "%" PRId64 " modules in %" PRId64 " blocks, %zu tensors kept; %" PRId64
                 " calibration tokens in %" PRId64 " windows, %" PRId64 " dropped",
                 run->plan.module_count, r->blocks, r->kept_count, r->tokens_used, r->windows,
                 r->tokens_dropped);
-    log_message(run->ctx, LLMQ_LOG_INFO,
-                "plan: %.2f GiB of memory, %.2f GiB of activations in a file, %.2f GiB of result, "
-                "about %.0f s",
-                (double)r->plan_ram_bytes / 0x1p30, (double)r->spill_bytes / 0x1p30,
-                (double)r->plan_disk_bytes / 0x1p30, r->plan_seconds);
+    log_message(
+        run->ctx, LLMQ_LOG_INFO,
+        "plan: %.2f GiB of memory, %.2f GiB of activations in a file, %.2f GiB of result%s%s",
+        (double)r->plan_ram_bytes / 0x1p30, (double)r->spill_bytes / 0x1p30,
+        (double)r->plan_disk_bytes / 0x1p30, r->plan_seconds > 0 ? ", about " : "",
+        r->plan_seconds > 0 ? llmq_estimate(r->plan_seconds, time, sizeof time) : "");
     notes_of_result(&run->model, &run->plan, run->options->shard_limit, run->ctx);
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)

@@ -205,6 +205,10 @@ test_case "rtn --dry-run prints the plan and writes nothing"
 run rtn --model "$demo" --out plan-only --dry-run -q
 expect_code 0
 expect_stdout "would write"
+expect "no more than a dozen lines" test "$(wc -l <stdout)" -le 12
+expect "no modules" sh -c '! grep -q model.layers stdout'
+run rtn --model "$demo" --out plan-only --dry-run -v
+expect_code 0
 expect_stdout "model.layers.0.self_attn.q_proj"
 expect "no folder" test ! -e plan-only
 
@@ -227,6 +231,10 @@ expect_code 0
 test_case "the plan says what rules make of each module, inspect how many are otherwise"
 run rtn --model "$demo" --set 'down_proj:bits=8' --keep '\.0\..*o_proj' --out rules --dry-run
 expect_code 0
+expect_stdout "5 of 8 bits"
+expect_stdout "1 of 16 bits, as they are"
+run rtn --model "$demo" --set 'down_proj:bits=8' --keep '\.0\..*o_proj' --out rules --dry-run -v
+expect_code 0
 expect "a plain module" grep -q 'layers\.0\.self_attn\.o_proj .* 16 .* left as it is$' stdout
 expect "its method" grep -q 'layers\.0\.mlp\.down_proj .* 8 .* rtn$' stdout
 run rtn --model "$demo" --set 'down_proj:bits=8' --keep '\.0\..*o_proj' --out rules -q
@@ -236,7 +244,7 @@ run inspect rules
 expect_stdout "symmetric; 5 modules otherwise"
 
 test_case "groups of one digit, too, may leave out what they do not fit"
-run rtn --model "$demo" --group 8,keep --dry-run
+run rtn --model "$demo" --group 8,keep --dry-run -v
 expect_code 0
 expect "groups of 8" grep -q 'layers\.0\.mlp\.up_proj .* 4 *8$' stdout
 
@@ -332,7 +340,7 @@ expect "another result than without --awq" sh -c '! cmp -s gptq/model.safetensor
 
 test_case "a plan says which norms would be scaled"
 # shellcheck disable=SC2086
-run awq --model "$demo" --calib "$demo/calibration.txt" $little --out plan-only --dry-run -q
+run awq --model "$demo" --calib "$demo/calibration.txt" $little --out plan-only --dry-run -v
 expect_code 0
 expect "norms listed as scaled" grep -q "input_layernorm.weight .*scaled by AWQ" stdout
 

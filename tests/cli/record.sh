@@ -66,4 +66,27 @@ sed '1,/^---$/d' "$demo/README.md" | sed '1,/^---$/d' >own
 tail -c "$(wc -c <own)" r/README.md >end
 expect "the own card" cmp own end
 
+test_case "a run ends with commands that a shell takes as they are"
+run rtn --model "$demo" --out "it's"
+expect_code 0
+expect_stdout "vllm serve 'it'\\''s'"
+cp stdout said
+for command in compare verify; do
+    grep "^  [^ ].* $command " said >next
+    expect "one of $command" test "$(wc -l <next)" -eq 1
+done
+grep "^  [^ ].* verify " said >next
+code=0
+sh ./next >stdout 2>stderr || code=$?
+expect_code 0
+expect_stdout "it's: "
+expect_stdout "unpacked"
+for quiet in -q --json; do
+    run rtn --model "$demo" --out r --force $quiet
+    expect "none when it is to be quiet" sh -c '! grep -q "next steps" stdout'
+done
+run convert --model r --format awq --out c
+expect_code 0
+expect_stdout "vllm serve c"
+
 finish
