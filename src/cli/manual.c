@@ -1,4 +1,5 @@
-/* The man page llmq(1), written from the option tables in the man macros of roff. */
+/* The man pages llmq(1) and llmq-COMMAND(1), written from the option tables in the man macros of
+ * roff. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,8 @@
 #include "cli/help.h"
 #include "llmq/model.h"
 
-enum { TEXT_MAX = 512 };
+/* Escapes are not counted: the longest line has a few. */
+enum { TEXT_MAX = 512, LINE_MAX = 66 };
 
 struct variable {
     const char *name;
@@ -27,25 +29,54 @@ static const struct variable environment[] = {
     {"NO_COLOR", "when not empty, messages have no colours"},
 };
 
-/* Text with roff's special characters escaped, a dash as the ASCII dash that can be copied into a
- * shell, an empty line as a new paragraph. A line must not begin with a control character. */
-static void print_text(const char *text) {
-    if (*text == '.' || *text == '\'')
-        fputs("\\&", stdout);
-    for (; *text; text++) {
-        if (*text == '\\')
-            fputs("\\e", stdout);
-        else if (*text == '-')
-            fputs("\\-", stdout);
-        else if (*text == '\'')
-            fputs("\\(aq", stdout);
-        else if (*text == '~')
-            fputs("\\(ti", stdout);
-        else if (*text == '\n' && text[1] == '\n')
-            fputs("\n.PP", stdout);
-        else
-            fputc(*text, stdout);
+/* One character of text, escaped where it is special to roff; a dash as the ASCII dash that can be
+ * copied into a shell. */
+static void print_char(char c) {
+    static const struct {
+        char c;
+        const char *escaped;
+    } special[] = {
+        {'\\', "\\e"},  {'-', "\\-"},   {'\'', "\\(aq"},
+        {'~', "\\(ti"}, {'^', "\\(ha"}, {'`', "\\(ga"},
+    };
+    for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)
+        if (c == special[i].c) {
+            fputs(special[i].escaped, stdout);
+            return;
+        }
+    fputc(c, stdout);
+}
+
+/* Text, an empty line in it as a new paragraph. Lines are broken between words, `column` being
+ * where it begins; one must not begin with a control character. */
+static void print_text_from(int column, const char *text) {
+    while (*text) {
+        const size_t word = strcspn(text, " \n");
+        if (column > 0 && column + (int)word > LINE_MAX) {
+            fputc('\n', stdout);
+            column = 0;
+        }
+        if (column == 0 && *text == '.')
+            fputs("\\&", stdout);
+        for (size_t i = 0; i < word; i++)
+            print_char(text[i]);
+        column += (int)word;
+        text += word;
+        if (text[0] == '\n' && text[1] == '\n') {
+            fputs("\n.PP\n", stdout);
+            text += 2;
+            column = 0;
+        } else if (*text) { /* the next word goes to a line of its own where it does not fit */
+            const bool fits = column + 1 + (int)strcspn(text + 1, " \n") <= LINE_MAX;
+            fputc(fits ? *text : '\n', stdout);
+            column = fits ? column + 1 : 0;
+            text++;
+        }
     }
+}
+
+static void print_text(const char *text) {
+    print_text_from(0, text);
 }
 
 static void print_line(const char *text) {
@@ -70,59 +101,48 @@ static void print_option(const struct option *option, const void *args) {
     fputc('\n', stdout);
     print_text(option->help);
     help_note(option, args, preset, sizeof preset);
-    if (preset[0]) {
-        fputs(" (", stdout);
-        print_text(preset);
-        fputs(")", stdout);
-    }
     fputc('\n', stdout);
-}
-
-static bool print_command(const struct command *command) {
-    void *args = command_args(command);
-    if (!args)
-        return false;
-    printf(".SS llmq %s\n", command->name);
-    fputs(".B llmq ", stdout);
-    print_line(command->synopsis);
-    fputs(".PP\n", stdout);
-    print_line(command->description);
-    for (const struct option_group *g = command->groups; g->title; g++) {
-        if (g->options == run_options || g->options == output_options)
-            continue;
-        fputs(".PP\n", stdout);
-        print_text(g->title);
-        fputs(":\n", stdout);
-        for (const struct option *option = g->options; option->name; option++)
-            print_option(option, args);
+    if (preset[0]) {
+        fputs("(", stdout);
+        print_text_from(1, preset);
+        fputs(")\n", stdout);
     }
-    for (const struct option_group *g = command->groups; g->title; g++)
-        if (g->options == run_options)
-            fputs(".PP\nThe options for running below apply.\n", stdout);
-    free(args);
-    return true;
 }
 
-static void print_shared_options(void) {
+/* --- llmq(1) -----------------------------------------------------------------------------------
+ */
+
+static void print_title(const char *page) {
+    fputs(".TH ", stdout);
+    for (const char *c = page; *c; c++)
+        fputc(*c == '-' ? '-' : *c - 'a' + 'A', stdout);
+    printf(" 1 \"" LLMQ_DATE "\" \"llmq %s\" \"User Commands\"\n", llmq_version());
+}
+
+/* The options of a table that do not depend on the command. */
+static void print_shared(const char *title, const struct option *options) {
     struct common_args none = {0};
-    fputs(".SS Running: gptq, awq, rtn, eval, score\n", stdout);
-    for (const struct option *option = run_options; option->name; option++)
-        print_option(option, &none);
-    fputs(".SS Output: every command\n", stdout);
-    for (const struct option *option = output_options; option->name; option++)
+    printf(".SS %s\n", title);
+    for (const struct option *option = options; option->name; option++)
         print_option(option, &none);
 }
 
-static void print_head(void) {
-    printf(".TH LLMQ 1 \"\" \"llmq %s\" \"User Commands\"\n", llmq_version());
+static void print_examples(const struct command *c) {
+    for (size_t i = 0; i < sizeof c->examples / sizeof c->examples[0]; i++) {
+        fputs(".TP\n.B ", stdout);
+        for (const char *p = c->examples[i].line; *p; p++) /* a command stays on its line */
+            print_char(*p);
+        fputc('\n', stdout);
+        print_line(c->examples[i].says);
+    }
+}
+
+static void print_intro(void) {
+    print_title("llmq");
     fputs(".SH NAME\nllmq \\- ", stdout);
     print_line(help_tagline);
-    fputs(".SH SYNOPSIS\n.nf\n", stdout);
-    for (const struct command *const *c = commands; *c; c++) {
-        fputs("\\fBllmq\\fR ", stdout);
-        print_line((*c)->synopsis);
-    }
-    fputs("\\fBllmq\\fR \\-\\-help | \\-\\-version\n.fi\n", stdout);
+    fputs(".SH SYNOPSIS\n.B llmq\n.I command\n.RI [ option ...]\n.br\n", stdout);
+    fputs(".B llmq\n\\-\\-help | \\-\\-version\n", stdout);
     fputs(".SH DESCRIPTION\n", stdout);
     print_line("llmq reads a language model as Hugging Face stores it (config.json, safetensors, "
                "tokenizer.json), quantizes the linear layers of its decoder blocks, and measures "
@@ -132,7 +152,16 @@ static void print_head(void) {
                "drawn on a terminal only; elsewhere every block is one line.");
 }
 
-static void print_tail(void) {
+static void print_commands(void) {
+    fputs(".SH COMMANDS\n", stdout);
+    print_line("Each has a page of its own.");
+    for (const struct command *const *c = commands; *c; c++) {
+        printf(".TP\n.BR llmq\\-%s (1)\n", (*c)->name);
+        print_line((*c)->summary);
+    }
+}
+
+static void print_surroundings(void) {
     fputs(".SH EXIT STATUS\n", stdout);
     for (const struct exit_code *e = help_exit_codes; e->meaning; e++) {
         printf(".TP\n%d\n", e->code);
@@ -145,20 +174,59 @@ static void print_tail(void) {
     }
     fputs(".SH EXAMPLES\n", stdout);
     for (const struct command *const *c = commands; *c; c++)
-        for (size_t i = 0; i < 2; i++) {
-            fputs(".TP\n.B ", stdout);
-            print_line((*c)->examples[i].line);
-            print_line((*c)->examples[i].says);
-        }
+        print_examples(*c);
 }
 
 bool generate_man(void) {
-    print_head();
-    fputs(".SH COMMANDS\n", stdout);
-    for (const struct command *const *c = commands; *c; c++)
-        if (!print_command(*c))
-            return false;
-    print_shared_options();
-    print_tail();
+    print_intro();
+    print_commands();
+    fputs(".SH OPTIONS\n", stdout);
+    print_shared("Of commands that compute", run_options);
+    print_shared("Of every command", output_options);
+    print_surroundings();
+    return true;
+}
+
+/* --- llmq-COMMAND(1) ---------------------------------------------------------------------------
+ */
+
+/* Its own options, by group; those that others share stand in llmq(1). */
+static void print_groups(const struct command *command, const void *args) {
+    bool runs = false;
+    fputs(".SH OPTIONS\n", stdout);
+    for (const struct option_group *g = command->groups; g->title; g++) {
+        runs = runs || g->options == run_options;
+        if (g->options == run_options || g->options == output_options)
+            continue;
+        fputs(".SS ", stdout);
+        fputc(g->title[0] >= 'a' && g->title[0] <= 'z' ? g->title[0] - 'a' + 'A' : g->title[0],
+              stdout);
+        print_line(g->title + 1);
+        for (const struct option *option = g->options; option->name; option++)
+            print_option(option, args);
+    }
+    printf(".PP\nOptions %sof every command are in\n.BR llmq (1).\n",
+           runs ? "of commands that compute and " : "");
+}
+
+bool generate_man_of(const struct command *command) {
+    char page[TEXT_MAX];
+    void *args = command_args(command);
+    if (!args)
+        return false;
+    snprintf(page, sizeof page, "llmq-%s", command->name);
+    print_title(page);
+    printf(".SH NAME\nllmq\\-%s \\- ", command->name);
+    print_text_from((int)strlen(page) + 3, command->summary);
+    fputc('\n', stdout);
+    fputs(".SH SYNOPSIS\n.B llmq\n", stdout);
+    print_line(command->synopsis);
+    fputs(".SH DESCRIPTION\n", stdout);
+    print_line(command->description);
+    print_groups(command, args);
+    fputs(".SH EXAMPLES\n", stdout);
+    print_examples(command);
+    fputs(".SH SEE ALSO\n.BR llmq (1)\n", stdout);
+    free(args);
     return true;
 }

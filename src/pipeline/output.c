@@ -2,6 +2,7 @@
 #include "pipeline/output.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,12 +289,14 @@ cleanup:
     return status;
 }
 
-/* Every module, some at a time: what takes long, hashing and taking codes apart, is serial. */
+/* Every module, as many at a time as the plan has memory for: what takes long, hashing and taking
+ * codes apart, is serial. */
 static enum llmq_status verify_modules(const struct model *stored, const struct plan *plan,
                                        const struct journal_blocks *blocks, const llmq_context *ctx,
                                        llmq_error *err) {
+    const int count = plan->checkers > 0 ? plan->checkers : omp_get_max_threads();
     enum llmq_status status = LLMQ_OK;
-#pragma omp parallel for schedule(dynamic) default(none)                                           \
+#pragma omp parallel for schedule(dynamic) num_threads(count) default(none)                        \
     shared(stored, plan, blocks, ctx, err, status)
     for (int64_t i = 0; i < plan->module_count; i++) {
         llmq_error mine = {0};

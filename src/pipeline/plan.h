@@ -90,6 +90,7 @@ struct plan {
     struct plan_rounded rounded[2]; /* the embedding, and a head of its own that is no module */
     uint64_t disk_bytes, ram_bytes, spill_bytes;
     bool spill;
+    int checkers; /* modules of the result that are checked at a time; 0: one for each thread */
     bool paired;  /* the original model's activations run beside the quantized model's */
     bool decoded; /* modules are decoded, and so known to fit: conversions */
     bool untied;  /* the result's config.json has to say so: see TYING_DIFFERS */

@@ -16,6 +16,9 @@
 /* Share of the memory available at the start that a run may take when --max-mem is not given. */
 #define DEFAULT_MEMORY_SHARE 0.8
 
+/* What checking the result may take in any case. */
+#define CHECKING_BYTES (UINT64_C(512) << 20)
+
 /* --- work ------------------------------------------------------------------------------------- */
 
 /* Candidates whose loss AWQ's search computes in full, n k^2 each: of 39 about half are given up
@@ -295,6 +298,31 @@ static uint64_t memory_limit(const llmq_quantize_options *o) {
                                   : UINT64_MAX;
 }
 
+/* What checking the largest module of the result takes: its packed tensors, its codes, and what a
+ * group has of both. */
+static uint64_t checked_bytes(const struct plan *p) {
+    enum { OF_GROUP = 8 };
+    uint64_t most = 1;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct quant_shape *s = &p->modules[i].shape;
+        const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k;
+        const uint64_t groups = codes / (uint64_t)(s->group > 0 ? s->group : s->k);
+        if (p->modules[i].fate != MODULE_PLAIN)
+            most = max_u64(most, codes + codes * (uint64_t)s->bits / 8 + groups * OF_GROUP);
+    }
+    return most;
+}
+
+/* As many modules are checked at a time as there are threads, but not in more memory than making
+ * them took or, where there is so much, half a GiB. Returns what that takes. */
+static uint64_t plan_checking(struct plan *p, uint64_t made, uint64_t left) {
+    const uint64_t each = checked_bytes(p), threads = (uint64_t)omp_get_max_threads();
+    const uint64_t room = max_u64(made, left < CHECKING_BYTES ? left : CHECKING_BYTES) / each;
+    const uint64_t count = room < threads ? room : threads;
+    p->checkers = count > 1 ? (int)count : 1;
+    return (uint64_t)p->checkers * each + p->spec_count * OF_CHECKED;
+}
+
 enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                              const struct calib_tokens *tokens, struct plan *p, llmq_error *err) {
     struct calib_memory memory = {0};
@@ -306,10 +334,13 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
     const uint64_t work = memory.fixed + freed_bytes(p);
     const uint64_t held =
         OWN_BYTES + table_bytes(m, p) + (p->gguf ? gguf_export_bytes(p->gguf) : 0);
-    const uint64_t fixed = held + max_u64(work, p->spec_count * OF_CHECKED);
-    p->spill = fixed + memory.activations > memory_limit(o);
+    const uint64_t limit = memory_limit(o);
+    const uint64_t checking = plan_checking(p, work, limit > held ? limit - held : 0);
+    const uint64_t fixed = held + work;
+    p->spill = fixed + memory.activations > limit;
     p->spill_bytes = p->spill ? memory.activations : 0;
     p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
+    p->ram_bytes = max_u64(p->ram_bytes, held + checking);
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_head_bytes(m, p, tokens));
     const uint64_t limit = memory_limit(o), room = limit > held ? limit - held : 0;
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_curvature_bytes(m, tokens, room, p));

@@ -372,6 +372,7 @@ static enum llmq_status write_marker(struct run *run, llmq_error *err) {
 
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    arena_free(&run->weights); /* checking takes memory of its own */
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
     LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->source.companions, &run->plan,

@@ -72,22 +72,32 @@ expect_stdout "calibration windows (default: 128)"
 expect_stdout "5000000000)"
 expect_stdout "(required)"
 
-test_case "the man page has every option of every command"
+test_case "the man pages have every option of every command"
 run --generate man
 expect_code 0
 cp "$work/stdout" "$work/llmq.1"
-sed 's/\\fB//g; s/\\fR//g; s/\\fI//g; s/\\-/-/g' "$work/llmq.1" >"$work/man.txt"
 for command in $commands; do
-    expect "section for $command" grep -q "^\.SS llmq $command$" "$work/man.txt"
+    expect "llmq(1) names llmq-$command" grep -q "^\.BR llmq.-$command (1)$" "$work/llmq.1"
+    run --generate "man-$command"
+    expect_code 0
+    cp "$work/stdout" "$work/llmq-$command.1"
+    cat "$work/llmq.1" "$work/llmq-$command.1" |
+        sed 's/\\fB//g; s/\\fR//g; s/\\fI//g; s/\\-/-/g' >"$work/man.txt"
     for option in $(listed_options "$command"); do
-        expect "$command $option in the man page" grep -q -- "$option" "$work/man.txt"
+        expect "$command $option in the man pages" grep -q -- "$option" "$work/man.txt"
     done
 done
-if command -v man >/dev/null; then
-    test_case "the man page is sound roff"
-    man --warnings -E UTF-8 -l "$work/llmq.1" >/dev/null 2>"$work/roff"
-    expect "no warnings: $(head -n 3 "$work/roff")" test ! -s "$work/roff"
-fi
+for page in "$work"/llmq*.1; do
+    if command -v man >/dev/null; then
+        test_case "$(basename "$page") is sound roff"
+        man --warnings -E UTF-8 -l "$page" >/dev/null 2>"$work/roff"
+        expect "no warnings: $(head -n 3 "$work/roff")" test ! -s "$work/roff"
+    fi
+    if command -v mandoc >/dev/null; then
+        mandoc -T lint "$page" >"$work/roff" 2>&1
+        expect "mandoc finds nothing: $(head -n 3 "$work/roff")" test ! -s "$work/roff"
+    fi
+done
 
 for shell in bash zsh fish; do
     test_case "the $shell completion has every option of every command"

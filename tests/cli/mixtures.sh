@@ -85,6 +85,17 @@ END
     run rtn --model stack --group 32 --out stack-rtn --threads 1 --json -q
     planned "stack" 100 60
 
+    test_case "a result is checked in the memory that is planned"
+    cat >wide.json <<END
+{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16",
+ "hidden_size": 1024, "intermediate_size": 16384, "num_hidden_layers": 1, "vocab_size": 1024,
+ "num_attention_heads": 16, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+ "rms_norm_eps": 1e-5, "rope_theta": 10000, "hidden_act": "silu", "tie_word_embeddings": false}
+END
+    hollow_model wide plain -1
+    run rtn --model wide --out wide-rtn --threads 4 --max-mem 120M --json -q
+    planned "wide" 100 60
+
     # Two blocks: what the experts of the first took is there when the second begins.
     test_case "a hybrid mixture is calibrated in the memory that is planned"
     cat >hybrid.json <<END

@@ -31,7 +31,7 @@ wrong "there is no command 'inspct'" "did you mean llmq inspect?" inspct m
 wrong "there is no command 'frobnicate'" "'llmq --help' lists the commands" frobnicate
 wrong "llmq has no option --versoin" "did you mean --version?" --versoin
 wrong "llmq has no option -x" "'llmq --help' lists the commands" -x
-wrong "--generate: 'pdf' is none of man|markdown|bash|zsh|fish" "" --generate pdf
+wrong "--generate: 'pdf' is none of man|man-COMMAND|markdown|bash|zsh|fish" "" --generate pdf
 
 # Names of options.
 wrong "eval has no option --txt" "did you mean --text?" eval --txt x
