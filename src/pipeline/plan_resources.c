@@ -334,15 +334,13 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
     const uint64_t work = memory.fixed + freed_bytes(p);
     const uint64_t held =
         OWN_BYTES + table_bytes(m, p) + (p->gguf ? gguf_export_bytes(p->gguf) : 0);
-    const uint64_t limit = memory_limit(o);
-    const uint64_t checking = plan_checking(p, work, limit > held ? limit - held : 0);
-    const uint64_t fixed = held + work;
+    const uint64_t limit = memory_limit(o), room = limit > held ? limit - held : 0;
+    const uint64_t fixed = held + work, checking = plan_checking(p, work, room);
     p->spill = fixed + memory.activations > limit;
     p->spill_bytes = p->spill ? memory.activations : 0;
     p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
     p->ram_bytes = max_u64(p->ram_bytes, held + checking);
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_head_bytes(m, p, tokens));
-    const uint64_t limit = memory_limit(o), room = limit > held ? limit - held : 0;
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_curvature_bytes(m, tokens, room, p));
     p->ram_bytes = max_u64(p->ram_bytes, held + store_kept_bytes(p, m->tensors));
     return status;
