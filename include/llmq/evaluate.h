@@ -223,6 +223,8 @@ char *llmq_compare_json(const llmq_compare_result *result);
 char *llmq_compare_all_json(const llmq_compare_result *results, size_t count); /* an array */
 char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs);
 char *llmq_ids_json(const int32_t *ids, size_t count);
+/* {"schema": 1, "ids": [...], "text": "..."}; U+0000 in the text is written as U+FFFD. */
+char *llmq_text_json(const int32_t *ids, size_t count, const char *text, size_t len);
 
 #ifdef __cplusplus
 }

@@ -136,6 +136,13 @@ LLMQ_NODISCARD enum llmq_status llmq_tokenize(const char *model, const char *tex
                                               enum llmq_special special, int32_t **ids,
                                               size_t *count, llmq_error *err);
 
+/* Text of token ids as the tokenizer decodes them, in *text, *len bytes and a NUL behind them, the
+ * caller's to free: with special tokens as they are written or, with `skip_special`, without them.
+ * LLMQ_E_USAGE: an id that is no token, named with its place. */
+LLMQ_NODISCARD enum llmq_status llmq_detokenize(const char *model, const int32_t *ids, size_t count,
+                                                bool skip_special, char **text, size_t *len,
+                                                llmq_error *err);
+
 /* --- JSON ------------------------------------------------------------------------------------- */
 
 /* The report as one JSON object, without the tensor list unless `with_tensors`. The caller frees

@@ -12,9 +12,11 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 #include "base/tally.h"
 #include "eval/logprobs.h"
 #include "setup/setup.h"
+#include "text/utf8.h"
 
 void llmq_eval_options_init(llmq_eval_options *options) {
     *options =
@@ -180,6 +182,19 @@ char *llmq_ids_json(const int32_t *ids, size_t count) {
     char *text = json_print(array, false);
     json_free(&array);
     return text;
+}
+
+char *llmq_text_json(const int32_t *ids, size_t count, const char *text, size_t len) {
+    struct json *o = json_new_object();
+    struct strbuf shown = {0};
+    for (size_t i = 0; i < len; i++)
+        strbuf_append(&shown, text[i] ? text + i : UTF8_REPLACEMENT, text[i] ? 1 : 3);
+    char *copy = strbuf_take(&shown);
+    json_add_int64(o, "schema", 1);
+    json_add(o, "ids", ids_array(ids, count));
+    json_add_string(o, "text", copy);
+    free(copy);
+    return print_and_free(o);
 }
 
 char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs) {

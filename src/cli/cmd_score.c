@@ -1,13 +1,11 @@
 /* llmq score: log-probabilities of a list of tokens. */
-#include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/progress.h"
+#include "cli/token_ids.h"
 #include "llmq/evaluate.h"
 
 struct score_args {
@@ -42,52 +40,6 @@ static const struct option_group groups[] = {
     {NULL, NULL},
 };
 
-static const char *skip_space(const char *text) {
-    while (isspace((unsigned char)*text))
-        text++;
-    return text;
-}
-
-/* One id at *text, which moves behind it. False when there is none or it does not fit. */
-static bool next_id(const char **text, int32_t *id) {
-    const char *start = skip_space(*text);
-    if (!isdigit((unsigned char)*start))
-        return false;
-    char *end = NULL;
-    errno = 0;
-    long long value = strtoll(start, &end, 10);
-    if (errno != 0 || value > INT32_MAX)
-        return false;
-    *id = (int32_t)value;
-    *text = skip_space(end);
-    return true;
-}
-
-/* Parse "1,2,3" or "[1,2,3]" into ids, which has room for every number the text can hold. */
-static enum llmq_status parse_ids(const char *text, int32_t *ids, size_t *count, llmq_error *err) {
-    const char *at = skip_space(text);
-    bool bracket = *at == '[';
-    at += bracket;
-    *count = 0;
-    bool more = true, good = true;
-    while (good && more) {
-        good = next_id(&at, &ids[*count]);
-        *count += good;
-        more = *at == ',';
-        at += more;
-    }
-    if (bracket)
-        good = good && *at++ == ']';
-    if (!good || *skip_space(at)) {
-        cli_fail(err, LLMQ_E_USAGE, "--ids: not a list of token ids after %zu of them", *count);
-        cli_hint(err, "expected 1,2,3 or [1,2,3], as 'llmq tokenize' prints them");
-        return LLMQ_E_USAGE;
-    }
-    if (*count < 2)
-        return cli_fail(err, LLMQ_E_USAGE, "--ids: a single token has nothing to predict");
-    return LLMQ_OK;
-}
-
 static void print_scores(const int32_t *ids, size_t count, const double *logprobs) {
     double sum = 0;
     printf("%10s %10s  %s\n", "position", "token", "log p(token | before)");
@@ -101,18 +53,19 @@ static void print_scores(const int32_t *ids, size_t count, const double *logprob
 static enum llmq_status score_run(const void *args, const volatile sig_atomic_t *interrupt,
                                   llmq_error *err) {
     const struct score_args *a = args;
-    /* Every id but the last is followed by a comma, so half the text's length is enough. */
-    size_t room = strlen(a->ids) / 2 + 1, count = 0;
-    int32_t *ids = malloc(room * sizeof *ids);
-    double *logprobs = malloc(room * sizeof *logprobs);
-    enum llmq_status status = LLMQ_E_MEMORY;
-    if (!ids || !logprobs) {
-        cli_fail(err, LLMQ_E_MEMORY, "out of memory for %zu token ids", room);
-        goto cleanup;
-    }
-    status = parse_ids(a->ids, ids, &count, err);
+    size_t count = 0;
+    int32_t *ids = NULL;
+    double *logprobs = NULL;
+    enum llmq_status status = token_ids_parse(a->ids, "--ids", &ids, &count, err);
+    if (status == LLMQ_OK && count < 2)
+        status = cli_fail(err, LLMQ_E_USAGE, "--ids: a single token has nothing to predict");
     if (status != LLMQ_OK)
         goto cleanup;
+    logprobs = malloc(count * sizeof *logprobs);
+    if (!logprobs) {
+        status = cli_fail(err, LLMQ_E_MEMORY, "out of memory for %zu scores", count);
+        goto cleanup;
+    }
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
     status = llmq_score(&a->options, ids, count, &ctx, logprobs, err);

@@ -89,6 +89,21 @@ enum llmq_status console_json(char *json, llmq_error *err) {
     return LLMQ_OK;
 }
 
+void console_text(const char *text, size_t len) {
+    uint32_t code;
+    bool valid, visible;
+    if (!isatty(STDOUT_FILENO)) {
+        fwrite(text, 1, len, stdout);
+        return;
+    }
+    for (size_t at = 0; at < len;) {
+        const size_t step = text[at] ? llmq_character(text + at, &code, &valid, &visible) : 0;
+        if (step > 0 && (visible || code == '\n' || code == '\t'))
+            fwrite(text + at, 1, step, stdout);
+        at += step > 0 ? step : 1;
+    }
+}
+
 void console_finished(const char *out) {
     printf("%s is finished: an interrupted run had made it, nothing was left to do\n",
            CONSOLE_SHOWN(out));

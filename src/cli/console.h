@@ -31,6 +31,10 @@ void console_error(const llmq_error *err, bool colours);
  * terminal might obey is escaped. */
 LLMQ_NODISCARD enum llmq_status console_json(char *json, llmq_error *err);
 
+/* A text that tokens make on stdout, byte for byte; on a terminal, what it might obey is left out.
+ */
+void console_text(const char *text, size_t len);
+
 /* Tell on stdout that an earlier run has made this result, and nothing was left to do. */
 void console_finished(const char *out);
 

@@ -5,6 +5,8 @@
  * Source: Radford et al. 2019, GPT-2's encoder.py, bytes_to_unicode. */
 #include "text/byte_level.h"
 
+#include <stdbool.h>
+
 #include "text/utf8.h"
 
 static unsigned symbol_of(unsigned char byte) {
@@ -37,10 +39,13 @@ void byte_level_append(struct strbuf *out, const char *text, size_t len) {
 
 /* The byte that a symbol stands for, or -1. */
 static int byte_of(uint32_t symbol) {
-    for (int byte = 0; byte < 256; byte++)
-        if (symbol_of((unsigned char)byte) == symbol)
-            return byte;
-    return -1;
+    if (symbol < 0x100)
+        return symbol_of((unsigned char)symbol) == symbol ? (int)symbol : -1;
+    if (symbol <= 0x120)
+        return (int)(symbol - 0x100);
+    if (symbol <= 0x142)
+        return (int)(symbol - 0x121 + 0x7f);
+    return symbol == 0x143 ? 0xad : -1;
 }
 
 void byte_level_decode(struct strbuf *out, const char *text, size_t len) {
@@ -52,4 +57,21 @@ void byte_level_decode(struct strbuf *out, const char *text, size_t len) {
         strbuf_append(out, byte < 0 ? text + at : &decoded, byte < 0 ? step : 1);
         at += step;
     }
+}
+
+static bool in_alphabet(const char *text, size_t len) {
+    for (size_t at = 0; at < len;) {
+        uint32_t symbol = 0;
+        at += utf8_decode(text + at, &symbol);
+        if (byte_of(symbol) < 0)
+            return false;
+    }
+    return true;
+}
+
+void byte_level_decode_all(struct strbuf *out, const char *text, size_t len) {
+    if (in_alphabet(text, len))
+        byte_level_decode(out, text, len);
+    else
+        strbuf_append(out, text, len);
 }

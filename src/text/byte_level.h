@@ -13,4 +13,7 @@ void byte_level_append(struct strbuf *out, const char *text, size_t len);
 /* Append the bytes that `text` spells in the alphabet; characters outside of it stay. */
 void byte_level_decode(struct strbuf *out, const char *text, size_t len);
 
+/* The same of a token, whose characters are all of the alphabet or stand for themselves. */
+void byte_level_decode_all(struct strbuf *out, const char *text, size_t len);
+
 #endif

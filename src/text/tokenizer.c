@@ -1,7 +1,7 @@
 /* The tokenizer: see tokenizer.h. Text passes through the components of tokenizer.json in order:
  *   added tokens, literal -> normalizer -> added tokens, normalized -> pre-tokenizer -> BPE model
  *   -> post-processor
- * "truncation", "padding" and "decoder" do not concern encoding whole texts and are not read. */
+ * "truncation" and "padding" do not concern whole texts and are not read. */
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -62,6 +62,7 @@ static enum llmq_status parse_parts(const struct json *root, struct tokenizer *t
     LLMQ_TRY(normalizer_parse(json_get(root, "normalizer"), &t->normalizer, err));
     LLMQ_TRY(pretokenizer_parse(json_get(root, "pre_tokenizer"), &t->pretokenizer, err));
     LLMQ_TRY(postprocessor_parse(json_get(root, "post_processor"), &t->postprocessor, err));
+    LLMQ_TRY(decoder_parse(json_get(root, "decoder"), &t->decoder, err));
     struct added_context context = {bpe_vocab(t->model), t->normalizer, scratch};
     LLMQ_TRY(added_tokens_parse(json_get(root, "added_tokens"), &context, &t->added, err));
 cleanup:
@@ -192,6 +193,7 @@ void tokenizer_free(struct tokenizer **tok) {
         pretokenizer_free(&(*tok)->pretokenizer);
         bpe_free(&(*tok)->model);
         postprocessor_free(&(*tok)->postprocessor);
+        decoder_free(&(*tok)->decoder);
         free((*tok)->absent_text);
         free(*tok);
     }
@@ -210,6 +212,28 @@ const char *tokenizer_token(const struct tokenizer *tok, int32_t id) {
 size_t tokenizer_token_length(const struct tokenizer *tok, int32_t id) {
     const bool added = added_tokens_content(tok->added, id) != NULL;
     return added ? added_tokens_length(tok->added, id) : vocab_length(bpe_vocab(tok->model), id);
+}
+
+enum llmq_status tokenizer_decode_all(const struct tokenizer *tok, const int32_t *ids, size_t count,
+                                      bool special, struct strbuf *out, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    struct vocab_text *tokens = calloc(count + 1, sizeof *tokens);
+    size_t kept = 0;
+    if (!tokens)
+        return error_memory(err, "tokens");
+    for (size_t i = 0; i < count && status == LLMQ_OK; i++) {
+        const char *text = tokenizer_token(tok, ids[i]);
+        if (!text)
+            status = error_set(err, LLMQ_E_USAGE,
+                               "id %d at position %zu is no token: the tokenizer has %d, from 0 on",
+                               (int)ids[i], i, (int)tok->vocab_size);
+        else if (special || !tokenizer_is_special(tok, ids[i]))
+            tokens[kept++] = (struct vocab_text){text, tokenizer_token_length(tok, ids[i])};
+    }
+    if (status == LLMQ_OK)
+        status = decoder_apply(tok->decoder, tokens, kept, out, err);
+    free(tokens);
+    return status;
 }
 
 /* Of vocabularies in the manner of SentencePiece: a byte by itself, or text with U+2581 for blanks.
@@ -237,6 +261,8 @@ void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct strbuf *ou
     const size_t len = tokenizer_token_length(tok, id);
     if (content)
         strbuf_append(out, content, len);
+    else if (text && decoder_piece(tok->decoder, (struct vocab_text){text, len}, out))
+        return;
     else if (text && vocab_find(bpe_vocab(tok->model), space, 2) >= 0)
         byte_level_decode(out, text, len);
     else if (text)

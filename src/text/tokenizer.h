@@ -1,4 +1,4 @@
-/* tokenizer.json to token ids, equal to the reference `tokenizers` library.
+/* tokenizer.json to token ids, and back, equal to the reference `tokenizers` library.
  *
  * Byte-level BPE (GPT-2, Llama-3, Qwen) and SentencePiece-style BPE with byte fallback (Llama-2).
  * A tokenizer is immutable after loading; encoding from several threads is safe. */
@@ -89,8 +89,15 @@ bool tokenizer_is_special(const struct tokenizer *tok, int32_t id);
 /* Number of ids: one more than the largest. */
 int32_t tokenizer_vocab_size(const struct tokenizer *tok);
 
-/* Append what an id stands for in a text, bytes that may be a part of a character; added tokens as
- * they are written, nothing for an id without a token. */
+/* Append the text of ids, as the reference's decode: with special tokens as they are written, or
+ * without them. LLMQ_E_USAGE names an id without a token and its place, LLMQ_E_UNSUPPORTED a
+ * decoder that llmq does not implement. */
+LLMQ_NODISCARD enum llmq_status tokenizer_decode_all(const struct tokenizer *tok,
+                                                     const int32_t *ids, size_t count, bool special,
+                                                     struct strbuf *out, llmq_error *err);
+
+/* Append what an id stands for within a text, bytes that may be a part of a character; added tokens
+ * as they are written, nothing for an id without a token. */
 void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct strbuf *out);
 
 /* The token's text as stored in the vocabulary, or NULL for an id that has none. It may hold NUL:

@@ -8,6 +8,7 @@
 
 #include "text/added_tokens.h"
 #include "text/bpe.h"
+#include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/pieces.h"
 #include "text/postprocessor.h"
@@ -20,6 +21,7 @@ struct tokenizer {
     struct pretokenizer *pretokenizer;
     struct bpe *model;
     struct postprocessor *postprocessor;
+    struct decoder *decoder;
     int32_t vocab_size;
     int32_t bos;        /* begin-of-text token of tokenizer_config.json, or -1 */
     const char *absent; /* key of a special token it asks for that the vocabulary lacks, or NULL */

@@ -41,3 +41,55 @@ size_t utf8_previous(const char *text, size_t end) {
     while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80);
     return end;
 }
+
+/* Which second bytes may follow a first one; 0: it begins nothing. Returns the character's length.
+ */
+static size_t length_by_first(unsigned char first, unsigned char *low, unsigned char *high) {
+    *low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    *high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
+/* The longest piece at the text's begin that is a character, or begins like one; at least 1 byte.
+ * *missing: bytes that would complete it. */
+static size_t piece_at(const char *text, size_t len, size_t *missing) {
+    const unsigned char *s = (const unsigned char *)text;
+    unsigned char low = 0, high = 0;
+    const size_t whole = length_by_first(s[0], &low, &high);
+    size_t have = 1;
+    while (have < whole && have < len && s[have] >= low && s[have] <= high) {
+        low = 0x80;
+        high = 0xbf;
+        have++;
+    }
+    *missing = whole == 0 ? SIZE_MAX : whole - have;
+    return have;
+}
+
+void utf8_append_repaired(struct strbuf *out, const char *text, size_t len) {
+    for (size_t at = 0; at < len;) {
+        size_t missing = 0;
+        const size_t piece = piece_at(text + at, len - at, &missing);
+        if (missing == 0)
+            strbuf_append(out, text + at, piece);
+        else
+            strbuf_puts(out, UTF8_REPLACEMENT);
+        at += piece;
+    }
+}
+
+size_t utf8_open_end(const char *text, size_t len) {
+    for (size_t back = 1; back < 4 && back <= len; back++) {
+        size_t missing = 0;
+        if (((unsigned char)text[len - back] & 0xc0) == 0x80)
+            continue;
+        const bool open = piece_at(text + len - back, back, &missing) == back && missing > 0 &&
+                          missing != SIZE_MAX;
+        return open ? back : 0;
+    }
+    return 0;
+}

@@ -94,6 +94,23 @@ test_case "tokenize of a folder: exit code 4"
 run tokenize --model "$demo" --text .
 expect_code 4
 
+test_case "tokenize --decode gives the text back, byte for byte"
+run_on ids tokenize "$demo" --decode - --no-special
+expect_code 0
+expect_no_stderr
+expect "the text" cmp -s stdout words.txt
+run tokenize "$demo" --decode "$(cat ids)" --no-special --json
+expect "the text" grep -q '"text": "My fellow citizens"' stdout
+
+test_case "tokenize --decode names an id that is no token"
+run tokenize "$demo" --decode 1,99999999
+expect_code 2
+expect_no_stdout
+expect_stderr "id 99999999 at position 1 is no token"
+run tokenize "$demo" --decode 1,x
+expect_code 2
+expect_stderr "not a list of token ids after 1 of them"
+
 # --- score ---
 
 test_case "score accepts what tokenize prints"

@@ -3,7 +3,8 @@
  *     encode_hex tokenizer.json <texts     one text a line, as hexadecimal bytes
  *
  * Prints for each text a line "1,2,3|0,1,2,3": ids without and with special tokens; or "error: ..."
- * where the text is refused. */
+ * where the text is refused. A line "@1,2,3" is a list of ids: the bytes of its text without and
+ * with special tokens follow, as hexadecimal numbers. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,23 @@ static enum llmq_status append_ids(const struct tokenizer *tok, const char *text
     return status;
 }
 
+static void decode_line(const struct tokenizer *tok, char *line) {
+    struct id_list ids = {0};
+    llmq_error err = {0};
+    for (char *at = line; *at && id_list_push(&ids, (int32_t)strtol(at, &at, 10), &err) == LLMQ_OK;)
+        at += *at == ',';
+    for (int special = 0; special < 2; special++) {
+        struct strbuf out = {0};
+        if (tokenizer_decode_all(tok, ids.ids, ids.count, special, &out, &err) != LLMQ_OK)
+            printf("error: %s", err.message);
+        for (size_t i = 0; i < out.len; i++)
+            printf("%02x", (unsigned)(unsigned char)out.data[i]);
+        fputs(special ? "\n" : "|", stdout);
+        strbuf_free(&out);
+    }
+    id_list_free(&ids);
+}
+
 static void encode_line(const struct tokenizer *tok, char *line) {
     struct strbuf out = {0};
     llmq_error err = {0};
@@ -64,7 +82,10 @@ int main(int argc, char **argv) {
         fail(err.message);
     while (getline(&line, &cap, stdin) >= 0) {
         line[strcspn(line, "\n")] = '\0';
-        encode_line(tok, line);
+        if (line[0] == '@')
+            decode_line(tok, line + 1);
+        else
+            encode_line(tok, line);
     }
     free(line);
     tokenizer_free(&tok);
