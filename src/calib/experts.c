@@ -165,8 +165,11 @@ bool expert_turn_is_due(const struct calib *c, const struct schedule *rest) {
 
 static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,
                                  llmq_error *err) {
-    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights,
-                                          s == &c->quantized ? c->turn.scales : NULL, c->ctx};
+    const struct experts_source source = {.m = s->block->model,
+                                          .mode = LOAD_PLAIN,
+                                          .arena = c->turn.weights,
+                                          .scales = s == &c->quantized ? c->turn.scales : NULL,
+                                          .ctx = c->ctx};
     return experts_run_all(&side->experts, &source, &side->routing, err);
 }
 
@@ -188,8 +191,11 @@ static enum llmq_status probe_experts(struct calib *c, const struct batch *b,
                                       const struct schedule *before, llmq_error *err) {
     struct stream *s = &c->quantized;
     const struct graph *g = s->block->graph;
-    const struct experts_source source = {s->block->model, LOAD_PLAIN, c->turn.weights,
-                                          c->turn.scales, c->ctx};
+    const struct experts_source source = {.m = s->block->model,
+                                          .mode = LOAD_PLAIN,
+                                          .arena = c->turn.weights,
+                                          .scales = c->turn.scales,
+                                          .ctx = c->ctx};
     struct routing routing = {0};
     struct pass pass;
     enum llmq_status status = LLMQ_OK;

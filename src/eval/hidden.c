@@ -10,11 +10,12 @@
 #include "base/int64.h"
 #include "base/log.h"
 #include "eval/outputs.h"
-#include "eval/walk_room.h"
+#include "graph/ways.h"
 
 struct walk {
     const struct eval_job *job;
-    struct walk_room room;
+    struct ways ways;
+    struct forward_size size;
     struct forward forward;
     struct stream stream;
     struct experts experts;
@@ -26,8 +27,7 @@ struct walk {
 
 static enum llmq_status create_stream(struct walk *w, llmq_error *err) {
     const int64_t tokens = w->job->corpus->tokens_used;
-    const struct stream_size size = {w->room.homes, tokens, w->room.size.max_rows,
-                                     w->job->spill_dir};
+    const struct stream_size size = {w->ways.homes, tokens, w->size.max_rows, w->job->spill_dir};
     enum llmq_status status = stream_create(&size, w->scratch, &w->stream, err);
     if (status != LLMQ_OK)
         error_hint(err, "read fewer tokens: --max-tokens %" PRId64, tokens / 2);
@@ -42,7 +42,7 @@ static enum llmq_status create_experts(struct walk *w, llmq_error *err) {
                                              dims[DIM_TOP_K], &w->routing, err);
     if (status != LLMQ_OK)
         return status;
-    return experts_create(&w->room.needs, &w->stream, &w->forward, w->scratch, &w->experts, err);
+    return experts_create(&w->ways.needs, &w->stream, &w->forward, w->scratch, &w->experts, err);
 }
 
 static enum llmq_status create_room(struct walk *w, llmq_error *err) {
@@ -51,11 +51,12 @@ static enum llmq_status create_room(struct walk *w, llmq_error *err) {
     LLMQ_TRY(arena_create("evaluation", &w->scratch, err));
     LLMQ_TRY(arena_create("a block's weights", &w->weights, err));
     LLMQ_TRY(arena_create("an expert's weights", &w->expert, err));
-    LLMQ_TRY(walk_room_measure(w->job, &w->room, err));
+    LLMQ_TRY(ways_make(m->blocks, &w->ways, err));
+    w->size = walk_size(w->job, w->ways.width);
     LLMQ_TRY(create_stream(w, err));
-    LLMQ_TRY(forward_create(&m->config, m->blocks, &w->room.size, &w->forward, err));
+    LLMQ_TRY(forward_create(&m->config, m->blocks, &w->size, &w->forward, err));
     w->forward.ids = w->job->corpus->ids;
-    if (w->room.needs.sum)
+    if (w->ways.needs.sum)
         LLMQ_TRY(create_experts(w, err));
 cleanup:
     return status;
@@ -71,6 +72,15 @@ static enum llmq_status embed(struct walk *w, llmq_error *err) {
     }
 cleanup:
     return status;
+}
+
+struct forward_size walk_size(const struct eval_job *job, int64_t width) {
+    const struct corpus *corpus = job->corpus;
+    return (struct forward_size){.max_rows =
+                                     batch_max_rows(corpus->offsets, corpus->count, BATCH_ROWS),
+                                 .max_length = corpus->max_len,
+                                 .width = width,
+                                 .compute = job->numbers.compute};
 }
 
 enum llmq_status walk_create(const struct eval_job *job, struct walk **out, llmq_error *err) {
@@ -106,14 +116,13 @@ const float *walk_residual(const struct walk *w) {
 
 enum llmq_status walk_save(const struct walk *w, const struct acts *to, llmq_error *err) {
     const struct stream *s = &w->stream;
-    return acts_copy(&s->acts[HOME_RESIDUAL], to, w->room.size.max_rows, s->buffer[HOME_RESIDUAL],
-                     err);
+    return acts_copy(&s->acts[HOME_RESIDUAL], to, w->size.max_rows, s->buffer[HOME_RESIDUAL], err);
 }
 
 enum llmq_status walk_restore(struct walk *w, const struct acts *from, llmq_error *err) {
     struct stream *s = &w->stream;
     acts_set_width(&s->acts[HOME_RESIDUAL], w->job->m->config.stream);
-    return acts_copy(from, &s->acts[HOME_RESIDUAL], w->room.size.max_rows, s->buffer[HOME_RESIDUAL],
+    return acts_copy(from, &s->acts[HOME_RESIDUAL], w->size.max_rows, s->buffer[HOME_RESIDUAL],
                      err);
 }
 
@@ -137,8 +146,8 @@ cleanup:
 }
 
 static enum llmq_status run_experts(struct walk *w, const struct way *way, llmq_error *err) {
-    const struct experts_source source = {w->job->m, w->job->numbers.mode, w->expert, NULL,
-                                          w->job->ctx};
+    const struct experts_source source = {
+        .m = w->job->m, .mode = w->job->numbers.mode, .arena = w->expert, .ctx = w->job->ctx};
     enum llmq_status status = LLMQ_OK;
     routing_sort(&w->routing);
     LLMQ_TRY(experts_run_all(&w->experts, &source, &w->routing, err));
@@ -150,7 +159,7 @@ cleanup:
 /* What the block put out, batch by batch. */
 static enum llmq_status note_outputs(struct walk *w, int64_t index, llmq_error *err) {
     const struct acts *x = &w->stream.acts[HOME_RESIDUAL];
-    const int64_t most = w->room.size.max_rows;
+    const int64_t most = w->size.max_rows;
     enum llmq_status status = LLMQ_OK;
     for (int64_t at = 0; at < x->rows; at += most) {
         const int64_t rows = min_i64(most, x->rows - at);
@@ -165,7 +174,7 @@ cleanup:
 
 enum llmq_status walk_block(struct walk *w, int64_t index, llmq_error *err) {
     const struct eval_job *job = w->job;
-    const struct way *way = &w->room.ways[job->m->blocks->kind_of[index]];
+    const struct way *way = &w->ways.of[job->m->blocks->kind_of[index]];
     struct block block = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(block_load(job->m, index, job->numbers.mode, w->weights, &block, err));
@@ -188,7 +197,7 @@ static enum llmq_status final_norm(struct walk *w, llmq_error *err) {
     struct acts *x = &w->stream.acts[HOME_RESIDUAL], normed = *x;
     const int64_t hidden = w->job->m->config.hidden;
     float *buffer = w->stream.buffer[HOME_RESIDUAL];
-    const int64_t most = w->room.size.max_rows;
+    const int64_t most = w->size.max_rows;
     enum llmq_status status = LLMQ_OK;
     acts_set_width(&normed, hidden);
     for (int64_t at = 0; at < x->rows; at += most) {

@@ -7,6 +7,7 @@
 
 #include "graph/acts.h"
 #include "graph/block.h"
+#include "graph/forward.h"
 #include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -41,6 +42,9 @@ LLMQ_NODISCARD enum llmq_status eval_hidden(const struct eval_job *job, struct a
 
 /* The way there: the embedding, then one block after the other. */
 struct walk;
+
+/* The size of its passes, of blocks that need scratch of that width. */
+struct forward_size walk_size(const struct eval_job *job, int64_t width);
 
 /* `job` must outlive the result. Release with walk_free. */
 LLMQ_NODISCARD enum llmq_status walk_create(const struct eval_job *job, struct walk **out,

@@ -3,8 +3,8 @@
 
 #include "base/int64.h"
 #include "eval/head.h"
-#include "eval/walk_room.h"
 #include "graph/loading.h"
+#include "graph/ways.h"
 
 /* The largest block, and the largest expert beside it. */
 static uint64_t weights_bytes(const struct eval_job *job) {
@@ -25,24 +25,25 @@ static uint64_t rows_bytes(int64_t rows, int64_t width) {
 enum llmq_status eval_room(const struct eval_job *job, struct eval_room *out, llmq_error *err) {
     const struct model *m = job->m;
     const int64_t tokens = job->corpus->tokens_used, *dims = m->config.facts.dims;
-    struct walk_room room;
-    enum llmq_status status = walk_room_measure(job, &room, err);
+    struct ways ways;
+    enum llmq_status status = ways_make(m->blocks, &ways, err);
     if (status != LLMQ_OK)
         return status;
+    const struct forward_size size = walk_size(job, ways.width);
     *out = (struct eval_room){
-        .blocks = weights_bytes(job) + forward_bytes(&m->config, m->blocks, &room.size),
-        .hidden = rows_bytes(tokens, room.homes.width[HOME_RESIDUAL]),
+        .blocks = weights_bytes(job) + forward_bytes(&m->config, m->blocks, &size),
+        .hidden = rows_bytes(tokens, ways.homes.width[HOME_RESIDUAL]),
         .head = head_bytes(m, job->corpus) + loading_head_bytes(m),
     };
-    for (int h = 1; h <= room.homes.count; h++) {
-        out->stream += rows_bytes(tokens, room.homes.width[h]);
-        out->batch += rows_bytes(room.size.max_rows, room.homes.width[h]);
+    for (int h = 1; h <= ways.homes.count; h++) {
+        out->stream += rows_bytes(tokens, ways.homes.width[h]);
+        out->batch += rows_bytes(size.max_rows, ways.homes.width[h]);
     }
-    for (int h = room.homes.count + 1; h <= HOMES; h++)
-        out->blocks += rows_bytes(room.size.max_rows, room.homes.width[h]);
-    if (room.needs.sum)
+    for (int h = ways.homes.count + 1; h <= HOMES; h++)
+        out->blocks += rows_bytes(size.max_rows, ways.homes.width[h]);
+    if (ways.needs.sum)
         out->blocks += routing_bytes(tokens, dims[DIM_EXPERTS], dims[DIM_TOP_K]) +
-                       experts_bytes(&room.needs, max_i64(room.size.max_rows, 1));
+                       experts_bytes(&ways.needs, max_i64(size.max_rows, 1));
     return LLMQ_OK;
 }
 

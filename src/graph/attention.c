@@ -52,7 +52,7 @@ static void fall_with_distance(const struct attention *a, int64_t head, int64_t 
 
 /* Scores that weigh nothing for the keys that are not chosen, of `count` up to the query's own. */
 static void hide_others(const struct attention *a, int64_t position, int64_t count, float *row) {
-    const float *chosen = a->choice + position * a->choices, *end = chosen + a->choices;
+    const float *chosen = a->choice + (position - a->past) * a->choices, *end = chosen + a->choices;
     for (int64_t i = 0; i < count; i++) {
         const float key = (float)(position + 1 - count + i);
         while (chosen < end && *chosen >= 0 && *chosen < key)
@@ -118,10 +118,10 @@ static struct view view_of(const struct attention *a, struct tile t) {
                      .ldout = a->heads * a->value_width};
     w.keys = t.end - w.first;
     w.stride = a->sinks ? w.keys + 1 : w.keys;
-    w.q = t.begin * w.ldq + t.head * a->width;
+    w.q = (t.begin - a->past) * w.ldq + t.head * a->width;
     w.k = w.first * w.ldk + w.kv_head * a->width;
     w.v = w.first * w.ldv + w.kv_head * a->value_width;
-    w.out = t.begin * w.ldout + t.head * a->value_width;
+    w.out = (t.begin - a->past) * w.ldout + t.head * a->value_width;
     return w;
 }
 
@@ -156,8 +156,8 @@ void attention_sequence(const struct attention *a, int64_t length, const float *
 #pragma omp parallel for schedule(dynamic) default(none)                                           \
     shared(a, length, q, k, v, scores, stride, out, tiles, work)
     for (int64_t i = 0; i < work; i++) {
-        const int64_t begin = (i % tiles) * ATTENTION_TILE;
-        const int64_t end = min_i64(begin + ATTENTION_TILE, length);
+        const int64_t begin = a->past + (i % tiles) * ATTENTION_TILE;
+        const int64_t end = min_i64(begin + ATTENTION_TILE, a->past + length);
         float *mine = scores + omp_get_thread_num() * ATTENTION_TILE * stride;
         attend_tile(a, (struct tile){i / tiles, begin, end}, q, k, v, mine, out);
     }

@@ -35,6 +35,8 @@ struct attention {
      * which ascend and end with the row or before -1 (graph/index.h). */
     const float *choice;
     int64_t choices;
+    int64_t
+        past; /* the position of the first query: keys, values and lifts begin with position 0 */
 };
 
 /* The slopes of `heads` heads: 2^(-8 i / n) for i = 1 ... n where n is the largest power of two
@@ -44,10 +46,10 @@ void attention_slopes(int64_t heads, float *slopes);
 
 /* out = softmax(scale q k^T) v, causal, with what else `a` says.
  * q       [length, heads x width]
- * k       [length, kv_heads x width]
- * v       [length, kv_heads x value_width]
+ * k       [past + length, kv_heads x width]
+ * v       [past + length, kv_heads x value_width]
  * out     [length, heads x value_width]
- * scores  scratch, [threads, ATTENTION_TILE, stride], stride >= length + 1 */
+ * scores  scratch, [threads, ATTENTION_TILE, stride], stride >= past + length + 1 */
 void attention_sequence(const struct attention *a, int64_t length, const float *q, const float *k,
                         const float *v, float *scores, int64_t stride, float *out);
 

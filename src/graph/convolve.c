@@ -2,6 +2,8 @@
  * every tap is added to them. */
 #include "graph/convolve.h"
 
+#include <string.h>
+
 #include "base/int64.h"
 #include "graph/columns.h"
 
@@ -44,6 +46,26 @@ void convolve_sequence(const struct filter *f, int64_t length, const float *x, f
         for (int64_t back = f->tokens - 1; back >= 0; back--)
             add_tap(f, &t, back, x, out);
     }
+}
+
+/* What the rows carried add to the first rows. */
+static void add_carried(const struct filter *f, int64_t length, const float *carried, float *out) {
+    const int64_t kept = f->tokens - 1;
+    for (int64_t r = 0; r < min_i64(length, kept); r++)
+        for (int64_t tap = 0; tap < kept - r; tap++)
+            for (int64_t c = 0; c < f->width; c++)
+                out[r * f->width + c] +=
+                    f->weight[c * f->tokens + tap] * carried[(r + tap) * f->width + c];
+}
+
+void convolve_onward(const struct filter *f, int64_t length, const float *x, float *carried,
+                     float *out) {
+    const int64_t kept = f->tokens - 1, fresh = min_i64(length, kept), old = kept - fresh;
+    const size_t row = (size_t)f->width * sizeof *x;
+    convolve_sequence(f, length, x, out);
+    add_carried(f, length, carried, out);
+    memmove(carried, carried + fresh * f->width, (size_t)old * row);
+    memcpy(carried + old * f->width, x + (length - fresh) * f->width, (size_t)fresh * row);
 }
 
 /* --- the way back ----------------------------------------------------------------------------- */

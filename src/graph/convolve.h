@@ -16,6 +16,11 @@ struct filter {
  * padding on the left). x, out [length, width], which must not overlap. */
 void convolve_sequence(const struct filter *f, int64_t length, const float *x, float *out);
 
+/* The same of a sequence that goes on: carried [tokens - 1, width] has the rows before it and,
+ * after the call, those before what comes next; all 0 before the first. */
+void convolve_onward(const struct filter *f, int64_t length, const float *x, float *carried,
+                     float *out);
+
 /* The way back: dx += the gradient towards x, where dy is that towards what convolve_sequence makes
  * of it; weight and bias += those towards the filter's. x, dy, dx [length, width]. Parallel over
  * channels. */

@@ -90,7 +90,7 @@ static void begin_added(struct delta_chunk *c) {
     const float *v = c->in->v + c->begin * stride + c->head * value, *beta = delta_betas(c);
     for (int64_t t = 0; t < c->rows; t++)
         memcpy(c->added + t * value, v + t * stride, (size_t)value * sizeof *v);
-    if (c->begin > 0) {
+    if (c->begin > 0 || c->d->carried) {
         delta_decays_from_begin(c, 1);
         delta_scale_rows(c, delta_keys_of(c, c->in->k));
         linalg_gemm_nn(c->rows, value, c->d->key, -1, c->scaled, c->d->key, c->state, value, 1,
@@ -142,7 +142,7 @@ static void make_outputs(struct delta_chunk *c) {
     delta_fill_triangle(c, c->products + SQUARE, c->factor);
     linalg_gemm_nn(c->rows, value, c->rows, 1, c->triangle, c->rows, c->added, value, 0, out,
                    stride);
-    if (c->begin == 0)
+    if (c->begin == 0 && !c->d->carried)
         return;
     delta_decays_from_begin(c, c->d->scale);
     delta_scale_rows(c, delta_keys_of(c, c->in->q));
@@ -166,7 +166,10 @@ static void run_head(struct delta_chunk *c, const float *products) {
     const struct delta *d = c->d;
     const int64_t chunks = ceil_div(c->length, DELTA_CHUNK);
     const int64_t key_head = c->head / (d->value_heads / d->key_heads);
-    memset(c->state, 0, (size_t)(d->key * d->value) * sizeof *c->state);
+    if (d->carried)
+        c->state = d->carried + c->head * d->key * d->value;
+    else
+        memset(c->state, 0, (size_t)(d->key * d->value) * sizeof *c->state);
     for (int64_t i = 0; i < chunks; i++) {
         c->begin = i * DELTA_CHUNK;
         c->rows = min_i64(DELTA_CHUNK, c->length - c->begin);
@@ -174,7 +177,7 @@ static void run_head(struct delta_chunk *c, const float *products) {
         delta_find_decays(c);
         delta_solve_added(c);
         make_outputs(c);
-        if (i + 1 < chunks)
+        if (i + 1 < chunks || d->carried)
             delta_pass_state_on(c);
     }
 }

@@ -21,6 +21,8 @@ struct delta {
     int64_t key;   /* of a head's query and key */
     int64_t value; /* of a head's value and of what it makes */
     float scale;
+    float *carried; /* [value_heads, key, value]: the states before the sequence and, when it is
+                     * done, behind it; NULL: it begins with 0 */
 };
 
 struct delta_input {

@@ -114,22 +114,22 @@ static void scale(double factor, int64_t count, float *x) {
         x[i] *= (float)factor;
 }
 
-/* x [length, hidden] += the learned positions of a sequence. */
-static enum llmq_status add_positions(const struct model *m, int64_t length, float *x,
+/* x [length, hidden] += the learned positions of a sequence, of which `past` tokens came before. */
+static enum llmq_status add_positions(const struct model *m, int64_t past, int64_t length, float *x,
                                       llmq_error *err) {
     const struct family *f = m->config.family;
     const int64_t hidden = m->config.hidden;
-    if (length > m->config.max_positions) {
+    if (past + length > m->config.max_positions) {
         error_set(err, LLMQ_E_INPUT,
                   "%s: a sequence of %" PRId64 " tokens: the model has %" PRId64 " positions",
-                  m->dir, length, m->config.max_positions);
+                  m->dir, past + length, m->config.max_positions);
         error_hint(err, "take shorter sequences: --seqlen %" PRId64, m->config.max_positions);
         return LLMQ_E_INPUT;
     }
     float *rows = malloc((size_t)(length * hidden) * sizeof *rows);
     if (!rows)
         return error_memory(err, "positions");
-    const int64_t begin = f->position_offset;
+    const int64_t begin = f->position_offset + past;
     enum llmq_status status =
         read_rows(m, st_find(m->tensors, f->positions), begin, begin + length, rows, err);
     for (int64_t i = 0; status == LLMQ_OK && i < length * hidden; i++)
@@ -138,8 +138,8 @@ static enum llmq_status add_positions(const struct model *m, int64_t length, flo
     return status;
 }
 
-enum llmq_status model_embed(const struct model *m, const int32_t *ids, const struct batch *b,
-                             float *out, llmq_error *err) {
+enum llmq_status model_embed_from(const struct model *m, const int32_t *ids, const struct batch *b,
+                                  int64_t past, float *out, llmq_error *err) {
     const struct family *f = m->config.family;
     const struct st_tensor *t = st_find(m->tensors, f->embedding);
     const int64_t hidden = m->config.hidden, rows = batch_rows(b), begin = b->offsets[0];
@@ -150,10 +150,10 @@ enum llmq_status model_embed(const struct model *m, const int32_t *ids, const st
     }
     scale(m->config.facts.numbers[NUM_EMBED], rows * hidden, out);
     for (int64_t s = 0; f->sinusoids && s < b->sequences; s++)
-        columns_add_sinusoids(f->position_offset, b->offsets[s + 1] - b->offsets[s], hidden,
+        columns_add_sinusoids(f->position_offset + past, b->offsets[s + 1] - b->offsets[s], hidden,
                               out + (b->offsets[s] - begin) * hidden);
     for (int64_t s = 0; f->positions && s < b->sequences; s++)
-        LLMQ_TRY(add_positions(m, b->offsets[s + 1] - b->offsets[s],
+        LLMQ_TRY(add_positions(m, past, b->offsets[s + 1] - b->offsets[s],
                                out + (b->offsets[s] - begin) * hidden, err));
     if (f->embedding_norm)
         LLMQ_TRY(
@@ -161,4 +161,9 @@ enum llmq_status model_embed(const struct model *m, const int32_t *ids, const st
     columns_resize(rows, hidden, m->config.stream, out); /* nothing is kept yet */
 cleanup:
     return status;
+}
+
+enum llmq_status model_embed(const struct model *m, const int32_t *ids, const struct batch *b,
+                             float *out, llmq_error *err) {
+    return model_embed_from(m, ids, b, 0, out, err);
 }

@@ -232,6 +232,10 @@ enum llmq_status experts_run_all(struct experts *x, const struct experts_source 
         if (routing->offsets[e] == routing->offsets[e + 1])
             continue;
         LLMQ_TRY(interrupt_check(source->ctx, err));
+        if (source->held) {
+            LLMQ_TRY(run_one(x, &source->held[e], e, routing, err));
+            continue;
+        }
         LLMQ_TRY(expert_load(source->m, block, e, source->mode, source->arena, &expert, err));
         expert_scale(&expert, source->scales);
         status = run_one(x, &expert, e, routing, err);

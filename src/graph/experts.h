@@ -85,8 +85,9 @@ LLMQ_NODISCARD enum llmq_status experts_add(struct experts *x, const struct row_
 struct experts_source {
     const struct model *m;
     enum load_mode mode;
-    struct arena *arena; /* for one expert's weights; reset after each */
-    const float *scales; /* of the columns that read what all of them read (expert_scale) */
+    struct arena *arena;      /* for one expert's weights; reset after each */
+    const float *scales;      /* of the columns that read what all of them read (expert_scale) */
+    const struct block *held; /* [experts]: they are loaded; or NULL */
     const llmq_context *ctx;
 };
 LLMQ_NODISCARD enum llmq_status experts_run_all(struct experts *x,

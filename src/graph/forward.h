@@ -13,6 +13,8 @@
 #include "llmq/error.h"
 #include "models/blocks.h"
 
+struct carry;
+
 /* How large a forward pass gets. */
 struct forward_size {
     int64_t max_rows;   /* of a batch */
@@ -36,7 +38,10 @@ struct forward {
     void *packed;              /* operands of a product in bfloat16, or NULL */
     const int32_t *ids;        /* tokens, from the one of row 0 of the corpus on; the caller's, of
                                 * blocks that ask for them */
-    struct tally *tally;       /* the caller's, to put times down; NULL: nobody asks */
+    const struct carry
+        *carry;          /* the caller's, of the block that passes run on where they go on with
+                          * a sequence (graph/carry.h); NULL: their sequences are whole */
+    struct tally *tally; /* the caller's, to put times down; NULL: nobody asks */
 };
 
 /* Prepare for passes through the blocks of a model. `config` must outlive the result. BF16 takes

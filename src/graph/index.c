@@ -63,11 +63,12 @@ struct tile {
 static void add_head(const struct index *x, int64_t head, const struct index_input *in,
                      const struct tile *t) {
     const int64_t ldq = x->heads * x->width, rows = t->keys - t->begin, keys = t->keys;
-    const float *q = in->q + t->begin * ldq + head * x->width;
+    const int64_t first = t->begin - x->past;
+    const float *q = in->q + first * ldq + head * x->width;
     linalg_gemm_nt(rows, keys, x->width, 1.0f / sqrtf((float)x->width), q, ldq, in->k, x->width,
                    0.0f, t->products, keys);
     for (int64_t r = 0; r < rows; r++) {
-        const float gain = in->gain[(t->begin + r) * x->heads + head] / sqrtf((float)x->heads);
+        const float gain = in->gain[(first + r) * x->heads + head] / sqrtf((float)x->heads);
         for (int64_t s = 0; s < keys; s++)
             t->scores[r * keys + s] += gain * fmaxf(t->products[r * keys + s], 0);
     }
@@ -79,13 +80,14 @@ void index_sequence(const struct index *x, int64_t length, const struct index_in
 #pragma omp parallel for schedule(dynamic) default(none)                                           \
     shared(x, length, in, scratch, stride, out, tiles)
     for (int64_t i = 0; i < tiles; i++) {
-        const int64_t begin = i * TILE, end = min_i64(begin + TILE, length);
+        const int64_t begin = x->past + i * TILE;
+        const int64_t end = min_i64(begin + TILE, x->past + length);
         float *mine = scratch + omp_get_thread_num() * ATTENTION_TILE * stride;
         const struct tile tile = {begin, end, mine, mine + TILE * stride};
         memset(tile.scores, 0, (size_t)((end - begin) * end) * sizeof *mine);
         for (int64_t h = 0; end > x->top && h < x->heads; h++) /* else all are chosen */
             add_head(x, h, in, &tile);
         for (int64_t t = begin; t < end; t++)
-            choose(x, tile.scores + (t - begin) * end, t + 1, out + t * x->top);
+            choose(x, tile.scores + (t - begin) * end, t + 1, out + (t - x->past) * x->top);
     }
 }

@@ -43,22 +43,28 @@ static uint64_t kept_bytes(const struct model *m, struct linear_place at, enum l
     return (uint64_t)n * (uint64_t)k * sizeof(float);
 }
 
-uint64_t loading_bytes(const struct model *m, int64_t index, int64_t expert, enum load_mode mode) {
+struct loading loading_of(const struct model *m, int64_t index, int64_t expert,
+                          enum load_mode mode) {
     struct graph_param params[GRAPH_PARAMS];
     const struct graph *block = model_graph(m, index);
     const struct graph *g = expert < 0 ? block : block->body;
     const int count = graph_params(g, params);
-    uint64_t kept = 0, reading = 0;
+    struct loading bytes = {0, 0};
     for (int i = 0; i < count; i++) {
         const struct linear_place at = {index, params[i].node, expert};
         if (!params[i].quantized) {
-            kept += (uint64_t)graph_param_entries(&params[i]) * sizeof(float);
+            bytes.kept += (uint64_t)graph_param_entries(&params[i]) * sizeof(float);
             continue;
         }
-        kept += kept_bytes(m, at, mode);
-        reading = max_u64(reading, loading_read_bytes(m, at));
+        bytes.kept += kept_bytes(m, at, mode);
+        bytes.reading = max_u64(bytes.reading, loading_read_bytes(m, at));
     }
-    return kept + reading;
+    return bytes;
+}
+
+uint64_t loading_bytes(const struct model *m, int64_t index, int64_t expert, enum load_mode mode) {
+    const struct loading bytes = loading_of(m, index, expert, mode);
+    return bytes.kept + bytes.reading;
 }
 
 uint64_t loading_head_bytes(const struct model *m) {

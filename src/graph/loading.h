@@ -10,6 +10,13 @@
  * loaded and kept: its weights as `mode` keeps them, and what reading the largest of them takes. */
 uint64_t loading_bytes(const struct model *m, int64_t index, int64_t expert, enum load_mode mode);
 
+/* The two apart: what stays, and what it takes meanwhile. */
+struct loading {
+    uint64_t kept, reading;
+};
+struct loading loading_of(const struct model *m, int64_t index, int64_t expert,
+                          enum load_mode mode);
+
 /* Memory that reading a plain or packed linear's weight takes besides the weight: the stack that it
  * is in, its codes. */
 uint64_t loading_read_bytes(const struct model *m, struct linear_place at);

@@ -5,6 +5,7 @@
 
 #include "base/int64.h"
 #include "graph/activate.h"
+#include "graph/carry.h"
 #include "graph/delta.h"
 #include "graph/scan.h"
 #include "graph/selective.h"
@@ -72,6 +73,20 @@ int64_t mixers_scratch(const struct graph *g, int64_t max_length) {
     return most;
 }
 
+int64_t mixers_carried(const struct graph *g, const struct graph_node *n) {
+    if (n->row->op == OP_SCAN || n->row->op == OP_LIGHTNING) {
+        const struct scan scan = n->row->op == OP_SCAN ? scan_of(g, n) : lightning_of(g, n);
+        return scan.heads * scan.width * scan.state;
+    }
+    if (n->row->op == OP_DELTA) {
+        const struct delta delta = delta_of(g);
+        return delta.value_heads * delta.key * delta.value;
+    }
+    if (n->row->op == OP_SELECTIVE)
+        return selective_states(n->width[0]) * g->facts.dims[DIM_SSM_STATE];
+    return n->row->op == OP_LRU ? n->width[0] : 0;
+}
+
 /* What forth and back take: operations with the block's weights, and what they read of a sequence.
  * `steps` has room for the two arrays that are made of it. */
 static struct scan scan_with(const struct step *s) {
@@ -98,8 +113,9 @@ static struct scan_input scan_input_of(const struct step *s, const struct scan *
 
 enum llmq_status run_scan(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
-    const struct scan scan = scan_with(s);
+    struct scan scan = scan_with(s);
     (void)err;
+    scan.carried = carry_of(s);
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         float *steps = s->pass->forward->mixer;
@@ -126,8 +142,9 @@ static struct selective_input selective_input_of(const struct step *s, const str
 
 enum llmq_status run_selective(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
-    const struct selective selective = selective_with(s);
+    struct selective selective = selective_with(s);
     (void)err;
+    selective.carried = carry_of(s);
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         float *step = s->pass->forward->mixer;
@@ -151,9 +168,11 @@ static struct lru lru_with(const struct step *s) {
 
 enum llmq_status run_lru(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
-    const struct lru lru = lru_with(s);
+    struct lru lru = lru_with(s);
     const int64_t width = s->node->width[0];
     (void)err;
+    lru.carried = carry_of(s);
+    lru.past = carry_past(s->pass->forward);
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         lru_sequence(&lru, length, s->in[0] + begin * width, s->pass->forward->mixer,
@@ -193,8 +212,9 @@ static struct delta_input delta_input_of(const struct step *s, const struct delt
 
 enum llmq_status run_delta(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
-    const struct delta delta = delta_of(s->pass->block->graph);
+    struct delta delta = delta_of(s->pass->block->graph);
     (void)err;
+    delta.carried = carry_of(s);
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         float *steps = s->pass->forward->mixer;
@@ -236,8 +256,9 @@ static struct scan_input lightning_input_of(const struct step *s, const struct s
 
 enum llmq_status run_lightning(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
-    const struct scan scan = lightning_of(s->pass->block->graph, s->node);
+    struct scan scan = lightning_of(s->pass->block->graph, s->node);
     (void)err;
+    scan.carried = carry_of(s);
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         float *steps = s->pass->forward->mixer;

@@ -11,6 +11,10 @@
 /* Entries of scratch that those of a block need for sequences up to `max_length`. */
 int64_t mixers_scratch(const struct graph *g, int64_t max_length);
 
+/* Entries of what the operation of a node carries from one part of a sequence to the next; 0 for
+ * those that are not of these. */
+int64_t mixers_carried(const struct graph *g, const struct graph_node *n);
+
 LLMQ_NODISCARD enum llmq_status run_delta(const struct step *s, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status run_lightning(const struct step *s, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status run_scan(const struct step *s, llmq_error *err);

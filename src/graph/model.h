@@ -106,6 +106,11 @@ bool model_head_packed(const struct model *m);
 LLMQ_NODISCARD enum llmq_status model_embed(const struct model *m, const int32_t *ids,
                                             const struct batch *b, float *out, llmq_error *err);
 
+/* The same where `past` tokens of each sequence came before. */
+LLMQ_NODISCARD enum llmq_status model_embed_from(const struct model *m, const int32_t *ids,
+                                                 const struct batch *b, int64_t past, float *out,
+                                                 llmq_error *err);
+
 /* The norm behind the last block: x [rows, stream], in its place [rows, hidden]. */
 LLMQ_NODISCARD enum llmq_status model_final_norm(const struct model *m, int64_t rows, float *x,
                                                  llmq_error *err);

@@ -3,8 +3,10 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/int64.h"
 #include "graph/activate.h"
 #include "graph/attention.h"
+#include "graph/carry.h"
 #include "graph/columns.h"
 #include "graph/convolve.h"
 #include "graph/index.h"
@@ -128,10 +130,12 @@ enum llmq_status ops_rotate(const struct step *s, bool back, const float *x, flo
     struct rope_table *table = &f->rope[local];
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
-        enum llmq_status status = rope_table_prepare(&rope, length, table, err);
+        enum llmq_status status =
+            rope_table_prepare(&rope, max_i64(carry_length(f), length), table, err);
         if (status != LLMQ_OK)
             return status;
-        rope_rotate(table, &heads, length, x + begin * n->width[0], out + begin * n->width[0]);
+        const struct rope_table rest = rope_table_from(table, carry_past(f));
+        rope_rotate(&rest, &heads, length, x + begin * n->width[0], out + begin * n->width[0]);
     }
     return LLMQ_OK;
 }
@@ -204,12 +208,15 @@ static enum llmq_status run_attention(const struct step *s, llmq_error *err) {
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         const struct attention attention = ops_attention_of(s, begin);
-        enum llmq_status status = check_lifted(s, length, err);
+        enum llmq_status status = check_lifted(s, carry_past(f) + length, err);
         if (status != LLMQ_OK)
             return status;
-        attention_sequence(&attention, length, s->in[0] + begin * q, s->in[1] + begin * k,
-                           s->in[2] + begin * v, f->scores, f->max_length + 1,
-                           s->out[0] + begin * out);
+        if (f->carry)
+            carry_attend(s, attention);
+        else
+            attention_sequence(&attention, length, s->in[0] + begin * q, s->in[1] + begin * k,
+                               s->in[2] + begin * v, f->scores, f->max_length + 1,
+                               s->out[0] + begin * out);
     }
     return LLMQ_OK;
 }
@@ -244,6 +251,10 @@ static enum llmq_status run_index(const struct step *s, llmq_error *err) {
     const struct batch *b = s->pass->batch;
     const struct index index = index_of(s);
     (void)err;
+    if (f->carry) {
+        carry_choose(s, index);
+        return LLMQ_OK;
+    }
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         const struct index_input in = {s->in[0] + begin * index.heads * index.width,
@@ -290,6 +301,10 @@ struct filter ops_filter(const struct step *s) {
 void ops_convolve(const struct step *s, float *out) {
     const struct filter filter = ops_filter(s);
     const struct batch *b = s->pass->batch;
+    if (s->pass->forward->carry) {
+        convolve_onward(&filter, s->rows, s->in[0], carry_of(s), out);
+        return;
+    }
     for (int64_t i = 0; i < b->sequences; i++) {
         int64_t length = 0, begin = batch_sequence(b, i, &length);
         convolve_sequence(&filter, length, s->in[0] + begin * filter.width,
@@ -398,7 +413,8 @@ static enum llmq_status run_embedding(const struct step *s, llmq_error *err) {
     const struct pass *p = s->pass;
     if (!p->forward->ids)
         return error_set(err, LLMQ_E_UNSUPPORTED, "a pass that does not know its tokens");
-    return model_embed(p->block->model, p->forward->ids, p->batch, s->out[0], err);
+    return model_embed_from(p->block->model, p->forward->ids, p->batch, carry_past(p->forward),
+                            s->out[0], err);
 }
 
 /* --- experts ---------------------------------------------------------------------------------- */

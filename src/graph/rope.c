@@ -112,19 +112,19 @@ static float frequency_at(const struct rope *rope, int64_t i, int64_t length) {
 
 /* --- tables ----------------------------------------------------------------------------------- */
 
-/* Lengths with the same number have the same frequencies. */
-static int64_t regime_of(const struct rope *rope, int64_t length) {
+int64_t rope_regime(const struct rope *rope, int64_t length) {
     if (rope->config->type == ROPE_DYNAMIC)
         return max_i64(length, rope->max_positions);
     return rope->config->type == ROPE_LONGROPE && length > rope->config->original_max_positions;
 }
 
+/* For all positions of the table the frequencies of sequences of that length. */
 static void fill_table(const struct rope *rope, int64_t length, struct rope_table *table) {
     const float factor = (float)rope->config->attention_factor;
     const int64_t half = rope->width / 2;
     for (int64_t i = 0; i < half; i++) {
         float frequency = frequency_at(rope, i, length);
-        for (int64_t p = 0; p < length; p++) {
+        for (int64_t p = 0; p < table->positions; p++) {
             float angle = (float)p * frequency;
             table->cos[p * half + i] = cosf(angle) * factor;
             table->sin[p * half + i] = sinf(angle) * factor;
@@ -134,12 +134,12 @@ static void fill_table(const struct rope *rope, int64_t length, struct rope_tabl
 
 enum llmq_status rope_table_prepare(const struct rope *rope, int64_t length,
                                     struct rope_table *table, llmq_error *err) {
-    const int64_t regime = regime_of(rope, length);
+    const int64_t regime = rope_regime(rope, length), positions = max_i64(length, table->positions);
     size_t count = 0;
     if (table->regime == regime && table->positions >= length)
         return LLMQ_OK;
     rope_table_free(table);
-    if (!checked_mul_size((size_t)length, (size_t)(rope->width / 2), &count))
+    if (!checked_mul_size((size_t)positions, (size_t)(rope->width / 2), &count))
         return error_memory(err, "rotary tables");
     table->cos = calloc(count, sizeof *table->cos);
     table->sin = calloc(count, sizeof *table->sin);
@@ -147,11 +147,19 @@ enum llmq_status rope_table_prepare(const struct rope *rope, int64_t length,
         rope_table_free(table);
         return error_memory(err, "rotary tables");
     }
-    table->positions = length;
+    table->positions = positions;
     table->width = rope->width;
     table->regime = regime;
     fill_table(rope, length, table);
     return LLMQ_OK;
+}
+
+struct rope_table rope_table_from(const struct rope_table *table, int64_t first) {
+    struct rope_table rest = *table;
+    rest.cos += first * (table->width / 2);
+    rest.sin += first * (table->width / 2);
+    rest.positions -= first;
+    return rest;
 }
 
 void rope_table_free(struct rope_table *table) {

@@ -26,10 +26,16 @@ struct rope_table {
     float *cos, *sin;
 };
 
+/* Lengths with the same number have the same frequencies; 0 where all have. */
+int64_t rope_regime(const struct rope *rope, int64_t length);
+
 /* Make `table` serve sequences of `length` tokens, (re)building it when it does not yet. Only
  * dynamic scaling and LongRoPE ever make the frequencies depend on the length. */
 LLMQ_NODISCARD enum llmq_status rope_table_prepare(const struct rope *rope, int64_t length,
                                                    struct rope_table *table, llmq_error *err);
+
+/* The same from position `first` on; it is not freed. */
+struct rope_table rope_table_from(const struct rope_table *table, int64_t first);
 void rope_table_free(struct rope_table *table);
 
 /* What Llama 3 scaling divides frequency i by (config's rope type ROPE_LLAMA3). */

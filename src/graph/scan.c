@@ -104,7 +104,7 @@ static void make_outputs(struct chunk *c) {
     fill_triangle(c);
     linalg_gemm_nn(c->rows, width, c->rows, 1, c->triangle, c->rows, x_of(c), stride, 0, out,
                    stride);
-    if (c->begin > 0) {
+    if (c->begin > 0 || c->s->carried) {
         decays_from_begin(c);
         scale_rows(c, state_input(c, c->in->c), c->s->groups * state, state);
         linalg_gemm_nt(c->rows, width, state, 1, c->scaled, state, c->state, state, 1, out, stride);
@@ -128,14 +128,18 @@ static void pass_state_on(struct chunk *c) {
 
 static void scan_head(struct chunk *c, const float *products) {
     const int64_t per_chunk = SCAN_CHUNK * SCAN_CHUNK, chunks = ceil_div(c->length, SCAN_CHUNK);
-    memset(c->state, 0, (size_t)(c->s->width * c->s->state) * sizeof *c->state);
+    const int64_t size = c->s->width * c->s->state;
+    if (c->s->carried)
+        c->state = c->s->carried + c->head * size;
+    else
+        memset(c->state, 0, (size_t)size * sizeof *c->state);
     for (int64_t i = 0; i < chunks; i++) {
         c->begin = i * SCAN_CHUNK;
         c->rows = min_i64(SCAN_CHUNK, c->length - c->begin);
         c->products = products + (c->group * chunks + i) * per_chunk;
         add_up_decays(c);
         make_outputs(c);
-        if (i + 1 < chunks)
+        if (i + 1 < chunks || c->s->carried)
             pass_state_on(c);
     }
 }

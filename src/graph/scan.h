@@ -21,6 +21,8 @@ struct scan {
     int64_t width;     /* of a head's x and of what it makes */
     int64_t state;     /* of its B and its C */
     const float *skip; /* [heads]; NULL: nothing is passed by */
+    float *carried; /* [heads, width, state]: the states before the sequence and, when it is done,
+                     * behind it; NULL: it begins with 0 */
 };
 
 struct scan_input {

@@ -14,6 +14,10 @@
 
 enum { CHANNELS = SELECTIVE_CHANNELS };
 
+int64_t selective_states(int64_t channels) {
+    return ceil_div(channels, CHANNELS) * CHANNELS;
+}
+
 int64_t selective_scratch(const struct selective *s) {
     return omp_get_max_threads() * 3 * s->state * CHANNELS;
 }
@@ -52,7 +56,10 @@ static void scan_block(struct block *b, int64_t length, const struct selective_i
                        float *out) {
     float step[CHANNELS] = {0}, gain[CHANNELS] = {0}, y[CHANNELS] = {0};
     selective_rates(b->s, b->first, b->count, b->rate);
-    memset(b->state, 0, (size_t)(b->s->state * CHANNELS) * sizeof *b->state);
+    if (b->s->carried)
+        b->state = b->s->carried + b->first * b->s->state;
+    else
+        memset(b->state, 0, (size_t)(b->s->state * CHANNELS) * sizeof *b->state);
     for (int64_t t = 0; t < length; t++) {
         const int64_t at = t * b->s->channels + b->first;
         for (int64_t c = 0; c < b->count; c++) {
@@ -101,9 +108,11 @@ void lru_rates(const struct lru *l, int64_t head, float *rate) {
 
 static void begin_unit(struct unit *u) {
     lru_rates(u->l, u->head, u->rate);
+    if (u->l->carried)
+        u->state = u->l->carried + u->head * u->l->width;
     for (int64_t i = 0; i < u->l->width; i++) {
         u->ones[i] = 1;
-        u->state[i] = 0;
+        u->state[i] = u->l->carried ? u->state[i] : 0;
     }
 }
 
@@ -165,7 +174,7 @@ static void run_unit(struct unit *unit, int64_t length, const float *u, float *o
         float *to = out + begin * stride + unit->head * l->width;
         lru_open_gates(l, unit->head, rows, from, unit->ones, unit->input, unit->recurrent);
         for (int64_t r = 0; r < rows; r++)
-            advance_unit(unit, begin + r == 0, r, from + r * stride, to + r * stride);
+            advance_unit(unit, l->past + begin + r == 0, r, from + r * stride, to + r * stride);
     }
 }
 

@@ -13,6 +13,8 @@ struct selective {
     int64_t channels, state;
     const float *A_log; /* [channels, state] */
     const float *D;     /* [channels] */
+    float *carried;     /* [selective_states(channels), state]: the states before the sequence and,
+                         * when it is done, behind it; NULL: it begins with 0 */
 };
 
 struct selective_input {
@@ -20,6 +22,9 @@ struct selective_input {
     const float *b, *c; /* [length, state] */
     const float *step;  /* [length, channels], at least 0 */
 };
+
+/* The channels of carried states, which lie in blocks. */
+int64_t selective_states(int64_t channels);
 
 /* Entries of scratch. */
 int64_t selective_scratch(const struct selective *s);
@@ -40,6 +45,9 @@ struct lru {
     const float *input, *input_bias; /* [heads, width, width], u times it; [heads, width] */
     const float *recurrent, *recurrent_bias;
     const float *parameter; /* [heads, width] */
+    float *carried; /* [heads, width]: h before the sequence and, when it is done, behind it; NULL:
+                     * it begins with 0 */
+    int64_t past;   /* tokens before those */
 };
 
 int64_t lru_scratch(const struct lru *l);

@@ -37,6 +37,11 @@ void stream_free(struct stream *s) {
     *s = (struct stream){0};
 }
 
+void stream_set_rows(struct stream *s, int64_t rows) {
+    for (int h = 1; h <= s->homes; h++)
+        s->acts[h].rows = rows;
+}
+
 float *stream_target(const struct stream *s, int64_t begin) {
     return acts_target(&s->acts[HOME_RESIDUAL], begin, s->buffer[HOME_RESIDUAL]);
 }

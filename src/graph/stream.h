@@ -32,6 +32,9 @@ LLMQ_NODISCARD enum llmq_status stream_create(const struct stream_size *size, st
                                               struct stream *out, llmq_error *err);
 void stream_free(struct stream *s); /* accepts a zeroed struct */
 
+/* Use it for fewer tokens than it was made for; what it held is lost. */
+void stream_set_rows(struct stream *s, int64_t rows);
+
 /* Where to produce the residual stream of a batch, and giving it back. */
 float *stream_target(const struct stream *s, int64_t begin);
 LLMQ_NODISCARD enum llmq_status stream_put(const struct stream *s, int64_t begin, int64_t rows,

@@ -102,7 +102,7 @@ static void plain_lightning(const struct operands *o) {
 
 enum { KEY_HEADS = 16, VALUE_HEADS = 32, SIDE = INNER / VALUE_HEADS, KEYS = KEY_HEADS * SIDE };
 
-static const struct delta delta = {KEY_HEADS, VALUE_HEADS, SIDE, SIDE, 0.0884F};
+static const struct delta delta = {KEY_HEADS, VALUE_HEADS, SIDE, SIDE, 0.0884F, NULL};
 
 /* Keys of a length of at most 1. */
 static struct delta_input delta_input(const struct operands *o) {
@@ -156,7 +156,7 @@ static void plain_delta(const struct operands *o) {
 enum { STATE = 16, RANK = HIDDEN / 16, LRU_HEADS = 8, LRU_HEAD = HIDDEN / LRU_HEADS };
 
 static void blocked1(const struct operands *o) {
-    const struct selective s = {INNER, STATE, o->b, o->b};
+    const struct selective s = {INNER, STATE, o->b, o->b, NULL};
     const struct selective_input in = {o->a, o->b, o->a, o->steps};
     selective_sequence(&s, LENGTH, &in, o->scratch, o->out);
 }
@@ -179,7 +179,7 @@ static void plain1(const struct operands *o) {
 }
 
 static void blocked_lru(const struct operands *o) {
-    const struct lru l = {LRU_HEADS, LRU_HEAD, o->small, o->b, o->small, o->b, o->b};
+    const struct lru l = {LRU_HEADS, LRU_HEAD, o->small, o->b, o->small, o->b, o->b, NULL, 0};
     lru_sequence(&l, LENGTH, o->a, o->scratch, o->out);
 }
 

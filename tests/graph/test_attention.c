@@ -300,7 +300,7 @@ static void check_index(const struct index *x, int64_t length, int64_t seed) {
 }
 
 START_TEST(the_best_keys_are_chosen) {
-    static const struct index indexes[] = {{3, 5, 1}, {4, 8, 7}, {1, 16, 40}};
+    static const struct index indexes[] = {{3, 5, 1, 0}, {4, 8, 7, 0}, {1, 16, 40, 0}};
     static const int64_t lengths[] = {1, 6, 7, 8, 31, 33, 65, 130};
     for (int64_t i = 0; i < 8; i++)
         check_index(&indexes[_i], lengths[i], 21 + i);
@@ -309,7 +309,7 @@ END_TEST
 
 /* Scores of zero are many, since they are never below: of equal ones the first are taken. */
 START_TEST(of_equal_keys_the_first_are_chosen) {
-    static const struct index x = {1, 2, 3};
+    static const struct index x = {1, 2, 3, 0};
     enum { L = 12 };
     float q[L * 2], k[L * 2], gain[L], out[L * 3];
     float *room = random_row(26, omp_get_max_threads() * ATTENTION_TILE * L, 1);

@@ -100,8 +100,8 @@ static struct lru_case lru_case_of(int64_t length) {
         c.biases[i] = random_row(3 + i, WIDE, 1);
     }
     c.parameter = random_row(5, WIDE, 6);
-    c.l = (struct lru){HEADS,        WIDTH,       c.weights[0], c.biases[0],
-                       c.weights[1], c.biases[1], c.parameter};
+    c.l = (struct lru){
+        HEADS, WIDTH, c.weights[0], c.biases[0], c.weights[1], c.biases[1], c.parameter, NULL, 0};
     c.u = random_row(6, length * WIDE, 1);
     c.scratch = random_row(7, lru_scratch(&c.l), 1);
     c.out = random_row(8, length * WIDE, 1);
