@@ -36,6 +36,7 @@ check_tree() (
         allow["calib"]               = "base tensor linalg kernels models text graph"
         allow["quant"]               = "base tensor linalg kernels"
         allow["eval"]                = "base tensor linalg kernels models text graph"
+        allow["decode"]              = "base models text graph"
         allow["setup"]               = "base linalg kernels text graph"
         allow["bench"]               = "base tensor linalg kernels quant setup"
         allow["gguf"]                = "base formats/gguf formats/layouts models text graph"
