@@ -51,7 +51,7 @@ check_tree() (
                                        "setup verify pipeline"
         allow["api"]                 = "base formats/safetensors formats/encodings " \
                                        "formats/loaders models text " \
-                                       "graph eval setup pipeline"
+                                       "chat graph eval decode setup pipeline"
         allow["cli"]                 = ""
 
         # Headers of libraries and instruction sets: the folders and files that may have them.

@@ -302,6 +302,10 @@ cleanup:
     return status;
 }
 
+int64_t generator_left(const struct generator *d) {
+    return d->o.capacity - d->count;
+}
+
 int64_t generator_repeated(const struct generator *d) {
     return d->repeated;
 }

@@ -36,6 +36,9 @@ LLMQ_NODISCARD enum llmq_status generator_read(struct generator *d, const int32_
                                                int64_t count, const float **logits,
                                                llmq_error *err);
 
+/* How many tokens may follow those read: of the last one nothing need be read. */
+int64_t generator_left(const struct generator *d);
+
 /* Tokens that were computed more than once. */
 int64_t generator_repeated(const struct generator *d);
 

@@ -25,6 +25,13 @@ int32_t sampler_best(const float *logits, int64_t vocab) {
     return best;
 }
 
+void sampler_best_two(const float *logits, int64_t vocab, int32_t best[2]) {
+    best[0] = best[1] = sampler_best(logits, vocab);
+    for (int64_t i = 0; i < vocab; i++)
+        if (i != best[0] && (best[1] == best[0] || logits[i] > logits[best[1]]))
+            best[1] = (int32_t)i;
+}
+
 double sampler_logprob(const float *logits, int64_t vocab, int32_t id) {
     const double most = (double)logits[sampler_best(logits, vocab)];
     double sum = 0;

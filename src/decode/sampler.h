@@ -29,7 +29,9 @@ void sampler_free(struct sampler *s);
 LLMQ_NODISCARD enum llmq_status sampler_next(struct sampler *s, const float *logits, int64_t vocab,
                                              int32_t *id, llmq_error *err);
 
-/* The most likely token, and the logarithm of the probability that logits give a token. */
+/* The two most likely tokens, in order; the most likely one; and the logarithm of the probability
+ * that logits give a token. */
+void sampler_best_two(const float *logits, int64_t vocab, int32_t best[2]);
 int32_t sampler_best(const float *logits, int64_t vocab);
 double sampler_logprob(const float *logits, int64_t vocab, int32_t id);
 

@@ -38,6 +38,7 @@ void text_stream_add(struct text_stream *s, const char *bytes, size_t len) {
     const size_t stop = find_stop(s, s->given);
     s->stopped = stop < s->text.len;
     s->text.len = stop;
+    s->text.data[stop] = '\0';
 }
 
 /* Make the bytes from `given` on text, up to `end`. */
