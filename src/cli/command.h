@@ -66,8 +66,8 @@ struct command {
 };
 
 extern const struct command command_gptq, command_awq, command_rtn, command_eval, command_compare,
-    command_score, command_sensitivity, command_tokenize, command_inspect, command_convert,
-    command_verify, command_bench;
+    command_score, command_generate, command_sensitivity, command_tokenize, command_inspect,
+    command_convert, command_verify, command_bench;
 
 /* All subcommands in the order of the help text, then NULL. */
 extern const struct command *const commands[];
@@ -125,8 +125,8 @@ extern const struct option text_options[];
 /* What they say (enum llmq_special). */
 int special_value(const struct special_args *args);
 
-/* Values of --compute (enum llmq_compute). */
-extern const struct choice compute_choices[];
+/* Values of --compute (enum llmq_compute) and of --activations (enum llmq_activations). */
+extern const struct choice compute_choices[], activation_choices[];
 
 /* True: for commands that compute on BLAS whatever their arguments are. */
 bool computes_always(const void *args);

@@ -7,19 +7,13 @@
 #include "llmq/evaluate.h"
 
 const struct command *const commands[] = {
-    &command_gptq,
-    &command_awq,
-    &command_rtn,
-    &command_sensitivity,
-    &command_eval,
-    &command_compare,
-    &command_score,
-    &command_tokenize,
-    &command_inspect,
-    &command_convert,
-    &command_verify,
-    &command_bench,
-    NULL,
+    &command_gptq,     &command_awq,
+    &command_rtn,      &command_sensitivity,
+    &command_eval,     &command_compare,
+    &command_score,    &command_generate,
+    &command_tokenize, &command_inspect,
+    &command_convert,  &command_verify,
+    &command_bench,    NULL,
 };
 
 static const struct choice conventions[] = {
@@ -28,7 +22,7 @@ static const struct choice conventions[] = {
     {NULL, 0},
 };
 
-static const struct choice activations[] = {
+const struct choice activation_choices[] = {
     {"exact", LLMQ_ACTIVATIONS_EXACT},
     {"int8", LLMQ_ACTIVATIONS_INT8},
     {NULL, 0},
@@ -131,7 +125,7 @@ const struct option text_options[] = {
      .value = "exact|int8",
      .help = "activations in products with packed weights: float32, or rounded to 8 bits, as fast "
              "inference has them",
-     .choices = activations},
+     .choices = activation_choices},
     {.name = "compute",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct text_args, compute),
