@@ -9,16 +9,13 @@
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 
-/* Rows of the head in memory at a time, and rows of activations per product with them. */
-enum { PANEL = 4096, TILE = 256 };
-
 static int64_t panel_width(const struct model *m) {
-    return min_i64(m->config.vocab, PANEL);
+    return min_i64(m->config.vocab, LOSS_PANEL);
 }
 
 uint64_t loss_bytes(const struct model *m, int64_t max_rows) {
     const int64_t columns = panel_width(m);
-    return head_panel_bytes(m, columns) + (uint64_t)(columns * 2 * TILE) * sizeof(float) +
+    return head_panel_bytes(m, columns) + (uint64_t)(columns * 2 * LOSS_TILE) * sizeof(float) +
            (uint64_t)max_rows * (2 * sizeof(double) + sizeof(int32_t));
 }
 
@@ -41,8 +38,8 @@ enum llmq_status loss_create(const struct model *m, const struct loss *loss, int
     *out = (struct loss_head){.m = m, .loss = loss};
     LLMQ_TRY(arena_create("the gradient of the loss", &out->arena, err));
     LLMQ_TRY(head_panel_create(m, columns, out->arena, &out->panel, err));
-    LLMQ_TRY(alloc(out, columns * TILE, &out->logits, err));
-    LLMQ_TRY(alloc(out, columns * TILE, &out->teacher, err));
+    LLMQ_TRY(alloc(out, columns * LOSS_TILE, &out->logits, err));
+    LLMQ_TRY(alloc(out, columns * LOSS_TILE, &out->teacher, err));
     LLMQ_TRY(alloc_rows(out, (size_t)max_rows, err));
 cleanup:
     if (status != LLMQ_OK)
@@ -132,11 +129,12 @@ static void add_label(const struct row *r, float *p) {
 
 static void add_teacher(const struct row *r, float *p) {
     double sum = 0;
+    float q[LOSS_PANEL];
+    kernels_get()->decay(r->teacher, q, r->t->columns);
     for (int64_t i = 0; i < r->t->columns; i++) {
         const double log_p = (double)r->logits[i] - r->h->lse[r->at];
-        const double log_q = (double)r->teacher[i], q = exp(log_q);
-        sum += q > 0 ? q * (log_q - log_p) : 0;
-        p[i] -= (float)q;
+        sum += q[i] > 0 ? (double)q[i] * ((double)r->teacher[i] - log_p) : 0;
+        p[i] -= q[i];
     }
     r->of->loss[r->at] += sum;
 }
@@ -144,7 +142,7 @@ static void add_teacher(const struct row *r, float *p) {
 /* logits = the gradient towards what the head makes of the row, before bias and cap. */
 static void row_back(const struct row *r) {
     const float cap = cap_of(r->h);
-    float p[PANEL];
+    float p[LOSS_PANEL];
     for (int64_t i = 0; i < r->t->columns; i++)
         p[i] = (float)((double)r->logits[i] - r->h->lse[r->at]);
     kernels_get()->decay(p, p, r->t->columns);
@@ -169,6 +167,8 @@ static void tile_back(const struct loss_head *h, const struct tile *t, const str
         else
             row_back(&row);
     }
+    if (!r->dx)
+        return;
     linalg_gemm_nn(t->rows, hidden, t->columns, (float)h->m->config.facts.numbers[NUM_LOGITS],
                    logits, t->columns, h->panel.weights, hidden, t->first > 0,
                    r->dx + t->begin * hidden, hidden);
@@ -196,10 +196,10 @@ static enum llmq_status walk(struct loss_head *h, bool back, const struct loss_r
     const int64_t vocab = h->m->config.vocab;
     enum llmq_status status = LLMQ_OK;
     for (struct tile t = {0}; t.first < vocab; t.first += t.columns) {
-        t.columns = min_i64(vocab - t.first, PANEL);
+        t.columns = min_i64(vocab - t.first, LOSS_PANEL);
         LLMQ_TRY(head_panel_load(&h->panel, t.first, t.columns, err));
         for (t.begin = 0; t.begin < r->rows; t.begin += t.rows) {
-            t.rows = min_i64(r->rows - t.begin, TILE);
+            t.rows = min_i64(r->rows - t.begin, LOSS_TILE);
             LLMQ_TRY(visit_tile(h, &t, back, r, err));
         }
     }

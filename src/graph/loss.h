@@ -12,6 +12,9 @@
 #include "graph/model.h"
 #include "llmq/error.h"
 
+/* Columns of a panel and tokens of it that are worked on at a time, at most. */
+enum { LOSS_PANEL = 4096, LOSS_TILE = 256 };
+
 /* Columns [first, first + columns) of the vocabulary, for tokens [begin, begin + rows). */
 struct loss_panel {
     int64_t begin, rows, first, columns;
@@ -55,7 +58,7 @@ struct loss_rows {
     const int32_t
         *label;     /* [rows]: the token that follows; -1: none does, the token counts nothing */
     const float *x; /* [rows, hidden] behind the last norm */
-    float *dx;      /* set */
+    float *dx;      /* set; NULL: the loss alone is wanted */
     double *loss;   /* [rows], set */
 };
 LLMQ_NODISCARD enum llmq_status loss_back(struct loss_head *h, const struct loss_rows *r,
