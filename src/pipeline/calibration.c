@@ -73,6 +73,12 @@ void calibration_share(int64_t total, const double *weights, size_t count, int64
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
+/* So many windows of a file. */
+struct part {
+    char *path;
+    int64_t windows;
+};
+
 static struct corpus_options cut_of(const struct run *run, int64_t windows, size_t index) {
     const llmq_quantize_options *o = run->options;
     return (struct corpus_options){
@@ -90,17 +96,16 @@ static struct corpus_options cut_of(const struct run *run, int64_t windows, size
     };
 }
 
-static void say_of_windows(const struct run *run, const char *path, int64_t wanted,
-                           const struct corpus *c) {
-    if (c->count < wanted)
+static void say_of_windows(const struct run *run, const struct part *from, const struct corpus *c) {
+    if (c->count < from->windows)
         log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", path, c->count,
-                    wanted);
+                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", from->path,
+                    c->count, from->windows);
     else if (c->windows_beyond > 0)
         log_message(run->ctx, LLMQ_LOG_WARNING,
                     "the first %" PRId64 " of %" PRId64
                     " windows of %s are used: give --samples to choose how many",
-                    c->count, c->count + c->windows_beyond, path);
+                    c->count, c->count + c->windows_beyond, from->path);
 }
 
 /* Memory that the run takes with as many windows as are asked for; 0: no limit asks, or there is no
@@ -121,18 +126,18 @@ static uint64_t memory_foreseen(const struct run *run) {
     return bytes;
 }
 
-/* The windows of one file, behind those that the run has. */
-static enum llmq_status load_file(struct run *run, const char *path, int64_t windows, size_t index,
-                                  llmq_error *err) {
-    const struct corpus_options cut = cut_of(run, windows, index);
+/* The windows of one file, behind those of `to`. */
+static enum llmq_status load_file(const struct run *run, const struct part *from, size_t index,
+                                  struct corpus *to, llmq_error *err) {
+    const struct corpus_options cut = cut_of(run, from->windows, index);
     const struct reading limits = {run->options->max_mem, memory_foreseen(run)};
     struct corpus_file file = {0};
     struct corpus corpus = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(corpus_file_open(path, &limits, &file, err));
+    LLMQ_TRY(corpus_file_open(from->path, &limits, &file, err));
     LLMQ_TRY(setup_corpus(run->ctx, &run->model, &file, &cut, &corpus, err));
-    say_of_windows(run, path, windows, &corpus);
-    status = corpus_join(&run->corpus, &corpus, err);
+    say_of_windows(run, from, &corpus);
+    status = corpus_join(to, &corpus, err);
 cleanup:
     corpus_free(&corpus);
     corpus_file_free(&file);
@@ -140,24 +145,25 @@ cleanup:
     return status;
 }
 
-static enum llmq_status load_bundled(struct run *run, llmq_error *err) {
+static enum llmq_status load_bundled(const struct run *run, int64_t windows, struct corpus *to,
+                                     llmq_error *err) {
     const char *path = setup_bundled_text(BUNDLED_CALIBRATION, err);
     if (!path)
         return LLMQ_E_NOT_FOUND;
     log_message(run->ctx, LLMQ_LOG_WARNING,
                 "calibrating on the bundled English text; --calib FILE with text like what the "
                 "model will see gives a better result");
-    return load_file(run, path, run->options->samples, 0, err);
+    char *copy = strdup(path);
+    const struct part bundled = {copy, windows};
+    const enum llmq_status status =
+        copy ? load_file(run, &bundled, 0, to, err) : error_memory(err, "a path");
+    free(copy);
+    return status;
 }
 
-struct part {
-    char *path;
-    int64_t windows;
-};
-
-/* The files and their shares; the caller frees the paths, also after an error. */
-static enum llmq_status share_out(const llmq_quantize_options *o, struct part *parts, size_t count,
-                                  llmq_error *err) {
+/* The files and their shares of `total`; the caller frees the paths, also after an error. */
+static enum llmq_status share_out(const llmq_quantize_options *o, int64_t total, struct part *parts,
+                                  size_t count, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     double *weights = calloc(count, sizeof *weights);
     int64_t *shares = calloc(count, sizeof *shares);
@@ -165,12 +171,12 @@ static enum llmq_status share_out(const llmq_quantize_options *o, struct part *p
         LLMQ_TRY(error_memory(err, "the calibration's files"));
     for (size_t i = 0; i < count; i++)
         LLMQ_TRY(calibration_part(calibration_given(o, i), &parts[i].path, &weights[i], err));
-    if (o->samples < (int64_t)count) {
+    if (total < (int64_t)count) {
         status = error_set(err, LLMQ_E_USAGE, "--samples %" PRId64 ": fewer than the %zu files",
-                           o->samples, count);
+                           total, count);
         goto cleanup;
     }
-    calibration_share(o->samples, weights, count, shares);
+    calibration_share(total, weights, count, shares);
     for (size_t i = 0; i < count; i++)
         parts[i].windows = shares[i];
 cleanup:
@@ -179,14 +185,16 @@ cleanup:
     return status;
 }
 
-static enum llmq_status load_files(struct run *run, size_t count, llmq_error *err) {
+static enum llmq_status load_files(const struct run *run, int64_t windows, struct corpus *to,
+                                   llmq_error *err) {
+    const size_t count = calibration_count(run->options);
     enum llmq_status status = LLMQ_OK;
     struct part *parts = calloc(count, sizeof *parts);
     if (!parts)
         return error_memory(err, "the calibration's files");
-    LLMQ_TRY(share_out(run->options, parts, count, err));
+    LLMQ_TRY(share_out(run->options, windows, parts, count, err));
     for (size_t i = 0; i < count; i++)
-        LLMQ_TRY(load_file(run, parts[i].path, parts[i].windows, i, err));
+        LLMQ_TRY(load_file(run, &parts[i], i, to, err));
 cleanup:
     for (size_t i = 0; i < count; i++)
         free(parts[i].path);
@@ -194,9 +202,14 @@ cleanup:
     return status;
 }
 
+enum llmq_status calibration_read(const struct run *run, int64_t windows, struct corpus *to,
+                                  llmq_error *err) {
+    return calibration_count(run->options) ? load_files(run, windows, to, err)
+                                           : load_bundled(run, windows, to, err);
+}
+
 enum llmq_status calibration_load(struct run *run, llmq_error *err) {
-    const size_t count = calibration_count(run->options);
-    const enum llmq_status status = count ? load_files(run, count, err) : load_bundled(run, err);
+    const enum llmq_status status = calibration_read(run, run->options->samples, &run->corpus, err);
     if (status != LLMQ_OK)
         return status;
     run->calibrated = true;

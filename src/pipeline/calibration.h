@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "llmq/error.h"
 #include "llmq/quantize.h"
+#include "text/corpus.h"
 
 struct run;
 
@@ -30,5 +31,9 @@ LLMQ_NODISCARD enum llmq_status calibration_load(struct run *run, llmq_error *er
  * without calibration. The caller frees *texts. */
 LLMQ_NODISCARD enum llmq_status calibration_texts(const struct run *run, struct json **texts,
                                                   llmq_error *err);
+
+/* So many windows in the same way, behind those of `to`. */
+LLMQ_NODISCARD enum llmq_status calibration_read(const struct run *run, int64_t windows,
+                                                 struct corpus *to, llmq_error *err);
 
 #endif
