@@ -42,9 +42,11 @@ check_tree() (
         allow["gguf"]                = "base formats/gguf formats/layouts models text graph"
         allow["verify"]              = "base formats/safetensors formats/layouts " \
                                        "formats/encodings formats/loaders models graph setup"
+        allow["tune"]                = "base tensor linalg kernels models text graph quant eval"
         allow["pipeline"]            = "base tensor linalg kernels formats/safetensors " \
                                        "formats/layouts formats/encodings formats/loaders " \
-                                       "models text graph calib quant setup gguf verify"
+                                       "models text graph calib quant eval setup gguf tune " \
+                                       "verify"
         allow["sensitivity"]         = "base tensor linalg formats/layouts models text graph " \
                                        "calib quant eval setup pipeline"
         allow["convert"]             = "base formats/encodings formats/loaders models graph " \

@@ -69,6 +69,13 @@ enum llmq_mtp {
                           known to work */
 };
 
+/* What is moved once all modules are quantized, so that the whole model predicts what the original
+ * does; codes and zero points stay. */
+enum llmq_tune {
+    LLMQ_TUNE_OFF,
+    LLMQ_TUNE_SCALES, /* the groups' scales */
+};
+
 typedef struct llmq_quantize_options {
     enum llmq_method method;
     const char *model;  /* folder or name, see llmq_model_resolve */
@@ -113,6 +120,9 @@ typedef struct llmq_quantize_options {
                              predictions, 0 to 1; 0: all alike */
     double damp;          /* added to diag H, as a part of its mean; 0: chosen for each input by the
                              error on windows held back */
+    enum llmq_tune tune;
+    int64_t tune_windows;  /* to learn from, of the calibration's texts */
+    double tune_rate;      /* how far the logarithm of a scale goes in a step, about */
     int64_t expert_tokens; /* that an expert is calibrated on, at least: one that fewer reached sees
                               tokens of its layer beside them */
     enum llmq_special special; /* tokens around a text; MODEL with windows given as ids */
@@ -189,6 +199,14 @@ typedef struct llmq_part {
     uint64_t bytes;
 } llmq_part;
 
+/* What tuning scales has come to. */
+typedef struct llmq_tuning {
+    int64_t windows, held; /* learnt from, and held back; 0: nothing was tuned, or not yet */
+    int64_t fresh;         /* of both, no calibration windows */
+    double before, after;  /* mean divergence from the original on those held back, nats a token */
+    int64_t steps;         /* 0: it did not fall, and scales are as they were */
+} llmq_tuning;
+
 typedef struct llmq_quantize_report {
     char *model; /* resolved folder */
     char *out;   /* folder written, or that would be */
@@ -206,6 +224,8 @@ typedef struct llmq_quantize_report {
     char **dropped; /* stray integer or boolean buffers left out: loaders misread them */
     size_t dropped_count;
     enum llmq_compute compute;
+    llmq_tuning tuning;
+    double plan_tune_passes; /* through the model over the windows to tune on; 0: there are none */
     int64_t blocks;
     int64_t windows;
     int64_t tokens_used;

@@ -5,12 +5,19 @@
 #include <time.h>
 
 static const char *const names[TALLY_KINDS] = {
-    [TALLY_PREPARE] = "prepare",        [TALLY_READ] = "read weights",
-    [TALLY_LINEAR] = "linears",         [TALLY_ATTENTION] = "attention",
-    [TALLY_SCAN] = "recurrences",       [TALLY_ELEMENTWISE] = "elementwise",
-    [TALLY_SPILL] = "activation files", [TALLY_MOMENTS] = "moments",
-    [TALLY_FACTOR] = "factors",         [TALLY_FOLD] = "AWQ search",
-    [TALLY_CORRECT] = "correction",     [TALLY_SOLVE] = "rounding",
+    [TALLY_PREPARE] = "prepare",
+    [TALLY_READ] = "read weights",
+    [TALLY_LINEAR] = "linears",
+    [TALLY_ATTENTION] = "attention",
+    [TALLY_SCAN] = "recurrences",
+    [TALLY_ELEMENTWISE] = "elementwise",
+    [TALLY_SPILL] = "activation files",
+    [TALLY_MOMENTS] = "moments",
+    [TALLY_FACTOR] = "factors",
+    [TALLY_FOLD] = "AWQ search",
+    [TALLY_CORRECT] = "correction",
+    [TALLY_SOLVE] = "rounding",
+    [TALLY_TUNE] = "tuning",
     [TALLY_WRITE] = "write and verify",
 };
 

@@ -18,6 +18,7 @@ enum tally_kind {
     TALLY_FOLD,        /* AWQ's search for scales */
     TALLY_CORRECT,     /* targets that make up for errors upstream */
     TALLY_SOLVE,       /* rounding: RTN, GPTQ, descent, errors */
+    TALLY_TUNE,        /* slopes of scales, and their steps */
     TALLY_WRITE,       /* packing, writing, syncing, reading back */
     TALLY_KINDS
 };

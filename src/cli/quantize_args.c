@@ -57,6 +57,9 @@ static const struct choice scale_kinds[] = {
     {NULL, 0},
 };
 
+static const struct choice tunings[] = {
+    {"off", LLMQ_TUNE_OFF}, {"scales", LLMQ_TUNE_SCALES}, {NULL, 0}};
+
 static const struct choice mtp_kinds[] = {
     {"keep", LLMQ_MTP_KEEP}, {"quantize", LLMQ_MTP_QUANTIZE}, {NULL, 0}};
 
@@ -357,6 +360,35 @@ const struct option quantize_method_options[] = {
     {.name = NULL},
 };
 
+static const struct option tuning_options[] = {
+    {.name = "tune",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct quantize_args, tune),
+     .value = "off|scales",
+     .help =
+         "when all modules are quantized, move the groups' scales down the gradient of the "
+         "divergence between the original's predictions and the result's, codes and zero points "
+         "as they are. Judged on windows held back, and kept only if it is lower there",
+     .absent = "off",
+     .choices = tunings},
+    {.name = "tune-windows",
+     .kind = OPTION_INT,
+     .offset = FIELD(tune_windows),
+     .value = "N",
+     .help = "windows of the calibration's texts to learn from, once each: others than those of "
+             "the calibration, where the texts have so many",
+     .min = 1,
+     .max = 1e9},
+    {.name = "tune-rate",
+     .kind = OPTION_REAL,
+     .offset = FIELD(tune_rate),
+     .value = "X",
+     .help = "learning rate: how far, as a part of itself, a scale goes in a step at most, about",
+     .min = 0,
+     .max = 1},
+    {.name = NULL},
+};
+
 static const struct option job_options[] = {
     {.name = "dry-run",
      .kind = OPTION_ON,
@@ -392,6 +424,7 @@ const struct option_group quantize_groups[] = {
     {"Grid", quantize_grid_options},
     {"Calibration", quantize_calibration_options},
     {"Method", quantize_method_options},
+    {"Tuning", tuning_options},
     {"Job", job_options},
     {"Running", run_options},
     {"Output", output_options},
@@ -416,6 +449,7 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
     a->restarts = BY_QUALITY;
     a->token_weights = BY_QUALITY;
     a->scales = (int)a->options.scales;
+    a->tune = BY_QUALITY;
     a->compute = (int)a->options.compute;
     a->seed = SEED_ABSENT;
 }
@@ -442,6 +476,8 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
         options->restarts = (int)a->restarts;
     if (a->token_weights >= 0)
         options->token_weights = a->token_weights;
+    if (a->tune != BY_QUALITY)
+        options->tune = (enum llmq_tune)a->tune;
     if (a->correct.mode != CORRECT_BY_QUALITY)
         options->correct =
             (llmq_correct){modes[a->correct.mode], a->correct.alpha, a->correct.beta};

@@ -28,6 +28,7 @@ struct quantize_args {
     int64_t restarts;        /* likewise */
     double token_weights;    /* likewise */
     int scales;
+    int tune; /* BY_QUALITY, or as the user says */
     int source_quantized;
     int mtp;
     int format;

@@ -215,6 +215,9 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
     if (r->spill_bytes > 0)
         printf("  on disk      %s of activations while it runs\n",
                console_bytes(r->spill_bytes, text));
+    if (r->plan_tune_passes > 0)
+        printf("  tuning       %.1f forward passes over %" PRId64 " windows\n", r->plan_tune_passes,
+               o->tune_windows);
     if (r->plan_seconds > 0) {
         printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
         printf(", about %s here\n", llmq_estimate(r->plan_seconds, text, sizeof text));
@@ -308,6 +311,14 @@ static void print_errors(const llmq_quantize_report *r) {
                quantized);
 }
 
+static void print_tuning(const llmq_tuning *t) {
+    if (t->held == 0)
+        return;
+    printf("  tuning       divergence from the original %.4f, %.4f before, on %" PRId64
+           " windows held back%s\n",
+           t->after, t->before, t->held, t->steps == 0 ? ": scales stay as they were" : "");
+}
+
 /* What the time went to, and how near each kind of work came to BLAS. */
 static void print_work(const llmq_quantize_report *r) {
     const double peak = r->sgemm_gflops * 1e9;
@@ -341,6 +352,7 @@ void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_
     print_fold(r);
     print_calibration(r);
     print_errors(r);
+    print_tuning(&r->tuning);
     if (r->spill_bytes > 0)
         printf("  on disk      %s of activations while it ran\n",
                console_bytes(r->spill_bytes, bytes));

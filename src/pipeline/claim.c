@@ -297,12 +297,14 @@ cleanup:
     return status;
 }
 
+/* Without a journal nobody asks for what belongs to it. */
 enum llmq_status claim_drop_record(const struct claim *c, const char *dir, llmq_error *err) {
-    return drop(c, JOURNAL_NAME, dir, err);
+    const enum llmq_status status = drop(c, JOURNAL_NAME, dir, err);
+    return status == LLMQ_OK ? drop(c, JOURNAL_UNDO_NAME, dir, err) : status;
 }
 
 enum llmq_status claim_finish(struct claim *c, const char *dir, llmq_error *err) {
-    enum llmq_status status = drop(c, JOURNAL_NAME, dir, err);
+    enum llmq_status status = claim_drop_record(c, dir, err);
     if (status == LLMQ_OK)
         status = drop(c, MARKER_LOCK_NAME, dir, err);
     claim_release(c);

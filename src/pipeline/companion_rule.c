@@ -100,7 +100,8 @@ enum companion_kind companion_kind_by_name(const char *name, bool top) {
     if (AMONG(name, private_names))
         return COMPANION_PRIVATE;
     if (states_quantization(name) || strcmp(name, JOURNAL_NAME) == 0 ||
-        strcmp(name, MARKER_NAME) == 0 || (top && strcmp(name, "config.json") == 0))
+        strcmp(name, JOURNAL_UNDO_NAME) == 0 || strcmp(name, MARKER_NAME) == 0 ||
+        (top && strcmp(name, "config.json") == 0))
         return COMPANION_OURS;
     return AMONG(name, weights) ? COMPANION_WEIGHTS : COMPANION_TRAVELS;
 }

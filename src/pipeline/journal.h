@@ -17,6 +17,8 @@
 #include "llmq/quantize.h"
 
 #define JOURNAL_NAME "llmq-journal.jsonl"
+/* Scales as the journal has them, while others take their place (run_tune.h). */
+#define JOURNAL_UNDO_NAME "llmq-untuned.bin"
 
 struct journal;
 

@@ -40,7 +40,8 @@ struct walk {
 
 /* Names at the top that belong to the run and not to what it made. */
 static bool is_own(const char *path) {
-    static const char *const own[] = {MARKER_NAME, MARKER_LOCK_NAME, JOURNAL_NAME};
+    static const char *const own[] = {MARKER_NAME, MARKER_LOCK_NAME, JOURNAL_NAME,
+                                      JOURNAL_UNDO_NAME};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(path, own[i]) == 0)
             return true;

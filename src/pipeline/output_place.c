@@ -349,7 +349,8 @@ static enum llmq_status check_still_free(struct output *out, enum output_task ta
 /* Is this what a write that was killed leaves: a file of ours, or activations, under the name that
  * it has until it is whole? */
 static bool is_unfinished(const char *name) {
-    static const char *const others[] = {MARKER_NAME, JOURNAL_NAME, "config.json", "activations"};
+    static const char *const others[] = {MARKER_NAME, JOURNAL_NAME, JOURNAL_UNDO_NAME,
+                                         "config.json", "activations"};
     char stem[NAME_MAX + 1];
     const size_t len = strlen(name), end = strlen(".tmp");
     if (len <= end || len > NAME_MAX || strcmp(name + len - end, ".tmp") != 0)

@@ -89,6 +89,9 @@ struct plan {
     char *head;                     /* module of the output head; layout_config points at it */
     struct plan_rounded rounded[2]; /* the embedding, and a head of its own that is no module */
     uint64_t disk_bytes, ram_bytes, spill_bytes;
+    uint64_t tune_bytes; /* of memory that tuning scales takes; its files are in spill_bytes */
+    double tune_passes;  /* through the model over the windows to tune on */
+    bool tune_spill;
     bool spill;
     int checkers; /* modules of the result that are checked at a time; 0: one for each thread */
     bool paired;  /* the original model's activations run beside the quantized model's */
@@ -278,6 +281,12 @@ double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_
 double plan_judging_flops(int64_t n, int64_t k, int64_t held);
 double plan_correction_flops(int64_t n, int64_t k, int64_t held);
 double plan_search_flops(int64_t n, int64_t k);
+
+/* What tuning scales takes within `limit` bytes if it can: its fields, and in p->spill_bytes and
+ * p->flops; nothing without options->tune or tokens. */
+LLMQ_NODISCARD enum llmq_status plan_tuning(const struct model *m, const llmq_quantize_options *o,
+                                            const struct calib_tokens *tokens, uint64_t limit,
+                                            struct plan *p, llmq_error *err);
 
 /* The parts of both that layers which predict further tokens take, before their blocks; of memory
  * what is there at once besides, and in `peak` what no block's weights are there with. */

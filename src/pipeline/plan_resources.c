@@ -340,6 +340,9 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
     p->spill_bytes = p->spill ? memory.activations : 0;
     p->ram_bytes = fixed + (p->spill ? memory.buffers : memory.activations);
     p->ram_bytes = max_u64(p->ram_bytes, held + checking);
+    if (status == LLMQ_OK)
+        status = plan_tuning(m, o, tokens, room, p, err);
+    p->ram_bytes = max_u64(p->ram_bytes, held + p->tune_bytes);
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_head_bytes(m, p, tokens));
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_curvature_bytes(m, tokens, room, p));
     p->ram_bytes = max_u64(p->ram_bytes, held + store_kept_bytes(p, m->tensors));

@@ -23,6 +23,7 @@
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 #include "pipeline/run_curvature.h"
+#include "pipeline/run_tune.h"
 #include "pipeline/serving.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
@@ -40,6 +41,8 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .samples = 128,
         .special = LLMQ_SPECIAL_MODEL,
         .expert_tokens = 256,
+        .tune_windows = 512,
+        .tune_rate = 1e-3,
         .shard_limit = PLAN_SHARD_LIMIT,
     };
     if (method == LLMQ_METHOD_GPTQ)
@@ -119,7 +122,7 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
                          "least 2 tokens to a window");
-    return LLMQ_OK;
+    return run_tune_check_options(o, err);
 }
 
 /* Operations a second of products, over a third of a second: a processor is faster in its first
@@ -228,6 +231,7 @@ static enum llmq_status report_plan(struct run *run, llmq_error *err) {
     r->plan_ram_bytes = p->ram_bytes;
     r->plan_disk_bytes = p->disk_bytes;
     r->plan_flops = p->flops;
+    r->plan_tune_passes = p->tune_passes;
     r->sgemm_gflops = p->flops > 0 ? sgemm_rate() * 1e-9 : 0;
     r->plan_passes = p->pass_flops > 0 ? p->flops / p->pass_flops : 0;
     r->plan_seconds = r->sgemm_gflops > 0 ? p->flops / r->sgemm_gflops * 1e-9 : 0;
@@ -282,6 +286,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     }
     notes_of_options(run->options, &run->model, run->ctx);
     notes_of_tokens(&run->plan, &run->tokens, run->ctx);
+    LLMQ_TRY(plan_check_tuning(&run->plan, run->options, err));
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);
@@ -399,6 +404,8 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     LLMQ_TRY(run_choose_units(run, err));
     tally_read(&run->tally, TALLY_READ, 0);
     LLMQ_TRY(open_outputs(run, err));
+    if (run->task == OUTPUT_CONTINUE)
+        LLMQ_TRY(run_tune_undo(run, err));
     tally_read(&run->tally, TALLY_PREPARE, 0);
     LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, NULL, run->ctx, err));
     LLMQ_TRY(journal_add_kept(run->journal, run->model.tensors, run->plan.kept,
@@ -419,6 +426,7 @@ static enum llmq_status execute(struct run *run, llmq_error *err) {
     LLMQ_TRY(run_blocks(run, err));
     LLMQ_TRY(run_head(run, err));
     calib_free(&run->calib);
+    LLMQ_TRY(run_tune(run, err));
     LLMQ_TRY(run_curvature_remove(run, err));
     LLMQ_TRY(finish_output(run, err));
     tally_read(&run->tally, TALLY_WRITE, 0);

@@ -15,6 +15,7 @@ static const char *const searches[] = {"minmax",     "plain",   "weighted",
                                        "percentile", "entropy", NULL};
 static const char *const selects[] = {"random", "stratified", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
+static const char *const tunes[] = {"off", "scales", NULL};
 static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
 static const char *const mtp_words[] = {"keep", "quantize", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
@@ -52,6 +53,9 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(restarts, "restarts", FIELD_INT, EFFECT_RESULT, NULL)                                      \
     ROW(token_weights, "token-weights", FIELD_REAL, EFFECT_RESULT, NULL)                           \
     ROW(damp, "damp", FIELD_DAMP, EFFECT_RESULT, NULL)                                             \
+    ROW(tune, "tune", FIELD_WORD, EFFECT_RESULT, tunes)                                            \
+    ROW(tune_windows, "tune-windows", FIELD_INT64, EFFECT_RESULT, NULL)                            \
+    ROW(tune_rate, "tune-rate", FIELD_REAL, EFFECT_RESULT, NULL)                                   \
     ROW(expert_tokens, "expert-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                          \
     ROW(special, "special", FIELD_WORD, EFFECT_WINDOWS, specials)                                  \
     ROW(select, "select", FIELD_WORD, EFFECT_WINDOWS, selects)                                     \

@@ -203,6 +203,17 @@ static struct json *rounded_json(const llmq_rounded *rounded, size_t count) {
     return array;
 }
 
+static void add_tuning(struct json *object, const llmq_tuning *t) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "windows", t->windows);
+    json_add_int64(o, "held", t->held);
+    json_add_int64(o, "fresh", t->fresh);
+    json_add_double(o, "before", t->before);
+    json_add_double(o, "after", t->after);
+    json_add_int64(o, "steps", t->steps);
+    json_add(object, "tuning", o);
+}
+
 /* What is the same for every run that makes the same result. */
 static void add_outcome(struct json *o, const llmq_quantize_report *r) {
     json_add_string(o, "format", r->format);
@@ -212,6 +223,10 @@ static void add_outcome(struct json *o, const llmq_quantize_report *r) {
     json_add(o, "carried", parts_json(r->carried, r->carried_count));
     add_names(o, "folded", r->folded, r->folded_count);
     add_names(o, "dropped", r->dropped, r->dropped_count);
+    if (r->tuning.held > 0)
+        add_tuning(o, &r->tuning);
+    else
+        json_add_null(o, "tuning");
     json_add_int64(o, "blocks", r->blocks);
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "tokens_used", r->tokens_used);
@@ -223,6 +238,7 @@ static void add_outcome(struct json *o, const llmq_quantize_report *r) {
     json_add_int64(o, "plan_disk_bytes", (int64_t)r->plan_disk_bytes);
     json_add_double(o, "plan_flops", r->plan_flops);
     json_add_double(o, "plan_passes", r->plan_passes);
+    json_add_double(o, "plan_tune_passes", r->plan_tune_passes);
 }
 
 /* What depends on how the run went about it, and on the machine. */

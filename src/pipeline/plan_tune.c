@@ -1,0 +1,117 @@
+/* What tuning scales takes, and where it can be had: see plan.h and run_tune.h. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/int64.h"
+#include "pipeline/plan.h"
+#include "pipeline/run_tune.h"
+#include "pipeline/tune_windows.h"
+#include "quant/grid.h"
+#include "tune/tune.h"
+
+/* --- where it can be had ---------------------------------------------------------------------- */
+
+enum llmq_status run_tune_check_options(const llmq_quantize_options *o, llmq_error *err) {
+    if (o->tune == LLMQ_TUNE_OFF)
+        return LLMQ_OK;
+    if (o->tune_windows < 1)
+        return error_set(err, LLMQ_E_USAGE, "--tune-windows %" PRId64 ": a positive number",
+                         o->tune_windows);
+    if (!(o->tune_rate > 0 && isfinite(o->tune_rate)))
+        return error_set(err, LLMQ_E_USAGE, "--tune-rate %g: a positive number", o->tune_rate);
+    if (o->method == LLMQ_METHOD_RTN && !o->calib) {
+        error_set(err, LLMQ_E_USAGE, "rtn with --tune needs text to learn from");
+        error_hint(err, "give --calib FILE");
+        return LLMQ_E_USAGE;
+    }
+    return LLMQ_OK;
+}
+
+enum llmq_status plan_check_tuning(const struct plan *p, const llmq_quantize_options *o,
+                                   llmq_error *err) {
+    const struct layout *l = p->layout;
+    if (o->tune == LLMQ_TUNE_OFF || (l->number == NUMBER_INT && l->container == LAYOUT_SAFETENSORS))
+        return LLMQ_OK;
+    error_set(err, LLMQ_E_UNSUPPORTED,
+              "--tune: %s, whose scales are not read back from a folder of integers", l->name);
+    error_hint(err, "--format gptq, gptq_v2, awq, compressed-tensors or onnx, or --tune off");
+    return LLMQ_E_UNSUPPORTED;
+}
+
+/* --- what it takes ---------------------------------------------------------------------------- */
+
+static int64_t longest(const struct calib_tokens *tokens) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < tokens->count; i++)
+        most = max_i64(most, tokens->offsets[i + 1] - tokens->offsets[i]);
+    return most;
+}
+
+static struct tune_size size_of(const struct plan *p) {
+    struct tune_size size = {0};
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        const struct quant_shape *s = &module->shape;
+        if (module->fate != MODULE_QUANTIZED || module->at.node < 0)
+            continue;
+        const int64_t group = s->group > 0 ? s->group : s->k;
+        size.scales += (uint64_t)(s->n * ceil_div(s->k, group));
+        size.largest = max_u64(size.largest, (uint64_t)(s->n * s->k));
+    }
+    return size;
+}
+
+/* Products of a pass over a token: of experts those that it is sent to. */
+static double token_flops(const struct model *m, const struct plan *p) {
+    double flops = 2 * (double)m->config.vocab * (double)m->config.hidden;
+    for (int64_t i = 0; i < p->module_count; i++) {
+        const struct plan_module *module = &p->modules[i];
+        if (module->at.node < 0)
+            continue;
+        const int64_t *dims = model_graph(m, module->at.block)->facts.dims;
+        const double share =
+            module->at.expert < 0 ? 1 : (double)dims[DIM_TOP_K] / (double)dims[DIM_CHOICES];
+        flops += 2 * (double)module->shape.n * (double)module->shape.k * share;
+    }
+    return flops;
+}
+
+/* Windows of the length of the longest there is. */
+static enum llmq_status windows_of(const llmq_quantize_options *o,
+                                   const struct calib_tokens *tokens, struct corpus *out,
+                                   llmq_error *err) {
+    out->count = o->tune_windows + TUNE_HELD;
+    out->max_len = longest(tokens);
+    out->tokens_used = out->count * out->max_len;
+    out->offsets = calloc((size_t)out->count + 1, sizeof *out->offsets);
+    for (int64_t i = 0; out->offsets && i <= out->count; i++)
+        out->offsets[i] = i * out->max_len;
+    return out->offsets ? LLMQ_OK : error_memory(err, "the plan");
+}
+
+enum llmq_status plan_tuning(const struct model *m, const llmq_quantize_options *o,
+                             const struct calib_tokens *tokens, uint64_t limit, struct plan *p,
+                             llmq_error *err) {
+    struct corpus windows = {0};
+    struct tune_cost cost = {0};
+    struct tune_size size = size_of(p);
+    enum llmq_status status = LLMQ_OK;
+    if (o->tune == LLMQ_TUNE_OFF || !tokens)
+        return LLMQ_OK;
+    LLMQ_TRY(windows_of(o, tokens, &windows, err));
+    size.windows = &windows;
+    size.held = TUNE_HELD;
+    LLMQ_TRY(tune_cost(m, &size, &cost, err));
+    p->tune_spill = size.spilled = cost.memory > limit;
+    if (p->tune_spill)
+        LLMQ_TRY(tune_cost(m, &size, &cost, err));
+    p->tune_bytes = cost.memory;
+    p->spill_bytes = max_u64(p->spill_bytes, cost.file);
+    p->tune_passes = cost.passes;
+    p->flops += cost.passes * (double)(o->tune_windows * windows.max_len) * token_flops(m, p);
+cleanup:
+    corpus_free(&windows);
+    return status;
+}

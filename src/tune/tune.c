@@ -1,0 +1,229 @@
+/* See tune.h. */
+#include "tune/tune.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/int64.h"
+#include "base/log.h"
+#include "graph/backward.h"
+#include "linalg/linalg.h"
+#include "tune/teacher.h"
+#include "tune/tune_held.h"
+#include "tune/tune_part.h"
+
+/* Steps in which the rate rises. */
+enum { RISING = 4 };
+
+struct tuner {
+    const struct tune_job *job;
+    struct model student; /* the quantized model with the scales as they are now */
+    struct weight_edit edit;
+    struct tune_part *parts; /* [count] */
+    int64_t *part_of;        /* [linears]; -1: it stays as it is */
+    float *w, *dw;           /* of the largest linear */
+    struct teacher teacher;
+    struct loss loss;
+    double *losses;     /* [tokens of a step] */
+    llmq_context quiet; /* the passes tell no progress of their own */
+    struct arena *arena;
+    int64_t steps;
+};
+
+/* --- one linear ------------------------------------------------------------------------------- */
+
+static struct tune_part *part_at(const struct tuner *t, struct linear_place at) {
+    const struct graph *g = blocks_graph_of(t->student.blocks, at);
+    for (int i = 0; i < g->linear_count; i++)
+        if (g->linear[i] == at.node) {
+            const int64_t part = t->part_of[blocks_linear_number(t->student.blocks, at)];
+            return part < 0 ? NULL : &t->parts[part];
+        }
+    return NULL;
+}
+
+static enum llmq_status apply(void *of, struct linear_place at, float *w, llmq_error *err) {
+    const struct tune_part *p = part_at(of, at);
+    (void)err;
+    if (p)
+        tune_part_apply(p, w);
+    return LLMQ_OK;
+}
+
+static enum llmq_status see(void *of, const struct linear_slope *l, llmq_error *err) {
+    struct tuner *t = of;
+    const struct linear_place at = {l->block, l->node, l->expert};
+    struct tune_part *p = part_at(t, at);
+    if (!p)
+        return LLMQ_OK;
+    const enum llmq_status status = model_load_weight(&t->student, at, t->w, err);
+    if (status != LLMQ_OK)
+        return status;
+    linalg_gemm_tn(l->n, l->k, l->rows, 1, l->g, l->n, l->x, l->k, 0, t->dw, l->k);
+    tune_part_see(p, t->w, t->dw);
+    return LLMQ_OK;
+}
+
+/* --- windows held back ------------------------------------------------------------------------ */
+
+/* The first windows of the job, as a corpus of their own. */
+static struct corpus held_back(const struct tune_job *job) {
+    struct corpus c = *job->windows;
+    c.count = job->held;
+    c.tokens_used = c.offsets[job->held];
+    return c;
+}
+
+static struct eval_job eval_of(const struct tuner *t, const struct model *m,
+                               const struct corpus *c) {
+    return (struct eval_job){.m = m,
+                             .corpus = c,
+                             .numbers = {LOAD_PLAIN, LLMQ_COMPUTE_F32},
+                             .ctx = &t->quiet,
+                             .name = "",
+                             .spill_dir = t->job->spill_dir};
+}
+
+static enum llmq_status measure(const struct tuner *t, double *out, llmq_error *err) {
+    const struct corpus held = held_back(t->job);
+    const struct eval_job job = eval_of(t, &t->student, &held);
+    return tune_held_loss(&job, &t->loss, out, err);
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+int64_t tune_step_windows(int64_t length) {
+    return max_i64(1, BACKWARD_ROWS / max_i64(1, length));
+}
+
+static double rate_of(const struct tuner *t, int64_t step) {
+    const double left = 1 - (double)(step - 1) / (double)t->steps;
+    return t->job->rate * left * fmin(1, (double)step / RISING);
+}
+
+static enum llmq_status take_step(struct tuner *t, int64_t step, llmq_error *err) {
+    const struct corpus *c = t->job->windows;
+    const int64_t many = tune_step_windows(c->max_len), first = t->job->held + (step - 1) * many;
+    struct backward_result result = {.loss = t->losses};
+    const struct backward_job job = {.m = &t->student,
+                                     .ids = c->ids,
+                                     .offsets = c->offsets + first,
+                                     .count = min_i64(many, c->count - first),
+                                     .loss = &t->loss,
+                                     .taps = {.c = t, .linear = see},
+                                     .spill_dir = t->job->spill_dir,
+                                     .ctx = &t->quiet,
+                                     .tally = t->job->tally};
+    const enum llmq_status status = backward_run(&job, &result, err);
+    if (status != LLMQ_OK)
+        return status;
+    for (int64_t i = 0; i < t->job->count; i++)
+        tune_part_step(&t->parts[i], step, rate_of(t, step));
+    return LLMQ_OK;
+}
+
+static void keep_best(struct tuner *t) {
+    for (int64_t i = 0; i < t->job->count; i++) {
+        const struct tune_module *m = t->parts[i].module;
+        memcpy(t->parts[i].best, t->parts[i].now,
+               (size_t)(m->n * m->groups) * sizeof *t->parts[i].best);
+    }
+}
+
+static enum llmq_status all_steps(struct tuner *t, struct tune_result *out, llmq_error *err) {
+    const int64_t between = max_i64(1, (t->steps + TUNE_MEASURED - 1) / TUNE_MEASURED);
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(measure(t, &out->before, err));
+    out->after = out->before;
+    for (int64_t step = 1; step <= t->steps; step++) {
+        double found = 0;
+        log_progress(t->job->ctx, step - 1, t->steps,
+                     "tuning scales, divergence %.4f (%.4f before)", out->after, out->before);
+        LLMQ_TRY(interrupt_check(t->job->ctx, err));
+        LLMQ_TRY(take_step(t, step, err));
+        if (step % between != 0 && step != t->steps)
+            continue;
+        LLMQ_TRY(measure(t, &found, err));
+        log_message(
+            t->job->ctx, LLMQ_LOG_DETAIL,
+            "tuning: divergence on the windows held back %.5f after %lld steps, %.5f before", found,
+            (long long)step, out->before);
+        if (found < out->after) {
+            out->after = found;
+            out->steps = step;
+            keep_best(t);
+        }
+    }
+    log_progress(t->job->ctx, t->steps, t->steps, "tuning scales, divergence %.4f (%.4f before)",
+                 out->after, out->before);
+cleanup:
+    return status;
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+static enum llmq_status create_parts(struct tuner *t, llmq_error *err) {
+    const struct tune_job *job = t->job;
+    const size_t linears = (size_t)blocks_linear_count(t->student.blocks);
+    size_t largest = 0;
+    t->parts = arena_alloc(t->arena, (size_t)job->count, sizeof *t->parts, err);
+    t->part_of = arena_alloc(t->arena, linears, sizeof *t->part_of, err);
+    if (!t->parts || !t->part_of)
+        return LLMQ_E_MEMORY;
+    memset(t->part_of, 0xff, linears * sizeof *t->part_of);
+    for (int64_t i = 0; i < job->count; i++) {
+        const struct tune_module *m = &job->modules[i];
+        const enum llmq_status status = tune_part_create(m, t->arena, &t->parts[i], err);
+        if (status != LLMQ_OK)
+            return status;
+        t->part_of[blocks_linear_number(t->student.blocks, m->at)] = i;
+        largest = m->n * m->k > (int64_t)largest ? (size_t)(m->n * m->k) : largest;
+    }
+    t->w = arena_alloc(t->arena, largest, sizeof *t->w, err);
+    t->dw = arena_alloc(t->arena, largest, sizeof *t->dw, err);
+    return t->w && t->dw ? LLMQ_OK : LLMQ_E_MEMORY;
+}
+
+static enum llmq_status create(struct tuner *t, llmq_error *err) {
+    const struct tune_job *job = t->job;
+    const struct corpus *c = job->windows;
+    const int64_t many = tune_step_windows(c->max_len);
+    const struct eval_job original = eval_of(t, job->original, c);
+    enum llmq_status status = LLMQ_OK;
+    t->steps = (c->count - job->held + many - 1) / many;
+    LLMQ_TRY(arena_create("tuning scales", &t->arena, err));
+    LLMQ_TRY(create_parts(t, err));
+    t->losses = arena_alloc(t->arena, (size_t)(many * c->max_len), sizeof *t->losses, err);
+    if (!t->losses)
+        LLMQ_TRY(LLMQ_E_MEMORY);
+    log_progress(job->ctx, 0, t->steps, "tuning scales, the original's predictions");
+    LLMQ_TRY(teacher_create(&original, &t->teacher, err));
+cleanup:
+    return status;
+}
+
+static void take_best(struct tuner *t) {
+    for (int64_t i = 0; i < t->job->count; i++) {
+        const struct tune_module *m = &t->job->modules[i];
+        memcpy(m->scales, t->parts[i].best, (size_t)(m->n * m->groups) * sizeof *m->scales);
+    }
+}
+
+enum llmq_status tune_scales(const struct tune_job *job, struct tune_result *out, llmq_error *err) {
+    struct tuner t = {.job = job, .student = *job->quantized};
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct tune_result){0};
+    if (job->ctx)
+        t.quiet = (llmq_context){.interrupt = job->ctx->interrupt, .threads = job->ctx->threads};
+    t.edit = (struct weight_edit){&t, apply};
+    t.student.edit = &t.edit;
+    t.loss = (struct loss){.kind = LOSS_TEACHER, .c = &t.teacher, .teacher = teacher_logprobs};
+    LLMQ_TRY(create(&t, err));
+    LLMQ_TRY(all_steps(&t, out, err));
+    take_best(&t);
+cleanup:
+    teacher_free(&t.teacher);
+    arena_free(&t.arena);
+    return status;
+}
