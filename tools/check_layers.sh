@@ -51,9 +51,10 @@ check_tree() (
                                        "calib quant eval setup pipeline"
         allow["convert"]             = "base formats/encodings formats/loaders models graph " \
                                        "setup verify pipeline"
+        allow["report"]              = "base"
         allow["api"]                 = "base formats/safetensors formats/encodings " \
                                        "formats/loaders models text " \
-                                       "chat graph eval decode setup pipeline"
+                                       "chat graph eval decode setup verify pipeline report"
         allow["cli"]                 = ""
 
         # Headers of libraries and instruction sets: the folders and files that may have them.

@@ -1,4 +1,5 @@
 /* Comparisons as JSON. */
+#include "api/comparison.h"
 #include "api/measure.h"
 #include "base/json.h"
 #include "llmq/evaluate.h"
@@ -110,7 +111,7 @@ static void add_figures(struct json *o, const llmq_compare_result *r) {
     json_add_double(o, "ppl_reference", r->ppl_reference);
 }
 
-static struct json *result_object(const llmq_compare_result *r) {
+struct json *compare_object(const llmq_compare_result *r) {
     struct json *o = json_new_object();
     json_add_int64(o, "schema", 1);
     json_add_string(o, "model", r->model);
@@ -141,12 +142,12 @@ static char *print_and_free(struct json *o) {
 }
 
 char *llmq_compare_json(const llmq_compare_result *r) {
-    return print_and_free(result_object(r));
+    return print_and_free(compare_object(r));
 }
 
 char *llmq_compare_all_json(const llmq_compare_result *results, size_t count) {
     struct json *array = json_new_array();
     for (size_t i = 0; i < count; i++)
-        json_add(array, NULL, result_object(&results[i]));
+        json_add(array, NULL, compare_object(&results[i]));
     return print_and_free(array);
 }

@@ -7,6 +7,7 @@
 
 #include "api/output_file.h"
 #include "api/reference_file.h"
+#include "base/json.h"
 #include "eval/divergence.h"
 #include "eval/summary.h"
 #include "graph/model.h"
@@ -47,5 +48,8 @@ LLMQ_NODISCARD enum llmq_status comparison_contexts(struct comparison *c, const 
                                                     const struct divergence *d,
                                                     llmq_compare_result *result, llmq_error *err);
 void comparison_free_context(llmq_token_context *context);
+
+/* A result as a JSON object. */
+struct json *compare_object(const llmq_compare_result *result);
 
 #endif

@@ -66,8 +66,8 @@ struct command {
 };
 
 extern const struct command command_gptq, command_awq, command_rtn, command_eval, command_compare,
-    command_score, command_generate, command_sensitivity, command_tokenize, command_inspect,
-    command_convert, command_verify, command_bench;
+    command_report, command_score, command_generate, command_sensitivity, command_tokenize,
+    command_inspect, command_convert, command_verify, command_bench;
 
 /* All subcommands in the order of the help text, then NULL. */
 extern const struct command *const commands[];

@@ -7,13 +7,9 @@
 #include "llmq/evaluate.h"
 
 const struct command *const commands[] = {
-    &command_gptq,     &command_awq,
-    &command_rtn,      &command_sensitivity,
-    &command_eval,     &command_compare,
-    &command_score,    &command_generate,
-    &command_tokenize, &command_inspect,
-    &command_convert,  &command_verify,
-    &command_bench,    NULL,
+    &command_gptq,    &command_awq,     &command_rtn,    &command_sensitivity, &command_eval,
+    &command_compare, &command_report,  &command_score,  &command_generate,    &command_tokenize,
+    &command_inspect, &command_convert, &command_verify, &command_bench,       NULL,
 };
 
 static const struct choice conventions[] = {

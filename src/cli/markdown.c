@@ -82,8 +82,9 @@ bool generate_markdown(void) {
     for (const struct command *const *c = commands; *c; c++)
         if (!print_command(c))
             return false;
-    fputs("\n## Running `gptq`, `awq`, `rtn`, `eval`, `compare` and `score`\n\n" TABLE_HEAD,
-          stdout);
+    fputs(
+        "\n## Running `gptq`, `awq`, `rtn`, `eval`, `compare`, `report` and `score`\n\n" TABLE_HEAD,
+        stdout);
     print_options(run_options, &none);
     fputs("\n## Output of every command\n\n" TABLE_HEAD, stdout);
     print_options(output_options, &none);

@@ -79,7 +79,7 @@ enum llmq_status place_check(const char *out, const struct place_inputs *inputs,
     for (size_t i = 0; status == LLMQ_OK && i < sizeof all / sizeof all[0]; i++)
         if (all[i].path && all[i].path[0])
             status = check(out, &at, &all[i], err);
-    if (status == LLMQ_OK)
+    if (status == LLMQ_OK && inputs->model)
         status = check_parts(out, &at, inputs->model, err);
     location_free(&at);
     return status;

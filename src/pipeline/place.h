@@ -10,7 +10,7 @@
 
 /* What a command reads. */
 struct place_inputs {
-    const char *model; /* folder */
+    const char *model; /* folder, or NULL */
     const char *text;  /* a file beside the model, or NULL */
 };
 

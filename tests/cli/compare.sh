@@ -78,4 +78,36 @@ run compare w8 w4 --reference kept --max-kl "$second" -q
 expect_code 1
 expect_stderr "w4: mean KL divergence"
 
+test_case "report writes a page, of a kept reference too, and prints its numbers"
+run report w4 w8 --reference kept -q
+expect_code 0
+expect_stdout "wrote report.html ("
+expect "it ends" grep -q '</html>' report.html
+expect "both are there" test "$(grep -c '<section id="result' report.html)" -eq 2
+expect "nothing from elsewhere" test "$(grep -c 'src=\|<script\|@import' report.html)" -eq 0
+run report w4 --reference "$demo" $read --json -q
+expect_code 0
+expect_json results.0.kl_mean "$first"
+expect_json_paths results.0.modules.0.rtn_error results.0.run.seconds results.0.worst.0.text
+run report w4 --reference kept --csv -q
+expect_code 0
+expect_stdout '"w4",modules,"model.layers.0.self_attn.q_proj",bits,4'
+expect_stdout ',figures,"",kl_reverse_mean,'
+
+test_case "its picture alone, and places that are refused"
+run report w4 --reference kept -o errors.svg -q
+expect_code 0
+expect "a picture" grep -q '^<svg xmlns=' errors.svg
+run report w4 --reference kept -o w4/report.html -q
+expect_code 2
+expect_stderr "lies in the model's folder"
+run report w4 --reference kept -o kept -q
+expect_code 2
+expect "the reference is as it was" cmp -s kept again
+run report "$demo" --reference kept -o errors.svg -q
+expect_code 3
+expect_stderr "no llmq.json that lists modules"
+run report --reference kept
+expect_code 2
+
 finish

@@ -2,7 +2,7 @@
 # Help texts, the man page and the completions: complete, and where they belong.
 . "$(dirname "$0")/lib.sh"
 
-commands='gptq awq rtn eval compare score generate tokenize inspect convert verify bench'
+commands='gptq awq rtn eval compare report score generate tokenize inspect convert verify bench'
 
 # The long options that a command's help lists, one a line.
 listed_options() {
