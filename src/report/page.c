@@ -22,13 +22,13 @@ static void put_summary_row(struct strbuf *b, const struct report_result *r, siz
     strbuf_printf(b, "<td>%.2f %%</td><td>%+.3g ± %.1g</td><td>", 100 * f->top1_agreement,
                   f->delta_nll, f->delta_nll_stderr);
     markup_number(b, f->delta_nll_p_value, 2);
-    strbuf_printf(b, "</td><td>%.2f %%</td><td>%.3f</td></tr>\n", 100 * f->delta_p.rms, f->ppl);
+    strbuf_printf(b, "</td><td>%.3f</td></tr>\n", f->ppl);
 }
 
 static void put_summary(struct strbuf *b, const struct report *r) {
     const llmq_compare_result *f = r->results[0].figures;
-    static const char *const heads[] = {"size",  "KL mean", "median", "99th",   "largest",
-                                        "top-1", "nll",     "p",      "Δp rms", "perplexity"};
+    static const char *const heads[] = {"size",  "KL mean", "median", "99th",      "largest",
+                                        "top-1", "nll",     "p",      "perplexity"};
     strbuf_puts(b, "<div class=\"wide\"><table><thead><tr><th scope=\"col\">model</th>");
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         strbuf_printf(b, "<th scope=\"col\">%s</th>", heads[i]);
@@ -40,13 +40,12 @@ static void put_summary(struct strbuf *b, const struct report *r) {
     strbuf_puts(b, "</th><td>");
     markup_bytes(b, (double)f->reference_bytes);
     strbuf_puts(b, "</td>");
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 7; i++)
         strbuf_puts(b, "<td></td>");
     strbuf_printf(b, "<td>%.3f</td></tr></tbody></table></div>\n", f->ppl_reference);
     strbuf_puts(b, "<p class=\"soft\">KL: divergence from the reference in nats per token. top-1: "
                    "both find the same token most likely. nll: change of the negative "
-                   "log-likelihood, with the p-value of the paired test over windows. Δp: change "
-                   "of the right token's probability.</p>\n");
+                   "log-likelihood, with the p-value of the paired test over windows.</p>\n");
 }
 
 /* --- charts ----------------------------------------------------------------------------------- */
@@ -220,11 +219,15 @@ static void put_histogram(struct strbuf *b, const struct report_result *r, size_
                                 .labels = edges};
     strbuf_puts(b, "<figure>");
     chart_draw(b, &chart);
-    strbuf_printf(b,
-                  "<figcaption>Median %.5f, 90 %% below %.4f, 99 %% below %.4f, 99.9 %% below %.3f "
-                  "nats.</figcaption></figure>\n",
-                  r->figures->kl_median, r->figures->kl_p90, r->figures->kl_p99,
-                  r->figures->kl_p999);
+    strbuf_printf(
+        b,
+        "<figcaption>Median %.5f, 90 %% below %.4f, 99 %% below %.4f, 99.9 %% below %.3f "
+        "nats. The probability of the right token changed by %+.3f %% on average, %.2f %% "
+        "root mean square; for one token in a hundred it fell by %.1f %% or more."
+        "</figcaption></figure>\n",
+        r->figures->kl_median, r->figures->kl_p90, r->figures->kl_p99, r->figures->kl_p999,
+        100 * r->figures->delta_p.mean, 100 * r->figures->delta_p.rms,
+        -100 * r->figures->delta_p.p01);
 }
 
 /* --- the page --------------------------------------------------------------------------------- */

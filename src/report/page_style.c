@@ -11,7 +11,7 @@ const char page_style[] =
     "--card:#1b232c;--line:#33404d;--mark:#6b5200;"
     "--c0:#6cb2f0;--c1:#f29a58;--c2:#6fcf8f;--c3:#d79be3;--c4:#dcc25a;--c5:#f2829a;"
     "--h0:#d2e8fb;--h1:#acd2f4;--h2:#86bbea;--h3:#62a2db;--h4:#4586c2;--h5:#336ba1;--h6:#28537e;"
-    "--h7:#223f5d;--h8:#4a342c}}\n"
+    "--h7:#223f5d;--h8:#9a4a2c}}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0 auto;max-width:68rem;padding:1.5rem 1.25rem 4rem;background:var(--paper);"
     "color:var(--ink);font:16px/1.5 system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif}\n"
