@@ -192,8 +192,10 @@ const struct command command_verify = {
     .description =
         "Reads the whole checkpoint, decodes every packed module and checks rules: files and "
         "index, names, shapes and types of tensors, scales and zero points, the quantization "
-        "settings and their copies, what serving stacks ask for. Violations are all listed and end "
-        "with exit code 1; warnings are about what loads in some stacks only.\n\n"
+        "settings and their copies, what serving stacks ask for. A result of llmq is held to its "
+        "llmq.json, too, which has the size and the SHA-256 of every file. Violations are all "
+        "listed and end with exit code 1; warnings are about what loads in some stacks only, and "
+        "files that were added.\n\n"
         "Lists which stacks load the checkpoint with which kernel, and the largest tensor-parallel "
         "split (TP) that keeps the groups of each kind of module whole. With --against, the error "
         "of every module is |W - W'|^2 / |W|^2, and everything that is not packed has to equal the "

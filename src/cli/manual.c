@@ -19,7 +19,9 @@ struct variable {
 
 static const struct variable environment[] = {
     {"LLMQ_MODELS", "folder in which model names are looked up first"},
-    {"HF_HUB_CACHE, HF_HOME", "where the Hugging Face cache is, instead of ~/.cache/huggingface"},
+    {"HF_HUB_CACHE, HF_HOME",
+     "where the Hugging Face cache is, instead of huggingface in $XDG_CACHE_HOME or ~/.cache; the "
+     "older HUGGINGFACE_HUB_CACHE and TRANSFORMERS_CACHE count, too"},
     {"LLMQ_CPU", "highest instruction set to use: ref, avx2, avx512, avx512vnni or avx512bf16 on "
                  "x86-64; ref, neon or neondot on aarch64"},
     {"OPENBLAS_CORETYPE", "the kernels OpenBLAS is to use, such as SkylakeX or Haswell; when it is "

@@ -36,25 +36,34 @@ static void put_grid(struct strbuf *out, const struct run *run) {
                   o->recipe ? "; some modules by rules, see `options.recipe` in llmq.json" : "");
 }
 
-/* The options that the method has, as the record spells them. */
+/* An option as the record has it; nothing of one that is off, or that the record does not have. */
+static void put_option(struct strbuf *out, const struct json *options, const char *key,
+                       const char *before) {
+    const struct json *v = json_get(options, key);
+    double number = 0;
+    bool on = false;
+    if (json_type(v) == JSON_NULL || (json_as_bool(v, &on) && !on) ||
+        (json_as_double(v, &number) && !(number > 0)))
+        return;
+    char *text = json_string(v) || on ? NULL : json_print(v, false);
+    strbuf_printf(out, "%s%s%s", before, key, on ? "" : " ");
+    card_put(out, json_string(v) ? json_string(v) : text ? text : "");
+    free(text);
+}
+
+/* The method, and those of its options that are its own. */
 static void put_method(struct strbuf *out, const struct run *run) {
-    static const char *const keys[] = {"act-order", "search", "correct",
-                                       "descent",   "rounds", "damp"};
+    static const char *const keys[] = {"act-order",     "search",   "correct",   "descent",
+                                       "rounds",        "restarts", "curvature", "damp",
+                                       "token-weights", "tune"};
     const struct json *options = json_get(run->record, "options");
-    const size_t count = run->options->method == LLMQ_METHOD_RTN ? 2 : sizeof keys / sizeof keys[0];
-    bool first = true;
-    strbuf_printf(out, "| method | %s (", method_name(run->options));
-    for (size_t i = run->options->method == LLMQ_METHOD_GPTQ ? 0 : 1; i < count; i++) {
-        const struct json *v = json_get(options, keys[i]);
-        char *text = json_string(v) ? NULL : v ? json_print(v, false) : NULL;
-        strbuf_printf(out, "%s%s ", first ? "" : ", ", keys[i]);
-        card_put(out, json_string(v) ? json_string(v) : text ? text : "");
-        first = false;
-        free(text);
-    }
-    strbuf_printf(out, "), llmq %s", LLMQ_VERSION);
     const char *commit = json_string(json_get(run->record, "commit"));
-    strbuf_printf(out, commit ? ", commit %s |\n" : " |\n", commit);
+    strbuf_printf(out, "| method | %s", method_name(run->options));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (run->options->method == LLMQ_METHOD_GPTQ || strcmp(keys[i], "search") == 0)
+            put_option(out, options, keys[i], ", ");
+    strbuf_printf(out, " |\n| program | llmq %s%s%s |\n", LLMQ_VERSION, commit ? ", commit " : "",
+                  commit ? commit : "");
 }
 
 static void put_calibration(struct strbuf *out, const struct run *run) {
