@@ -64,8 +64,7 @@ START_TEST(values_of_other_forms_are_not) {
         "\"a\nb\"",
         "\x1b[31mred",
         "\xff",
-        "\xe2\x80\xae"
-        "reversed",
+        "\xe2\x80\xaereversed",
         "- a",
         "? a",
         "@a",
