@@ -37,6 +37,11 @@ void next_steps_print(const struct next_steps *next, const struct common_args *a
         put_place(" --model ", next->out);
         put_place(" --reference ", next->model);
         printf("\n      perplexity, and divergence from the original\n");
+        put_program(args, "generate");
+        put_place(" --model ", next->out);
+        put_place(" --against ", next->model);
+        printf(" --prompt 'Once upon a time'\n      what it writes, and where the original goes on "
+               "otherwise\n");
     }
     put_program(args, "verify");
     put_place(" --model ", next->out);

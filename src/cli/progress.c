@@ -207,6 +207,4 @@ void progress_end(struct progress *p) {
     pthread_mutex_unlock(&p->lock);
     if (ticking)
         pthread_join(p->ticker, NULL);
-    pthread_cond_destroy(&p->ended);
-    pthread_mutex_destroy(&p->lock);
 }

@@ -35,7 +35,8 @@ struct progress {
 llmq_context progress_begin(struct progress *p, const struct common_args *args,
                             const volatile sig_atomic_t *interrupt);
 
-/* Take the bar off the line, for good. Before any other output, and before `p` goes. */
+/* Take the bar off the line, and do not draw it each second any more. Before any other output, and
+ * before `p` goes; as often as there is output. */
 void progress_end(struct progress *p);
 
 /* What the bar says at this moment, at most `width` bytes: parts that have no room are left out.

@@ -71,7 +71,7 @@ run rtn --model "$demo" --out "it's"
 expect_code 0
 expect_stdout "vllm serve 'it'\\''s'"
 cp stdout said
-for command in compare verify; do
+for command in compare generate verify; do
     grep "^  [^ ].* $command " said >next
     expect "one of $command" test "$(wc -l <next)" -eq 1
 done
