@@ -91,7 +91,7 @@ enum llmq_generate_end {
 };
 
 typedef struct llmq_generate_result {
-    int32_t *ids; /* without the token that ended it */
+    int32_t *ids; /* without the token that ended it, with those that a text of `stop` lies in */
     size_t count;
     char *text; /* [text_len] and a NUL; empty without a tokenizer.json */
     size_t text_len;
