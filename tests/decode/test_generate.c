@@ -43,6 +43,9 @@ static llmq_generate_result generate(const llmq_generate_options *o) {
 /* Each generated token is the most likely one of a pass over all of them. */
 static void check_argmax(const char *dir, enum load_mode mode, const int32_t *ids, size_t count,
                          const llmq_generate_result *r) {
+    /* an activation that rounds the other way moves a logit by more than sums in another order do
+     */
+    const double slack = mode == LOAD_PACKED_INT8 ? 0.05 : 1e-4;
     const int64_t total = (int64_t)(count + r->count);
     int64_t offsets[2] = {0, total};
     struct model m;
@@ -61,7 +64,7 @@ static void check_argmax(const char *dir, enum load_mode mode, const int32_t *id
     for (size_t i = 0; i < r->count; i++) {
         const float *row = rows + (int64_t)(count + i - 1) * m.config.vocab;
         for (int64_t v = 0; v < m.config.vocab; v++)
-            ck_assert_msg(row[v] <= row[r->ids[i]] || (double)(row[v] - row[r->ids[i]]) < 1e-4,
+            ck_assert_msg(row[v] <= row[r->ids[i]] || (double)(row[v] - row[r->ids[i]]) < slack,
                           "token %zu is %d, and %d is more likely", i, (int)r->ids[i], (int)v);
     }
     free(all);
