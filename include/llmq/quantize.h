@@ -150,6 +150,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
  *     BALANCED   static     weighted  auto     1        0       off        0         0
  *     BEST       static     weighted  auto     3        2       off        0         0
  *     MAX        static     weighted  auto     3        2       on         8         0.5
+ * and with MAX scales are tuned
  * FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 

@@ -269,8 +269,8 @@ const struct option quantize_method_options[] = {
              "method. balanced: static act-order, weighted search, correction, one pass of "
              "descent; about twice the time. best: three passes and two rounds; several times "
              "the time where there are few calibration tokens for the size of a layer. max: best, "
-             "then curvature on, 8 restarts and token weights of 0.5; several times the time of "
-             "best",
+             "then curvature on, 8 restarts and token weights of 0.5, and --tune scales; several "
+             "times the time of best",
      .choices = qualities},
     {.name = "awq",
      .kind = OPTION_ON,
@@ -369,7 +369,7 @@ static const struct option tuning_options[] = {
          "when all modules are quantized, move the groups' scales down the gradient of the "
          "divergence between the original's predictions and the result's, codes and zero points "
          "as they are. Judged on windows held back, and kept only if it is lower there",
-     .absent = "off",
+     .absent = "gptq: by --quality; awq and rtn: off",
      .choices = tunings},
     {.name = "tune-windows",
      .kind = OPTION_INT,

@@ -62,6 +62,7 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
     options->curvature = most;
     options->restarts = most ? 8 : 0;
     options->token_weights = most ? 0.5 : 0;
+    options->tune = most ? LLMQ_TUNE_SCALES : LLMQ_TUNE_OFF;
 }
 
 /* --- before anything is written --------------------------------------------------------------- */

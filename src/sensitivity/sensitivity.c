@@ -63,6 +63,7 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
     llmq_quantize_options *o = &s->quantize;
     enum llmq_status status = LLMQ_OK;
     *o = s->options->quantize;
+    o->tune = LLMQ_TUNE_OFF; /* it is the whole model's, and comes behind all modules */
     if (o->method == LLMQ_METHOD_AWQ || o->awq) {
         error_set(err, LLMQ_E_USAGE,
                   "awq scales what several modules read: the error of one alone "

@@ -16,6 +16,11 @@
 /* Steps in which the rate rises. */
 enum { RISING = 4 };
 
+/* How much higher the divergence has to be for steps to be undone, and what the rate is then
+ * multiplied by. Less may be what Adam's first steps cost, before it knows sizes of slopes. */
+#define WORSE   1.02
+#define SHORTER (1.0 / 3)
+
 struct tuner {
     const struct tune_job *job;
     struct model student; /* the quantized model with the scales as they are now */
@@ -29,6 +34,7 @@ struct tuner {
     llmq_context quiet; /* the passes tell no progress of their own */
     struct arena *arena;
     int64_t steps;
+    double rate;
 };
 
 /* --- one linear ------------------------------------------------------------------------------- */
@@ -99,7 +105,7 @@ int64_t tune_step_windows(int64_t length) {
 
 static double rate_of(const struct tuner *t, int64_t step) {
     const double left = 1 - (double)(step - 1) / (double)t->steps;
-    return t->job->rate * left * fmin(1, (double)step / RISING);
+    return t->rate * left * fmin(1, (double)step / RISING);
 }
 
 static enum llmq_status take_step(struct tuner *t, int64_t step, llmq_error *err) {
@@ -123,12 +129,23 @@ static enum llmq_status take_step(struct tuner *t, int64_t step, llmq_error *err
     return LLMQ_OK;
 }
 
-static void keep_best(struct tuner *t) {
-    for (int64_t i = 0; i < t->job->count; i++) {
-        const struct tune_module *m = t->parts[i].module;
-        memcpy(t->parts[i].best, t->parts[i].now,
-               (size_t)(m->n * m->groups) * sizeof *t->parts[i].best);
-    }
+/* What was measured after a step: the best so far is kept; what is clearly worse is undone, and
+ * steps are shorter from there on. How long they may be falls with the number of scales that all
+ * move at a time, and is not known beforehand. */
+static void judge(struct tuner *t, int64_t step, double found, struct tune_result *out) {
+    const bool better = found < out->after;
+    const bool worse = found > WORSE * out->after;
+    for (int64_t i = 0; i < t->job->count && better; i++)
+        tune_part_keep(&t->parts[i]);
+    for (int64_t i = 0; i < t->job->count && worse; i++)
+        tune_part_return(&t->parts[i]);
+    t->rate *= worse ? SHORTER : 1;
+    out->after = better ? found : out->after;
+    out->steps = better ? step : out->steps;
+    log_message(t->job->ctx, LLMQ_LOG_DETAIL,
+                "tuning: divergence on the windows held back %.5f after %lld steps, %.5f before%s",
+                found, (long long)step, out->before,
+                worse ? ": undone, and on with shorter steps" : "");
 }
 
 static enum llmq_status all_steps(struct tuner *t, struct tune_result *out, llmq_error *err) {
@@ -145,15 +162,7 @@ static enum llmq_status all_steps(struct tuner *t, struct tune_result *out, llmq
         if (step % between != 0 && step != t->steps)
             continue;
         LLMQ_TRY(measure(t, &found, err));
-        log_message(
-            t->job->ctx, LLMQ_LOG_DETAIL,
-            "tuning: divergence on the windows held back %.5f after %lld steps, %.5f before", found,
-            (long long)step, out->before);
-        if (found < out->after) {
-            out->after = found;
-            out->steps = step;
-            keep_best(t);
-        }
+        judge(t, step, found, out);
     }
     log_progress(t->job->ctx, t->steps, t->steps, "tuning scales, divergence %.4f (%.4f before)",
                  out->after, out->before);
@@ -206,12 +215,13 @@ cleanup:
 static void take_best(struct tuner *t) {
     for (int64_t i = 0; i < t->job->count; i++) {
         const struct tune_module *m = &t->job->modules[i];
-        memcpy(m->scales, t->parts[i].best, (size_t)(m->n * m->groups) * sizeof *m->scales);
+        tune_part_return(&t->parts[i]);
+        memcpy(m->scales, t->parts[i].now, (size_t)(m->n * m->groups) * sizeof *m->scales);
     }
 }
 
 enum llmq_status tune_scales(const struct tune_job *job, struct tune_result *out, llmq_error *err) {
-    struct tuner t = {.job = job, .student = *job->quantized};
+    struct tuner t = {.job = job, .student = *job->quantized, .rate = job->rate};
     enum llmq_status status = LLMQ_OK;
     *out = (struct tune_result){0};
     if (job->ctx)

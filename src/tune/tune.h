@@ -11,8 +11,8 @@
  *
  * Adam (arXiv:1412.6980) takes a step for some windows at a time, once through all of them, with a
  * rate that rises over the first steps and falls to 0. The divergence on windows held back is
- * measured before and on the way; the scales of its minimum are the result, those from before when
- * none was lower.
+ * measured before and on the way: the scales of its minimum are the result, those from before when
+ * none was lower; where it has risen, steps are undone and the next ones shorter.
  *
  * The same bits for any number of threads. */
 #ifndef LLMQ_TUNE_TUNE_H

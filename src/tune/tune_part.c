@@ -15,14 +15,13 @@
 
 enum llmq_status tune_part_create(const struct tune_module *m, struct arena *arena,
                                   struct tune_part *out, llmq_error *err) {
-    const size_t count = (size_t)(m->n * m->groups), bytes = count * sizeof(float);
+    const size_t count = (size_t)(m->n * m->groups);
     float *all = arena_zalloc(arena, count * TUNE_ARRAYS, sizeof *all, err);
     if (!all)
         return LLMQ_E_MEMORY;
     *out = (struct tune_part){
         m, all, all + count, all + 2 * count, all + 3 * count, all + 4 * count, all + 5 * count};
-    memcpy(out->now, m->scales, bytes);
-    memcpy(out->best, m->scales, bytes);
+    memcpy(out->now, m->scales, count * sizeof *out->now);
     return LLMQ_OK;
 }
 
@@ -64,6 +63,26 @@ void tune_part_see(struct tune_part *p, const float *w, const float *dw) {
         }
 }
 
+/* No scale goes further than to twice or half of what it was. */
+#define MOST_MOVED 0.69
+
+static void find_now(struct tune_part *p, int64_t i) {
+    const double scale = (double)p->module->scales[i] * exp((double)p->moved[i]);
+    p->now[i] = grid_stored_scale(&p->module->grid, (float)scale);
+}
+
+void tune_part_keep(struct tune_part *p) {
+    memcpy(p->best, p->moved, (size_t)(p->module->n * p->module->groups) * sizeof *p->best);
+}
+
+void tune_part_return(struct tune_part *p) {
+    for (int64_t i = 0; i < p->module->n * p->module->groups; i++) {
+        p->moved[i] = p->best[i];
+        p->first[i] = 0;
+        find_now(p, i);
+    }
+}
+
 void tune_part_step(struct tune_part *p, int64_t step, double rate) {
     const struct tune_module *m = p->module;
     const double first_sum = 1 - pow(FIRST_KEPT, (double)step);
@@ -74,9 +93,9 @@ void tune_part_step(struct tune_part *p, int64_t step, double rate) {
         p->second[i] =
             (float)(SECOND_KEPT * (double)p->second[i] + (1 - SECOND_KEPT) * slope * slope);
         const double size = sqrt((double)p->second[i] / second_sum) + LEAST_SLOPE;
-        p->moved[i] -= (float)(rate * ((double)p->first[i] / first_sum) / size);
-        p->now[i] =
-            grid_stored_scale(&m->grid, (float)((double)m->scales[i] * exp((double)p->moved[i])));
+        const double moved = (double)p->moved[i] - rate * ((double)p->first[i] / first_sum) / size;
+        p->moved[i] = (float)fmax(-MOST_MOVED, fmin(moved, MOST_MOVED));
         p->slope[i] = 0;
+        find_now(p, i);
     }
 }

@@ -7,7 +7,7 @@
 #include "tune/tune.h"
 
 /* Times that the windows held back are measured on the way. */
-enum { TUNE_MEASURED = 4 };
+enum { TUNE_MEASURED = 8 };
 
 /* Windows of a step: about as many tokens as go through a block at a time. */
 int64_t tune_step_windows(int64_t length);
@@ -19,7 +19,7 @@ struct tune_part {
     float *moved;                     /* of the logarithm, since then */
     float *slope;                     /* the gradient towards that, summed up */
     float *first, *second;            /* moments of Adam */
-    float *best;                      /* the scales that were best so far */
+    float *best;                      /* what had moved where it was best so far */
 };
 enum { TUNE_ARRAYS = 6 };
 
@@ -32,6 +32,10 @@ void tune_part_apply(const struct tune_part *p, float *w);
 
 /* Add to the slopes: w [n, k] as they are now, dw the gradient towards them. */
 void tune_part_see(struct tune_part *p, const float *w, const float *dw);
+
+/* Note where they are; go back to what was noted last, with no speed. */
+void tune_part_keep(struct tune_part *p);
+void tune_part_return(struct tune_part *p);
 
 /* Adam's step number `step`, from 1 on; the slopes are 0 afterwards. */
 void tune_part_step(struct tune_part *p, int64_t step, double rate);

@@ -225,15 +225,27 @@ START_TEST(scales_alone_change) {
 }
 END_TEST
 
-/* Steps that lead away are not taken back one by one: the result is what it was. */
+/* Steps that only lead away: the result is what it was. */
 START_TEST(what_does_not_help_is_not_kept) {
     llmq_quantize_options o = tuned();
     write_more();
-    o.tune_rate = 4;
+    o.tune_rate = 1e6;
     llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_int_eq(r.tuning.steps, 0);
     ck_assert_double_eq(r.tuning.before, r.tuning.after);
     assert_same_tensors(out, untuned(&o), NULL);
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
+/* Steps that are much too long lead away at first, and are shorter then. */
+START_TEST(long_steps_become_shorter) {
+    llmq_quantize_options o = tuned();
+    tiny_windows_write(calib, 500, 24, 2);
+    o.samples = 12;
+    o.tune_rate = 0.7;
+    llmq_quantize_report r = run_report(&o, NULL);
+    ck_assert_msg(r.tuning.after < r.tuning.before, "%g, %g", r.tuning.after, r.tuning.before);
     llmq_quantize_report_free(&r);
 }
 END_TEST
@@ -388,6 +400,7 @@ int main(void) {
     tcase_add_loop_test(t, gradient_is_that_of_differences, 0, 4);
     tcase_add_loop_test(t, scales_alone_change, 0, 4);
     tcase_add_test(t, what_does_not_help_is_not_kept);
+    tcase_add_test(t, long_steps_become_shorter);
     tcase_add_test(t, rules_are_minded);
     tcase_add_test(t, experts_are_tuned);
     tcase_add_test(t, scaled_models_are_tuned);
