@@ -8,8 +8,8 @@
 
 #include "base/strbuf.h"
 
-/* Blocks beyond which a file is not believed. */
-#define BLOCKS_MOST 4096
+/* Blocks and names beyond which a file is not believed: modules there are left out. */
+enum { BLOCKS_MOST = 4096, KINDS_MOST = 256 };
 
 /* The first component that is a number is the block's; later ones, of experts, become "*". False
  * for a module outside of blocks. */
@@ -29,11 +29,14 @@ static bool split_name(const char *name, int64_t *block, struct strbuf *kind) {
     return *block >= 0 && *block < BLOCKS_MOST && kind->len > 0;
 }
 
-/* The row of that name, appended where it is new; -1 when memory is short. */
+/* The row of that name, appended where it is new; KINDS_MOST where there are too many, -1 when
+ * memory is short. */
 static int64_t kind_of(struct grid *g, const char *name) {
     for (int64_t k = 0; k < g->kinds; k++)
         if (strcmp(g->names[k], name) == 0)
             return k;
+    if (g->kinds == KINDS_MOST)
+        return KINDS_MOST;
     char **names = realloc(g->names, (size_t)(g->kinds + 1) * sizeof *names);
     if (!names)
         return -1;
@@ -54,12 +57,12 @@ static bool take_module(struct grid *g, const struct json *module) {
         strbuf_ok(&kind)) {
         const int64_t k = kind_of(g, kind.data);
         fine = k >= 0;
-        if (fine && g->cells) {
+        if (fine && k < KINDS_MOST && g->cells) {
             struct grid_cell *c = &g->cells[k * g->blocks + block];
             c->error += error;
             c->rtn += rtn;
             c->modules++;
-        } else if (block >= g->blocks) {
+        } else if (fine && k < KINDS_MOST && block >= g->blocks) {
             g->blocks = block + 1;
         }
     }

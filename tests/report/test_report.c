@@ -205,6 +205,26 @@ START_TEST(modules_become_a_grid) {
 }
 END_TEST
 
+START_TEST(more_names_than_models_have_are_left_out) {
+    struct strbuf text = {0};
+    struct json *made = NULL;
+    struct grid g;
+    strbuf_puts(&text, "{\"modules\": [");
+    for (int i = 0; i < 300; i++)
+        strbuf_printf(&text, "%s{\"name\": \"layers.%d.m%d\", \"error\": 1, \"rtn_error\": 2}",
+                      i ? "," : "", i, i);
+    strbuf_puts(&text, "]}");
+    ck_assert_ok(json_parse(text.data, text.len, "llmq.json", &made, &err), &err);
+    ck_assert(grid_make(made, &g));
+    ck_assert_int_eq(g.kinds, 256);
+    ck_assert_int_eq(g.blocks, 256);
+    ck_assert_int_eq(g.cells[255 * g.blocks + 255].modules, 1);
+    grid_free(&g);
+    json_free(&made);
+    strbuf_free(&text);
+}
+END_TEST
+
 START_TEST(rows_hold_every_number) {
     llmq_compare_result f = figures_of(0.25);
     struct json *made = record();
@@ -248,6 +268,7 @@ int main(void) {
     tcase_add_test(t, the_page_shows_what_went_in);
     tcase_add_test(t, no_modules_no_picture);
     tcase_add_test(t, modules_become_a_grid);
+    tcase_add_test(t, more_names_than_models_have_are_left_out);
     tcase_add_test(t, rows_hold_every_number);
     tcase_add_test(t, numbers_that_are_none_are_no_coordinates);
     suite_add_tcase(s, t);
