@@ -67,6 +67,30 @@ START_TEST(each_part_changes_the_result) {
 }
 END_TEST
 
+/* Floats have no zero points to search, and scales that rows share stay. */
+START_TEST(every_number_is_refined) {
+    static const struct {
+        const char *format;
+        int bits;
+        int64_t group;
+    } numbers[] = {{"float-quantized", 8, -1},
+                   {"fp8", 8, 128},
+                   {"mxfp4-pack-quantized", 4, 32},
+                   {"nvfp4-pack-quantized", 4, 16}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+        o.format = numbers[i].format;
+        o.bits = numbers[i].bits;
+        o.group = numbers[i].group;
+        run_quantize(&o);
+        const uint64_t hash = hash_of(o.out);
+        o.curvature = true;
+        run_quantize(&o);
+        ck_assert(hash_of(o.out) != hash);
+    }
+}
+END_TEST
+
 START_TEST(gradients_of_other_weights_are_refused) {
     llmq_quantize_options o = most_careful();
     o.awq = true;
@@ -86,6 +110,7 @@ int main(void) {
     tcase_add_test(t, threads_and_spilling_change_nothing);
     tcase_add_test(t, an_interrupted_run_finds_its_gradients);
     tcase_add_test(t, each_part_changes_the_result);
+    tcase_add_test(t, every_number_is_refined);
     tcase_add_test(t, gradients_of_other_weights_are_refused);
     suite_add_tcase(s, t);
     return run_suite(s);
