@@ -145,9 +145,9 @@ END_TEST
 /* Not of llmq, or of a version that wrote no sums. */
 START_TEST(folders_without_sums_are_held_to_none) {
     char *dir = begin("g"), *path = path_join(dir, RECORD_NAME, &err);
-    static const char earlier[] =
-        "{\n  \"llmq\": \"0.1.0\",\n  \"files\": [\"config.json\", \"model.safetensors\", "
-        "\"quantize_config.json\"]\n}\n";
+    static const char earlier[] = "{\n  \"llmq\": \"0.1.0\",\n  \"files\": [\"README.md\", "
+                                  "\"config.json\", \"model.safetensors\", "
+                                  "\"quantize_config.json\"]\n}\n";
     ck_assert_ok(file_write_atomic(path, earlier, sizeof earlier - 1, &err), &err);
     assert_sound();
     ck_assert_int_eq(unlink(path), 0);
