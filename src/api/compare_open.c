@@ -214,7 +214,7 @@ enum llmq_status comparison_open(const char *const *models, struct comparison *c
         LLMQ_TRY(output_file_choose("save-reference", o->save_reference, c->reference.dir, &c->save,
                                     err));
     if (!text && !c->kept) {
-        text = setup_bundled_text(BUNDLED_EVALUATION, err);
+        text = setup_bundled_text(DATA_EVALUATION, err);
         if (!text)
             return LLMQ_E_NOT_FOUND;
     }

@@ -51,7 +51,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context 
     if (options->dequantize && options->activations != LLMQ_ACTIVATIONS_EXACT)
         return error_set(err, LLMQ_E_USAGE,
                          "int8 activations are for packed weights, which 'dequantize' expands");
-    const char *text = options->text ? options->text : setup_bundled_text(BUNDLED_EVALUATION, err);
+    const char *text = options->text ? options->text : setup_bundled_text(DATA_EVALUATION, err);
     if (!text)
         return LLMQ_E_NOT_FOUND;
     LLMQ_TRY(setup_compute(ctx, err));

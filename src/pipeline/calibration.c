@@ -147,7 +147,7 @@ cleanup:
 
 static enum llmq_status load_bundled(const struct run *run, int64_t windows, struct corpus *to,
                                      llmq_error *err) {
-    const char *path = setup_bundled_text(BUNDLED_CALIBRATION, err);
+    const char *path = setup_bundled_text(DATA_CALIBRATION, err);
     if (!path)
         return LLMQ_E_NOT_FOUND;
     log_message(run->ctx, LLMQ_LOG_WARNING,
@@ -244,7 +244,7 @@ enum llmq_status calibration_texts(const struct run *run, struct json **out, llm
         path = NULL;
     }
     if (run->calibrated && count == 0) {
-        const char *bundled = setup_bundled_text(BUNDLED_CALIBRATION, err);
+        const char *bundled = setup_bundled_text(DATA_CALIBRATION, err);
         LLMQ_TRY(bundled ? add_text(bundled, texts, err) : LLMQ_E_NOT_FOUND);
     }
 cleanup:

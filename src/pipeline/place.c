@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/datadir.h"
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/location.h"
@@ -69,8 +70,7 @@ enum llmq_status place_check(const char *out, const struct place_inputs *inputs,
         {"the text that is read", inputs->text, false},
         {"the current folder", ".", false},
         {"the home folder", getenv("HOME"), false},
-        {"the folder of llmq's own texts", LLMQ_DATADIR, true},
-        {"the folder of llmq's own model", LLMQ_SOURCE_DATADIR, true},
+        {"the folder of llmq's own texts", data_dir(), true},
     };
     struct location at;
     enum llmq_status status = location_find(out, &at, err);

@@ -65,25 +65,16 @@ int64_t setup_context(const struct model_config *config) {
     return min_i64(config->max_positions, DEFAULT_CONTEXT);
 }
 
-const char *setup_bundled_text(enum bundled_text which, llmq_error *err) {
-    static const struct {
-        const char *places[2], *hint;
-    } texts[] = {
-        [BUNDLED_CALIBRATION] = {{LLMQ_DATADIR "/calibration.txt",
-                                  LLMQ_SOURCE_DATADIR "/calibration.txt"},
-                                 "give --calib FILE"},
-        [BUNDLED_EVALUATION] = {{LLMQ_DATADIR "/eval.txt", LLMQ_SOURCE_DATADIR "/eval.txt"},
-                                "give --text FILE"},
-    };
-    for (int i = 0; i < 2; i++) {
-        bool there = false;
-        if (file_exists(texts[which].places[i], &there, err) != LLMQ_OK)
-            return NULL;
-        if (there)
-            return texts[which].places[i];
-    }
-    error_set(err, LLMQ_E_NOT_FOUND, "the bundled text is not at %s", texts[which].places[0]);
-    error_hint(err, "%s: text, .jsonl, or .json windows of token ids", texts[which].hint);
+const char *setup_bundled_text(enum data_file which, llmq_error *err) {
+    static const char *const hints[DATA_FILES] = {"give --calib FILE", "give --text FILE"};
+    const char *path = data_file(which);
+    bool there = false;
+    if (file_exists(path, &there, err) != LLMQ_OK)
+        return NULL;
+    if (there)
+        return path;
+    error_set(err, LLMQ_E_NOT_FOUND, "the bundled text is not at %s", path);
+    error_hint(err, "%s: text, .jsonl, or .json windows of token ids", hints[which]);
     return NULL;
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/datadir.h"
 #include "graph/model.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
@@ -46,12 +47,8 @@ LLMQ_NODISCARD enum llmq_status setup_check_windows(const struct model *m, const
 LLMQ_NODISCARD enum llmq_status setup_check_tokenizer(const char *dir, const struct reading *limits,
                                                       bool once_more, llmq_error *err);
 
-/* Texts that come with llmq: excerpts of the demo model's training and held-out text. */
-enum bundled_text { BUNDLED_CALIBRATION, BUNDLED_EVALUATION };
-
-/* Path of such a text (installed, or in the source tree llmq was built from); static storage. NULL
- * and an error when it is in neither place. */
-const char *setup_bundled_text(enum bundled_text which, llmq_error *err);
+/* Path of a text that comes with llmq; static storage. NULL and an error when it is not there. */
+const char *setup_bundled_text(enum data_file which, llmq_error *err);
 
 /* LLMQ_E_UNSUPPORTED when the kernels in use cannot compute so. */
 LLMQ_NODISCARD enum llmq_status setup_check_compute(enum llmq_compute compute, llmq_error *err);

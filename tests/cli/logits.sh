@@ -92,7 +92,7 @@ for file in "model/$shard" "./model/../model/$shard" hard; do
 done
 refused 2 "lies in the model's folder" soft
 refused 2 "lies in the model's folder" same/new.safetensors
-refused 2 "lies in the folder of llmq's own model" "$demo/new"
+refused 2 "lies in the folder of llmq's own texts" "$demo/new"
 
 test_case "the file that the shell has opened for what is printed is refused"
 code=0

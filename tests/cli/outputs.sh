@@ -66,7 +66,7 @@ test_case "nor the current folder, the home folder, the root, or what comes with
 refused 2 "is the current folder" rtn --model "$demo" --out . --force
 refused 2 "holds the" rtn --model "$demo" --out .. --force # the current folder, and what lies beside
 refused 2 "folder" rtn --model "$demo" --out / --force
-refused 2 "the folder of llmq's own model" rtn --model model --out "$demo/q" --force
+refused 2 "the folder of llmq's own texts" rtn --model model --out "$demo/q" --force
 HOME=$PWD/notes
 export HOME
 refused 2 "is the home folder" rtn --model model --out notes --force

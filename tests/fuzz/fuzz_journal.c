@@ -1,6 +1,7 @@
 /* The journal of a run over the demo model, behind the line that says whose it is. */
 #include <string.h>
 
+#include "base/datadir.h"
 #include "formats/safetensors/safetensors_watch.h"
 #include "graph/model.h"
 #include "pipeline/journal.h"
@@ -32,7 +33,7 @@ void fuzz_journal(const uint8_t *data, size_t len) {
     struct journal *journal = NULL;
     llmq_quantize_report report = {0};
     if (!model.dir) {
-        MUST(model_open(LLMQ_SOURCE_DATADIR, &model, &err) == LLMQ_OK);
+        MUST(model_open(data_dir(), &model, &err) == LLMQ_OK);
         atexit(close_model);
     }
     struct journal_blocks blocks = {
