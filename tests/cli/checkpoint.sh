@@ -94,6 +94,7 @@ expect_json_paths error modules.0.error
 
 test_case "violations are all listed, with exit code 1"
 cp -r g broken
+rm broken/llmq.json # which knows what every file was
 cp g/model.safetensors broken/old.safetensors
 sed 's/"desc_act": false,//' g/config.json >broken/config.json
 run verify broken -q
@@ -120,6 +121,7 @@ run verify ./empty -q
 expect_code 3
 expect_no_stdout
 cp -r g cut
+rm cut/llmq.json
 head -c 1000 g/model.safetensors >cut/model.safetensors
 run verify cut -q
 expect_code 3
