@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Multiply with packed weights from within a program.
  *
  *     cc product.c $(pkg-config --cflags --libs llmq) -lm -o product && ./product

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Quantize a model from within a program, with progress and a way to stop.
  *
  *     cc quantize.c $(pkg-config --cflags --libs llmq) -o quantize

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The blocks of a model, sorted by kind: blocks of one kind have the same traits, so one graph
  * describes them all. */
 #ifndef LLMQ_MODELS_BLOCKS_H

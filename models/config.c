@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json: see config.h. Keys and defaults follow transformers; a key that is null reads as
  * absent, but where a setting says what it stands for. */
 #include "models/config.h"

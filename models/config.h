@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json to what the forward pass and the planner need. */
 #ifndef LLMQ_MODELS_CONFIG_H
 #define LLMQ_MODELS_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The class of the model that config.json names: see config_parts.h. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sizes made of others, so that no fused width is computed anywhere else. */
 #include <stddef.h>
 

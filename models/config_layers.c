@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which layers have which traits: the family's rules, and what the file says beside them. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keys of config.json that change the forward pass: see config_parts.h. Which they are, and what
  * each has to be: config_neutral_keys.c. Null is neutral everywhere. */
 #include <math.h>

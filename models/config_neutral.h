@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* At which value a key of config.json changes nothing. Not for use outside
  * models/config_neutral*.c.
  */

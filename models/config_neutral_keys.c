@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The keys of config.json that change the forward pass: see config_neutral.h.
  *
  * Configs hold many keys, most of which say nothing about the computation, so that an unknown key

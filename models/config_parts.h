@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parts that config.json is read in. Not for use outside models/config*.c. */
 #ifndef LLMQ_MODELS_CONFIG_PARTS_H
 #define LLMQ_MODELS_CONFIG_PARTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rotary embedding settings: see config_parts.h.
  *
  * transformers 4 has rope_theta at the top and rope_scaling {type | rope_type, ...}; transformers 5

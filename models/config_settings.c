@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The family's settings: which key of config.json says what. */
 #include <inttypes.h>
 #include <math.h>

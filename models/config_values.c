@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Typed access to the members of config.json: see config_parts.h. */
 #include <inttypes.h>
 #include <math.h>

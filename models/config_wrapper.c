@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json of a model inside of another one: see config_parts.h and wrapper.h. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Layers that predict further tokens (struct draft_wiring), as blocks behind the model's own. */
 #ifndef LLMQ_MODELS_DRAFTS_H
 #define LLMQ_MODELS_DRAFTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a model has outside of its blocks: the embedding and what belongs to it, the last norm, the
  * output head. */
 #ifndef LLMQ_MODELS_ENDS_H

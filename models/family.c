@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The list of families: see family.h. */
 #include "models/family.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Model families as data.
  *
  * A family is one table: what config.json calls it, which keys say what, the tensor names, and the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See gguf_names.h. Which architectures turn neighbours: llama_model_rope_type in
  * src/llama-model.cpp of ggml-org/llama.cpp. */
 #include "models/gguf_names.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which tensor of a GGUF file is which of a model's: by the value that its module makes, whatever
  * the family calls it, and what else is done to it on the way. */
 #ifndef LLMQ_MODELS_GGUF_NAMES_H

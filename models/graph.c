@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading a block's rows: see graph.h. */
 #include "models/graph.h"
 

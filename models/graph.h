@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A block's rows read with a model's sizes, for the blocks of one set of traits: which rows are
  * there, how wide every value is, and in which order the linears are quantized.
  *

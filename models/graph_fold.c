@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Folds, found by walking against the data flow: see graph.h.
  *
  * From the linears' input back, as long as a scale per channel passes: attention is a weighted mean

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tensors of a block and the names of its modules: see graph.h. */
 #include <inttypes.h>
 #include <stdio.h>

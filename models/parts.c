@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See parts.h. The merged layers are those of vLLM's and SGLang's model files
  * (packed_modules_mapping), the names of GGUF files those of ggml-org/llama.cpp
  * (gguf-py/gguf/constants.py). */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What serving stacks do with the part of a block that makes a value, whatever the family calls its
  * module. */
 #ifndef LLMQ_MODELS_PARTS_H

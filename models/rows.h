@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The words that families' tables are written with. Each expands to designated initialisers, so
  * that a row can go on with whatever else it has to say:
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Names and kinds of the language's words: see schema.h. */
 #include "models/schema.h"
 

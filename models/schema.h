@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The language that model families are written in.
  *
  * A decoder block is a straight line of rows. A row is one operation on the values of a token: what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models that llmq has no table for because they compute what no row says. */
 #ifndef LLMQ_MODELS_UNKNOWN_H
 #define LLMQ_MODELS_UNKNOWN_H

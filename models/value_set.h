@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sets of values (models/schema.h). */
 #ifndef LLMQ_MODELS_VALUE_SET_H
 #define LLMQ_MODELS_VALUE_SET_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models of text inside of others: config.json is the whole's, its text_config the model's, and
  * beside the model's tensors lie those of towers for pictures or sound and of what joins them. The
  * whole's config and names stay; only the blocks of the model of text are worked on. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scratch files, data, random numbers and SHA-256 for the suites: see support.h. */
 #include "support.h"
 

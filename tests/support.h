@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the suites share: a scratch folder, files made from byte strings, where data lies. */
 #ifndef LLMQ_TESTS_SUPPORT_H
 #define LLMQ_TESTS_SUPPORT_H

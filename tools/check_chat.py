@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Chat templates as llmq renders them, beside Jinja itself (python3-jinja2) in the environment that
 transformers makes for them.
 

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The pages and the program agree:
 #   - what is between the two marker lines of docs/REFERENCE.md is what `llmq --generate markdown` writes
 #   - every option in a command line of a page exists

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Read quantized checkpoints as their loaders do, and compare two of them bit for bit.
 
     tools/check_formats.py FOLDER OTHER

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compare a GGUF result of llmq with llama.cpp, through the npm package node-llama-cpp.
 //
 //     mkdir scratch && cd scratch && npm install node-llama-cpp

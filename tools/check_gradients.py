@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Compare llmq's gradients of a model's loss with those that torch finds in float64.
 
     tools/check_gradients.py DUMP_SLOPES MODEL...

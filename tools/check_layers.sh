@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Check the layers: which folder may include which (the table below, lowest first; a folder without
 # a row belongs to the one it lies in), and which folder alone may use a library. Prints every
 # violation as file:line and fails if there is one.

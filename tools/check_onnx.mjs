@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 // Run every model of a folder written with --format onnx in ONNX Runtime, on random inputs, and
 // compare with the product computed here in double precision from the bytes the model points at.
 //

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 // Token ids of real tokenizers beside those of the reference library, on random nasty strings, and
 // the texts of those ids and of random ones.
 //

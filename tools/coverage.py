@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What other tools list that llmq has no table for.
 
     tools/coverage.py FILE...

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Build llmq, quantize the bundled model to 4 bits with rounding and with GPTQ, and compare the
 # perplexity of the three on text none of them has seen. Takes a minute or two.
 set -eu

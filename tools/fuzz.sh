@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Fuzz the readers of files with libFuzzer, under AddressSanitizer and UndefinedBehaviorSanitizer.
 #
 #     tools/fuzz.sh [SECONDS [TARGET...]]

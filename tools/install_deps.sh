@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Install what llmq needs from Debian 12's own archive, and only what is missing.
 #
 #     tools/install_deps.sh build    compiler, build system, libraries

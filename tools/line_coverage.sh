@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Lines that the tests run, of the folders whose every line ought to be.
 #
 #     tools/line_coverage.sh [MESON-TEST-ARGUMENTS...]

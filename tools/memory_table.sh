@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The table of memory: what commands say they take, and what they took.
 #
 #     tools/memory_table.sh LLMQ PEAK [MODEL...]
@@ -10,7 +11,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 [ $# -ge 2 ] || {
-    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    sed -n '3,13s/^# \{0,1\}//p' "$0"
     exit 2
 }
 llmq=$(realpath "$1")

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Everything that must hold before a change is taken:
 #
 #     1  scripts: layers, formatting
@@ -151,8 +152,17 @@ compile_aarch64() {
 }
 
 formatted() {
-    find include src formats models tests \( -name '*.[ch]' -o -name '*.inc' \) \
+    find include src formats models tests examples \( -name '*.[ch]' -o -name '*.inc' \) \
         -exec clang-format-14 --dry-run -Werror {} +
+}
+
+# Every source names its licence (https://spdx.dev).
+licensed() {
+    find include src formats models tests tools examples \( -name '*.[ch]' -o -name '*.inc' -o \
+        -name '*.sh' -o -name '*.py' -o -name '*.mjs' -o -name meson.build \) \
+        -exec grep -L 'SPDX-License-Identifier: Apache-2.0' {} + >"$build/unlicensed"
+    cat "$build/unlicensed"
+    [ ! -s "$build/unlicensed" ]
 }
 
 finish() {
@@ -175,6 +185,7 @@ mkdir -p "$build"
 step 'layers' tools/check_layers.sh
 step 'layer check catches violations' tools/check_layers.sh --self-test
 step 'formatting' formatted
+step 'licences' licensed
 
 if [ "$tier" = quick ]; then
     step 'build: gcc' compile gcc gcc && suites gcc '' --suite unit

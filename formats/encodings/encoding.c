@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See encoding.h. */
 #include "formats/encodings/encoding.h"
 

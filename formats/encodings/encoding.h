@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Encodings: forms of weights that checkpoints ship in and that llmq reads as plain numbers, small
  * floats with scales. Unlike layouts (formats/layouts) they are never written, and nothing computes
  * with their codes: the tensors of an open checkpoint are shown decoded, as float32, and all that

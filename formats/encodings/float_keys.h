@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keys of a compressed-tensors config that every form of its floats has; rows of a struct
  * config_key table. `formats`: what "format" may be. */
 #ifndef LLMQ_FORMATS_ENCODINGS_FLOAT_KEYS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of 4-bit floats (E2M1) as the compressed-tensors library packs them, in groups of 32 with
  * a power of two (mxfp4-pack-quantized) or of 16 with an E4M3 and a number for the whole
  * (nvfp4-pack-quantized): see formats/layouts/layout_fp4.c, which writes them.

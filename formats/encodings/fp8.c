@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of 8-bit floats (E4M3) with scales: where the scales lie. What they are called and are of
  * is in fp8_config.c. */
 #include <stdio.h>

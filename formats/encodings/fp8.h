@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files of the FP8 encoding. Not for use outside formats/encodings/fp8*.c. */
 #ifndef LLMQ_FORMATS_ENCODINGS_FP8_H
 #define LLMQ_FORMATS_ENCODINGS_FP8_H

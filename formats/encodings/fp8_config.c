@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of 8-bit floats (E4M3) with scales: what the configs say.
  *
  * quant_method "fp8", of transformers (quantizers/quantizer_finegrained_fp8.py) and vLLM

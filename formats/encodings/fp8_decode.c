@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Decoding E4M3 with scales: w[r][c] = code[r][c] * scale[r / block_rows][c / block_columns], the
  * exact product rounded to float32 once. */
 #include <assert.h>

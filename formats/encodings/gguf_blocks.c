@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Embeddings and output heads of GGUF files, which are blocks of codes as a rule: read row by row
  * where they are wanted, never whole. See formats/layouts/gguf.c for the blocks. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of 4-bit floats (E2M1) in groups of 32 that share a power of two (E8M0), as gpt-oss
  * ships its experts: <name>_blocks U8 [experts, rows, groups, 16], the even column of a pair in the
  * low half of its byte, and <name>_scales U8 [experts, rows, groups].

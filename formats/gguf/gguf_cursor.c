@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Taking a GGUF file's head apart: see gguf_cursor.h. */
 #include "formats/gguf/gguf_cursor.h"
 

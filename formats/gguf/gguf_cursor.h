@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Taking a GGUF file's head apart from front to back, through a small buffer: no length is believed
  * before it was compared with what is left of the file. Not for use outside formats/gguf/. */
 #ifndef LLMQ_FORMATS_GGUF_GGUF_CURSOR_H

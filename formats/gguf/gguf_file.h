@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The GGUF container: one file of metadata pairs and tensors, as llama.cpp loads it.
  *
  * Of the tensors' names only one thing is told here: a set says `.blocks` where the file says

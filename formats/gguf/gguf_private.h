@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the reader and the writer of GGUF files: numbers of the format.
  * Not for use outside formats/gguf/ and their tests. */
 #ifndef LLMQ_FORMATS_GGUF_GGUF_PRIVATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading GGUF files. Of the metadata only alignment and architecture are kept; the rest is checked
  * and skipped. */
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The types of GGUF files by their numbers, and the suffix of names: see gguf_private.h. */
 #include <string.h>
 

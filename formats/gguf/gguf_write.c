@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing GGUF files: metadata pairs are collected as the bytes they will be, and the head of the
  * file, metadata and table of tensors, is final when the file is created. From then on a writer of
  * safetensors.h fills in the data. */

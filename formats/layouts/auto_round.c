@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See auto_round.h. Its bits, group_size and sym are spelled as in a GPTQ config; only the packing
  * tells how the tensors lie: `packing_format`, before version 0.5 `backend`. Either is a path of
  * words, such as auto_round:auto_gptq or auto_round:gptq:exllamav2, in which the layout's word

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* AutoRound checkpoints: other layouts under a config of their own. Read, never written. */
 #ifndef LLMQ_FORMATS_LAYOUTS_AUTO_ROUND_H
 #define LLMQ_FORMATS_LAYOUTS_AUTO_ROUND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The AWQ layout, in the arrangement that AutoAWQ calls GEMM: everything lies along the output
  * features, eight codes to a word.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The compressed-tensors layout in its format pack-quantized: codes along the input features, zero
  * points along the output features.
  *

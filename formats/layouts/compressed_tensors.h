@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the layouts that the compressed-tensors library reads; see compressed_tensors.c. Not
  * for use outside formats/layouts, but for ct_check_sparsity. */
 #ifndef LLMQ_FORMATS_LAYOUTS_COMPRESSED_TENSORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing the quantization_config of a compressed-tensors checkpoint; compressed_tensors_read.c
  * reads it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the quantization_config of a compressed-tensors checkpoint.
  *
  * Groups of settings name their modules by `targets`, and `ignore` names those that no group has:

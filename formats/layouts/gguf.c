@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The layout of GGUF files: a linear is one tensor of blocks, 32 codes of a row with their scale.
  *
  *     Q4_0   f16 d; u8 qs[16]          w = d (q - 8)    4 bits, symmetric

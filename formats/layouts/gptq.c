@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The GPTQ layouts: codes packed along the input features, zeros along the output features.
  *
  *     qweight I32 [K * bits / 32, N]   PACKSEQ down each column: word r of output n at [r, n]

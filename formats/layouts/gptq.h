@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files of the GPTQ layouts; see gptq.c. Not for use outside formats/layouts/gptq*.c.
  */
 #ifndef LLMQ_FORMATS_LAYOUTS_GPTQ_H

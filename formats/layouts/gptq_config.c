@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The quantization_config of a GPTQ checkpoint.
  *
  * Written with the keys every loader needs and no others that one of them trips over: TGI takes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading one module of a GPTQ checkpoint.
  *
  * Files come from many tools and configs are sometimes wrong for single modules, so everything that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* `dynamic` overrides: how a GPTQ config says that some modules deviate from its bits, group size
  * or symmetry.
  *

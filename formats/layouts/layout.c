@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The list of layouts, and which of them a checkpoint's config describes. */
 #include "formats/layouts/layout.h"
 

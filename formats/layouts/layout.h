@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Layouts: how a quantized linear lies in the tensors of a checkpoint. One vtable per layout, in
  * a file of its own; layout_find is the only list of them. No quantization maths here. */
 #ifndef LLMQ_FORMATS_LAYOUTS_LAYOUT_H

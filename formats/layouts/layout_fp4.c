@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of 4-bit floats (E2M1) as the compressed-tensors library packs them:
  *
  *                         mxfp4-pack-quantized    nvfp4-pack-quantized

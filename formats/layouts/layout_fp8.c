@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of 8-bit floats (E4M3), a byte for each, and scales of float32 for rows or for blocks:
  *
  *                   float-quantized         fp8

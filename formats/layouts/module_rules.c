@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See module_rules.h. */
 #include "formats/layouts/module_rules.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a quantization config says of a module: is it packed, and with which settings. Every format
  * has its own way of naming modules (names, parts of names, regular expressions, classes, in its
  * own order); all of them come down to one list of which the first entry that matches counts. */

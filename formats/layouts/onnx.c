@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ONNX layout: the inputs of ONNX Runtime's operator com.microsoft.MatMulNBits, as tensors of
  * an ordinary checkpoint.
  *

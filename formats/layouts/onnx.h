@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files of the ONNX layout; see onnx.c. Not for use outside formats/layouts/onnx*.c.
  */
 #ifndef LLMQ_FORMATS_LAYOUTS_ONNX_H

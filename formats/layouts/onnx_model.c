@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One ONNX model for each linear: a graph of a single MatMulNBits node, Y = A W^T.
  *
  * The node's constants are not in the model file: each is a TensorProto with data_location

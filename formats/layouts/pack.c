@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* PACKSEQ and its inverse, at the speed of memory.
  *
  * Eight codes are squeezed inside one 64-bit register by halving the gaps three times (bytes to

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* PACKSEQ: codes of 2, 3, 4 or 8 bits as one continuous little-endian bit stream of 32-bit words.
  * Element i occupies bits [i * bits, (i + 1) * bits); the last word is padded with zeros. */
 #ifndef LLMQ_FORMATS_LAYOUTS_PACK_H

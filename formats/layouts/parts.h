@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the layouts have in common: checks of shapes and tensors, and the parts of a module that
  * several of them store alike. Not for use outside formats/layouts/. */
 #ifndef LLMQ_FORMATS_LAYOUTS_PARTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See protobuf.h. A field is a key, (field number << 3 | wire type), and a value; keys, integers
  * and lengths are varints: seven bits to a byte, low bits first, the top bit set on all but the
  * last byte. */

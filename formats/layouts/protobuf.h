@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing Protocol Buffers messages, wire format only: a message is a string buffer to which
  * fields are appended, and a message inside another one is a field of bytes. Failure is sticky as
  * in strbuf.h and travels from a part to the whole.

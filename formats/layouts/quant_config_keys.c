@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See quant_config_keys.h. */
 #include "formats/layouts/quant_config_keys.h"
 

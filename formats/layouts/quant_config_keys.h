@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The keys of a quantization config, as tables: what a reader honours, what is harmless, and what
  * it must refuse because it changes what the model computes. A key that no table has is refused
  * unless it says nothing, so that a rotation of next year does not pass for a comment. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See compat.h. The rows follow the loaders' sources and issue threads as of autumn 2026. The first
  * row that fits a case counts; every layout ends in a row that fits everything. */
 #include "formats/loaders/compat.h"

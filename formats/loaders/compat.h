@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who loads what: serving stacks by layout, bits, group size and symmetry, as data. */
 #ifndef LLMQ_FORMATS_LOADERS_COMPAT_H
 #define LLMQ_FORMATS_LOADERS_COMPAT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See layout_load.h. */
 #include "formats/loaders/layout_load.h"
 

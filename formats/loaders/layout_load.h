@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a container's tensors to a module in the neutral form. */
 #ifndef LLMQ_FORMATS_LOADERS_LAYOUT_LOAD_H
 #define LLMQ_FORMATS_LOADERS_LAYOUT_LOAD_H

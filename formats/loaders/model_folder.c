@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading a model folder: model.safetensors, or the index and the shards it names, or model.gguf;
  * what has none of these names is left to model_folder_unnamed.c.
  *

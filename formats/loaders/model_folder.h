@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a model folder to the set of its tensors, whichever container holds them. */
 #ifndef LLMQ_FORMATS_LOADERS_MODEL_FOLDER_H
 #define LLMQ_FORMATS_LOADERS_MODEL_FOLDER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Model folders without the usual names: shards that no index lists, the only file there is, and
  * folders that hold no weights that can be read, of which the message says what helps. */
 #include "formats/loaders/model_folder.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See quant_config.h. */
 #include "formats/loaders/quant_config.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a checkpoint states how it is quantized: in config.json, or in a file of its own beside it,
  * as older tools write. */
 #ifndef LLMQ_FORMATS_LOADERS_QUANT_CONFIG_H

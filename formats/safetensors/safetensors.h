@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The safetensors container: reading a file, and writing a planned set of shards tensor by tensor.
  * Sets and writers serve the GGUF container too, which gguf_file.h opens and creates; from a model
  * folder to its set leads model_folder.h.

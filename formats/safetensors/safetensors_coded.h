@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors that are stored in parts, codes and scales, and read as the numbers these stand for. A
  * set shows such a tensor as one of F32 under the name that its plain counterpart has: whoever
  * reads tensors reads it without knowing. How codes and scales make numbers is a coding's matter

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The JSON header of a safetensors file: strict parsing, checks, and writing.
  *
  * Parsing follows the reference implementation's order, so that the same file is refused for the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the reader and the writer of safetensors: the table of tensors and the header text.
  * Not for use outside formats/ and their tests. */
 #ifndef LLMQ_FORMATS_SAFETENSORS_SAFETENSORS_PRIVATE_H

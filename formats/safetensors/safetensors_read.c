@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading safetensors: one file, its header and its data. The shards of a folder are assembled in
  * model_folder.c.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The open files behind a set of tensors and behind a writer, which the containers share.
  * Not for use outside formats/. */
 #ifndef LLMQ_FORMATS_SAFETENSORS_SAFETENSORS_SET_H

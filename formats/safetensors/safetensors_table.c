@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of tensors behind a safetensors set or writer: growing arrays, one owner for all
  * strings, and a name index that is a sorted array of pointers. */
 #include "formats/safetensors/safetensors_private.h"

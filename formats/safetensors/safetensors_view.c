@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A set of tensors seen under other names, and cut in others: see st_view_as. */
 #include <stdlib.h>
 #include <string.h>

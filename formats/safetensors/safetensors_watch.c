@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See safetensors_watch.h. */
 #include "formats/safetensors/safetensors_watch.h"
 

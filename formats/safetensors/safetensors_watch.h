@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What was read of a set of tensors, as hashes of their stored bytes: a set that is watched notes
  * the hash of each tensor at the first reading of all of it, and refuses another content at a later
  * one. So a file that is written to while a run works is noticed where it matters, and a run that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing safetensors: every tensor is planned first, data is filled in later in any order.
  *
  * The plan decides shards and offsets from the specs alone, so headers are final when files are

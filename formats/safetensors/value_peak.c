@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See value_peak.h.
  *
  * A tensor is read in slices. The largest magnitude of a slice says whether all is finite and

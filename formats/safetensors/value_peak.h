@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The largest value of a tensor as it is stored, and what float16 holds. */
 #ifndef LLMQ_FORMATS_SAFETENSORS_VALUE_PEAK_H
 #define LLMQ_FORMATS_SAFETENSORS_VALUE_PEAK_H

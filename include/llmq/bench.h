@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How fast the kernels are on this machine, beside what the machine can do at most.
  *
  * Rates are medians. A fraction is a product's median over that of its limit, the two measured in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How a forward pass computes. */
 #ifndef LLMQ_COMPUTE_H
 #define LLMQ_COMPUTE_H

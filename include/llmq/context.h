@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a caller lends to a long-running call: where messages go, how to stop, how many threads.
  *
  * Threads are OpenMP's, and how they wait for each other is the process' affair: GCC's runtime

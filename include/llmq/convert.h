@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Converting a quantized checkpoint: to another layout without loss, or back to plain weights. */
 #ifndef LLMQ_CONVERT_H
 #define LLMQ_CONVERT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Status codes and error context of libllmq.
  *
  * Every function that can fail returns an llmq_status and, when it fails, fills the llmq_error the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Measuring a checkpoint, original or quantized: perplexity, per-token log-probabilities, and the
  * distance between two checkpoints. */
 #ifndef LLMQ_EVALUATE_H

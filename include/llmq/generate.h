@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text that a model writes: prompts, and what follows them token by token. */
 #ifndef LLMQ_GENERATE_H
 #define LLMQ_GENERATE_H

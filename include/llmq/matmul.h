@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products with quantized weights: y = x * W^T without expanding W.
  *
  * The weights are repacked once into a layout for this machine's instruction set. A matrix is

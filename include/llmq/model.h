@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Model folders: finding them, looking into them, tokenizing with them. */
 #ifndef LLMQ_MODEL_H
 #define LLMQ_MODEL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text that came from a file, for people to see.
  *
  * Names in files may hold anything: line ends that fake a message, escape sequences that a terminal

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Quantizing a checkpoint: plan, run, report. */
 #ifndef LLMQ_QUANTIZE_H
 #define LLMQ_QUANTIZE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Recipes: rules that say what a quantization does otherwise with some of its modules. */
 #ifndef LLMQ_RECIPE_H
 #define LLMQ_RECIPE_H

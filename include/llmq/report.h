@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A report on results: a page to look at, and its numbers. */
 #ifndef LLMQ_REPORT_H
 #define LLMQ_REPORT_H

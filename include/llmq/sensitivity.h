@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How much each part of a model suffers from being quantized, and the settings for each that fit a
  * size with the least harm. */
 #ifndef LLMQ_SENSITIVITY_H

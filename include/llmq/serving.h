@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who serves a result. */
 #ifndef LLMQ_SERVING_H
 #define LLMQ_SERVING_H

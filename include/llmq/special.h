@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Special tokens around a text. */
 #ifndef LLMQ_SPECIAL_H
 #define LLMQ_SPECIAL_H

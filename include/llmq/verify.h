@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Verifying a checkpoint: structure, the rules of those who load it, its contents, and its distance
  * from the original. */
 #ifndef LLMQ_VERIFY_H

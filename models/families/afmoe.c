@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arcee Trinity: Llama's attention with norms of heads, whose output passes a gate of its own; four
  * norms; layers with a window rotate, the others do not; DeepSeek-V3's experts without groups.
  * Defaults: transformers' AfmoeConfig. */

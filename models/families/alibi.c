@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* BLOOM and MPT: a bias by distance in place of positions (Press et al., arXiv:2108.12409).
  * Defaults: transformers' BloomConfig and MptConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Apertus: Llama with norms of heads and an MLP of two linears, between them a curve that every
  * layer has learned. Defaults: transformers' ApertusConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A.X K1: DeepSeek-V3 with a norm behind the experts. Defaults: transformers' AXK1Config. */
 #include "models/families/latent.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ling and Ring: q, k, v in one linear; experts beside some that every token passes, chosen by a
  * softmax (version 1) or as DeepSeek-V3's (version 2, where the heads are normed and a part of them
  * rotates). Defaults: the BailingMoeConfig and BailingMoeV2Config that the models bring. */

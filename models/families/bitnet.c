@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* BitNet b1.58 in 16 bits: Llama with a norm before the last linear of each branch. Its own code
  * rounds weights to three values as it goes; what is computed here is what the stored ones make.
  * Defaults: transformers' BitNetConfig. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ChatGLM 3 and GLM-4-9B as it was first released: what glm is under other names, with q, k, v in
  * one linear and a factor on the rotary base. Defaults: the ChatGLMConfig that the models bring. */
 #include "models/families/tables.h"

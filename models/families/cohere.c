@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Command R (cohere), Command R7B and Command A (cohere2), Aya: attention and MLP side by side on
  * one LayerNorm without bias, rotary pairs of neighbours, scaled logits. Command R+ norms every
  * head of q and k with weights of its own; cohere2 rotates in the layers with a window and in no

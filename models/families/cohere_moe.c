@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Command A+ (cohere2_moe): Cohere 2 with experts beside the attention on its norm, chosen by their
  * logits, and beside them one that every token passes; first layers with an MLP, which see
  * everything and rotate. Defaults: transformers' Cohere2MoeConfig. */

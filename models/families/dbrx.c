@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* DBRX: q, k and v in one linear and within a bound; the experts' weights one below the other,
  * those of the last linear stored [k, n]. Defaults: transformers' DbrxConfig, DbrxAttentionConfig
  * and DbrxFFNConfig. */

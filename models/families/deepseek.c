@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* DeepSeek's MoE (version 1): Llama's attention; V2, V3 and V3.2: queries, keys and values through
  * latents; the first layers dense, the others with experts beside some that every token passes.
  * Defaults: the DeepseekConfig that version 1 brings, transformers' DeepseekV2Config and

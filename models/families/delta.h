@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the families with gated delta rules share: rows, and settings of their sizes. */
 #ifndef LLMQ_MODELS_FAMILIES_DELTA_H
 #define LLMQ_MODELS_FAMILIES_DELTA_H

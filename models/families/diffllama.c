@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* DiffLlama: Llama, where one half of the heads takes from what the other sees, and both read the
  * values of two heads. Defaults: transformers' DiffLlamaConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Doge: Llama with norms of heads, where keys are seen better or worse by what their values say,
  * and every channel of the stream goes on with a weight of its own. Defaults: transformers'
  * DogeConfig.

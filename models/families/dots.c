@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dots.llm1: Qwen 3's attention before DeepSeek-V3's experts. Defaults: transformers' Dots1Config,
  * and where that has none, what the released model says. */
 #include "models/families/tables.h"

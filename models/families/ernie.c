@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ERNIE 4.5: Llama whose rotary pairs are neighbours; the dense models with one key for all biases,
  * the others with experts that a bias helps to choose, beside some that every token passes.
  * Defaults: transformers' Ernie4_5Config and Ernie4_5_MoeConfig. */

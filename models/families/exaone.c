@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* EXAONE 3 and 3.5: Llama under other names. EXAONE 4: norms of heads and behind the branches;
  * where windows are in use, the layers without one do not rotate. K-EXAONE: the same rotation,
  * DeepSeek-V3's experts. Defaults: the ExaoneConfig that EXAONE 3 brings, transformers'

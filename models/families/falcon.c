@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Falcon: three architectures under one name. 7B: one key-value head, attention and MLP side by
  * side on one norm. 40B, 180B and 11B, the "new decoder architecture": groups of heads, and side by
  * side on a norm each, or on one. RW: ALiBi, one after the other. Defaults: transformers'

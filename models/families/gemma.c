@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gemma 1, 2 and 3 (text): norms that store their weight minus 1, the embedding times
  * sqrt(hidden_size), GELU by its tanh. Gemma 1's files name exact GELU under hidden_act, which no
  * loader follows; hidden_activation is what counts. Defaults: transformers' GemmaConfig,

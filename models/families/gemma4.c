@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gemma 4 (text): layers without a window have sizes of their own, and may take their values from
  * their keys; experts beside the MLP, which read the stream behind norms of their own (26B-A4B).
  * E2B and E4B: what tokens themselves say to every layer, and last layers that take over the keys

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GLM-4-9B and its relatives (glm), GLM-4-0414 (glm4): gate and up in one linear, rotary pairs of
  * neighbours in a part of each head; glm4 with norms behind the branches too, also inside of
  * GLM-4.1V and GLM-4.6V-Flash. Defaults: transformers' GlmConfig, Glm4Config and Glm4vTextConfig.

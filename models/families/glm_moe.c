@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GLM-4.5 to 4.7 and Solar Open: DeepSeek-V3's experts behind Llama's attention, of which half of a
  * head rotates (glm4_moe) or all (solar_open, without dense layers), or behind DeepSeek's
  * (glm4_moe_lite). Defaults: transformers' Glm4MoeConfig, Glm4MoeLiteConfig and SolarOpenConfig. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPT-2 and what was built on it: learned positions, LayerNorm, biases, an MLP without a gate.
  * Defaults: transformers' GPT2Config, GPTBigCodeConfig and GPTNeoConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPT-NeoX 20B, Pythia, and the many that were trained with their code: attention and MLP side by
  * side, each on a LayerNorm of its own; q, k, v in one linear, head by head. Defaults:
  * transformers' GPTNeoXConfig. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gpt-oss: experts stacked in two tensors, stored the other way round, with the rows of gate and up
  * in turn and with biases; a clamped gate; sinks; a window in every other layer. Defaults:
  * transformers' GptOssConfig. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPT-J and CodeGen: attention and MLP side by side on one LayerNorm, the first part of a head
  * rotated in pairs of neighbours, a bias at the output head. Defaults: transformers' GPTJConfig and
  * CodeGenConfig. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Granite 3: Llama with four factors, of the embedding, the scores, the branches and the logits;
  * the same with windows and sinks; with experts; with norms behind the branches (HyperCLOVA X).
  * Defaults: transformers' GraniteConfig, GraniteSWAConfig, GraniteMoeConfig and HyperCLOVAXConfig.

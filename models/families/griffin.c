@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* RecurrentGemma (Griffin; De et al., arXiv:2402.19427): two layers with a gated linear recurrence
  * for each with windowed attention. Defaults: transformers' RecurrentGemmaConfig. The gates of the
  * recurrence, small blocks for each head, stay as they are: their outputs are exponents. */

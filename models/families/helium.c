@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Helium 1: Llama whose rotary pairs are neighbours, and whose output projection has no bias.
  * Defaults: transformers' HeliumConfig. */
 #include "models/families/tables.h"

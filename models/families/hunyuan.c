@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hunyuan: dense models and A13B, where the norms of heads stand behind the rotation, and
  * Hunyuan 3. Defaults: transformers' HunYuanDenseV1Config, HunYuanMoEV1Config and HYV3Config. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* InternLM 2 and 2.5: queries, keys and values in one linear, by key-value heads. InternLM 3: Llama
  * with a key for each kind of bias. Defaults: the InternLM2Config and InternLM3Config that the
  * models bring. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Jais 2: LayerNorm, biases everywhere, an MLP with a squared ReLU and no gate. Defaults:
  * transformers' Jais2Config. */
 #include "models/families/tables.h"

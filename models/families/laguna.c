@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Laguna: layers with a window have more heads than the others and rotate by settings of their own;
  * a gate for each head on what it attends to; experts chosen by sigmoids and a bias. Defaults:
  * transformers' LagunaConfig. */

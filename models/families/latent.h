@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Attention through latents (DeepSeek-AI, arXiv:2405.04434, section 2.1), for the tables of the
  * families that have it. */
 #ifndef LLMQ_MODELS_FAMILIES_LATENT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LFM2 and its mixtures: short convolutions between two products with what the same linear makes,
  * attention in some layers. Defaults: transformers' Lfm2Config and Lfm2MoeConfig.
  *

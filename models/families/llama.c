@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Llama 1, 2, 3 and the many checkpoints of its shape, and CWM, which has windows in three of four
  * layers. Defaults: transformers' LlamaConfig and CwmConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Llama 4, the text model: the router's weight scales what one expert reads, beside an MLP that
  * every token passes; most layers rotate and attend within chunks, the others see everything by
  * queries that grow with the position. Defaults: transformers' Llama4TextConfig. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LongCat-Flash: a layer has two attentions through latents and two MLPs, one after the other, and
  * experts that read what the first MLP reads and whose sum joins the stream at the end of the
  * layer. Some experts are idle: they make of a token what it was. Defaults: transformers'

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models that mix tokens by Mamba-1 (Gu & Dao, arXiv:2312.00752), alone or with attention.
  * Defaults: transformers' MambaConfig, FalconMambaConfig and JambaConfig.
  *

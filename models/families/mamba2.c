@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models that mix tokens by Mamba-2 (Dao & Gu, arXiv:2405.21060), alone or with attention.
  * Defaults: transformers' Mamba2Config, BambaConfig, FalconH1Config and NemotronHConfig.
  *

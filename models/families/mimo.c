@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* MiMo-V2-Flash: layers with a window have more key-value heads than the others, sinks, and a
  * rotary base of their own; values are narrower than keys, and scaled; DeepSeek-V3's experts
  * without one for every token. Defaults: transformers' MiMoV2FlashConfig. */

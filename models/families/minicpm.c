@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* MiniCPM 1, 2 and 4: Llama with factors of the embedding, the branches and the logits. Defaults:
  * the MiniCPMConfig that the models bring. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* MiniCPM3: DeepSeek's latents before Llama's MLP, with factors of the embedding, the branches and
  * the logits; the halves of what rotates. Defaults: transformers' MiniCPM3Config. */
 #include "models/families/latent.h"

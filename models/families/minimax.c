@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* MiniMax-Text-01: lightning attention, in every other layer attention, and experts; the stream
  * goes on as what was normed, times a factor, and so does every branch. Defaults: transformers'
  * MiniMaxConfig. The norm of lightning attention has an epsilon of its own (MiniMaxRMSNorm). */

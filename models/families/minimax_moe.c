@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* MiniMax M2: experts in every layer, chosen as DeepSeek-V3's without groups; norms over all heads
  * of queries and keys, of which a part rotates. Released files say it as rotary_dim. M3, the model
  * of text: norms of heads, of 1 + weight; clamped gates everywhere; a shared expert. Its layers

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Mistral 7B, Nemo and relatives: Llama with a sliding window (on unless the config says null) and
  * a head_dim of its own. Ministral 3: the same with queries that grow with the position. Mistral 4:
  * these behind DeepSeek's latents, and experts. Defaults: transformers' MistralConfig,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Mixtral: Mistral with experts in place of the MLP. Defaults: transformers' MixtralConfig. */
 #include "models/families/tables.h"
 

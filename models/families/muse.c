@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Muse Glimmer, the text model: norms before and behind each branch, a gate on the output of
  * attention, norms without weights of the embedding and of the heads of queries and keys; layers
  * with a window rotate, every fourth from the last on has none. Defaults: transformers'

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* nanochat: norms without weights, of the embedding and of rotated queries and keys as well; heads
  * rotate the other way round; an MLP of two linears. Defaults: transformers' NanoChatConfig. */
 #include "models/families/tables.h"

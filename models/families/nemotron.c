@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Nemotron 4, Minitron and Arcee's AFM: an MLP without a gate, relu(x)^2 in its middle. Nemotron
  * has LayerNorms that store their weight minus 1, and rotates a part of each head. Defaults:
  * transformers' NemotronConfig and ArceeConfig. */

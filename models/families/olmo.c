@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* OLMo 1 to 3, and OLMoE. Defaults: transformers' OlmoConfig, Olmo2Config, Olmo3Config,
  * OlmoeConfig and FlexOlmoConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* OLMo Hybrid: gated delta rules with a linear and a convolution each for queries, keys and values,
  * behind norms; attention in every fourth layer, with norms behind the branches as in OLMo 2, and
  * without rotation where rope_theta is null. Defaults: transformers' OlmoHybridConfig (5.15).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* OPT: GPT with relu and learned positions, of which the first two are for padding. The smallest of
  * the large ones, 350m, has its norms after the branches and an embedding narrower than the model:
  * refused. Defaults: transformers' OPTConfig. */

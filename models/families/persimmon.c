@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Persimmon 8B: q, k, v in one linear, head by head; LayerNorm on the heads of q and k, half of
  * which are rotated; relu(x)^2. Defaults: transformers' PersimmonConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Phi 1, 1.5 and 2, and Phi 3 and 4, which have little in common with them. Defaults: transformers'
  * PhiConfig and Phi3Config. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Qwen2, Qwen2.5 and Qwen3 dense models: Llama with biases on q, k, v (Qwen2) or RMSNorm on the
  * heads of q and k (Qwen3), alone and inside of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, and MiMo-7B.
  * Defaults: transformers' Qwen2Config, Qwen3Config, Qwen2VLTextConfig, Qwen2_5_VLTextConfig and

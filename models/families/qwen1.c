@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Qwen 1: q, k, v in one linear with a bias, and an MLP whose second linear is the gate. Defaults:
  * the QWenConfig that the models bring. What it does beyond seq_length tokens, no loader follows.
  */

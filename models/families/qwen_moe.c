@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Qwen 2 and 3 with experts in most layers; Qwen 2 beside an MLP that every token passes, behind a
  * switch of one row. Loaders differ in what a window does here, so that none is read. Inside of
  * Qwen3-VL, experts lie in stacks. Mellum 2 is Qwen 3 with windows that are read. Defaults:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Qwen3-Next and Qwen3.5: gated delta rules, and in every fourth layer attention with a gate for
  * every head's output; an MLP, or experts beside an MLP behind a switch. Defaults: transformers'
  * Qwen3NextConfig, Qwen3_5TextConfig and Qwen3_5MoeTextConfig.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Seed-OSS: Llama with heads of a width of their own, and a key for each kind of bias. Defaults:
  * transformers' SeedOssConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SmolLM3: Llama with layers that rotate nothing. `no_rope_layers` has a 1 for each layer that does
  * rotate. Where a window is in use, it is that of the layers that do not. Defaults: transformers'
  * SmolLM3Config. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* StableLM 3B, Zephyr, StableLM 2: LayerNorms, a part of each head rotated, and by its config
  * biases of q, k, v, or attention and MLP side by side on one norm. Those with norms of their own
  * for every head (qk_layernorm: StableLM 2 12B) are not supported. Defaults: transformers'

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* StarCoder 2: LayerNorm, biases everywhere, an MLP without a gate, a window. Defaults:
  * transformers' Starcoder2Config. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The families' tables. */
 #ifndef LLMQ_MODELS_FAMILIES_TABLES_H
 #define LLMQ_MODELS_FAMILIES_TABLES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Families that are refused by name: see models/unknown.h. What they compute is in transformers'
  * modeling files of the same names, or in code that the models bring. */
 #include "models/unknown.h"

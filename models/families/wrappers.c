@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models of text inside of others: see models/wrapper.h.
  *
  * Names: transformers before 4.52 kept the whole model of text, head and all, at language_model.;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* XGLM: OPT with positions that are sines and cosines, and the embedding times sqrt(hidden).
  * Defaults: transformers' XGLMConfig. */
 #include "models/families/tables.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Youtu-LLM: DeepSeek's latents before Llama's MLP. Defaults: transformers' YoutuConfig. */
 #include "models/families/latent.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Zamba2: Mamba-2 in every layer. Some layers hand their mixer, beside the stream, what a
  * transformer block makes of the stream and the embedding; there are but one or two such blocks,
  * which these layers share, each with adapters of its own. Defaults: transformers' Zamba2Config.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Comparing models: see llmq_compare in llmq/evaluate.h. */
 #include <math.h>
 #include <stdlib.h>

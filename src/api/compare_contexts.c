@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What divergent tokens look like: see comparison.h. */
 #include <stdlib.h>
 #include <string.h>

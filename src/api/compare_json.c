@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Comparisons as JSON. */
 #include "api/comparison.h"
 #include "api/measure.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What must hold before models are compared: see comparison.h. */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What llmq_compare_all works with. Not for use outside src/api. */
 #ifndef LLMQ_API_COMPARISON_H
 #define LLMQ_API_COMPARISON_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A failure as JSON: see llmq_error_json in llmq/error.h. */
 #include "base/json.h"
 #include "llmq/error.h"

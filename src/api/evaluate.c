@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Evaluation commands: see llmq/evaluate.h. */
 #include "llmq/evaluate.h"
 

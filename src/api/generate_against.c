@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Two models and one prompt: see llmq/generate.h. */
 #include <stdlib.h>
 

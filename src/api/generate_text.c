@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Generating text: see llmq/generate.h. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is in a checkpoint: see llmq_inspect in llmq/model.h. Works from headers and configs alone,
  * also for families llmq has no table for. */
 #include <inttypes.h>

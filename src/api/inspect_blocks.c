@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a model's blocks are made of: see llmq_inspect_blocks in llmq/model.h. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The file of logits: see logits.h. */
 #include "api/logits.h"
 

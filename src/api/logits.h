@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The file that llmq_score writes logits to. */
 #ifndef LLMQ_API_LOGITS_H
 #define LLMQ_API_LOGITS_H

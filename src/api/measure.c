@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What measurements begin with: see measure.h. */
 #include "api/measure.h"
 

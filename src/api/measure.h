@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What llmq_eval, llmq_compare and llmq_score begin with. */
 #ifndef LLMQ_API_MEASURE_H
 #define LLMQ_API_MEASURE_H

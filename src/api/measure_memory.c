@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of measurements: see measure.h. */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See output_file.h. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "api/output_file.h"

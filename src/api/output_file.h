@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A file that a command writes beside what it prints. */
 #ifndef LLMQ_API_OUTPUT_FILE_H
 #define LLMQ_API_OUTPUT_FILE_H

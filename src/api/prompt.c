@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Prompts: see llmq/generate.h. */
 #include <stdlib.h>
 #include <string.h>

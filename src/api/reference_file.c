@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See reference_file.h. */
 #include "api/reference_file.h"
 

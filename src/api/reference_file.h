@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The file of a kept reference (eval/kept.h): a safetensors file, so that others can read it, with
  * the windows it was made on. */
 #ifndef LLMQ_API_REFERENCE_FILE_H

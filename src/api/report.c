@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reports: see llmq/report.h. */
 #include "llmq/report.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text to ids and back: see llmq/model.h. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Chunked bump allocator: see arena.h. Large chunks are mapped so that huge pages can back them,
  * which is worth a third of the memory bandwidth when weights are streamed. */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An arena: many allocations, one release. Each decoder block has one, reset between blocks.
  *
  * Memory comes in chunks that grow as needed; a reset keeps the largest chunk so that the next

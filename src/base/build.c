@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which build this is: see llmq_build_id in llmq/model.h.
  *
  * What the linker mapped and nobody may write to (code, constants, the linker's own build id) is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the control groups that this process is in leave it, of memory and of processor time. */
 #ifndef LLMQ_BASE_CGROUP_H
 #define LLMQ_BASE_CGROUP_H

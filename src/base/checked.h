@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Overflow-checked size arithmetic. Every product of sizes that a file or a user can influence
  * goes through here before it reaches an allocator. */
 #ifndef LLMQ_BASE_CHECKED_H

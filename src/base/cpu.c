@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* CPU level and core count: see cpu.h. */
 #define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
 #include "base/cpu.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What this machine can do: instruction sets and the cores this process may use. */
 #ifndef LLMQ_BASE_CPU_H
 #define LLMQ_BASE_CPU_H

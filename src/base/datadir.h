@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where the texts that come with llmq are. */
 #ifndef LLMQ_BASE_DATADIR_H
 #define LLMQ_BASE_DATADIR_H

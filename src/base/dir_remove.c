@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Removing folders: see fileio.h.
  *
  * Every step is relative to a folder that is open, and a folder is opened without following links

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one error type: see error.h. */
 #define LLMQ_BASE_ERROR_C
 #include "base/error.h"

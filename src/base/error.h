@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How the library reports failure: set the error where it is found, add where it happened on the
  * way out, clean up once. */
 #ifndef LLMQ_BASE_ERROR_H

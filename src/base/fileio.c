@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files and folders: see fileio.h. */
 #define _GNU_SOURCE /* sync_file_range */
 #include "base/fileio.h"

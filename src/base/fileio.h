@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files and folders: whole-file reads, positioned reads and writes that finish or fail, and
  * replacement that is atomic and durable. Paths are plain C strings. */
 #ifndef LLMQ_BASE_FILEIO_H

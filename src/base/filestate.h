@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What tells one state of a file from another: its stamp, without reading it, and the hash of its
  * content. */
 #ifndef LLMQ_BASE_FILESTATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* FNV-1a, 64 bits: fingerprints that tell whether something changed. Not for security. */
 #ifndef LLMQ_BASE_HASH_H
 #define LLMQ_BASE_HASH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See hugemem.h. */
 #define _DEFAULT_SOURCE /* madvise and MADV_HUGEPAGE are not in POSIX */
 #include "base/hugemem.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory for large arrays. */
 #ifndef LLMQ_BASE_HUGEMEM_H
 #define LLMQ_BASE_HUGEMEM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Limits of inputs: see input.h. Each leaves several times what the largest known file has. */
 #include "base/input.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is read whole, and how large it may be: one table of limits by what a file is for. Files
  * that people have stay far below; a file above is none of the kind, and reading it would only take
  * memory and time. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arithmetic that dimensions are cut into pieces with. */
 #ifndef LLMQ_BASE_INT64_H
 #define LLMQ_BASE_INT64_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON documents as trees: see json.h. `struct json` is cJSON's node under a name of our own. */
 #include "base/json.h"
 

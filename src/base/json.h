@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON documents as trees. This module is the only user of cJSON. */
 #ifndef LLMQ_BASE_JSON_H
 #define LLMQ_BASE_JSON_H

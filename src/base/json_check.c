@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checks of whole documents: see json_check.h.
  *
  * The keys of all open objects lie on one stack. When an object closes, its own are on top: they

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Documents that mean one thing: the grammar of json_scan.h, and every key of an object once. */
 #ifndef LLMQ_BASE_JSON_CHECK_H
 #define LLMQ_BASE_JSON_CHECK_H

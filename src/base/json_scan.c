@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pull scanner for JSON: see json_scan.h.
  *
  * The scanner is a small state machine: `state` says what may come next, `in_object` remembers for

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pull scanner for JSON text: strict RFC 8259 grammar, UTF-8 checked, bounded depth, no memory.
  *
  * It exists beside the tree of json.h because safetensors headers need what a tree of doubles

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Git LFS: a clone without the large files has small texts in their place, which name them. */
 #ifndef LLMQ_BASE_LFS_H
 #define LLMQ_BASE_LFS_H

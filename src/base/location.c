@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Identity of places: see location.h. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "base/location.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a path leads, told by the identity of the folders on the way and not by spelling: links,
  * "..", trailing slashes, mounts of one folder in two places and file systems that take two
  * spellings for one name all come out the same. */

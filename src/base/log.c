@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Delivery of messages and progress to the caller's sink: see log.h. */
 #include "base/log.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Messages and progress to the sink the caller lent; nothing is printed by the library. */
 #ifndef LLMQ_BASE_LOG_H
 #define LLMQ_BASE_LOG_H

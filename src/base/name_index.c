@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See name_index.h. */
 #include "base/name_index.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Names of a list, sorted, so that the place of one is found in O(log n). */
 #ifndef LLMQ_BASE_NAME_INDEX_H
 #define LLMQ_BASE_NAME_INDEX_H

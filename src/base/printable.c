@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What may be shown of text from files: see llmq/printable.h. */
 #include "llmq/printable.h"
 

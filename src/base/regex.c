@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See regex.h. PCRE2 agrees with Python's `re` on everything that can match a name: what differs
  * are newlines and Unicode classes. */
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Regular expressions over names, with the syntax and meaning of Python's `re`, as the configs of
  * quantizers use them. Not for text: tokenizers have their own (text/pattern.h). */
 #ifndef LLMQ_BASE_REGEX_H

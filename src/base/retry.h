@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls that a signal may interrupt before they have done anything: they are made again. */
 #ifndef LLMQ_BASE_RETRY_H
 #define LLMQ_BASE_RETRY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See sha256.h. Names of the rounds are those of FIPS 180-4, section 6.2.2. */
 #include "base/sha256.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 (FIPS 180-4), as sha256sum prints it: hashes that others can check. */
 #ifndef LLMQ_BASE_SHA256_H
 #define LLMQ_BASE_SHA256_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 with the instructions that x86 processors have for it: see sha256.h. About six times as
  * fast as plain C, which matters for results of many gigabytes. */
 #include "base/sha256.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Words for a shell: see llmq/printable.h. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Growing string: see strbuf.h. */
 #include "base/strbuf.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A growing string. Failure is sticky: append freely, test once with strbuf_ok. */
 #ifndef LLMQ_BASE_STRBUF_H
 #define LLMQ_BASE_STRBUF_H

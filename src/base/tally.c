@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The clock of a run: see tally.h. */
 #include "base/tally.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where the time of a run goes: a clock that is read between one kind of work and the next.
  *
  * All time since the last reading is put down to the kind that the reading names, so that the kinds

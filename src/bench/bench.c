@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Measuring the machine and the kernels: see llmq/bench.h. */
 #include "llmq/bench.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of `llmq bench`. */
 #ifndef LLMQ_BENCH_BENCH_H
 #define LLMQ_BENCH_BENCH_H

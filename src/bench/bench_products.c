@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products with INT4 weights, measured in turns with what bounds them: see bench.h. */
 #include <math.h>
 #include <omp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ of one linear layer, measured: see bench.h. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Is BLAS right, and how fast is it beside what the processor can do? See llmq/bench.h.
  *
  * A product C = A B is checked as C v = A (B v) in double precision for a random v, which costs

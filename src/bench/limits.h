@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What this machine can do at most: arithmetic without memory, memory without arithmetic. One
  * sample a call, short enough to be taken beside what it is compared with. The threads all begin
  * together, and the sample ends with the last of them. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The moments of a task: see calib_private.h. */
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The calibration runner: see calib.h. */
 #include <assert.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calibration: runs the calibration tokens through the blocks, round by round (models/graph.h), and
  * hands out the moments of what the linears of a round read, the Hessian first of all.
  *

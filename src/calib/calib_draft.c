@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way to layers that predict further tokens: see calib.h. */
 #include <stdlib.h>
 

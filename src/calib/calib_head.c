@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the output head reads: see calib.h. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The state of a calibration, shared by the files that carry it out. Not for use outside src/calib.
  */
 #ifndef LLMQ_CALIB_CALIB_PRIVATE_H

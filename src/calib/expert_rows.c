@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tokens that an expert is calibrated on: see experts.c for the formula. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calibrating the experts of a block: see calib_private.h.
  *
  * All tokens are routed once, each stream by its own model's router. Then the experts have their

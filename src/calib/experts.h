@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The experts of a block in calibration. Not for use outside src/calib. */
 #ifndef LLMQ_CALIB_EXPERTS_H
 #define LLMQ_CALIB_EXPERTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Second moments: sums of products over all tokens, accumulated in double, handed out in float32.
  */
 #ifndef LLMQ_CALIB_MOMENTS_H

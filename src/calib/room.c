@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory that a calibration takes: see calib.h. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How much tokens count: see struct token_weighing. */
 #include <math.h>
 

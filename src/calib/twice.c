@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Doing a block twice, and looking at it in between: see calib.h. */
 #include <stdlib.h>
 #include <string.h>

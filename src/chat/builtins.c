@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls of filters, tests, methods and functions: see builtins.h. */
 #include "chat/builtins.h"
 

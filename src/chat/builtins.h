@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The filters, tests, methods and functions that templates may call, as tables. */
 #ifndef LLMQ_CHAT_BUILTINS_H
 #define LLMQ_CHAT_BUILTINS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Expressions evaluated: see evaluate.h. */
 #include "chat/evaluate.h"
 

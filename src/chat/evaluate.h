@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Trees of templates evaluated. */
 #ifndef LLMQ_CHAT_EVALUATE_H
 #define LLMQ_CHAT_EVALUATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Statements executed: see evaluate.h. */
 #include "base/error.h"
 #include "chat/evaluate.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of what can be iterated. */
 #include "chat/builtins.h"
 #include "chat/format.h"

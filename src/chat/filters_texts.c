@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of strings; what is no string is taken as str() has it. */
 #include "chat/builtins.h"
 #include "chat/text_ops.h"

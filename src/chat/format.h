@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values as text, and JSON as values. */
 #ifndef LLMQ_CHAT_FORMAT_H
 #define LLMQ_CHAT_FORMAT_H

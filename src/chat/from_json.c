@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON to values, keeping what a tree of doubles loses: whole numbers apart from others. */
 #include <stdlib.h>
 #include <string.h>

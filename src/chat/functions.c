@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The functions that templates have: Jinja's, and those that transformers adds. */
 #include <string.h>
 

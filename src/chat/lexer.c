@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The lexer: see lexer.h.
  *
  * White space around tags (https://jinja.palletsprojects.com, "Whitespace Control"): "-" takes off

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Template text to tokens, as Jinja reads it with trim_blocks and lstrip_blocks. */
 #ifndef LLMQ_CHAT_LEXER_H
 #define LLMQ_CHAT_LEXER_H

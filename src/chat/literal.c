@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Literals: see literal.h. */
 #include "chat/literal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strings and numbers as they stand in templates. */
 #ifndef LLMQ_CHAT_LITERAL_H
 #define LLMQ_CHAT_LITERAL_H

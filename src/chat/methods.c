@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Methods of strings, lists and dictionaries, as far as they change nothing: transformers runs
  * templates in a sandbox that refuses the others, too. */
 #include "chat/builtins.h"

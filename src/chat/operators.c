@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Operators: see operators.h. */
 #include "chat/operators.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Python's operators on values. All take what is undefined for a fault, but == and "in". */
 #ifndef LLMQ_CHAT_OPERATORS_H
 #define LLMQ_CHAT_OPERATORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Expressions of templates, by recursive descent. The grammar, loosest first:
  *
  *     choice     := or ("if" or ["else" choice])*

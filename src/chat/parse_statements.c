@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Statements of templates. Each tag has a row in the table `tags`; what stands behind its name is
  * read by the row's function, up to and with the tag that ends it. */
 #include "chat/tree.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Renderings: see rendering.h. */
 #include "chat/rendering.h"
 

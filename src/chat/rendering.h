@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One rendering of a template: its memory, its limits, its failure. Failure is sticky: functions
  * return a value whatever happens, loops stop at jinja_failed, and the first failure stays. */
 #ifndef LLMQ_CHAT_RENDERING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Templates in the language of Jinja, as far as chat templates use it, with the meaning that
  * transformers gives them: trim_blocks and lstrip_blocks on, loop controls, {% generation %},
  * tojson without escapes for HTML, raise_exception and strftime_now.

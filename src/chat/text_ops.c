@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strings as Python has them: see text_ops.h. */
 #include "chat/text_ops.h"
 

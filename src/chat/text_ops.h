@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What Python does with strings, on UTF-8: lengths and places count code points, white space is
  * Unicode's. */
 #ifndef LLMQ_CHAT_TEXT_OPS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Templates as trees: one kind of node, whose fields each kind uses as the list says. */
 #ifndef LLMQ_CHAT_TREE_H
 #define LLMQ_CHAT_TREE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values of templates: see value.h. */
 #include "chat/value.h"
 

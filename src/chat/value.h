@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values that templates compute with: what JSON has, with Python's meaning, and functions. */
 #ifndef LLMQ_CHAT_VALUE_H
 #define LLMQ_CHAT_VALUE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernels BLAS runs on: see blas_core.h. */
 #include "cli/blas_core.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernels BLAS runs on. OpenBLAS picks them when it is loaded, and on a processor younger than
  * itself may pick slow or even wrong ones; OPENBLAS_CORETYPE in the environment overrules it. */
 #ifndef LLMQ_CLI_BLAS_CORE_H

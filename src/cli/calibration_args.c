@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See calibration_args.h. */
 #include "cli/calibration_args.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The options that say what to calibrate on: --calib, --calib-field and --show-calib. */
 #ifndef LLMQ_CLI_CALIBRATION_ARGS_H
 #define LLMQ_CLI_CALIBRATION_ARGS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq bench: how fast the kernels are on this machine. */
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq compare: how far a checkpoint's predictions are from another's. */
 #include <stdio.h>
 #include <stdlib.h>

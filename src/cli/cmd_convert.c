@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq convert: a quantized checkpoint in another layout, or as plain weights again. */
 #include <inttypes.h>
 #include <stdio.h>

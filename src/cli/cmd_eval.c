@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq eval: perplexity of a checkpoint, original or quantized. */
 #include <stdio.h>
 

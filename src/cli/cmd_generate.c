@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq generate: text that a model writes. */
 #include <stdio.h>
 #include <stdlib.h>

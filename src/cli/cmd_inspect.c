@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq inspect: what is in a checkpoint. */
 #include <inttypes.h>
 #include <stdio.h>

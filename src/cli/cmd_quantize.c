@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq gptq, llmq awq and llmq rtn: a checkpoint in, a quantized checkpoint out. All take the same
  * options, so that a script changes the method by changing one word. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq report: results against a reference, as a page to look at. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq score: log-probabilities of a list of tokens. */
 #include <stdio.h>
 #include <stdlib.h>

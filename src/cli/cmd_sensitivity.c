@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq sensitivity: what quantizing each part of a model costs, and a recipe for a size. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq tokenize: text to token ids, and back. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq verify: does a checkpoint keep the rules of those who load it? */
 #include <inttypes.h>
 #include <math.h>

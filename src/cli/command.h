@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A subcommand as data: its words for the help texts, its options, and the function that does it.
  * A new subcommand is a new cmd_*.c with one `struct command` and one line in commands.c. */
 #ifndef LLMQ_CLI_COMMAND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The list of subcommands and the options they share. */
 #include "cli/command.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Completions for bash, zsh and fish, written from the option tables. */
 #include <stdio.h>
 #include <string.h>

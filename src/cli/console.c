@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors, colours and human-readable figures: see console.h. */
 #include "cli/console.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How the program speaks: errors to stderr, colours only where they are wanted, sizes and times
  * as people read them. */
 #ifndef LLMQ_CLI_CONSOLE_H

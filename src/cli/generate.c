@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Documents by name: see generate.h. */
 #include "cli/generate.h"
 

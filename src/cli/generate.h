@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Documents written from the option tables: the man pages and the completions of three shells when
  * llmq is built, the README's reference when an option changes. */
 #ifndef LLMQ_CLI_GENERATE_H

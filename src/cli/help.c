@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Help texts: see help.h. Everything said about an option comes from its row. */
 #include "cli/help.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Help texts, written from the option tables. */
 #ifndef LLMQ_CLI_HELP_H
 #define LLMQ_CLI_HELP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* llmq: the command line of libllmq.
  *
  * Finds the subcommand, parses its options, lends it a context, and turns its status into an exit

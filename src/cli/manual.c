@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The man pages llmq(1) and llmq-COMMAND(1), written from the option tables in the man macros of
  * roff. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* docs/REFERENCE.md, the command-line reference, written from the option tables. Options that
  * several commands share are listed once, after the commands; gptq, awq and rtn share all of theirs
  * and one table. */

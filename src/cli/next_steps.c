@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See next_steps.h. */
 #include "cli/next_steps.h"
 

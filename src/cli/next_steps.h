@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What can be done with a result now, as commands that a shell takes as they are printed. */
 #ifndef LLMQ_CLI_NEXT_STEPS_H
 #define LLMQ_CLI_NEXT_STEPS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one parser of the command line: see options.h. It walks argv once; what a value means is
  * left to values.c. */
 #include "cli/options.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Command-line options as data.
  *
  * A subcommand is described by one table: rows of `struct option` in groups. The parser, the help

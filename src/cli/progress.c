@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Progress on stderr: see progress.h.
  *
  * The library names the stage it is in ("block 3/32") and counts steps over the whole run. The bar

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Messages and progress of a run on stderr: a bar on a terminal, a line per block elsewhere. */
 #ifndef LLMQ_CLI_PROGRESS_H
 #define LLMQ_CLI_PROGRESS_H

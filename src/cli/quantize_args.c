@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See quantize_args.h. */
 #include "cli/quantize_args.h"
 

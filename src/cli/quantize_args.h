@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What llmq gptq, llmq awq and llmq rtn are given: the same options, with other defaults. */
 #ifndef LLMQ_CLI_QUANTIZE_ARGS_H
 #define LLMQ_CLI_QUANTIZE_ARGS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tables of a quantization: see quantize_report.h. */
 #include "cli/quantize_report.h"
 

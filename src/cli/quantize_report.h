@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The plan and the result of a quantization in human words, on stdout. */
 #ifndef LLMQ_CLI_QUANTIZE_REPORT_H
 #define LLMQ_CLI_QUANTIZE_REPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whole files, and standard input, as texts. */
 #ifndef LLMQ_CLI_READ_FILE_H
 #define LLMQ_CLI_READ_FILE_H

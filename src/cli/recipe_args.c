@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See recipe_args.h. */
 #include "cli/recipe_args.h"
 

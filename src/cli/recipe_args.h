@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The options that give rules for modules: --set, --keep and --recipe. */
 #ifndef LLMQ_CLI_RECIPE_ARGS_H
 #define LLMQ_CLI_RECIPE_ARGS_H

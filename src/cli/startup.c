@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Before the libraries start.
  *
  * OpenBLAS and OpenMP read the environment and OpenBLAS maps its first memory in constructors,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Near misses by the edit distance with transpositions of neighbours (Damerau 1964, in the
  * restricted form: no letter is edited twice). Three rows of the table suffice. */
 #include "cli/suggest.h"

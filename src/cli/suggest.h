@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Near misses: the word somebody probably meant. */
 #ifndef LLMQ_CLI_SUGGEST_H
 #define LLMQ_CLI_SUGGEST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What other tools call what llmq does: see suggest.h. Names as in AutoGPTQ, GPTQModel, AutoAWQ,
  * AutoRound, llm-compressor, llama.cpp, transformers and their examples. */
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See token_ids.h. */
 #include "cli/token_ids.h"
 

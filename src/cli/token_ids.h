@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of token ids as the command line takes them: 1,2,3 or [1,2,3]. */
 #ifndef LLMQ_CLI_TOKEN_IDS_H
 #define LLMQ_CLI_TOKEN_IDS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values of options: text to field, and back for the help texts. Every number is parsed whole and
  * checked against its row's range; nothing is clamped or guessed. */
 #include <ctype.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A conversion from options to the finished folder: see llmq/convert.h. */
 #include <inttypes.h>
 #include <stdlib.h>

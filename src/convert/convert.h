@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The state of a conversion, shared by the files that carry it out. */
 #ifndef LLMQ_CONVERT_CONVERT_H
 #define LLMQ_CONVERT_CONVERT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The model card of a conversion: see convert.h and pipeline/card.h. */
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Planning a conversion: what each tensor becomes, and whether it can.
  *
  * Whether a layout can hold a module depends on its shape and on its contents: zero points, scales,

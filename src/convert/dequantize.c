@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Expanding packed modules to plain tensors: see convert.h. */
 #include <inttypes.h>
 #include <math.h>

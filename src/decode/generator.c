@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See generator.h. A piece of the sequence goes through all blocks, as one batch of one sequence.
  */
 #include "decode/generator.h"

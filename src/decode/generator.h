@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model that reads tokens one after the other and says what comes next: all of its weights lie in
  * memory, and what its blocks carry from token to token (graph/carry.h) as well, so that nothing is
  * computed twice. Only where rotary frequencies change with the length of the sequence are the

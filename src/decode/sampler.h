@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which token follows: the most likely one, or one drawn by its probability. */
 #ifndef LLMQ_DECODE_SAMPLER_H
 #define LLMQ_DECODE_SAMPLER_H

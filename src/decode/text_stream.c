@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See text_stream.h. */
 #include "decode/text_stream.h"
 

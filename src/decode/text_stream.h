@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text that grows token by token: whole characters are given out as soon as nothing that follows
  * can change them, and no further than a text that ends it. */
 #ifndef LLMQ_DECODE_TEXT_STREAM_H

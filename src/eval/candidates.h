@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tokens that a model finds most likely at some places of a corpus. */
 #ifndef LLMQ_EVAL_CANDIDATES_H
 #define LLMQ_EVAL_CANDIDATES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* KL divergence of two models: see divergence.h. */
 #include "eval/divergence.h"
 

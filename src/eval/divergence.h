@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How far a model's predictions are from a reference's on the same text, token by token.
  *
  * For every token t the two models give distributions over the next one, p (reference) and q

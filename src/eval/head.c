@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Logits in tiles and their log-sum-exp: see head.h. */
 #include "eval/head.h"
 

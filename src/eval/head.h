@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The output head over every token of a corpus, tile by tile: slices of the vocabulary, and for
  * each of them some tokens at a time, so that neither the head nor the logits are ever whole in
  * memory. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks over a corpus, one after the other: see hidden.h. */
 #include "eval/hidden.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Final hidden states of every token of a corpus, layer-major: all windows go through block 0, then
  * block 1, ...; each weight is read once and one block is in memory at a time. */
 #ifndef LLMQ_EVAL_HIDDEN_H

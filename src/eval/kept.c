@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Comparing with a kept reference: see kept.h. */
 #include "eval/kept.h"
 

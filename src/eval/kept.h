@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A reference's predictions kept as a sample of each distribution, so that models can be compared
  * with it later, without it.
  *

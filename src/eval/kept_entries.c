@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See kept_entries.h. */
 #include "eval/kept_entries.h"
 

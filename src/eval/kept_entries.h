@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The entries of a kept distribution: see kept.h. Not for use outside src/eval. */
 #ifndef LLMQ_EVAL_KEPT_ENTRIES_H
 #define LLMQ_EVAL_KEPT_ENTRIES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sampling a reference's predictions: see kept.h. The head runs twice: for the logarithms of sums
  * first, then, some tokens at a time, to choose what is kept. */
 #include <math.h>

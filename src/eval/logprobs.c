@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log-probabilities and their mean: see logprobs.h. */
 #include "eval/logprobs.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log-probabilities of every token of a corpus, and their mean. Layer-major as hidden.h. */
 #ifndef LLMQ_EVAL_LOGPROBS_H
 #define LLMQ_EVAL_LOGPROBS_H

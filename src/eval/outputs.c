@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Figures of block outputs: see outputs.h. Until a block is finished its mean and spread hold sums
  * of values and of their squares. */
 #include "eval/outputs.h"

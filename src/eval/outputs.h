@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the blocks of a model put out, in figures: ranges, means, values that are none, and how far
  * one model's are from another's that read the same. */
 #ifndef LLMQ_EVAL_OUTPUTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of an evaluation: see room.h. It counts what hidden.c and head.c allocate. */
 #include "eval/room.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How much memory the evaluation of a model takes, so that its activations can lie in files where
  * that is too much. */
 #ifndef LLMQ_EVAL_ROOM_H

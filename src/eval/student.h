@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Student's t distribution, as the test of a mean needs it. */
 #ifndef LLMQ_EVAL_STUDENT_H
 #define LLMQ_EVAL_STUDENT_H

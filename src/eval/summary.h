@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a comparison of two models comes to: means, quantiles, where tokens diverge most. */
 #ifndef LLMQ_EVAL_SUMMARY_H
 #define LLMQ_EVAL_SUMMARY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The architectures: see gguf_archs.h. What each computes and which keys it reads: src/models/ and
  * src/llama-arch.cpp of ggml-org/llama.cpp; what its converter makes of a checkpoint: conversion/.
  */

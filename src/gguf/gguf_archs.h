@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What llama.cpp computes for each architecture that llmq writes, as far as config.json could ask
  * for anything else: what a file says is written, and what it cannot say has to be as llama.cpp
  * has it. */

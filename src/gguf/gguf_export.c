@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The metadata of a GGUF result: see gguf_export.h. Keys and their meaning:
  * gguf-py/gguf/constants.py and src/llama-model.cpp of ggml-org/llama.cpp. */
 #include "gguf/gguf_export.h"

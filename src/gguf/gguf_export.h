@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a GGUF result has besides quantized linears: metadata that lets llama.cpp run the model by
  * itself, the tokenizer among it. Everything that cannot be expressed is refused here, before any
  * work starts. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SentencePiece's BPE as GGUF metadata: see gguf_tokenizer.h.
  *
  * llama.cpp merges the neighbours whose token has the highest score. The order of the merges of

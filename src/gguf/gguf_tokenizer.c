@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer of a model as GGUF metadata: see gguf_export.h.
  *
  * llama.cpp knows two tokenizers that Llama-shaped models use. "gpt2" is byte-level BPE: tokens,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the two kinds of tokenizers of GGUF files share. Not for use outside
  * src/gguf/. */
 #ifndef LLMQ_GGUF_GGUF_TOKENIZER_H

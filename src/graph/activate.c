@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Activations and gated units: see activate.h. A piece of a row at a time. */
 #include "graph/activate.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Activations and gated units, entry by entry: see enum act (models/schema.h). */
 #ifndef LLMQ_GRAPH_ACTIVATE_H
 #define LLMQ_GRAPH_ACTIVATE_H

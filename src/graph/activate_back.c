@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through activations and gated units: see activate.h. A piece of a row at a time, as
  * on the way forth. */
 #include <assert.h>

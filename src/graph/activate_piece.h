@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Activations of a piece of a row, which stays in the first cache. Not for use outside
  * src/graph/activate*.c. */
 #ifndef LLMQ_GRAPH_ACTIVATE_PIECE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Activation store: see acts.h. */
 #define _DEFAULT_SOURCE /* madvise, MAP_ANONYMOUS */
 #include "graph/acts.h"

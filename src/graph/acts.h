@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A matrix of activations [rows, width] kept in memory or, when memory is short, in an unlinked
  * file. Readers and writers do not see the difference. */
 #ifndef LLMQ_GRAPH_ACTS_H

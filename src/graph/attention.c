@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention: see attention.h. */
 #include "graph/attention.h"
 

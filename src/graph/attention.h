@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention of one sequence, blocked over query rows. */
 #ifndef LLMQ_GRAPH_ATTENTION_H
 #define LLMQ_GRAPH_ATTENTION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gradient of a loss towards everything in a model that somebody wants to see, streaming block
  * by block: the windows go forth through all blocks, what lies between two blocks is kept (in
  * memory or in a file), then they come back through them, each block loaded once more and its inner

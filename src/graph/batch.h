@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batches of a corpus: some whole sequences, their rows one after the other. */
 #ifndef LLMQ_GRAPH_BATCH_H
 #define LLMQ_GRAPH_BATCH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Loading a block's weights: see block.h. */
 #include "graph/block.h"
 

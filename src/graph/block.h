@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One decoder block's weights, by the nodes of its graph. */
 #ifndef LLMQ_GRAPH_BLOCK_H
 #define LLMQ_GRAPH_BLOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the operations of a block carry from one part of a sequence to the next, so that a pass over
  * new tokens need not repeat those before them: keys and values of attention, the keys of an index,
  * the last rows of a convolution, the states of scans, delta rules and recurrent units. Which nodes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Moving columns: see columns.h. */
 #include "graph/columns.h"
 

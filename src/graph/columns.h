@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Moving columns, and sums of rows; dx and dy are gradients towards x and towards what is made of
  * it. */
 #ifndef LLMQ_GRAPH_COLUMNS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Causal convolution: see convolve.h. Tiles of some rows and channels stay in the first cache while
  * every tap is added to them. */
 #include "graph/convolve.h"

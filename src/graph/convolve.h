@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Causal convolution of one sequence, channel by channel. */
 #ifndef LLMQ_GRAPH_CONVOLVE_H
 #define LLMQ_GRAPH_CONVOLVE_H

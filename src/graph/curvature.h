@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a model's predictions say of errors in what its linears make: from one pass over some
  * windows, with labels drawn from the model's own predictions, for every linear that is quantized
  * the second moments B = mean of g g^T of the gradients g towards what it makes, and for every

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gated delta rule, in chunks (Yang, Kautz & Hatamizadeh, arXiv:2412.06464).
  *
  * For each head, with the state S [key, value] zero before the first token:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through the gated delta rule: see delta.h. In a chunk the e solve A e = b, where
  *
  *     A[t, i] = beta[t] f[t, i] k[t] k[i], i < t, and 1 for i = t       f[t, i] = e^(s[t] - s[i])

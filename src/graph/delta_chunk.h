@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A chunk of the gated delta rule, on the way forth and back. Not for use outside
  * src/graph/delta*.c.
  */

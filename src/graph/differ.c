@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What one half of the heads sees beyond the other: see differ.h. */
 #include "graph/differ.h"
 

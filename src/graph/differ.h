@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What one half of the heads of attention sees beyond the other (differential attention: Ye et al.,
  * arXiv:2410.05258, equations 1 to 3). Of pieces a and b of a row, each with the head of its half:
  *

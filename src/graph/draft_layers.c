@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See draft_layers.h. */
 #include "graph/draft_layers.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which layers that predict further tokens a checkpoint has, and whether they are blocks. */
 #ifndef LLMQ_GRAPH_DRAFT_LAYERS_H
 #define LLMQ_GRAPH_DRAFT_LAYERS_H

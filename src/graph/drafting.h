@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a model's blocks to a layer that predicts further tokens: what its block reads. */
 #ifndef LLMQ_GRAPH_DRAFTING_H
 #define LLMQ_GRAPH_DRAFTING_H

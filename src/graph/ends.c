@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The model's ends at work: see model.h. */
 #include <inttypes.h>
 #include <stdio.h>

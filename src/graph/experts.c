@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Experts one after the other: see experts.h. */
 #include "graph/experts.h"
 

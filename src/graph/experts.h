@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A block's experts over all tokens, one expert after the other: they need not fit in memory
  * together, and each is loaded once.
  *

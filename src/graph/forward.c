@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scratch: see forward.h. */
 #include "graph/forward.h"
 

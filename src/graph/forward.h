@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The scratch that passes over batches need (graph/pass.h). */
 #ifndef LLMQ_GRAPH_FORWARD_H
 #define LLMQ_GRAPH_FORWARD_H

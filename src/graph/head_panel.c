@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See head_panel.h. */
 #include "graph/head_panel.h"
 

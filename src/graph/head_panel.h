@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The output head by panels of the vocabulary: some of its rows in memory at a time, and the logits
  * that they give. */
 #ifndef LLMQ_GRAPH_HEAD_PANEL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which keys a query sees where an index of its own chooses them: DeepSeek-V3.2's (DeepSeek-AI,
  * 2025, "DeepSeek-V3.2-Exp", eq. 1; transformers, modeling_deepseek_v32.py). */
 #ifndef LLMQ_GRAPH_INDEX_H

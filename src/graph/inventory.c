@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See inventory.h. What loaders do with a tensor that they have no place for: transformers warns
  * and goes on; vLLM (model_executor/models/llama.py, load_weights) passes over rotary_emb.inv_freq,
  * its cached cosines and sines, unknown names in .bias, and scales of the cache, and stops at any

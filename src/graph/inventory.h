@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What each tensor of a checkpoint is to the model. */
 #ifndef LLMQ_GRAPH_INVENTORY_H
 #define LLMQ_GRAPH_INVENTORY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of loading weights: see loading.h. */
 #include "graph/loading.h"
 

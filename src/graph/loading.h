@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What it takes to have a block's weights, or the output head's, in memory. */
 #ifndef LLMQ_GRAPH_LOADING_H
 #define LLMQ_GRAPH_LOADING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See loss.h. */
 #include "graph/loss.h"
 

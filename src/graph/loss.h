@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A loss of a model's predictions and its gradient towards what the output head reads, by panels of
  * the vocabulary: a row of logits is never whole in memory. The first walk over the panels finds
  * the log of the sum of exponentials of every token, the second makes the logits again and with

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through RG-LRU: see selective.h. With e = log a and m = sqrt(1 - a^2), the gradient
  * D towards h, which every token hands to the one before as a D, is that
  *

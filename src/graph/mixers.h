@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The operations of a block that carry a state from token to token, sequence by sequence. */
 #ifndef LLMQ_GRAPH_MIXERS_H
 #define LLMQ_GRAPH_MIXERS_H

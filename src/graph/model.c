@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's blocks and ends, loaded one at a time: see model.h. Opening it is model_open.c. */
 #include "graph/model.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model folder opened for computing: its config, its tensors, and blocks loaded one at a time. */
 #ifndef LLMQ_GRAPH_MODEL_H
 #define LLMQ_GRAPH_MODEL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a model folder: see model.h.
  *
  * config.json says what the model is and the tensors are held against it: under which names they

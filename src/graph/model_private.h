@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files that open and load models. Not for use outside src/graph. */
 #ifndef LLMQ_GRAPH_MODEL_PRIVATE_H
 #define LLMQ_GRAPH_MODEL_PRIVATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Under which names a checkpoint has its model. Models that were saved without their head, inside
  * of another model, or by a trainer's wrapper have the family's names behind another prefix. */
 #ifndef LLMQ_GRAPH_NAMING_H

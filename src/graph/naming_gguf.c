@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tensors of a GGUF file under the family's names: see naming.h. */
 #include <inttypes.h>
 #include <stdlib.h>

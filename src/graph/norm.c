@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Norms: see norm.h. */
 #include "graph/norm.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Norms of the rows of a batch: see enum norm (models/schema.h). */
 #ifndef LLMQ_GRAPH_NORM_H
 #define LLMQ_GRAPH_NORM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through norms: see norm.h. With x^ = (x - mean) scale, scale = 1 / sqrt(spread /
  * share
  * + eps):

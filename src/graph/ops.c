@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The operations of a block, one after the other: see pass.h. Rows are a batch's tokens. */
 #include <inttypes.h>
 #include <math.h>

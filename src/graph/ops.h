@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a node and its block say of an operation, for the way forth and back. Not for use outside
  * src/graph/ops*.c. */
 #ifndef LLMQ_GRAPH_OPS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through the operations of ops.c: see step_back.h. */
 #include <omp.h>
 #include <string.h>

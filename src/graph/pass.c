@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The walk over a block's nodes: see pass.h. */
 #include "graph/pass.h"
 

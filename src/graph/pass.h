@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The forward pass: a batch of whole sequences through nodes of a block. float32, but for the
  * products with plain weights, which may be bfloat16 (llmq/compute.h).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The passes that calibration makes over a block, and the room that they need. */
 #ifndef LLMQ_GRAPH_PASSES_H
 #define LLMQ_GRAPH_PASSES_H

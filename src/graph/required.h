@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tensors that a model must have: floating ones, of the shapes that its config implies. */
 #ifndef LLMQ_GRAPH_REQUIRED_H
 #define LLMQ_GRAPH_REQUIRED_H

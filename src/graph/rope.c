@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rotary position embedding (Su et al., arXiv:2104.09864) with the frequency scalings that
  * checkpoints ask for. Frequencies and angles are float32, as in the reference implementation: at
  * large positions the rounding of the angle is part of what the model was trained with. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rotary position embedding and its scaling variants. */
 #ifndef LLMQ_GRAPH_ROPE_H
 #define LLMQ_GRAPH_ROPE_H

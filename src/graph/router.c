@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scores, choice, weights: see router.h. */
 #include "graph/router.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which experts a token goes to, and how much each of them counts.
  *
  * Of the logits of all experts: scores, by which experts are chosen (with a bias that only chooses,

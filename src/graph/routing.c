@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A counting sort of choices by expert: see routing.h. */
 #include "graph/routing.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who goes where: the tokens that chose each expert of a block, in order, with their weights. */
 #ifndef LLMQ_GRAPH_ROUTING_H
 #define LLMQ_GRAPH_ROUTING_H

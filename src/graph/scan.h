@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Linear recurrences with a matrix for a state, in chunks.
  *
  * For each head, with the state S [width, state] zero before the first token:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through scans: see scan.h. Within a chunk, with s the sums of decays from its
  * beginning, S the state before it, D the gradient towards the state behind it, and for i <= t
  *

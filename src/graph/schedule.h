@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which rows of a block a pass runs, and where the values lie that it makes.
  *
  * A pass starts from values that are there and ends at values that are wanted; what lies between is

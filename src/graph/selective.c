@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See selective.h. Channels lie beside each other, so that a step is a few rows of numbers. */
 #include "graph/selective.h"
 

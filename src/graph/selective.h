@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Recurrences with a state for every channel: Mamba-1's selective scan, and RG-LRU. */
 #ifndef LLMQ_GRAPH_SELECTIVE_H
 #define LLMQ_GRAPH_SELECTIVE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through Mamba-1's scan: see selective.h. Channels lie beside each other. The states
  * of a piece of tokens are made again from the one before it, then the piece runs backwards. */
 #include <omp.h>

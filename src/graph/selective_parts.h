@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What recurrences with a state for every channel take, forth and back. Not for use outside
  * src/graph/selective*.c and lru_back.c. */
 #ifndef LLMQ_GRAPH_SELECTIVE_PARTS_H

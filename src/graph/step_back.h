@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through one node of a pass: from the gradients of a loss towards what the node made
  * to those towards what it read. */
 #ifndef LLMQ_GRAPH_STEP_BACK_H

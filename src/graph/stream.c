@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A stream of activations: see stream.h. */
 #include "graph/stream.h"
 

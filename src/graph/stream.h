@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One stream of activations: the tokens of a corpus on their way through a model's blocks. What
  * must be kept of them between the rounds of a block has homes (graph/schedule.h), in memory or in
  * files; passes advance the stream batch by batch. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What tokens themselves say to a block (Gemma 3n and 4: the input of each layer beside the
  * stream). Of the token's row of a table and of a projection of its embedding, each layer has a
  * part; with the numbers of the model, of layer l:

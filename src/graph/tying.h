@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which tensor is the output head. */
 #ifndef LLMQ_GRAPH_TYING_H
 #define LLMQ_GRAPH_TYING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A batch on its way through a block, forth and back: see way_back.h. */
 #include "graph/way_back.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back through a block, a batch at a time. What its operations read is made again from the
  * block's input; then the nodes run in reverse, each adding to the gradients of what it read.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The experts of a batch, forth and back: see way_back.h. */
 #include <string.h>
 

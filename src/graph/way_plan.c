@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What runs on the way back, and where gradients lie: see way_back.h. */
 #include "base/int64.h"
 #include "graph/way_back.h"

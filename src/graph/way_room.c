@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scratch of the way back: see way_back.h. */
 #include "base/error.h"
 #include "base/int64.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ways through a model's blocks from beginning to end: passes, and what they need. */
 #ifndef LLMQ_GRAPH_WAYS_H
 #define LLMQ_GRAPH_WAYS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights of a block's linears, from wherever they lie: see model.h. */
 #include <stdio.h>
 #include <stdlib.h>

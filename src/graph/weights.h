@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Matrices that a checkpoint stores in other ways than [n, k]: turned, or stacked. */
 #ifndef LLMQ_GRAPH_WEIGHTS_H
 #define LLMQ_GRAPH_WEIGHTS_H

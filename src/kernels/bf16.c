@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products in bfloat16: how the work is divided. The arithmetic is in the kernel table, its meaning
  * in bf16.h.
  *

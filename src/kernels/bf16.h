@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products with plain weights whose operands are rounded to bfloat16: half the bits, twice the
  * speed of float32 where the CPU multiplies bfloat16 itself.
  *

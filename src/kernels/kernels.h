@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The hot loops: one table of functions per instruction set, chosen once.
  *
  * Every table computes the same functions; the plain C one is the truth the others are checked

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel table for AVX2 and FMA: the templates in this instruction set. */
 #include <assert.h>
 #include <math.h>

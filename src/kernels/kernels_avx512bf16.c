@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel table for AVX-512 F, BW, DQ, VL, VNNI and BF16: the templates in this instruction set,
  * and the products of bfloat16 (bf16.h), which only it has. */
 #include <assert.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel table for AVX-512 F, BW, DQ, VL and VNNI: the templates in this instruction set. */
 #include <assert.h>
 #include <math.h>

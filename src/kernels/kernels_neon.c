@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel table for the Advanced SIMD of every aarch64: the templates in this instruction set.
  */
 #include <assert.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel table for Advanced SIMD with dot products of bytes: the templates in it. */
 #include <assert.h>
 #include <math.h>

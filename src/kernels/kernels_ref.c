@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel table in plain C: the truth the others are checked against. Written for clarity, every
  * sum in double; compiled without contraction, so that an expression means what it says. */
 #include <assert.h>

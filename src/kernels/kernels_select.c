@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which kernel table this process uses: decided once, from the machine and LLMQ_CPU. The choice is
  * the one mutable global of the kernels. */
 #include <pthread.h>

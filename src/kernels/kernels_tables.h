@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tables there may be; kernel_levels.h says which were built. Only kernels_select.c picks. */
 #ifndef LLMQ_KERNELS_KERNELS_TABLES_H
 #define LLMQ_KERNELS_KERNELS_TABLES_H

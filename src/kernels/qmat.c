@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products with quantized weights: how the work is divided. The arithmetic is in the kernel table.
  *
  * Few rows of activations (a token or a handful): the weights are the traffic. Panels are spread

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The packed form of a quantized matrix, shared by the code that builds it and the kernels.
  *
  * Panels. Sixteen output rows form a panel, and a row is a lane: a 64-byte line holds one 32-bit

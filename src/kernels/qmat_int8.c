@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products with quantized weights and activations of 8 bits: how the work is divided. The
  * arithmetic is in the kernel table, its meaning in qmat.h.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Building the packed form of a quantized matrix (qmat.h): check, cut the columns, pack the codes.
  */
 #include <assert.h>

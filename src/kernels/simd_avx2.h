@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The vocabulary of the kernel templates in AVX2 and FMA: eight float lanes. Names and meanings
  * are those of simd_avx512.h. */
 #ifndef LLMQ_KERNELS_SIMD_AVX2_H

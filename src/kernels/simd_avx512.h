@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The vocabulary of the kernel templates in AVX-512: sixteen float lanes.
  *
  * A file that includes this is compiled for AVX-512 F, BW, DQ, VL and FMA; simd_avx2.h has the same

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The vocabulary of the kernel templates in Advanced SIMD of aarch64: four float lanes, so that a
  * panel of sixteen rows is four vectors. Names and meanings are those of simd_avx512.h and
  * simd_x86.h. A file compiled for the dot product instructions uses them. */

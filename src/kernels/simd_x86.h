@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Vocabulary of the kernel templates that is one for AVX2 and AVX-512: constants, and eight
  * activations to eight signed bytes. */
 #ifndef LLMQ_KERNELS_SIMD_X86_H

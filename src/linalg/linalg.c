@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tiled linear algebra on single-threaded BLAS: see linalg.h.
  *
  * OpenBLAS divides a product among its threads in shapes that depend on their number, and the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Dense linear algebra: the only caller of BLAS and LAPACKE.
  *
  * All matrices are row-major float32. BLAS runs single-threaded on tiles whose boundaries depend

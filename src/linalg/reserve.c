@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Threads and BLAS' memory, made sure of before the work: see linalg.h.
  *
  * libgomp ends the process when a thread cannot be made, and OpenBLAS (until 0.3.30) asks the

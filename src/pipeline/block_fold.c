@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Finding, folding and proving: see block_fold.h. */
 #include "pipeline/block_fold.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* AWQ's scales in a loaded block: found task by task with the calibration inputs of the block as it
  * is, folded into its weights in place, and proven to leave its output alone.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors of the function that a module had before a fold: see block_fold.h. */
 #include <stdlib.h>
 #include <string.h>

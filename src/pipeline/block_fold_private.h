@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files that fold and that store what folds change. Not for use outside
  * src/pipeline/block_fold*.c. */
 #ifndef LLMQ_PIPELINE_BLOCK_FOLD_PRIVATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What folds change and the file keeps in its own type: see block_fold.h. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The heart of a run: block by block, task by task.
  *
  * With calibration, each task's Hessian comes from the tokens as the blocks and tasks quantized

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calibration's files: see calibration.h. */
 #include "pipeline/calibration.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a run calibrates on: files, mixed by weights, as windows of tokens. */
 #ifndef LLMQ_PIPELINE_CALIBRATION_H
 #define LLMQ_PIPELINE_CALIBRATION_H

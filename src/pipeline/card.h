@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The model card of a result: README.md, as hubs and people read it. Front matter that says what
  * the result is made of, what was done and what it cost, how it is served, and below all that the
  * card of the model that it was made of, whole. The same for the same run, and without names of

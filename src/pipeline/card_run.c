@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See card_run.h. */
 #include "pipeline/card_run.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The model card of a quantization run: what is told of it. See card.h. */
 #ifndef LLMQ_PIPELINE_CARD_RUN_H
 #define LLMQ_PIPELINE_CARD_RUN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The folder in which a result grows: see claim.h.
  *
  * The lock's file vanishes when a run ends, and another run may have opened it just before. So a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The folder in which a result grows, <out>.partial, and the right to work in it.
  *
  * Whoever writes there holds the lock on llmq.lock in it, which is made first and taken before

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See companion_rule.h. */
 #define _GNU_SOURCE /* FNM_CASEFOLD */
 #include "pipeline/companion_rule.h"

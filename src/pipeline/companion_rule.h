@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which of the files in a model's folder travel with it: all of them, except those that are weights
  * in some form (the result has its own, and a loader would pick the others up), that state how the
  * source is quantized, or that llmq or a tool of version control keeps for itself. */

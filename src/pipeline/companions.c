@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See companions.h. */
 #include "pipeline/companions.h"
 

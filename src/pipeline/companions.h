@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The files that travel with a model besides config.json and weights: found before a run, so that
  * one that cannot be read is told then, and copied into its result. Which they are says
  * companion_rule.h; links to files and folders are followed, and become files and folders.

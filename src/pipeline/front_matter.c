@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See front_matter.h. */
 #include "pipeline/front_matter.h"
 

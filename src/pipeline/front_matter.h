@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The front matter of a model card: the YAML between two lines of three dashes at the beginning of
  * a README.md, by which hubs list a model.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The identity of a run: everything that the bytes of its result depend on, by named parts, so that
  * a run that goes on after an interruption can tell what differs. The journal's first line is it:
  *

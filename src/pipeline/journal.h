@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The journal of a run: a line of JSON for each finished block, so that an interrupted run can be
  * continued. It lies in <out>.partial beside the tensors and is removed when the result is
  * complete, before it gets its name (output.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The marker of a result is its record (verify/record.h): llmq.json in its folder names the
  * program's version, the command, its options, what it was made from, what came of it, and the
  * files that are the result's, with their sums. It is written last: a folder with a marker and all

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What became of a module, in words: see module_report.h. */
 #include "pipeline/module_report.h"
 

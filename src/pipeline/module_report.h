@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reporting a module of a run. */
 #ifndef LLMQ_PIPELINE_MODULE_REPORT_H
 #define LLMQ_PIPELINE_MODULE_REPORT_H

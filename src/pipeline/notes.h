@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the user should know of a model that is not plain from its files. */
 #ifndef LLMQ_PIPELINE_NOTES_H
 #define LLMQ_PIPELINE_NOTES_H

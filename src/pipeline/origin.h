@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a model comes from, as people call it: never by a path of this machine. */
 #ifndef LLMQ_PIPELINE_ORIGIN_H
 #define LLMQ_PIPELINE_ORIGIN_H

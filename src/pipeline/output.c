@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The result's folder: see output.h. */
 #include "pipeline/output.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The folder a run produces: <out>.partial while it grows, <out> when it is complete and has been
  * read back.
  *

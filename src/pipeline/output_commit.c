@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A finished result gets its name: see output.h.
  *
  * Nothing is ever removed to make room. rename(2) puts a folder in the place of nothing or of an

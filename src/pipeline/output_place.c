@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a result goes: the folder is chosen and checked before anything is done, and prepared. See
  * output.h. */
 #define _XOPEN_SOURCE 700 /* realpath */

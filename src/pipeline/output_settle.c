@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is left to do, by what an earlier run has left: see output.h, which has the states. A result
  * is known by its marker: who made it, from what, and that all its files are there. */
 #include <errno.h>

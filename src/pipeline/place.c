@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for places to write to: see place.h. */
 #include "pipeline/place.h"
 

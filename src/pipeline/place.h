@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* May something be written there? The one place that knows which folders and files a command must
  * leave alone: what it reads, the texts and the model that come with llmq, the current folder and
  * the home folder. */

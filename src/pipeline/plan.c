@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Planning a run: see plan.h. */
 #include "pipeline/plan.h"
 

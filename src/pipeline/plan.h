@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The plan of a run: every module and what becomes of it, every tensor of the result, memory,
  * disk and arithmetic. Made and checked before any work starts. */
 #ifndef LLMQ_PIPELINE_PLAN_H

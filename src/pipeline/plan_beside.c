@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors beside the model, which are carried along as they are: see plan.h. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What runs take that choose codes by the model's predictions: see plan.h. */
 #include <omp.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What layers that predict further tokens take when they are calibrated: see plan.h. */
 #include "base/int64.h"
 #include "graph/batch.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Linears that loaders merge, for the layouts: see plan.h. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ends of a model in a plan, its output head and its embedding: see plan.h. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What would do instead of a grid or a format that cannot be: see plan_hint.
  *
  * Candidates are tried on every module, as the plan itself would, so that following a hint ends the

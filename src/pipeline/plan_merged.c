@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Modules that loaders keep in one layer: see plan.h. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The modules of a plan and their groups: see plan.h. */
 #include <inttypes.h>
 #include <stdlib.h>

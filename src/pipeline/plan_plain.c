@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Linears of a result that are not quantized, which its config has to name: see plan.h. */
 #include "base/error.h"
 #include "pipeline/plan.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a run takes, of work and of memory: see plan.h. */
 #include "pipeline/plan.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The settings of each module, from the options and the rules of a recipe: see plan.h. */
 #include <inttypes.h>
 #include <stdio.h>

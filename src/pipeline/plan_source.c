@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sources whose linears are packed already: see plan.h. Those that are kept are modules of the plan
  * like others, with the settings that the source's config has for them; their tensors are copied,
  * so the result has to be of the source's layout and its config able to say what they are. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensor parallelism that a plan rules out: see plan.h. Servers split the output and down
  * projections along their inputs, and refuse where a group straddles two parts. */
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What tuning scales takes, and where it can be had: see plan.h and run_tune.h. */
 #include <inttypes.h>
 #include <math.h>

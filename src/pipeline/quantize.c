@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A quantization run from options to the finished folder: see llmq/quantize.h. Everything is
  * checked and planned before the first byte is written; what is written becomes visible under its
  * name only when it is complete and was read back. */

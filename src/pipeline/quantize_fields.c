@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See quantize_fields.h. */
 #include "pipeline/quantize_fields.h"
 

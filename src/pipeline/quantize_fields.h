@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The options of a run as a table, one row a field of llmq_quantize_options: what the identity of a
  * run, the resume of an interrupted one and the result's marker are made from. A field without a
  * row does not compile. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of rules, as text and as JSON: see recipe.h. */
 #include "pipeline/recipe.h"
 

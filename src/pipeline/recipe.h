@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rules of a recipe as a run reads them: see llmq/recipe.h. */
 #ifndef LLMQ_PIPELINE_RECIPE_H
 #define LLMQ_PIPELINE_RECIPE_H

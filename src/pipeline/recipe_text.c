@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keys and values of a rule, one table for both ways of writing them: see recipe.h. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The report of a run: see report.h and llmq/quantize.h. */
 #include "pipeline/report.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Building the report of a run. */
 #ifndef LLMQ_PIPELINE_REPORT_H
 #define LLMQ_PIPELINE_REPORT_H

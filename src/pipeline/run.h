@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The state of a quantization run, shared by the files that carry it out. */
 #ifndef LLMQ_PIPELINE_RUN_H
 #define LLMQ_PIPELINE_RUN_H

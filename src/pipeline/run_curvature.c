@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See run_curvature.h. */
 #include "pipeline/run_curvature.h"
 

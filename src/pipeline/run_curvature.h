@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The original model's gradients in a run: collected before its blocks into a folder of
  * <out>.partial, found there by a run that is resumed, removed before the result gets its name. */
 #ifndef LLMQ_PIPELINE_RUN_CURVATURE_H

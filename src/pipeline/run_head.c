@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The output head of a run: see run.h.
  *
  * It has as many rows as the vocabulary, and rows are independent of each other once the factor of

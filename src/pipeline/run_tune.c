@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See run_tune.h. */
 #include "pipeline/run_tune.h"
 

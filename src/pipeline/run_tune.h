@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A stage after the last block and the head: scales tuned on the predictions of the whole model
  * (tune/tune.h), and put in their place.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The units of scales that are E4M3 numbers: see run.h. vLLM takes the largest number of those of
  * the linears that it merges for all of them (process_weights_after_loading of
  * compressed_tensors_w4a16_nvfp4.py at 17b6501a): those that read the same value have the same. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which stacks load what a plan makes, and how they are started. */
 #ifndef LLMQ_PIPELINE_SERVING_H
 #define LLMQ_PIPELINE_SERVING_H

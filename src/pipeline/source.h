@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's files as a run found them, so that it can tell in the end whether what it made is made
  * of one model. */
 #ifndef LLMQ_PIPELINE_SOURCE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Putting a result's tensors into its files: packed modules, and copies of what stays as it is. */
 #ifndef LLMQ_PIPELINE_STORE_H
 #define LLMQ_PIPELINE_STORE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See task_factor.h. */
 #include "pipeline/task_factor.h"
 

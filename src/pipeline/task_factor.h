@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The factor that a task's linears are solved with. */
 #ifndef LLMQ_PIPELINE_TASK_FACTOR_H
 #define LLMQ_PIPELINE_TASK_FACTOR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See tune_windows.h. */
 #include "pipeline/tune_windows.h"
 

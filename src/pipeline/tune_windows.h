@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The windows that scales are tuned on: from the calibration's texts, others than the calibration's
  * where there are any. */
 #ifndef LLMQ_PIPELINE_TUNE_WINDOWS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One pass over tensors as they are stored: see value_check.h. */
 #include "pipeline/value_check.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values that a result must not hold, or that the type its config names does not: found in the
  * tensors as they are stored, before anything is made of them. */
 #ifndef LLMQ_PIPELINE_VALUE_CHECK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which of several settings each of many items gets, so that all together stay within a size and
  * cost the least: the multiple-choice knapsack problem, solved exactly.
  *

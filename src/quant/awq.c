@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The search for AWQ's scales: see awq.h.
  *
  * A candidate's loss needs no activations: with H at hand it is tr(dW H dW^T), about k / 2T of the

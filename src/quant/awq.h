@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* AWQ: which scale per channel, taken out of what produces an input and put into the weights that
  * read it, makes rounding cost least (Lin et al., arXiv:2306.00978). The scale is found here;
  * folding it into a model is the caller's.

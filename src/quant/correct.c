@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Corrected targets in closed form: see correct.h. The factor U that GPTQ needs anyway, with
  * U^T U = (H + lambda I)^-1, makes the inverse two triangular products. Rows are independent but
  * for the two strengths, so panels of them are worked off one by one. */

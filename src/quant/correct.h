@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Targets corrected for what is already wrong upstream.
  *
  * By the time a linear is quantized its input is no longer the original model's: x instead of x_o.

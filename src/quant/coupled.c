@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See coupled.h. */
 #include "quant/coupled.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Codes, scales and zero points chosen by what errors do to the model's predictions.
  *
  * An error E = W - Q of a linear moves the predictions by about tr(B E M E^T), M = H + damping I of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Damping as shrinkage: see damping.h.
  *
  * GPTQ wants the second moment S of the inputs that the model will meet; H is an estimate of it

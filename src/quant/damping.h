@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The damping of a Hessian, chosen by what it is for: the error of rounding on inputs that the
  * Hessian has not seen. */
 #ifndef LLMQ_QUANT_DAMPING_H

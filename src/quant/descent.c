@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Coordinate descent on e = d M d^T, M = H + damping I, d = w - s level: see descent.h.
  *
  * With the gradient g = d M, moving the dequantized weight of column c by x changes the error by

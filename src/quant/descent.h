@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Coordinate descent: codes and scales re-chosen one after the other, given all others. */
 #ifndef LLMQ_QUANT_DESCENT_H
 #define LLMQ_QUANT_DESCENT_H

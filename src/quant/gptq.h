@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of GPTQ share: the inside of the factor, and the column loop. */
 #ifndef LLMQ_QUANT_GPTQ_H
 #define LLMQ_QUANT_GPTQ_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The factor of H that GPTQ walks along: see quant.h.
  *
  *   1. Inputs that were never active (H_kk = 0) get H_kk = 1, so that they neither influence

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ for a module, refined and judged. Candidates are made one after the other:
  *
  *     round-to-nearest

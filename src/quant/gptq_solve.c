@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ: columns are quantized one after the other, and what a column loses is made up for by the
  * columns still to come (Frantar et al., arXiv:2210.17323, Algorithm 1). With U^T U = H^-1:
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scales, zero points and their limits: see grid.h.
  *
  * Symmetric: s = 2 amax / (2^b - 1), z = 2^(b-1): the grid reaches -amax half a step beyond, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The quantization grid: from a group's range to its scale and zero point, from a weight to its
  * code. Shared by every method so that they differ only in what they choose to round. */
 #ifndef LLMQ_QUANT_GRID_H

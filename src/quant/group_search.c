@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See group_search.h. All candidates of some rows are lanes of the same loops: with u = t + x,
  *
  *     sum over i of e_i^2,   e = R^T x:   e_i = R_ii x_i + sum over m < i of R_mi x_m

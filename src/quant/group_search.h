@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scale, zero point and codes of a group chosen together, given all else in its row.
  *
  * With the gradient g = d M of a row's error (descent.h) the weights that a group should stand for,

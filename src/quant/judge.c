@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See judge.h. A fit is better than rounding on what it was fitted to, always; with few tokens that
  * says nothing. */
 #include "quant/judge.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Judging what was made of a module on inputs that it was not fitted to. */
 #ifndef LLMQ_QUANT_JUDGE_H
 #define LLMQ_QUANT_JUDGE_H

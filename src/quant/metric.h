@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What an error costs: dw (H + damping I) dw^T for a row's error dw. */
 #ifndef LLMQ_QUANT_METRIC_H
 #define LLMQ_QUANT_METRIC_H

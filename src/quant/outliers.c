@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Channels that stand out: a few of them may hold most of what a linear reads, and cost most when
  * their weights are rounded like all others. The geometric mean stands for the usual size: unlike
  * the mean it is hardly moved by them. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How the rows of a module are shared out among threads: in panels whose size depends on the number
  * of rows alone, so that results do not depend on the number of threads. */
 #ifndef LLMQ_QUANT_PANELS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What every quantization method shares: the grid, the problem, the outcome.
  *
  * Symbols follow the papers: W [n, k] weights (out, in), H [k, k] = (2/T) X^T X over the

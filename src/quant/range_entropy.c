@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The limit of least divergence: see range_estimate.h. */
 #include <math.h>
 #include <string.h>

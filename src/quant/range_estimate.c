@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See range_estimate.h. Percentiles are order statistics, found by halving: the floats of a group
  * are compared as integers in the same order, RANGE_ROWS rows side by side. */
 #include "quant/range_estimate.h"

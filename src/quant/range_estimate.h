@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which part of a group's weights the grid reaches, by the estimator that the grid names.
  *
  * MINMAX          the extremes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The search for a group's scale and zero point: see range_search.h.
  *
  * Scales are tried from the largest any convention uses down to a fraction of it, with the zero

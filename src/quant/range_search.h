@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Better ranges than the extremes: scale and zero point of a group by the error they lead to.
  *
  * Symmetric conventions differ only in which multiple of the largest weight is the scale, and a

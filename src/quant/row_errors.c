@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors of a quantized module on its inputs: dw H dw^T, row by row.
  *
  * Rows are taken in panels, one per thread at a time, and columns in blocks. H is symmetric, so

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Round-to-nearest: each group's range sets its grid, each weight goes to the nearest code. The
  * cheapest method, and the one every other is compared with. */
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Groups whose weights ask for a scale beyond what the storage holds, and what that costs.
  *
  * Weights rounded in steps of s are off by s^2 / 12 each in the mean of squares. What a group's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See shared_scales.h. A block is to the search what a group of a row is elsewhere: RANGE_ROWS
  * blocks that lie below each other are searched side by side, each a column of its weights. */
 #include "quant/shared_scales.h"

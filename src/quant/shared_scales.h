@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scales that many rows share: one for each block of grid->rows rows and a group's columns. */
 #ifndef LLMQ_QUANT_SHARED_SCALES_H
 #define LLMQ_QUANT_SHARED_SCALES_H

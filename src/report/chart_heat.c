@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Heat maps: see charts.h. */
 #include <math.h>
 #include <stdio.h>

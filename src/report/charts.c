@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lines, points and columns over two axes: see charts.h. */
 #include "report/charts.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The charts of a report, as SVG elements. Colours are classes of the style sheet; every chart has
  * a title and, for those who do not see it, a description. */
 #ifndef LLMQ_REPORT_CHARTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The modules of a result as a grid: blocks across, what they consist of down. */
 #ifndef LLMQ_REPORT_GRID_H
 #define LLMQ_REPORT_GRID_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text for HTML, SVG and CSV: whatever it holds, it stays text. */
 #ifndef LLMQ_REPORT_MARKUP_H
 #define LLMQ_REPORT_MARKUP_H

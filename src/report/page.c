@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The page of a report: see report.h. What all results share first, then each of them. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of the page. Not for use outside src/report. */
 #ifndef LLMQ_REPORT_PAGE_H
 #define LLMQ_REPORT_PAGE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the run that made a result wrote down: see page.h. */
 #include <math.h>
 #include <stdio.h>

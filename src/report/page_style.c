@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The style sheet of a report: colours for light and dark, one column on a phone. */
 #include "report/page.h"
 

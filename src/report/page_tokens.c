@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The worst tokens: see page.h. */
 #include "report/markup.h"
 #include "report/page.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A report on results: one page of HTML, or its numbers. Nothing here computes or reads files. */
 #ifndef LLMQ_REPORT_REPORT_H
 #define LLMQ_REPORT_REPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Settings for all parts within a size: see llmq/sensitivity.h. */
 #include <inttypes.h>
 #include <math.h>

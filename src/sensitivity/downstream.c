@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the error of one part alone does to all that follows: see study.h.
  *
  * Each block is run from its input, which is kept, once with every part and setting in the place of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which modules there are to choose settings for, together where they have to agree, and what each
  * setting takes: see study.h. */
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every module with every setting, by the run's own method: see study.h. */
 #include <math.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From the settings of parts to the rules of a recipe: see study.h.
  *
  * A module's name has the number of its block in it: "model.layers.3.mlp.down_proj". Names that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A study from options to the table: see llmq/sensitivity.h and study.h. */
 #include "llmq/sensitivity.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What rounding each linear to nearest does to the model's predictions, by their curvature: see
  * study.h.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A study of a model's sensitivity, shared by the files that carry it out.
  *
  * The run that is studied is planned as llmq_quantize would; its plan says which modules there are,

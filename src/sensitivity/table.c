@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of a study as JSON, and back: see llmq/sensitivity.h. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Windows that are measured on and those that are calibrated on: see study.h. */
 #include <inttypes.h>
 #include <stdlib.h>

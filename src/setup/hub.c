@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The caches of Hugging Face's hub: models--org--name holds refs/REVISION, which names a commit,
  * and snapshots/COMMIT, a folder of links. Places and names as huggingface_hub 1.0 has them
  * (constants.py, file_download.py) and had them under older variables. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From what the user calls a model to its folder: see llmq_model_resolve in llmq/model.h. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The search for the folder of a model: the places looked at, for the error's hint. Of resolve.c
  * and hub.c. */
 #ifndef LLMQ_SETUP_SEARCH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Common beginnings of commands, version and build information: see setup.h, llmq/model.h. */
 #include "setup/setup.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What every computing command does first. */
 #ifndef LLMQ_SETUP_SETUP_H
 #define LLMQ_SETUP_SETUP_H

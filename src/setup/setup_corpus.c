@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is read to calibrate and to measure: see setup.h. */
 #include <inttypes.h>
 

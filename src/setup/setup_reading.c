@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that reading tokenizers takes, held against the user's limit: see setup.h. */
 #include <stdlib.h>
 #include <sys/stat.h>

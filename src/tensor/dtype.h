@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Element types of tensor files and conversion between the floating ones. */
 #ifndef LLMQ_TENSOR_DTYPE_H
 #define LLMQ_TENSOR_DTYPE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Floating-point numbers of 8 and 4 bits, as FP8 and MXFP4 checkpoints store weights and scales:
  * every code's value is exact in float32. */
 #ifndef LLMQ_TENSOR_MINIFLOAT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The neutral quantized matrix: see qlinear.h. */
 #include "tensor/qlinear.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The neutral result of quantization: what every method produces and every format stores.
  *
  *     w[n][k] = (u[n][k] - z[n][g]) * s[n][g],   g = group of input column k

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Added tokens: see added_tokens.h.
  *
  * The tokens to look for are kept sorted by their bytes. At each position whose first byte begins

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Added tokens: strings that become ids before anything else looks at the text. */
 #ifndef LLMQ_TEXT_ADDED_TOKENS_H
 #define LLMQ_TEXT_ADDED_TOKENS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Byte-pair encoding: see bpe.h.
  *
  * A piece becomes a list of symbols, one a character (or a byte, with byte fallback). Neighbours

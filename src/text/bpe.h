@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The byte-pair-encoding model of tokenizer.json: pieces of text to token ids.
  *
  * Encoding is O(n log n) in the length of a piece, whatever the piece. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPT-2's byte alphabet: see byte_level.h.
  *
  * Printable Latin-1 bytes (0x21-0x7e, 0xa1-0xac, 0xae-0xff) stand for themselves. The other 68, in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPT-2's alphabet: every byte as a printable character, so that any text is made of 256 symbols.
  */
 #ifndef LLMQ_TEXT_BYTE_LEVEL_H

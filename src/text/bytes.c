@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes of files, packed or not: see bytes.h. This module is the only user of zlib, which passes
  * what gzip did not pack through as it is. */
 #include "text/bytes.h"

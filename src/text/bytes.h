@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes of a file in order, unpacked where gzip packed them. */
 #ifndef LLMQ_TEXT_BYTES_H
 #define LLMQ_TEXT_BYTES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Chat templates of models: see chat_template.h. */
 #include "text/chat_template.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's chat template: found where transformers looks for it, with the special tokens that it
  * may write. */
 #ifndef LLMQ_TEXT_CHAT_TEMPLATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sets of code points: see code_set.h. */
 #include "text/code_set.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sets of code points: as ranges, to compute with, and as tables, to look up in. */
 #ifndef LLMQ_TEXT_CODE_SET_H
 #define LLMQ_TEXT_CODE_SET_H

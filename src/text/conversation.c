@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Conversations: see conversation.h. */
 #include "text/conversation.h"
 

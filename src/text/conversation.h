@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Conversations in records of the usual kinds of data sets. */
 #ifndef LLMQ_TEXT_CONVERSATION_H
 #define LLMQ_TEXT_CONVERSATION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Corpora: see corpus.h.
  *
  * Ready-made windows are read as they are. Text becomes one stream of tokens, which is cut into

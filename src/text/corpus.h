@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files of text or token ids to windows of tokens, with every token accounted for. */
 #ifndef LLMQ_TEXT_CORPUS_H
 #define LLMQ_TEXT_CORPUS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Texts in parts: see corpus_feed.h. */
 #include "text/corpus_feed.h"
 

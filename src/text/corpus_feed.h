@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The texts of a file, read in parts and given on as ids. */
 #ifndef LLMQ_TEXT_CORPUS_FEED_H
 #define LLMQ_TEXT_CORPUS_FEED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Kinds of corpus files: see corpus_file.h.
  *
  * What is refused here would otherwise be tokenized as it is: the bytes of a compressed file, the

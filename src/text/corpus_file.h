@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A file to calibrate or evaluate on, and what it holds: by its content, whatever its name says.
  * It is read as a stream, of which a stretch is at hand. */
 #ifndef LLMQ_TEXT_CORPUS_FILE_H

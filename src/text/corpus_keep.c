@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keeping ids: see corpus_keep.h. */
 #include "text/corpus_keep.h"
 

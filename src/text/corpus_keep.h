@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which ids of a stream are kept: as many from its begin on as may be, or those of chosen windows.
  */
 #ifndef LLMQ_TEXT_CORPUS_KEEP_H

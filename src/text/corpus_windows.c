@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Windows of token ids: see corpus_windows.h. */
 #include "text/corpus_windows.h"
 

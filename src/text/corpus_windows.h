@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Windows of token ids out of a JSON document, read one after the other: a tree of it would take
  * some hundred bytes for each id. */
 #ifndef LLMQ_TEXT_CORPUS_WINDOWS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Decoders: see decoder.h. A decoder is a list of steps, each of which makes texts of texts. */
 #include "text/decoder.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Decoders of tokenizer.json: from the texts of tokens back to a text, equal to the reference
  * `tokenizers` library. */
 #ifndef LLMQ_TEXT_DECODER_H

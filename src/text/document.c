@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Texts to ids: see document.h. */
 #include "text/document.h"
 

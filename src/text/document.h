@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One text of a corpus to ids: what all that is read goes through, a long one in parts. */
 #ifndef LLMQ_TEXT_DOCUMENT_H
 #define LLMQ_TEXT_DOCUMENT_H

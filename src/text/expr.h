@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Regular expressions of tokenizers: what the reference's engine (Oniguruma 6.9.10, its own syntax,
  * UTF-8) makes of them, with Unicode 16 whatever is installed.
  *

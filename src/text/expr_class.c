@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Classes of regular expressions, [...]: see expr_lexer.h.
  *
  * A class is read token by token; where a hyphen stands for itself depends on what came before, and

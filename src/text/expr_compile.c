@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Trees of regular expressions to programs: see expr_program.h.
  *
  * Nodes are compiled from the last to the first, each knowing the instruction that follows it. So

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Letters of regular expressions whose case does not count: see expr_lexer.h. */
 #include "text/expr_lexer.h"
 #include "text/unicode.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Characters and escapes of regular expressions: see expr_lexer.h. */
 #include "text/expr_lexer.h"
 

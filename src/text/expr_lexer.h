@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the parser of regular expressions share: the place in the text, options, and
  * escapes, which mean the same inside and outside of brackets. */
 #ifndef LLMQ_TEXT_EXPR_LEXER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The matcher of regular expressions: see expr.h and expr_program.h.
  *
  * It runs the program by trying, in order of preference, and going back. What is left to try lies

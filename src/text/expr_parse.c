@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parser of regular expressions: see expr_tree.h and, for what is known, expr.h.
  *
  * Recursive descent: alternatives of branches of atoms with quantifiers. Characters whose case does

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The program that regular expressions are compiled to (expr_compile.c) and that expr_match.c
  * runs. */
 #ifndef LLMQ_TEXT_EXPR_PROGRAM_H

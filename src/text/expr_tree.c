@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Nodes of regular expressions: see expr_tree.h. */
 #include "text/expr_tree.h"
 

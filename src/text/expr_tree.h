@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tree between the parser of regular expressions (expr_parse.c) and their compiler. */
 #ifndef LLMQ_TEXT_EXPR_TREE_H
 #define LLMQ_TEXT_EXPR_TREE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Typed members of JSON objects: see json_field.h. */
 #include "text/json_field.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Members of the component objects in tokenizer.json, with errors that name component and member.
  */
 #ifndef LLMQ_TEXT_JSON_FIELD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Merge tables: see merge_table.h. */
 #include "text/merge_table.h"
 

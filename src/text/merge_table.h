@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The merges of a BPE model: which neighbours join, in what order, into what. */
 #ifndef LLMQ_TEXT_MERGE_TABLE_H
 #define LLMQ_TEXT_MERGE_TABLE_H

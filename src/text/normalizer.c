@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Normalizers: see normalizer.h. Each type is a row of `kinds`: how to read it, how to apply it. */
 #include "text/normalizer.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Normalizers of tokenizer.json: text to text, before it is cut. */
 #ifndef LLMQ_TEXT_NORMALIZER_H
 #define LLMQ_TEXT_NORMALIZER_H

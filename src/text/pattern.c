@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Patterns of all kinds: see pattern.h. */
 #include "text/pattern.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Patterns of tokenizer.json: a literal string or a regular expression, and the walk that cuts a
  * text into matches and the gaps between them. */
 #ifndef LLMQ_TEXT_PATTERN_H

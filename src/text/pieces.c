@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of pieces: see pieces.h. */
 #include "text/pieces.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The text on its way through the tokenizer: pieces, each either text to be cut further or an
  * added token that is already an id. */
 #ifndef LLMQ_TEXT_PIECES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Post-processors: see postprocessor.h. All types come down to one template for a single text: a
  * list of special ids and places for the text's ids. */
 #include "text/postprocessor.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Post-processors of tokenizer.json: the special tokens around the ids of a text. */
 #ifndef LLMQ_TEXT_POSTPROCESSOR_H
 #define LLMQ_TEXT_POSTPROCESSOR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pre-tokenizers: see pretokenizer.h. Each type is a row of `kinds`: how to read it, how to cut one
  * piece. Whatever cuts by a pattern and a behavior is a Split with settings of its own. */
 #include "text/pretokenizer.h"

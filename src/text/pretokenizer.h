@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pre-tokenizers of tokenizer.json: cut normalized text into the pieces the model sees. */
 #ifndef LLMQ_TEXT_PRETOKENIZER_H
 #define LLMQ_TEXT_PRETOKENIZER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that reading takes, held against the user's limit: see reading.h. */
 #include "text/reading.h"
 

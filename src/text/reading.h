@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What reading texts may take of memory. */
 #ifndef LLMQ_TEXT_READING_H
 #define LLMQ_TEXT_READING_H

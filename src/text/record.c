@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Records: see record.h.
  *
  * A text is taken out of the line where it stands; only for a conversation is the whole line read

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Records of data sets, each a line of JSON, to texts: the one place that knows how they look. */
 #ifndef LLMQ_TEXT_RECORD_H
 #define LLMQ_TEXT_RECORD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hashing for the tokenizer's in-memory tables. Values never reach a file. */
 #ifndef LLMQ_TEXT_TABLE_HASH_H
 #define LLMQ_TEXT_TABLE_HASH_H

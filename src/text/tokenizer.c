@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer: see tokenizer.h. Text passes through the components of tokenizer.json in order:
  *   added tokens, literal -> normalizer -> added tokens, normalized -> pre-tokenizer -> BPE model
  *   -> post-processor

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer_config.json: see tokenizer_config.h. */
 #include "text/tokenizer_config.h"
 

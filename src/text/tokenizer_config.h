@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer_config.json: the begin- and end-of-text tokens that tokenizer.json does not tell of. */
 #ifndef LLMQ_TEXT_TOKENIZER_CONFIG_H
 #define LLMQ_TEXT_TOKENIZER_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Texts in parts: see tokenizer.h.
  *
  * A part is cut into pieces up to a place E near its end, and its tail, from a place C before E,

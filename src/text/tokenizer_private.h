@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the tokenizer share. Not for use outside src/text/tokenizer*.c. */
 #ifndef LLMQ_TEXT_TOKENIZER_PRIVATE_H
 #define LLMQ_TEXT_TOKENIZER_PRIVATE_H

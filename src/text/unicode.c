@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Unicode properties and mappings: see unicode.h. */
 #include "text/unicode.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What Unicode says about code points, in the versions that the reference was built with
  * (unicode_data.c): the same whatever libraries are installed. */
 #ifndef LLMQ_TEXT_UNICODE_H

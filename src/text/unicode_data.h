@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The generated tables behind unicode.h, which is the only one to read them. */
 #ifndef LLMQ_TEXT_UNICODE_DATA_H
 #define LLMQ_TEXT_UNICODE_DATA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Code points in UTF-8. */
 #ifndef LLMQ_TEXT_UTF8_H
 #define LLMQ_TEXT_UTF8_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Vocabulary tables: see vocab.h. */
 #include "text/vocab.h"
 

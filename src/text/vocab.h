@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A vocabulary: token text to id and back. */
 #ifndef LLMQ_TEXT_VOCAB_H
 #define LLMQ_TEXT_VOCAB_H

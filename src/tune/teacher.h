@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the original model predicts, for a loss that compares with it: its hidden states behind the
  * last norm are kept, and a panel of its log-probabilities is made of them when it is wanted. That
  * is exact and takes `hidden` numbers a token, where the likeliest predictions and what is left of

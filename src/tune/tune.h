@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scales tuned on the predictions of the whole model: codes and zero points stay, every group's
  * scale moves down the gradient of the Kullback-Leibler divergence from the original's predictions
  * to the quantized model's.

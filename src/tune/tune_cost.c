@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What tuning scales takes: see tune.h. */
 #include "base/int64.h"
 #include "eval/room.h"

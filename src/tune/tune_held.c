@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See tune_held.h. */
 #include "tune/tune_held.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The divergence on windows held back: see tune.h. */
 #ifndef LLMQ_TUNE_TUNE_HELD_H
 #define LLMQ_TUNE_TUNE_HELD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See tune_part.h. */
 #include "tune/tune_part.h"
 

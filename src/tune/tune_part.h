@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The scales of one linear on their way: see tune.h. */
 #ifndef LLMQ_TUNE_TUNE_PART_H
 #define LLMQ_TUNE_TUNE_PART_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The record of a result, llmq.json in its folder: what made it, from what, and every file of it
  * with its size and its SHA-256. Its last member is the sum of its own text before that member, so
  * that a change of it is noticed as one of any other file is. The pipeline writes it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Running the rules: see verify.h and llmq/verify.h. */
 #include "verify/verify.h"
 

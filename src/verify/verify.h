@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for checkpoints, as tables: what to check is a row, how the rows are run is in verify.c.
  *
  * A rule has an id that scripts may rely on, a severity, a sentence that says what it asks for, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Comparing a checkpoint with its original: see verify.h.
  *
  * A packed module is judged by |W - W'|^2 / |W|^2, summed row by row in double. Everything else is

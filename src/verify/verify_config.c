@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for config.json and the files that repeat its quantization settings: see verify.h. What the
  * keys must be follows the loaders; see the comments of the layouts' config writers. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for the files of a folder: see verify.h. */
 #include <fnmatch.h>
 #include <stdlib.h>

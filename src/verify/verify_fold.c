@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Folds between a checkpoint and its original: see verify_fold.h.
  *
  * What makes the value that linears read is a norm's weight, whose quotient is the scale itself, or

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scales that were folded into a checkpoint: AWQ divides what feeds a stage's linears by a scale
  * for each channel and multiplies the columns that read the channel by it, which leaves the
  * function alone. Found by comparing a checkpoint with its original, and checked: both sides of a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Do both sides of a fold agree? See verify_fold.h. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fits, and weights to fit: see verify_fold_fit.h.
  *
  * Rounding that adds noise makes the y larger by the noise, rounding to the mean of what is near

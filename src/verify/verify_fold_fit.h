@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scales fitted between the weights of a checkpoint and its original, and one linear of both. For
  * verify_fold.c. */
 #ifndef LLMQ_VERIFY_VERIFY_FOLD_FIT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files that find folds and check them. Not for use outside
  * src/verify/verify_fold*.c.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The report of a verification as JSON: see llmq/verify.h. */
 #include "base/json.h"
 #include "llmq/verify.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for modules_in_block_to_quantize of gptq configs: see verify.h. Loaders match its names in
  * different ways; what is checked is what all of them agree on. */
 #include <string.h>

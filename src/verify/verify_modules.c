@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for packed modules, each decoded: see verify.h. */
 #include <float.h>
 #include <inttypes.h>

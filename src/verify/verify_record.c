@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for results of llmq: their files are those that the record lists, unchanged. See record.h.
  *
  * They come before anything is opened, so that a file that was damaged is named as such, whatever

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See verify_reference.h. */
 #include "verify/verify_reference.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The weight of one module of a checkpoint, however it is stored: a tensor of its own, as [n, k] or
  * [k, n], a part of a stack, or packed. */
 #ifndef LLMQ_VERIFY_VERIFY_REFERENCE_H

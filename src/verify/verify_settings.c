@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for what the config says of each module, resolved as loaders do
  * (formats/layouts/module_rules.h) and held against the tensors: see verify.h. */
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which stacks load a checkpoint, and how far its modules can be split: see verify.h. */
 #include <stdlib.h>
 #include <string.h>

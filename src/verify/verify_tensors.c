@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for the tensors of a checkpoint, by their headers and, where it takes more, by their
  * contents: see verify.h. */
 #include <inttypes.h>

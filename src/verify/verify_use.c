@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for what the tensors of a checkpoint are to its model: names, the output head, tensors that
  * no part of it uses: see verify.h. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files and their names: see faults.h. */
 #define _GNU_SOURCE
 #undef _FILE_OFFSET_BITS /* the names as they are, without and with 64 */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The allocator's names, and mmap: see faults.h. */
 #define _GNU_SOURCE
 #undef _FILE_OFFSET_BITS /* the names as they are, without and with 64 */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Faults on demand: a library that is preloaded into llmq (LD_PRELOAD) and comes between it and the
  * system. What it does stands in the environment:
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the preloaded library share: see faults.c for what it does.
  *
  * Only calls of llmq and of its small libraries count: what BLAS, OpenMP, the C library and the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The foundation: errors, strings, files, core count. Memory and JSON have suites of their own. */
 #include <errno.h>
 #include <stdio.h>

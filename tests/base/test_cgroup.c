@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Control groups, read below a folder made up for it: nested groups of both versions, containers
  * whose outside name leads nowhere, files that are not there. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Removing folders and telling places apart: links, mounts of names, and somebody who swaps names
  * meanwhile. */
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Limits of what is read whole, by purpose; pipes and devices in the place of files. */
 #include <fcntl.h>
 #include <stdlib.h>

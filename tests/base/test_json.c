@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON: what the scanner accepts and refuses, exact integers, trees, edits of text. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of the foundation: arenas, large blocks, hashes of what is in it. */
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Regular expressions over names: what Python's re.match and re.search say, and expressions that
  * are made to take forever. */
 #include "support.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256: sums that are published, and the two ways of computing them. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The measurements of `llmq bench` on a matrix small enough for a test: every product is there,
  * computes what it should, and ends up in the JSON under the names scripts rely on. Rates are
  * whatever this machine makes them. */

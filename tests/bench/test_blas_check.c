@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The check of BLAS against a BLAS that is wrong: everything that the check has BLAS compute gets
  * one bad entry, one call at a time, and each time BLAS has to be refused. Against memory that runs
  * out: that is no fault of BLAS.

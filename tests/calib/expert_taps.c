@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading and comparing taps: see expert_taps.h. */
 #include "expert_taps.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the reference routed, and what the linears of one block of a mixture of experts read: the
  * folders golden/<model>-taps of the shared data. */
 #ifndef LLMQ_TESTS_EXPERT_TAPS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calibration against the reference's taps: inputs of a block's linears and their Hessians, for
  * one sequence and for two; spilling to a file changes nothing; overflow is named. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Experts against the reference: where their tokens go and with which weights, and the Hessian of
  * every linear of a block of Mixtral, of DeepSeek V3, of Granite 4, which has Mamba-2, and of
  * Qwen3-Next: its delta rule, its gated attention. The taps are in the shared data. */

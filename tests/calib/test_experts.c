@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Experts in calibration, on a tiny mixture made on the spot: the moments of the tokens that reach
  * each expert against sums in double precision, few tokens and none, both streams, what becomes of
  * the block's output, and that neither files nor passing over the tasks changes it. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calibration of every family: the moments of each task against sums over activations that passes
  * from the start of the block make by themselves, while every linear is changed after its turn.
  * Experts have suites of their own. The models are in the shared data. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The pair of streams: cross moments against sums in double precision over activations that the
  * forward pass computes by itself, and the windows held back against a run over those alone. */
 #include <math.h>

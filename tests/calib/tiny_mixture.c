@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tiny mixture of experts: see tiny_mixture.h.
  *
  * The rows of a router are r, -r, s, -s and 0: whatever it reads, one of each pair is above 0, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tiny random mixture of experts, made on the spot. */
 #ifndef LLMQ_TESTS_TINY_MIXTURE_H
 #define LLMQ_TESTS_TINY_MIXTURE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* render_chat TEMPLATE <LINES: render a template once for every line, a JSON object of its
  * variables. Prints a line for each: the rendering as a JSON string, or {"error": message}. For
  * tools/check_chat.mjs. */

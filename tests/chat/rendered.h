@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Templates rendered, for the tests of what they give and how they fail. */
 #ifndef LLMQ_TESTS_CHAT_RENDERED_H
 #define LLMQ_TESTS_CHAT_RENDERED_H

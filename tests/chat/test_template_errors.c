@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Templates that cannot be read, fail, or would not end. */
 #include <check.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Templates: what they give, beside what Jinja 3.1.6 gives in the environment that transformers
  * makes for chat templates. The right values are what that gave, not what llmq
  * did. */

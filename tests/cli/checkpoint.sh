@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # llmq convert and llmq verify on the bundled demo model: results in both forms, the JSON keys that
 # scripts rely on, exit codes, and that nothing is left where nothing was made.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Exit codes of what is neither wrong usage nor a wrong model: 4 reading or writing, 5 memory, 130 a
 # signal; and what is left behind then.
 . "$(dirname "$0")/lib.sh"

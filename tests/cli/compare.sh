@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Several models at once, the reference kept in a file, and what is printed of both.
 # shellcheck disable=SC2086 # $read is a list of words
 . "$(dirname "$0")/lib.sh"

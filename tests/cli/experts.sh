@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What servers find of a mixture of experts: the names of its experts, the lists of what stays plain,
 # and what is said where they do less than with other models. Without ../shared there is nothing to
 # do.

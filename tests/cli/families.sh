@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Every family through the whole program: each model of the reference is quantized by every method
 # and written in every format, verified against the original, read back, and compared with it. What
 # a format cannot hold is refused as the table says. Prints how close each result is, which models

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # --family NAME: a model whose tensors are those of a known family under a model_type that llmq does
 # not know is read as one of that family by every command, and what is made of it says so.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Model folders that are not plain, from the command line: what is read, what is refused, and what
 # the message says helps.
 . "$(dirname "$0")/lib.sh"

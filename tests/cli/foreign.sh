@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Checkpoints by other tools: odd ones that are unambiguous are read with the right values, those
 # that llmq cannot compute with are refused by name, and verify tells what loaders would do.
 . "$(dirname "$0")/lib.sh"

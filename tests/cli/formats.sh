@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The same model written in every format, read back by tools/check_formats.py, which shares nothing
 # with llmq: codes, zero points and scales are the same to the bit.
 . "$(dirname "$0")/lib.sh"

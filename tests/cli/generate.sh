@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Generated text on the command line: the text alone on stdout, the same from prompts, files and
 # JSON; chats; two models; what is refused.
 . "$(dirname "$0")/lib.sh"

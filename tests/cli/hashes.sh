@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The bytes of results. Those of rounding are what version 0.1.0 wrote before blocks became data; the
 # others changed when tokens began to be held back from what they are fitted to. What is not meant to
 # change a result must not change them. They hold for plain C kernels and for one set of BLAS kernels

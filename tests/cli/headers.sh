@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Every public header compiles alone, as C11 and as C++, and includes nothing but its own kind and
 # the C library.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Help texts, the man page and the completions: complete, and where they belong.
 . "$(dirname "$0")/lib.sh"
 

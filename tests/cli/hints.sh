@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # A hint leads out: the options that it names, in place of those that were refused, are accepted, at
 # once and each of them.
 . "$(dirname "$0")/lib.sh"

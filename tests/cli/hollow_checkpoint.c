@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hollow_checkpoint CONFIG OUT [FORM] [EXPERTS]: a checkpoint of the shapes that a config.json
  * implies, in shards with an index. Its files are as long as those of the real one and hold next to
  * nothing: what is not written takes no room on disk and reads as zeros.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What is installed: complete, found again where it was moved to, and of use to other programs,
 # linked with the shared library and with the static one.
 build=$(realpath "$3")

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_get PATH: read strict JSON on stdin and print the value at PATH, for the tests in sh.
  *
  * PATH is keys and array indices joined by dots; "" is the document. Strings and numbers print as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
 # Assertions for the command-line tests; sourced by each *.sh beside it.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Limits that the system sets a process: address space, threads. No command hangs or crashes under
 # one, and none calls it something else: exit code 5 and which limit it was.
 # shellcheck disable=SC3045 # every shell that Linux systems use for sh has ulimit -v

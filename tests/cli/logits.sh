@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Where score --logits may write: a file is replaced as a whole, a pipe or device is written to, and
 # nothing else that is there is touched.
 # shellcheck disable=SC2086,SC2094 # $few and $score are lists of words

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # --max-mem is a promise: with the least that a command says it takes, it runs, gives what it gives
 # without a limit, and never has more memory than that. tools/memory_table.sh is the long form.
 peak=$(realpath "$3")

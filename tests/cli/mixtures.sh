@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Mixtures of the sizes that people have, as checkpoints whose files hold next to nothing: they are
 # planned in little memory, and a run takes the memory that is planned.
 hollow=$(realpath "$3")

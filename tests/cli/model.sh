@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The subcommands on the bundled demo model: results on stdout in both forms, the JSON keys scripts
 # rely on, exit codes, interruption and resumption.
 . "$(dirname "$0")/lib.sh"

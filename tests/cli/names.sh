@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Names out of files, and paths, that would act on the terminal that shows them: line ends that fake
 # a message, escape sequences, characters that turn the reading order around.
 . "$(dirname "$0")/lib.sh"

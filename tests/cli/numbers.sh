@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Numbers that a result must not hold, cannot, or that carry folded scales: shared cases, where they
 # are at hand.
 . "$(dirname "$0")/lib.sh"

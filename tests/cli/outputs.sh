@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Where results may go: nothing that is read, in use, or somebody else's is ever replaced or removed,
 # and what makes a run's last step fail is found before its first.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* peak FILE PROGRAM ARGUMENTS...: run the program and write the most memory that it had at once, in
  * bytes, into the file; end as it did. */
 #define _DEFAULT_SOURCE /* wait4 */

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What a result says of itself: llmq.json and README.md; and that verify holds it to the one.
 . "$(dirname "$0")/lib.sh"
 

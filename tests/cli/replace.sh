@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What --force replaces, what it leaves alone, and what two runs on one folder do to each other.
 # shellcheck disable=SC2086,SC2094 # $few and $score are lists of words
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # llmq sensitivity on the demo model: from the table to a recipe, and from there to a checkpoint.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The command line on real models outside of the repository, when they are there.
 . "$(dirname "$0")/lib.sh"
 pin_kernels

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What a block of each size takes by plan, balanced, on 128 windows of 2048 tokens with the
 # activations in a file, on two threads. The third argument makes the checkpoints: hollow_checkpoint.
 hollow=$(realpath "$3")

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints as they ship, small ones of each kind, and a reader of them that shares nothing with
 llmq.
 

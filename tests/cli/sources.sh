@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Checkpoints as they ship: what llmq decodes is what an independent reader does, byte for byte;
 # every command takes them; damaged ones are refused before work starts. Without Python there is
 # nothing to do.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bar on a terminal: whatever its width, it fits on one line. */
 #include <stdio.h>
 #include <string.h>

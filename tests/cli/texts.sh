@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # What is read to calibrate and to measure: kinds of files, special tokens, windows, limits.
 . "$(dirname "$0")/lib.sh"
 pin_kernels

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Wrong usage: exit code 2, nothing on stdout but the error where JSON is asked for, a message and a way
 # out on stderr.
 . "$(dirname "$0")/lib.sh"

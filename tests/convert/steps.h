@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Steps of conversions between folders of the scratch folder, which are given by name; the source
  * is that of runs (pipeline/tiny_run.h). */
 #ifndef LLMQ_TESTS_STEPS_H

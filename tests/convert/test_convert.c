@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Conversions on a tiny model: between layouts there and back to the same bytes, refusals that
  * leave nothing behind, and plain weights again. */
 #include <stdio.h>

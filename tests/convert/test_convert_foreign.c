@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Conversions of what llmq does not write itself: files of other tools, which become its own to the
  * byte, and models of which some linears are plain. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Drawing tokens, and text that grows token by token. */
 #include <check.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Step by step and all at once are the same: for every case of the reference, logits of a generator
  * that is given the first tokens together, then single ones, then the rest, beside those of a pass
  * over the whole window; but for those of lengths with other rotary frequencies than the window's,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Generating with the library: the tokens are those that a pass over the whole sequence finds most
  * likely, plain and packed; where it ends; what is refused. */
 #include <check.h>

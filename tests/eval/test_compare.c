@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Comparison of two models: against distributions in double precision, by hand, and its refusals.
  */
 #include <math.h>

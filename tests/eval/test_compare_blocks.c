@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What compare says of every block: against the blocks' outputs themselves in plain C, in memory
  * and in files, and where values that are not finite began. */
 #include <math.h>

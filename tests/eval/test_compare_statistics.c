@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a comparison says beside its means: against plain double precision and by hand, the t
  * distribution against its integral, and several models at once. */
 #include <math.h>

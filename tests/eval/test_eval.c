@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Evaluation: means and their error, conventions, independence of windows, and scores of a real
  * model. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* References kept in a file: what they say against the model itself, and files that are damaged, of
  * something else, or hostile. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzzing the GGUF reader: a program that mutates a known file for a bounded number of rounds. A
  * file that is accepted has to satisfy what readers rely on. Arguments are files to replay. */
 #include <inttypes.h>

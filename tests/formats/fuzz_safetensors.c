@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzzing the safetensors header parser.
  *
  * Built with clang -fsanitize=fuzzer -DLLMQ_LIBFUZZER it is a libFuzzer target. Otherwise it is a

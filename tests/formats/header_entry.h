@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tensor's entry in a safetensors header, as a string literal. */
 #ifndef LLMQ_TESTS_HEADER_ENTRY_H
 #define LLMQ_TESTS_HEADER_ENTRY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See layout_modules.h. */
 #include "layout_modules.h"
 

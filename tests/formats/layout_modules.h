@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Modules and their encoded tensors, for the suites of the layouts. */
 #ifndef LLMQ_TESTS_FORMATS_LAYOUT_MODULES_H
 #define LLMQ_TESTS_FORMATS_LAYOUT_MODULES_H

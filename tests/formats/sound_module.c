@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See sound_module.h. */
 #include "sound_module.h"
 

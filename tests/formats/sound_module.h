@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A sound module as a layout stores it, for tests that change one thing and read it back. One at a
  * time, in globals: the set-up and teardown of Check's fixtures take no arguments. */
 #ifndef LLMQ_TESTS_FORMATS_SOUND_MODULE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The AWQ layout: golden vectors of the format description, round trips, what is tolerated and
  * refused, and the config. */
 #include "sound_module.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of stacks: every layout has an answer from each, and the answers that users rely on. */
 #include "support.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tensors of the compressed-tensors layout: golden vectors of the format description, round
  * trips, what is tolerated and refused. */
 #include "sound_module.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The config of a compressed-tensors checkpoint: its exact text, groups for modules that deviate,
  * and what is read and refused. */
 #include "support.h"

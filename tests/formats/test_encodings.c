@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights that ship as small floats: any part of a tensor reads as the same part of the whole, in
  * blocks that divide no side, in stacks, and turned; what the configs say; what is no checkpoint.
  */

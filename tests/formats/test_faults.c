@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that runs out: every allocation of the format code fails once, and each time the caller
  * gets LLMQ_E_MEMORY, nothing is left open and (under AddressSanitizer) nothing leaks.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Configs of other tools, and how every layout's config names the linears that stay plain. */
 #include "support.h"
 

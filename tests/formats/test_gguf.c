@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The GGUF layout: golden vectors of the format description, round trips, what is exact and what is
  * not, blocks as other writers make them, and the config. */
 #include "layout_modules.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the GGUF container: the complete example of the format description and every rule that a
  * reader has to insist on. */
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing the GGUF container: order of rows, experts in one tensor, values with one added, a file
  * that grows and is reopened, and what it has no place for. */
 #include <stdlib.h>

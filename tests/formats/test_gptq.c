@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing the GPTQ layouts: golden vectors of the format description, zero points of both versions,
  * round trips, and what is refused. */
 #include "layout_modules.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The config of a GPTQ checkpoint: its exact text, overrides for modules that deviate, and what is
  * read, tolerated and refused. */
 #include "support.h"

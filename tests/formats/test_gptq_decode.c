@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the GPTQ layouts: what files by other tools may look like, and what is refused. */
 #include "sound_module.h"
 

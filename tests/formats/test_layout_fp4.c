@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The layouts of 4-bit floats: nibbles and scales lie as the library packs them, survive, and are
  * refused where they do not go together. */
 #include <stdlib.h>

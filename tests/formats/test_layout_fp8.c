@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The layouts of 8-bit floats: every code and scale survives, and what does not go together is
  * refused. */
 #include <stdlib.h>

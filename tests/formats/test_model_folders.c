@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which files of a folder are its checkpoint: shards without an index, two checkpoints, what lies
  * beside, and what the message says where there are no weights to read. */
 #include "support.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ONNX layout: golden vectors of the format description, round trips, what is refused, and
  * the config. */
 #include "sound_module.h"

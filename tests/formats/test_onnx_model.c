@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ONNX models beside the tensors of the ONNX layout, read back with a reader of their own:
  * what they say of the operator, and that their constants are the bytes of the tensors. */
 #include "layout_modules.h"

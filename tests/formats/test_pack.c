@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* PACKSEQ: the worked examples of the format description, and its definition bit by bit. */
 #include "support.h"
 

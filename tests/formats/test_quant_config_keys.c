@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keys of quantization configs: what tools write is read, what changes the model is refused by
  * name, and so is what no reader knows. */
 #include "support.h"

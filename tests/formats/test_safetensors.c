@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The safetensors reader on one file: every row of the container's rules with its own code, what
  * has to be accepted, and reading data. */
 #include "support.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The safetensors reader on folders: honest and dishonest indexes, which file is the checkpoint,
  * and content that changes while a set is watched. */
 #include "support.h"

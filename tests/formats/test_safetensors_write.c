@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The safetensors writer: bytes of a known file, shard cutting, the index, resuming, refusals. */
 #include "support.h"
 

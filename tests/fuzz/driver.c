@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* libFuzzer's entry for one target, FUZZ_TARGET. */
 #include "tests/fuzz/fuzz.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzz targets: each takes any bytes for one kind of input and must neither crash, hang, leak nor
  * break a promise of what it calls. One source, two programs: with libFuzzer (tools/fuzz.sh), and
  * the replay of a corpus, which is an ordinary suite. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json: settings to facts, and the graphs of a model's blocks from them. */
 #include "base/json.h"
 #include "models/blocks.h"

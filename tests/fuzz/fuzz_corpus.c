@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A file to calibrate on. The first line of the input is its name's ending. */
 #include <string.h>
 

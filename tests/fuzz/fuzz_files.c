@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files for fuzz targets: see fuzz.h. */
 #define _XOPEN_SOURCE 700 /* mkdtemp */
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A whole checkpoint: what is said of it, whether it opens, its plan, and its check. */
 #include "graph/model.h"
 #include "llmq/model.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model.gguf: a file that is accepted has its tensors in order, whole and findable. */
 #include "formats/gguf/gguf_file.h"
 #include "formats/safetensors/safetensors.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* model.safetensors.index.json beside two shards, each with one tensor. */
 #include <string.h>
 

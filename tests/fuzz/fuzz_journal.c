@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The journal of a run over the demo model, behind the line that says whose it is. */
 #include <string.h>
 

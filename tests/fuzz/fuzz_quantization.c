@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* quantization_config: which layout or encoding it is, its settings, and its rules for modules. */
 #include "base/json.h"
 #include "formats/encodings/encoding.h"

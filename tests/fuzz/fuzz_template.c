@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A chat template, and behind a line "---" a record of a data set for it to write. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.json: loaded, and a few texts encoded. */
 #include <string.h>
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Seeds of the fuzz targets that have to be made: small checkpoints, plain and quantized.
 
     tests/fuzz/make_seeds.py build/src/cli/llmq

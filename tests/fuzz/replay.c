@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every file of the corpora through its target: inputs that were found to do harm, and seeds. With
  * arguments TARGET FILE... those files. */
 #include <string.h>

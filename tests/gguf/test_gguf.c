@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* --format gguf through the whole run on a tiny model: the same model as in the gptq format, bit
  * for bit, also after an interruption; the metadata and tokenizer; and what is refused beforehand.
  */

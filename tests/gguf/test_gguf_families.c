@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GGUF files of every family that llmq writes: the same model as in the gptq format, to the bit;
  * names, keys and what is done to tensors, as llama.cpp reads them; and configs that llama.cpp
  * would compute otherwise. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See tiny_family.h. */
 #include "gguf/tiny_family.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tiny random model of any family: the tensors that its config.json implies. */
 #ifndef LLMQ_TESTS_TINY_FAMILY_H
 #define LLMQ_TESTS_TINY_FAMILY_H

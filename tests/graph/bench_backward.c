@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the gradient of a model's loss costs in forward passes of evaluation, which has one product
  * with the output head: best of some samples, and memory as planned. The demo model, or those
  * given. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See bench_mixers.h. A block of hidden size 2048 over 16 sequences of 2048 tokens, its linears
  * timed by one product over all of them and scaled by their operations. Token by token one
  * sequence is timed and counted 16 times. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What mixers with a state cost beside the linears of their blocks: see bench_ops.c. */
 #ifndef LLMQ_TESTS_BENCH_MIXERS_H
 #define LLMQ_TESTS_BENCH_MIXERS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the operations of a block cost beside its linears, at the sizes of a 7B model: best of some
  * samples, in percent of the time of all products with weights. The linears' time is that of one of
  * them, scaled by their operations. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gradients of a model's loss, for comparisons with other implementations
  * (tools/check_gradients.py).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a case and measuring how far llmq is off: see golden_case.h. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "golden_case.h"

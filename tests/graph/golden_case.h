@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A case of the reference implementation: a tiny model in both spellings of its config, tokens, and
  * what the reference computed from them (logits, hidden states, mean loss). */
 #ifndef LLMQ_TESTS_GOLDEN_CASE_H

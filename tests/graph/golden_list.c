@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See golden_list.h. Also read by tests/cli/families.sh, line by line. */
 #include "golden_list.h"
 

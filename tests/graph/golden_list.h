@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The models of the reference. */
 #ifndef LLMQ_TESTS_GOLDEN_LIST_H
 #define LLMQ_TESTS_GOLDEN_LIST_H

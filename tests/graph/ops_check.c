@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See ops_check.h. */
 #include "ops_check.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the suites of the operations share. */
 #ifndef LLMQ_TESTS_OPS_CHECK_H
 #define LLMQ_TESTS_OPS_CHECK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See ops_formulas.h. */
 #include "ops_formulas.h"
 

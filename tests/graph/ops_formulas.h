@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The operations of a block by their formulas, in double precision. */
 #ifndef LLMQ_TESTS_OPS_FORMULAS_H
 #define LLMQ_TESTS_OPS_FORMULAS_H

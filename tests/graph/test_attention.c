@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Attention against plain double precision: every kind of mask, score and head, at the
  * edges of tiles, windows and chunks. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gradient of a model's loss against differences of the loss itself, family by family: along
  * random ways in what goes into the first block, in the norms and vectors of all blocks, and in the
  * weights of all linears outside of experts. The loss is that of float32 passes, its sum in double;

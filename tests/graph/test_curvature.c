@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Curvatures as they are read back, against sums over what the gradient's taps show: of linears,
  * and of experts, which share theirs. The mixture is in the shared data. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gated delta rule in chunks against the plain recurrence in double precision, at the edges of
  * chunks. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A block with experts, run layer-major, against the sum over all experts in double precision: in
  * memory and from files, in batches of any size, with any number of threads. */
 #include <math.h>

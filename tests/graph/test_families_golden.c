@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every family against the reference implementation, case by case, with config.json in both
  * spellings. The cases are in the shared data. Prints how far each case is off. */
 #include <stdio.h>

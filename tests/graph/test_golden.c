@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The forward pass against the reference implementation: the two cases that are in the tree, and
  * that what the gates are to catch shows. The other cases are in families_golden. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Switches of config.json, one by one: turned, each changes the logits by as much as it does in the
  * reference implementation. A switch that is not honoured changes nothing. And values that the
  * tensors contradict are refused, naming the tensor. The cases are in the shared data. */

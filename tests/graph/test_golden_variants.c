@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Variants of families that the reference has no case of: a case is written as the variant that
  * computes the same, and has to. The cases are in the shared data. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Losses of predictions and their gradients towards what the head reads: against evaluation's,
  * against differences, and each other. Models whose heads have a bias, a cap or a factor, and one
  * whose vocabulary takes several panels, are in the shared data. */

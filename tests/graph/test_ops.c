@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The operations of a block that need no position, against plain double precision: norms,
  * activations, gated units, columns. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ways back of the operations that need no position, against differences of their formulas in
  * double precision: norms, activations, gated units, halves of heads, columns, convolutions. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rotation against plain double precision: parts of heads, stretched bases, chosen factors. */
 #include <math.h>
 #include <stdlib.h>

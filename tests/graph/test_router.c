@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The choice of experts against a reference that sorts, the lists of who goes where, and single
  * rows of a store. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Recurrences in chunks against the plain ones in double precision, at the edges of chunks. */
 #include <math.h>
 #include <omp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Schedules, run with names in place of numbers: every node finds what it reads where the schedule
  * says, and what is wanted is there at the end, whatever shares the room. */
 #include <stdlib.h>

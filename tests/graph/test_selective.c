@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Recurrences with a state for every channel against the plain ones in double precision, at any
  * length and at the edges of blocks of channels. */
 #include <math.h>

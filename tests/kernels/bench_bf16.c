@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products in bfloat16 against the rate of their instruction on registers alone, for the linears of
  * a 7B model and of a small one: medians and the best of some samples, taken in turns. Packing of
  * both operands is part of a product. */

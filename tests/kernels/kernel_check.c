@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See kernel_check.h. */
 #include "kernel_check.h"
 #include "support.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel checkers share: the tables this machine can run, random numbers from a printed
  * seed, and arrays between guards that show any access outside them. */
 #ifndef LLMQ_TESTS_KERNEL_CHECK_H

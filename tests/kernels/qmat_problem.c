@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See qmat_problem.h. */
 #include "qmat_problem.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Quantized matrices made up for the checkers of products, with their product in double. */
 #ifndef LLMQ_TESTS_QMAT_PROBLEM_H
 #define LLMQ_TESTS_QMAT_PROBLEM_H

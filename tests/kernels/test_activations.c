@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernels of activations and of the soft cap, of every table this machine can run, against
  * double precision: odd sizes, unaligned arrays between guards, in place. Error bounds are those
  * kernels.h states. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products in bfloat16. Plain C packs the truth and every other table must pack the same bits; a
  * product is held against double precision on the rounded operands, within the bound of bf16.h. */
 #include <check.h>

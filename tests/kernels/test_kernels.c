@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every row kernel of every table this machine can run against double precision: odd
  * sizes, extreme data, unaligned arrays between guards. Error bounds are those kernels.h states. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Choosing the kernel table happens once a process, so each case runs in a child of its own. */
 #include <check.h>
 #include <stdbool.h>

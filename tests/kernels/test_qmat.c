@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The quantized product against double precision, for every table this machine can run: widths of
  * codes, group sizes that divide nothing, maps of columns to groups, shapes around every tile
  * boundary, extreme data. The bound is 2e-6 of the sum of |w x|. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The quantized product with activations of 8 bits. Plain C is the truth: every other table must
  * give the same bits, whatever the grid, the shape, the data, the batch and the threads. Plain C
  * itself is held against double precision, within the bound that rounding the activations implies.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tiled linear algebra against plain double-precision loops, and against itself on other numbers
  * of threads. Matrices sit in rows longer than themselves, padded with NaN: what must not be read
  * would show. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See config_rows.h. */
 #include "models/config_rows.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Configs as rows of a table: what is accepted, what is refused and with which words. */
 #ifndef LLMQ_TESTS_MODELS_CONFIG_ROWS_H
 #define LLMQ_TESTS_MODELS_CONFIG_ROWS_H

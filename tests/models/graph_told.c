@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See graph_told.h. */
 #include "models/graph_told.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Graphs as text, to be compared with what they should be. */
 #ifndef LLMQ_TESTS_GRAPH_TOLD_H
 #define LLMQ_TESTS_GRAPH_TOLD_H

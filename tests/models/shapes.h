@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks of shapes that the families do not have yet, for the suites of what is derived from rows.
  */
 #ifndef LLMQ_TESTS_MODELS_SHAPES_H

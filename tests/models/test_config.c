@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json: both spellings, defaults, windows, rope types, and what is refused. */
 #include <stdlib.h>
 #include <string.h>

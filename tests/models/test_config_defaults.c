@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json against the shared data: what a key is where it is missing, as the defaults of
  * transformers' config classes say, and the reference's configs in the words of versions 4 and 5.
  */

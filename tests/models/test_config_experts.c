@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What config.json says of models with experts: how they are chosen, which layers have them, and
  * what latent attention takes. */
 #include <inttypes.h>

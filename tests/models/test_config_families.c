@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the families' own keys of config.json say: their defaults, the names that they have, the
  * switches that are honoured, and those that are refused. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the keys of the mixtures of experts since DeepSeek-V3 say, and which are refused. */
 #include <math.h>
 

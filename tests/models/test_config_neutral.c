@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keys of config.json that change the forward pass: each refused at a value that does, accepted at
  * one that does not; what contradicts itself. */
 #include <stdio.h>

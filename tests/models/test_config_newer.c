@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What config.json says for families without a case of the reference: files of released models,
  * which layers they say to be of which kind, and what is refused. */
 #include <math.h>

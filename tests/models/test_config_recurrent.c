@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What config.json says of recurrent layers: which they are, limits that may be infinite, lists of
  * numbers, sizes that follow from others. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What config.json says for the families that differ from Llama by norms, factors, bounds, windows
  * or the rotation: files of released models, layers that take turns, both spellings, and what is
  * refused. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* docs/FAMILIES.md names the families that there are, each once and with what was checked, and the
  * models that text models come in, no others; and all that are refused by name. */
 #include <stdio.h>

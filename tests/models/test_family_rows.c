@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every family's rows, for every combination of traits that its settings and rules can produce:
  * they make a block. A value is made before it is read, and once; all that is made is read; parts
  * add up; the last row makes what goes on to the next block (graph_make holds them to that). No row

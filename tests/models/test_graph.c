@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is derived from a block's rows: of the families, and of the shapes that other families have
  * (parallel branches, fused linears, norms behind the branches, latent attention, experts). Mixers
  * that keep a state have a suite of their own. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is derived from rows with mixers that keep a state over tokens: convolutions, scans, the
  * gated delta rule, lightning attention. */
 #include "models/graph_told.h"

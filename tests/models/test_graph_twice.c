@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is derived from rows of layers that have two of something, or share it with others: two
  * attentions, heads in pairs, blocks that take turns with a set of tensors. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See edit_checkpoint.h. */
 #include "edit_checkpoint.h"
 

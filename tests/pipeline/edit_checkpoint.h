@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A checkpoint's tensors in memory, to be changed and written back: how the suites make folders
  * that other tools would write, or that are wrong. */
 #ifndef LLMQ_TESTS_EDIT_CHECKPOINT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs whose messages are heard, and looks at what they leave: for suites of models that are not
  * plain (pipeline/tiny_run.h has the folders). */
 #ifndef LLMQ_TESTS_LOOK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs with AWQ on a tiny model: what is reported and stored, and that results are the same however
  * they came about. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Folding scales into one block: it computes the same, and a fold after which it would not is
  * refused. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files to calibrate on: their weights, their shares, their windows together. */
 #include "pipeline/calibration.h"
 

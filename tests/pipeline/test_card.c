@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The model card of a result: what it takes over of the model's, and what it says itself. */
 #include <stdio.h>
 #include <stdlib.h>

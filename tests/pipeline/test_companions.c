@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What travels with a model: everything but weights, whatever it is called, in every kind of
  * result; and what cannot be read is told. */
 #include <stdio.h>

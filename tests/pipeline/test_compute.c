@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs whose forward pass multiplies in bfloat16: they work, differ a little from float32, say so,
  * and are not mixed with others. Where the instruction set has no bfloat16, plain C stands in. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs that choose codes by the model's predictions: the same bytes whatever they are given to run
  * on and however often they are stopped; what they do not go with is refused. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Layers that predict further tokens, quantized as blocks. The models are a tiny one made here and
  * those of the shared data that have a family with such layers; each gets one layer, with the
  * weights of one of its blocks and a wiring of its own. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is done about calibrations of few tokens: the damping of each input is chosen on tokens held
  * back, experts take over what others chose, and the user is told. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Folding scales into the blocks of every family that there is a case of: they compute the same.
  * The cases are in the shared data. Prints what was folded, and why not. */
 #include <math.h>

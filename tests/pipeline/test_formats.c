@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every format through the whole run on a tiny model: the result loads, computes the same packed
  * and dequantized, and is the same model whatever the format. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Front matter of model cards: what is understood, what is not, and that what is written again is
  * the same to whoever reads it. */
 #include <stdlib.h>

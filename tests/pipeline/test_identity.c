@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A run that goes on after an interruption is the run that stopped, or says what differs; and what
  * is written to a model while it is read does not go unnoticed. */
 #include <stdio.h>

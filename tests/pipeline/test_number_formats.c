@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Formats of floats through the whole run on a tiny model: the result is read as what was written,
  * codes are those next to the weights, and runs are as repeatable as others. */
 #include <math.h>

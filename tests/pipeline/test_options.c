@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every option of a run that changes the result really does. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The place of a result from its choice to its name, on systems that can exchange folders and on
  * those that cannot. The suite comes between the code under test and renameat2 at link time. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An output head that is packed like the linears: read with the right values, converted with them,
  * refused where it does not fit the config. */
 #include <stdlib.h>

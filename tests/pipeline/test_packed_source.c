@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sources whose linears are packed: kept byte for byte beside others that are quantized, or
  * quantized anew; interrupted, and refused where they cannot be. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is said of tensor parallelism before a model is quantized. The tiny model's output
  * projection has 64 inputs, its down projection 96. */
 #include <string.h>

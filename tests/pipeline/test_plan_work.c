@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The work that a plan foresees for a model whose first blocks have an MLP and the others experts:
  * every block counts as what it is. The model is in the shared data. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The run as a whole on a tiny model: what is written loads, is the same however it came about,
  * and nothing is left behind when something is wrong. */
 #include <stdlib.h>

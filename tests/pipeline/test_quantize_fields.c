@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of a run's options names every one of them, and those that count keep a run from going
  * on as another. */
 #include <stdio.h>

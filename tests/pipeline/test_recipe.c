@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for modules: how they are written, what they come to in each format and when read back, and
  * what is refused, with a way out. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Output heads that a rule asks to be quantized: with moments of their own, in every format, tied
  * or not. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What quantizing refuses, by the messages that users see: options that go wrong together, places
  * where no result can be, and runs whose journal was damaged. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models that are not plain from their files: a tied config beside a head of its own, names behind
  * another prefix, code of the checkpoint's own, packed weights without settings. What is computed
  * is the plain model's, and results are what every loader reads alike. */

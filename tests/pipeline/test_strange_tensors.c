@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors beside the model's own: adapters, parts that its family does not have, what no part of
  * the model uses, scales of an 8-bit cache. What changes the function is refused, the rest is left
  * out and told. */

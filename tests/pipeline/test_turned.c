@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models whose linears are stored as [in, out]: packed as every other, told apart by verify,
  * written back as they were. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers that a result must not hold or cannot: NaN and infinity, values beyond the declared
  * float16, and weights so small or so large that scales are at their limits. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models of text inside of others: a tiny Llama as the text model of a Llava, in both ways that
  * checkpoints have laid it out. What is computed is the plain model's; names, config and what lies
  * beside the model stay the whole's. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tiny random GPT-2 checkpoint: see tiny_model.h. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tiny random Llama checkpoint: see tiny_model.h. */
 #include "tiny_model.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tiny random Llama checkpoint, made on the spot: 2 blocks, hidden 64, intermediate 96. */
 #ifndef LLMQ_TESTS_TINY_MODEL_H
 #define LLMQ_TESTS_TINY_MODEL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs on the tiny model: see tiny_run.h. */
 #include "tiny_run.h"
 

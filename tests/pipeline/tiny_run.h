@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs of llmq_quantize on the tiny model: what the suites set up, and the scenes that hold for
  * every kind of run. */
 #ifndef LLMQ_TESTS_TINY_RUN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What each step of the recipe gains and costs on modules of a real model: GPTQ's loss as a part of
  * round-to-nearest's, then for P/R, P descent passes and R rounds, the loss as a part of GPTQ's;
  * seconds of gptq_quantize. The data is not part of the project.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Layers to quantize, and what must hold for any result. */
 #ifndef LLMQ_TESTS_PROBLEM_H
 #define LLMQ_TESTS_PROBLEM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The allocation: against all combinations of small problems and against a table over every size of
  * a large one, with costs that tie, that rise with the size, and that leave no convex hull. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The search for AWQ's scales: it finds what salient channels gain, never does harm, shares a scale
  * among the columns of a channel, and returns scales that stored norms can take exactly. */
 #include <math.h>

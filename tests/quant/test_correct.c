@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Corrected targets against the normal equations in double precision, and the choice of strengths
  * against a search over the held-back error itself. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Codes chosen in an output metric, against sums in double precision; and the search of a group,
  * against the same search written plainly in double precision. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The damping chosen on rows held back: what it is with few and with many tokens, that it pays, and
  * that the factor it leaves is the one a caller would have made. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Coordinate descent against its measure in double precision, against the plain loop it speeds up,
  * and against the solution of the normal equations. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ on the first layer of a real model, against the codes and errors of the reference
  * implementation of the paper (plain settings: no act-order, min-max grid, damping 0.01). The data
  * is not part of the project: without it these tests are skipped. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ's promises: never worse than rounding, never stuck on a bad Hessian or odd weights, the same
  * bytes for any number of threads. */
 #include <check.h>

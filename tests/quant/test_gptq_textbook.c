@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ against the textbook (textbook.h): every difference must be a rounding tie. */
 #include <check.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scales, zero points and round-to-nearest: the grid's promises for every range of weights. */
 #include <check.h>
 #include <math.h>

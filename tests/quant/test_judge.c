@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Judging on rows that a fit has not seen. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ranges that clip outliers: percentiles against sorting, entropy against plain double loops. */
 #include <check.h>
 #include <float.h>

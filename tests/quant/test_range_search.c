@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The range search against its measure in double precision, and against trying everything. */
 #include <check.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What follows GPTQ: descent and rounds never cost a row anything, whatever the Hessian. */
 #include <check.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors of a quantized module on its inputs, by their second moment or the inputs themselves,
  * against double loops. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ends of what a file's scales can hold: what is chosen there, and what is said about it. */
 #include <check.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See textbook.h. Written to be read beside the paper, not to be fast. */
 #include "textbook.h"
 

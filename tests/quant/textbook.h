@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GPTQ as the paper's Algorithm 1 reads, in double precision and without blocks: the explicit
  * inverse of H, the Cholesky factor of the inverse, one column after the other. Slow, plain, and
  * the measure of the real one. */

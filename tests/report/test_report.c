@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The report's page, picture and rows from made-up results: tags that match, text that stays text
  * whatever it holds, and the numbers that went in. */
 #include <ctype.h>

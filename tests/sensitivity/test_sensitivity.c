@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sensitivity: each estimate against what it stands for, the parts that formats keep together, and
  * recipes that come out as large as they were said to. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a name to the folder of a model: places in their order, caches of Hugging Face with and
  * without refs, revisions, files inside of a folder, and what is said when there is nothing. */
 #include <stdlib.h>

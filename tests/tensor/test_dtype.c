@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Floating-point conversions against their definition, over every 16-bit pattern. */
 #include <math.h>
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Small floats: every code against tables that are counted up rather than computed from bits. */
 #include "support.h"
 

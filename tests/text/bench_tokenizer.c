@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How fast tokenizers load and encode, on one thread.
  *
  *     bench_tokenizer tokenizer.json text...     seconds to load, megabytes a second for each text

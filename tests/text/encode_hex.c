@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Token ids of texts, for comparisons with other tokenizers (tools/check_tokenizers.mjs).
  *
  *     encode_hex tokenizer.json <texts     one text a line, as hexadecimal bytes

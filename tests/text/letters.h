@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tokenizer of letters, for suites of corpora. */
 #ifndef LLMQ_TESTS_TEXT_LETTERS_H
 #define LLMQ_TESTS_TEXT_LETTERS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Corpora: how files become windows, and that no token goes missing uncounted. */
 #include <check.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Long corpora: read in parts, they are what they are when read whole. */
 #include <stdlib.h>
 #include <string.h>

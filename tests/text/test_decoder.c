@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From ids to texts. What is expected was computed by the reference library. */
 #include <check.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Special tokens around texts: which ones, where tokenizer_config.json says so, and not twice. */
 #include <check.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Regular expressions: matches as the reference's engine finds them. The expected values were
  * computed by Oniguruma 6.9.10 with its own syntax, the way the reference walks through a text. */
 #include <check.h>

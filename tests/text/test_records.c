@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Records of data sets as texts: their kinds, the model's chat template, its special tokens. */
 #include <check.h>
 #include <stdio.h>

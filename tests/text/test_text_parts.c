@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Texts that are encoded in parts: the ids are those of the whole, whatever the parts. */
 #include <check.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The components of a tokenizer, one by one, on tokenizers small enough to check by eye. */
 #include <check.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Real tokenizers against ids computed by the reference library (cases.json): some hundred texts
  * chosen to be awkward, with and without special tokens, and a whole book by its hash. The data is
  * not part of the project: without it these tests are skipped. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.json files that are wrong: each must give a clear error and do no harm. */
 #include <check.h>
 #include <stdio.h>

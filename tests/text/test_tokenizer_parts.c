@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokenizers' parts on awkward texts, as the reference library (tokenizers 0.23.2) computes them:
  * the split patterns of widespread models, the Unicode versions behind each part, U+0000, and
  * matches of nothing. The model has a token for every byte and no merges, so that ids spell what

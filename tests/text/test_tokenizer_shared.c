@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Small tokenizers that were read wrong once, with ids computed by the reference library. They are
  * not part of the project: without them these tests are skipped. */
 #include <check.h>

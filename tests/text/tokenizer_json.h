@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fragments of tokenizer.json, for tests that write their own tokenizers. */
 #ifndef LLMQ_TESTS_TEXT_TOKENIZER_JSON_H
 #define LLMQ_TESTS_TEXT_TOKENIZER_JSON_H

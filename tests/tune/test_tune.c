@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tuned scales: their gradient against differences of the divergence, and runs that tune. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints without a fault, in the scratch folder: what the suites of verify begin with. */
 #ifndef LLMQ_TESTS_BASES_H
 #define LLMQ_TESTS_BASES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See golden_source.h. */
 #include "golden_source.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model of the reference as the source of runs (pipeline/tiny_run.h). */
 #ifndef LLMQ_TESTS_GOLDEN_SOURCE_H
 #define LLMQ_TESTS_GOLDEN_SOURCE_H

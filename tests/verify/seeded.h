@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints that break rules of verify: a good one with one thing changed. */
 #ifndef LLMQ_TESTS_SEEDED_H
 #define LLMQ_TESTS_SEEDED_H

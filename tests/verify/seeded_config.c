@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Seeded: what the configs say of the model, of its format and of its modules. See seeded.h. */
 #include "pipeline/edit_checkpoint.h"
 #include "seeded.h"

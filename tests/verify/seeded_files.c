@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Seeded: files of the folder, and tensors by their names and dense values. See seeded.h. */
 #include <stdio.h>
 #include <stdlib.h>

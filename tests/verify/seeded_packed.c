@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Seeded: packed modules, which of them there are and what they hold. See seeded.h. */
 #include <string.h>
 

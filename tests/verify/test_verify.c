@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Verdicts of llmq verify: what it says of a good checkpoint, how it measures one against its
  * original, and folders that it cannot read. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* verify --against on results whose linears and norms carry AWQ's scales: the folds are accounted
  * for, and one that is wrong is found. */
 #include <check.h>

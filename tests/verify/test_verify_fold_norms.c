@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* AWQ's scales in norms that add one to their weight, norms with a bias, and linears that make
  * other parts beside the values: folded without loss in float32 and bfloat16, accounted for, and
  * an element that was not divided is found. The models are in the shared data. */

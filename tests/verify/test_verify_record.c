@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A result is what its record says, byte for byte: whatever is changed in whatever file of it is
  * found, and named. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every rule of llmq verify, each with a checkpoint that breaks it: a good one with one thing
  * changed. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a config says of each module, as loaders resolve it, against what the tensors are; and the
  * table of stacks, which follows. */
 #include <stdio.h>

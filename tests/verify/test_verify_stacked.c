@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* verify --against where the original's experts are stacked: each is compared with its part of the
  * stack, and a stack of which one is missing is missing. The models are in the shared data. */
 #include <check.h>

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Put the libraries that llmq needs, of Debian's arm64, into a folder: for a build by
 # tools/cross/aarch64-linux-gnu.ini. They are unpacked there and not installed, so that the machine
 # does not become one of two architectures. Needs apt, no root.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Byte-level byte-pair encoding in the manner of GPT-2: training, encoding and
 the tokenizer.json of the Hugging Face `tokenizers` library.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The corpus: State of the Union addresses 1790-2021, split by year.
 
 The file holds one address per line, blank lines between them, in the order of

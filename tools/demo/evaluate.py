@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Held-out perplexity of the demo model, and of n-gram models on the same tokens.
 
     python3 tools/demo/evaluate.py [--model DIR] [--work DIR] [--length N]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo model: a Llama decoder in PyTorch, its configuration and its file.
 
 Parameter names are those of transformers' LlamaForCausalLM, so that the state

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The baseline: an n-gram model with interpolated modified Kneser-Ney smoothing
 (Chen and Goodman 1998, section 3; discounts by their closed form, one set for
 each order), over token ids below 4096.

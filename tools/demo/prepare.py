@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything of the demo model but its weights: split the corpus, train the
 tokenizer on the training part, cache the token streams and write the folder's
 JSON files and texts.

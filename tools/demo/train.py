@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train the demo model on the token streams of prepare.py and write its weights.
 
     python3 tools/demo/train.py [--minutes M | --steps N] [--out DIR] [--work DIR]

