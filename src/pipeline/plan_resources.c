@@ -197,9 +197,11 @@ static uint64_t reading_bytes(const struct model *m, const struct plan *p) {
 }
 
 /* What the C library keeps of memory that was freed, for the next module's weights, codes and
- * packed tensors: blocks below 1 MiB, as the program sets it (mallopt(3), M_MMAP_THRESHOLD); in a
- * host that sets nothing glibc keeps blocks below 32 MiB, of which a few may lie idle. */
+ * packed tensors: blocks below 1 MiB, as the program sets it (mallopt(3), M_MMAP_THRESHOLD), of a
+ * few modules, since those of one may not fit where another's were. In a host that sets nothing
+ * glibc keeps blocks below 32 MiB. */
 static uint64_t freed_bytes(const struct plan *p) {
+    enum { MODULES = 4 };
     const uint64_t block = UINT64_C(1) << 20;
     uint64_t most = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
@@ -208,7 +210,7 @@ static uint64_t freed_bytes(const struct plan *p) {
         const uint64_t kept = (weights < block ? weights : 0) + (codes < block ? 2 * codes : 0);
         most = max_u64(most, kept);
     }
-    return most;
+    return MODULES * most;
 }
 
 /* Without calibration one linear after the other is read and rounded: its weights, codes and packed
