@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An output head that is packed like the linears: read with the right values, converted with them,
  * refused where it does not fit the config. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fileio.h"
 #include "edit_checkpoint.h"
 #include "llmq/convert.h"
 #include "llmq/verify.h"
@@ -16,12 +19,15 @@
 
 static llmq_error err;
 
-/* A checkpoint at `out` whose head has the weights of a module: packed, or plain in F32. */
+/* A checkpoint at `out` whose head has the weights of a module: packed, or plain in F32. As one of
+ * another program it has no record of its files. */
 static void make(const char *format, const char *module, bool packed) {
+    char record[512];
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     struct edit e;
     struct qlinear q = {0};
     o.format = format;
+    ck_assert_ok(dir_remove(out, &err), &err);
     run_quantize(&o);
     edit_decode(out, module, &q);
     edit_read(out, &e);
@@ -35,6 +41,8 @@ static void make(const char *format, const char *module, bool packed) {
         free(weights);
     }
     edit_write(out, &e, 1u << 30);
+    (void)snprintf(record, sizeof record, "%s/llmq.json", out);
+    ck_assert_int_eq(unlink(record), 0);
     qlinear_free(&q);
 }
 
