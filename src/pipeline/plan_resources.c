@@ -213,6 +213,14 @@ static uint64_t freed_bytes(const struct plan *p) {
     return MODULES * most;
 }
 
+/* A module's codes and packed tensors, and what a group has in both: scale, zero point, storage. */
+static uint64_t coded_bytes(const struct quant_shape *s) {
+    enum { OF_GROUP = 8 };
+    const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k;
+    const uint64_t groups = codes / (uint64_t)(s->group > 0 ? s->group : s->k);
+    return codes + codes * (uint64_t)s->bits / 8 + groups * OF_GROUP;
+}
+
 /* Without calibration one linear after the other is read and rounded: its weights, codes and packed
  * tensors. The memory of weights is that of the largest. */
 static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
@@ -224,7 +232,7 @@ static uint64_t rounding_bytes(const struct model *m, const struct plan *p) {
             continue;
         const uint64_t reading = plan_reading_bytes(m, &p->modules[i]);
         weights = max_u64(weights, codes * sizeof(float));
-        work = max_u64(work, max_u64(reading, codes + codes * (uint64_t)s->bits / 8));
+        work = max_u64(work, max_u64(reading, coded_bytes(s)));
     }
     return weights + work;
 }
@@ -301,18 +309,12 @@ static uint64_t memory_limit(const llmq_quantize_options *o) {
                                   : UINT64_MAX;
 }
 
-/* What checking the largest module of the result takes: its packed tensors, its codes, and what a
- * group has of both. */
+/* What checking the largest module of the result takes. */
 static uint64_t checked_bytes(const struct plan *p) {
-    enum { OF_GROUP = 8 };
     uint64_t most = 1;
-    for (int64_t i = 0; i < p->module_count; i++) {
-        const struct quant_shape *s = &p->modules[i].shape;
-        const uint64_t codes = (uint64_t)s->n * (uint64_t)s->k;
-        const uint64_t groups = codes / (uint64_t)(s->group > 0 ? s->group : s->k);
+    for (int64_t i = 0; i < p->module_count; i++)
         if (p->modules[i].fate != MODULE_PLAIN)
-            most = max_u64(most, codes + codes * (uint64_t)s->bits / 8 + groups * OF_GROUP);
-    }
+            most = max_u64(most, coded_bytes(&p->modules[i].shape));
     return most;
 }
 
