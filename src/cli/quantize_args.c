@@ -22,44 +22,16 @@ static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8
 /* An ingredient that is left to --quality; no --seed. */
 enum { BY_QUALITY = -1, SEED_ABSENT = -1 };
 
-static const struct choice qualities[] = {
-    {"fast", LLMQ_QUALITY_FAST},
-    {"balanced", LLMQ_QUALITY_BALANCED},
-    {"best", LLMQ_QUALITY_BEST},
-    {"max", LLMQ_QUALITY_MAX},
-    {NULL, 0},
-};
-
-static const struct choice switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
-
-static const struct choice searches[] = {
-    {"minmax", LLMQ_RANGE_MINMAX},     {"plain", LLMQ_RANGE_PLAIN},
-    {"weighted", LLMQ_RANGE_WEIGHTED}, {"percentile", LLMQ_RANGE_PERCENTILE},
-    {"entropy", LLMQ_RANGE_ENTROPY},   {NULL, 0},
-};
-
 static const struct choice selects[] = {
     {"random", LLMQ_SELECT_RANDOM}, {"stratified", LLMQ_SELECT_STRATIFIED}, {NULL, 0}};
 
-static const struct choice correct_words[] = {{"auto", 0}, {"off", 0}, {NULL, 0}};
-
 static const struct choice damp_words[] = {{"auto", 0}, {NULL, 0}};
-
-static const struct choice act_orders[] = {
-    {"none", LLMQ_ACT_ORDER_NONE},
-    {"static", LLMQ_ACT_ORDER_STATIC},
-    {"group-aware", LLMQ_ACT_ORDER_GROUP_AWARE},
-    {NULL, 0},
-};
 
 static const struct choice scale_kinds[] = {
     {"dual-exact", LLMQ_SCALES_DUAL_EXACT},
     {"f16", LLMQ_SCALES_F16},
     {NULL, 0},
 };
-
-static const struct choice tunings[] = {
-    {"off", LLMQ_TUNE_OFF}, {"scales", LLMQ_TUNE_SCALES}, {NULL, 0}};
 
 static const struct choice mtp_kinds[] = {
     {"keep", LLMQ_MTP_KEEP}, {"quantize", LLMQ_MTP_QUANTIZE}, {NULL, 0}};
@@ -261,135 +233,6 @@ const struct option quantize_calibration_options[] = {
     {.name = NULL},
 };
 
-const struct option quantize_method_options[] = {
-    {.name = "quality",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct quantize_args, quality),
-     .value = "fast|balanced|best|max",
-     .help = "gptq: what the options below are when they are not given. fast: the published "
-             "method. balanced: static act-order, weighted search, correction, one pass of "
-             "descent; about twice the time. best: three passes and two rounds; several times "
-             "the time where there are few calibration tokens for the size of a layer. max: best, "
-             "then curvature on, 8 restarts and token weights of 0.5, and --tune scales; several "
-             "times the time of best",
-     .choices = qualities},
-    {.name = "awq",
-     .kind = OPTION_ON,
-     .offset = FIELD(awq),
-     .help = "let gptq scale activations by AWQ before it rounds weights; awq always does"},
-    {.name = "equalize",
-     .kind = OPTION_ON,
-     .offset = FIELD(equalize),
-     .help = "where AWQ looks for a scale, try that of cross-layer equalization, too: what makes a "
-             "channel and what reads it get weights of one size"},
-    {.name = "correct",
-     .kind = OPTION_CORRECT,
-     .offset = offsetof(struct quantize_args, correct),
-     .value = "auto|off|A[,B]",
-     .help = "before rounding, move each module's weights so that they make up for the errors "
-             "already made upstream: A of the error of their input, B of that of the residual "
-             "stream; auto chooses both for each module on windows held back",
-     .absent = "gptq: by --quality; awq and rtn: off",
-     .choices = correct_words},
-    {.name = "search",
-     .kind = OPTION_RANGE,
-     .offset = offsetof(struct quantize_args, search),
-     .value = "minmax|plain|weighted|percentile[:P]|entropy",
-     .help = "range of a group: its extremes; the range of least squared error; the same with "
-             "each input weighted by its second moment, which takes calibration; without what "
-             "lies beyond the P percentile (99.9) on either side; or without what lies beyond a "
-             "number of root mean squares, one for each module, that keeps the distribution of its "
-             "weights best",
-     .absent = "gptq: by --quality; awq: weighted; rtn: minmax",
-     .choices = searches,
-     .min = 50,
-     .max = 100},
-    {.name = "descent",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct quantize_args, descent),
-     .value = "N",
-     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others",
-     .absent = "by --quality",
-     .min = 0,
-     .max = 100},
-    {.name = "rounds",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct quantize_args, rounds),
-     .value = "N",
-     .help = "gptq: times that GPTQ and descent start again from the scales found; each row keeps "
-             "its best",
-     .absent = "by --quality",
-     .min = 0,
-     .max = 100},
-    {.name = "curvature",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct quantize_args, curvature),
-     .value = "on|off",
-     .help = "gptq: choose codes, scales and zero points by what errors do to the predictions: a "
-             "pass back through the original model on the calibration text says so, before the "
-             "first block, and takes as much as four to five passes forth. Not with --awq",
-     .absent = "by --quality",
-     .choices = switches},
-    {.name = "restarts",
-     .kind = OPTION_INT,
-     .offset = offsetof(struct quantize_args, restarts),
-     .value = "N",
-     .help = "gptq: times that all rows start anew in the end, by GPTQ, a search of scales with "
-             "zero points and descent; each row keeps what helps the whole. Each takes about as "
-             "much as all that is done before for --quality best",
-     .absent = "by --quality",
-     .min = 0,
-     .max = 1000},
-    {.name = "token-weights",
-     .kind = OPTION_REAL,
-     .offset = offsetof(struct quantize_args, token_weights),
-     .value = "P",
-     .help = "gptq: tokens of the calibration text count by how far errors at them move the "
-             "predictions, to the power of P; 0: all alike. Takes the pass of --curvature. Not "
-             "with --awq",
-     .absent = "by --quality",
-     .min = 0,
-     .max = 1},
-    {.name = "act-order",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct quantize_args, act_order),
-     .value = "none|static|group-aware",
-     .help = "gptq: order of columns: as they are; by activation with groups fixed beforehand; or "
-             "by activation inside and between groups",
-     .absent = "by --quality",
-     .choices = act_orders},
-    {.name = NULL},
-};
-
-static const struct option tuning_options[] = {
-    {.name = "tune",
-     .kind = OPTION_CHOICE,
-     .offset = offsetof(struct quantize_args, tune),
-     .value = "off|scales",
-     .help =
-         "when all modules are quantized, move the groups' scales down the gradient of the "
-         "divergence between the original's predictions and the result's, codes and zero points "
-         "as they are. Judged on windows held back, and kept only if it is lower there",
-     .absent = "gptq: by --quality; awq and rtn: off",
-     .choices = tunings},
-    {.name = "tune-windows",
-     .kind = OPTION_INT,
-     .offset = FIELD(tune_windows),
-     .value = "N",
-     .help = "windows of the calibration's texts to learn from, once each: others than those of "
-             "the calibration, where the texts have so many",
-     .min = 1,
-     .max = 1e9},
-    {.name = "tune-rate",
-     .kind = OPTION_REAL,
-     .offset = FIELD(tune_rate),
-     .value = "X",
-     .help = "learning rate: how far, as a part of itself, a scale goes in a step at most, about",
-     .min = 0,
-     .max = 1},
-    {.name = NULL},
-};
-
 static const struct option job_options[] = {
     {.name = "dry-run",
      .kind = OPTION_ON,
@@ -425,7 +268,7 @@ const struct option_group quantize_groups[] = {
     {"Grid", quantize_grid_options},
     {"Calibration", quantize_calibration_options},
     {"Method", quantize_method_options},
-    {"Tuning", tuning_options},
+    {"Tuning", quantize_tuning_options},
     {"Job", job_options},
     {"Running", run_options},
     {"Output", output_options},

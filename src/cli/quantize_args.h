@@ -40,7 +40,7 @@ struct quantize_args {
 /* Their options, into a struct quantize_args; and those of them that other commands have too. */
 extern const struct option_group quantize_groups[];
 extern const struct option quantize_grid_options[], quantize_calibration_options[],
-    quantize_method_options[];
+    quantize_method_options[], quantize_tuning_options[];
 
 /* The defaults of a method. */
 void quantize_args_init(struct quantize_args *a, enum llmq_method method);
