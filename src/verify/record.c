@@ -131,13 +131,17 @@ const char *record_file_name(const struct json *entry) {
 
 /* --- hashing ---------------------------------------------------------------------------------- */
 
-static void hash_one(const char *dir, struct record_file *file) {
+/* What is there and is no file says so in its entry; what cannot be read is an error. */
+static enum llmq_status hash_one(const char *dir, struct record_file *file, llmq_error *err) {
     struct file_stamp stamp = {0};
-    llmq_error why = {0};
-    char *path = path_join(dir, file->name, &why);
-    file->status = path ? file_hash(path, &stamp, file->sha256, &why) : LLMQ_E_MEMORY;
+    char *path = path_join(dir, file->name, err);
+    if (!path)
+        return LLMQ_E_MEMORY;
+    file->status = file_hash(path, &stamp, file->sha256, err);
     file->bytes = stamp.size;
     free(path);
+    const bool told = file->status == LLMQ_E_NOT_FOUND || file->status == LLMQ_E_INPUT;
+    return told ? LLMQ_OK : file->status;
 }
 
 enum llmq_status record_hash(const char *dir, struct record_file *files, size_t count,
@@ -147,10 +151,8 @@ enum llmq_status record_hash(const char *dir, struct record_file *files, size_t 
     for (size_t i = 0; i < count; i++) {
         llmq_error mine = {0};
         enum llmq_status found = interrupt_check(ctx, &mine);
-        if (found == LLMQ_OK) {
-            hash_one(dir, &files[i]);
-            found = files[i].status == LLMQ_E_MEMORY ? error_memory(&mine, files[i].name) : LLMQ_OK;
-        }
+        if (found == LLMQ_OK)
+            found = hash_one(dir, &files[i], &mine);
         error_keep_first(&status, err, found, &mine);
     }
     return status;

@@ -35,13 +35,13 @@ const char *record_file_name(const struct json *entry);
 /* A file of a result. */
 struct record_file {
     const char *name;         /* from the result's folder */
-    enum llmq_status status;  /* of reading it: LLMQ_E_NOT_FOUND, LLMQ_E_IO */
+    enum llmq_status status;  /* LLMQ_E_NOT_FOUND; LLMQ_E_INPUT: it is no file */
     uint64_t bytes;           /* ... */
     char sha256[SHA256_TEXT]; /* ... of what is there */
 };
 
 /* Read the files below `dir`, several at a time, and fill in what they hold; links are followed.
- * Errors: LLMQ_E_INTERRUPTED, LLMQ_E_MEMORY. */
+ * Errors: LLMQ_E_INTERRUPTED, LLMQ_E_MEMORY, LLMQ_E_IO. */
 LLMQ_NODISCARD enum llmq_status record_hash(const char *dir, struct record_file *files,
                                             size_t count, const llmq_context *ctx, llmq_error *err);
 
