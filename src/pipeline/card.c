@@ -98,18 +98,21 @@ static void put_front(struct strbuf *out, const struct card *card, const struct 
 /* --- how it is served ------------------------------------------------------------------------- */
 
 static void put_command(struct strbuf *out, const struct card *card, const llmq_serving *s) {
-    char *command = serving_command(s->stack, card->plan->layout, ".");
+    struct strbuf command = {0};
+    const bool has = serving_put_command(&command, s->stack, card->plan->layout, ".");
     strbuf_printf(out, "\n%s", s->stack);
     if (*s->note) {
         strbuf_puts(out, " (");
         card_put(out, s->note);
         strbuf_puts(out, ")");
     }
-    if (command)
-        strbuf_printf(out, ":\n\n```sh\n%s\n```\n", command);
-    else
+    if (!has)
         strbuf_puts(out, ".\n");
-    free(command);
+    else if (strbuf_ok(&command))
+        strbuf_printf(out, ":\n\n```sh\n%s\n```\n", command.data);
+    else
+        out->failed = true;
+    strbuf_free(&command);
 }
 
 static void put_serving(struct strbuf *out, const struct card *card) {

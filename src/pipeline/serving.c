@@ -84,24 +84,26 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-char *serving_command(const char *stack, const struct layout *layout, const char *folder) {
+bool serving_put_command(struct strbuf *out, const char *stack, const struct layout *layout,
+                         const char *folder) {
     size_t i = 0;
-    struct strbuf path = {0}, command = {0};
+    struct strbuf path = {0};
     while (i < COMMANDS && (strcmp(commands[i].stack, stack) != 0 || !layout ||
                             commands[i].container != layout->container))
         i++;
     if (i == COMMANDS)
-        return NULL;
+        return false;
     const char *file = commands[i].file;
     strbuf_printf(&path, "%s%s%s%s", folder[0] == '-' ? "./" : "", folder, file ? "/" : "",
                   file ? file : "");
     char *quoted = strbuf_ok(&path) ? llmq_shell_quoted(path.data) : NULL;
-    strbuf_free(&path);
-    if (!quoted)
-        return NULL;
-    strbuf_printf(&command, "%s %s", commands[i].command, quoted);
+    if (quoted)
+        strbuf_printf(out, "%s %s", commands[i].command, quoted);
+    else
+        out->failed = true;
     free(quoted);
-    return strbuf_take(&command);
+    strbuf_free(&path);
+    return true;
 }
 
 enum llmq_status serving_report(const struct plan *p, const struct family *f, const char *folder,
@@ -110,8 +112,14 @@ enum llmq_status serving_report(const struct plan *p, const struct family *f, co
     if (!out->items)
         return error_memory(err, "the report");
     out->count = serving_find(p, f, out->items);
-    for (size_t i = 0; i < out->count; i++)
-        out->items[i].command = serving_command(out->items[i].stack, p->layout, folder);
+    for (size_t i = 0; i < out->count; i++) {
+        struct strbuf command = {0};
+        if (!serving_put_command(&command, out->items[i].stack, p->layout, folder))
+            continue;
+        out->items[i].command = strbuf_take(&command);
+        if (!out->items[i].command)
+            return error_memory(err, "the report");
+    }
     return LLMQ_OK;
 }
 

@@ -4,6 +4,7 @@
 #define LLMQ_PIPELINE_SERVING_H
 
 #include "base/json.h"
+#include "base/strbuf.h"
 #include "formats/loaders/compat.h"
 #include "llmq/error.h"
 #include "llmq/serving.h"
@@ -15,9 +16,10 @@
  * not quantized. */
 size_t serving_find(const struct plan *p, const struct family *f, llmq_serving out[COMPAT_STACKS]);
 
-/* The command that starts a stack on a folder, as a shell reads it; NULL when memory is short, or
- * where no command of the stack takes the format. The caller frees. */
-char *serving_command(const char *stack, const struct layout *layout, const char *folder);
+/* Append the command that starts a stack on a folder, as a shell reads it. False: no command of the
+ * stack takes the format. */
+bool serving_put_command(struct strbuf *out, const char *stack, const struct layout *layout,
+                         const char *folder);
 
 /* The stacks for a report, with their commands on `folder`; the list as JSON. Release with
  * serving_free, also after an error. */
