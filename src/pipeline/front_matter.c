@@ -47,17 +47,18 @@ static bool is_plain_text(const char *text) {
 }
 
 /* What stands between double quotes is what JSON allows there, or it is not understood. */
-static char *read_double(struct span s) {
+static char *read_double(struct span s, bool *starved) {
     struct json *v = NULL;
-    char *text = NULL;
-    if (json_parse(s.at, s.len, "", &v, NULL) == LLMQ_OK && json_string(v))
-        text = strdup(json_string(v));
+    const enum llmq_status status = json_parse(s.at, s.len, "", &v, NULL);
+    const char *found = status == LLMQ_OK ? json_string(v) : NULL;
+    char *text = found ? strdup(found) : NULL;
+    *starved = status == LLMQ_E_MEMORY || (found && !text);
     json_free(&v);
     return text;
 }
 
 /* Two quotes are one. */
-static char *read_single(struct span s) {
+static char *read_single(struct span s, bool *starved) {
     struct strbuf b = {0};
     for (size_t i = 1; i + 1 < s.len; i++) {
         if (s.at[i] == '\'' && (i + 2 >= s.len || s.at[++i] != '\'')) {
@@ -66,28 +67,33 @@ static char *read_single(struct span s) {
         }
         strbuf_append(&b, s.at + i, 1);
     }
-    return strbuf_take(&b);
+    char *text = strbuf_take(&b);
+    *starved = !text;
+    return text;
 }
 
-static char *read_bare(struct span s) {
+static char *read_bare(struct span s, bool *starved) {
     for (size_t i = 0; i < s.len; i++) {
         if (s.at[i] == '#' && i > 0 && s.at[i - 1] == ' ')
-            return read_bare(trimmed((struct span){s.at, i}));
+            return read_bare(trimmed((struct span){s.at, i}), starved);
         if (s.at[i] == ':' && (i + 1 == s.len || s.at[i + 1] == ' '))
             return NULL;
     }
     if (s.len == 0 || strchr("&*!|>%@`{}[],#?:-\"'", s.at[0]))
         return NULL;
-    return strndup(s.at, s.len);
+    char *text = strndup(s.at, s.len);
+    *starved = !text;
+    return text;
 }
 
-/* A word or text; NULL when it is none, or memory is short. */
-static char *read_scalar(struct span s) {
+/* A word or text; NULL when it is none, or, as *starved says, memory is short. */
+static char *read_scalar(struct span s, bool *starved) {
+    *starved = false;
     s = trimmed(s);
     const bool quoted = s.len >= 2 && s.at[0] == s.at[s.len - 1];
-    char *text = quoted && s.at[0] == '"'    ? read_double(s)
-                 : quoted && s.at[0] == '\'' ? read_single(s)
-                                             : read_bare(s);
+    char *text = quoted && s.at[0] == '"'    ? read_double(s, starved)
+                 : quoted && s.at[0] == '\'' ? read_single(s, starved)
+                                             : read_bare(s, starved);
     if (text && is_plain_text(text))
         return text;
     free(text);
@@ -110,7 +116,10 @@ static void misunderstand(struct front_value *v) {
 }
 
 static enum llmq_status add_item(struct front_value *v, struct span s, llmq_error *err) {
-    char *text = v->understood ? read_scalar(s) : NULL;
+    bool starved = false;
+    char *text = v->understood ? read_scalar(s, &starved) : NULL;
+    if (starved)
+        return error_memory(err, "a model card");
     if (!text) {
         misunderstand(v);
         return LLMQ_OK;
