@@ -136,19 +136,13 @@ struct json *compare_object(const llmq_compare_result *r) {
     return o;
 }
 
-static char *print_and_free(struct json *o) {
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
-}
-
 char *llmq_compare_json(const llmq_compare_result *r) {
-    return print_and_free(compare_object(r));
+    return json_print_and_free(compare_object(r));
 }
 
 char *llmq_compare_all_json(const llmq_compare_result *results, size_t count) {
     struct json *array = json_new_array();
     for (size_t i = 0; i < count; i++)
         json_add(array, NULL, compare_object(&results[i]));
-    return print_and_free(array);
+    return json_print_and_free(array);
 }

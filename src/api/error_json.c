@@ -13,7 +13,5 @@ char *llmq_error_json(const llmq_error *err) {
         json_add_string(error, "hint", err->hint);
     json_add_int64(document, "schema", 1);
     json_add(document, "error", error);
-    char *text = json_print(document, true);
-    json_free(&document);
-    return text;
+    return json_print_and_free(document);
 }

@@ -165,12 +165,6 @@ cleanup:
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 
-static char *print_and_free(struct json *o) {
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
-}
-
 static struct json *ids_array(const int32_t *ids, size_t count) {
     struct json *array = json_new_array();
     for (size_t i = 0; i < count; i++)
@@ -195,7 +189,7 @@ char *llmq_text_json(const int32_t *ids, size_t count, const char *text, size_t 
     json_add(o, "ids", ids_array(ids, count));
     json_add_string(o, "text", copy);
     free(copy);
-    return print_and_free(o);
+    return json_print_and_free(o);
 }
 
 char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs) {
@@ -205,7 +199,7 @@ char *llmq_score_json(const int32_t *ids, size_t count, const double *logprobs) 
     json_add_int64(o, "schema", 1);
     json_add(o, "ids", ids_array(ids, count));
     json_add(o, "logprobs", values);
-    return print_and_free(o);
+    return json_print_and_free(o);
 }
 
 char *llmq_eval_json(const llmq_eval_result *r) {
@@ -222,5 +216,5 @@ char *llmq_eval_json(const llmq_eval_result *r) {
     json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
-    return print_and_free(o);
+    return json_print_and_free(o);
 }

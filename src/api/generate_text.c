@@ -363,16 +363,10 @@ static struct json *result_object(const llmq_generate_result *r) {
     return o;
 }
 
-static char *print_and_free(struct json *o) {
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
-}
-
 char *llmq_generate_json(const llmq_generate_result *r) {
     struct json *o = result_object(r);
     json_add_int64(o, "schema", 1);
-    return print_and_free(o);
+    return json_print_and_free(o);
 }
 
 static struct json *candidates(const llmq_candidate best[2]) {
@@ -393,10 +387,10 @@ char *llmq_against_json(const llmq_against_result *r) {
     json_add(o, "reference", result_object(&r->reference));
     if (!r->parts) {
         json_add_null(o, "parts_at");
-        return print_and_free(o);
+        return json_print_and_free(o);
     }
     json_add_int64(o, "parts_at", r->index);
     json_add(o, "model_best", candidates(r->model_best));
     json_add(o, "reference_best", candidates(r->reference_best));
-    return print_and_free(o);
+    return json_print_and_free(o);
 }

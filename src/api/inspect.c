@@ -227,7 +227,5 @@ char *llmq_inspect_json(const llmq_inspect_report *r, bool with_tensors) {
             json_add(tensors, NULL, tensor_json(&r->tensors[i]));
         json_add(o, "tensors", tensors);
     }
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }

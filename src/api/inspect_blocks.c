@@ -214,7 +214,5 @@ char *llmq_blocks_json(const llmq_blocks_report *r) {
     json_add_int64(o, "schema", 1);
     json_add_string(o, "family", r->family);
     json_add(o, "kinds", kinds);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }

@@ -203,7 +203,5 @@ char *llmq_report_json(const llmq_report *report) {
     json_add_int64(root, "schema", 1);
     json_add_string(root, "reference", report->page.reference);
     json_add(root, "results", results);
-    char *text = json_print(root, true);
-    json_free(&root);
-    return text;
+    return json_print_and_free(root);
 }

@@ -357,6 +357,12 @@ char *json_print(const struct json *v, bool pretty) {
     return spaced;
 }
 
+char *json_print_and_free(struct json *v) {
+    char *text = json_print(v, true);
+    json_free(&v);
+    return text;
+}
+
 /* --- editing text ----------------------------------------------------------------------------- */
 
 /* Where a top-level member's value lies, or, when the key is absent, where to insert one. */

@@ -90,6 +90,9 @@ struct json *json_copy(const struct json *v);
  * output has two-space indents and ends in a newline. */
 char *json_print(const struct json *v, bool pretty);
 
+/* The pretty text of a tree, which is freed. */
+char *json_print_and_free(struct json *v);
+
 /* --- editing text ----------------------------------------------------------------------------- */
 
 /* Set a top-level member of an object given as text, keeping every other byte but a byte order

@@ -173,7 +173,5 @@ char *llmq_bench_json(const llmq_bench_report *r) {
         json_add(o, "limits_all_threads", limits_json(&r->limits[1]));
     json_add(o, "int4", products);
     json_add(o, "solve", solves);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }

@@ -276,7 +276,5 @@ char *llmq_convert_json(const llmq_convert_report *r) {
     json_add_bool(o, "found_finished", r->found_finished);
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }

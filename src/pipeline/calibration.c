@@ -339,7 +339,5 @@ char *llmq_windows_json(const llmq_windows *windows) {
     json_add_int64(o, "schema", 1);
     json_add_int64(o, "total", windows->total);
     json_add(o, "windows", array);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }

@@ -222,9 +222,7 @@ struct json *recipe_rules_json(const struct llmq_recipe *recipe) {
 char *llmq_recipe_json(const llmq_recipe *recipe) {
     struct json *root = json_new_object();
     json_add(root, "rules", recipe_rules_json(recipe));
-    char *text = json_print(root, true);
-    json_free(&root);
-    return text;
+    return json_print_and_free(root);
 }
 
 const char *recipe_show(const struct recipe_rule *rule, char buf[RECIPE_SHOWN]) {

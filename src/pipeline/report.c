@@ -282,7 +282,5 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     add_manner(o, r);
     json_add_double(o, "seconds", r->seconds);
     json_add_int64(o, "peak_rss_bytes", (int64_t)r->peak_rss_bytes);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }

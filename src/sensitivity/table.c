@@ -82,9 +82,7 @@ char *llmq_sensitivity_json(const llmq_sensitivity *s, const llmq_allocation *a)
     json_add(o, "parts", parts);
     if (a)
         json_add(o, "allocation", allocation_json(a));
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

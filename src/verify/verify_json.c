@@ -73,7 +73,5 @@ char *llmq_verify_json(const llmq_verify_report *r) {
     json_add_int64(o, "changed", r->changed);
     json_add_int64(o, "folded", r->folded);
     json_add_double(o, "seconds", r->seconds);
-    char *text = json_print(o, true);
-    json_free(&o);
-    return text;
+    return json_print_and_free(o);
 }
