@@ -11,11 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/output_temp.h"
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/location.h"
 #include "base/retry.h"
-#include "base/strbuf.h"
 #include "pipeline/place.h"
 
 /* --- choosing --------------------------------------------------------------------------------- */
@@ -69,24 +69,12 @@ static enum llmq_status choose_new(const char *path, struct output_file *out, ll
     return status;
 }
 
-/* A new file beside the place, under a name that nothing has; *temp is freed by the caller. */
+/* A new file beside the place; *temp is freed by the caller. */
 static enum llmq_status create_beside(const struct output_file *place, char **temp, int *fd,
                                       llmq_error *err) {
-    enum { ATTEMPTS = 1000 };
-    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    const size_t dir_len = (size_t)(path_base(place->path) - place->path);
-    *fd = -1;
-    for (int i = 0; *fd < 0 && i < ATTEMPTS; i++) {
-        struct strbuf name = {0};
-        strbuf_printf(&name, "%.*s.llmq-%ld-%d", (int)dir_len, place->path, (long)getpid(), i);
-        free(*temp);
-        *temp = strbuf_take(&name);
-        if (!*temp)
-            return error_memory(err, "a path");
-        RETRY(*fd, open(*temp, flags, 0666));
-        if (*fd < 0 && errno != EEXIST)
-            break;
-    }
+    *fd = output_temp_create(place->path, temp);
+    if (*fd < 0 && !*temp)
+        return error_memory(err, "a path");
     return *fd >= 0 ? LLMQ_OK
                     : error_output(err, "--%s %s: cannot write there", place->option, place->path);
 }
@@ -95,6 +83,7 @@ static enum llmq_status create_beside(const struct output_file *place, char **te
 static enum llmq_status probe(const struct output_file *place, llmq_error *err) {
     char *temp = NULL;
     int fd = -1;
+    output_temp_sweep(place->path);
     enum llmq_status status = create_beside(place, &temp, &fd, err);
     if (status == LLMQ_OK) {
         close(fd);

@@ -101,4 +101,21 @@ code=0
 expect_code 2
 expect_stderr "already goes into this file"
 
+test_case "what a killed run left beside the file goes, what another run writes or somebody made stays"
+: >.llmq-999999-0
+: >.llmq-999999-1
+: >.llmq-notes
+mkdir .llmq-999999-2
+if command -v flock >/dev/null; then
+    exec 9>.llmq-999999-1
+    flock 9
+    run $score --logits good
+    expect_code 0
+    expect "the other's is there" [ -e .llmq-999999-1 ]
+    exec 9>&-
+fi
+run $score --logits good
+expect_code 0
+expect "only what is no such file" [ "$(echo .llmq-*)" = ".llmq-999999-2 .llmq-notes" ]
+
 finish
