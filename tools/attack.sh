@@ -6,10 +6,13 @@
 #     tools/attack.sh BUILD [TOPIC]...     BUILD: a build folder without sanitizers
 #     POINTS=5 tools/attack.sh BUILD       a sample: at most 5 points of each kind of each command
 #     STRIDE=40 tools/attack.sh BUILD      another: every 40th point
+#     LAST=900 tools/attack.sh BUILD       only the last 900 points of each kind: what finishes a run
 #     ONLY='gptq convert' tools/attack.sh BUILD kills
 #
 #     kills     SIGKILL at every call that changes a file or folder, with --force and without: a run
 #               without options says what to do, --resume ends in the same bytes, nothing is left
+#     files     the same for commands that write one file: it is whole, the one before, or none, and
+#               the next run of the command ends in the same bytes, and nothing else is there
 #     steps     the same with --force on a system that cannot exchange two folders
 #     chains    KILLS (200) random kills of runs that are resumed until they end
 #     failures  the n-th allocation, mapping, read, write, sync, rename, open, close or look at a
@@ -55,16 +58,31 @@ windows() {
 }
 
 windows 6 24 >ids.json
+windows 32 32 >some.json  # the least that tuning scales learns something from
 windows 200 60 >many.json # of several batches: fewer take no less memory in a file
 "$llmq" rtn --model "$model" --group 32 --out packed -q >/dev/null || exit 1
 "$llmq" rtn --model "$model" --group 32 --bits 8 --out old -q >/dev/null || exit 1
-plan=$("$llmq" gptq --model "$model" --group 32 --quality fast --calib many.json --samples 200 \
-    --threads 1 --dry-run --json 2>/dev/null | sed -n 's/.*"plan_ram_bytes": *\([0-9]*\).*/\1/p')
+"$llmq" compare --model packed --reference "$model" --text ids.json --save-reference kept \
+    -q >/dev/null || exit 1
 
-writers='gptq awq rtn-sharded rtn-gguf rtn-onnx spilled convert dequantize'
-readers='eval score tokenize inspect verify compare'
+# planned ARGUMENTS...: bytes of memory when no activations are in a file.
+planned() {
+    "$llmq" "$@" --threads 1 --dry-run --json 2>/dev/null |
+        sed -n 's/.*"plan_ram_bytes": *\([0-9]*\).*/\1/p'
+}
 
-# The arguments of a command by its name here; those of writers want --out.
+many="--model $model --group 32 --calib many.json --samples 200"
+spilled="gptq $many --quality fast"
+tuned="gptq $many --bits 2 --asym --quality max --restarts 1 --tune-rate 0.02 --tune-windows 8"
+# shellcheck disable=SC2086 # lists of words
+plan=$(planned $spilled) tuned_plan=$(planned $tuned)
+
+writers='gptq awq rtn-sharded rtn-gguf rtn-onnx spilled convert dequantize max max-spilled tuned'
+makers='score keep report sensitivity'
+readers="eval $makers tokenize inspect verify compare kept generate"
+
+# The arguments of a command by its name here; those of writers want --out, those of makers write the
+# file "made".
 arguments() {
     case $1 in
     gptq) echo "gptq --model $model --group 32 --calib ids.json --threads 1" ;;
@@ -72,18 +90,37 @@ arguments() {
     rtn-sharded) echo "rtn --model $model --group 32 --shard-size 40K --threads 1" ;;
     rtn-gguf) echo "rtn --model $model --group 32 --format gguf --threads 1" ;;
     rtn-onnx) echo "rtn --model $model --group 32 --format onnx --threads 1" ;;
-    spilled)
-        echo "gptq --model $model --group 32 --quality fast --calib many.json --samples 200" \
-            "--threads 1 --max-mem $((plan - 1))"
+    spilled) echo "$spilled --threads 1 --max-mem $((plan - 1))" ;;
+    max)
+        echo "gptq --model $model --bits 2 --asym --group 32 --calib some.json --samples 8" \
+            "--quality max --restarts 1 --tune-rate 0.02 --threads 1"
+        ;;
+    max-spilled) echo "$tuned --threads 1 --max-mem $((tuned_plan - 1))" ;;
+    tuned)
+        echo "rtn --model $model --bits 2 --group 32 --calib some.json --samples 4" \
+            "--tune scales --tune-rate 0.02 --threads 1"
         ;;
     convert) echo "convert --model packed --format compressed-tensors --threads 1" ;;
     dequantize) echo "convert --model packed --format bf16 --threads 1" ;;
     eval) echo "eval --model packed --text ids.json --threads 1 --json" ;;
-    score) echo "score --model packed --ids 5,6,7,8 --logits logits --threads 1 --json" ;;
+    score) echo "score --model packed --ids 5,6,7,8 --logits made --threads 1 --json" ;;
+    keep)
+        echo "compare --model packed --reference $model --text ids.json --save-reference made" \
+            "--threads 1 --json"
+        ;;
+    report) echo "report packed --reference kept --out made --threads 1 --quiet" ;;
+    sensitivity)
+        echo "sensitivity --model $model --calib ids.json --candidates 2:32,4:32" \
+            "--target-bits 4 --out made --threads 1 --json"
+        ;;
     tokenize) echo "tokenize --model $root/models/demo --text ids.json --json" ;;
     inspect) echo "inspect packed --json" ;;
     verify) echo "verify packed --against $model --json" ;;
     compare) echo "compare --model packed --reference $model --text ids.json --threads 1 --json" ;;
+    kept) echo "compare --model packed --model old --reference kept --threads 1 --json" ;;
+    generate)
+        echo "generate --model $root/models/demo --prompt Once --max-tokens 3 --threads 1 --json"
+        ;;
     esac
 }
 
@@ -118,7 +155,7 @@ expect() {
     checks=$((checks + 1))
     "$@" && return
     failures=$((failures + 1))
-    printf 'FAILED: %s: %s\n  code %s; there: %s\n' "$ran" "$what" "$code" "$(echo out*)"
+    printf 'FAILED: %s: %s\n  code %s; there: %s\n' "$ran" "$what" "$code" "$(echo out* *made*)"
     sed 's/^/  /' stderr | head -n 3
 }
 
@@ -151,10 +188,11 @@ alone() {
 # The points from 1 to $1 that are tried: all, or one of every so many, other ones each time.
 points() {
     turn=$((turn + 1))
+    before=$(($1 > ${LAST:-$1} ? $1 - LAST : 0))
     every=$stride
-    [ -z "${POINTS:-}" ] || every=$((($1 + POINTS - 1) / POINTS))
+    [ -z "${POINTS:-}" ] || every=$((($1 - before + POINTS - 1) / POINTS))
     [ "$every" -gt 0 ] || every=1
-    seq $((1 + turn * 7 % every)) "$every" "$1"
+    seq $((before + 1 + turn * 7 % every)) "$every" "$1"
 }
 
 make_want() {
@@ -166,8 +204,26 @@ make_want() {
     }
 }
 
+want_made() {
+    rm -f made
+    # shellcheck disable=SC2046
+    "$llmq" $(arguments "$1") >stdout 2>stderr && mv made wanted && return
+    cat stderr
+    exit 1
+}
+
+# What a maker has been told to write is whole, or what was there before.
+whole() {
+    if [ -e made ]; then cmp -s made wanted || [ "$(cat made)" = before ]; fi
+}
+
+# Nothing is beside it.
+alone_made() {
+    [ "$(find . -maxdepth 1 -name '*made*' -o -maxdepth 1 -name '.llmq-*')" = ./made ]
+}
+
 begin() {
-    rm -rf out out.* logits
+    rm -rf out out.* made* .llmq-*
     [ -z "$force" ] || cp -r old out
 }
 
@@ -240,6 +296,45 @@ steps() {
     unset LLMQ_FAULT_STEPS
 }
 
+# --- files ---------------------------------------------------------------------------------------
+
+# kill_file NAME BEFORE: BEFORE is what the file holds, nothing for no file.
+kill_file() {
+    # shellcheck disable=SC2046
+    words=$(arguments "$1")
+    begin
+    # shellcheck disable=SC2086
+    try kill:0 $words
+    last=$(from_report changes)
+    bad=$failures
+    tried=0
+    for n in $(points "$last"); do
+        begin
+        [ -z "$2" ] || echo "$2" >made
+        # shellcheck disable=SC2086
+        killed "kill:$n" $words
+        expect "killed" [ "$code" -eq 137 ]
+        expect "no half file" whole
+        # shellcheck disable=SC2086
+        try '' $words
+        expect "done" [ "$code" -eq 0 ]
+        expect "the same bytes" cmp -s made wanted
+        expect "nothing is left" alone_made
+        tried=$((tried + 1))
+    done
+    printf '%-12s %-8s %4d of %4d points, %d failed checks\n' "$1" "$2" "$tried" "$last" \
+        $((failures - bad))
+}
+
+files() {
+    force=''
+    for name in $(chosen "$makers"); do
+        want_made "$name"
+        kill_file "$name" ''
+        kill_file "$name" before
+    done
+}
+
 # --- chains --------------------------------------------------------------------------------------
 
 chains() {
@@ -248,7 +343,7 @@ chains() {
     chain=0
     bad=$failures
     while [ "$done_kills" -lt "${KILLS:-200}" ]; do
-        for name in $(chosen 'gptq rtn-sharded awq spilled convert'); do
+        for name in $(chosen 'gptq rtn-sharded awq spilled convert max tuned'); do
             chain=$((chain + 1))
             words=$(arguments "$name")
             make_want "$name"
@@ -283,7 +378,7 @@ chains() {
 classes='malloc:12:0:5 mmap:12:0:5 read:5:0:4 write:28:0:4 reserve:28:0:4 fsync:5:0:4 rename:5:0:4
     open:24:0:4 close:5:0:4 stat:5:0:4 mkdir:28:0:4 unlink:5:0:4 flock:37:0:4'
 
-# What must hold after a run with a fault. $words; $writes: a result is expected.
+# What must hold after a run with a fault. $words; $writes: a result is expected; $makes: a file.
 judge_failure() {
     case " $codes " in
     *" $code "*) right=yes ;;
@@ -299,6 +394,10 @@ judge_failure() {
     elif [ -n "$writes" ]; then
         expect "the same bytes" same out want
     fi
+    if [ -n "$makes" ]; then
+        expect "no half file" whole
+        [ "$code" -ne 0 ] || expect "the same bytes" cmp -s made wanted
+    fi
     [ -n "$writes" ] || return
     # shellcheck disable=SC2086
     try '' $words --out out -q --resume
@@ -312,7 +411,10 @@ fail_each() {
     force=''
     writes=$2
     out=${writes:+--out out -q}
+    makes=
+    case " $makers " in *" $1 "*) makes=yes ;; esac
     [ -z "$writes" ] || make_want "$1"
+    [ -z "$makes" ] || want_made "$1"
     begin
     # shellcheck disable=SC2086
     try '' $words $out
@@ -412,7 +514,7 @@ signals() {
     done
 }
 
-[ $# -gt 0 ] || set -- kills steps chains failures disk signals
+[ $# -gt 0 ] || set -- kills steps files chains failures disk signals
 for topic; do
     echo "--- $topic"
     $topic
