@@ -75,6 +75,7 @@ enum llmq_mtp {
 enum llmq_tune {
     LLMQ_TUNE_OFF,
     LLMQ_TUNE_SCALES, /* the groups' scales */
+    LLMQ_TUNE_NORMS,  /* and the weights of norms */
 };
 
 typedef struct llmq_quantize_options {

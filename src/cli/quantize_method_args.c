@@ -28,7 +28,7 @@ static const struct choice act_orders[] = {
 };
 
 static const struct choice tunings[] = {
-    {"off", LLMQ_TUNE_OFF}, {"scales", LLMQ_TUNE_SCALES}, {NULL, 0}};
+    {"off", LLMQ_TUNE_OFF}, {"scales", LLMQ_TUNE_SCALES}, {"norms", LLMQ_TUNE_NORMS}, {NULL, 0}};
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
 
@@ -136,11 +136,12 @@ const struct option quantize_tuning_options[] = {
     {.name = "tune",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, tune),
-     .value = "off|scales",
+     .value = "off|scales|norms",
      .help =
          "when all modules are quantized, move the groups' scales down the gradient of the "
          "divergence between the original's predictions and the result's, codes and zero points "
-         "as they are. Judged on windows held back, and kept only if it is lower there",
+         "as they are; norms: and the weights of norms. Judged on windows held back, and kept "
+         "only if it is lower there",
      .absent = "gptq: by --quality; awq and rtn: off",
      .choices = tunings},
     {.name = "tune-windows",

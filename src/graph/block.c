@@ -89,7 +89,7 @@ static enum llmq_status load_vector(const struct block *b, const struct graph_pa
     if (p->experts)
         return model_load_stack_bias(b->model, at, *place, err);
     enum llmq_status status = model_require_param(b->model, b->index, b->expert, p, &t, err);
-    return status == LLMQ_OK ? st_read_f32(b->model->tensors, t, *place, err) : status;
+    return status == LLMQ_OK ? model_read_vector(b->model, t, *place, err) : status;
 }
 
 /* What the nodes take and is not there yet, in the order of the checkpoint. */

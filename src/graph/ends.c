@@ -40,7 +40,7 @@ static enum llmq_status read_vector(const struct model *m, const char *module, c
     char name[FAMILY_NAME_MAX];
     (void)snprintf(name, sizeof name, "%s%s", module, suffix);
     *out = malloc((size_t)m->config.hidden * sizeof **out);
-    return *out ? st_read_f32(m->tensors, st_find(m->tensors, name), *out, err)
+    return *out ? model_read_vector(m, st_find(m->tensors, name), *out, err)
                 : error_memory(err, "a norm's weight");
 }
 

@@ -30,6 +30,14 @@ enum llmq_status model_load_f32(const struct model *m, const char *name, int64_t
     return *out ? st_read_f32(m->tensors, t, *out, err) : LLMQ_E_MEMORY;
 }
 
+enum llmq_status model_read_vector(const struct model *m, const struct st_tensor *t, float *out,
+                                   llmq_error *err) {
+    const enum llmq_status status = st_read_f32(m->tensors, t, out, err);
+    if (status == LLMQ_OK && m->edit && m->edit->vector)
+        m->edit->vector(m->edit->c, t, out);
+    return status;
+}
+
 bool model_linear_packed(const struct model *m, struct linear_place at) {
     char name[MODEL_NAME_MAX];
     return layout_has_module(m->tensors, m->layout, blocks_node_name(m->blocks, at, "", name));

@@ -20,11 +20,12 @@
 #include "models/blocks.h"
 #include "models/ends.h"
 
-/* What becomes of the weights [n, k] of linears and routers when they were read: other numbers take
- * their place. */
+/* What becomes of the weights [n, k] of linears and routers when they were read, and of the vectors
+ * of blocks and of the norms at the model's ends: other numbers take their place. */
 struct weight_edit {
     void *c;
     enum llmq_status (*apply)(void *c, struct linear_place at, float *w, llmq_error *err);
+    void (*vector)(void *c, const struct st_tensor *t, float *values); /* or NULL */
 };
 
 /* An open model folder. Immutable; reading from it is thread-safe. */

@@ -17,6 +17,10 @@ LLMQ_NODISCARD enum llmq_status model_require_param(const struct model *m, int64
                                                     int64_t expert, const struct graph_param *p,
                                                     const struct st_tensor **out, llmq_error *err);
 
+/* A vector as it is stored, and as the caller of the model changes it. */
+LLMQ_NODISCARD enum llmq_status model_read_vector(const struct model *m, const struct st_tensor *t,
+                                                  float *out, llmq_error *err);
+
 /* A norm outside of the blocks, of whole rows: x [rows, hidden] in place. */
 LLMQ_NODISCARD enum llmq_status model_apply_norm(const struct model *m, const char *module,
                                                  enum norm kind, int64_t rows, float *x,

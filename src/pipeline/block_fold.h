@@ -87,6 +87,10 @@ bool block_fold_changes(const struct model *m, const char *tensor);
 LLMQ_NODISCARD enum llmq_status block_fold_store(const struct run *run, const struct block *block,
                                                  uint64_t *hash, llmq_error *err);
 
+/* That of what is stored for a block now. */
+LLMQ_NODISCARD enum llmq_status block_fold_hash(const struct model *stored, int64_t block,
+                                                uint64_t *hash, llmq_error *err);
+
 /* Compare what was stored for a block with its fingerprint. LLMQ_E_CHECK when it differs. */
 LLMQ_NODISCARD enum llmq_status block_fold_verify(const struct model *stored, int64_t block,
                                                   uint64_t expected, llmq_error *err);

@@ -192,22 +192,29 @@ static enum llmq_status reread(const struct model *stored, const struct anchor *
     return status;
 }
 
-enum llmq_status block_fold_verify(const struct model *stored, int64_t block, uint64_t expected,
-                                   llmq_error *err) {
+enum llmq_status block_fold_hash(const struct model *stored, int64_t block, uint64_t *hash,
+                                 llmq_error *err) {
     struct source_fold folds[GRAPH_TASKS];
     const int count = block_fold_list(model_graph(stored, block), folds);
-    uint64_t hash = HASH_INIT;
+    *hash = HASH_INIT;
     for (int i = 0; i < count; i++) {
         struct anchor tensors[FOLD_TENSORS];
         const int changed = block_fold_tensors(stored, block, &folds[i].fold, NULL, tensors);
         for (int a = 0; a < changed; a++) {
-            enum llmq_status status = reread(stored, &tensors[a], &hash, err);
+            enum llmq_status status = reread(stored, &tensors[a], hash, err);
             if (status != LLMQ_OK)
                 return status;
         }
     }
-    if (hash == expected)
-        return LLMQ_OK;
+    return LLMQ_OK;
+}
+
+enum llmq_status block_fold_verify(const struct model *stored, int64_t block, uint64_t expected,
+                                   llmq_error *err) {
+    uint64_t hash = 0;
+    const enum llmq_status status = block_fold_hash(stored, block, &hash, err);
+    if (status != LLMQ_OK || hash == expected)
+        return status;
     return error_set(err, LLMQ_E_CHECK,
                      "what scales changed of block %" PRId64
                      ": what was read back differs from what was stored",

@@ -50,15 +50,27 @@ static int64_t longest(const struct calib_tokens *tokens) {
     return most;
 }
 
-static struct tune_size size_of(const struct plan *p) {
-    struct tune_size size = {0};
+static uint64_t norm_weights(const struct model *m) {
+    struct model_norm *norms = NULL;
+    int64_t count = 0;
+    uint64_t weights = 0;
+    if (model_list_norms(m, &norms, &count, NULL) == LLMQ_OK)
+        for (int64_t i = 0; i < count; i++)
+            weights += (uint64_t)norms[i].count;
+    free(norms);
+    return weights;
+}
+
+static struct tune_size size_of(const struct plan *p, const struct model *m,
+                                const llmq_quantize_options *o) {
+    struct tune_size size = {.moving = o->tune == LLMQ_TUNE_NORMS ? norm_weights(m) : 0};
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *module = &p->modules[i];
         const struct quant_shape *s = &module->shape;
         if (module->fate != MODULE_QUANTIZED || module->at.node < 0)
             continue;
         const int64_t group = s->group > 0 ? s->group : s->k;
-        size.scales += (uint64_t)(s->n * ceil_div(s->k, group));
+        size.moving += (uint64_t)(s->n * ceil_div(s->k, group));
         size.largest = max_u64(size.largest, (uint64_t)(s->n * s->k));
     }
     return size;
@@ -97,7 +109,7 @@ enum llmq_status plan_tuning(const struct model *m, const llmq_quantize_options 
                              llmq_error *err) {
     struct corpus windows = {0};
     struct tune_cost cost = {0};
-    struct tune_size size = size_of(p);
+    struct tune_size size = size_of(p, m, o);
     enum llmq_status status = LLMQ_OK;
     if (o->tune == LLMQ_TUNE_OFF || !tokens)
         return LLMQ_OK;

@@ -18,15 +18,18 @@
 #include "quant/grid.h"
 #include "tune/tune.h"
 
-/* The modules whose scales move, and where they are. */
+/* The modules whose scales move, and where they are; and the norms. */
 struct stage {
     struct run *run;
     struct model stored; /* what blocks and head have made */
     struct tune_module *modules;
     const struct plan_module **planned; /* [count] */
     int64_t count;
-    float *scales; /* of all modules, in order */
-    size_t scale_count;
+    struct model_norm *norm_list;
+    struct tune_norm *norms; /* [norm_count] */
+    int64_t norm_count;
+    float *moving; /* scales of all modules, in order, then weights of the norms */
+    size_t moving_count;
 };
 
 static bool moves(const struct plan_module *module) {
@@ -51,14 +54,36 @@ static enum llmq_status list_modules(struct stage *s, llmq_error *err) {
         m->group = grid_group(&m->grid, m->k);
         m->groups = ceil_div(m->k, m->group);
         s->planned[s->count++] = module;
-        s->scale_count += (size_t)(m->n * m->groups);
+        s->moving_count += (size_t)(m->n * m->groups);
     }
-    s->scales = malloc((s->scale_count + 1) * sizeof *s->scales);
-    if (!s->scales)
+    return LLMQ_OK;
+}
+
+static enum llmq_status list_norms(struct stage *s, llmq_error *err) {
+    if (s->run->options->tune != LLMQ_TUNE_NORMS)
+        return LLMQ_OK;
+    enum llmq_status status = model_list_norms(&s->stored, &s->norm_list, &s->norm_count, err);
+    if (status != LLMQ_OK)
+        return status;
+    s->norms = calloc((size_t)s->norm_count + 1, sizeof *s->norms);
+    if (!s->norms)
+        return error_memory(err, "tuning norms");
+    for (int64_t i = 0; i < s->norm_count; i++) {
+        s->norms[i].at = s->norm_list[i];
+        s->moving_count += (size_t)s->norms[i].at.count;
+    }
+    return LLMQ_OK;
+}
+
+static enum llmq_status create_moving(struct stage *s, llmq_error *err) {
+    s->moving = malloc((s->moving_count + 1) * sizeof *s->moving);
+    if (!s->moving)
         return error_memory(err, "tuning scales");
-    float *at = s->scales;
+    float *at = s->moving;
     for (int64_t i = 0; i < s->count; at += s->modules[i].n * s->modules[i].groups, i++)
         s->modules[i].scales = at;
+    for (int64_t i = 0; i < s->norm_count; at += s->norms[i].at.count, i++)
+        s->norms[i].values = at;
     return LLMQ_OK;
 }
 
@@ -67,7 +92,14 @@ static enum llmq_status load(const struct stage *s, int64_t i, struct qlinear *q
     return model_load_qlinear(&s->stored, s->planned[i]->name, m->n, m->k, q, err);
 }
 
-static enum llmq_status read_scales(const struct stage *s, llmq_error *err) {
+static enum llmq_status read_norms(const struct stage *s, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; status == LLMQ_OK && i < s->norm_count; i++)
+        status = st_read_f32(s->stored.tensors, s->norms[i].at.tensor, s->norms[i].values, err);
+    return status;
+}
+
+static enum llmq_status read_moving(const struct stage *s, llmq_error *err) {
     for (int64_t i = 0; i < s->count; i++) {
         const struct tune_module *m = &s->modules[i];
         struct qlinear q = {0};
@@ -78,7 +110,7 @@ static enum llmq_status read_scales(const struct stage *s, llmq_error *err) {
         if (status != LLMQ_OK)
             return status;
     }
-    return LLMQ_OK;
+    return read_norms(s, err);
 }
 
 /* Put a module back with the scales that the stage has of it. */
@@ -96,11 +128,38 @@ cleanup:
     return status;
 }
 
-static enum llmq_status write_scales(const struct stage *s, llmq_error *err) {
+static enum llmq_status write_norm(const struct stage *s, const struct tune_norm *n,
+                                   llmq_error *err) {
+    const size_t bytes = (size_t)n->at.count * (dtype_bits(n->at.dtype) / 8);
+    void *data = malloc(bytes);
+    if (!data)
+        return error_memory(err, n->at.name);
+    dtype_from_f32(n->at.dtype, n->values, (size_t)n->at.count, data);
+    const enum llmq_status status = st_writer_put(s->run->writer, n->at.name, data, bytes, err);
+    free(data);
+    return status;
+}
+
+/* Norms are among what folds have changed of a block. */
+static enum llmq_status hash_folds(const struct stage *s, llmq_error *err) {
+    const struct journal_blocks *blocks = &s->run->blocks;
     enum llmq_status status = LLMQ_OK;
-    for (int64_t i = 0; status == LLMQ_OK && i < s->count; i++)
-        status = write_module(s, i, err);
-    return status == LLMQ_OK ? st_writer_sync(s->run->writer, err) : status;
+    for (int64_t b = 0; status == LLMQ_OK && b < blocks->count; b++)
+        status = block_fold_hash(&s->stored, b, &blocks->folded[b], err);
+    return status;
+}
+
+static enum llmq_status write_moving(const struct stage *s, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t i = 0; i < s->count; i++)
+        LLMQ_TRY(write_module(s, i, err));
+    for (int64_t i = 0; i < s->norm_count; i++)
+        LLMQ_TRY(write_norm(s, &s->norms[i], err));
+    LLMQ_TRY(st_writer_sync(s->run->writer, err));
+    if (s->run->plan.folded_count > 0 && s->norm_count > 0)
+        LLMQ_TRY(hash_folds(s, err));
+cleanup:
+    return status;
 }
 
 static enum llmq_status stage_open(struct run *run, struct stage *s, llmq_error *err) {
@@ -109,6 +168,8 @@ static enum llmq_status stage_open(struct run *run, struct stage *s, llmq_error 
     LLMQ_TRY(st_writer_sync(run->writer, err));
     LLMQ_TRY(model_open_by(run->output.partial_dir, &run->output.as, &s->stored, err));
     LLMQ_TRY(list_modules(s, err));
+    LLMQ_TRY(list_norms(s, err));
+    LLMQ_TRY(create_moving(s, err));
 cleanup:
     return status;
 }
@@ -117,21 +178,23 @@ static void stage_close(struct stage *s) {
     model_close(&s->stored);
     free(s->modules);
     free(s->planned);
-    free(s->scales);
+    free(s->norm_list);
+    free(s->norms);
+    free(s->moving);
 }
 
 /* --- the file that undoes it ------------------------------------------------------------------ */
 
-/* All scales, and behind them their hash. */
-static enum llmq_status keep_scales(const struct stage *s, llmq_error *err) {
-    const size_t bytes = s->scale_count * sizeof *s->scales;
-    const uint64_t hash = hash_array(HASH_INIT, s->scales, bytes);
+/* All that moves, and behind them their hash. */
+static enum llmq_status keep_moving(const struct stage *s, llmq_error *err) {
+    const size_t bytes = s->moving_count * sizeof *s->moving;
+    const uint64_t hash = hash_array(HASH_INIT, s->moving, bytes);
     char *copy = malloc(bytes + sizeof hash);
     char *path = path_join(s->run->output.partial_dir, JOURNAL_UNDO_NAME, err);
     enum llmq_status status =
         copy ? path ? LLMQ_OK : LLMQ_E_MEMORY : error_memory(err, "tuning scales");
     if (status == LLMQ_OK) {
-        memcpy(copy, s->scales, bytes);
+        memcpy(copy, s->moving, bytes);
         memcpy(copy + bytes, &hash, sizeof hash);
         status = file_write_atomic(path, copy, bytes + sizeof hash, err);
     }
@@ -141,13 +204,13 @@ static enum llmq_status keep_scales(const struct stage *s, llmq_error *err) {
 }
 
 static enum llmq_status read_kept(struct stage *s, const struct file *file, llmq_error *err) {
-    const size_t bytes = s->scale_count * sizeof *s->scales;
+    const size_t bytes = s->moving_count * sizeof *s->moving;
     uint64_t hash = 0;
     enum llmq_status status = LLMQ_OK;
     if (file->size == bytes + sizeof hash) {
-        LLMQ_TRY(file_pread(file, s->scales, bytes, 0, err));
+        LLMQ_TRY(file_pread(file, s->moving, bytes, 0, err));
         LLMQ_TRY(file_pread(file, &hash, sizeof hash, bytes, err));
-        if (hash == hash_array(HASH_INIT, s->scales, bytes))
+        if (hash == hash_array(HASH_INIT, s->moving, bytes))
             return LLMQ_OK;
     }
     status = error_set(err, LLMQ_E_INPUT, "%s: not the scales of this run", file->path);
@@ -167,7 +230,7 @@ enum llmq_status run_tune_undo(struct run *run, llmq_error *err) {
     LLMQ_TRY(file_open_read(path, &file, err));
     LLMQ_TRY(stage_open(run, &s, err));
     LLMQ_TRY(read_kept(&s, &file, err));
-    LLMQ_TRY(write_scales(&s, err));
+    LLMQ_TRY(write_moving(&s, err));
     if (unlink(path) != 0)
         status = error_output(err, "%s: cannot remove", path);
 cleanup:
@@ -198,12 +261,14 @@ static enum llmq_status tune(struct stage *s, struct tune_result *out, llmq_erro
     struct tune_windows windows = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(tune_windows_load(run, &windows, err));
-    LLMQ_TRY(read_scales(s, err));
-    LLMQ_TRY(keep_scales(s, err));
+    LLMQ_TRY(read_moving(s, err));
+    LLMQ_TRY(keep_moving(s, err));
     const struct tune_job job = {.original = &run->model,
                                  .quantized = &s->stored,
                                  .modules = s->modules,
                                  .count = s->count,
+                                 .norms = s->norms,
+                                 .norm_count = s->norm_count,
                                  .windows = &windows.corpus,
                                  .held = windows.held,
                                  .rate = run->options->tune_rate,
@@ -227,7 +292,7 @@ enum llmq_status run_tune(struct run *run, llmq_error *err) {
     LLMQ_TRY(tune(&s, &found, err));
     tally_read(&run->tally, TALLY_TUNE, 0);
     if (found.steps > 0)
-        LLMQ_TRY(write_scales(&s, err));
+        LLMQ_TRY(write_moving(&s, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
     stage_close(&s);

@@ -108,7 +108,7 @@ enum llmq_status downstream_create(struct study *s, struct downstream **out, llm
         return error_memory(err, "the model's outputs");
     d->study = s;
     d->model = s->run.model;
-    d->edit = (struct weight_edit){d, replace};
+    d->edit = (struct weight_edit){.c = d, .apply = replace};
     d->model.edit = &d->edit;
     d->job = job_of(s, &d->model);
     d->start = d->next = d->made = d->reference = (struct acts){.file = {.fd = -1}};

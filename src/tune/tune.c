@@ -26,9 +26,11 @@ struct tuner {
     const struct tune_job *job;
     struct model student; /* the quantized model with the scales as they are now */
     struct weight_edit edit;
-    struct tune_part *parts; /* [count] */
-    int64_t *part_of;        /* [linears]; -1: it stays as it is */
-    float *w, *dw;           /* of the largest linear */
+    struct tune_part *parts; /* of the modules, then of the norms */
+    int64_t part_count;
+    int64_t *part_of;   /* [linears]; -1: it stays as it is */
+    double *last_slope; /* [hidden], towards the weight of the last norm */
+    float *w, *dw;      /* of the largest linear */
     struct teacher teacher;
     struct loss loss;
     double *losses;     /* [tokens of a step] */
@@ -72,6 +74,37 @@ static enum llmq_status see(void *of, const struct linear_slope *l, llmq_error *
     return LLMQ_OK;
 }
 
+/* --- one norm --------------------------------------------------------------------------------- */
+
+/* NULL: it stays as it is. */
+static struct tune_part *norm_part(const struct tuner *t, const struct st_tensor *tensor) {
+    for (int64_t i = t->job->count; tensor && i < t->part_count; i++)
+        if (t->parts[i].norm->at.tensor == tensor)
+            return &t->parts[i];
+    return NULL;
+}
+
+static void apply_norm(void *of, const struct st_tensor *tensor, float *values) {
+    const struct tune_part *p = norm_part(of, tensor);
+    if (p)
+        memcpy(values, p->now, (size_t)p->count * sizeof *values);
+}
+
+static enum llmq_status see_param(void *of, const struct param_slope *s, llmq_error *err) {
+    const struct tuner *t = of;
+    struct tune_part *p = norm_part(t, model_norm_tensor(&t->student, s->block, s->param));
+    (void)err;
+    if (p)
+        tune_part_see_norm(p, s->sum);
+    return LLMQ_OK;
+}
+
+static void see_last_norm(const struct tuner *t) {
+    struct tune_part *p = norm_part(t, model_last_norm_tensor(&t->student));
+    if (p)
+        tune_part_see_norm(p, t->last_slope);
+}
+
 /* --- windows held back ------------------------------------------------------------------------ */
 
 /* The first windows of the job, as a corpus of their own. */
@@ -112,20 +145,23 @@ static double rate_of(const struct tuner *t, int64_t step) {
 static enum llmq_status take_step(struct tuner *t, int64_t step, llmq_error *err) {
     const struct corpus *c = t->job->windows;
     const int64_t many = tune_step_windows(c->max_len), first = t->job->held + (step - 1) * many;
-    struct backward_result result = {.loss = t->losses};
+    const bool norms = t->job->norm_count > 0;
+    struct backward_result result = {.loss = t->losses, .final_norm = norms ? t->last_slope : NULL};
     const struct backward_job job = {.m = &t->student,
                                      .ids = c->ids,
                                      .offsets = c->offsets + first,
                                      .count = min_i64(many, c->count - first),
                                      .loss = &t->loss,
-                                     .taps = {.c = t, .linear = see},
+                                     .taps = {t, see, norms ? see_param : NULL},
                                      .spill_dir = t->job->spill_dir,
                                      .ctx = &t->quiet,
                                      .tally = t->job->tally};
     const enum llmq_status status = backward_run(&job, &result, err);
     if (status != LLMQ_OK)
         return status;
-    for (int64_t i = 0; i < t->job->count; i++)
+    if (norms)
+        see_last_norm(t);
+    for (int64_t i = 0; i < t->part_count; i++)
         tune_part_step(&t->parts[i], step, rate_of(t, step));
     return LLMQ_OK;
 }
@@ -136,9 +172,9 @@ static enum llmq_status take_step(struct tuner *t, int64_t step, llmq_error *err
 static void judge(struct tuner *t, int64_t step, double found, struct tune_result *out) {
     const bool better = found < out->after;
     const bool worse = found > WORSE * out->after;
-    for (int64_t i = 0; i < t->job->count && better; i++)
+    for (int64_t i = 0; i < t->part_count && better; i++)
         tune_part_keep(&t->parts[i]);
-    for (int64_t i = 0; i < t->job->count && worse; i++)
+    for (int64_t i = 0; i < t->part_count && worse; i++)
         tune_part_return(&t->parts[i]);
     t->rate *= worse ? SHORTER : 1;
     out->after = better ? found : out->after;
@@ -177,7 +213,8 @@ static enum llmq_status create_parts(struct tuner *t, llmq_error *err) {
     const struct tune_job *job = t->job;
     const size_t linears = (size_t)blocks_linear_count(t->student.blocks);
     size_t largest = 0;
-    t->parts = arena_alloc(t->arena, (size_t)job->count, sizeof *t->parts, err);
+    t->part_count = job->count + job->norm_count;
+    t->parts = arena_alloc(t->arena, (size_t)t->part_count, sizeof *t->parts, err);
     t->part_of = arena_alloc(t->arena, linears, sizeof *t->part_of, err);
     if (!t->parts || !t->part_of)
         return LLMQ_E_MEMORY;
@@ -189,6 +226,12 @@ static enum llmq_status create_parts(struct tuner *t, llmq_error *err) {
             return status;
         t->part_of[blocks_linear_number(t->student.blocks, m->at)] = i;
         largest = m->n * m->k > (int64_t)largest ? (size_t)(m->n * m->k) : largest;
+    }
+    for (int64_t i = job->count; i < t->part_count; i++) {
+        const enum llmq_status status =
+            tune_part_create_norm(&job->norms[i - job->count], t->arena, &t->parts[i], err);
+        if (status != LLMQ_OK)
+            return status;
     }
     t->w = arena_alloc(t->arena, largest, sizeof *t->w, err);
     t->dw = arena_alloc(t->arena, largest, sizeof *t->dw, err);
@@ -205,7 +248,9 @@ static enum llmq_status create(struct tuner *t, llmq_error *err) {
     LLMQ_TRY(arena_create("tuning scales", &t->arena, err));
     LLMQ_TRY(create_parts(t, err));
     t->losses = arena_alloc(t->arena, (size_t)(many * c->max_len), sizeof *t->losses, err);
-    if (!t->losses)
+    t->last_slope =
+        arena_alloc(t->arena, (size_t)t->student.config.hidden, sizeof *t->last_slope, err);
+    if (!t->losses || !t->last_slope)
         LLMQ_TRY(LLMQ_E_MEMORY);
     log_progress(job->ctx, 0, t->steps, "tuning scales, the original's predictions");
     LLMQ_TRY(teacher_create(&original, &t->teacher, err));
@@ -214,10 +259,11 @@ cleanup:
 }
 
 static void take_best(struct tuner *t) {
-    for (int64_t i = 0; i < t->job->count; i++) {
-        const struct tune_module *m = &t->job->modules[i];
+    for (int64_t i = 0; i < t->part_count; i++) {
+        const struct tune_part *p = &t->parts[i];
         tune_part_return(&t->parts[i]);
-        memcpy(m->scales, t->parts[i].now, (size_t)(m->n * m->groups) * sizeof *m->scales);
+        memcpy(p->norm ? p->norm->values : p->module->scales, p->now,
+               (size_t)p->count * sizeof *p->now);
     }
 }
 
@@ -227,7 +273,7 @@ enum llmq_status tune_scales(const struct tune_job *job, struct tune_result *out
     *out = (struct tune_result){0};
     if (job->ctx)
         t.quiet = (llmq_context){.interrupt = job->ctx->interrupt, .threads = job->ctx->threads};
-    t.edit = (struct weight_edit){&t, apply};
+    t.edit = (struct weight_edit){&t, apply, apply_norm};
     t.student.edit = &t.edit;
     t.loss = (struct loss){.kind = LOSS_TEACHER, .c = &t.teacher, .teacher = teacher_logprobs};
     LLMQ_TRY(create(&t, err));

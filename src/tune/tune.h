@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scales tuned on the predictions of the whole model: codes and zero points stay, every group's
  * scale moves down the gradient of the Kullback-Leibler divergence from the original's predictions
- * to the quantized model's.
+ * to the quantized model's; weights of norms with them, where they are asked for.
  *
  * The weights are w = s l, l = code - zero, with s the scale as the file holds it; what moves is
  * the logarithm of the scale in float32, and the rounding of the scale is passed straight through
@@ -9,6 +9,9 @@
  * its codes frozen):
  *
  *     d loss / d log s = sum over the group's columns of d loss / dw * w,   d loss / dW = g^T x
+ *
+ * A norm's weight moves in float32, too, in units of its tensor's mean magnitude, and is rounded to
+ * the type of the file.
  *
  * Adam (arXiv:1412.6980) takes a step for some windows at a time, once through all of them, with a
  * rate that rises over the first steps and falls to 0. The divergence on windows held back is
@@ -24,6 +27,7 @@
 
 #include "base/tally.h"
 #include "graph/model.h"
+#include "graph/model_norms.h"
 #include "llmq/context.h"
 #include "llmq/error.h"
 #include "quant/quant.h"
@@ -37,10 +41,18 @@ struct tune_module {
     float *scales; /* [n, groups] as stored; set to what was found */
 };
 
+/* A norm of the quantized model whose weight moves. */
+struct tune_norm {
+    struct model_norm at;
+    float *values; /* [count] as stored; set to what was found */
+};
+
 struct tune_job {
     const struct model *original, *quantized;
     struct tune_module *modules;
     int64_t count;
+    struct tune_norm *norms; /* [norm_count], which may be 0 */
+    int64_t norm_count;
     const struct corpus *windows; /* the first `held` are held back, the others, at least one, are
                                      learnt from in this order */
     int64_t held;
@@ -63,7 +75,7 @@ LLMQ_NODISCARD enum llmq_status tune_scales(const struct tune_job *job, struct t
 struct tune_size {
     const struct corpus *windows; /* offsets alone */
     int64_t held;
-    uint64_t scales, largest; /* numbers of all modules, weights of the largest */
+    uint64_t moving, largest; /* scales and norms' weights, weights of the largest module */
     bool spilled;             /* activations are in files */
 };
 struct tune_cost {

@@ -48,7 +48,7 @@ enum llmq_status tune_cost(const struct model *m, const struct tune_size *size,
         return status;
     const uint64_t measuring =
         max_u64(eval_room_peak(&measured, 1, size->spilled), measured.hidden + tune_held_bytes(m));
-    const uint64_t kept = size->scales * (TUNE_ARRAYS + 2) * sizeof(float) +
+    const uint64_t kept = size->moving * (TUNE_ARRAYS + 2) * sizeof(float) +
                           2 * size->largest * sizeof(float) + reading_bytes(size);
     const uint64_t taught = teacher_bytes(m, c->tokens_used) + (size->spilled ? 0 : hidden);
     *out = (struct tune_cost){

@@ -7,6 +7,7 @@
 
 #include "base/int64.h"
 #include "quant/grid.h"
+#include "tensor/dtype.h"
 
 /* Adam's: how fast moments forget. The second one's is shorter than the usual, there are few steps.
  */
@@ -14,16 +15,32 @@
 #define SECOND_KEPT 0.95
 #define LEAST_SLOPE 1e-12
 
-enum llmq_status tune_part_create(const struct tune_module *m, struct arena *arena,
-                                  struct tune_part *out, llmq_error *err) {
-    const size_t count = (size_t)(m->n * m->groups);
+static enum llmq_status create(struct tune_part *p, const float *from, struct arena *arena,
+                               llmq_error *err) {
+    float **const arrays[TUNE_ARRAYS] = {&p->now,   &p->moved,  &p->slope,
+                                         &p->first, &p->second, &p->best};
+    const size_t count = (size_t)p->count;
     float *all = arena_zalloc(arena, count * TUNE_ARRAYS, sizeof *all, err);
     if (!all)
         return LLMQ_E_MEMORY;
-    *out = (struct tune_part){
-        m, all, all + count, all + 2 * count, all + 3 * count, all + 4 * count, all + 5 * count};
-    memcpy(out->now, m->scales, count * sizeof *out->now);
+    for (size_t i = 0; i < TUNE_ARRAYS; i++)
+        *arrays[i] = all + i * count;
+    memcpy(p->now, from, count * sizeof *p->now);
     return LLMQ_OK;
+}
+
+enum llmq_status tune_part_create(const struct tune_module *m, struct arena *arena,
+                                  struct tune_part *out, llmq_error *err) {
+    *out = (struct tune_part){.module = m, .count = m->n * m->groups};
+    return create(out, m->scales, arena, err);
+}
+
+enum llmq_status tune_part_create_norm(const struct tune_norm *n, struct arena *arena,
+                                       struct tune_part *out, llmq_error *err) {
+    *out = (struct tune_part){.norm = n, .count = n->at.count};
+    for (int64_t i = 0; i < out->count; i++)
+        out->unit += fabs((double)n->values[i] + (double)n->at.added) / (double)out->count;
+    return create(out, n->values, arena, err);
 }
 
 /* Weights as stored are level * scale, rounded: the level is the integer next to their quotient. */
@@ -64,20 +81,37 @@ void tune_part_see(struct tune_part *p, const float *w, const float *dw) {
         }
 }
 
+void tune_part_see_norm(struct tune_part *p, const double *dw) {
+    for (int64_t i = 0; i < p->count; i++)
+        p->slope[i] += (float)(p->unit * dw[i]);
+}
+
 /* No scale goes further than to twice or half of what it was. */
 #define MOST_MOVED 0.69
 
+static float stored_as(enum dtype dtype, float value) {
+    uint64_t stored = 0;
+    dtype_from_f32(dtype, &value, 1, &stored);
+    dtype_to_f32(dtype, &stored, 1, &value);
+    return value;
+}
+
 static void find_now(struct tune_part *p, int64_t i) {
-    const double scale = (double)p->module->scales[i] * exp((double)p->moved[i]);
-    p->now[i] = grid_stored_scale(&p->module->grid, (float)scale);
+    const double moved = (double)p->moved[i];
+    if (p->norm)
+        p->now[i] =
+            stored_as(p->norm->at.dtype, (float)((double)p->norm->values[i] + p->unit * moved));
+    else
+        p->now[i] =
+            grid_stored_scale(&p->module->grid, (float)((double)p->module->scales[i] * exp(moved)));
 }
 
 void tune_part_keep(struct tune_part *p) {
-    memcpy(p->best, p->moved, (size_t)(p->module->n * p->module->groups) * sizeof *p->best);
+    memcpy(p->best, p->moved, (size_t)p->count * sizeof *p->best);
 }
 
 void tune_part_return(struct tune_part *p) {
-    for (int64_t i = 0; i < p->module->n * p->module->groups; i++) {
+    for (int64_t i = 0; i < p->count; i++) {
         p->moved[i] = p->best[i];
         p->first[i] = 0;
         find_now(p, i);
@@ -85,10 +119,9 @@ void tune_part_return(struct tune_part *p) {
 }
 
 void tune_part_step(struct tune_part *p, int64_t step, double rate) {
-    const struct tune_module *m = p->module;
     const double first_sum = 1 - pow(FIRST_KEPT, (double)step);
     const double second_sum = 1 - pow(SECOND_KEPT, (double)step);
-    for (int64_t i = 0; i < m->n * m->groups; i++) {
+    for (int64_t i = 0; i < p->count; i++) {
         const double slope = (double)p->slope[i];
         p->first[i] = (float)(FIRST_KEPT * (double)p->first[i] + (1 - FIRST_KEPT) * slope);
         p->second[i] =

@@ -115,7 +115,7 @@ static void trial_open(struct trial *t, int linear) {
     qlinear_free(&q);
     ck_assert_ok(arena_create("trial", &t->arena, &err), &err);
     ck_assert_ok(tune_part_create(&t->module, t->arena, &t->part, &err), &err);
-    t->edit = (struct weight_edit){t, move};
+    t->edit = (struct weight_edit){.c = t, .apply = move};
     t->quantized.edit = &t->edit;
 }
 
@@ -226,6 +226,35 @@ START_TEST(scales_alone_change) {
 }
 END_TEST
 
+/* Every norm of the model has learnt, too, each in its own type. */
+START_TEST(norms_change_when_asked) {
+    llmq_quantize_options o = tuned();
+    struct st_set *was = NULL, *is = NULL;
+    int norms = 0;
+    write_more();
+    o.tune = LLMQ_TUNE_NORMS;
+    llmq_quantize_report r = run_report(&o, NULL);
+    ck_assert_msg(r.tuning.after < r.tuning.before, "%g, %g", r.tuning.after, r.tuning.before);
+    ck_assert_ok(st_open_dir(source, &was, &err), &err);
+    ck_assert_ok(st_open_dir(out, &is, &err), &err);
+    for (size_t i = 0; i < st_count(was); i++) {
+        const struct st_tensor *t = st_at(was, i), *now = st_find(is, t->name);
+        char a[4096], b[4096];
+        if (!strstr(t->name, "norm"))
+            continue;
+        ck_assert(now && now->dtype == t->dtype && t->nbytes <= sizeof a);
+        ck_assert_ok(st_read(was, t, 0, t->nbytes, a, &err), &err);
+        ck_assert_ok(st_read(is, now, 0, t->nbytes, b, &err), &err);
+        ck_assert_msg(memcmp(a, b, t->nbytes) != 0, "%s", t->name);
+        norms++;
+    }
+    ck_assert_int_eq(norms, 2 * 2 + 1);
+    st_close(&was);
+    st_close(&is);
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
 /* Steps that only lead away: the result is what it was. */
 START_TEST(what_does_not_help_is_not_kept) {
     llmq_quantize_options o = tuned();
@@ -293,7 +322,7 @@ START_TEST(scaled_models_are_tuned) {
     o.bits = 2;
     o.format = "gptq";
     o.awq = true;
-    o.tune = LLMQ_TUNE_SCALES;
+    o.tune = LLMQ_TUNE_NORMS; /* which a fold has changed */
     o.tune_rate = 0.01;
     llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_uint_gt(r.folded_count, 0);
@@ -305,6 +334,7 @@ END_TEST
 START_TEST(any_threads_and_memory) {
     llmq_quantize_options o = tuned();
     o.tune_windows = 50;
+    o.tune = LLMQ_TUNE_NORMS;
     run_with_any_threads_and_memory(&o);
 }
 END_TEST
@@ -332,8 +362,10 @@ static void interrupt_at(llmq_quantize_options *o, int64_t step) {
 }
 
 START_TEST(resumed_at_any_step) {
-    llmq_quantize_options o = tuned(), whole = o;
+    llmq_quantize_options o = tuned(), whole;
     write_more();
+    o.tune = LLMQ_TUNE_NORMS;
+    whole = o;
     interrupt_at(&o, _i);
     llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_int_eq(r.blocks_resumed, 2);
@@ -400,6 +432,7 @@ int main(void) {
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, gradient_is_that_of_differences, 0, 4);
     tcase_add_loop_test(t, scales_alone_change, 0, 4);
+    tcase_add_test(t, norms_change_when_asked);
     tcase_add_test(t, what_does_not_help_is_not_kept);
     tcase_add_test(t, long_steps_become_shorter);
     tcase_add_test(t, rules_are_minded);
