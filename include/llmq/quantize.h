@@ -74,6 +74,7 @@ enum llmq_mtp {
  * does; codes and zero points stay. */
 enum llmq_tune {
     LLMQ_TUNE_OFF,
+    LLMQ_TUNE_AUTO,   /* SCALES where the format allows it, nothing elsewhere */
     LLMQ_TUNE_SCALES, /* the groups' scales */
     LLMQ_TUNE_NORMS,  /* and the weights of norms */
 };
@@ -152,7 +153,7 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
  *     BALANCED   static     weighted  auto     1        0       off        0         0
  *     BEST       static     weighted  auto     3        2       off        0         0
  *     MAX        static     weighted  auto     3        2       on         8         0.5
- * and with MAX scales are tuned
+ * and with MAX scales are tuned where the format allows it (LLMQ_TUNE_AUTO)
  * FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 

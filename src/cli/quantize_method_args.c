@@ -27,8 +27,11 @@ static const struct choice act_orders[] = {
     {NULL, 0},
 };
 
-static const struct choice tunings[] = {
-    {"off", LLMQ_TUNE_OFF}, {"scales", LLMQ_TUNE_SCALES}, {"norms", LLMQ_TUNE_NORMS}, {NULL, 0}};
+static const struct choice tunings[] = {{"off", LLMQ_TUNE_OFF},
+                                        {"auto", LLMQ_TUNE_AUTO},
+                                        {"scales", LLMQ_TUNE_SCALES},
+                                        {"norms", LLMQ_TUNE_NORMS},
+                                        {NULL, 0}};
 
 #define FIELD(name) offsetof(struct quantize_args, options.name)
 
@@ -41,7 +44,7 @@ const struct option quantize_method_options[] = {
              "method. balanced: static act-order, weighted search, correction, one pass of "
              "descent; about twice the time. best: three passes and two rounds; several times "
              "the time where there are few calibration tokens for the size of a layer. max: best, "
-             "then curvature on, 8 restarts and token weights of 0.5, and --tune scales; several "
+             "then curvature on, 8 restarts and token weights of 0.5, and --tune auto; several "
              "times the time of best",
      .choices = qualities},
     {.name = "awq",
@@ -136,12 +139,12 @@ const struct option quantize_tuning_options[] = {
     {.name = "tune",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, tune),
-     .value = "off|scales|norms",
+     .value = "off|auto|scales|norms",
      .help =
          "when all modules are quantized, move the groups' scales down the gradient of the "
          "divergence between the original's predictions and the result's, codes and zero points "
-         "as they are; norms: and the weights of norms. Judged on windows held back, and kept "
-         "only if it is lower there",
+         "as they are; norms: and the weights of norms; auto: scales in formats of integers, "
+         "nothing in others. Judged on windows held back, and kept only if it is lower there",
      .absent = "gptq: by --quality; awq and rtn: off",
      .choices = tunings},
     {.name = "tune-windows",

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/int64.h"
+#include "base/log.h"
 #include "pipeline/plan.h"
 #include "pipeline/run_tune.h"
 #include "pipeline/tune_windows.h"
@@ -30,13 +31,26 @@ enum llmq_status run_tune_check_options(const llmq_quantize_options *o, llmq_err
     return LLMQ_OK;
 }
 
+static bool holds_tuned(const struct layout *l) {
+    return l->number == NUMBER_INT && l->container == LAYOUT_SAFETENSORS;
+}
+
+enum llmq_tune plan_tunes(const struct plan *p, const llmq_quantize_options *o) {
+    if (o->tune != LLMQ_TUNE_AUTO)
+        return o->tune;
+    return holds_tuned(p->layout) ? LLMQ_TUNE_SCALES : LLMQ_TUNE_OFF;
+}
+
 enum llmq_status plan_check_tuning(const struct plan *p, const llmq_quantize_options *o,
-                                   llmq_error *err) {
-    const struct layout *l = p->layout;
-    if (o->tune == LLMQ_TUNE_OFF || (l->number == NUMBER_INT && l->container == LAYOUT_SAFETENSORS))
+                                   const llmq_context *ctx, llmq_error *err) {
+    static const char why[] = "scales of this format are not read back from a folder of integers";
+    if (o->tune == LLMQ_TUNE_OFF || holds_tuned(p->layout))
         return LLMQ_OK;
-    error_set(err, LLMQ_E_UNSUPPORTED,
-              "--tune: %s, whose scales are not read back from a folder of integers", l->name);
+    if (o->tune == LLMQ_TUNE_AUTO) {
+        log_message(ctx, LLMQ_LOG_WARNING, "%s: scales are not tuned: %s", p->layout->name, why);
+        return LLMQ_OK;
+    }
+    error_set(err, LLMQ_E_UNSUPPORTED, "--tune: %s: %s", p->layout->name, why);
     error_hint(err, "--format gptq, gptq_v2, awq, compressed-tensors or onnx, or --tune off");
     return LLMQ_E_UNSUPPORTED;
 }
@@ -63,7 +77,7 @@ static uint64_t norm_weights(const struct model *m) {
 
 static struct tune_size size_of(const struct plan *p, const struct model *m,
                                 const llmq_quantize_options *o) {
-    struct tune_size size = {.moving = o->tune == LLMQ_TUNE_NORMS ? norm_weights(m) : 0};
+    struct tune_size size = {.moving = plan_tunes(p, o) == LLMQ_TUNE_NORMS ? norm_weights(m) : 0};
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct plan_module *module = &p->modules[i];
         const struct quant_shape *s = &module->shape;
@@ -111,7 +125,7 @@ enum llmq_status plan_tuning(const struct model *m, const llmq_quantize_options 
     struct tune_cost cost = {0};
     struct tune_size size = size_of(p, m, o);
     enum llmq_status status = LLMQ_OK;
-    if (o->tune == LLMQ_TUNE_OFF || !tokens)
+    if (plan_tunes(p, o) == LLMQ_TUNE_OFF || !tokens)
         return LLMQ_OK;
     LLMQ_TRY(windows_of(o, tokens, &windows, err));
     size.windows = &windows;

@@ -63,7 +63,7 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
     options->curvature = most;
     options->restarts = most ? 8 : 0;
     options->token_weights = most ? 0.5 : 0;
-    options->tune = most ? LLMQ_TUNE_SCALES : LLMQ_TUNE_OFF;
+    options->tune = most ? LLMQ_TUNE_AUTO : LLMQ_TUNE_OFF;
 }
 
 /* --- before anything is written --------------------------------------------------------------- */
@@ -288,7 +288,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     }
     notes_of_options(run->options, &run->model, run->ctx);
     notes_of_tokens(&run->plan, &run->tokens, run->ctx);
-    LLMQ_TRY(plan_check_tuning(&run->plan, run->options, err));
+    LLMQ_TRY(plan_check_tuning(&run->plan, run->options, run->ctx, err));
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);

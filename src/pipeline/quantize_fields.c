@@ -16,7 +16,7 @@ static const char *const searches[] = {"minmax",     "plain",   "weighted",
                                        "percentile", "entropy", NULL};
 static const char *const selects[] = {"random", "stratified", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
-static const char *const tunes[] = {"off", "scales", "norms", NULL};
+static const char *const tunes[] = {"off", "auto", "scales", "norms", NULL};
 static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
 static const char *const mtp_words[] = {"keep", "quantize", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};

@@ -60,7 +60,7 @@ static enum llmq_status list_modules(struct stage *s, llmq_error *err) {
 }
 
 static enum llmq_status list_norms(struct stage *s, llmq_error *err) {
-    if (s->run->options->tune != LLMQ_TUNE_NORMS)
+    if (plan_tunes(&s->run->plan, s->run->options) != LLMQ_TUNE_NORMS)
         return LLMQ_OK;
     enum llmq_status status = model_list_norms(&s->stored, &s->norm_list, &s->norm_count, err);
     if (status != LLMQ_OK)
@@ -286,7 +286,7 @@ enum llmq_status run_tune(struct run *run, llmq_error *err) {
     struct stage s = {.run = run};
     struct tune_result found = {0};
     enum llmq_status status = LLMQ_OK;
-    if (run->options->tune == LLMQ_TUNE_OFF)
+    if (plan_tunes(&run->plan, run->options) == LLMQ_TUNE_OFF)
         return LLMQ_OK;
     LLMQ_TRY(stage_open(run, &s, err));
     LLMQ_TRY(tune(&s, &found, err));

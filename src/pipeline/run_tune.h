@@ -8,23 +8,28 @@
 #ifndef LLMQ_PIPELINE_RUN_TUNE_H
 #define LLMQ_PIPELINE_RUN_TUNE_H
 
+#include "llmq/context.h"
 #include "llmq/error.h"
 #include "llmq/quantize.h"
 #include "pipeline/plan.h"
 
 struct run;
 
-/* Tune, store, and change run->blocks.hashes and the report; nothing without options->tune. */
+/* Tune, store, and change run->blocks.hashes and the report; nothing where plan_tunes says OFF. */
 LLMQ_NODISCARD enum llmq_status run_tune(struct run *run, llmq_error *err);
 
 /* What a run that continues begins with: scales as blocks and head made them. */
 LLMQ_NODISCARD enum llmq_status run_tune_undo(struct run *run, llmq_error *err);
 
 /* Can scales be tuned with these options? LLMQ_E_USAGE. In the format of this plan?
- * LLMQ_E_UNSUPPORTED. */
+ * LLMQ_E_UNSUPPORTED, where that was asked for; where it was left to the plan, it is told. */
 LLMQ_NODISCARD enum llmq_status run_tune_check_options(const llmq_quantize_options *o,
                                                        llmq_error *err);
 LLMQ_NODISCARD enum llmq_status plan_check_tuning(const struct plan *p,
-                                                  const llmq_quantize_options *o, llmq_error *err);
+                                                  const llmq_quantize_options *o,
+                                                  const llmq_context *ctx, llmq_error *err);
+
+/* What the options ask for, AUTO settled by the format. */
+enum llmq_tune plan_tunes(const struct plan *p, const llmq_quantize_options *o);
 
 #endif

@@ -248,8 +248,9 @@ static enum llmq_status compare_kept(const struct comparison *c, const struct st
     found(v, likeness == ROUNDED || t->rank == 1 ? "against-changed" : "against-kept");
     verify_found(v, verify_file_of(v, t), t->name, NULL, "%s",
                  likeness == ROUNDED ? "changed: rounded to another dtype"
-                 : t->rank == 1 ? "changed: differs from the original's (scales folded into it?)"
-                                : "differs from the original's");
+                 : t->rank == 1
+                     ? "changed: differs from the original's (tuned, or scales folded into it?)"
+                     : "differs from the original's");
     return LLMQ_OK;
 }
 

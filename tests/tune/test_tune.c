@@ -396,6 +396,33 @@ START_TEST(resumed_with_a_damaged_file) {
 }
 END_TEST
 
+/* --- left to the plan --------------------------------------------------------------------------*/
+
+/* Scales, as if that had been asked for. */
+START_TEST(auto_tunes_scales) {
+    llmq_quantize_options o = tuned();
+    write_more();
+    o.tune = LLMQ_TUNE_AUTO;
+    llmq_quantize_report r = run_report(&o, NULL);
+    ck_assert_int_gt(r.tuning.steps, 0);
+    assert_same_tensors(out, untuned(&o), ".scales");
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
+/* A format that does not hold them is written without. */
+START_TEST(auto_leaves_out_what_does_not_go) {
+    llmq_quantize_options o = tuned();
+    o.bits = 4;
+    o.format = "mxfp4-pack-quantized";
+    o.tune = LLMQ_TUNE_AUTO;
+    llmq_quantize_report r = run_report(&o, NULL);
+    ck_assert_int_eq(r.tuning.windows, 0);
+    ck_assert_double_eq(r.plan_tune_passes, 0);
+    llmq_quantize_report_free(&r);
+}
+END_TEST
+
 /* --- refused ---------------------------------------------------------------------------------- */
 
 START_TEST(refusals) {
@@ -442,6 +469,8 @@ int main(void) {
     tcase_add_loop_test(t, resumed_at_any_step, 0, 3);
     tcase_add_test(t, resumed_without_the_file);
     tcase_add_test(t, resumed_with_a_damaged_file);
+    tcase_add_test(t, auto_tunes_scales);
+    tcase_add_test(t, auto_leaves_out_what_does_not_go);
     tcase_add_test(t, refusals);
     suite_add_tcase(s, t);
     return run_suite(s);
