@@ -43,7 +43,8 @@ static double largest_difference(void) {
 }
 
 int main(void) {
-    const llmq_qmat_desc desc = {.n = N,
+    const llmq_qmat_desc desc = {.size = sizeof desc,
+                                 .n = N,
                                  .k = K,
                                  .bits = 4,
                                  .group = GROUP,

@@ -44,7 +44,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: %s MODEL OUT [CALIBRATION-TEXT]\n", argv[0]);
         return llmq_exit_code(LLMQ_E_USAGE);
     }
-    const llmq_context context = {.sink = {NULL, show_message, show_progress}, .interrupt = &stop};
+    llmq_context context;
+    llmq_context_init(&context);
+    context.sink.message = show_message;
+    context.sink.progress = show_progress;
+    context.interrupt = &stop;
     llmq_quantize_options options;
     llmq_quantize_options_init(&options, LLMQ_METHOD_GPTQ);
     options.model = argv[1];

@@ -19,10 +19,14 @@ extern "C" {
 #endif
 
 typedef struct llmq_bench_options {
-    bool quick; /* the smallest shape only */
+    size_t size; /* of this struct, see llmq/llmq.h */
+    bool quick;  /* the smallest shape only */
 } llmq_bench_options;
 
-void llmq_bench_options_init(llmq_bench_options *options);
+void llmq_bench_options_init_sized(llmq_bench_options *options, size_t size);
+static inline void llmq_bench_options_init(llmq_bench_options *options) {
+    llmq_bench_options_init_sized(options, sizeof *options);
+}
 
 /* What some threads can do at most, with the instruction set the kernels use. */
 typedef struct llmq_bench_limits {
@@ -70,12 +74,7 @@ LLMQ_NODISCARD enum llmq_status llmq_bench(const llmq_bench_options *options,
                                            const llmq_context *ctx, llmq_bench_report *report,
                                            llmq_error *err);
 
-/* *out = the best rate of a float32 product of BLAS on one core over that of multiply-adds on
- * registers; 0 when BLAS' products or factors are wrong, which kernels chosen for another processor
- * may be. Takes some 10 ms. LLMQ_E_MEMORY. */
-LLMQ_NODISCARD enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err);
-
-/* The report as a JSON object; the caller frees the text, NULL when memory is short. */
+/* The report as a JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_bench_json(const llmq_bench_report *report);
 
 #ifdef __cplusplus

@@ -10,6 +10,7 @@
 #define LLMQ_CONTEXT_H
 
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -28,10 +29,17 @@ typedef struct llmq_sink {
 } llmq_sink;
 
 typedef struct llmq_context {
+    size_t size; /* of this struct, see llmq/llmq.h */
     llmq_sink sink;
     const volatile sig_atomic_t *interrupt; /* non-zero: stop soon; NULL: never */
     int threads;                            /* <= 0: all cores this process may use */
 } llmq_context;
+
+/* Nothing is lent, as where a NULL is given for one: all cores, no messages, no way to stop. */
+void llmq_context_init_sized(llmq_context *context, size_t size);
+static inline void llmq_context_init(llmq_context *context) {
+    llmq_context_init_sized(context, sizeof *context);
+}
 
 #ifdef __cplusplus
 }

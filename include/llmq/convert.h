@@ -16,6 +16,7 @@ extern "C" {
 #endif
 
 typedef struct llmq_convert_options {
+    size_t size;          /* of this struct, see llmq/llmq.h */
     const char *model;    /* folder or name, see llmq_model_resolve */
     const char *family;   /* read it as a model of this family; NULL: as its model_type says */
     const char *format;   /* a layout ("gptq", "awq", ...), or "f16", "bf16", "f32": dequantize */
@@ -26,7 +27,10 @@ typedef struct llmq_convert_options {
 } llmq_convert_options;
 
 /* Shards of 5 GB, nothing replaced. */
-void llmq_convert_options_init(llmq_convert_options *options);
+void llmq_convert_options_init_sized(llmq_convert_options *options, size_t size);
+static inline void llmq_convert_options_init(llmq_convert_options *options) {
+    llmq_convert_options_init_sized(options, sizeof *options);
+}
 
 typedef struct llmq_convert_report {
     char *model; /* resolved folder */
@@ -55,7 +59,7 @@ LLMQ_NODISCARD enum llmq_status llmq_convert(const llmq_convert_options *options
                                              llmq_error *err);
 void llmq_convert_report_free(llmq_convert_report *report);
 
-/* The report as one JSON object. The caller frees it; NULL when memory is short. */
+/* The report as one JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_convert_json(const llmq_convert_report *report);
 
 #ifdef __cplusplus

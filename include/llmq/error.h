@@ -63,7 +63,8 @@ const char *llmq_status_name(enum llmq_status status);
 int llmq_exit_code(enum llmq_status status);
 
 /* {"schema": 1, "error": {"code": "LLMQ_E_INPUT", "exit_code": 3, "message": "...", "hint":
- * "..."}}, which the caller frees; without hint where there is none. NULL when memory is short. */
+ * "..."}}, to be released with llmq_free; without hint where there is none. NULL when memory is
+ * short. */
 char *llmq_error_json(const llmq_error *err);
 
 #ifdef __cplusplus

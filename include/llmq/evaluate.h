@@ -26,6 +26,7 @@ extern "C" {
 enum llmq_convention { LLMQ_CONVENTION_GPTQ, LLMQ_CONVENTION_LLAMACPP };
 
 typedef struct llmq_eval_options {
+    size_t size; /* of this struct, see llmq/llmq.h */
     const char *model;
     const char *family;     /* read it as a model of this family; NULL: as its model_type says */
     const char *text;       /* text, .jsonl or .json windows; NULL: the text bundled with llmq */
@@ -45,7 +46,10 @@ typedef struct llmq_eval_options {
                          or /var/tmp, when they must */
 } llmq_eval_options;
 
-void llmq_eval_options_init(llmq_eval_options *options);
+void llmq_eval_options_init_sized(llmq_eval_options *options, size_t size);
+static inline void llmq_eval_options_init(llmq_eval_options *options) {
+    llmq_eval_options_init_sized(options, sizeof *options);
+}
 
 typedef struct llmq_eval_result {
     double ppl;        /* exp(nll) */
@@ -69,11 +73,17 @@ LLMQ_NODISCARD enum llmq_status llmq_eval(const llmq_eval_options *options, cons
                                           llmq_eval_result *result, llmq_error *err);
 
 typedef struct llmq_score_options {
+    size_t size; /* of this struct, see llmq/llmq.h */
     const char *model;
     const char *family; /* as in llmq_eval_options */
     const char *logits; /* file to write the logits to as well, or NULL */
     uint64_t max_mem;   /* as in llmq_eval_options */
 } llmq_score_options;
+
+void llmq_score_options_init_sized(llmq_score_options *options, size_t size);
+static inline void llmq_score_options_init(llmq_score_options *options) {
+    llmq_score_options_init_sized(options, sizeof *options);
+}
 
 /* Log-probabilities of a list of tokens: logprobs[t] = log p(ids[t+1] | ids[..t]) for
  * t = 0 ... count-2, in the caller's array of count-1 doubles. F32 logits [count, vocab] are
@@ -85,6 +95,7 @@ LLMQ_NODISCARD enum llmq_status llmq_score(const llmq_score_options *options, co
                                            llmq_error *err);
 
 typedef struct llmq_compare_options {
+    size_t size;           /* of this struct, see llmq/llmq.h */
     const char *model;     /* usually quantized */
     const char *reference; /* usually the original; its tokenizer reads the text. Or a file that
                               save_reference wrote: it holds the windows, and `text` may only be
@@ -104,7 +115,10 @@ typedef struct llmq_compare_options {
     uint64_t max_mem;          /* as in llmq_eval_options */
 } llmq_compare_options;
 
-void llmq_compare_options_init(llmq_compare_options *options);
+void llmq_compare_options_init_sized(llmq_compare_options *options, size_t size);
+static inline void llmq_compare_options_init(llmq_compare_options *options) {
+    llmq_compare_options_init_sized(options, sizeof *options);
+}
 
 /* A token and how far apart the two predictions of it are. */
 typedef struct llmq_divergent_token {
@@ -218,7 +232,7 @@ LLMQ_NODISCARD enum llmq_status llmq_compare_all(const llmq_compare_options *opt
                                                  const llmq_context *ctx,
                                                  llmq_compare_result *results, llmq_error *err);
 
-/* Results as JSON; the caller frees the text, NULL when memory is short. */
+/* Results as JSON, to be released with llmq_free; NULL when memory is short. */
 char *llmq_eval_json(const llmq_eval_result *result);
 char *llmq_compare_json(const llmq_compare_result *result);
 char *llmq_compare_all_json(const llmq_compare_result *results, size_t count); /* an array */

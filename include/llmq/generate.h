@@ -19,8 +19,8 @@ extern "C" {
 /* --- prompts ---------------------------------------------------------------------------------- */
 
 /* Ids of a text that is to be continued: the special tokens that the model puts before a text, not
- * a second time where it begins with them, and none behind it. *ids is the caller's to free.
- * LLMQ_E_INPUT: the text is not UTF-8. */
+ * a second time where it begins with them, and none behind it. *ids is to be released with
+ * llmq_free. LLMQ_E_INPUT: the text is not UTF-8. */
 LLMQ_NODISCARD enum llmq_status llmq_prompt_ids(const char *model, const char *text, size_t len,
                                                 enum llmq_special special, int32_t **ids,
                                                 size_t *count, llmq_error *err);
@@ -55,6 +55,7 @@ typedef struct llmq_generated {
 } llmq_generated;
 
 typedef struct llmq_generate_options {
+    size_t size; /* of this struct, see llmq/llmq.h */
     const char *model;
     const char *family;  /* read it as a model of this family; NULL: as its model_type says */
     const char *against; /* the other model of llmq_generate_against */
@@ -80,7 +81,10 @@ typedef struct llmq_generate_options {
 } llmq_generate_options;
 
 /* 256 tokens, the most likely ones. */
-void llmq_generate_options_init(llmq_generate_options *options);
+void llmq_generate_options_init_sized(llmq_generate_options *options, size_t size);
+static inline void llmq_generate_options_init(llmq_generate_options *options) {
+    llmq_generate_options_init_sized(options, sizeof *options);
+}
 
 /* Why it ended. */
 enum llmq_generate_end {
@@ -137,10 +141,10 @@ LLMQ_NODISCARD enum llmq_status llmq_generate_against(const llmq_generate_option
                                                       llmq_against_result *result, llmq_error *err);
 void llmq_against_result_free(llmq_against_result *result);
 
-/* The result as a JSON object; the caller frees the text, NULL when memory is short. */
+/* The result as a JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_against_json(const llmq_against_result *result);
 
-/* The result as a JSON object; the caller frees the text, NULL when memory is short. */
+/* The result as a JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_generate_json(const llmq_generate_result *result);
 
 /* "length", "context", "token", "text", "caller"; static. */

@@ -20,6 +20,7 @@ typedef struct llmq_qmat llmq_qmat;
 /* A quantized matrix in the neutral form: w[n][k] = (codes[n][k] - zeros[n][g]) * scales[n][g].
  * All arrays stay the caller's and are not referenced after llmq_qmat_create returns. */
 typedef struct llmq_qmat_desc {
+    size_t size;             /* of this struct, see llmq/llmq.h */
     int64_t n;               /* rows: output features */
     int64_t k;               /* columns: input features */
     int bits;                /* 2, 3, 4 or 8 */

@@ -15,29 +15,13 @@
 extern "C" {
 #endif
 
-/* Library version, e.g. "0.1.0". */
-const char *llmq_version(void);
-
-/* The commit that this libllmq was built from, with "-dirty" behind it where files differed from
- * it; NULL where it was not built from a repository. */
-const char *llmq_commit(void);
-
-/* Hash of the machine code and constants of this libllmq as it lies in memory: another build, be it
- * of other sources, by another compiler or with other flags, has another one. The same sources
- * built alike have the same. */
-uint64_t llmq_build_id(void);
-
-/* The BLAS in use, e.g. "OpenBLAS 0.3.21 SkylakeX"; static storage. (The instruction set of the
- * kernels: llmq_cpu_name in llmq/matmul.h.) */
-const char *llmq_blas_name(void);
-
 /* Folder of a model: `spec` when it is a folder; the folder of the file that it is, where
  * config.json lies beside; else a name looked up in $LLMQ_MODELS, ./models, then the Hugging Face
  * cache
  * ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $TRANSFORMERS_CACHE,
  * $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub): org/name is
  * models--org--name/snapshots/<refs/main>, or the only snapshot where refs/main is missing;
- * org/name@revision that of a branch, a tag or a commit. *path is the caller's to free.
+ * org/name@revision that of a branch, a tag or a commit. *path is to be released with llmq_free.
  * LLMQ_E_NOT_FOUND: the hint lists where llmq looked. */
 LLMQ_NODISCARD enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err);
 
@@ -132,22 +116,22 @@ void llmq_blocks_report_free(llmq_blocks_report *report);
 /* --- tokenize --------------------------------------------------------------------------------- */
 
 /* Token ids of UTF-8 text with the model's tokenizer, exactly as it gives them: a text that begins
- * with the begin-of-text token has it twice. *ids is the caller's to free. */
+ * with the begin-of-text token has it twice. *ids is to be released with llmq_free. */
 LLMQ_NODISCARD enum llmq_status llmq_tokenize(const char *model, const char *text, size_t len,
                                               enum llmq_special special, int32_t **ids,
                                               size_t *count, llmq_error *err);
 
-/* Text of token ids as the tokenizer decodes them, in *text, *len bytes and a NUL behind them, the
- * caller's to free: with special tokens as they are written or, with `skip_special`, without them.
- * LLMQ_E_USAGE: an id that is no token, named with its place. */
+/* Text of token ids as the tokenizer decodes them, in *text, *len bytes and a NUL behind them, to
+ * be released with llmq_free: with special tokens as they are written or, with `skip_special`,
+ * without them. LLMQ_E_USAGE: an id that is no token, named with its place. */
 LLMQ_NODISCARD enum llmq_status llmq_detokenize(const char *model, const int32_t *ids, size_t count,
                                                 bool skip_special, char **text, size_t *len,
                                                 llmq_error *err);
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 
-/* The report as one JSON object, without the tensor list unless `with_tensors`. The caller frees
- * it; NULL when memory is short. */
+/* The report as one JSON object, without the tensor list unless `with_tensors`, to be released with
+ * llmq_free; NULL when memory is short. */
 char *llmq_inspect_json(const llmq_inspect_report *report, bool with_tensors);
 char *llmq_blocks_json(const llmq_blocks_report *report);
 

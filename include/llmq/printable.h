@@ -29,11 +29,11 @@ size_t llmq_character(const char *text, uint32_t *code, bool *valid, bool *visib
 
 /* About how long something takes, in one unit: "42 s", "5 min", "1.9 h", "4.6 days". Returns
  * `out`. */
-const char *llmq_estimate(double seconds, char *out, size_t size);
+const char *llmq_duration(double seconds, char *out, size_t size);
 
 /* `text` so that a shell reads it back as one word; where it holds what is not seen when it is
- * pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. The caller frees it; NULL when
- * memory is short. */
+ * pasted, in the form $'...' of bash, ksh, zsh and POSIX since 2024. Release it with llmq_free;
+ * NULL when memory is short. */
 char *llmq_shell_quoted(const char *text);
 
 #ifdef __cplusplus

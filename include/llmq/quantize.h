@@ -80,6 +80,7 @@ enum llmq_tune {
 };
 
 typedef struct llmq_quantize_options {
+    size_t size; /* of this struct, see llmq/llmq.h */
     enum llmq_method method;
     const char *model;  /* folder or name, see llmq_model_resolve */
     const char *family; /* read it as a model of this family; NULL: as its model_type says */
@@ -145,7 +146,12 @@ typedef struct llmq_quantize_options {
 /* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows,
  * damping chosen, shards of 5 GB; GPTQ of balanced quality, AWQ with weighted search, RTN without
  * search; correction in GPTQ only. */
-void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method);
+void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t size,
+                                      enum llmq_method method);
+static inline void llmq_quantize_options_init(llmq_quantize_options *options,
+                                              enum llmq_method method) {
+    llmq_quantize_options_init_sized(options, sizeof *options, method);
+}
 
 /* Set the ingredients of a GPTQ run:
  *                act_order  search    correct  descent  rounds  curvature  restarts  token_weights
@@ -283,10 +289,10 @@ LLMQ_NODISCARD enum llmq_status llmq_calibration_windows(const llmq_quantize_opt
                                                          llmq_windows *out, llmq_error *err);
 void llmq_windows_free(llmq_windows *windows);
 
-/* They as one JSON object. The caller frees it; NULL when memory is short. */
+/* They as one JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_windows_json(const llmq_windows *windows);
 
-/* The report as one JSON object. The caller frees it; NULL when memory is short. */
+/* The report as one JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_quantize_json(const llmq_quantize_report *report);
 
 #ifdef __cplusplus

@@ -34,7 +34,7 @@ LLMQ_NODISCARD enum llmq_status llmq_recipe_keep(llmq_recipe *recipe, const char
 LLMQ_NODISCARD enum llmq_status llmq_recipe_read(llmq_recipe *recipe, const char *path,
                                                  llmq_error *err);
 
-/* All rules as such a file. The caller frees the text; NULL when memory is short. */
+/* All rules as such a file, to be released with llmq_free; NULL when memory is short. */
 char *llmq_recipe_json(const llmq_recipe *recipe);
 
 #ifdef __cplusplus

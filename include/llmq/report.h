@@ -14,13 +14,17 @@ extern "C" {
 #endif
 
 typedef struct llmq_report_options {
-    llmq_compare_options compare; /* how the results are compared; its model is not used */
+    size_t size;                         /* of this struct, see llmq/llmq.h */
+    const llmq_compare_options *compare; /* how the results are compared; its model is not used */
     const char *out; /* file for the page, one HTML document without anything outside of it; a name
                         that ends in .svg takes a picture alone: of several results size against
                         divergence, of one the errors of its modules. NULL: none is written */
 } llmq_report_options;
 
-void llmq_report_options_init(llmq_report_options *options);
+void llmq_report_options_init_sized(llmq_report_options *options, size_t size);
+static inline void llmq_report_options_init(llmq_report_options *options) {
+    llmq_report_options_init_sized(options, sizeof *options);
+}
 
 typedef struct llmq_report llmq_report;
 
@@ -37,8 +41,8 @@ void llmq_report_free(llmq_report **report); /* accepts a pointer to NULL */
 /* Bytes of the page that was written, 0: none was. */
 size_t llmq_report_bytes(const llmq_report *report);
 
-/* Its numbers, as CSV (model, table, row, column, value) and as a JSON object. The caller frees the
- * text, NULL when memory is short. */
+/* Its numbers, as CSV (model, table, row, column, value) and as a JSON object, to be released with
+ * llmq_free; NULL when memory is short. */
 char *llmq_report_csv(const llmq_report *report);
 char *llmq_report_json(const llmq_report *report);
 

@@ -30,18 +30,20 @@ enum llmq_estimate {
     LLMQ_ESTIMATE_KL
 };
 
-typedef struct llmq_candidate {
+typedef struct llmq_precision {
     int bits;      /* 2, 3, 4, 8 */
     int64_t group; /* columns per group, -1: one group per row; 0: as the run has it */
-} llmq_candidate;
+} llmq_precision;
 
 #define LLMQ_CANDIDATES_MOST 16
 
 typedef struct llmq_sensitivity_options {
-    llmq_quantize_options quantize;   /* of the run that will take the recipe: how codes are chosen,
-                                         on which calibration, for which format. RTN or GPTQ; bits are
-                                         not read. Modules that its rules match stay as these say */
-    const llmq_candidate *candidates; /* NULL: 2, 3, 4 and 8 bits, as far as the format holds them
+    size_t size; /* of this struct, see llmq/llmq.h */
+    const llmq_quantize_options
+        *quantize;                    /* of the run that will take the recipe: how codes are chosen,
+                                    on which calibration, for which format. RTN or GPTQ; bits are
+                                    not read. Modules that its rules match stay as these say */
+    const llmq_precision *candidates; /* NULL: 2, 3, 4 and 8 bits, as far as the format holds them
                                        */
     size_t candidate_count;           /* at most LLMQ_CANDIDATES_MOST */
     enum llmq_estimate estimate;
@@ -50,7 +52,10 @@ typedef struct llmq_sensitivity_options {
                         quarter */
 } llmq_sensitivity_options;
 
-void llmq_sensitivity_options_init(llmq_sensitivity_options *options, enum llmq_method method);
+void llmq_sensitivity_options_init_sized(llmq_sensitivity_options *options, size_t size);
+static inline void llmq_sensitivity_options_init(llmq_sensitivity_options *options) {
+    llmq_sensitivity_options_init_sized(options, sizeof *options);
+}
 
 /* One of the ways to quantize a part, and what it costs; a NaN in plans. */
 typedef struct llmq_setting {
@@ -125,7 +130,8 @@ LLMQ_NODISCARD enum llmq_status llmq_sensitivity_allocate(const llmq_sensitivity
                                                           llmq_allocation *out, llmq_error *err);
 void llmq_allocation_free(llmq_allocation *a);
 
-/* All of it as one JSON object; `a` may be NULL. The caller frees it; NULL when memory is short. */
+/* All of it as one JSON object; `a` may be NULL, to be released with llmq_free; NULL when memory is
+ * short. */
 char *llmq_sensitivity_json(const llmq_sensitivity *s, const llmq_allocation *a);
 
 /* Write the recipe to a file. */

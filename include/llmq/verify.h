@@ -16,10 +16,16 @@ extern "C" {
 #endif
 
 typedef struct llmq_verify_options {
+    size_t size;         /* of this struct, see llmq/llmq.h */
     const char *model;   /* folder or name, see llmq_model_resolve */
     const char *family;  /* read it as a model of this family; NULL: as its model_type says */
     const char *against; /* the original to compare with, or NULL */
 } llmq_verify_options;
+
+void llmq_verify_options_init_sized(llmq_verify_options *options, size_t size);
+static inline void llmq_verify_options_init(llmq_verify_options *options) {
+    llmq_verify_options_init_sized(options, sizeof *options);
+}
 
 /* A rule that does not hold. Texts are owned by the report; file, tensor and hint may be "". */
 typedef struct llmq_finding {
@@ -89,7 +95,7 @@ typedef struct llmq_rule_info {
 } llmq_rule_info;
 bool llmq_verify_rule_at(size_t index, llmq_rule_info *out);
 
-/* The report as one JSON object. The caller frees it; NULL when memory is short. */
+/* The report as one JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_verify_json(const llmq_verify_report *report);
 
 #ifdef __cplusplus

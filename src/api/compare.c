@@ -11,13 +11,15 @@
 #include "base/fileio.h"
 #include "base/int64.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/tally.h"
 #include "llmq/evaluate.h"
 #include "setup/setup.h"
 
-void llmq_compare_options_init(llmq_compare_options *options) {
-    *options =
-        (llmq_compare_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
+void llmq_compare_options_init_sized(llmq_compare_options *options, size_t size) {
+    const llmq_compare_options usual = {.special = LLMQ_SPECIAL_MODEL,
+                                        .convention = LLMQ_CONVENTION_GPTQ};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -210,9 +212,9 @@ cleanup:
     return status;
 }
 
-enum llmq_status llmq_compare_all(const llmq_compare_options *options, const char *const *models,
-                                  size_t count, const llmq_context *ctx,
-                                  llmq_compare_result *results, llmq_error *err) {
+static enum llmq_status compare(const llmq_compare_options *options, const char *const *models,
+                                size_t count, const llmq_context *ctx, llmq_compare_result *results,
+                                llmq_error *err) {
     struct comparison c = {
         .options = options, .ctx = ctx, .count = count, .save = OUTPUT_FILE_NONE};
     enum llmq_status status = LLMQ_OK;
@@ -229,7 +231,23 @@ cleanup:
     return status;
 }
 
+enum llmq_status llmq_compare_all(const llmq_compare_options *given, const char *const *models,
+                                  size_t count, const llmq_context *lent,
+                                  llmq_compare_result *results, llmq_error *err) {
+    llmq_compare_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    for (size_t i = 0; i < count; i++)
+        results[i] = (llmq_compare_result){0};
+    llmq_compare_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_compare_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = compare(&options, models, count, &ctx, results, err);
+cleanup:
+    return status;
+}
+
 enum llmq_status llmq_compare(const llmq_compare_options *options, const llmq_context *ctx,
                               llmq_compare_result *result, llmq_error *err) {
-    return llmq_compare_all(options, &options->model, 1, ctx, result, err);
+    return llmq_compare_all(options, options ? &options->model : NULL, 1, ctx, result, err);
 }

@@ -13,15 +13,17 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/strbuf.h"
 #include "base/tally.h"
 #include "eval/logprobs.h"
 #include "setup/setup.h"
 #include "text/utf8.h"
 
-void llmq_eval_options_init(llmq_eval_options *options) {
-    *options =
-        (llmq_eval_options){.special = LLMQ_SPECIAL_MODEL, .convention = LLMQ_CONVENTION_GPTQ};
+void llmq_eval_options_init_sized(llmq_eval_options *options, size_t size) {
+    const llmq_eval_options usual = {.special = LLMQ_SPECIAL_MODEL,
+                                     .convention = LLMQ_CONVENTION_GPTQ};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 /* Where the job's activations lie: in memory or, where that is too much, in files. */
@@ -36,8 +38,8 @@ static enum llmq_status settle_memory(struct eval_job *job, uint64_t tables, uin
     return status;
 }
 
-enum llmq_status llmq_eval(const llmq_eval_options *options, const llmq_context *ctx,
-                           llmq_eval_result *result, llmq_error *err) {
+static enum llmq_status evaluate(const llmq_eval_options *options, const llmq_context *ctx,
+                                 llmq_eval_result *result, llmq_error *err) {
     double start = tally_now();
     struct model m = {0};
     struct corpus_file file = {0};
@@ -101,7 +103,26 @@ cleanup:
     return status;
 }
 
+enum llmq_status llmq_eval(const llmq_eval_options *given, const llmq_context *lent,
+                           llmq_eval_result *result, llmq_error *err) {
+    llmq_eval_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *result = (llmq_eval_result){0};
+    llmq_eval_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_eval_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = evaluate(&options, &ctx, result, err);
+cleanup:
+    return status;
+}
+
 /* --- score ------------------------------------------------------------------------------------ */
+
+void llmq_score_options_init_sized(llmq_score_options *options, size_t size) {
+    const llmq_score_options usual = {.model = NULL};
+    sized_write(&usual, sizeof usual, options, size);
+}
 
 /* One window of the caller's ids; nothing is copied, so the result must not be freed. */
 static enum llmq_status single_window(const struct model *m, const int32_t *ids, size_t count,
@@ -123,8 +144,8 @@ static enum llmq_status single_window(const struct model *m, const int32_t *ids,
     return LLMQ_OK;
 }
 
-enum llmq_status llmq_score(const llmq_score_options *options, const int32_t *ids, size_t count,
-                            const llmq_context *ctx, double *logprobs, llmq_error *err) {
+static enum llmq_status score(const llmq_score_options *options, const int32_t *ids, size_t count,
+                              const llmq_context *ctx, double *logprobs, llmq_error *err) {
     struct model m = {0};
     struct corpus corpus = {0};
     int64_t offsets[2];
@@ -160,6 +181,19 @@ cleanup:
     measure_end(&spill_dir);
     free(scores);
     model_close(&m);
+    return status;
+}
+
+enum llmq_status llmq_score(const llmq_score_options *given, const int32_t *ids, size_t count,
+                            const llmq_context *lent, double *logprobs, llmq_error *err) {
+    llmq_score_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    llmq_score_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_score_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = score(&options, ids, count, &ctx, logprobs, err);
+cleanup:
     return status;
 }
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/sized.h"
 #include "llmq/generate.h"
 
 /* What was likely at every step of a model. */
@@ -57,13 +59,12 @@ static void find_parting(const struct trace *model, const struct trace *referenc
     }
 }
 
-enum llmq_status llmq_generate_against(const llmq_generate_options *options, const int32_t *ids,
-                                       size_t count, const llmq_context *ctx,
-                                       llmq_against_result *result, llmq_error *err) {
+static enum llmq_status go_on_with_both(const llmq_generate_options *options, const int32_t *ids,
+                                        size_t count, const llmq_context *ctx,
+                                        llmq_against_result *result, llmq_error *err) {
     const struct prompt prompt = {ids, count, ctx};
     struct trace model = {0}, reference = {0};
     enum llmq_status status = LLMQ_OK;
-    *result = (llmq_against_result){.parts = false};
     if (options->temperature > 0)
         return error_set(err, LLMQ_E_USAGE,
                          "two models are compared by their most likely tokens: no temperature");
@@ -73,6 +74,21 @@ enum llmq_status llmq_generate_against(const llmq_generate_options *options, con
 cleanup:
     free(model.steps);
     free(reference.steps);
+    return status;
+}
+
+enum llmq_status llmq_generate_against(const llmq_generate_options *given, const int32_t *ids,
+                                       size_t count, const llmq_context *lent,
+                                       llmq_against_result *result, llmq_error *err) {
+    llmq_generate_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *result = (llmq_against_result){.parts = false};
+    llmq_generate_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_generate_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = go_on_with_both(&options, ids, count, &ctx, result, err);
+cleanup:
     return status;
 }
 

@@ -11,6 +11,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/tally.h"
 #include "decode/generator.h"
 #include "decode/sampler.h"
@@ -18,8 +19,9 @@
 #include "llmq/generate.h"
 #include "setup/setup.h"
 
-void llmq_generate_options_init(llmq_generate_options *options) {
-    *options = (llmq_generate_options){.max_tokens = 256, .top_p = 1};
+void llmq_generate_options_init_sized(llmq_generate_options *options, size_t size) {
+    const llmq_generate_options usual = {.max_tokens = 256, .top_p = 1};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 void llmq_generate_result_free(llmq_generate_result *result) {
@@ -313,16 +315,30 @@ cleanup:
     return status;
 }
 
-enum llmq_status llmq_generate(const llmq_generate_options *options, const int32_t *ids,
-                               size_t count, const llmq_context *ctx, llmq_generate_result *result,
-                               llmq_error *err) {
+static enum llmq_status go_on(const llmq_generate_options *options, const int32_t *ids,
+                              size_t count, const llmq_context *ctx, llmq_generate_result *result,
+                              llmq_error *err) {
     struct run r = {.o = options,
                     .ctx = ctx,
                     .stream = {.stops = options->stop, .stop_count = options->stop_count},
                     .result = result};
-    *result = (llmq_generate_result){.end_token = -1};
     enum llmq_status status = run(&r, ids, count, err);
     close_run(&r);
+    return status;
+}
+
+enum llmq_status llmq_generate(const llmq_generate_options *given, const int32_t *ids, size_t count,
+                               const llmq_context *lent, llmq_generate_result *result,
+                               llmq_error *err) {
+    llmq_generate_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *result = (llmq_generate_result){.end_token = -1};
+    llmq_generate_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_generate_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = go_on(&options, ids, count, &ctx, result, err);
+cleanup:
     return status;
 }
 

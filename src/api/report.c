@@ -11,8 +11,10 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/strbuf.h"
 #include "llmq/model.h"
+#include "llmq/version.h"
 #include "pipeline/place.h"
 #include "report/report.h"
 #include "verify/record.h"
@@ -26,9 +28,9 @@ struct llmq_report {
     size_t bytes;
 };
 
-void llmq_report_options_init(llmq_report_options *options) {
-    *options = (llmq_report_options){0};
-    llmq_compare_options_init(&options->compare);
+void llmq_report_options_init_sized(llmq_report_options *options, size_t size) {
+    const llmq_report_options usual = {.out = NULL};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 void llmq_report_free(llmq_report **report) {
@@ -82,15 +84,16 @@ static enum llmq_status guard(const char *place, const char *spec, llmq_error *e
 }
 
 /* The page goes nowhere where something is read. */
-static enum llmq_status choose_place(const llmq_report_options *o, const char *const *models,
-                                     size_t count, struct output_file *out, llmq_error *err) {
+static enum llmq_status choose_place(const char *path, const char *reference,
+                                     const char *const *models, size_t count,
+                                     struct output_file *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    if (!o->out)
+    if (!path)
         return LLMQ_OK;
-    LLMQ_TRY(output_file_choose("out", o->out, NULL, out, err));
+    LLMQ_TRY(output_file_choose("out", path, NULL, out, err));
     if (out->stream)
         return LLMQ_OK;
-    LLMQ_TRY(guard(out->path, o->compare.reference, err));
+    LLMQ_TRY(guard(out->path, reference, err));
     for (size_t i = 0; i < count; i++)
         LLMQ_TRY(guard(out->path, models[i], err));
 cleanup:
@@ -153,17 +156,19 @@ cleanup:
     return status;
 }
 
-enum llmq_status llmq_report_make(const llmq_report_options *options, const char *const *models,
-                                  size_t count, const llmq_context *ctx, llmq_report **out,
-                                  llmq_error *err) {
+static enum llmq_status make_report(const llmq_report_options *options, const char *const *models,
+                                    size_t count, const llmq_context *ctx, llmq_report **out,
+                                    llmq_error *err) {
     struct output_file place = OUTPUT_FILE_NONE;
+    llmq_compare_options compare;
     enum llmq_status status = LLMQ_OK;
-    *out = NULL;
+    llmq_compare_options_init(&compare);
+    LLMQ_TRY(SIZED_READ(llmq_compare_options, options->compare, &compare, err));
     if (count == 0)
         return error_set(err, LLMQ_E_USAGE, "there is no result to report on");
     LLMQ_TRY(allocate(count, out, err));
-    LLMQ_TRY(choose_place(options, models, count, &place, err));
-    LLMQ_TRY(llmq_compare_all(&options->compare, models, count, ctx, (*out)->figures, err));
+    LLMQ_TRY(choose_place(options->out, compare.reference, models, count, &place, err));
+    LLMQ_TRY(llmq_compare_all(&compare, models, count, ctx, (*out)->figures, err));
     LLMQ_TRY(fill(*out, ctx, err));
     if (options->out)
         LLMQ_TRY(write_page(*out, options->out, &place, err));
@@ -171,6 +176,21 @@ cleanup:
     output_file_free(&place);
     if (status != LLMQ_OK)
         llmq_report_free(out);
+    return status;
+}
+
+enum llmq_status llmq_report_make(const llmq_report_options *given, const char *const *models,
+                                  size_t count, const llmq_context *lent, llmq_report **out,
+                                  llmq_error *err) {
+    llmq_report_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *out = NULL;
+    llmq_report_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_report_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = make_report(&options, models, count, &ctx, out, err);
+cleanup:
     return status;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which build this is: see llmq_build_id in llmq/model.h.
+/* Which build this is: see llmq/version.h.
  *
  * What the linker mapped and nobody may write to (code, constants, the linker's own build id) is
  * the same in every process and on every machine, for it is position-independent: relocations go to
@@ -13,7 +13,15 @@
 
 #include "base/commit.h"
 #include "base/hash.h"
-#include "llmq/model.h"
+#include "llmq/version.h"
+
+const char *llmq_version(void) {
+    return LLMQ_VERSION;
+}
+
+int llmq_version_number(void) {
+    return LLMQ_VERSION_NUMBER;
+}
 
 const char *llmq_commit(void) {
     return LLMQ_COMMIT[0] ? LLMQ_COMMIT : NULL;

@@ -58,6 +58,10 @@ static enum cpu_level detect(void) {
 }
 #endif
 
+enum cpu_level cpu_level_best(void) {
+    return detect();
+}
+
 /* The level of that name on an architecture, -1 where it has none. */
 static int level_named(const struct architecture *a, const char *name) {
     for (int l = 0; a->levels[l]; l++)

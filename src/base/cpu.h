@@ -23,7 +23,10 @@ enum cpu_level {
     CPU_LEVELS, /* how many */
 };
 
-/* The best level this machine has, capped by the environment variable LLMQ_CPU, which names one.
+/* The best level this machine has. */
+enum cpu_level cpu_level_best(void);
+
+/* The same capped by the environment variable LLMQ_CPU, which names one.
  * An unknown name is LLMQ_E_USAGE; a level the machine lacks, or one of another architecture, is
  * LLMQ_E_UNSUPPORTED. */
 LLMQ_NODISCARD enum llmq_status cpu_level_get(enum cpu_level *level, llmq_error *err);

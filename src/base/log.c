@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "llmq/printable.h"
 
 #define LOG_MAX_TEXT 1024
@@ -41,4 +42,14 @@ enum llmq_status interrupt_check(const llmq_context *ctx, llmq_error *err) {
 
 int context_threads(const llmq_context *ctx) {
     return ctx && ctx->threads > 0 ? ctx->threads : cpu_count();
+}
+
+void llmq_context_init_sized(llmq_context *context, size_t size) {
+    const llmq_context usual = {.threads = 0};
+    sized_write(&usual, sizeof usual, context, size);
+}
+
+enum llmq_status context_read(const llmq_context *given, llmq_context *own, llmq_error *err) {
+    llmq_context_init(own);
+    return given ? SIZED_READ(llmq_context, given, own, err) : LLMQ_OK;
 }

@@ -18,6 +18,11 @@ void log_progress(const llmq_context *ctx, int64_t done, int64_t total, const ch
 /* LLMQ_E_INTERRUPTED when the caller asked to stop, else LLMQ_OK. */
 LLMQ_NODISCARD enum llmq_status interrupt_check(const llmq_context *ctx, llmq_error *err);
 
+/* What an entry of the library was lent, in *own: of NULL nothing is. LLMQ_E_USAGE as sized_read.
+ */
+LLMQ_NODISCARD enum llmq_status context_read(const llmq_context *given, llmq_context *own,
+                                             llmq_error *err);
+
 /* Threads to use: ctx->threads, or all cores this process may use. */
 int context_threads(const llmq_context *ctx);
 

@@ -78,7 +78,7 @@ const char *llmq_printable(const char *text, char *out, size_t size) {
     return out;
 }
 
-const char *llmq_estimate(double seconds, char *out, size_t size) {
+const char *llmq_duration(double seconds, char *out, size_t size) {
     static const struct {
         double below, unit;
         const char *name;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/tally.h"
 #include "bench/bench.h"
 #include "linalg/linalg.h"
@@ -18,8 +19,9 @@ static const struct {
     int64_t n, k;
 } shapes[LLMQ_BENCH_SHAPES] = {{4096, 4096}, {11008, 4096}, {4096, 11008}};
 
-void llmq_bench_options_init(llmq_bench_options *options) {
-    *options = (llmq_bench_options){0};
+void llmq_bench_options_init_sized(llmq_bench_options *options, size_t size) {
+    const llmq_bench_options usual = {.quick = false};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 /* --- samples ---------------------------------------------------------------------------------- */
@@ -91,12 +93,11 @@ static enum llmq_status measure_limits(int threads, const struct limits_memory *
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
-enum llmq_status llmq_bench(const llmq_bench_options *options, const llmq_context *ctx,
-                            llmq_bench_report *report, llmq_error *err) {
+static enum llmq_status measure(const llmq_bench_options *options, const llmq_context *ctx,
+                                llmq_bench_report *report, llmq_error *err) {
     const int shape_count = options->quick ? 1 : LLMQ_BENCH_SHAPES, total = 2 * shape_count + 1;
     struct limits_memory memory = {0};
     enum llmq_status status = LLMQ_OK;
-    *report = (llmq_bench_report){0};
     LLMQ_TRY(setup_compute(ctx, err));
     const int threads = context_threads(ctx);
     LLMQ_TRY(limits_memory_create(&memory, err));
@@ -119,6 +120,20 @@ enum llmq_status llmq_bench(const llmq_bench_options *options, const llmq_contex
     log_progress(ctx, total, total, "done");
 cleanup:
     limits_memory_free(&memory);
+    return status;
+}
+
+enum llmq_status llmq_bench(const llmq_bench_options *given, const llmq_context *lent,
+                            llmq_bench_report *report, llmq_error *err) {
+    llmq_bench_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *report = (llmq_bench_report){0};
+    llmq_bench_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_bench_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = measure(&options, &ctx, report, err);
+cleanup:
     return status;
 }
 

@@ -59,7 +59,8 @@ static enum llmq_status weights_create(int64_t n, int64_t k, size_t size, struct
         return error_memory(err, "activations");
     fill_neutral(q);
     bench_random(2, ROWS_MAX * k, w->x);
-    llmq_qmat_desc desc = {n, k, q->bits, q->group, q->codes, q->scales, q->zeros, NULL};
+    llmq_qmat_desc desc = {sizeof desc, n,         k,        q->bits, q->group,
+                           q->codes,    q->scales, q->zeros, NULL};
     do {
         status = llmq_qmat_create(&desc, &w->packed[w->copies], err);
         if (status != LLMQ_OK)

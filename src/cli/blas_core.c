@@ -12,52 +12,25 @@
 #include <unistd.h>
 
 #include "cli/console.h"
-#include "llmq/bench.h"
-#include "llmq/model.h"
+#include "llmq/host.h"
 
-/* OpenBLAS' kernels reach 70 to 95 % of the multiply-add rate on processors they were written for;
- * half of it is what kernels with half as wide registers reach. */
+/* Half of the multiply-add rate, as llmq_host_check has it. */
 #define GOOD 0.5
 
 /* Worth starting again for. */
 #define BETTER 1.1
 
-/* Kernels are slow when they are so often. */
-#define TRIES 5
-
 #define CORE      "OPENBLAS_CORETYPE"
 #define SELF      "/proc/self/exe"
 #define MOST_TEXT 64
 
-/* Kernels to try, those with the widest registers first. One that this processor cannot run ends
- * its process, which then measures nothing. */
-#if defined(__x86_64__)
-static const char *const cores[] = {"SkylakeX", "Haswell", "Nehalem", NULL};
-#elif defined(__aarch64__)
-static const char *const cores[] = {"NEOVERSEN1", "ARMV8", NULL};
-#else
-static const char *const cores[] = {NULL};
-#endif
-
 extern char **environ;
 
-/* The best of several measurements, as many as it takes to be good. */
-static enum llmq_status measure_here(double *best, llmq_error *err) {
-    enum llmq_status status = LLMQ_OK;
-    *best = 0;
-    for (int i = 0; status == LLMQ_OK && i < TRIES && *best < GOOD; i++) {
-        double found = 0;
-        status = llmq_blas_efficiency(&found, err);
-        *best = found > *best ? found : *best;
-    }
-    return status;
-}
-
 enum llmq_status blas_core_print(llmq_error *err) {
-    double efficiency = 0;
-    enum llmq_status status = measure_here(&efficiency, err);
+    llmq_host_report host;
+    enum llmq_status status = llmq_host_check(&host, err);
     if (status == LLMQ_OK)
-        printf("%.4f\n", efficiency);
+        printf("%.4f\n", host.blas_efficiency);
     return status;
 }
 
@@ -104,10 +77,10 @@ static void tell(const char *core, double efficiency) {
 
 /* The first of the other kernels that is good, else the best; NULL: none gives right results. So
  * the choice is the same on a busy machine. Leaves OPENBLAS_CORETYPE as it found it: unset. */
-static const char *best_core(bool verbose, double *efficiency) {
+static const char *best_core(const char *const *core, bool verbose, double *efficiency) {
     const char *best = NULL;
     *efficiency = 0;
-    for (const char *const *core = cores; *core && *efficiency < GOOD; core++) {
+    for (; *core && *efficiency < GOOD; core++) {
         if (setenv(CORE, *core, 1) != 0)
             break;
         double found = measure_elsewhere();
@@ -133,35 +106,27 @@ static enum llmq_status read_wish(bool *always, llmq_error *err) {
     return LLMQ_E_USAGE;
 }
 
-static enum llmq_status wrong_blas(llmq_error *err) {
-    cli_fail(err, LLMQ_E_UNSUPPORTED, "BLAS computes wrong products on this processor (%s)",
-             llmq_blas_name());
-    const char *oldest = cores[0];
-    for (const char *const *core = cores; *core; core++)
-        oldest = *core;
-    if (oldest)
-        cli_hint(err, "set " CORE " to kernels it can run, such as %s", oldest);
-    return LLMQ_E_UNSUPPORTED;
-}
-
 enum llmq_status blas_core_choose(char **argv, bool verbose, llmq_error *err) {
-    double now = 0, found = 0;
+    llmq_host_report host;
+    double found = 0;
     bool always = false;
     enum llmq_status status = read_wish(&always, err);
     if (status == LLMQ_OK)
-        status = measure_here(&now, err);
+        status = llmq_host_check(&host, err);
     if (status != LLMQ_OK)
         return status;
+    const double now = host.blas_efficiency;
     if (!getenv(CORE) && (now < GOOD || always)) {
         if (verbose)
             tell("OpenBLAS' choice of", now);
-        const char *core = best_core(verbose, &found);
+        const char *core = best_core(host.blas_cores, verbose, &found);
         if (core && found > BETTER * now && setenv(CORE, core, 1) == 0) {
             if (verbose)
                 fprintf(stderr, "llmq: starting again with " CORE "=%s\n", core);
             execv(SELF, argv);
-            unsetenv(CORE); /* could not: go on with what there is */
+            unsetenv(
+                CORE); /* could not: go on with what there is; the library refuses wrong ones */
         }
     }
-    return now > 0 ? LLMQ_OK : wrong_blas(err);
+    return LLMQ_OK;
 }

@@ -12,8 +12,8 @@
  * kernels, each in a process of its own, and start this program again (`argv`) on better ones. Does
  * nothing more than a check when OPENBLAS_CORETYPE is set: the user chose. LLMQ_BLAS_CORE=measure
  * tries the others in any case. Tells on stderr of a new start when `verbose`.
- * LLMQ_E_USAGE for another value of that, LLMQ_E_UNSUPPORTED when BLAS is wrong and nothing better
- * was found. */
+ * LLMQ_E_USAGE for another value of that. Where BLAS is wrong and nothing better was found, the
+ * library refuses to compute. */
 LLMQ_NODISCARD enum llmq_status blas_core_choose(char **argv, bool verbose, llmq_error *err);
 
 /* What the processes that measure do: print the efficiency of BLAS as it is here. */

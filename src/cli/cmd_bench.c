@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "llmq/bench.h"
+#include "llmq/host.h"
 #include "llmq/model.h"
 
 struct bench_args {

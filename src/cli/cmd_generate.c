@@ -9,6 +9,7 @@
 #include "cli/progress.h"
 #include "cli/read_file.h"
 #include "llmq/generate.h"
+#include "llmq/memory.h"
 #include "llmq/model.h"
 
 struct generate_args {
@@ -161,7 +162,7 @@ static enum llmq_status check(const struct generate_args *a, llmq_error *err) {
     return LLMQ_OK;
 }
 
-/* Ids of the prompt; the caller frees them. */
+/* Ids of the prompt, to be released with llmq_free. */
 static enum llmq_status read_prompt(const struct generate_args *a,
                                     const volatile sig_atomic_t *interrupt, int32_t **ids,
                                     size_t *count, llmq_error *err) {
@@ -276,7 +277,7 @@ static void print_candidates(const struct generate_args *a, const char *says,
                    100 * best[i].probability);
         else
             printf("  (%ld) %.1f %%", (long)best[i].id, 100 * best[i].probability);
-        free(text);
+        llmq_free(text);
     }
     putchar('\n');
 }
@@ -334,7 +335,7 @@ static enum llmq_status generate_run(const void *args, const volatile sig_atomic
                             : run_one(a, &options, ids, count, &ctx, err);
         progress_end(&display.progress);
     }
-    free(ids);
+    llmq_free(ids);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/progress.h"
+#include "llmq/memory.h"
 #include "llmq/report.h"
 
 struct report_args {
@@ -65,32 +66,29 @@ static const struct option_group groups[] = {
 
 static void report_init(void *args) {
     struct report_args *a = args;
-    llmq_report_options defaults;
-    llmq_report_options_init(&defaults);
-    a->read.ctx = defaults.compare.ctx;
-    a->read.max_tokens = defaults.compare.max_tokens;
-    a->read.convention = (int)defaults.compare.convention;
-    a->read.activations = (int)defaults.compare.activations;
-    a->read.compute = (int)defaults.compare.compute;
+    llmq_compare_options defaults;
+    llmq_compare_options_init(&defaults);
+    a->read.ctx = defaults.ctx;
+    a->read.max_tokens = defaults.max_tokens;
+    a->read.convention = (int)defaults.convention;
+    a->read.activations = (int)defaults.activations;
+    a->read.compute = (int)defaults.compute;
 }
 
-static llmq_report_options options_of(const struct report_args *a) {
-    llmq_report_options options;
-    llmq_report_options_init(&options);
-    options.compare.reference = a->reference;
-    options.compare.family = a->family;
-    options.compare.max_mem = a->max_mem;
-    options.compare.text = a->read.text;
-    options.compare.text_field = a->read.text_field;
-    options.compare.ctx = a->read.ctx;
-    options.compare.max_tokens = a->read.max_tokens;
-    options.compare.special = (enum llmq_special)special_value(&a->read.special);
-    options.compare.convention = (enum llmq_convention)a->read.convention;
-    options.compare.activations = (enum llmq_activations)a->read.activations;
-    options.compare.compute = (enum llmq_compute)a->read.compute;
-    options.out = a->out;
-    if (!a->out && !a->csv && !a->read.common.json)
-        options.out = "report.html";
+static llmq_compare_options compare_of(const struct report_args *a) {
+    llmq_compare_options options;
+    llmq_compare_options_init(&options);
+    options.reference = a->reference;
+    options.family = a->family;
+    options.max_mem = a->max_mem;
+    options.text = a->read.text;
+    options.text_field = a->read.text_field;
+    options.ctx = a->read.ctx;
+    options.max_tokens = a->read.max_tokens;
+    options.special = (enum llmq_special)special_value(&a->read.special);
+    options.convention = (enum llmq_convention)a->read.convention;
+    options.activations = (enum llmq_activations)a->read.activations;
+    options.compute = (enum llmq_compute)a->read.compute;
     return options;
 }
 
@@ -99,14 +97,18 @@ static enum llmq_status print_csv(const llmq_report *report, llmq_error *err) {
     if (!text)
         return cli_fail(err, LLMQ_E_MEMORY, "out of memory for the report");
     fputs(text, stdout);
-    free(text);
+    llmq_free(text);
     return LLMQ_OK;
 }
 
 static enum llmq_status report_run(const void *args, const volatile sig_atomic_t *interrupt,
                                    llmq_error *err) {
     const struct report_args *a = args;
-    const llmq_report_options options = options_of(a);
+    const llmq_compare_options compare = compare_of(a);
+    llmq_report_options options;
+    llmq_report_options_init(&options);
+    options.compare = &compare;
+    options.out = a->out || a->csv || a->read.common.json ? a->out : "report.html";
     const char *models[VALUES_MOST];
     char bytes[CONSOLE_TEXT];
     llmq_report *report = NULL;

@@ -51,6 +51,11 @@ static void print_scores(const int32_t *ids, size_t count, const double *logprob
     printf("%10s %10s  %.6f\n", "mean", "", sum / (double)(count - 1));
 }
 
+static void score_init(void *args) {
+    struct score_args *a = args;
+    llmq_score_options_init(&a->options);
+}
+
 static enum llmq_status score_run(const void *args, const volatile sig_atomic_t *interrupt,
                                   llmq_error *err) {
     const struct score_args *a = args;
@@ -95,6 +100,7 @@ const struct command command_score = {
                   "score a file's tokens"}},
     .groups = groups,
     .args_size = sizeof(struct score_args),
+    .init = score_init,
     .run = score_run,
     .computes = computes_always,
 };

@@ -133,7 +133,7 @@ static void sensitivity_init(void *args) {
 /* --- what is asked for ------------------------------------------------------------------------ */
 
 /* "4", "3:64", "8:-1" up to a comma or the end, behind which *text is then. */
-static bool read_candidate(const char **text, llmq_candidate *out) {
+static bool read_candidate(const char **text, llmq_precision *out) {
     char *end = NULL;
     const long bits = strtol(*text, &end, 10);
     bool whole = end > *text && bits > 0 && bits <= 16;
@@ -147,13 +147,13 @@ static bool read_candidate(const char **text, llmq_candidate *out) {
     return whole && (*end == '\0' || (*end == ',' && end[1]));
 }
 
-static enum llmq_status read_candidates(const char *text, llmq_candidate *list, size_t *count,
+static enum llmq_status read_candidates(const char *text, llmq_precision *list, size_t *count,
                                         llmq_error *err) {
     const char *at = text;
     for (*count = 0; *at; ++*count) {
         if (*count == LLMQ_CANDIDATES_MOST)
             return cli_fail(err, LLMQ_E_USAGE, "--candidates: more than %d", LLMQ_CANDIDATES_MOST);
-        list[*count] = (llmq_candidate){0};
+        list[*count] = (llmq_precision){0};
         if (!read_candidate(&at, &list[*count])) {
             cli_fail(err, LLMQ_E_USAGE, "--candidates: '%s' is no list of BITS or BITS:GROUP",
                      text);
@@ -187,10 +187,10 @@ static enum llmq_status measure(const struct sensitivity_args *a, const llmq_rec
                                 const llmq_context *ctx, llmq_sensitivity *out, llmq_error *err) {
     struct quantize_args run = a->run;
     llmq_sensitivity_options options;
-    llmq_quantize_options defaults;
-    llmq_candidate candidates[LLMQ_CANDIDATES_MOST];
+    llmq_quantize_options defaults, quantize;
+    llmq_precision candidates[LLMQ_CANDIDATES_MOST];
     const enum llmq_method method = (enum llmq_method)a->method;
-    llmq_sensitivity_options_init(&options, method);
+    llmq_sensitivity_options_init(&options);
     llmq_quantize_options_init(&defaults, method);
     run.options.method = method;
     run.options.act_order = defaults.act_order;
@@ -198,9 +198,10 @@ static enum llmq_status measure(const struct sensitivity_args *a, const llmq_rec
     run.options.correct = defaults.correct;
     run.options.descent = defaults.descent;
     run.options.rounds = defaults.rounds;
-    options.quantize = quantize_args_options(&run);
-    options.quantize.recipe = recipe;
-    calibration_apply(&run.calib, &options.quantize);
+    quantize = quantize_args_options(&run);
+    quantize.recipe = recipe;
+    calibration_apply(&run.calib, &quantize);
+    options.quantize = &quantize;
     options.estimate = (enum llmq_estimate)a->estimate;
     options.windows = a->windows;
     if (a->candidates) {
@@ -211,7 +212,7 @@ static enum llmq_status measure(const struct sensitivity_args *a, const llmq_rec
             return status;
     }
     if (run.calib.show > 0)
-        return calibration_show(&run.calib, &options.quantize, a->run.common.json, ctx, err);
+        return calibration_show(&run.calib, &quantize, a->run.common.json, ctx, err);
     return llmq_sensitivity_measure(&options, ctx, out, err);
 }
 

@@ -10,6 +10,7 @@
 #include "cli/read_file.h"
 #include "cli/token_ids.h"
 #include "llmq/evaluate.h"
+#include "llmq/memory.h"
 #include "llmq/model.h"
 
 struct tokenize_args {
@@ -62,7 +63,7 @@ static enum llmq_status encode(const struct tokenize_args *a,
     if (status == LLMQ_OK)
         status = console_json(llmq_ids_json(ids, count), err);
     free(text);
-    free(ids);
+    llmq_free(ids);
     return status;
 }
 
@@ -92,7 +93,7 @@ static enum llmq_status decode(const struct tokenize_args *a,
     else if (status == LLMQ_OK)
         print_text(text, len);
     free(list);
-    free(text);
+    llmq_free(text);
     free(ids);
     return status;
 }

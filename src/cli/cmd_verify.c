@@ -169,7 +169,7 @@ static enum llmq_status verify_run(const void *args, const volatile sig_atomic_t
                                    llmq_error *err) {
     const struct verify_args *a = args;
     const llmq_verify_options options = {
-        .model = a->model, .family = a->family, .against = a->against};
+        .size = sizeof options, .model = a->model, .family = a->family, .against = a->against};
     struct progress progress;
     llmq_context ctx = progress_begin(&progress, &a->common, interrupt);
     llmq_verify_report report = {0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Errors, colours and human-readable figures: see console.h. */
 #include "cli/console.h"
+#include "llmq/memory.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -86,7 +87,7 @@ enum llmq_status console_json(char *json, llmq_error *err) {
     put_json(json);
     if (len == 0 || json[len - 1] != '\n')
         fputc('\n', stdout);
-    free(json);
+    llmq_free(json);
     return LLMQ_OK;
 }
 
@@ -157,5 +158,5 @@ const char *console_seconds(double seconds, char buf[CONSOLE_TEXT]) {
 void console_quote(FILE *stream, const char *text) {
     char *quoted = llmq_shell_quoted(text);
     fputs(quoted ? quoted : "?", stream);
-    free(quoted);
+    llmq_free(quoted);
 }

@@ -19,8 +19,10 @@
 #include "cli/generate.h"
 #include "cli/help.h"
 #include "cli/suggest.h"
+#include "llmq/host.h"
 #include "llmq/matmul.h"
 #include "llmq/model.h"
+#include "llmq/version.h"
 
 static volatile sig_atomic_t interrupted;
 

@@ -9,6 +9,7 @@
 #include "cli/generate.h"
 #include "cli/help.h"
 #include "llmq/model.h"
+#include "llmq/version.h"
 
 /* Escapes are not counted: the longest line has a few. */
 enum { TEXT_MAX = 512, LINE_MAX = 66 };

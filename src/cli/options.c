@@ -9,6 +9,7 @@
 
 #include "cli/console.h"
 #include "cli/suggest.h"
+#include "llmq/memory.h"
 
 enum { NAME_MAX_SHOWN = 64 };
 
@@ -144,7 +145,7 @@ static enum llmq_status refuse_argument(const struct cursor *c, const char *arg,
     char *quoted = option ? llmq_shell_quoted(arg) : NULL;
     if (quoted)
         cli_hint(err, "did you mean --%s %s?", option, quoted);
-    free(quoted);
+    llmq_free(quoted);
     return LLMQ_E_USAGE;
 }
 

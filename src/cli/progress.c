@@ -76,7 +76,7 @@ void progress_line(const struct progress *p, double elapsed, double still, uint6
     (void)snprintf(percent, sizeof percent, " %3.0f %%", 100 * fraction);
     if (fraction > 0 && spent >= estimate_after) {
         const double rest = spent * (1 - fraction) / fraction - still;
-        (void)snprintf(left, sizeof left, ", %s to go", llmq_estimate(rest, text, sizeof text));
+        (void)snprintf(left, sizeof left, ", %s to go", llmq_duration(rest, text, sizeof text));
     }
     (void)snprintf(peak, sizeof peak, ", %s", console_bytes(memory, text));
     const size_t beside = strlen(percent) + strlen(left) + strlen(peak);
@@ -193,6 +193,7 @@ llmq_context progress_begin(struct progress *p, const struct common_args *args,
     if (p->style == PROGRESS_BAR)
         start_ticking(p);
     return (llmq_context){
+        .size = sizeof(llmq_context),
         .sink = {.user = p, .message = on_message, .progress = on_progress},
         .interrupt = interrupt,
         .threads = (int)args->threads,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/console.h"
+#include "llmq/memory.h"
 
 /* Rows shown of a list that -v shows whole. */
 enum { WORST_SHOWN = 5, EVENTS_SHOWN = 10 };
@@ -112,7 +113,7 @@ static void print_recipe(const llmq_quantize_options *o) {
     char *text = o->recipe ? llmq_recipe_json(o->recipe) : NULL;
     if (text)
         printf("\nrecipe\n%s", text);
-    free(text);
+    llmq_free(text);
 }
 
 static void print_modules(const llmq_quantize_report *r) {
@@ -221,7 +222,7 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
                o->tune_windows);
     if (r->plan_seconds > 0) {
         printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
-        printf(", about %s here\n", llmq_estimate(r->plan_seconds, text, sizeof text));
+        printf(", about %s here\n", llmq_duration(r->plan_seconds, text, sizeof text));
     }
     if (r->plan_passes > 0)
         printf("  passes       as much as %.1f forth through the blocks\n", r->plan_passes);

@@ -9,6 +9,7 @@
 #include "base/fileio.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/tally.h"
 #include "convert/convert.h"
 #include "llmq/model.h"
@@ -20,8 +21,9 @@
 #include "pipeline/value_check.h"
 #include "setup/setup.h"
 
-void llmq_convert_options_init(llmq_convert_options *options) {
-    *options = (llmq_convert_options){.shard_limit = PLAN_SHARD_LIMIT};
+void llmq_convert_options_init_sized(llmq_convert_options *options, size_t size) {
+    const llmq_convert_options usual = {.shard_limit = PLAN_SHARD_LIMIT};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 /* What is the same for every conversion that makes the same result. */
@@ -232,11 +234,10 @@ static void convert_free(struct convert *c) {
     model_close(&c->model);
 }
 
-enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_context *ctx,
-                              llmq_convert_report *report, llmq_error *err) {
+static enum llmq_status convert(const llmq_convert_options *options, const llmq_context *ctx,
+                                llmq_convert_report *report, llmq_error *err) {
     struct convert c = {.options = options, .ctx = ctx, .report = report, .start = tally_now()};
     enum llmq_status status = LLMQ_OK;
-    *report = (llmq_convert_report){0};
     LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(open_source(&c, err));
     LLMQ_TRY(origin_find(options->model, c.model.dir, &c.origin, err));
@@ -253,6 +254,20 @@ enum llmq_status llmq_convert(const llmq_convert_options *options, const llmq_co
 cleanup:
     report->peak_rss_bytes = memory_peak();
     convert_free(&c);
+    return status;
+}
+
+enum llmq_status llmq_convert(const llmq_convert_options *given, const llmq_context *lent,
+                              llmq_convert_report *report, llmq_error *err) {
+    llmq_convert_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *report = (llmq_convert_report){0};
+    llmq_convert_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_convert_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = convert(&options, &ctx, report, err);
+cleanup:
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "convert/convert.h"
+#include "llmq/version.h"
 #include "pipeline/card.h"
 
 static void put_account(struct strbuf *out, const struct convert *c) {

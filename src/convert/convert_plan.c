@@ -15,6 +15,7 @@
 #include "convert/convert.h"
 #include "formats/loaders/layout_load.h"
 #include "graph/inventory.h"
+#include "llmq/version.h"
 #include "pipeline/store.h"
 
 /* --- target ----------------------------------------------------------------------------------- */

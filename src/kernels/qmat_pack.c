@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/hugemem.h"
 #include "base/int64.h"
+#include "base/sized.h"
 #include "kernels/qmat.h"
 
 /* Groups of one description, column by column. */
@@ -231,12 +232,10 @@ static enum llmq_status pack(struct llmq_qmat *q, const llmq_qmat_desc *d, llmq_
     return seen >> d->bits ? refuse_code(d, err) : LLMQ_OK;
 }
 
-enum llmq_status llmq_qmat_create(const llmq_qmat_desc *desc, llmq_qmat **out, llmq_error *err) {
+static enum llmq_status create(const llmq_qmat_desc *desc, llmq_qmat **out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct grouping grouping = {.desc = desc};
     struct llmq_qmat *q = NULL;
-    assert(desc && out);
-    *out = NULL;
     LLMQ_TRY(check_desc(desc, err));
     q = calloc(1, sizeof *q);
     if (!q) {
@@ -257,6 +256,14 @@ cleanup:
     free(grouping.count);
     llmq_qmat_free(&q);
     return status;
+}
+
+enum llmq_status llmq_qmat_create(const llmq_qmat_desc *given, llmq_qmat **out, llmq_error *err) {
+    llmq_qmat_desc desc = {.size = sizeof desc};
+    assert(out);
+    *out = NULL;
+    const enum llmq_status status = SIZED_READ(llmq_qmat_desc, given, &desc, err);
+    return status == LLMQ_OK ? create(&desc, out, err) : status;
 }
 
 void llmq_qmat_free(llmq_qmat **q) {

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/json_scan.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/strbuf.h"
 #include "llmq/model.h"
 #include "pipeline/run.h"
@@ -299,13 +300,11 @@ cleanup:
     return status;
 }
 
-enum llmq_status llmq_calibration_windows(const llmq_quantize_options *options, int64_t count,
-                                          const llmq_context *ctx, llmq_windows *out,
-                                          llmq_error *err) {
+static enum llmq_status list_windows(const llmq_quantize_options *options, int64_t count,
+                                     const llmq_context *ctx, llmq_windows *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct run run = {.options = options, .ctx = ctx};
     char *dir = NULL;
-    *out = (llmq_windows){0};
     if (options->method == LLMQ_METHOD_RTN && calibration_count(options) == 0)
         return error_set(err, LLMQ_E_USAGE, "rtn reads no text without --calib");
     LLMQ_TRY(llmq_model_resolve(options->model, &dir, err));
@@ -318,6 +317,21 @@ cleanup:
     free(dir);
     if (status != LLMQ_OK)
         llmq_windows_free(out);
+    return status;
+}
+
+enum llmq_status llmq_calibration_windows(const llmq_quantize_options *given, int64_t count,
+                                          const llmq_context *lent, llmq_windows *out,
+                                          llmq_error *err) {
+    llmq_quantize_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *out = (llmq_windows){0};
+    llmq_quantize_options_init(&options, LLMQ_METHOD_GPTQ);
+    LLMQ_TRY(SIZED_READ(llmq_quantize_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = list_windows(&options, count, &ctx, out, err);
+cleanup:
     return status;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "llmq/version.h"
 #include "pipeline/card.h"
 #include "pipeline/report.h"
 

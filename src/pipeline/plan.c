@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "graph/inventory.h"
+#include "llmq/version.h"
 #include "pipeline/block_fold.h"
 #include "quant/quant.h"
 #include "setup/setup.h"

@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "formats/safetensors/safetensors_watch.h"
 #include "linalg/linalg.h"
 #include "llmq/matmul.h"
@@ -31,8 +32,9 @@
 #include "quant/quant.h"
 #include "setup/setup.h"
 
-void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method method) {
-    *options = (llmq_quantize_options){
+void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t size,
+                                      enum llmq_method method) {
+    llmq_quantize_options usual = {
         .method = method,
         .bits = 4,
         .group = 128,
@@ -47,9 +49,10 @@ void llmq_quantize_options_init(llmq_quantize_options *options, enum llmq_method
         .shard_limit = PLAN_SHARD_LIMIT,
     };
     if (method == LLMQ_METHOD_GPTQ)
-        llmq_quantize_options_quality(options, LLMQ_QUALITY_BALANCED);
+        llmq_quantize_options_quality(&usual, LLMQ_QUALITY_BALANCED);
     if (method == LLMQ_METHOD_AWQ)
-        options->search = LLMQ_RANGE_WEIGHTED;
+        usual.search = LLMQ_RANGE_WEIGHTED;
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality) {
@@ -255,7 +258,7 @@ static void log_plan(const struct run *run) {
         "plan: %.2f GiB of memory, %.2f GiB of activations in a file, %.2f GiB of result%s%s",
         (double)r->plan_ram_bytes / 0x1p30, (double)r->spill_bytes / 0x1p30,
         (double)r->plan_disk_bytes / 0x1p30, r->plan_seconds > 0 ? ", about " : "",
-        r->plan_seconds > 0 ? llmq_estimate(r->plan_seconds, time, sizeof time) : "");
+        r->plan_seconds > 0 ? llmq_duration(r->plan_seconds, time, sizeof time) : "");
     notes_of_result(&run->model, &run->plan, run->options->shard_limit, run->ctx);
     const char *caveat = run->plan.layout->caveat(&run->plan.layout_config);
     if (caveat)
@@ -471,11 +474,10 @@ static void discard(struct run *run) {
     (void)removed;
 }
 
-enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_context *ctx,
-                               llmq_quantize_report *report, llmq_error *err) {
+static enum llmq_status quantize(const llmq_quantize_options *options, const llmq_context *ctx,
+                                 llmq_quantize_report *report, llmq_error *err) {
     struct run run = {.options = options, .ctx = ctx, .report = report, .start = tally_now()};
     enum llmq_status status = LLMQ_OK;
-    *report = (llmq_quantize_report){0};
     tally_start(&run.tally);
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(setup_check_compute(options->compute, err));
@@ -496,5 +498,19 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *options, const llmq_
 cleanup:
     report->peak_rss_bytes = memory_peak();
     run_free(&run);
+    return status;
+}
+
+enum llmq_status llmq_quantize(const llmq_quantize_options *given, const llmq_context *lent,
+                               llmq_quantize_report *report, llmq_error *err) {
+    llmq_quantize_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *report = (llmq_quantize_report){0};
+    llmq_quantize_options_init(&options, LLMQ_METHOD_GPTQ);
+    LLMQ_TRY(SIZED_READ(llmq_quantize_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = quantize(&options, &ctx, report, err);
+cleanup:
     return status;
 }

@@ -91,7 +91,7 @@ const struct quantize_field *quantize_fields(size_t *count) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic error "-Wmissing-field-initializers"
 static llmq_quantize_options copy_fields(const llmq_quantize_options *o) {
-    const llmq_quantize_options copy = {FIELDS(AS_VALUE)};
+    const llmq_quantize_options copy = {o->size, FIELDS(AS_VALUE)};
     return copy;
 }
 

@@ -55,8 +55,8 @@ static uint64_t module_bytes(const struct layout *layout, const struct quant_sha
 }
 
 static struct quant_shape shape_of(const struct study *s, const struct plan_module *module,
-                                   const llmq_candidate *c) {
-    const llmq_quantize_options *o = &s->options->quantize;
+                                   const llmq_precision *c) {
+    const llmq_quantize_options *o = &s->asked;
     struct quant_shape shape = module->shape;
     shape.bits = c->bits;
     shape.group = c->group

@@ -13,6 +13,7 @@
 #include "base/fileio.h"
 #include "base/int64.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "graph/backward.h"
 #include "llmq/model.h"
 #include "pipeline/calibration.h"
@@ -27,9 +28,9 @@
 /* The program with its libraries, as in plans. */
 #define OWN_BYTES (UINT64_C(16) << 20)
 
-void llmq_sensitivity_options_init(llmq_sensitivity_options *options, enum llmq_method method) {
-    *options = (llmq_sensitivity_options){.estimate = LLMQ_ESTIMATE_CURVATURE};
-    llmq_quantize_options_init(&options->quantize, method);
+void llmq_sensitivity_options_init_sized(llmq_sensitivity_options *options, size_t size) {
+    const llmq_sensitivity_options usual = {.estimate = LLMQ_ESTIMATE_CURVATURE};
+    sized_write(&usual, sizeof usual, options, size);
 }
 
 static bool goes_downstream(const struct study *s) {
@@ -39,15 +40,15 @@ static bool goes_downstream(const struct study *s) {
 /* --- what is studied -------------------------------------------------------------------------- */
 
 static enum llmq_status take_candidates(struct study *s, llmq_error *err) {
-    static const llmq_candidate usual[] = {{2, 0}, {3, 0}, {4, 0}, {8, 0}};
+    static const llmq_precision usual[] = {{2, 0}, {3, 0}, {4, 0}, {8, 0}};
     const llmq_sensitivity_options *o = s->options;
-    const llmq_candidate *given = o->candidates ? o->candidates : usual;
+    const llmq_precision *given = o->candidates ? o->candidates : usual;
     const size_t count = o->candidates ? o->candidate_count : sizeof usual / sizeof usual[0];
     if (count == 0 || count > LLMQ_CANDIDATES_MOST)
         return error_set(err, LLMQ_E_USAGE, "--candidates: expected 1 to %d, found %zu",
                          LLMQ_CANDIDATES_MOST, count);
     for (size_t i = 0; i < count; i++) {
-        const llmq_candidate *c = &given[i];
+        const llmq_precision *c = &given[i];
         if ((c->bits != 2 && c->bits != 3 && c->bits != 4 && c->bits != 8) || c->group < -1)
             return error_set(err, LLMQ_E_USAGE,
                              "candidate %d:%" PRId64
@@ -63,7 +64,10 @@ static enum llmq_status take_candidates(struct study *s, llmq_error *err) {
 static enum llmq_status take_options(struct study *s, llmq_error *err) {
     llmq_quantize_options *o = &s->quantize;
     enum llmq_status status = LLMQ_OK;
-    *o = s->options->quantize;
+    llmq_quantize_options_init(&s->asked, LLMQ_METHOD_GPTQ);
+    LLMQ_TRY(SIZED_READ(llmq_quantize_options, s->options->quantize, &s->asked, err));
+    *o = s->asked;
+    LLMQ_TRY(setup_check_compute(o->compute, err));
     o->tune = LLMQ_TUNE_OFF; /* it is the whole model's, and comes behind all modules */
     if (o->method == LLMQ_METHOD_AWQ || o->awq) {
         error_set(err, LLMQ_E_USAGE,
@@ -111,7 +115,7 @@ static enum llmq_status check_format(const struct study *s, llmq_error *err) {
 
 static enum llmq_status too_little(const struct study *s, uint64_t bytes, llmq_error *err) {
     error_set(err, LLMQ_E_MEMORY, "--max-mem %" PRIu64 " bytes: measuring takes %" PRIu64,
-              s->options->quantize.max_mem, bytes);
+              s->asked.max_mem, bytes);
     error_hint(err, "give fewer --windows, or --estimate hessian");
     return LLMQ_E_MEMORY;
 }
@@ -344,25 +348,37 @@ static void destroy(struct study *s) {
     model_close(&s->run.model);
 }
 
-enum llmq_status llmq_sensitivity_measure(const llmq_sensitivity_options *options,
-                                          const llmq_context *ctx, llmq_sensitivity *out,
-                                          llmq_error *err) {
+static enum llmq_status measure(const llmq_sensitivity_options *options, const llmq_context *ctx,
+                                llmq_sensitivity *out, llmq_error *err) {
     struct study s = {.options = options, .out = out};
     const double start = tally_now();
     enum llmq_status status = LLMQ_OK;
-    *out = (llmq_sensitivity){0};
     s.run.options = &s.quantize;
     s.run.ctx = ctx;
     tally_start(&s.run.tally);
     LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(setup_check_compute(options->quantize.compute, err));
     LLMQ_TRY(make_plan(&s, err));
-    if (options->quantize.dry_run)
+    if (s.quantize.dry_run)
         goto cleanup;
     LLMQ_TRY(carry_out(&s, err));
     out->seconds = tally_now() - start;
 cleanup:
     out->peak_rss_bytes = memory_peak();
     destroy(&s);
+    return status;
+}
+
+enum llmq_status llmq_sensitivity_measure(const llmq_sensitivity_options *given,
+                                          const llmq_context *lent, llmq_sensitivity *out,
+                                          llmq_error *err) {
+    llmq_sensitivity_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *out = (llmq_sensitivity){0};
+    llmq_sensitivity_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_sensitivity_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = measure(&options, &ctx, out, err);
+cleanup:
     return status;
 }

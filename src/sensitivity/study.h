@@ -20,9 +20,10 @@
 
 struct study {
     const llmq_sensitivity_options *options;
+    llmq_quantize_options asked;    /* of the run, as they were given */
     llmq_quantize_options quantize; /* of the run that is studied; nothing is corrected, since there
                                        is no error upstream */
-    llmq_candidate candidates[LLMQ_CANDIDATES_MOST];
+    llmq_precision candidates[LLMQ_CANDIDATES_MOST];
     int candidate_count;
     struct run run;
     struct corpus measured; /* the windows that are kept out of run.tokens, and ... */

@@ -77,8 +77,8 @@ static void not_found(const struct search *s, llmq_error *err) {
 enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err) {
     struct search s = {.spec = spec};
     *path = NULL;
-    if (!*spec)
-        return error_set(err, LLMQ_E_USAGE, "the model's name is empty");
+    if (!spec || !*spec)
+        return error_set(err, LLMQ_E_USAGE, "the model's name is %s", spec ? "empty" : "missing");
     const enum path_kind kind = search_look(&s, spec);
     const bool may_be_it = s.unseen.code == LLMQ_E_IO; /* the folder itself, on a failing disk */
     if (kind == PATH_FILE) {

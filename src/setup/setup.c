@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Common beginnings of commands, version and build information: see setup.h, llmq/model.h. */
+/* Common beginnings of commands, see setup.h. */
 #include "setup/setup.h"
 
 #include <inttypes.h>
@@ -16,17 +16,10 @@
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "llmq/model.h"
+#include "setup/blas_check.h"
 #include "text/tokenizer.h"
 
 #define DEFAULT_CONTEXT 2048
-
-const char *llmq_version(void) {
-    return LLMQ_VERSION;
-}
-
-const char *llmq_blas_name(void) {
-    return linalg_backend();
-}
 
 enum llmq_status setup_check_compute(enum llmq_compute compute, llmq_error *err) {
     const struct llmq_kernels *kernels = kernels_get();
@@ -59,7 +52,9 @@ enum llmq_status setup_threads(const llmq_context *ctx, llmq_error *err) {
 enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err) {
     linalg_init();
     enum llmq_status status = setup_threads(ctx, err);
-    return status == LLMQ_OK ? linalg_reserve(context_threads(ctx), err) : status;
+    if (status == LLMQ_OK)
+        status = linalg_reserve(context_threads(ctx), err);
+    return status == LLMQ_OK ? blas_require(err) : status;
 }
 
 int64_t setup_context(const struct model_config *config) {

@@ -20,7 +20,8 @@
  * LLMQ_CPU; LLMQ_E_MEMORY: the system has not so many threads. */
 LLMQ_NODISCARD enum llmq_status setup_threads(const llmq_context *ctx, llmq_error *err);
 
-/* The same and BLAS; LLMQ_E_MEMORY: not on so many threads. */
+/* The same and BLAS; LLMQ_E_MEMORY: not on so many threads; LLMQ_E_UNSUPPORTED: its results are
+ * wrong. */
 LLMQ_NODISCARD enum llmq_status setup_compute(const llmq_context *ctx, llmq_error *err);
 
 /* Tokens per window when the user names none: the model's context, at most 2048. */

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/sized.h"
 #include "base/tally.h"
 #include "formats/loaders/model_folder.h"
 #include "graph/draft_layers.h"
@@ -359,12 +360,16 @@ static bool stops_on_damage(enum llmq_status status) {
            status != LLMQ_E_IO;
 }
 
-enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_context *ctx,
-                             llmq_verify_report *report, llmq_error *err) {
+void llmq_verify_options_init_sized(llmq_verify_options *options, size_t size) {
+    const llmq_verify_options usual = {.model = NULL};
+    sized_write(&usual, sizeof usual, options, size);
+}
+
+static enum llmq_status verify(const llmq_verify_options *options, const llmq_context *ctx,
+                               llmq_verify_report *report, llmq_error *err) {
     struct verify v = {.ctx = ctx, .report = report};
     const double start = tally_now();
     enum llmq_status status = LLMQ_OK;
-    *report = (llmq_verify_report){.format = "none", .error = (double)NAN};
     LLMQ_TRY(setup_threads(ctx, err));
     LLMQ_TRY(llmq_model_resolve(options->model, &report->path, err));
     if (options->against)
@@ -383,6 +388,20 @@ enum llmq_status llmq_verify(const llmq_verify_options *options, const llmq_cont
     report->seconds = tally_now() - start;
 cleanup:
     verify_close(&v);
+    return status;
+}
+
+enum llmq_status llmq_verify(const llmq_verify_options *given, const llmq_context *lent,
+                             llmq_verify_report *report, llmq_error *err) {
+    llmq_verify_options options;
+    llmq_context ctx;
+    enum llmq_status status = LLMQ_OK;
+    *report = (llmq_verify_report){.format = "none", .error = (double)NAN};
+    llmq_verify_options_init(&options);
+    LLMQ_TRY(SIZED_READ(llmq_verify_options, given, &options, err));
+    LLMQ_TRY(context_read(lent, &ctx, err));
+    status = verify(&options, &ctx, report, err);
+cleanup:
     return status;
 }
 

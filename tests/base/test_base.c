@@ -84,7 +84,7 @@ END_TEST
 START_TEST(sinks_get_one_line) {
     char got[64] = "";
     const llmq_context ctx = {
-        .sink = {.user = got, .message = keep_message, .progress = keep_stage}};
+        .size = sizeof ctx, .sink = {.user = got, .message = keep_message, .progress = keep_stage}};
     log_message(&ctx, LLMQ_LOG_INFO, "%s", "x\033]0;title\a");
     ck_assert_str_eq(got, "x\\x1b]0;title\\x07");
     log_progress(&ctx, 0, 1, "%s", "block\n1");

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "llmq/bench.h"
+#include "setup/blas_check.h"
 #include "support.h"
 
 /* Order of the product that is timed and not looked at. */
@@ -173,7 +173,7 @@ static double efficiency(struct bad_call bad_now) {
     double value = -1;
     memset(calls, 0, sizeof calls);
     bad = bad_now;
-    ck_assert_ok(llmq_blas_efficiency(&value, &err), &err);
+    ck_assert_ok(blas_efficiency(&value, &err), &err);
     return value;
 }
 
@@ -216,7 +216,7 @@ START_TEST(short_memory_is_not_a_wrong_blas) {
     for (long n = 0; status != LLMQ_OK; n++) {
         llmq_error err = {0};
         until_failure = n;
-        status = llmq_blas_efficiency(&value, &err);
+        status = blas_efficiency(&value, &err);
         const bool failed = until_failure < 0;
         until_failure = -1;
         ck_assert_int_eq(status, failed ? LLMQ_E_MEMORY : LLMQ_OK);

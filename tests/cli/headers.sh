@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Every public header compiles alone, as C11 and as C++, and includes nothing but its own kind and
+# Every public header compiles alone, as C99 and as C++, and includes nothing but its own kind and
 # the C library.
 . "$(dirname "$0")/lib.sh"
 
-warnings='-Wall -Wextra -Wpedantic -Werror -fsyntax-only'
+warnings='-Wall -Wextra -pedantic-errors -Werror -fsyntax-only'
 ran='compiler'
 : >stdout
 
@@ -14,15 +14,16 @@ for header in "$root"/include/llmq/*.h; do
     printf '#include "llmq/%s"\n#include "llmq/%s"\nint unused_%s;\n' \
         "$file" "$file" "${file%.h}" >alone.c
     # shellcheck disable=SC2086 # a list of options
-    ${CC:-cc} -std=c11 $warnings -I"$root/include" alone.c 2>stderr
+    ${CC:-cc} -std=c99 $warnings -I"$root/include" alone.c 2>stderr
     code=$?
-    expect "C11" test $code -eq 0
-    if command -v "${CXX:-c++}" >/dev/null; then
+    expect "C99" test $code -eq 0
+    command -v "${CXX:-c++}" >/dev/null || continue
+    for standard in c++11 c++17; do
         # shellcheck disable=SC2086
-        ${CXX:-c++} -x c++ -std=c++11 $warnings -I"$root/include" alone.c 2>stderr
+        ${CXX:-c++} -x c++ -std=$standard $warnings -I"$root/include" alone.c 2>stderr
         code=$?
-        expect "C++11" test $code -eq 0
-    fi
+        expect "$standard" test $code -eq 0
+    done
 done
 
 test_case "public headers show no SIMD, BLAS or cJSON"

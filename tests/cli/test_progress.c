@@ -62,7 +62,7 @@ START_TEST(estimates_have_one_unit) {
                 {1e12, "?"},      {(double)0, "1 s"}};
     char text[64];
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        ck_assert_str_eq(llmq_estimate(rows[i].seconds, text, sizeof text), rows[i].text);
+        ck_assert_str_eq(llmq_duration(rows[i].seconds, text, sizeof text), rows[i].text);
 }
 END_TEST
 

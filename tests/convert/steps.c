@@ -78,7 +78,7 @@ double step_loss(const char *name, bool dequantize) {
 
 void step_no_violation(const char *name) {
     llmq_verify_report r;
-    const llmq_verify_options o = {.model = scratch_path(name)};
+    const llmq_verify_options o = {.size = sizeof o, .model = scratch_path(name)};
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     ck_assert_msg(r.ok, "%s: %s", r.ok ? "" : r.violations.items[0].rule,
                   r.ok ? "" : r.violations.items[0].message);

@@ -233,7 +233,7 @@ END_TEST
 
 START_TEST(leftovers_and_interruption) {
     static const volatile sig_atomic_t stop = 1;
-    const llmq_context ctx = {.interrupt = &stop};
+    const llmq_context ctx = {.size = sizeof ctx, .interrupt = &stop};
     llmq_convert_report r;
     llmq_convert_options o;
     step_quantize("g", "gptq", 4, true);

@@ -14,7 +14,7 @@
 
 static llmq_error err;
 static const char prompt[] = "My fellow citizens";
-static const llmq_context context = {.threads = 2};
+static const llmq_context context = {.size = sizeof context, .threads = 2};
 
 static int32_t *read_prompt(const char *model, size_t *count) {
     int32_t *ids = NULL;
@@ -193,7 +193,8 @@ END_TEST
 
 START_TEST(draws_do_not_depend_on_threads) {
     char *demo = source_path("models/demo");
-    const llmq_context contexts[2] = {{.threads = 1}, {.threads = 2}};
+    const llmq_context contexts[2] = {{.size = sizeof *contexts, .threads = 1},
+                                      {.size = sizeof *contexts, .threads = 2}};
     llmq_generate_result r[2];
     llmq_generate_options o = options_of(demo, 16);
     o.temperature = 1;

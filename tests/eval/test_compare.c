@@ -52,7 +52,7 @@ static float *read_logits(const char *model, const int32_t *tokens, size_t vocab
     double scores[TOKENS - 1];
     float *logits = calloc(TOKENS * vocab, sizeof *logits);
     const char *path = scratch_path("logits.safetensors");
-    const llmq_score_options options = {.model = model, .logits = path};
+    const llmq_score_options options = {.size = sizeof options, .model = model, .logits = path};
     ck_assert_ok(llmq_score(&options, tokens, TOKENS, NULL, scores, &err), &err);
     ck_assert_ok(st_open_file(path, &set, &err), &err);
     size_t bytes = TOKENS * vocab * sizeof *logits;

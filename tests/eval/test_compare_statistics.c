@@ -48,7 +48,8 @@ static void log_softmax_of(const char *model, double out[TOKENS][VOCAB]) {
     static float logits[TOKENS][VOCAB];
     double scores[TOKENS - 1];
     struct st_set *set = NULL;
-    const llmq_score_options options = {.model = model, .logits = scratch_path("l.safetensors")};
+    const llmq_score_options options = {
+        .size = sizeof options, .model = model, .logits = scratch_path("l.safetensors")};
     ck_assert_ok(llmq_score(&options, tokens, TOKENS, NULL, scores, &err), &err);
     ck_assert_ok(st_open_file(options.logits, &set, &err), &err);
     ck_assert_ok(st_read(set, st_find(set, "logits"), 0, sizeof logits, logits, &err), &err);

@@ -46,7 +46,7 @@ START_TEST(score_equals_eval_of_the_same_window) {
     static const int32_t ids[] = {5, 17, 3, 99, 42, 7, 64, 23};
     double scores[7], sum = 0;
     char *model = source_path("tests/golden/qwen3");
-    const llmq_score_options plain = {.model = model};
+    const llmq_score_options plain = {.size = sizeof plain, .model = model};
     ck_assert_ok(llmq_score(&plain, ids, 8, NULL, scores, &err), &err);
     for (int i = 0; i < 7; i++)
         sum -= scores[i];
@@ -81,7 +81,7 @@ START_TEST(wrong_requests_are_refused) {
     static const int32_t ids[] = {1, 128};
     double scores[1];
     char *model = source_path("tests/golden/qwen3");
-    const llmq_score_options plain = {.model = model};
+    const llmq_score_options plain = {.size = sizeof plain, .model = model};
     ck_assert_fails(llmq_score(&plain, ids, 1, NULL, scores, &err), LLMQ_E_USAGE, "at least 2",
                     &err);
     ck_assert_fails(llmq_score(&plain, ids, 2, NULL, scores, &err), LLMQ_E_USAGE,
@@ -107,7 +107,8 @@ START_TEST(logits_file_is_a_safetensors_file) {
     static const int32_t ids[] = {5, 17, 3};
     double scores[2];
     char *model = source_path("tests/golden/qwen3");
-    const llmq_score_options written = {.model = model, .logits = scratch_path("l.safetensors")};
+    const llmq_score_options written = {
+        .size = sizeof written, .model = model, .logits = scratch_path("l.safetensors")};
     struct st_set *set = NULL;
     ck_assert_ok(llmq_score(&written, ids, 3, NULL, scores, &err), &err);
     ck_assert_ok(st_open_file(scratch_path("l.safetensors"), &set, &err), &err);

@@ -16,8 +16,8 @@ static void inspect(void) {
 static void verify(void) {
     llmq_error err = {0};
     llmq_verify_report report = {0};
-    const llmq_context ctx = {.threads = 1};
-    const llmq_verify_options options = {.model = fuzz_dir()};
+    const llmq_context ctx = {.size = sizeof ctx, .threads = 1};
+    const llmq_verify_options options = {.size = sizeof options, .model = fuzz_dir()};
     fuzz_check(llmq_verify(&options, &ctx, &report, &err), &err);
     llmq_verify_report_free(&report);
 }
@@ -26,7 +26,7 @@ static void plan(void) {
     llmq_error err = {0};
     llmq_quantize_report report = {0};
     llmq_quantize_options options;
-    const llmq_context ctx = {.threads = 1};
+    const llmq_context ctx = {.size = sizeof ctx, .threads = 1};
     llmq_quantize_options_init(&options, LLMQ_METHOD_RTN);
     options.model = fuzz_dir();
     options.out = "/nowhere/llmq-fuzz";

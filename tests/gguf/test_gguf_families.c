@@ -151,7 +151,7 @@ static void check_file(const struct family_case *c) {
 /* Nothing is broken, and nothing that is not quantized differs from the source. */
 static void assert_no_violation(void) {
     llmq_verify_report r;
-    const llmq_verify_options o = {.model = out, .against = source};
+    const llmq_verify_options o = {.size = sizeof o, .model = out, .against = source};
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     ck_assert_msg(r.ok, "%s", r.ok ? "" : r.violations.items[0].message);
     for (size_t i = 0; i < r.warnings.count; i++)

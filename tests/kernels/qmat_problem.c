@@ -77,7 +77,8 @@ struct problem problem_create(struct problem_size s, enum fill fill, uint64_t *s
         for (int64_t c = 0; c < s.k; c++)
             p.group_of[c] = (int32_t)(random_next(state) % (uint64_t)p.groups);
     }
-    p.desc = (llmq_qmat_desc){s.n, s.k, s.bits, s.group, p.codes, p.scales, p.zeros, p.group_of};
+    p.desc = (llmq_qmat_desc){
+        sizeof(llmq_qmat_desc), s.n, s.k, s.bits, s.group, p.codes, p.scales, p.zeros, p.group_of};
     fill_weights(&p, fill, s.sym, state);
     fill_floats(fill, 1.1F, state, p.x, s.m * s.k);
     problem_solve(&p);

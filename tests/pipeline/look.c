@@ -26,7 +26,7 @@ static void note(void *user, enum llmq_log_level level, const char *message) {
 
 static llmq_context listening(void) {
     heard[0] = '\0';
-    return (llmq_context){.sink = {.message = note}};
+    return (llmq_context){.size = sizeof(llmq_context), .sink = {.message = note}};
 }
 
 void look_says(const char *part) {
@@ -88,7 +88,7 @@ bool look_stored(const char *dir, const char *name) {
 }
 
 bool look_finds(const char *dir, const char *rule, bool violation) {
-    llmq_verify_options o = {.model = dir};
+    llmq_verify_options o = {.size = sizeof o, .model = dir};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     const llmq_findings *list = violation ? &r.violations : &r.warnings;

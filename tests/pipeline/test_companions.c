@@ -247,7 +247,7 @@ static void keep_message(void *user, enum llmq_log_level level, const char *mess
 
 START_TEST(what_is_left_behind_is_told) {
     struct strbuf told = {0};
-    llmq_context ctx = {.sink = {.user = &told, .message = keep_message}};
+    llmq_context ctx = {.size = sizeof ctx, .sink = {.user = &told, .message = keep_message}};
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     o.dry_run = true;
     furnish(source);
@@ -322,7 +322,7 @@ END_TEST
 START_TEST(every_reader_tells_absent_from_unreadable) {
     llmq_error err = {0};
     llmq_inspect_report inspected;
-    llmq_verify_options verify = {.model = source};
+    llmq_verify_options verify = {.size = sizeof verify, .model = source};
     llmq_verify_report verified;
     int32_t *ids = NULL;
     size_t count = 0;

@@ -297,7 +297,7 @@ static void check_same_model(const struct form *f, const char *a, const char *b)
 }
 
 static void check_verified(const char *dir, const char *against) {
-    const llmq_verify_options o = {.model = dir, .against = against};
+    const llmq_verify_options o = {.size = sizeof o, .model = dir, .against = against};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     for (size_t i = 0; i < r.violations.count; i++)
@@ -395,7 +395,8 @@ static void stop_in_the_layer(void *user, const char *what, int64_t done, int64_
 /* The head, too, whose moments are of the model's last block and not of the layer's. */
 START_TEST(an_interrupted_layer_is_resumed) {
     llmq_quantize_options o = options_of(LLMQ_METHOD_GPTQ, "gptq");
-    const llmq_context ctx = {.sink = {.progress = stop_in_the_layer}, .interrupt = &interrupt};
+    const llmq_context ctx = {
+        .size = sizeof ctx, .sink = {.progress = stop_in_the_layer}, .interrupt = &interrupt};
     llmq_recipe *recipe = NULL;
     llmq_quantize_report r;
     ck_assert(make(&forms[0]));

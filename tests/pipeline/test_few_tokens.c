@@ -21,7 +21,7 @@ static void note(void *user, enum llmq_log_level level, const char *message) {
         strncat(heard, message, sizeof heard - strlen(heard) - 1);
 }
 
-static const llmq_context listening = {.sink = {.message = note}};
+static const llmq_context listening = {.size = sizeof listening, .sink = {.message = note}};
 
 static void run(const llmq_quantize_options *o, llmq_quantize_report *r) {
     heard[0] = '\0';

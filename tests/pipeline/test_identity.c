@@ -278,7 +278,7 @@ static void fail_while(const llmq_quantize_options *o, const char *when, void (*
     llmq_error err = {0};
     llmq_quantize_report report;
     struct happening h = {.when = when, .what = what};
-    const llmq_context ctx = {.sink = {.user = &h, .progress = let_happen}};
+    const llmq_context ctx = {.size = sizeof ctx, .sink = {.user = &h, .progress = let_happen}};
     ck_assert_fails(llmq_quantize(o, &ctx, &report, &err), LLMQ_E_INPUT, part, &err);
     ck_assert(h.done);
     ck_assert_ptr_nonnull(strstr(err.hint, "--force"));
@@ -349,7 +349,7 @@ START_TEST(a_model_that_is_written_to_is_not_a_result) {
     llmq_quantize_report report;
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     struct happening h = {.when = "block 2", .what = remove_tokenizer};
-    const llmq_context ctx = {.sink = {.user = &h, .progress = let_happen}};
+    const llmq_context ctx = {.size = sizeof ctx, .sink = {.user = &h, .progress = let_happen}};
     ck_assert_fails(llmq_quantize(&o, &ctx, &report, &err), LLMQ_E_NOT_FOUND, "tokenizer.json",
                     &err);
     llmq_quantize_report_free(&report);
@@ -369,7 +369,7 @@ START_TEST(what_happens_to_copies_during_a_run_leaves_no_trace) {
     put_in(source, "tokenizer.json", "{}");
     llmq_quantize_options o = run_options(methods[_i]);
     struct happening h = {.when = "block 2", .what = damage_copies};
-    const llmq_context ctx = {.sink = {.user = &h, .progress = let_happen}};
+    const llmq_context ctx = {.size = sizeof ctx, .sink = {.user = &h, .progress = let_happen}};
     llmq_error err = {0};
     llmq_quantize_report report;
     ck_assert_ok(llmq_quantize(&o, &ctx, &report, &err), &err);
@@ -397,7 +397,7 @@ START_TEST(a_conversion_of_a_changing_model_is_no_result) {
     llmq_convert_options c;
     llmq_convert_report report;
     struct happening h = {.when = "verifying", .what = edit_config};
-    const llmq_context ctx = {.sink = {.user = &h, .progress = let_happen}};
+    const llmq_context ctx = {.size = sizeof ctx, .sink = {.user = &h, .progress = let_happen}};
     run_quantize(&o);
     free(source);
     source = strdup(out); /* what is read now */

@@ -105,7 +105,7 @@ END_TEST
 START_TEST(results_are_read_verified_and_converted_alike) {
     for (int f = 0; f < FORMATS; f++) {
         const llmq_quantize_options o = options_of(&formats[f], LLMQ_METHOD_GPTQ);
-        const llmq_verify_options v = {.model = out, .against = source};
+        const llmq_verify_options v = {.size = sizeof v, .model = out, .against = source};
         llmq_verify_report r;
         llmq_quantize_report q = run_report(&o, NULL);
         double error = 0, rtn = 0;
@@ -124,8 +124,12 @@ START_TEST(results_are_read_verified_and_converted_alike) {
         llmq_quantize_report_free(&q);
 
         char *plain = strdup(scratch_path("plain"));
-        const llmq_convert_options c = {
-            .model = out, .out = plain, .format = "f32", .shard_limit = 1 << 30, .force = true};
+        const llmq_convert_options c = {.size = sizeof c,
+                                        .model = out,
+                                        .out = plain,
+                                        .format = "f32",
+                                        .shard_limit = 1 << 30,
+                                        .force = true};
         llmq_convert_report made;
         ck_assert_ok(llmq_convert(&c, NULL, &made, &err), &err);
         llmq_convert_report_free(&made);

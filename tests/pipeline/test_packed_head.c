@@ -57,7 +57,7 @@ static void name_the_head(const char *format) {
 }
 
 static bool passes(const char *dir) {
-    const llmq_verify_options o = {.model = dir};
+    const llmq_verify_options o = {.size = sizeof o, .model = dir};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     const bool ok = r.ok;
@@ -118,7 +118,7 @@ END_TEST
 
 /* The head that is stored counts, and conversions say so. */
 START_TEST(a_packed_head_beside_a_tied_config_counts) {
-    const llmq_verify_options o = {.model = out};
+    const llmq_verify_options o = {.size = sizeof o, .model = out};
     llmq_verify_report r;
     make("gptq", Q0, true);
     name_the_head("gptq");

@@ -21,7 +21,7 @@ static void keep_warning(void *user, enum llmq_log_level level, const char *mess
 static void plan(const char *format, int group) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     llmq_quantize_report r;
-    const llmq_context ctx = {.sink = {.message = keep_warning}};
+    const llmq_context ctx = {.size = sizeof ctx, .sink = {.message = keep_warning}};
     told[0] = '\0';
     o.format = format;
     o.group = group;

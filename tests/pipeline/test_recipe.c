@@ -129,7 +129,7 @@ static void check_module(const llmq_quantize_report *r, const char *name, const 
 
 /* The result holds to every rule, and computes the same packed and expanded. */
 static void check_result(void) {
-    llmq_verify_options v = {.model = out};
+    llmq_verify_options v = {.size = sizeof v, .model = out};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&v, NULL, &r, &err), &err);
     for (size_t i = 0; i < r.violations.count; i++)

@@ -42,7 +42,7 @@ static const llmq_module_report *head_of(const llmq_quantize_report *r) {
 /* The result holds to every rule and computes the same packed and expanded; does `stack` load it?
  */
 static bool check_result(const char *stack) {
-    const llmq_verify_options v = {.model = out};
+    const llmq_verify_options v = {.size = sizeof v, .model = out};
     llmq_verify_report r;
     bool loads = false;
     ck_assert_ok(llmq_verify(&v, NULL, &r, &err), &err);
@@ -100,7 +100,7 @@ END_TEST
 
 /* The head is held against the embedding that it was made of. */
 static void check_against_source(void) {
-    const llmq_verify_options v = {.model = out, .against = source};
+    const llmq_verify_options v = {.size = sizeof v, .model = out, .against = source};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&v, NULL, &r, &err), &err);
     ck_assert_msg(r.ok, "%s", r.ok ? "" : r.violations.items[0].message);

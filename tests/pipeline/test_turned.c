@@ -37,7 +37,7 @@ static void assert_shape(const char *dir, const char *name, uint64_t rows, uint6
 }
 
 static double assert_verified(const char *dir) {
-    const llmq_verify_options o = {.model = dir, .against = source};
+    const llmq_verify_options o = {.size = sizeof o, .model = dir, .against = source};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     ck_assert_msg(r.ok, "%s", r.ok ? "" : r.violations.items[0].message);
@@ -97,7 +97,7 @@ START_TEST(a_square_one_is_compared_the_right_way_round) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
     o.format = "compressed-tensors";
     run_quantize(&o);
-    const llmq_verify_options v = {.model = out, .against = source};
+    const llmq_verify_options v = {.size = sizeof v, .model = out, .against = source};
     ck_assert_ok(llmq_verify(&v, NULL, &r, &err), &err);
     for (size_t i = 0; i < r.module_count; i++)
         ck_assert_msg(r.modules[i].error < 0.02, "%s: %g", r.modules[i].name, r.modules[i].error);
@@ -108,7 +108,7 @@ END_TEST
 
 /* Scales come out of the values' rows and biases, which verify has to find in the original's. */
 START_TEST(scales_are_folded_out_of_the_right_rows) {
-    const llmq_verify_options v = {.model = out, .against = source};
+    const llmq_verify_options v = {.size = sizeof v, .model = out, .against = source};
     llmq_verify_report r;
     llmq_quantize_options o = run_options(LLMQ_METHOD_AWQ);
     o.format = "compressed-tensors";

@@ -31,7 +31,7 @@ static void take(void *user, enum llmq_log_level level, const char *message) {
         (void)snprintf(told + strlen(told), sizeof told - strlen(told), "%s\n", message);
 }
 
-static const llmq_context listening = {.sink = {.message = take}};
+static const llmq_context listening = {.size = sizeof listening, .sink = {.message = take}};
 
 static void quantize_listening(const llmq_quantize_options *o) {
     told[0] = '\0';
@@ -150,7 +150,7 @@ END_TEST
 /* --- float16 ---------------------------------------------------------------------------------- */
 
 static size_t findings_of(const char *model, const char *rule, const char *part) {
-    const llmq_verify_options o = {.model = model};
+    const llmq_verify_options o = {.size = sizeof o, .model = model};
     llmq_verify_report report;
     size_t count = 0;
     ck_assert_ok(llmq_verify(&o, NULL, &report, &err), &err);

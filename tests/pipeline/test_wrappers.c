@@ -124,7 +124,7 @@ static void assert_carried(int wanted) {
 }
 
 static void assert_sound(const char *against) {
-    const llmq_verify_options o = {.model = out, .against = against};
+    const llmq_verify_options o = {.size = sizeof o, .model = out, .against = against};
     llmq_verify_report r;
     ck_assert_ok(llmq_verify(&o, NULL, &r, &err), &err);
     for (size_t i = 0; i < r.violations.count; i++)
@@ -301,7 +301,7 @@ START_TEST(a_gguf_file_holds_the_model_inside) {
     ck_assert_uint_eq(r.dropped_count, 4);
     llmq_quantize_report_free(&r);
     ck_assert_double_eq(run_loss(out, false), wanted);
-    const llmq_verify_options o = {.model = out, .against = source};
+    const llmq_verify_options o = {.size = sizeof o, .model = out, .against = source};
     llmq_verify_report report;
     ck_assert_fails(llmq_verify(&o, NULL, &report, &err), LLMQ_E_UNSUPPORTED,
                     "expected the same names", &err);

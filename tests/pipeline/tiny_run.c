@@ -175,9 +175,9 @@ void run_with_any_threads_and_memory(const llmq_quantize_options *o) {
     one.calib = longer;
     one.samples = LONG_WINDOWS;
     llmq_quantize_options other = one;
-    run_quantize_in(&one, &(llmq_context){.threads = 1});
+    run_quantize_in(&one, &(llmq_context){.size = sizeof(llmq_context), .threads = 1});
     other.out = scratch_path("three");
-    run_quantize_in(&other, &(llmq_context){.threads = 3});
+    run_quantize_in(&other, &(llmq_context){.size = sizeof(llmq_context), .threads = 3});
     assert_same_folders(one.out, other.out);
     other.out = scratch_path("spilled");
     other.dry_run = true;
@@ -204,7 +204,8 @@ static void stop_in_block_two(void *user, const char *what, int64_t done, int64_
 }
 
 void run_interrupt(const llmq_quantize_options *o) {
-    llmq_context ctx = {.sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
+    llmq_context ctx = {
+        .size = sizeof ctx, .sink = {.progress = stop_in_block_two}, .interrupt = &interrupt};
     interrupt = 0;
     run_fails_in(o, &ctx, LLMQ_E_INTERRUPTED, "interrupted");
 }

@@ -16,13 +16,17 @@
 #include "support.h"
 
 static llmq_error err;
-static const llmq_candidate in_groups[] = {{2, 32}, {3, 32}, {4, 32}, {8, 32}};
+static const llmq_precision in_groups[] = {{2, 32}, {3, 32}, {4, 32}, {8, 32}};
+
+/* Of the last options_of. */
+static llmq_quantize_options studied;
 
 static llmq_sensitivity_options options_of(enum llmq_method method, enum llmq_estimate estimate) {
     llmq_sensitivity_options o;
-    llmq_sensitivity_options_init(&o, method);
-    o.quantize = run_options(method);
-    o.quantize.calib = calib;
+    llmq_sensitivity_options_init(&o);
+    studied = run_options(method);
+    studied.calib = calib;
+    o.quantize = &studied;
     o.candidates = in_groups;
     o.candidate_count = 4;
     o.estimate = estimate;
@@ -62,7 +66,7 @@ static double divergence_with(const llmq_sensitivity_options *o, const char *mod
     llmq_recipe *recipe = NULL;
     llmq_compare_options compare;
     llmq_compare_result result;
-    llmq_quantize_options run = o->quantize;
+    llmq_quantize_options run = *o->quantize;
     char rule[128], *all = NULL;
     size_t len = 0;
     ck_assert_ok(llmq_recipe_create(&recipe, &err), &err);
@@ -149,7 +153,7 @@ static void check_same(const llmq_sensitivity_options *o, const llmq_context *ct
                        const llmq_sensitivity *as) {
     llmq_sensitivity s;
     ck_assert_ok(llmq_sensitivity_measure(o, ctx, &s, &err), &err);
-    ck_assert_int_eq(s.spill_bytes > 0, o->quantize.max_mem > 0);
+    ck_assert_int_eq(s.spill_bytes > 0, o->quantize->max_mem > 0);
     for (size_t p = 0; p < s.part_count; p++)
         for (size_t c = 0; c < s.parts[p].setting_count; c++)
             ck_assert(memcmp(&as->parts[p].settings[c].cost, &s.parts[p].settings[c].cost,
@@ -162,12 +166,12 @@ START_TEST(the_table_does_not_depend_on_threads_and_memory) {
     tiny_windows_write(calib, 120, 48, 2);
     for (int e = LLMQ_ESTIMATE_CURVATURE; e <= LLMQ_ESTIMATE_KL; e += 3) {
         llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, (enum llmq_estimate)e);
-        const llmq_context one = {.threads = 1};
+        const llmq_context one = {.size = sizeof one, .threads = 1};
         o.windows = e == LLMQ_ESTIMATE_CURVATURE ? 110 : 4;
         o.candidate_count = 2;
         llmq_sensitivity s = measure(&o);
         check_same(&o, &one, &s);
-        o.quantize.max_mem = s.plan_ram_bytes - 1;
+        studied.max_mem = s.plan_ram_bytes - 1;
         check_same(&o, NULL, &s);
         llmq_sensitivity_free(&s);
     }
@@ -178,18 +182,18 @@ START_TEST(memory_is_planned_and_refused) {
     llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, LLMQ_ESTIMATE_KL);
     llmq_sensitivity s;
     tiny_windows_write(calib, 120, 48, 2);
-    o.quantize.dry_run = true;
+    studied.dry_run = true;
     s = measure(&o);
-    o.quantize.max_mem = s.plan_ram_bytes;
+    studied.max_mem = s.plan_ram_bytes;
     llmq_sensitivity_free(&s);
     s = measure(&o);
     ck_assert_uint_eq(s.spill_bytes, 0);
     llmq_sensitivity_free(&s);
-    o.quantize.max_mem--;
+    studied.max_mem--;
     s = measure(&o);
-    ck_assert(s.spill_bytes > 0 && s.plan_ram_bytes <= o.quantize.max_mem);
+    ck_assert(s.spill_bytes > 0 && s.plan_ram_bytes <= studied.max_mem);
     llmq_sensitivity_free(&s);
-    o.quantize.max_mem = 1000;
+    studied.max_mem = 1000;
     ck_assert_fails(llmq_sensitivity_measure(&o, NULL, &s, &err), LLMQ_E_MEMORY,
                     "--max-mem 1000 bytes: measuring takes", &err);
     llmq_sensitivity_free(&s);
@@ -244,14 +248,14 @@ START_TEST(recipes_give_what_was_chosen_in_the_size_that_was_said) {
                  {"onnx", 14, 4.5}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, LLMQ_ESTIMATE_HESSIAN);
-        o.quantize.format = cases[i].format;
+        studied.format = cases[i].format;
         o.candidates = NULL;
         llmq_sensitivity s = measure(&o);
         ck_assert_uint_eq(s.part_count, cases[i].parts);
         llmq_allocation a = allocate_bits(&s, cases[i].bits);
         ck_assert_msg(a.bits <= cases[i].bits && a.bits > cases[i].bits - 0.7, "%s: %g",
                       cases[i].format, a.bits);
-        check_result(&s, &a, &o.quantize);
+        check_result(&s, &a, o.quantize);
         llmq_allocation_free(&a);
         llmq_sensitivity_free(&s);
     }
@@ -267,7 +271,7 @@ START_TEST(a_size_counts_all_tensors) {
     ck_assert_ok(llmq_sensitivity_allocate(&s, &target, &same, &err), &err);
     ck_assert_uint_eq(same.bytes, some.bytes);
     ck_assert(same.cost <= some.cost);
-    check_result(&s, &same, &o.quantize);
+    check_result(&s, &same, o.quantize);
     llmq_allocation_free(&same);
     ck_assert_fails(llmq_sensitivity_allocate(&s, &little, &same, &err), LLMQ_E_USAGE,
                     "tensors that are not quantized", &err);
@@ -282,11 +286,11 @@ END_TEST
 
 /* The experts of a block are one part, and one rule. */
 START_TEST(experts_of_a_block_go_together) {
-    static const llmq_candidate candidates[] = {{4, 8}, {8, 8}};
+    static const llmq_precision candidates[] = {{4, 8}, {8, 8}};
     llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, LLMQ_ESTIMATE_KL);
     mixture_write(source, 3);
-    o.quantize.format = "compressed-tensors";
-    o.quantize.group = 8;
+    studied.format = "compressed-tensors";
+    studied.group = 8;
     o.candidates = candidates;
     o.candidate_count = 2;
     for (int e = 0; e < 2; e++) {
@@ -299,7 +303,7 @@ START_TEST(experts_of_a_block_go_together) {
                   experts->settings[1].cost > 0);
         llmq_allocation a = allocate_bits(&s, 8);
         ck_assert_ptr_nonnull(strstr(a.recipe, "experts\\\\.\\\\d+\\\\.w1|"));
-        check_result(&s, &a, &o.quantize);
+        check_result(&s, &a, o.quantize);
         llmq_allocation_free(&a);
         llmq_sensitivity_free(&s);
     }
@@ -312,16 +316,16 @@ START_TEST(rules_of_the_run_are_kept) {
     llmq_recipe *rules = NULL;
     ck_assert_ok(llmq_recipe_create(&rules, &err), &err);
     ck_assert_ok(llmq_recipe_keep(rules, "layers\\.0\\.mlp", &err), &err);
-    o.quantize.recipe = rules;
+    studied.recipe = rules;
     llmq_sensitivity s = measure(&o);
     ck_assert_uint_eq(s.part_count, 6);
     llmq_allocation a = allocate_bits(&s, 4);
     const char *kept = strstr(a.recipe, "\"keep\""), *chosen = strstr(a.recipe, "\"bits\"");
     ck_assert(kept && chosen && kept < chosen);
     llmq_recipe *recipe = read_recipe(&a);
-    o.quantize.recipe = recipe;
+    studied.recipe = recipe;
     llmq_inspect_report seen;
-    run_quantize(&o.quantize);
+    run_quantize(o.quantize);
     ck_assert_ok(llmq_inspect(out, NULL, &seen, &err), &err);
     ck_assert_uint_eq(seen.bytes, a.bytes);
     llmq_inspect_report_free(&seen);
@@ -362,7 +366,7 @@ START_TEST(a_plan_measures_nothing) {
     llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, LLMQ_ESTIMATE_KL);
     const llmq_target target = {.bits = 4};
     llmq_allocation a;
-    o.quantize.dry_run = true;
+    studied.dry_run = true;
     llmq_sensitivity s = measure(&o);
     ck_assert(isnan(s.parts[0].settings[0].cost));
     /* 4 parts of 4 settings for each of 2 blocks: through 2 and 1 of them, and once without error
@@ -383,7 +387,7 @@ static void refused(const llmq_sensitivity_options *o, const char *message, cons
 }
 
 START_TEST(what_cannot_be_is_refused) {
-    static const llmq_candidate odd[] = {{4, 32}, {4, 7}}, few[] = {{5, 32}}, unfit[] = {{4, 64}};
+    static const llmq_precision odd[] = {{4, 32}, {4, 7}}, few[] = {{5, 32}}, unfit[] = {{4, 64}};
     llmq_sensitivity_options o = options_of(LLMQ_METHOD_GPTQ, LLMQ_ESTIMATE_KL);
     o.windows = 12;
     refused(&o, "--windows 12: the calibration has 12", "--samples");
@@ -397,10 +401,10 @@ START_TEST(what_cannot_be_is_refused) {
     o.candidates = unfit;
     refused(&o, "model.layers.0.mlp.down_proj [64, 96]: no candidate fits", "--group auto-fit");
     o.candidates = NULL;
-    o.quantize.format = "awq";
+    studied.format = "awq";
     refused(&o, "awq files have one setting for all modules", "--format gptq");
-    o.quantize.format = NULL;
-    o.quantize.method = LLMQ_METHOD_AWQ;
+    studied.format = NULL;
+    studied.method = LLMQ_METHOD_AWQ;
     refused(&o, "awq scales what several modules read", "--method gptq");
 }
 END_TEST

@@ -352,7 +352,7 @@ static void stop(void *user, const char *what, int64_t done, int64_t total) {
 }
 
 static void interrupt_at(llmq_quantize_options *o, int64_t step) {
-    llmq_context ctx = {.sink = {.progress = stop}, .interrupt = &interrupt};
+    llmq_context ctx = {.size = sizeof ctx, .sink = {.progress = stop}, .interrupt = &interrupt};
     llmq_quantize_report r;
     interrupt = 0;
     stop_at = step;

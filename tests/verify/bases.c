@@ -90,7 +90,8 @@ void base_write(const char *dir, const char *name, const char *text) {
 
 void base_verify(const char *name, bool against, llmq_verify_report *r) {
     char *model = strdup(scratch_path(name)), *original = strdup(scratch_path("source"));
-    const llmq_verify_options o = {.model = model, .against = against ? original : NULL};
+    const llmq_verify_options o = {
+        .size = sizeof o, .model = model, .against = against ? original : NULL};
     ck_assert_ok(llmq_verify(&o, NULL, r, &err), &err);
     free(model);
     free(original);

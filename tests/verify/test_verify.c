@@ -67,7 +67,7 @@ END_TEST
 START_TEST(an_original_that_is_not_finite_is_told) {
     static const uint16_t infinity = 0x7f80;
     char *original = strdup(scratch_path("original")), *model = strdup(scratch_path("g"));
-    const llmq_verify_options o = {.model = model, .against = original};
+    const llmq_verify_options o = {.size = sizeof o, .model = model, .against = original};
     llmq_verify_report r;
     base_copy(scratch_path("source"), original);
     edit_poke(original, Q0 ".weight", &infinity, sizeof infinity);
@@ -92,7 +92,7 @@ START_TEST(conversions_have_no_error) {
     o.format = "compressed-tensors";
     ck_assert_ok(llmq_convert(&o, NULL, &converted, &err), &err);
     llmq_convert_report_free(&converted);
-    const llmq_verify_options v = {.model = to, .against = from};
+    const llmq_verify_options v = {.size = sizeof v, .model = to, .against = from};
     ck_assert_ok(llmq_verify(&v, NULL, &r, &err), &err);
     ck_assert(r.ok && r.error <= 0 && r.equal == 7);
     llmq_verify_report_free(&r);
@@ -121,7 +121,7 @@ END_TEST
 
 static void assert_unreadable(const char *dir, enum llmq_status code, const char *part) {
     llmq_verify_report r;
-    const llmq_verify_options o = {.model = dir};
+    const llmq_verify_options o = {.size = sizeof o, .model = dir};
     ck_assert_fails(llmq_verify(&o, NULL, &r, &err), code, part, &err);
     ck_assert_int_eq(llmq_exit_code(code), 3);
     llmq_verify_report_free(&r);

@@ -20,7 +20,7 @@ static llmq_error err;
 static llmq_verify_report report;
 
 static void verify_against(void) {
-    const llmq_verify_options o = {.model = out, .against = source};
+    const llmq_verify_options o = {.size = sizeof o, .model = out, .against = source};
     ck_assert_ok(llmq_verify(&o, NULL, &report, &err), &err);
 }
 

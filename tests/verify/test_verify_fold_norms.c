@@ -61,7 +61,7 @@ static void quantize(void) {
 
 /* The vector that rule against-fold names; NULL: no rule about the original is broken. */
 static char *verify(void) {
-    const llmq_verify_options o = {.model = out, .against = source};
+    const llmq_verify_options o = {.size = sizeof o, .model = out, .against = source};
     llmq_verify_report report;
     char *named = NULL;
     ck_assert_ok(llmq_verify(&o, NULL, &report, &err), &err);

@@ -35,7 +35,7 @@ static void config(const char *old, const char *with) {
 }
 
 static void verify(void) {
-    const llmq_verify_options o = {.model = out};
+    const llmq_verify_options o = {.size = sizeof o, .model = out};
     llmq_verify_report_free(&report);
     ck_assert_ok(llmq_verify(&o, NULL, &report, &err), &err);
 }
@@ -244,7 +244,7 @@ END_TEST
 
 /* The flag of older configs, with the tensors that it speaks of: refused by the order's name. */
 START_TEST(tensors_in_marlins_order_are_refused) {
-    const llmq_verify_options o = {.model = out};
+    const llmq_verify_options o = {.size = sizeof o, .model = out};
     const llmq_eval_options e = run_eval_options(out);
     llmq_eval_result result;
     struct edit edit;
@@ -267,7 +267,7 @@ END_TEST
 /* Settings that llmq cannot honour are an error, and no verdict; a checkpoint that breaks rules
  * besides is told so. */
 START_TEST(settings_that_cannot_be_honoured) {
-    const llmq_verify_options o = {.model = out};
+    const llmq_verify_options o = {.size = sizeof o, .model = out};
     make("compressed-tensors");
     config("\"quant_method\":", "\"transform_config\": {\"config_groups\": {\"R4\": {\"apply\": "
                                 "[{\"location\": \"input\"}]}}}, \"quant_method\":");

@@ -29,7 +29,7 @@ enum { SCENES = sizeof scenes / sizeof scenes[0] };
 static llmq_error err;
 
 static llmq_verify_report verify(void) {
-    const llmq_verify_options o = {.model = out, .against = source};
+    const llmq_verify_options o = {.size = sizeof o, .model = out, .against = source};
     llmq_verify_report report;
     ck_assert_ok(llmq_verify(&o, NULL, &report, &err), &err);
     return report;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Is BLAS right, and how fast is it beside what the processor can do? See llmq/bench.h.
+/* Is BLAS right, and how fast is it beside what the processor can do? See blas_check.h.
  *
  * A product C = A B is checked as C v = A (B v) in double precision for a random v, which costs
  * nothing beside the product and misses a wrong entry with probability 0 (Freivalds, 1977). */
+#include "setup/blas_check.h"
+
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -10,11 +12,8 @@
 
 #include "base/error.h"
 #include "base/tally.h"
-#include "bench/bench.h"
 #include "kernels/kernels.h"
 #include "linalg/linalg.h"
-#include "llmq/bench.h"
-#include "setup/setup.h"
 
 enum {
     ODD = 301,    /* more than one block of everything, and no multiple of anything */
@@ -25,6 +24,9 @@ enum {
 
 /* Relative to the largest magnitude: far above rounding, far below a wrong kernel's results. */
 #define TOLERANCE 1e-4
+
+/* In this process, which has one BLAS. */
+static bool found_right;
 
 struct check {
     float *A, *B, *C;      /* [ODD, ODD] each */
@@ -141,12 +143,24 @@ static double fma_rate(void) {
     return count / (tally_thread_now() - start);
 }
 
+/* Numbers from -1 to 1 without a pattern: xorshift64 (Marsaglia, Journal of Statistical Software
+ * 8(14), 2003). */
+static void fill(uint64_t seed, float *M) {
+    uint64_t state = seed * 0x9e3779b97f4a7c15U + 1;
+    for (int i = 0; i < ODD * ODD; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        M[i] = (float)(int32_t)(state >> 40) * 0x1p-23F - 1;
+    }
+}
+
 /* 0: BLAS is wrong. */
 static enum llmq_status efficiency(const struct check *c, double *out, llmq_error *err) {
     double rate = 0, fma = 0;
     bool right = false;
-    bench_random(1, (int64_t)ODD * ODD, c->A);
-    bench_random(2, (int64_t)ODD * ODD, c->B);
+    fill(1, c->A);
+    fill(2, c->B);
     for (int i = 0; i < ODD; i++)
         c->v[i] = (double)c->A[i] + 0.5;
     for (int i = 0; i < REPEATS; i++) {
@@ -164,7 +178,7 @@ static enum llmq_status efficiency(const struct check *c, double *out, llmq_erro
     return LLMQ_OK;
 }
 
-enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
+enum llmq_status blas_efficiency(double *out, llmq_error *err) {
     const size_t square = (size_t)ODD * ODD;
     const int threads = omp_get_max_threads();
     float *matrices = malloc((3 * square + linalg_accumulate_floats()) * sizeof *matrices);
@@ -192,5 +206,15 @@ enum llmq_status llmq_blas_efficiency(double *out, llmq_error *err) {
     }
     free(matrices);
     free(vectors);
+    if (status == LLMQ_OK)
+        found_right = *out > 0;
     return status;
+}
+
+enum llmq_status blas_require(llmq_error *err) {
+    double found = 0;
+    if (found_right)
+        return LLMQ_OK;
+    enum llmq_status status = blas_efficiency(&found, err);
+    return status == LLMQ_OK && !found_right ? blas_refuse(err) : status;
 }
