@@ -3,6 +3,7 @@
 # Exit codes of what is neither wrong usage nor a wrong model: 4 reading or writing, 5 memory, 130 a
 # signal; and what is left behind then.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 test_case "more ids than the model's context: refused as eval refuses such windows"
 context=$("$json_get" max_position_embeddings <"$demo/config.json")

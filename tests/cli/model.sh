@@ -141,35 +141,6 @@ expect "exit code 2 or 3" test "$code" -eq 2 -o "$code" -eq 3
 
 few='--ctx 128 --max-tokens 1024 -q'
 
-test_case "eval --json has its keys"
-# shellcheck disable=SC2086 # $few is a list of words
-run eval --model "$demo" --text "$demo/eval.txt" $few --json
-expect_code 0
-expect_no_stderr
-expect_json_paths ppl nll stderr tokens ctx convention
-expect_json convention gptq
-expect_json ctx 128
-expect_json tokens $((8 * 127))
-
-test_case "eval prints perplexity and convention"
-# shellcheck disable=SC2086
-run eval --model "$demo" --text "$demo/eval.txt" $few --convention llamacpp
-expect_code 0
-expect_stdout "perplexity"
-expect_stdout "llamacpp"
-
-test_case "perplexity above --max-ppl: the result is printed and the exit code is 1"
-# shellcheck disable=SC2086
-run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 1.5
-expect_code 1
-expect_stdout "perplexity"
-expect_stderr "is above the limit 1.5"
-
-test_case "perplexity below --max-ppl: exit code 0"
-# shellcheck disable=SC2086
-run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 100000
-expect_code 0
-
 test_case "LLMQ_BLAS_CORE=measure tries other kernels, unless the user chose some"
 LLMQ_BLAS_CORE=measure
 export LLMQ_BLAS_CORE
@@ -199,6 +170,37 @@ run rtn --model "$demo" --calib "$demo/calibration.txt" --dry-run
 expect_code 2
 expect_stderr "LLMQ_BLAS_CORE=haswell"
 unset LLMQ_BLAS_CORE
+
+pin_kernels
+
+test_case "eval --json has its keys"
+# shellcheck disable=SC2086 # $few is a list of words
+run eval --model "$demo" --text "$demo/eval.txt" $few --json
+expect_code 0
+expect_no_stderr
+expect_json_paths ppl nll stderr tokens ctx convention
+expect_json convention gptq
+expect_json ctx 128
+expect_json tokens $((8 * 127))
+
+test_case "eval prints perplexity and convention"
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --convention llamacpp
+expect_code 0
+expect_stdout "perplexity"
+expect_stdout "llamacpp"
+
+test_case "perplexity above --max-ppl: the result is printed and the exit code is 1"
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 1.5
+expect_code 1
+expect_stdout "perplexity"
+expect_stderr "is above the limit 1.5"
+
+test_case "perplexity below --max-ppl: exit code 0"
+# shellcheck disable=SC2086
+run eval --model "$demo" --text "$demo/eval.txt" $few --max-ppl 100000
+expect_code 0
 
 test_case "progress without a terminal is one line per block, and none with --no-progress or -q"
 run eval --model "$demo" --text "$demo/eval.txt" --ctx 128 --max-tokens 256

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a result says of itself: llmq.json and README.md; and that verify holds it to the one.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 run rtn --model "$demo" --out r -q
 expect_code 0

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # llmq sensitivity on the demo model: from the table to a recipe, and from there to a checkpoint.
 . "$(dirname "$0")/lib.sh"
+pin_kernels
 
 quick="--model $demo --method rtn --samples 4 --seqlen 64 --windows 1 --estimate hessian"
 
