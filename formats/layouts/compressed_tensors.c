@@ -85,23 +85,11 @@ static int ct_tensors(const struct quant_shape *shape,
 /* --- encoding and decoding -------------------------------------------------------------------- */
 
 static struct pack_map codes_map(const struct qlinear *q) {
-    return (struct pack_map){.bits = q->bits,
-                             .streams = q->n,
-                             .count = q->k,
-                             .code_stream = q->k,
-                             .code_step = 1,
-                             .word_stream = (int64_t)pack_words(q->bits, (uint64_t)q->k),
-                             .word_step = 1};
+    return pack_map_rows(q->bits, q->n, q->k);
 }
 
 static struct pack_map zeros_map(const struct qlinear *q) {
-    return (struct pack_map){.bits = q->bits,
-                             .streams = q->groups,
-                             .count = q->n,
-                             .code_stream = 1,
-                             .code_step = q->groups,
-                             .word_stream = 1,
-                             .word_step = q->groups};
+    return pack_map_transposed(pack_map_columns(q->bits, q->n, q->groups));
 }
 
 static enum llmq_status ct_encode(const struct qlinear *q, void *const data[LAYOUT_MAX_TENSORS],

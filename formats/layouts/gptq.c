@@ -78,13 +78,7 @@ static int gptq_tensors(const struct quant_shape *shape,
 /* --- encoding --------------------------------------------------------------------------------- */
 
 static void encode_codes(const struct qlinear *q, void *qweight) {
-    const struct pack_map map = {.bits = q->bits,
-                                 .streams = q->n,
-                                 .count = q->k,
-                                 .code_stream = q->k,
-                                 .code_step = 1,
-                                 .word_stream = 1,
-                                 .word_step = q->n};
+    const struct pack_map map = pack_map_transposed(pack_map_rows(q->bits, q->n, q->k));
     pack_seq(&map, q->codes, qweight);
 }
 
@@ -97,13 +91,7 @@ static enum llmq_status encode_zeros(const struct qlinear *q, int offset, void *
         return error_memory(err, "zero points");
     for (int64_t i = 0; i < count; i++)
         stored[i] = (uint8_t)(q->zeros[i] - offset);
-    const struct pack_map map = {.bits = q->bits,
-                                 .streams = q->groups,
-                                 .count = q->n,
-                                 .code_stream = 1,
-                                 .code_step = q->groups,
-                                 .word_stream = (int64_t)pack_words(q->bits, (uint64_t)q->n),
-                                 .word_step = 1};
+    const struct pack_map map = pack_map_columns(q->bits, q->n, q->groups);
     pack_seq(&map, stored, qzeros);
     free(stored);
     return LLMQ_OK;

@@ -114,13 +114,7 @@ cleanup:
 /* --- contents --------------------------------------------------------------------------------- */
 
 static void decode_codes(const struct layout_data *d, struct qlinear *q) {
-    const struct pack_map map = {.bits = q->bits,
-                                 .streams = q->n,
-                                 .count = q->k,
-                                 .code_stream = q->k,
-                                 .code_step = 1,
-                                 .word_stream = 1,
-                                 .word_step = q->n};
+    const struct pack_map map = pack_map_transposed(pack_map_rows(q->bits, q->n, q->k));
     unpack_seq(&map, d->data, q->codes);
 }
 
@@ -155,13 +149,8 @@ static enum llmq_status decode_zeros(const struct layout_config *config,
         memset(q->zeros, middle, (size_t)count);
         return LLMQ_OK;
     }
-    const struct pack_map map = {.bits = q->bits,
-                                 .streams = q->groups,
-                                 .count = q->n,
-                                 .code_stream = 1,
-                                 .code_step = q->groups,
-                                 .word_stream = (int64_t)d->info.shape[1],
-                                 .word_step = 1};
+    struct pack_map map = pack_map_columns(q->bits, q->n, q->groups);
+    map.word_stream = (int64_t)d->info.shape[1];
     unpack_seq(&map, d->data, q->zeros);
     for (int64_t i = 0; i < count; i++)
         q->zeros[i] = (uint8_t)((q->zeros[i] + offset) & mask);

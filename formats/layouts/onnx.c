@@ -115,13 +115,7 @@ static struct quant_shape shape_of(const struct qlinear *q) {
 /* Rows are whole words, since a block of 16 codes of 2 bits is one: blocks follow each other
  * without gaps, and a row is one stream. */
 static struct pack_map codes_map(const struct qlinear *q) {
-    return (struct pack_map){.bits = q->bits,
-                             .streams = q->n,
-                             .count = q->k,
-                             .code_stream = q->k,
-                             .code_step = 1,
-                             .word_stream = (int64_t)pack_words(q->bits, (uint64_t)q->k),
-                             .word_step = 1};
+    return pack_map_rows(q->bits, q->n, q->k);
 }
 
 /* Each group's scale once per block. */

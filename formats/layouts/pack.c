@@ -206,6 +206,32 @@ static void unpack_part(const struct pack_map *m, const struct part *p, const vo
     }
 }
 
+struct pack_map pack_map_rows(int bits, int64_t rows, int64_t columns) {
+    return (struct pack_map){.bits = bits,
+                             .streams = rows,
+                             .count = columns,
+                             .code_stream = columns,
+                             .code_step = 1,
+                             .word_stream = (int64_t)pack_words(bits, (uint64_t)columns),
+                             .word_step = 1};
+}
+
+struct pack_map pack_map_columns(int bits, int64_t rows, int64_t columns) {
+    return (struct pack_map){.bits = bits,
+                             .streams = columns,
+                             .count = rows,
+                             .code_stream = 1,
+                             .code_step = columns,
+                             .word_stream = (int64_t)pack_words(bits, (uint64_t)rows),
+                             .word_step = 1};
+}
+
+struct pack_map pack_map_transposed(struct pack_map map) {
+    map.word_stream = 1;
+    map.word_step = map.streams;
+    return map;
+}
+
 void pack_seq(const struct pack_map *map, const uint8_t *codes, void *words) {
     const int64_t blocks = ceil_div(map->streams, BLOCK);
     const bool parallel = map->streams * map->count >= PARALLEL_MIN;

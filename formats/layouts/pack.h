@@ -20,6 +20,13 @@ struct pack_map {
 /* Words that `count` codes occupy. */
 uint64_t pack_words(int bits, uint64_t count);
 
+/* Of codes [rows, columns], each row or each column a stream; words [streams, words of each]. */
+struct pack_map pack_map_rows(int bits, int64_t rows, int64_t columns);
+struct pack_map pack_map_columns(int bits, int64_t rows, int64_t columns);
+
+/* The same streams as words [words of each, streams]. */
+struct pack_map pack_map_transposed(struct pack_map map);
+
 /* Both directions: `words` is 32-bit words of any alignment; memory between the words of the map
  * is left alone. Codes must fit `bits`; higher bits are dropped. Uses OpenMP threads over blocks
  * of streams; the result does not depend on them. */

@@ -11,29 +11,24 @@
 
 static uint64_t seed = 20260824; /* printed by main */
 
-static struct pack_map row_map(int bits, int64_t count) {
-    return (struct pack_map){
-        .bits = bits, .streams = 1, .count = count, .code_step = 1, .word_step = 1};
-}
-
 START_TEST(worked_words_are_reproduced) {
     static const uint8_t four[8] = {3, 10, 8, 15, 0, 7, 12, 5}, eight[4] = {1, 128, 255, 64};
     uint8_t two[16], three[32], back[32];
     uint32_t words[3];
-    struct pack_map map = row_map(4, 8);
+    struct pack_map map = pack_map_rows(4, 1, 8);
     pack_seq(&map, four, words);
     ck_assert_uint_eq(words[0], 0x5C70F8A3u);
-    map = row_map(8, 4);
+    map = pack_map_rows(8, 1, 4);
     pack_seq(&map, eight, words);
     ck_assert_uint_eq(words[0], 0x40FF8001u);
     for (int i = 0; i < 16; i++)
         two[i] = (uint8_t)(i % 4);
-    map = row_map(2, 16);
+    map = pack_map_rows(2, 1, 16);
     pack_seq(&map, two, words);
     ck_assert_uint_eq(words[0], 0xE4E4E4E4u);
     for (int i = 0; i < 32; i++)
         three[i] = (uint8_t)(i % 8);
-    map = row_map(3, 32);
+    map = pack_map_rows(3, 1, 32);
     pack_seq(&map, three, words);
     ck_assert_uint_eq(words[0], 0x88FAC688u);
     ck_assert_uint_eq(words[1], 0xC688FAC6u);
@@ -47,14 +42,8 @@ END_TEST
 START_TEST(the_tiny_matrix_is_reproduced) {
     static const uint32_t expected[8] = {0xECA86420, 0xFDB97531, 0x0ECA8642, 0x1FDB9753,
                                          0x20ECA864, 0x31FDB975, 0x420ECA86, 0x531FDB97};
-    const struct pack_map map = {.bits = 4,
-                                 .streams = 8,
-                                 .count = 8,
-                                 .code_stream = 8,
-                                 .code_step = 1,
-                                 .word_stream = 1,
-                                 .word_step = 8};
-    const struct pack_map zeros_map = row_map(4, 8);
+    const struct pack_map map = pack_map_transposed(pack_map_rows(4, 8, 8));
+    const struct pack_map zeros_map = pack_map_rows(4, 1, 8);
     uint8_t codes[64], stored[2][8];
     uint32_t words[8], zeros[2];
     for (int n = 0; n < 8; n++) {
@@ -85,6 +74,20 @@ static void pack_plain(const struct pack_map *m, const uint8_t *codes, uint32_t 
 }
 
 /* Streams and counts around every block boundary; rows, columns and transposed words. */
+static void check_made(const struct pack_map *m, bool transposed, bool columns) {
+    struct pack_map made = columns ? pack_map_columns(m->bits, m->count, m->streams)
+                                   : pack_map_rows(m->bits, m->streams, m->count);
+    if (transposed)
+        made = pack_map_transposed(made);
+    ck_assert_int_eq(made.bits, m->bits);
+    ck_assert_int_eq(made.streams, m->streams);
+    ck_assert_int_eq(made.count, m->count);
+    ck_assert_int_eq(made.code_stream, m->code_stream);
+    ck_assert_int_eq(made.code_step, m->code_step);
+    ck_assert_int_eq(made.word_stream, m->word_stream);
+    ck_assert_int_eq(made.word_step, m->word_step);
+}
+
 START_TEST(packing_equals_its_definition) {
     static const int64_t sizes[] = {1, 2, 7, 31, 32, 33, 63, 64, 65, 127, 255, 256, 257, 300, 513};
     enum { SIZES = sizeof sizes / sizeof sizes[0], MOST = 513 * 66 };
@@ -104,6 +107,7 @@ START_TEST(packing_equals_its_definition) {
                                            .code_step = columns ? streams : 1,
                                            .word_stream = turned ? 1 : n,
                                            .word_step = turned ? streams : 1};
+                check_made(&m, turned, columns);
                 for (int64_t c = 0; c < streams * count; c++)
                     codes[c] = (uint8_t)(random_next(&seed) % (1u << bits));
                 memset(words, 0xA5, sizeof words);
