@@ -24,6 +24,13 @@ for page in $(sed -n 's/^\.BR \(llmq\)\\-\([a-z]*\) (1)$/\1-\2/p' "$prefix/share
     expect "the page $page(1)" test -s "$prefix/share/man/man1/$page.1"
 done
 
+library=$(dirname "$(find "$prefix" -name libllmq.so | head -n 1)")
+test_case "no file says where it was built"
+for file in "$prefix/bin/llmq" "$library/libllmq.so"; do
+    strip -o stripped "$file" # of what only a debugger reads
+    expect "$file" test "$(grep -caF -e "$root/" -e "$build/" stripped)" -eq 0
+done
+
 test_case "a program that was moved finds its texts"
 mv "$prefix" "$work/moved"
 prefix=$work/moved
