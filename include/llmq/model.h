@@ -25,6 +25,12 @@ extern "C" {
  * LLMQ_E_NOT_FOUND: the hint lists where llmq looked. */
 LLMQ_NODISCARD enum llmq_status llmq_model_resolve(const char *spec, char **path, llmq_error *err);
 
+/* Call `each` with the names that are found so now: folders with a config.json in $LLMQ_MODELS and
+ * ./models, name or org/name, then what the caches hold. Places that cannot be read are left out; a
+ * name that is in two is told twice, and lasts until `each` returns. LLMQ_E_MEMORY: not all. */
+typedef void llmq_name_fn(void *user, const char *name);
+LLMQ_NODISCARD enum llmq_status llmq_model_names(llmq_name_fn *each, void *user, llmq_error *err);
+
 /* --- inspect ---------------------------------------------------------------------------------- */
 
 typedef struct llmq_inspect_tensor {

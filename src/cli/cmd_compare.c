@@ -26,7 +26,7 @@ static const struct option compare_options[] = {
      .value = "M",
      .help = "folder of the checkpoint to judge, or a name to look up; may be given several times: "
              "the reference runs once",
-     .source = VALUE_FOLDER,
+     .source = VALUE_MODEL,
      .bare = true},
     {.name = "reference",
      .kind = OPTION_TEXT,
@@ -35,7 +35,7 @@ static const struct option compare_options[] = {
      .help =
          "the checkpoint to judge it by, usually the original; its tokenizer reads the text. Or "
          "a file from --save-reference, which holds the text",
-     .source = VALUE_FOLDER,
+     .source = VALUE_MODEL,
      .required = true},
     {.name = "save-reference",
      .kind = OPTION_TEXT,

@@ -115,7 +115,7 @@ static const struct option token_options[] = {
      .value = "ORIGINAL",
      .help = "let this model continue the prompt as well, and show where the two part: the most "
              "likely tokens alone, without a temperature",
-     .source = VALUE_FOLDER},
+     .source = VALUE_MODEL},
     {.name = "max-mem",
      .kind = OPTION_SIZE,
      .offset = offsetof(struct generate_args, max_mem),

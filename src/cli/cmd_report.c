@@ -26,7 +26,7 @@ static const struct option report_options[] = {
      .offset = offsetof(struct report_args, models),
      .value = "M",
      .help = "folder of a result, or a name to look up; may be given several times",
-     .source = VALUE_FOLDER,
+     .source = VALUE_MODEL,
      .required = true,
      .bare = true},
     {.name = "reference",
@@ -35,7 +35,7 @@ static const struct option report_options[] = {
      .value = "R",
      .help = "the checkpoint that they are compared with, usually the original, or a file from "
              "compare --save-reference",
-     .source = VALUE_FOLDER,
+     .source = VALUE_MODEL,
      .required = true},
     {.name = "out",
      .letter = 'o',

@@ -40,7 +40,7 @@ static const struct option sensitivity_options[] = {
      .offset = RUN(model),
      .value = "M",
      .help = "folder of the checkpoint, or a name to look up",
-     .source = VALUE_FOLDER,
+     .source = VALUE_MODEL,
      .bare = true},
     FAMILY_OPTION(struct sensitivity_args, run.options.family),
     {.name = "table",

@@ -30,7 +30,7 @@ static const struct option verify_options[] = {
      .help = "compare with the checkpoint it was made from: the error of every module, and whether "
              "everything else is the same",
      .absent = "no comparison",
-     .source = VALUE_FOLDER},
+     .source = VALUE_MODEL},
     {.name = NULL},
 };
 

@@ -101,7 +101,7 @@ extern const struct option text_options[];
 #define MODEL_OPTION(type, field, says)                                                            \
     {                                                                                              \
         .name = "model", .letter = 'm', .kind = OPTION_TEXT, .offset = offsetof(type, field),      \
-        .value = "M", .help = says ", or a name to look up", .source = VALUE_FOLDER,               \
+        .value = "M", .help = says ", or a name to look up", .source = VALUE_MODEL,                \
         .required = true, .bare = true                                                             \
     }
 

@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/generate.h"
+#include "llmq/model.h"
 
 /* What a shell may offer for an option's value. */
 static void print_words(const struct option *option, const char *separator) {
@@ -18,6 +19,16 @@ static void print_words(const struct option *option, const char *separator) {
 
 static bool has_words(const struct option *option) {
     return option->choices || option->kind == OPTION_GROUP;
+}
+
+static void print_name(void *user, const char *name) {
+    (void)user;
+    if (!strpbrk(name, "\n\r"))
+        puts(name);
+}
+
+bool generate_models(void) {
+    return llmq_model_names(print_name, NULL, NULL) == LLMQ_OK;
 }
 
 /* --- bash ------------------------------------------------------------------------------------- */
@@ -37,6 +48,8 @@ static void bash_value(const struct option *option) {
         fputs(" mapfile -t COMPREPLY < <(compgen -f -- \"$cur\");", stdout);
     } else if (option->source == VALUE_FOLDER) {
         fputs(" mapfile -t COMPREPLY < <(compgen -d -- \"$cur\");", stdout);
+    } else if (option->source == VALUE_MODEL) {
+        fputs(" _llmq_models;", stdout);
     }
     fputs(" return ;;\n", stdout);
 }
@@ -56,6 +69,13 @@ static void bash_command(const struct command *command) {
 
 bool generate_bash(void) {
     fputs("# bash completion for llmq, generated from its option tables\n"
+          "_llmq_models() {\n"
+          "    local name\n"
+          "    mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n"
+          "    while IFS= read -r name; do\n"
+          "        [[ $name != \"$cur\"* ]] || COMPREPLY+=(\"$name\")\n"
+          "    done < <(\"${COMP_WORDS[0]}\" --generate models 2>/dev/null)\n"
+          "}\n"
           "_llmq() {\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=''\n"
           "    COMPREPLY=()\n"
@@ -74,7 +94,7 @@ bool generate_bash(void) {
     fputs("    esac\n"
           "    case \"$cur\" in\n"
           "    -*) mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\") ;;\n"
-          "    *) mapfile -t COMPREPLY < <(compgen -d -- \"$cur\") ;;\n"
+          "    *) _llmq_models ;;\n"
           "    esac\n"
           "}\n"
           "complete -o filenames -F _llmq llmq\n",
@@ -105,7 +125,10 @@ static void zsh_value(const struct option *option) {
         print_words(option, " ");
         fputc(')', stdout);
     } else if (option->source != VALUE_OTHER) {
-        fputs(option->source == VALUE_FILE ? "_files" : "_files -/", stdout);
+        fputs(option->source == VALUE_FILE     ? "_files"
+              : option->source == VALUE_FOLDER ? "_files -/"
+                                               : "_llmq_models",
+              stdout);
     }
 }
 
@@ -125,6 +148,11 @@ static void zsh_option(const struct option *option) {
 
 bool generate_zsh(void) {
     fputs("#compdef llmq\n# zsh completion for llmq, generated from its option tables\n"
+          "_llmq_models() {\n"
+          "    local -a names\n"
+          "    names=(${(f)\"$(llmq --generate models 2>/dev/null)\"})\n"
+          "    _alternative 'models:model:compadd -a names' 'folders:folder:_files -/'\n"
+          "}\n"
           "_llmq() {\n"
           "    if (( CURRENT == 2 )); then\n"
           "        local -a subcommands=(",
@@ -157,6 +185,8 @@ bool generate_zsh(void) {
 
 /* --- fish ------------------------------------------------------------------------------------- */
 
+#define FISH_MODELS "(llmq --generate models 2>/dev/null; __fish_complete_directories)"
+
 static void fish_option(const struct command *command, const struct option *option) {
     printf("complete -c llmq -n '__fish_seen_subcommand_from %s'", command->name);
     printf(" -l %s", option->name);
@@ -174,6 +204,8 @@ static void fish_option(const struct command *command, const struct option *opti
     }
     if (option->source == VALUE_FOLDER)
         fputs(" -a '(__fish_complete_directories)'", stdout);
+    else if (option->source == VALUE_MODEL)
+        fputs(" -a '" FISH_MODELS "'", stdout);
     else if (option->source == VALUE_FILE)
         fputs(" -F", stdout);
     fputs(" -d ", stdout);
@@ -197,7 +229,7 @@ bool generate_fish(void) {
             fish_option(*c, option);
             if (option->bare)
                 printf("complete -c llmq -n '__fish_seen_subcommand_from %s' "
-                       "-a '(__fish_complete_directories)'\n",
+                       "-a '" FISH_MODELS "'\n",
                        (*c)->name);
         }
     }

@@ -11,7 +11,7 @@ static const struct {
     bool (*write)(void);
 } documents[] = {
     {"man", generate_man}, {"markdown", generate_markdown}, {"bash", generate_bash},
-    {"zsh", generate_zsh}, {"fish", generate_fish},
+    {"zsh", generate_zsh}, {"fish", generate_fish},         {"models", generate_models},
 };
 
 static const struct command *command_of_page(const char *what) {
@@ -35,5 +35,6 @@ enum llmq_status generate(const char *what, llmq_error *err) {
         return cli_fail(err, LLMQ_E_MEMORY, "out of memory for the document");
     }
     return cli_fail(err, LLMQ_E_USAGE,
-                    "--generate: '%s' is none of man|man-COMMAND|markdown|bash|zsh|fish", what);
+                    "--generate: '%s' is none of man|man-COMMAND|markdown|bash|zsh|fish|models",
+                    what);
 }

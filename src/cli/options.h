@@ -63,7 +63,7 @@ struct range_choice {
     double percentile;
 };
 
-enum value_source { VALUE_OTHER, VALUE_FILE, VALUE_FOLDER };
+enum value_source { VALUE_OTHER, VALUE_FILE, VALUE_FOLDER, VALUE_MODEL };
 
 struct option {
     const char *name; /* without the dashes */

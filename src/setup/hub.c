@@ -96,7 +96,7 @@ static char *in_cache(struct search *s, const char *hub, const struct wanted *wa
     return folder;
 }
 
-char *hub_find(struct search *s) {
+bool hub_cache(struct search *s, size_t index, char **folder) {
     static const struct {
         const char *variable, *below;
     } roots[] = {
@@ -107,13 +107,19 @@ char *hub_find(struct search *s) {
         {"XDG_CACHE_HOME", "huggingface/hub"},
         {"HOME", ".cache/huggingface/hub"},
     };
+    *folder = NULL;
+    if (index >= sizeof roots / sizeof roots[0])
+        return false;
+    const char *root = getenv(roots[index].variable);
+    if (root && *root)
+        *folder = search_formed(s, path_join(root, roots[index].below, NULL));
+    return true;
+}
+
+char *hub_find(struct search *s) {
     struct wanted wanted = read_spec(s);
-    char *folder = NULL;
-    for (size_t i = 0; wanted.name && !folder && i < sizeof roots / sizeof roots[0]; i++) {
-        const char *root = getenv(roots[i].variable);
-        if (!root || !*root)
-            continue;
-        char *hub = search_formed(s, path_join(root, roots[i].below, NULL));
+    char *folder = NULL, *hub = NULL;
+    for (size_t i = 0; wanted.name && !folder && hub_cache(s, i, &hub); i++) {
         if (hub)
             folder = in_cache(s, hub, &wanted);
         free(hub);

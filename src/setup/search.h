@@ -5,6 +5,7 @@
 #define LLMQ_SETUP_SEARCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/fileio.h"
 #include "base/strbuf.h"
@@ -30,6 +31,10 @@ char *search_under(struct search *s, const char *root, const char *name);
 /* The snapshot of s->spec (org/name, or org/name@revision) in a cache of Hugging Face, or NULL. The
  * caller frees. Where several snapshots could be meant, none is, and what was tried says so. */
 char *hub_find(struct search *s);
+
+/* The `index`-th place where such a cache may be, for the caller to free; NULL where the
+ * environment names none. False past the last. */
+bool hub_cache(struct search *s, size_t index, char **folder);
 
 /* The command that downloads what hub_find would find; NULL where `spec` is no org/name. The caller
  * frees. */

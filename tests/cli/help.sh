@@ -126,6 +126,15 @@ if command -v bash >/dev/null; then
     expect "commands" test "$(complete_words llmq in)" = inspect
     expect "options" test "$(complete_words llmq gptq --act)" = --act-order
     expect "values" test "$(complete_words llmq gptq --act-order g)" = group-aware
+    mkdir -p "$work/named/org/tiny one" "$work/named/none" "$work/models/tiny" "$work/hub/models--org--big"
+    touch "$work/named/org/tiny one/config.json" "$work/models/tiny/config.json"
+    LLMQ_MODELS=$work/named
+    HF_HUB_CACHE=$work/hub
+    export LLMQ_MODELS HF_HUB_CACHE
+    expect "a model of an organization" test "$(complete_words "$llmq" gptq -m org/t)" = 'org/tiny one'
+    expect "a model of the cache" test "$(complete_words "$llmq" eval org/b)" = org/big
+    expect "a model beside" test "$(complete_words "$llmq" compare --reference ti)" = tiny
+    unset LLMQ_MODELS HF_HUB_CACHE
 fi
 
 finish

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
+#include "base/strbuf.h"
 #include "llmq/model.h"
 #include "support.h"
 
@@ -177,6 +178,35 @@ START_TEST(test_a_place_that_cannot_be_looked_at_is_not_passed_over) {
 }
 END_TEST
 
+static void append_name(void *user, const char *name) {
+    strbuf_printf(user, "%s\n", name);
+}
+
+START_TEST(test_names_are_of_all_the_places) {
+    struct strbuf told = {0};
+    llmq_error err = {0};
+    put_folder("places/org/empty");
+    put_folder("places/org/inside");
+    put_folder("places/alone");
+    put_file("places/org/inside/config.json", "{}", 2);
+    put_file("places/alone/config.json", "{}", 2);
+    put_file("places/file", "", 0);
+    put_folder("hub/models--org--name");
+    put_folder("hub/models--plain");
+    put_folder("hub/datasets--org--name");
+    setenv("LLMQ_MODELS", scratch_path("places"), 1);
+    setenv("HF_HUB_CACHE", scratch_path("hub"), 1);
+    setenv("HF_HOME", scratch_path("absent"), 1);
+    ck_assert_ok(llmq_model_names(append_name, &told, &err), &err);
+    /* Between them are those of ./models, where the suite runs. */
+    static const char first[] = "alone\norg/inside\n", last[] = "org/name\nplain\n";
+    ck_assert_uint_ge(told.len, sizeof first + sizeof last - 2);
+    ck_assert_int_eq(memcmp(told.data, first, sizeof first - 1), 0);
+    ck_assert_str_eq(told.data + told.len - (sizeof last - 1), last);
+    strbuf_free(&told);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("resolve");
     TCase *t = tcase_create("names");
@@ -188,6 +218,7 @@ int main(void) {
     tcase_add_test(t, test_a_folder_comes_before_names_and_files_stand_for_theirs);
     tcase_add_test(t, test_what_fetches_a_model_is_said_of_names_only);
     tcase_add_test(t, test_a_place_that_cannot_be_looked_at_is_not_passed_over);
+    tcase_add_test(t, test_names_are_of_all_the_places);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
