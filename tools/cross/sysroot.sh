@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Put the libraries that llmq needs, of Debian's arm64, into a folder: for a build by
-# tools/cross/aarch64-linux-gnu.ini. They are unpacked there and not installed, so that the machine
+# Put the libraries that llmq needs, of another of Debian's architectures, into a folder: for a build
+# by the files beside this one. They are unpacked there and not installed, so that the machine
 # does not become one of two architectures. Needs apt, no root.
 #
-#     tools/cross/sysroot.sh FOLDER
+#     tools/cross/sysroot.sh FOLDER [ARCHITECTURE]    arm64 (the default) or i386
 #
 # Writes FOLDER/constants.ini, which names the folder to meson, last; does nothing where it is.
 set -eu
 
-folder=${1:?usage: sysroot.sh FOLDER}
+folder=${1:?usage: sysroot.sh FOLDER [ARCHITECTURE]}
+architecture=${2:-arm64}
 packages='check libsubunit-dev libopenblas-openmp-dev libopenblas0-openmp libgfortran5 liblapacke-dev
 liblapacke libtmglib3 libcjson-dev libcjson1 libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2
 zlib1g-dev zlib1g'
@@ -19,11 +20,11 @@ cd "$folder"
 folder=$(pwd)
 [ ! -f constants.ini ] || exit 0
 
-# Package lists of arm64 alone, beside those of this machine.
+# Package lists of that one alone, beside those of this machine.
 mkdir -p apt/lists/partial apt/archives/partial debs
 cat >apt/apt.conf <<END
-APT::Architecture "arm64";
-APT::Architectures { "arm64"; };
+APT::Architecture "$architecture";
+APT::Architectures { "$architecture"; };
 APT::Sandbox::User "";
 Dir::State::lists "$folder/apt/lists";
 Dir::Cache "$folder/apt";
@@ -31,7 +32,7 @@ END
 APT_CONFIG=$folder/apt/apt.conf
 export APT_CONFIG
 
-apt-get update -q
+apt-get update -q || echo 'not every list of packages could be had' >&2
 cd debs
 # shellcheck disable=SC2086 # a list of packages
 apt-get download -q $packages
