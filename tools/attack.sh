@@ -351,9 +351,12 @@ chains() {
             [ $((chain % 2)) -eq 0 ] || force=--force
             [ -z "$force" ] || cp -r old out 2>/dev/null
             code=137
+            tried=0
             while [ "$code" -eq 137 ] || [ "$code" -eq 124 ]; do # 124: just ended by itself
-                delay=$(awk -v s="$chain$done_kills" 'BEGIN {
-                    srand(s); printf "%.3f", 0.005 + rand() * 0.25 }')
+                # Longer each time: on a busy machine a block may take more than any fixed time.
+                delay=$(awk -v s="$chain$done_kills" -v tried="$tried" 'BEGIN {
+                    srand(s); printf "%.3f", 0.005 + rand() * 0.25 * (1 + tried / 8) }')
+                tried=$((tried + 1))
                 ran="llmq $words $force, killed after $delay s"
                 code=0
                 # shellcheck disable=SC2086
