@@ -18,7 +18,9 @@ static const char *reference_name(const struct comparison *c) {
 
 static enum llmq_status open_reference(struct comparison *c, llmq_error *err) {
     const llmq_compare_options *o = c->options;
-    c->kept = path_is_file(o->reference) && reference_file_is(o->reference);
+    const enum llmq_status status = reference_file_look(o->reference, &c->kept, err);
+    if (status != LLMQ_OK)
+        return status;
     if (!c->kept)
         return measure_model(o->reference, o->family, c->ctx, &c->reference, err);
     if (o->save_reference)

@@ -144,14 +144,23 @@ cleanup:
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-bool reference_file_is(const char *path) {
+enum llmq_status reference_file_look(const char *path, bool *is, llmq_error *err) {
     char bytes[sizeof(uint64_t) + sizeof beginning - 1];
+    enum path_kind kind = PATH_ABSENT;
     struct file f = {.fd = -1};
-    bool is = file_open_read(path, &f, NULL) == LLMQ_OK && f.size >= sizeof bytes &&
-              file_pread(&f, bytes, sizeof bytes, 0, NULL) == LLMQ_OK &&
-              memcmp(bytes + sizeof(uint64_t), beginning, sizeof beginning - 1) == 0;
+    enum llmq_status status = LLMQ_OK;
+    *is = false;
+    LLMQ_TRY(path_look(path, &kind, err));
+    if (kind != PATH_FILE)
+        return LLMQ_OK;
+    LLMQ_TRY(file_open_read(path, &f, err));
+    if (f.size < sizeof bytes)
+        goto cleanup;
+    LLMQ_TRY(file_pread(&f, bytes, sizeof bytes, 0, err));
+    *is = memcmp(bytes + sizeof(uint64_t), beginning, sizeof beginning - 1) == 0;
+cleanup:
     (void)file_close(&f, NULL);
-    return is;
+    return status;
 }
 
 /* A number of the metadata; false when it is none, or not in [least, most]. */
@@ -164,6 +173,7 @@ static bool metadata_number(const struct st_set *set, const char *key, int base,
     return text && *text && *text != '-' && !*end && errno == 0 && *out <= most;
 }
 
+/* All but the model's name, which is there. */
 static bool read_metadata(const struct st_set *set, struct reference_file *out, uint64_t *hash) {
     const char *model = st_metadata(set, "model"), *way = st_metadata(set, "convention");
     const char *llamacpp = measure_convention_name(LLMQ_CONVENTION_LLAMACPP);
@@ -176,8 +186,7 @@ static bool read_metadata(const struct st_set *set, struct reference_file *out, 
         return false;
     out->kept.vocab = (int64_t)vocab;
     out->convention = strcmp(way, llamacpp) == 0 ? LLMQ_CONVENTION_LLAMACPP : LLMQ_CONVENTION_GPTQ;
-    out->model = strdup(model);
-    return out->model != NULL;
+    return true;
 }
 
 /* `count` 0: as many elements as there are, at least one. */
@@ -266,15 +275,18 @@ enum llmq_status reference_file_read(const char *path, struct reference_file *ou
     LLMQ_TRY(arena_create("a kept reference", &out->kept.arena, err));
     if (!read_metadata(set, out, &hash))
         LLMQ_TRY(error_set(err, LLMQ_E_INPUT, "its metadata are not those of a kept reference"));
+    out->model = strdup(st_metadata(set, "model"));
+    if (!out->model)
+        LLMQ_TRY(error_memory(err, "a kept reference"));
     LLMQ_TRY(read_parts(set, out, hash, &byte_count, err));
     LLMQ_TRY(check_windows(out, err));
     LLMQ_TRY(kept_check(&out->kept, byte_count, &out->corpus, err));
 cleanup:
     st_close(&set);
-    if (status != LLMQ_OK) {
+    if (status != LLMQ_OK)
         status = error_prefix(err, status, "%s", path);
+    if (status == LLMQ_E_INPUT || status == LLMQ_E_UNSUPPORTED)
         error_hint(err, "make it again with llmq compare --save-reference");
-    }
     return status;
 }
 

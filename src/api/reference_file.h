@@ -23,8 +23,9 @@ struct reference_file {
     enum llmq_convention convention; /* by which the windows were prepared */
 };
 
-/* Whether the file at `path` begins as such a one does. */
-bool reference_file_is(const char *path);
+/* Does what is at `path`, if anything, begin as such a file does? Errors: of looking and reading.
+ */
+LLMQ_NODISCARD enum llmq_status reference_file_look(const char *path, bool *is, llmq_error *err);
 
 /* Read and check it. LLMQ_E_INPUT for a file that is damaged, or of another version. Release with
  * reference_file_free, also after a failure. */

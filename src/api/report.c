@@ -71,14 +71,16 @@ static enum llmq_status allocate(size_t count, llmq_report **out, llmq_error *er
 static enum llmq_status guard(const char *place, const char *spec, llmq_error *err) {
     struct place_inputs inputs = {NULL, NULL};
     char *dir = NULL;
+    enum path_kind kind = PATH_ABSENT;
     enum llmq_status status = LLMQ_OK;
-    if (path_is_file(spec)) /* a kept reference */
+    LLMQ_TRY(path_look(spec, &kind, err));
+    if (kind == PATH_FILE) /* a kept reference */
         inputs.text = spec;
     else
-        status = llmq_model_resolve(spec, &dir, err);
+        LLMQ_TRY(llmq_model_resolve(spec, &dir, err));
     inputs.model = dir;
-    if (status == LLMQ_OK)
-        status = place_check(place, &inputs, err);
+    LLMQ_TRY(place_check(place, &inputs, err));
+cleanup:
     free(dir);
     return status;
 }
@@ -114,27 +116,39 @@ static char *name_of(const char *path) {
     return strndup(path + begin, len - begin);
 }
 
-/* What the result's folder says of how it was made: nothing is fine. */
-static struct json *read_record(const char *dir, const llmq_context *ctx) {
-    struct json *made = NULL;
+/* What the result's folder says of how it was made: nothing is fine, and what is no JSON is as good
+ * as nothing. */
+static enum llmq_status read_record(const char *dir, const llmq_context *ctx, struct json **made,
+                                    llmq_error *err) {
+    char *path = path_join(dir, RECORD_NAME, err);
+    bool exists = false;
     llmq_error unread = {0};
-    char *path = path_join(dir, RECORD_NAME, &unread);
-    if (path && path_is_file(path) && json_read_as(path, INPUT_RECORD, &made, &unread) != LLMQ_OK)
-        log_message(ctx, LLMQ_LOG_WARNING, "%s", unread.message);
+    enum llmq_status status = path ? LLMQ_OK : LLMQ_E_MEMORY;
+    if (path)
+        status = file_exists(path, &exists, &unread);
+    if (exists)
+        status = json_read_as(path, INPUT_RECORD, made, &unread);
     free(path);
-    return made;
+    if (status == LLMQ_E_INPUT)
+        log_message(ctx, LLMQ_LOG_WARNING, "%s", unread.message);
+    else if (unread.code != LLMQ_OK && err)
+        *err = unread;
+    return status == LLMQ_E_INPUT ? LLMQ_OK : status;
 }
 
 static enum llmq_status fill(llmq_report *r, const llmq_context *ctx, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
     r->page.reference = name_of(r->figures[0].reference);
     bool complete = r->page.reference != NULL;
     for (size_t i = 0; i < r->page.count; i++) {
         r->names[i] = name_of(r->figures[i].model);
-        r->made[i] = read_record(r->figures[i].model, ctx);
+        LLMQ_TRY(read_record(r->figures[i].model, ctx, &r->made[i], err));
         r->results[i] = (struct report_result){&r->figures[i], r->names[i], r->made[i]};
         complete = complete && r->names[i];
     }
-    return complete ? LLMQ_OK : error_memory(err, "a report");
+    status = complete ? LLMQ_OK : error_memory(err, "a report");
+cleanup:
+    return status;
 }
 
 static enum llmq_status write_page(llmq_report *r, const char *name, struct output_file *place,
