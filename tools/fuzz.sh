@@ -5,7 +5,7 @@
 #     tools/fuzz.sh [SECONDS [TARGET...]]
 #
 # SECONDS for each target, 60 unless given; all targets of tests/fuzz/ unless some are named. Builds
-# into $FUZZ_BUILD (build/fuzz) with clang ($CC, clang-14) and libFuzzer: Debian has it in
+# into $FUZZ_BUILD (build/fuzz) with clang ($CC, clang-14), plain kernels and libFuzzer: Debian has it in
 # libclang-rt-14-dev, which tools/install_deps.sh leaves out. New inputs are collected beside the
 # build; one that does harm is kept as <build>/found/<target>-*: mend what it shows, then add it to
 # tests/fuzz/corpus/<target>/, which the suite fuzz_replay goes through. Prints executions, coverage
@@ -18,7 +18,7 @@ build=${FUZZ_BUILD:-build/fuzz}
 
 if [ ! -d "$build" ]; then
     mkdir -p "$(dirname "$build")"
-    CC=${CC:-clang-14} meson setup "$build" -Dfuzz=true -Doptimization=1 \
+    CC=${CC:-clang-14} meson setup "$build" -Dfuzz=true -Dkernel_levels= -Doptimization=1 \
         -Db_sanitize=address,undefined -Db_lundef=false \
         -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' >"$build.log" 2>&1 || {
         cat "$build.log"

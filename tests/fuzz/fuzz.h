@@ -20,8 +20,11 @@ void fuzz_gguf(const uint8_t *data, size_t len);         /* model.gguf */
 void fuzz_index(const uint8_t *data, size_t len);        /* model.safetensors.index.json */
 void fuzz_journal(const uint8_t *data, size_t len);      /* what follows a journal's first line */
 void fuzz_quantization(const uint8_t *data, size_t len); /* quantization_config */
-void fuzz_template(const uint8_t *data, size_t len);     /* a chat template, a record behind --- */
-void fuzz_tokenizer(const uint8_t *data, size_t len);    /* tokenizer.json */
+void fuzz_recipe(const uint8_t *data, size_t len);       /* rules: JSON, and lines of text */
+void fuzz_record(const uint8_t *data, size_t len);       /* llmq.json */
+void fuzz_reference(const uint8_t *data, size_t len); /* a kept reference, also without a header */
+void fuzz_template(const uint8_t *data, size_t len);  /* a chat template, a record behind --- */
+void fuzz_tokenizer(const uint8_t *data, size_t len); /* tokenizer.json */
 
 /* A promise that is kept, or the end. */
 #define MUST(condition)                                                                            \

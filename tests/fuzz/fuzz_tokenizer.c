@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json: loaded, and a few texts encoded. */
+/* tokenizer.json: loaded, and a few texts encoded and decoded. */
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
@@ -13,6 +13,15 @@ static const char *const texts[] = {
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
 };
 
+static void decode(const struct tokenizer *tok, const struct id_list *ids, bool special) {
+    llmq_error err = {0};
+    struct strbuf text = {0};
+    fuzz_check(tokenizer_decode_all(tok, ids->ids, ids->count, special, &text, &err), &err);
+    for (size_t i = 0; i < ids->count; i++)
+        tokenizer_decode(tok, ids->ids[i], &text);
+    strbuf_free(&text);
+}
+
 static void encode(const struct tokenizer *tok, const char *text) {
     llmq_error err = {0};
     struct id_list ids = {0};
@@ -21,6 +30,10 @@ static void encode(const struct tokenizer *tok, const char *text) {
     fuzz_check(status, &err);
     for (size_t i = 0; status == LLMQ_OK && i < ids.count; i++)
         MUST(ids.ids[i] >= 0 && ids.ids[i] < tokenizer_vocab_size(tok));
+    if (status == LLMQ_OK) {
+        decode(tok, &ids, true);
+        decode(tok, &ids, false);
+    }
     id_list_free(&ids);
 }
 

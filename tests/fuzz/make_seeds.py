@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds of the fuzz targets that have to be made: small checkpoints, plain and quantized.
+"""Seeds of the fuzz targets that have to be made: small checkpoints, plain and quantized, a record
+and a kept reference.
 
     tests/fuzz/make_seeds.py build/src/cli/llmq
 
-writes tests/fuzz/corpus/folder/*, each a checkpoint as fuzz_unfold reads it, and corpus/gguf/*.
-Other corpora hold texts that are written by hand, and what fuzzing found.
+writes tests/fuzz/corpus/folder/*, each a checkpoint as fuzz_unfold reads it, corpus/gguf/*,
+corpus/record/gptq and corpus/reference/*. Other corpora hold texts that are written by hand, and
+what fuzzing found.
 """
 
 import json
@@ -17,6 +19,7 @@ import sys
 import tempfile
 
 CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+SMALL = CORPUS.parent.parent / "golden" / "llama-base"
 HIDDEN, INNER, VOCAB = 32, 64, 8
 
 LLAMA = {
@@ -70,10 +73,22 @@ def fold(folder):
     return out
 
 
+def reference(llmq, top):
+    """A kept reference, and as fuzz_reference builds one: windows, figures, entries."""
+    windows = top / "windows.json"
+    windows.write_text("[[5, 6, 7]]")
+    kept = CORPUS / "reference" / "kept"
+    subprocess.run([llmq, "compare", "--model", SMALL, "--reference", SMALL, "--text", windows,
+                    "--save-reference", kept, "-q"], check=True, stdout=subprocess.DEVNULL)
+    figures = b"".join(struct.pack("<BBff", 5 + t, 7, -1.0, 0.5) for t in range(3))
+    entries = b"".join(struct.pack("<BBHBH", 2, 7, 9000, 3, 40000) for _ in range(2)) + b"\0"
+    (CORPUS / "reference" / "built").write_bytes(bytes([0, 2]) + figures + entries)
+
+
 def main(llmq):
     random.seed(1)
-    (CORPUS / "folder").mkdir(parents=True, exist_ok=True)
-    (CORPUS / "gguf").mkdir(parents=True, exist_ok=True)
+    for target in ("folder", "gguf", "record", "reference"):
+        (CORPUS / target).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as top:
         plain = pathlib.Path(top) / "plain"
         plain.mkdir()
@@ -86,8 +101,11 @@ def main(llmq):
             subprocess.run([llmq, "rtn", "--model", plain, "--out", out, "--group", "32", "--format",
                             form, "-q"], check=True, stdout=subprocess.DEVNULL)
             (CORPUS / "folder" / form).write_bytes(fold(out))
+            if form == "gptq":
+                (CORPUS / "record" / "gptq").write_bytes((out / "llmq.json").read_bytes())
             if form == "gguf":
                 (CORPUS / "gguf" / "llama").write_bytes((out / "model.gguf").read_bytes())
+        reference(llmq, pathlib.Path(top))
 
 
 if len(sys.argv) != 2:

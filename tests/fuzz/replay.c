@@ -17,6 +17,9 @@ static const struct {
     {"index", fuzz_index},
     {"journal", fuzz_journal},
     {"quantization", fuzz_quantization},
+    {"recipe", fuzz_recipe},
+    {"record", fuzz_record},
+    {"reference", fuzz_reference},
     {"template", fuzz_template},
     {"tokenizer", fuzz_tokenizer},
 };
