@@ -15,8 +15,8 @@
 static void verify(void) {
     llmq_error err = {0};
     llmq_verify_report report = {0};
-    const llmq_context ctx = {.threads = 1};
-    const llmq_verify_options options = {.model = fuzz_dir()};
+    const llmq_context ctx = {.size = sizeof ctx, .threads = 1};
+    const llmq_verify_options options = {.size = sizeof options, .model = fuzz_dir()};
     fuzz_check(llmq_verify(&options, &ctx, &report, &err), &err);
     llmq_verify_report_free(&report);
 }

@@ -14,7 +14,7 @@ static void compare(const char *path) {
     llmq_error err = {0};
     llmq_compare_result result = {0};
     llmq_compare_options options;
-    const llmq_context ctx = {.threads = 1};
+    const llmq_context ctx = {.size = sizeof ctx, .threads = 1};
     const char *source = getenv("LLMQ_SOURCE_ROOT");
     char *model = path_join(source ? source : ".", "tests/golden/llama-base", NULL);
     MUST(model);
