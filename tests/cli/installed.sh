@@ -79,5 +79,9 @@ nm -D --defined-only "$(readlink -f "$library"/libllmq.so.0)" | sed -n 's/.* T /
 expect "no name beside llmq_" test -z "$(grep -v '^llmq_' exported)"
 comm -13 declared exported >stdout
 expect "each is declared in a header" test ! -s stdout
+sed -n 's/^ \(llmq_[a-z0-9_]*\)@Base .*/\1/p' "$root/debian/libllmq0.symbols" | sort -u >promised
+diff promised exported >stdout
+code=$?
+expect "debian/libllmq0.symbols has them all, and only them" test $code -eq 0
 
 finish
