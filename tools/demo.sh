@@ -2,18 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # Build llmq, quantize the bundled model to 4 bits with rounding and with GPTQ, and compare the
 # perplexity of the three on text none of them has seen. Takes a minute or two.
+#
+#     LLMQ=llmq tools/demo.sh          with that program instead of building one; in what
+#                                      tools/release.sh made it is bin/llmq
+#     OUT=/tmp/demo tools/demo.sh      with the results there instead of in build/demo
 set -eu
 cd "$(dirname "$0")/.."
 
 model=models/demo
 text=$model/eval.txt
 calibration=$model/calibration.txt
-llmq=build/src/cli/llmq
-out=build/demo
+[ ! -x bin/llmq ] || : "${LLMQ:=bin/llmq}"
+llmq=${LLMQ:-build/src/cli/llmq}
+out=${OUT:-build/demo}
 
-tools/install_deps.sh build
-[ -f build/build.ninja ] || meson setup build --buildtype=release
-ninja -C build src/cli/llmq
+if [ -z "${LLMQ:-}" ]; then
+    tools/install_deps.sh build
+    [ -f build/build.ninja ] || meson setup build --buildtype=release
+    ninja -C build src/cli/llmq
+fi
 
 mkdir -p "$out"
 "$llmq" rtn --model "$model" --bits 4 --group 128 --out "$out/rtn" --force
