@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "formats/safetensors/safetensors_coded.h"
 
@@ -68,10 +69,10 @@ static enum llmq_status read_tensor(const struct st_set *tensors, const struct s
     data->info.shape[0] = t->rank > 0 ? t->shape[0] : 0;
     data->info.shape[1] = t->rank > 1 ? t->shape[1] : 0;
     data->nbytes = t->nbytes;
-    void *bytes = malloc(t->nbytes ? t->nbytes : 1);
+    size_t size = 0;
+    void *bytes = checked_size(t->nbytes, &size) ? malloc(size ? size : 1) : NULL;
     data->data = bytes;
-    return bytes ? st_read(tensors, t, 0, t->nbytes, bytes, err)
-                 : error_memory(err, "a packed tensor");
+    return bytes ? st_read(tensors, t, 0, size, bytes, err) : error_memory(err, "a packed tensor");
 }
 
 enum llmq_status layout_load(const struct st_set *tensors, const struct layout *layout,

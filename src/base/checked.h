@@ -22,4 +22,9 @@ static inline bool checked_add_u64(uint64_t a, uint64_t b, uint64_t *out) {
     return !__builtin_add_overflow(a, b, out);
 }
 
+/* A number of bytes in a file as one in memory, which may be too small for it (32-bit machines). */
+static inline bool checked_size(uint64_t bytes, size_t *out) {
+    return !__builtin_add_overflow(bytes, 0U, out);
+}
+
 #endif
