@@ -4,6 +4,7 @@
 #
 #     tools/install_deps.sh build    compiler, build system, libraries
 #     tools/install_deps.sh test     also what tools/test.sh needs
+#     tools/install_deps.sh release  also what tools/release.sh needs
 #
 # Runs as root, or through sudo. Prints nothing when there is nothing to do.
 set -eu
@@ -18,8 +19,9 @@ test_packages='g++ clang clang-format-14 libomp-dev'
 case ${1:-} in
 build) packages=$build_packages ;;
 test) packages="$build_packages $test_packages" ;;
+release) packages="$build_packages gfortran git" ;;
 *)
-    echo "usage: $0 build|test" >&2
+    echo "usage: $0 build|test|release" >&2
     exit 2
     ;;
 esac
