@@ -19,6 +19,7 @@ check_tree() (
         # Every folder may also include itself and the public headers.
         allow["include"]             = ""
         allow["base"]                = ""
+        allow["ranks"]               = "base"
         allow["tensor"]              = "base"
         allow["linalg"]              = "base tensor"
         allow["kernels"]             = "base tensor"
@@ -31,12 +32,12 @@ check_tree() (
         allow["models"]              = "base"
         allow["chat"]                = "base"
         allow["text"]                = "base chat"
-        allow["graph"]               = "base tensor linalg kernels formats/safetensors " \
+        allow["graph"]               = "base ranks tensor linalg kernels formats/safetensors " \
                                        "formats/gguf formats/layouts formats/encodings " \
                                        "formats/loaders models"
-        allow["calib"]               = "base tensor linalg kernels models text graph"
+        allow["calib"]               = "base ranks tensor linalg kernels models text graph"
         allow["quant"]               = "base tensor linalg kernels"
-        allow["eval"]                = "base tensor linalg kernels models text graph"
+        allow["eval"]                = "base ranks tensor linalg kernels models text graph"
         allow["decode"]              = "base models text graph"
         allow["setup"]               = "base linalg kernels text graph"
         allow["bench"]               = "base tensor linalg kernels quant setup"
@@ -44,7 +45,7 @@ check_tree() (
         allow["verify"]              = "base formats/safetensors formats/layouts " \
                                        "formats/encodings formats/loaders models graph setup"
         allow["tune"]                = "base tensor linalg kernels models text graph quant eval"
-        allow["pipeline"]            = "base tensor linalg kernels formats/safetensors " \
+        allow["pipeline"]            = "base ranks tensor linalg kernels formats/safetensors " \
                                        "formats/layouts formats/encodings formats/loaders " \
                                        "models text graph calib quant eval setup gguf tune " \
                                        "verify"
@@ -65,6 +66,7 @@ check_tree() (
         only["cjson/cJSON.h"] = "src/base/json.c"
         only["pcre2.h"]       = "src/base/regex.c"
         only["utf8proc.h"]    = "src/text/ src/chat/text_ops.c"
+        only["mpi.h"]         = "src/ranks/ranks_mpi.c"
         only["zlib.h"]        = "src/text/bytes.c"
         only["immintrin.h"]   = "src/kernels/ src/base/sha256_x86.c"
         only["x86intrin.h"]   = "src/kernels/"
@@ -159,6 +161,7 @@ self_test() {
     seed src/graph/seeded.c '#include <cblas.h>'
     seed src/base/seeded.c '#include <pcre2.h>'
     seed src/base/seeded.c '#include <cjson/cJSON.h>'
+    seed src/ranks/seeded.c '#include <mpi.h>'
     seed src/text/seeded.c '#include <zlib.h>'
     seed src/tensor/seeded.c '#include <immintrin.h>'
     seed include/llmq/seeded.h '#include <omp.h>'
