@@ -25,6 +25,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/int64.h"
+#include "linalg/tiles.h"
 
 /* Edges of the tiles. 512 keeps what BLAS copies per tile at 1/256 of its multiplications; small
  * results are cut finer, down to 64, until there is work for TILES_WANTED threads. */
@@ -41,7 +42,7 @@
 #define PARALLEL_MIN 1000000
 
 /* Rows summed in float32 before the sum goes to double precision. */
-#define SYRK_ROWS 4096
+#define SYRK_ROWS LINALG_SUM_ROWS
 
 /* The range check in front of every BLAS call: tiles are small, strides and the summed dimension
  * are the caller's. */
@@ -50,10 +51,7 @@ static int blas_int(int64_t v) {
     return (int)v;
 }
 
-/* OpenBLAS on OpenMP takes as many threads as a parallel region started at the same place would
- * get, whatever openblas_set_num_threads was told. Called first in each region below, this makes
- * that one; the setting belongs to the region and ends with it. */
-static void blas_single(void) {
+void linalg_blas_single(void) {
     omp_set_num_threads(1);
 }
 
@@ -69,18 +67,8 @@ const char *linalg_backend(void) {
 
 /* --- products --------------------------------------------------------------------------------- */
 
-/* How a result is cut: by its shape, and whether the caller stands inside a parallel region and has
- * divided the work already (a region of one thread counts: it is the place in the program that
- * matters, not the number of threads). */
-struct tiling {
-    int64_t rows, cols;    /* of a tile */
-    int64_t across, count; /* tiles in a row of tiles, and in all */
-};
-
-static struct tiling tiling_for(int64_t m, int64_t n) {
+struct tiling linalg_tiling(int64_t m, int64_t n) {
     struct tiling t = {.rows = TILE_MAX, .cols = TILE_MAX};
-    if (omp_get_level() > 0) /* one of many: cutting it further would only copy more */
-        return (struct tiling){.rows = m, .cols = n, .across = 1, .count = m > 0 && n > 0};
     for (;;) {
         t.across = ceil_div(n, t.cols);
         t.count = ceil_div(m, t.rows) * t.across;
@@ -94,31 +82,18 @@ static struct tiling tiling_for(int64_t m, int64_t n) {
     }
 }
 
-/* The operands of a product, so that one tile loop serves every orientation. */
-struct product {
-    CBLAS_TRANSPOSE transA, transB;
-    int64_t m, n, k;
-    float alpha;
-    const float *A;
-    int64_t lda;
-    const float *B;
-    int64_t ldb;
-    float beta;
-    float *C;
-    int64_t ldc;
-};
+static struct tiling tiling_for(int64_t m, int64_t n) {
+    if (omp_get_level() > 0) /* one of many: cutting it further would only copy more */
+        return (struct tiling){.rows = m, .cols = n, .across = 1, .count = m > 0 && n > 0};
+    return linalg_tiling(m, n);
+}
 
-/* Where a tile of the result lies, and how large it is. */
-struct place {
-    int64_t row, col, high, wide;
-};
-
-static struct place tile_place(const struct product *p, const struct tiling *t, int64_t tile) {
+struct place linalg_tile_place(const struct product *p, const struct tiling *t, int64_t tile) {
     const int64_t i = tile / t->across * t->rows, j = tile % t->across * t->cols;
     return (struct place){i, j, min_i64(t->rows, p->m - i), min_i64(t->cols, p->n - j)};
 }
 
-static void product_tile(const struct product *p, const struct place *at, float *C, int64_t ldc) {
+void linalg_product_tile(const struct product *p, const struct place *at, float *C, int64_t ldc) {
     const float *A = p->transA == CblasTrans ? p->A + at->row : p->A + at->row * p->lda;
     const float *B = p->transB == CblasTrans ? p->B + at->col * p->ldb : p->B + at->col;
     cblas_sgemm(CblasRowMajor, p->transA, p->transB, blas_int(at->high), blas_int(at->wide),
@@ -126,8 +101,7 @@ static void product_tile(const struct product *p, const struct place *at, float 
                 blas_int(ldc));
 }
 
-/* C [high, wide] += P */
-static void add_tile(const struct place *at, const float *P, double *C, int64_t ldc) {
+void linalg_add_tile(const struct place *at, const float *P, double *C, int64_t ldc) {
     for (int64_t r = 0; r < at->high; r++)
         for (int64_t c = 0; c < at->wide; c++)
             C[r * ldc + c] += (double)P[r * at->wide + c];
@@ -149,14 +123,14 @@ static void product_run(const struct product *p, double *sum, float *scratch) {
     bool wide = t.count > 1 && p->m * p->n >= PARALLEL_MIN / (p->k + 1);
 #pragma omp parallel default(none) shared(p, t, sum, scratch) if (wide)
     {
-        blas_single();
+        linalg_blas_single();
 #pragma omp for schedule(dynamic)
         for (int64_t tile = 0; tile < t.count; tile++) {
-            const struct place at = tile_place(p, &t, tile);
+            const struct place at = linalg_tile_place(p, &t, tile);
             float *C = sum ? own_tile(scratch) : p->C + at.row * p->ldc + at.col;
-            product_tile(p, &at, C, sum ? at.wide : p->ldc);
+            linalg_product_tile(p, &at, C, sum ? at.wide : p->ldc);
             if (sum)
-                add_tile(&at, C, sum + at.row * p->n + at.col, p->n);
+                linalg_add_tile(&at, C, sum + at.row * p->n + at.col, p->n);
         }
     }
 }
@@ -184,8 +158,7 @@ void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A
 
 /* --- rank-k update ---------------------------------------------------------------------------- */
 
-/* Edge of the square tiles of a [k, k] triangle. */
-static int64_t triangle_tile(int64_t k) {
+int64_t linalg_triangle_tile(int64_t k) {
     int64_t edge = TILE_MAX;
     while (edge > TILE_MIN && ceil_div(k, edge) * (ceil_div(k, edge) + 1) / 2 < TILES_WANTED)
         edge /= 2;
@@ -203,18 +176,7 @@ static void triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col
     *col = r + index;
 }
 
-/* C += X^T X over `rows` rows, by upper tiles of [edge, edge]; C is packed. */
-struct rank_update {
-    int64_t rows, k;
-    const float *X;
-    int64_t ldx;
-    float *scratch;
-    double *C;
-    int64_t edge;
-};
-
-/* The packed triangle C += P; of a tile on the diagonal its upper triangle. */
-static void add_upper_tile(const struct place *at, const float *P, double *C, int64_t k) {
+void linalg_add_upper_tile(const struct place *at, const float *P, double *C, int64_t k) {
     for (int64_t r = 0; r < at->high; r++) {
         double *row = C + linalg_upper(k, at->row + r, at->col);
         for (int64_t c = at->row == at->col ? r : 0; c < at->wide; c++)
@@ -222,31 +184,35 @@ static void add_upper_tile(const struct place *at, const float *P, double *C, in
     }
 }
 
-static void rank_update_tile(const struct rank_update *u, int64_t i, int64_t j) {
-    const int64_t k = u->k;
-    const struct place at = {i, j, min_i64(u->edge, k - i), min_i64(u->edge, k - j)};
-    const int rows = blas_int(u->rows), ldx = blas_int(u->ldx), ldp = blas_int(at.wide);
-    float *P = own_tile(u->scratch);
-    if (i == j)
-        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, blas_int(at.high), rows, 1.0F, u->X + i,
-                    ldx, 0.0F, P, ldp);
+void linalg_rank_update_form(const struct rank_update *u, const struct place *at, float *P) {
+    const int rows = blas_int(u->rows), ldx = blas_int(u->ldx), ldp = blas_int(at->wide);
+    if (at->row == at->col)
+        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, blas_int(at->high), rows, 1.0F,
+                    u->X + at->row, ldx, 0.0F, P, ldp);
     else
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(at.high), ldp, rows, 1.0F,
-                    u->X + i, ldx, u->X + j, ldx, 0.0F, P, ldp);
-    add_upper_tile(&at, P, u->C, k);
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(at->high), ldp, rows, 1.0F,
+                    u->X + at->row, ldx, u->X + at->col, ldx, 0.0F, P, ldp);
+}
+
+struct place linalg_triangle_place(int64_t k, int64_t edge, int64_t tile) {
+    int64_t row = 0, col = 0;
+    triangle_at(tile, ceil_div(k, edge), &row, &col);
+    return (struct place){row * edge, col * edge, min_i64(edge, k - row * edge),
+                          min_i64(edge, k - col * edge)};
 }
 
 static void rank_update_run(const struct rank_update *u) {
     int64_t edges = ceil_div(u->k, u->edge), tiles = edges * (edges + 1) / 2;
     bool wide = u->rows * u->k >= PARALLEL_MIN / (u->k + 1);
-#pragma omp parallel default(none) shared(u, edges, tiles) if (wide)
+#pragma omp parallel default(none) shared(u, tiles) if (wide)
     {
-        blas_single();
+        linalg_blas_single();
 #pragma omp for schedule(dynamic)
         for (int64_t tile = 0; tile < tiles; tile++) {
-            int64_t row = 0, col = 0;
-            triangle_at(tile, edges, &row, &col);
-            rank_update_tile(u, row * u->edge, col * u->edge);
+            const struct place at = linalg_triangle_place(u->k, u->edge, tile);
+            float *P = own_tile(u->scratch);
+            linalg_rank_update_form(u, &at, P);
+            linalg_add_upper_tile(&at, P, u->C, u->k);
         }
     }
 }
@@ -260,7 +226,7 @@ void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx
                                               .ldx = ldx,
                                               .scratch = scratch,
                                               .C = C,
-                                              .edge = triangle_tile(k)});
+                                              .edge = linalg_triangle_tile(k)});
 }
 
 void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
@@ -288,7 +254,7 @@ void linalg_trmm_upper(int64_t m, int64_t n, const float *U, int64_t ldu, bool t
     int64_t tiles = ceil_div(m, PANEL_ROWS);
 #pragma omp parallel default(none) shared(m, n, U, ldu, trans, B, ldb, tiles)
     {
-        blas_single();
+        linalg_blas_single();
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < tiles; t++)
             cblas_strmm(CblasRowMajor, CblasRight, CblasUpper, trans, CblasNonUnit,
@@ -313,7 +279,7 @@ static enum llmq_status potrf_block(int64_t at, int64_t n, float *A, int64_t lda
     int info = 0, order = blas_int(n), ld = blas_int(lda);
 #pragma omp parallel default(none) shared(info, order, ld, A) num_threads(1)
     {
-        blas_single();
+        linalg_blas_single();
         info = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'U', order, A, ld);
     }
     assert(info >= 0);
@@ -332,7 +298,7 @@ static void potrf_panel(int64_t rows, int64_t cols, const float *L11, float *A21
     int64_t tiles = ceil_div(rows, PANEL_ROWS);
 #pragma omp parallel default(none) shared(rows, cols, L11, A21, lda, tiles)
     {
-        blas_single();
+        linalg_blas_single();
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < tiles; t++)
             cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit,
@@ -364,7 +330,7 @@ static void potrf_trailing(int64_t n, int64_t k, const float *A21, float *A22, i
     int64_t edges = ceil_div(n, FACTOR_BLOCK), tiles = edges * (edges + 1) / 2;
 #pragma omp parallel default(none) shared(n, k, A21, A22, lda, tiles)
     {
-        blas_single();
+        linalg_blas_single();
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < tiles; t++)
             potrf_tile(n, k, A21, A22, lda, t);
@@ -414,7 +380,7 @@ static void inverse_row_run(const struct inverse_row *r) {
         memcpy(r->old + i * r->at, r->L + (r->at + i) * r->lda, (size_t)r->at * sizeof *r->old);
 #pragma omp parallel default(none) shared(r) if (r->at > 0)
     {
-        blas_single();
+        linalg_blas_single();
         /* Tiles to the left have the longest sums: starting with them balances the threads. */
 #pragma omp for schedule(dynamic)
         for (int64_t j = 0; j < r->at; j += FACTOR_BLOCK)

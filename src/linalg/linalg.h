@@ -65,6 +65,46 @@ void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx
 void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
                                const float *B, int64_t ldb, double *C, float *scratch);
 
+/* The same sums where others add up as well: what is added is formed tile by tile, in float32, and
+ * goes to whoever keeps the tile's sum. A sum is C [m, n] or, `triangle`, the packed upper triangle
+ * of order m = n; it is cut as above, so that adding tiles up in the order of the calls above gives
+ * the same bits. */
+struct linalg_sum {
+    int64_t m, n;
+    bool triangle;
+};
+
+/* What is added: A^T B, A [rows, m], B [rows, n], rows at most LINALG_SUM_ROWS; of a triangle A and
+ * B are the same. */
+#define LINALG_SUM_ROWS 4096
+struct linalg_term {
+    int64_t rows;
+    const float *A, *B;
+    int64_t lda, ldb;
+};
+
+/* How many tiles there are, and the numbers in one of them. */
+int64_t linalg_sum_tiles(const struct linalg_sum *s);
+int64_t linalg_sum_floats(const struct linalg_sum *s, int64_t tile);
+
+/* Tiles, each with the place of its numbers. */
+struct linalg_tile {
+    int64_t tile;
+    float *at;
+};
+
+/* Form these tiles of a term that has rows. Not from within a parallel region. */
+void linalg_sum_form(const struct linalg_sum *s, const struct linalg_term *term,
+                     const struct linalg_tile *list, int64_t count);
+
+/* Tile `tile` of C += P. */
+void linalg_sum_add(const struct linalg_sum *s, int64_t tile, const float *P, double *C);
+
+/* P = tile `tile` of C, each number times `factor` first; and back. */
+void linalg_sum_take(const struct linalg_sum *s, int64_t tile, const double *C, double factor,
+                     float *P);
+void linalg_sum_put(const struct linalg_sum *s, int64_t tile, const float *P, double *C);
+
 /* B [m, n] = B U or, with `transposed`, B U^T, in place; U [n, n] upper triangular, its strict
  * lower triangle is not referenced. */
 void linalg_trmm_upper(int64_t m, int64_t n, const float *U, int64_t ldu, bool transposed, float *B,
