@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The moments of a task: see calib_private.h. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/int64.h"
 #include "calib/calib_private.h"
 #include "linalg/linalg.h"
+#include "ranks/ranks.h"
 #include "tensor/dtype.h"
+
+/* The square of more overflows. */
+#define SQUARE_MOST 1e18F
 
 const char *moments_first_module(const struct graph *g, const struct graph_task *task) {
     int i = 0;
@@ -82,10 +88,10 @@ void moments_begin(struct calib *c, const struct graph *g, const struct graph_ta
 }
 
 /* The last rows of x [rows, width] join those held back. */
-static void hold_back(const struct calib *c, const struct task_rows *rows, const float *x,
-                      int64_t width, float *held) {
-    memcpy(held + c->held.count * width, x + (rows->rows - rows->held) * width,
-           (size_t)(rows->held * width) * sizeof *held);
+static void hold_back(const struct task_rows *rows, const float *x, int64_t width, float *held) {
+    if (rows->held > 0)
+        memcpy(held + rows->held_begin * width, x + (rows->rows - rows->held) * width,
+               (size_t)(rows->held * width) * sizeof *held);
 }
 
 /* What linears read, each row times the root of its weight: sums of products of two such are
@@ -100,23 +106,50 @@ static void weigh_difference(struct calib *c, const struct task_rows *rows, int6
         calib_scale_rows(rows->root, rows->rows, width, c->diff, c->diff);
 }
 
-void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows) {
+/* sum += A^T B over the rows that are not held back; of a triangle A and B are the same. */
+static enum llmq_status add_term(const struct calib *c, const struct task_rows *rows,
+                                 const struct share_sum *to, const float *A, const float *B,
+                                 llmq_error *err) {
+    const struct linalg_sum *s = &to->shape;
+    const struct linalg_term term = {rows->rows - rows->held, A, B, s->m, s->n};
+    return share_add(rows->share, rows->step, to, &term, c->ctx, err);
+}
+
+static struct share_sum sum_of(const struct moment *m, double *sum, int64_t rows, int64_t columns) {
+    return (struct share_sum){{rows, columns, false}, sum, m->scratch};
+}
+
+static struct share_sum square_of(const struct moment *m, int64_t k) {
+    return (struct share_sum){{k, k, true}, m->sum, m->scratch};
+}
+
+enum llmq_status moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows,
+                                    llmq_error *err) {
     const int64_t count = rows->rows - rows->held;
+    const struct share_sum to = square_of(&c->H, k);
     if (rows->root)
         calib_scale_rows(rows->root, rows->rows, k, rows->X, c->weighed);
-    linalg_syrk_accumulate(count, k, weighed(c, rows), k, c->H.sum, c->H.scratch);
-    hold_back(c, rows, weighed(c, rows), k, c->held.X);
+    const enum llmq_status status = add_term(c, rows, &to, weighed(c, rows), weighed(c, rows), err);
+    hold_back(rows, weighed(c, rows), k, c->held.X);
     tally_read(c->forward.tally, TALLY_MOMENTS, (double)count * (double)k * (double)k);
+    return status;
+}
+
+static bool all_finite(const float *x, int64_t count, float most) {
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabsf(x[i]) <= most))
+            return false;
+    return true;
 }
 
 bool moments_finite(const struct calib *c, int64_t k, const struct task_rows *rows) {
-    const float *held = c->held.X + c->held.count * k;
-    bool finite = true;
-    for (int64_t i = 0; i < k && finite; i++)
-        finite = isfinite(c->H.sum[linalg_upper(k, i, i)]);
-    for (int64_t i = 0; i < rows->held * k && finite; i++)
-        finite = isfinite(held[i]);
-    return finite;
+    const float *held = c->held.X + rows->held_begin * k;
+    if (rows->share && llmq_ranks_count() > 1) /* others keep the sums */
+        return all_finite(rows->X, rows->rows * k, SQUARE_MOST);
+    for (int64_t i = 0; i < k; i++)
+        if (!isfinite(c->H.sum[linalg_upper(k, i, i)]))
+            return false;
+    return all_finite(held, rows->held * k, FLT_MAX);
 }
 
 /* What the stream lacks, as what the linear's output lacks before it is multiplied by the gain. */
@@ -126,79 +159,138 @@ static void divide(float *x, int64_t count, double gain) {
         x[i] /= (float)gain;
 }
 
-static void add_product(const struct moment *m, double *sum, int64_t count, const float *A,
-                        int64_t width, const float *X, int64_t k) {
-    linalg_gemm_tn_accumulate(count, width, k, A, width, X, k, sum, m->scratch);
-}
-
 /* W D, of each linear below the other's, without forming D: what their outputs lack, times X^T. */
-static void add_multiplied(struct calib *c, const struct graph *g, const struct graph_task *t,
-                           const struct task_rows *rows, int64_t count) {
-    const int64_t k = g->width[t->source];
+static enum llmq_status add_multiplied(struct calib *c, const struct graph *g,
+                                       const struct graph_task *t, const struct task_rows *rows,
+                                       llmq_error *err) {
+    const int64_t k = g->width[t->source], count = rows->rows - rows->held;
     double *sum = c->D.sum;
-    for (int i = 0; i < g->count; i++) {
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; i < g->count && status == LLMQ_OK; i++) {
         const int64_t n = g->node[i].width[0];
         if (!(t->nodes >> i & 1))
             continue;
-        linalg_gemm_nt(count, n, k, 1, c->diff, k, rows->params[i].linear.w, k, 0, c->product, n);
-        add_product(&c->D, sum, count, c->product, n, weighed(c, rows), k);
+        const struct share_sum to = sum_of(&c->D, sum, n, k);
+        if (count > 0)
+            linalg_gemm_nt(count, n, k, 1, c->diff, k, rows->params[i].linear.w, k, 0, c->product,
+                           n);
+        status = add_term(c, rows, &to, c->product, weighed(c, rows), err);
         sum += n * k;
     }
+    return status;
 }
 
 /* R += (S_o - S)^T X */
-static void add_stream(struct calib *c, const struct graph *g, const struct graph_task *t,
-                       const struct task_rows *rows, int64_t count) {
+static enum llmq_status add_stream(struct calib *c, const struct graph *g,
+                                   const struct graph_task *t, const struct task_rows *rows,
+                                   llmq_error *err) {
     const int64_t k = g->width[t->source], n = g->width[t->stream];
-    moment_difference(rows->S_o, rows->S, NULL, rows->rows, n, c->diff);
+    const struct share_sum to = sum_of(&c->R, c->R.sum, n, k);
+    if (rows->rows > 0)
+        moment_difference(rows->S_o, rows->S, NULL, rows->rows, n, c->diff);
     if (t->gain < 1 || t->gain > 1)
         divide(c->diff, rows->rows * n, t->gain);
     weigh_difference(c, rows, n);
-    add_product(&c->R, c->R.sum, count, c->diff, n, weighed(c, rows), k);
-    hold_back(c, rows, c->diff, n, c->held.stream_lack);
+    const enum llmq_status status = add_term(c, rows, &to, c->diff, weighed(c, rows), err);
+    hold_back(rows, c->diff, n, c->held.stream_lack);
+    return status;
 }
 
-void moments_add_cross(struct calib *c, const struct graph *g, const struct graph_task *t,
-                       const struct task_rows *rows) {
+enum llmq_status moments_add_cross(struct calib *c, const struct graph *g,
+                                   const struct graph_task *t, const struct task_rows *rows,
+                                   llmq_error *err) {
     const int64_t count = rows->rows - rows->held, k = g->width[t->source];
-    if (!rows->X_o)
-        return;
-    moment_difference(rows->X_o, rows->X, rows->scale, rows->rows, k, c->diff);
+    const struct share_sum to = sum_of(&c->D, c->D.sum, k, k);
+    enum llmq_status status = LLMQ_OK;
+    if (!rows->pair)
+        return LLMQ_OK;
+    if (rows->rows > 0)
+        moment_difference(rows->X_o, rows->X, rows->scale, rows->rows, k, c->diff);
     weigh_difference(c, rows, k);
-    hold_back(c, rows, c->diff, k, c->held.lack);
+    hold_back(rows, c->diff, k, c->held.lack);
     if (calib_multiplies(g, t))
-        add_multiplied(c, g, t, rows, count);
+        LLMQ_TRY(add_multiplied(c, g, t, rows, err));
     else
-        add_product(&c->D, c->D.sum, count, c->diff, k, weighed(c, rows), k);
-    if (rows->S)
-        add_stream(c, g, t, rows, count);
+        LLMQ_TRY(add_term(c, rows, &to, c->diff, weighed(c, rows), err));
+    if (rows->streams)
+        LLMQ_TRY(add_stream(c, g, t, rows, err));
     tally_read(c->forward.tally, TALLY_MOMENTS, calib_cross_flops(g, t) * (double)count);
+cleanup:
+    return status;
 }
 
-void moments_end_rows(struct calib *c, const struct task_rows *rows) {
-    c->held.count += rows->held;
+/* Of all ranks that had a batch. */
+static int64_t held_so_far(const struct task_rows *rows) {
+    const struct share *s = rows->share;
+    const int64_t last = min_i64(s->count, (rows->step + 1) * llmq_ranks_count()) - 1;
+    return s->batch[last].held_begin + s->batch[last].held;
 }
 
-struct calib_moments moments_finish(struct calib *c, const struct graph *g,
-                                    const struct graph_task *t, int64_t tokens) {
+enum llmq_status moments_end_rows(struct calib *c, const struct graph *g,
+                                  const struct graph_task *t, const struct task_rows *rows,
+                                  llmq_error *err) {
+    const int64_t k = g->width[t->source], n = g->width[t->stream], step = rows->step;
+    const struct share *s = rows->share;
+    enum llmq_status status = LLMQ_OK;
+    c->held.count = s ? held_so_far(rows) : c->held.count + rows->held;
+    if (!s || !c->holds)
+        return LLMQ_OK;
+    LLMQ_TRY(share_held(s, step, k, c->held.X, c->ctx, err));
+    if (rows->pair)
+        LLMQ_TRY(share_held(s, step, k, c->held.lack, c->ctx, err));
+    if (rows->pair && rows->streams)
+        LLMQ_TRY(share_held(s, step, n, c->held.stream_lack, c->ctx, err));
+cleanup:
+    return status;
+}
+
+/* The cross moments, each linear's W D by itself as it was summed. */
+static enum llmq_status finish_cross(struct calib *c, const struct graph *g,
+                                     const struct graph_task *t, const struct share *share,
+                                     double factor, struct calib_moments *out, llmq_error *err) {
     const struct moment_sizes size = moments_measure(g, t);
-    const int64_t k = g->width[t->source], count = tokens - c->held.count;
-    struct calib_moments out = {.k = k,
-                                .H = moment_finish_square(&c->H, k, count),
-                                .held = {.count = c->held.count, .X = c->held.X}};
-    if (!calib_pairing(c))
-        return out;
-    float *D = moment_finish(&c->D, size.D, count);
-    out.held.lack = c->held.lack;
-    if (calib_multiplies(g, t))
-        out.WD = D;
-    else
-        out.D = D;
+    const int64_t k = g->width[t->source];
+    const bool multiplied = calib_multiplies(g, t);
+    double *sum = c->D.sum, left = factor;
+    enum llmq_status status = LLMQ_OK;
+    for (int i = 0; i < g->count && multiplied; i++) {
+        const struct share_sum of = sum_of(&c->D, sum, g->node[i].width[0], k);
+        if (!(t->nodes >> i & 1))
+            continue;
+        LLMQ_TRY(share_finish(share, &of, factor, &left, c->ctx, err));
+        sum += of.shape.m * k;
+    }
+    const struct share_sum whole = sum_of(&c->D, c->D.sum, k, k);
+    if (!multiplied)
+        LLMQ_TRY(share_finish(share, &whole, factor, &left, c->ctx, err));
+    float *D = moment_finish(&c->D, size.D, left);
+    out->held.lack = c->held.lack;
+    out->WD = multiplied ? D : NULL;
+    out->D = multiplied ? NULL : D;
     if (t->stream == V_NONE)
-        return out;
-    out.R = moment_finish(&c->R, size.R, count);
-    out.held.stream_lack = c->held.stream_lack;
-    return out;
+        return LLMQ_OK;
+    const struct share_sum R = sum_of(&c->R, c->R.sum, g->width[t->stream], k);
+    LLMQ_TRY(share_finish(share, &R, factor, &left, c->ctx, err));
+    out->R = moment_finish(&c->R, size.R, left);
+    out->held.stream_lack = c->held.stream_lack;
+cleanup:
+    return status;
+}
+
+enum llmq_status moments_finish(struct calib *c, const struct graph *g, const struct graph_task *t,
+                                const struct share *share, int64_t tokens,
+                                struct calib_moments *out, llmq_error *err) {
+    const int64_t k = g->width[t->source];
+    const double factor = 2.0 / (double)(tokens - c->held.count);
+    const struct share_sum H = square_of(&c->H, k);
+    double left = factor;
+    enum llmq_status status = share_finish(share, &H, factor, &left, c->ctx, err);
+    if (status != LLMQ_OK)
+        return status;
+    *out = (struct calib_moments){.k = k,
+                                  .H = moment_finish_square(&c->H, k, left),
+                                  .held = {.count = c->held.count, .X = c->held.X}};
+    return calib_pairing(c) ? finish_cross(c, g, t, share, factor, out, err) : LLMQ_OK;
 }
 
 static void note_peak(struct calib *c, const float *x, int64_t count, const char *module) {
@@ -209,7 +301,7 @@ static void note_peak(struct calib *c, const float *x, int64_t count, const char
 
 void moments_note_peaks(struct calib *c, const struct graph *g, const struct graph_task *t,
                         const struct task_rows *rows) {
-    if (!c->peaks)
+    if (!c->peaks || rows->rows == 0)
         return;
     note_peak(c, rows->X, rows->rows * g->width[t->source], moments_first_module(g, t));
     if (rows->S)

@@ -20,13 +20,14 @@ int64_t calib_total_tokens(const struct calib_tokens *t) {
 /* --- creation --------------------------------------------------------------------------------- */
 
 static enum llmq_status embed(struct calib *c, struct stream *stream, llmq_error *err) {
-    const struct calib_tokens *t = c->tokens;
     enum llmq_status status = LLMQ_OK;
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
-        int64_t begin = b.offsets[0], rows = batch_rows(&b);
-        float *x = stream_target(stream, begin);
-        LLMQ_TRY(model_embed(c->m, t->ids, &b, x, err));
-        LLMQ_TRY(stream_put(stream, begin, rows, x, err));
+    for (int64_t i = 0; i < c->share.count; i++) {
+        const struct batch *b = &c->share.batch[i].own;
+        if (b->sequences == 0)
+            continue;
+        float *x = stream_target(stream, b->offsets[0]);
+        LLMQ_TRY(model_embed(c->m, c->share.own.ids, b, x, err));
+        LLMQ_TRY(stream_put(stream, b->offsets[0], batch_rows(b), x, err));
     }
 cleanup:
     return status;
@@ -35,19 +36,13 @@ cleanup:
 static enum llmq_status create_stream(struct calib *c, const struct passes_needs *needs,
                                       const char *spill_dir, struct stream *stream,
                                       llmq_error *err) {
-    const struct stream_size size = {needs->homes, calib_total_tokens(c->tokens), c->max_rows,
+    const struct stream_size size = {needs->homes, calib_total_tokens(&c->share.own), c->max_rows,
                                      spill_dir};
     enum llmq_status status = stream_create(&size, c->scratch, stream, err);
     if (status != LLMQ_OK)
         return status;
     acts_set_width(&stream->acts[HOME_RESIDUAL], c->m->config.stream);
     return embed(c, stream, err);
-}
-
-int64_t calib_held_back(const struct calib *c, const struct batch *b, int64_t every) {
-    const int64_t before = b->offsets - c->tokens->offsets, after = before + b->sequences;
-    const int64_t windows = after / every - before / every;
-    return b->offsets[b->sequences] - b->offsets[b->sequences - windows];
 }
 
 static enum llmq_status alloc_floats(struct calib *c, int64_t rows, int64_t width, float **out,
@@ -62,12 +57,15 @@ static enum llmq_status alloc_moment(struct calib *c, int64_t entries, struct mo
     return moment_alloc((size_t)entries, c->scratch, out, err);
 }
 
+static int64_t held_most(const struct calib *c) {
+    return c->holds ? calib_held_most(calib_total_tokens(c->tokens)) : 0;
+}
+
 static enum llmq_status create_held(struct calib *c, const struct moment_sizes *size,
                                     llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct held_rows *held = &c->held;
-    if (c->holds)
-        held->most = calib_held_most(calib_total_tokens(c->tokens));
+    held->most = held_most(c);
     LLMQ_TRY(alloc_floats(c, held->most, size->source, &held->X, err));
     if (c->paired) {
         LLMQ_TRY(alloc_floats(c, held->most, size->source, &held->lack, err));
@@ -112,10 +110,11 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     c->weighing = options->weighing;
     c->start.file.fd = -1;
     LLMQ_TRY(calib_measure(m, tokens, options->compute, &room, err));
+    LLMQ_TRY(share_deal(tokens, held_most(c), &c->share, err));
     LLMQ_TRY(arena_create("calibration", &c->scratch, err));
     c->max_rows = room.size.max_rows;
     LLMQ_TRY(forward_create(&m->config, m->blocks, &room.size, &c->forward, err));
-    c->forward.ids = tokens->ids;
+    c->forward.ids = c->share.own.ids;
     c->forward.tally = options->tally;
     LLMQ_TRY(create_moments(c, err));
     LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->quantized, err));
@@ -138,6 +137,7 @@ void calib_free(struct calib **c) {
     expert_turn_free(&(*c)->turn);
     forward_free(&(*c)->forward);
     arena_free(&(*c)->scratch);
+    share_free(&(*c)->share);
     free(*c);
     *c = NULL;
 }
@@ -197,10 +197,10 @@ enum llmq_status calib_drop_weights(struct calib *c, llmq_error *err) {
 
 /* A non-finite input shows on the diagonal of the sum at once; then find the window. */
 static enum llmq_status check_finite(const struct calib *c, const struct graph_task *task,
-                                     const struct batch *batch, const struct task_rows *rows,
+                                     const struct share_batch *batch, const struct task_rows *rows,
                                      llmq_error *err) {
     const struct graph *g = c->quantized.block->graph;
-    const int64_t k = g->width[task->source], begin = batch->offsets[0];
+    const int64_t k = g->width[task->source], begin = batch->whole.offsets[0];
     int64_t row = 0, window = 0;
     if (moments_finite(c, k, rows))
         return LLMQ_OK;
@@ -218,41 +218,51 @@ static enum llmq_status check_finite(const struct calib *c, const struct graph_t
                      begin + row - c->tokens->offsets[window]);
 }
 
-int64_t calib_held_rows(const struct calib *c, const struct batch *batch, int64_t before) {
-    const int64_t share = ceil_div(calib_total_tokens(c->tokens), HELD_ROWS);
-    const int64_t every = min_i64(c->tokens->count, max_i64(HOLD_EVERY, share));
-    return min_i64(calib_held_back(c, batch, every), c->held.most - before);
+/* Add what a batch gives to the moments of a task; all zero where this rank has none in the step.
+ */
+static enum llmq_status add_rows(struct calib *c, const struct graph *g,
+                                 const struct graph_task *task, const struct share_batch *batch,
+                                 const struct task_rows *rows, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(moments_add_square(c, g->width[task->source], rows, err));
+    if (batch)
+        LLMQ_TRY(check_finite(c, task, batch, rows, err));
+    moments_note_peaks(c, g, task, rows);
+    LLMQ_TRY(moments_add_cross(c, g, task, rows, err));
+    LLMQ_TRY(moments_end_rows(c, g, task, rows, err));
+cleanup:
+    return status;
 }
 
-/* One batch, both streams, and the moments of `task`, which may be NULL. */
-static enum llmq_status run_batch(struct calib *c, const struct schedule *schedule,
-                                  const struct graph_task *task, const struct batch *batch,
-                                  llmq_error *err) {
+/* One step: the rank's batch, both streams, and the moments of `task`, which may be NULL. */
+static enum llmq_status run_step(struct calib *c, const struct schedule *schedule,
+                                 const struct graph_task *task, int64_t step, llmq_error *err) {
+    const struct share_batch *batch = share_step(&c->share, step);
     struct pass q = {0}, o = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(stream_pass(&c->quantized, &c->forward, schedule, batch, &q, err));
-    if (calib_pairing(c))
-        LLMQ_TRY(stream_pass(&c->original, &c->forward, schedule, batch, &o, err));
+    if (batch)
+        LLMQ_TRY(stream_pass(&c->quantized, &c->forward, schedule, &batch->own, &q, err));
+    if (batch && calib_pairing(c))
+        LLMQ_TRY(stream_pass(&c->original, &c->forward, schedule, &batch->own, &o, err));
     if (!task)
         return LLMQ_OK;
-    const struct graph *g = q.block->graph;
-    const bool streams = task->stream != V_NONE, pair = calib_pairing(c);
-    const struct task_rows rows = {
-        .X = pass_value(&q, task->source),
-        .X_o = pair ? pass_value(&o, task->source) : NULL,
-        .S = streams ? pass_value(&q, task->stream) : NULL,
-        .S_o = streams && pair ? pass_value(&o, task->stream) : NULL,
-        .scale = c->scales[task->source],
-        .params = c->block->node,
-        .rows = batch_rows(batch),
-        .held = calib_held_rows(c, batch, c->held.count),
-        .root = c->weight ? c->weight + batch->offsets[0] : NULL,
-    };
-    moments_add_square(c, g->width[task->source], &rows);
-    LLMQ_TRY(check_finite(c, task, batch, &rows, err));
-    moments_note_peaks(c, g, task, &rows);
-    moments_add_cross(c, g, task, &rows);
-    moments_end_rows(c, &rows);
+    struct task_rows rows = {.params = c->block->node,
+                             .scale = c->scales[task->source],
+                             .pair = calib_pairing(c),
+                             .streams = task->stream != V_NONE,
+                             .share = &c->share,
+                             .step = step};
+    if (batch) {
+        rows.X = pass_value(&q, task->source);
+        rows.X_o = rows.pair ? pass_value(&o, task->source) : NULL;
+        rows.S = rows.streams ? pass_value(&q, task->stream) : NULL;
+        rows.S_o = rows.streams && rows.pair ? pass_value(&o, task->stream) : NULL;
+        rows.rows = batch_rows(&batch->own);
+        rows.held = batch->held;
+        rows.held_begin = batch->held_begin;
+        rows.root = c->weight ? c->weight + batch->own.offsets[0] : NULL;
+    }
+    status = add_rows(c, c->block->graph, task, batch, &rows, err);
 cleanup:
     return status;
 }
@@ -260,14 +270,13 @@ cleanup:
 /* A pass over all batches. */
 static enum llmq_status run_pass(struct calib *c, const struct schedule *schedule,
                                  const struct graph_task *task, llmq_error *err) {
-    const struct calib_tokens *t = c->tokens;
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(calib_begin_pass(c, &c->quantized, schedule, err));
     if (calib_pairing(c))
         LLMQ_TRY(calib_begin_pass(c, &c->original, schedule, err));
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+    for (int64_t step = 0; step < c->share.steps; step++) {
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(run_batch(c, schedule, task, &b, err));
+        LLMQ_TRY(run_step(c, schedule, task, step, err));
     }
 cleanup:
     return status;
@@ -286,12 +295,9 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
     moments_begin(c, g, t);
     LLMQ_TRY(calib_weigh(c, g, t, -1, err));
     LLMQ_TRY(run_pass(c, &schedule, t, err));
-    *out = (struct calib_task){.linears = t,
-                               .graph = g,
-                               .params = c->block->node,
-                               .expert = -1,
-                               .tokens = tokens,
-                               .moments = moments_finish(c, g, t, tokens)};
+    *out = (struct calib_task){
+        .linears = t, .graph = g, .params = c->block->node, .expert = -1, .tokens = tokens};
+    LLMQ_TRY(moments_finish(c, g, t, &c->share, tokens, &out->moments, err));
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     c->kept = schedule_kept(g, t->round);
     LLMQ_TRY(calib_drop_weights(c, err));

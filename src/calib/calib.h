@@ -187,9 +187,9 @@ uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tok
 LLMQ_NODISCARD enum llmq_status calib_mark_start(struct calib *c, llmq_error *err);
 LLMQ_NODISCARD enum llmq_status calib_rewind(struct calib *c, llmq_error *err);
 
-/* Input and output [calib_probe_rows, stream] of the block as it is now, on the first batch of the
- * marked stream, in float32 whatever the options say. Between calib_mark_start and the first task
- * or after calib_rewind; nothing changes. */
+/* Input and output [calib_probe_rows, stream] of the block as it is now, on the rank's first batch
+ * (0 rows: it has none) of the marked stream, in float32 whatever the options say. Between
+ * calib_mark_start and the first task or after calib_rewind; nothing changes. */
 LLMQ_NODISCARD enum llmq_status calib_probe(struct calib *c, float *in, float *out,
                                             llmq_error *err);
 int64_t calib_probe_rows(const struct calib *c);

@@ -20,20 +20,23 @@ static enum llmq_status turn(struct stream *s, struct drafting *d, const struct 
 }
 
 enum llmq_status calib_begin_draft(struct calib *c, int64_t draft, llmq_error *err) {
-    const struct calib_tokens *t = c->tokens;
+    const struct calib_tokens *t = &c->share.own;
     struct drafting *d = NULL;
     enum llmq_status status = LLMQ_OK;
-    int32_t *tokens = malloc((size_t)calib_total_tokens(t) * sizeof *tokens);
+    int32_t *tokens = malloc((size_t)(calib_total_tokens(t) + 1) * sizeof *tokens);
     if (!tokens)
         return error_memory(err, "the tokens of a layer");
     drafting_tokens(t->ids, t->offsets, t->count, draft, tokens);
     LLMQ_TRY(drafting_open(c->m, draft, c->max_rows, &d, err));
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+    for (int64_t i = 0; i < c->share.count; i++) {
+        const struct batch *b = &c->share.batch[i].own;
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(drafting_embed(d, tokens, &b, err));
-        LLMQ_TRY(turn(&c->quantized, d, &b, err));
+        if (b->sequences == 0)
+            continue;
+        LLMQ_TRY(drafting_embed(d, tokens, b, err));
+        LLMQ_TRY(turn(&c->quantized, d, b, err));
         if (c->paired)
-            LLMQ_TRY(turn(&c->original, d, &b, err));
+            LLMQ_TRY(turn(&c->original, d, b, err));
     }
 cleanup:
     drafting_close(&d);

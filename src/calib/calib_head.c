@@ -23,26 +23,32 @@ static enum llmq_status add_batches(const struct calib *c, float *x, float *scra
     const struct acts *residual = &c->quantized.acts[HOME_RESIDUAL];
     const int64_t hidden = c->m->config.hidden;
     enum llmq_status status = LLMQ_OK;
-    for (struct batch b = {0}; batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);) {
-        const int64_t rows = batch_rows(&b);
+    const struct share_sum to = {{hidden, hidden, true}, H, scratch};
+    for (int64_t step = 0; step < c->share.steps; step++) {
+        const struct share_batch *b = share_step(&c->share, step);
+        const int64_t rows = b ? batch_rows(&b->own) : 0, held = b ? b->held : 0;
+        const struct linalg_term term = {rows - held, x, x, hidden, hidden};
         float *at = NULL;
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(acts_load(residual, b.offsets[0], rows, x, &at, err));
-        take_hidden(at, rows, residual->width, hidden, x);
-        LLMQ_TRY(model_final_norm(c->m, rows, x, err));
-        const int64_t held = calib_held_rows(c, &b, out->count);
-        linalg_syrk_accumulate(rows - held, hidden, x, hidden, H, scratch);
-        memcpy(out->X + out->count * hidden, x + (rows - held) * hidden,
-               (size_t)(held * hidden) * sizeof *x);
-        out->count += held;
+        if (b) {
+            LLMQ_TRY(acts_load(residual, b->own.offsets[0], rows, x, &at, err));
+            take_hidden(at, rows, residual->width, hidden, x);
+            LLMQ_TRY(model_final_norm(c->m, rows, x, err));
+            memcpy(out->X + b->held_begin * hidden, x + (rows - held) * hidden,
+                   (size_t)(held * hidden) * sizeof *x);
+        }
+        LLMQ_TRY(share_add(&c->share, step, &to, &term, c->ctx, err));
+        if (c->holds)
+            LLMQ_TRY(share_held(&c->share, step, hidden, out->X, c->ctx, err));
     }
+    const struct share_batch *last = &c->share.batch[c->share.count - 1];
+    out->count = last->held_begin + last->held;
 cleanup:
     return status;
 }
 
-/* The packed triangle of sums as means, whole; false: one is not finite. */
-static bool finish(const double *sum, int64_t k, int64_t tokens, float *H) {
-    const double factor = 2.0 / (double)tokens;
+/* The packed triangle of sums times `factor`, whole; false: one is not finite. */
+static bool finish(const double *sum, int64_t k, double factor, float *H) {
     bool finite = true;
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = i; j < k; j++)
@@ -70,7 +76,10 @@ enum llmq_status calib_head_moments(const struct calib *c, struct calib_head *ou
     if (!sum || !out->H || !out->X || !x || !scratch)
         LLMQ_TRY(error_memory(err, "the moments of the output head's input"));
     LLMQ_TRY(add_batches(c, x, scratch, sum, out, err));
-    if (!finish(sum, k, calib_total_tokens(c->tokens) - out->count, out->H))
+    const struct share_sum of = {{k, k, true}, sum, scratch};
+    double factor = 2.0 / (double)(calib_total_tokens(c->tokens) - out->count);
+    LLMQ_TRY(share_finish(&c->share, &of, factor, &factor, c->ctx, err));
+    if (!finish(sum, k, factor, out->H))
         LLMQ_TRY(error_set(err, LLMQ_E_NUMERIC,
                            "input of the output head: a non-finite activation in calibration"));
 cleanup:

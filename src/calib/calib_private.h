@@ -7,6 +7,7 @@
 #include "calib/calib.h"
 #include "calib/experts.h"
 #include "calib/moments.h"
+#include "calib/share.h"
 #include "graph/passes.h"
 #include "graph/stream.h"
 
@@ -22,7 +23,8 @@ struct held_rows {
 
 struct calib {
     const struct model *m;
-    const struct calib_tokens *tokens;
+    const struct calib_tokens *tokens; /* of all ranks */
+    struct share share;                /* this rank's; rows of streams are those of share.own */
     const llmq_context *ctx;
     struct stream quantized; /* as the model quantized so far has it */
     struct stream original;  /* as the original model has it; unused unless paired */
@@ -76,12 +78,6 @@ int64_t calib_total_tokens(const struct calib_tokens *t);
 /* Do both streams run? */
 bool calib_pairing(const struct calib *c);
 
-/* Rows at the end of a batch that are held back if of `every` windows one is. */
-int64_t calib_held_back(const struct calib *c, const struct batch *b, int64_t every);
-
-/* Rows at the end of a batch that are held back of the block's tasks, `before` having been. */
-int64_t calib_held_rows(const struct calib *c, const struct batch *batch, int64_t before);
-
 /* Nothing of the block was done yet: the streams are its input. */
 void calib_start_over(struct calib *c);
 
@@ -101,8 +97,12 @@ struct task_rows {
     const float *S, *S_o;        /* [rows, n] */
     const float *scale;          /* [k] what X_o is divided by, or NULL */
     const struct params *params; /* of the graph's nodes */
-    int64_t rows, held;          /* the last so many are held back */
+    int64_t rows, held;          /* the last so many are held back; 0: no rows, others have some */
     const float *root;           /* [rows] of their weights; NULL: all count 1 */
+    bool pair, streams;          /* are there X_o, and S? */
+    const struct share *share;   /* the sums are of all ranks, in this ... */
+    int64_t step;                /* ... step; NULL: of this one */
+    int64_t held_begin;          /* where the rows that are held back have their place */
 };
 
 /* Entries of a task's moments, and of a row of what its linears read, of the stream that they add
@@ -136,17 +136,24 @@ void moments_begin(struct calib *c, const struct graph *g, const struct graph_ta
 
 /* Add H; then D and R; then the rows are done. Between the first two the caller may look whether
  * the sums are finite. */
-void moments_add_square(struct calib *c, int64_t k, const struct task_rows *rows);
-void moments_add_cross(struct calib *c, const struct graph *g, const struct graph_task *t,
-                       const struct task_rows *rows);
-void moments_end_rows(struct calib *c, const struct task_rows *rows);
+LLMQ_NODISCARD enum llmq_status moments_add_square(struct calib *c, int64_t k,
+                                                   const struct task_rows *rows, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status moments_add_cross(struct calib *c, const struct graph *g,
+                                                  const struct graph_task *t,
+                                                  const struct task_rows *rows, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status moments_end_rows(struct calib *c, const struct graph *g,
+                                                 const struct graph_task *t,
+                                                 const struct task_rows *rows, llmq_error *err);
 
-/* Are the diagonal of H and those of the rows that are held back finite so far? */
+/* Are the diagonal of H and those of the rows that are held back finite so far? Of a sum over all
+ * ranks: are the rows? */
 bool moments_finite(const struct calib *c, int64_t k, const struct task_rows *rows);
 
-/* Sums over `tokens`, less those held back, to what is handed out. */
-struct calib_moments moments_finish(struct calib *c, const struct graph *g,
-                                    const struct graph_task *t, int64_t tokens);
+/* Sums over `tokens`, less those held back, to what is handed out; of all ranks, or this one. */
+LLMQ_NODISCARD enum llmq_status moments_finish(struct calib *c, const struct graph *g,
+                                               const struct graph_task *t,
+                                               const struct share *share, int64_t tokens,
+                                               struct calib_moments *out, llmq_error *err);
 
 /* The largest magnitudes of rows, for calib_peak. */
 void moments_note_peaks(struct calib *c, const struct graph *g, const struct graph_task *t,

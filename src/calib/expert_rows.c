@@ -10,7 +10,7 @@ static void mark_held(struct calib *c) {
     const struct calib_tokens *t = c->tokens;
     const int64_t every = min_i64(HOLD_EVERY, t->count);
     for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
-        const int64_t rows = batch_rows(&b), held = c->holds ? calib_held_back(c, &b, every) : 0;
+        const int64_t rows = batch_rows(&b), held = c->holds ? share_held_of(t, &b, every) : 0;
         uint8_t *mark = c->turn.mark + b.offsets[0];
         memset(mark, 0, (size_t)(rows - held));
         memset(mark + rows - held, EXPERT_HELD, (size_t)held);

@@ -267,6 +267,8 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     enum llmq_status status = LLMQ_OK;
     struct task_rows rows = {.rows = list->count,
                              .held = held ? list->count : 0,
+                             .held_begin = c->held.count,
+                             .pair = calib_pairing(c) && !t->looking,
                              .scale = t->inner[task->source],
                              .params = t->quantized.block.node,
                              .root = c->weight ? c->root : NULL};
@@ -275,17 +277,17 @@ static enum llmq_status add_piece(struct calib *c, const struct graph_task *task
     experts_schedule(body, task->source, &schedule);
     LLMQ_TRY(experts_run(&t->quantized.experts, &t->quantized.block, &schedule, list, &q, err));
     rows.X = pass_value(&q, task->source);
-    moments_add_square(c, k, &rows);
+    LLMQ_TRY(moments_add_square(c, k, &rows, err));
     if (!moments_finite(c, k, &rows))
         LLMQ_TRY(refuse_infinite(c, task, err));
     moments_note_peaks(c, body, task, &rows);
-    if (calib_pairing(c) && !t->looking) {
+    if (rows.pair) {
         LLMQ_TRY(experts_run(&t->original.experts, &t->original.block, &schedule, list, &o, err));
         drop_unpaired(t, list, k, rows.X, rows.scale, pass_value(&o, task->source));
         rows.X_o = pass_value(&o, task->source);
-        moments_add_cross(c, body, task, &rows);
+        LLMQ_TRY(moments_add_cross(c, body, task, &rows, err));
     }
-    moments_end_rows(c, &rows);
+    LLMQ_TRY(moments_end_rows(c, body, task, &rows, err));
 cleanup:
     return status;
 }
@@ -313,8 +315,8 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .expert = t->expert,
                                .look = t->looking,
                                .tokens = t->count,
-                               .borrowed = t->borrowed,
-                               .moments = moments_finish(c, body, task, t->count)};
+                               .borrowed = t->borrowed};
+    LLMQ_TRY(moments_finish(c, body, task, NULL, t->count, &out->moments, err));
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     t->task++;
 cleanup:

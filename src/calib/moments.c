@@ -44,8 +44,7 @@ static void narrow(double *sum, double factor, int64_t from, int64_t to, int64_t
 
 /* Entry i ends where entry i / 2 was. So [n, 2n) does not reach into itself once all below n are
  * done, and its chunks are independent of each other. */
-float *moment_finish(const struct moment *m, int64_t count, int64_t tokens) {
-    const double factor = 2.0 / (double)tokens;
+float *moment_finish(const struct moment *m, int64_t count, double factor) {
     double *sum = m->sum;
     narrow(sum, factor, 0, 0, count < CHUNK ? count : CHUNK);
     for (int64_t done = CHUNK; done < count; done *= 2) {
@@ -69,8 +68,7 @@ static void mirror_tile(float *H, int64_t k, int64_t row, int64_t col) {
 
 /* Row i of float32 begins where 4 i k bytes lie, and packed where 4 i (2 k - i + 1) do, which is no
  * earlier: from the first row on, none is written over before it was read. */
-float *moment_finish_square(const struct moment *m, int64_t k, int64_t tokens) {
-    const double factor = 2.0 / (double)tokens;
+float *moment_finish_square(const struct moment *m, int64_t k, double factor) {
     float *H = (float *)m->sum;
     for (int64_t i = 0; i < k; i++)
         narrow(m->sum, factor, linalg_upper(k, i, i), i * k + i, k - i);

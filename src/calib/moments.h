@@ -27,11 +27,11 @@ void moment_clear(const struct moment *m, int64_t count);
 void moment_difference(const float *a, const float *b, const float *scale, int64_t rows,
                        int64_t width, float *diff);
 
-/* Sums over `tokens` to means of 2ab, which take their place. */
-float *moment_finish(const struct moment *m, int64_t count, int64_t tokens);
+/* Sums times `factor`, which take their place. */
+float *moment_finish(const struct moment *m, int64_t count, double factor);
 
 /* The same of a sum of squares, a packed upper triangle of order k: whole, [k, k]. The triangle's
  * k (k + 1) / 2 doubles have room for it. */
-float *moment_finish_square(const struct moment *m, int64_t k, int64_t tokens);
+float *moment_finish_square(const struct moment *m, int64_t k, double factor);
 
 #endif

@@ -9,7 +9,7 @@
 
 enum llmq_status calib_keep_start(struct calib *c, const char *spill_dir, llmq_error *err) {
     c->folds = true;
-    return acts_create(calib_total_tokens(c->tokens), c->m->config.stream, spill_dir, &c->start,
+    return acts_create(calib_total_tokens(&c->share.own), c->m->config.stream, spill_dir, &c->start,
                        err);
 }
 
@@ -38,9 +38,12 @@ static enum llmq_status divide_rows(struct calib *c, int home, const float *colu
                                     llmq_error *err) {
     const struct acts *acts = &c->quantized.acts[home];
     enum llmq_status status = LLMQ_OK;
-    for (struct batch b = {0}; batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);) {
-        const int64_t begin = b.offsets[0], rows = batch_rows(&b);
+    for (int64_t b = 0; b < c->share.count; b++) {
+        const struct batch *own = &c->share.batch[b].own;
         float *x = NULL;
+        if (own->sequences == 0)
+            continue;
+        const int64_t begin = own->offsets[0], rows = batch_rows(own);
         LLMQ_TRY(acts_load(acts, begin, rows, c->quantized.buffer[home], &x, err));
         for (int64_t i = 0; i < rows * acts->width; i++)
             x[i] /= columns[i % acts->width];
@@ -70,8 +73,8 @@ enum llmq_status calib_fold_kept(struct calib *c, const struct graph_fold *fold,
 }
 
 int64_t calib_probe_rows(const struct calib *c) {
-    struct batch b = {0};
-    return batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b) ? batch_rows(&b) : 0;
+    const struct share_batch *b = share_step(&c->share, 0);
+    return b ? batch_rows(&b->own) : 0;
 }
 
 /* The block on the first batch, which lies in `out`, in place: no store is changed but those that
@@ -93,10 +96,12 @@ static enum llmq_status probe_plain(struct calib *c, const struct batch *b, floa
 
 enum llmq_status calib_probe(struct calib *c, float *in, float *out, llmq_error *err) {
     struct stream *s = &c->quantized;
-    struct batch b = {0};
+    const struct share_batch *first = share_step(&c->share, 0);
     enum llmq_status status = LLMQ_OK;
     float *x = NULL;
-    (void)batch_next(c->tokens->offsets, c->tokens->count, BATCH_ROWS, &b);
+    if (!first)
+        return LLMQ_OK;
+    const struct batch b = first->own;
     const size_t bytes = (size_t)(batch_rows(&b) * c->start.width) * sizeof *x;
     LLMQ_TRY(acts_load(&c->start, 0, batch_rows(&b), s->buffer[HOME_RESIDUAL], &x, err));
     memmove(in, x, bytes);
@@ -112,7 +117,7 @@ cleanup:
 }
 
 uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens) {
-    return (uint64_t)calib_total_tokens(tokens) * (uint64_t)m->config.stream * sizeof(float);
+    return (uint64_t)share_most_tokens(tokens) * (uint64_t)m->config.stream * sizeof(float);
 }
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {
