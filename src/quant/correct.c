@@ -20,20 +20,13 @@
 /* Strength when there is nothing to choose by. */
 #define DEFAULT_STRENGTH 0.75
 
-/* What the held-back error is made of, as a function of the strengths:
- *     aa alpha^2 + 2 ab alpha beta + bb beta^2 - 2 a alpha - 2 b beta + a constant */
-struct quadratic {
-    double aa, ab, bb, a, b;
-};
-
 struct task {
     const struct gptq_factor *factor;
     const struct correct_lack *lack;
     const float *W;
-    float *A;                /* [n, k] */
-    bool judge;              /* form `parts` */
-    struct quadratic *parts; /* of each panel */
-    int64_t n, rows;         /* rows of a panel */
+    float *A;                    /* [n, k] */
+    struct correct_error *parts; /* of each panel; NULL: not asked for */
+    int64_t n, rows;             /* rows of a panel */
 };
 
 /* A thread's scratch: `row` [k], the others [rows, held], on the tokens held back. */
@@ -73,18 +66,19 @@ static void apply(const struct task *t, int64_t rows, const float *M, const floa
 /* lack [rows, held] += the stream's, of outputs from `at` on. */
 static void add_stream(const struct task *t, int64_t at, int64_t rows, float *lack) {
     const int64_t held = t->lack->held;
-    const float *S = t->lack->S_lack;
+    const int64_t width = t->lack->whole > 0 ? t->lack->whole : t->n;
+    const float *S = t->lack->S_lack + t->lack->first;
     for (int64_t i = 0; i < held; i++)
         for (int64_t r = 0; r < rows; r++)
-            lack[r * held + i] += S[i * t->n + at + r];
+            lack[r * held + i] += S[i * width + at + r];
 }
 
 /* The panel's share of the held-back error as a function of the strengths. */
-static struct quadratic judge_panel(const struct task *t, const struct scratch *s, int64_t at,
-                                    int64_t rows) {
+static struct correct_error judge_panel(const struct task *t, const struct scratch *s, int64_t at,
+                                        int64_t rows) {
     const struct correct_lack *l = t->lack;
     const int64_t k = t->factor->k, count = rows * l->held;
-    struct quadratic q = {0};
+    struct correct_error q = {0};
     apply(t, rows, t->W + at * k, l->X_lack, s->lack);
     apply(t, rows, t->A + at * k, l->X, s->a);
     if (l->B) {
@@ -105,7 +99,7 @@ static void run_panel(const struct task *t, const struct scratch *s, int64_t at,
     if (t->lack->D)
         linalg_gemm_nn(rows, k, k, 1, t->W + at * k, k, t->lack->D, k, 0, A, k);
     times_inverse(t->factor, rows, A, s->row);
-    if (t->judge)
+    if (t->parts)
         t->parts[at / t->rows] = judge_panel(t, s, at, rows);
 }
 
@@ -114,8 +108,8 @@ static void run_panel(const struct task *t, const struct scratch *s, int64_t at,
 static bool scratch_alloc(const struct task *t, struct scratch *s) {
     const size_t count = (size_t)(t->rows * t->lack->held);
     s->row = malloc((size_t)t->factor->k * sizeof *s->row);
-    s->lack = t->judge ? malloc(3 * count * sizeof *s->lack) : NULL;
-    if (!s->row || (t->judge && !s->lack))
+    s->lack = t->parts ? malloc(3 * count * sizeof *s->lack) : NULL;
+    if (!s->row || (t->parts && !s->lack))
         return false;
     s->a = s->lack ? s->lack + count : NULL;
     s->b = s->lack ? s->a + count : NULL;
@@ -138,29 +132,36 @@ static enum llmq_status run_panels(const struct task *t, llmq_error *err) {
     return failed ? error_memory(err, "a corrected target") : LLMQ_OK;
 }
 
-enum llmq_status correct_stream(const struct gptq_factor *factor, int64_t n, float *R,
-                                llmq_error *err) {
+int64_t correct_panel_rows(int64_t whole) {
+    return panel_rows(whole, PANEL_ROWS_MAX);
+}
+
+enum llmq_status correct_stream_rows(const struct gptq_factor *factor, int64_t whole, int64_t n,
+                                     float *R, llmq_error *err) {
     const struct correct_lack nothing = {0};
     assert(gptq_factor_usable(factor));
-    return run_panels(&(struct task){.factor = factor,
-                                     .lack = &nothing,
-                                     .A = R,
-                                     .n = n,
-                                     .rows = panel_rows(n, PANEL_ROWS_MAX)},
-                      err);
+    return run_panels(
+        &(struct task){
+            .factor = factor, .lack = &nothing, .A = R, .n = n, .rows = correct_panel_rows(whole)},
+        err);
+}
+
+enum llmq_status correct_stream(const struct gptq_factor *factor, int64_t n, float *R,
+                                llmq_error *err) {
+    return correct_stream_rows(factor, n, n, R, err);
 }
 
 static double unit(double v) {
     return v > 0 ? (v < 1 ? v : 1) : 0; /* NaN becomes 0 */
 }
 
-static double value(const struct quadratic *q, struct correction s) {
+static double value(const struct correct_error *q, struct correction s) {
     return q->aa * s.alpha * s.alpha + 2 * q->ab * s.alpha * s.beta + q->bb * s.beta * s.beta -
            2 * q->a * s.alpha - 2 * q->b * s.beta;
 }
 
 /* The minimum over the unit square: inside, or the best of its four edges. */
-static struct correction minimum(const struct quadratic *q, bool with_beta) {
+static struct correction minimum(const struct correct_error *q, bool with_beta) {
     if (!with_beta)
         return (struct correction){.alpha = unit(q->a / q->aa)};
     double det = q->aa * q->bb - q->ab * q->ab;
@@ -179,53 +180,72 @@ static struct correction minimum(const struct quadratic *q, bool with_beta) {
     return best;
 }
 
-static struct correction choose_strength(const struct task *t) {
-    const bool with_beta = t->lack->B != NULL;
-    struct quadratic sum = {0};
-    if (!t->judge)
+struct correction correct_choose(const struct correct_error *errors, int64_t panels,
+                                 bool with_beta) {
+    struct correct_error sum = {0};
+    if (!errors)
         return (struct correction){DEFAULT_STRENGTH, with_beta ? DEFAULT_STRENGTH : 0};
-    for (int64_t p = 0; p * t->rows < t->n; p++) {
-        sum.aa += t->parts[p].aa;
-        sum.ab += t->parts[p].ab;
-        sum.bb += t->parts[p].bb;
-        sum.a += t->parts[p].a;
-        sum.b += t->parts[p].b;
+    for (int64_t p = 0; p < panels; p++) {
+        sum.aa += errors[p].aa;
+        sum.ab += errors[p].ab;
+        sum.bb += errors[p].bb;
+        sum.a += errors[p].a;
+        sum.b += errors[p].b;
     }
     return minimum(&sum, with_beta);
 }
 
-/* W += alpha A + beta B */
-static void combine(const struct task *t, struct correction strength, float *W) {
+void correct_apply(const struct correct_target *t, const float *B, struct correction strength,
+                   float *W) {
     const float alpha = (float)strength.alpha, beta = (float)strength.beta;
-    const int64_t count = t->n * t->factor->k;
-    const float *A = t->A, *B = t->lack->B;
+    const int64_t count = t->n * t->k;
+    const float *A = t->A;
 #pragma omp parallel for schedule(static) default(none) shared(count, W, A, B, alpha, beta)
     for (int64_t i = 0; i < count; i++)
         W[i] += alpha * A[i] + (B ? beta * B[i] : 0);
 }
 
+void correct_target_free(struct correct_target *t) {
+    free(t->own);
+    *t = (struct correct_target){0};
+}
+
+enum llmq_status correct_target_make(const struct gptq_factor *factor, int64_t n,
+                                     const struct correct_lack *lack, const float *W,
+                                     struct correct_error *errors, struct correct_target *out,
+                                     llmq_error *err) {
+    assert(gptq_factor_usable(factor));
+    *out = (struct correct_target){.n = n, .k = factor->k};
+    out->own = lack->D ? huge_malloc((size_t)(n * factor->k) * sizeof *out->own) : NULL;
+    out->A = lack->D ? out->own : lack->WD;
+    if (!out->A)
+        return error_memory(err, "a corrected target");
+    return run_panels(&(struct task){.factor = factor,
+                                     .lack = lack,
+                                     .W = W,
+                                     .A = out->A,
+                                     .parts = errors,
+                                     .n = n,
+                                     .rows = correct_panel_rows(lack->whole > 0 ? lack->whole : n)},
+                      err);
+}
+
 enum llmq_status correct_weights(const struct gptq_factor *factor, int64_t n,
                                  const struct correct_lack *lack, bool choose,
                                  struct correction *strength, float *W, llmq_error *err) {
-    assert(gptq_factor_usable(factor));
-    struct task t = {.factor = factor,
-                     .lack = lack,
-                     .W = W,
-                     .judge = choose && lack->held > 0,
-                     .n = n,
-                     .rows = panel_rows(n, PANEL_ROWS_MAX)};
+    const int64_t panels = (n + correct_panel_rows(n) - 1) / correct_panel_rows(n);
+    const bool judge = choose && lack->held > 0;
+    struct correct_target target = {0};
+    struct correct_error *errors = judge ? calloc((size_t)panels, sizeof *errors) : NULL;
     enum llmq_status status = LLMQ_OK;
-    float *own = lack->D ? huge_malloc((size_t)(n * factor->k) * sizeof *own) : NULL;
-    t.A = lack->D ? own : lack->WD;
-    t.parts = calloc((size_t)(n / t.rows + 1), sizeof *t.parts);
-    if (!t.A || !t.parts)
-        LLMQ_TRY(error_memory(err, "a corrected target"));
-    LLMQ_TRY(run_panels(&t, err));
+    if (judge && !errors)
+        return error_memory(err, "a corrected target");
+    LLMQ_TRY(correct_target_make(factor, n, lack, W, errors, &target, err));
     if (choose)
-        *strength = choose_strength(&t);
-    combine(&t, *strength, W);
+        *strength = correct_choose(errors, panels, lack->B != NULL);
+    correct_apply(&target, lack->B, *strength, W);
 cleanup:
-    free(own);
-    free(t.parts);
+    correct_target_free(&target);
+    free(errors);
     return status;
 }

@@ -27,6 +27,16 @@ struct correct_lack {
     int64_t held;   /* tokens held back, 0: none */
     const float *X, *X_lack; /* [held, k] of these, and X_o - X */
     const float *S_lack;     /* [held, n] S_o - S; NULL without B */
+    /* For some rows of a linear [whole, k]: S_lack is [held, whole], and its columns from `first`
+     * on are theirs; whole 0: they are all of it. */
+    int64_t whole, first;
+};
+
+/* The error on the tokens held back, but for a constant, as a function of the strengths:
+ *     aa alpha^2 + 2 ab alpha beta + bb beta^2 - 2 a alpha - 2 b beta
+ */
+struct correct_error {
+    double aa, ab, bb, a, b;
 };
 
 /* How far to go, 0 to 1: alpha for the input's error, beta for the residual stream's. */
@@ -40,6 +50,10 @@ struct correction {
 LLMQ_NODISCARD enum llmq_status correct_stream(const struct gptq_factor *factor, int64_t n,
                                                float *R, llmq_error *err);
 
+/* The same for n rows of a linear of `whole`. */
+LLMQ_NODISCARD enum llmq_status correct_stream_rows(const struct gptq_factor *factor, int64_t whole,
+                                                    int64_t n, float *R, llmq_error *err);
+
 /* W [n, k] += alpha A + beta B, A = W D (H + lambda I)^-1.
  * strength  in: fixed strengths; `choose`: out, the best on the tokens held back (0.75 when none
  *           are)
@@ -48,5 +62,32 @@ LLMQ_NODISCARD enum llmq_status correct_weights(const struct gptq_factor *factor
                                                 const struct correct_lack *lack, bool choose,
                                                 struct correction *strength, float *W,
                                                 llmq_error *err);
+
+/* --- in parts: the targets, their errors put together, the choice, then the sum ----------------
+ */
+
+/* Panels of a linear of `whole` rows. */
+int64_t correct_panel_rows(int64_t whole);
+
+/* A of the rows, on the way to W + alpha A + beta B. */
+struct correct_target {
+    float *A, *own; /* [n, k]; what is to be freed of it */
+    int64_t n, k;
+};
+
+/* errors, unless NULL: of each panel of the rows. Release with correct_target_free. */
+LLMQ_NODISCARD enum llmq_status correct_target_make(const struct gptq_factor *factor, int64_t n,
+                                                    const struct correct_lack *lack, const float *W,
+                                                    struct correct_error *errors,
+                                                    struct correct_target *out, llmq_error *err);
+void correct_target_free(struct correct_target *t); /* accepts a zeroed struct */
+
+/* The best strengths by the errors of all panels, in their order; errors NULL: there are none. */
+struct correction correct_choose(const struct correct_error *errors, int64_t panels,
+                                 bool with_beta);
+
+/* W += alpha A + beta B, B NULL or [n, k]. */
+void correct_apply(const struct correct_target *t, const float *B, struct correction strength,
+                   float *W);
 
 #endif

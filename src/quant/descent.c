@@ -341,7 +341,7 @@ static void panel_free(struct panel *p) {
 enum llmq_status descent_run(const struct quant_grid *grid, const struct metric *metric,
                              const struct descent *descent, const float *W, const struct qlinear *q,
                              llmq_error *err) {
-    int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX), n = q->n;
+    int64_t rows = panels_rows_of(q, PANEL_ROWS_MAX), n = q->n;
     int64_t block = q->group > BLOCK_COLUMNS ? q->group : BLOCK_COLUMNS / q->group * q->group;
     int failed = 0; /* threads that found no memory for a panel */
 #pragma omp parallel default(none) shared(grid, metric, descent, W, q, rows, n, block)             \

@@ -127,6 +127,7 @@ static enum llmq_status run_gptq(struct contest *c, double *gptq_loss, llmq_erro
     LLMQ_TRY(qlinear_alloc(c->best.n, c->best.k, c->grid->bits, c->best.group, &c->current, err));
     c->current.number = c->grid->number;
     c->current.unit = c->grid->unit;
+    c->current.whole = c->grid->whole;
     for (int64_t row = 0; params == PARAMS_GIVEN && row < c->best.n; row++)
         copy_row(&c->best, &c->current, row);
     /* GPTQ's losses are the errors in that metric. */
@@ -149,22 +150,25 @@ cleanup:
 
 /* --- the outcome ------------------------------------------------------------------------------ */
 
-static struct quant_outcome outcome_of(const struct contest *c, double rtn_loss, double gptq_loss) {
-    bool usable = gptq_factor_usable(c->factor);
+void gptq_outcome_begin(const struct gptq_factor *factor, struct quant_outcome *outcome) {
+    outcome->damp_retries = factor->damp_retries;
+    outcome->dead_columns = factor->dead_columns;
+    outcome->fell_back = !gptq_factor_usable(factor);
+}
+
+static void set_outcome(const struct contest *c, double rtn_loss, double gptq_loss,
+                        struct quant_outcome *outcome) {
     int64_t refined = 0;
     for (int64_t row = 0; row < c->best.n; row++)
         refined += c->refined[row];
-    return (struct quant_outcome){
-        .method = refined > 0 ? "gptq" : "rtn",
-        .loss = quant_sum(c->best_errors, c->best.n),
-        .gptq_loss = gptq_loss,
-        .rtn_loss = rtn_loss,
-        .damp = refined > 0 ? c->factor->damp : 0,
-        .damp_retries = c->factor->damp_retries,
-        .dead_columns = c->factor->dead_columns,
-        .rows_kept_rtn = c->best.n - refined,
-        .fell_back = !usable,
-    };
+    *outcome = (struct quant_outcome){.method = "rtn"};
+    gptq_outcome_begin(c->factor, outcome);
+    outcome->method = refined > 0 ? "gptq" : "rtn";
+    outcome->loss = quant_sum(c->best_errors, c->best.n);
+    outcome->gptq_loss = gptq_loss;
+    outcome->rtn_loss = rtn_loss;
+    outcome->damp = refined > 0 ? c->factor->damp : 0;
+    outcome->rows_kept_rtn = c->best.n - refined;
 }
 
 static enum llmq_status check_order(const struct quant_grid *grid, const struct gptq_factor *factor,
@@ -187,7 +191,7 @@ enum llmq_status gptq_quantize(const struct quant_grid *grid, const struct gptq_
     double rtn_loss = quant_sum(c.best_errors, n), gptq_loss = rtn_loss;
     if (gptq_factor_usable(factor))
         LLMQ_TRY(run_gptq(&c, &gptq_loss, err));
-    *outcome = outcome_of(&c, rtn_loss, gptq_loss);
+    set_outcome(&c, rtn_loss, gptq_loss, outcome);
     *q = c.best;
     c.best = (struct qlinear){0};
 cleanup:

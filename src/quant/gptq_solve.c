@@ -273,7 +273,7 @@ static void panel_free(struct panel *p) {
 enum llmq_status gptq_solve(const struct quant_grid *grid, const struct gptq_factor *factor,
                             const float *W, enum gptq_params params, const struct qlinear *q,
                             double *losses, llmq_error *err) {
-    int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX), n = q->n;
+    int64_t rows = panels_rows_of(q, PANEL_ROWS_MAX), n = q->n;
     int failed = 0; /* threads that found no memory for a panel */
     const struct quant_grid own = params == PARAMS_FITTED ? range_prepare(grid, W, n, q->k) : *grid;
 #pragma omp parallel default(none) shared(own, factor, W, params, q, rows, n, losses)                   \

@@ -32,21 +32,41 @@ static double part(double error, double norm) {
     return norm > 0 ? error / norm : 0;
 }
 
-enum llmq_status quant_judge(const struct quant_problem *problem, struct qlinear *q,
-                             struct quant_outcome *outcome, llmq_error *err) {
-    struct qlinear rtn = {0};
-    double error = 0, rtn_error = 0, norm = 0;
+static bool is_rtn(const struct quant_outcome *outcome) {
+    return strcmp(outcome->method, "rtn") == 0;
+}
+
+/* The errors of q's rows and, beside something else, those of round-to-nearest. */
+static enum llmq_status measure(const struct quant_problem *problem, const struct qlinear *q,
+                                bool beside, struct quant_rows *out, llmq_error *err) {
+    const size_t n = (size_t)problem->n;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(quant_error_sums(problem->W, q, &problem->inputs, &error, &norm, err));
-    rtn_error = error;
-    if (strcmp(outcome->method, "rtn") != 0) {
-        LLMQ_TRY(quant_round(problem, &rtn, err));
-        LLMQ_TRY(quant_error_sums(problem->W, &rtn, &problem->inputs, &rtn_error, NULL, err));
-    }
-    if (rtn_error < error) {
-        const struct qlinear worse = *q;
-        *q = rtn;
-        rtn = worse;
+    out->error = malloc(3 * n * sizeof *out->error);
+    if (!out->error)
+        return error_memory(err, "the errors of a module");
+    out->norm = out->error + n;
+    out->rtn_error = out->norm + n;
+    LLMQ_TRY(quant_row_errors(problem->W, q, &problem->inputs, out->error, out->norm, err));
+    if (!beside)
+        return LLMQ_OK;
+    LLMQ_TRY(quant_round(problem, &out->rtn, err));
+    LLMQ_TRY(quant_row_errors(problem->W, &out->rtn, &problem->inputs, out->rtn_error, NULL, err));
+cleanup:
+    return status;
+}
+
+void quant_rows_free(struct quant_rows *rows) {
+    qlinear_free(&rows->q);
+    qlinear_free(&rows->rtn);
+    free(rows->error);
+    *rows = (struct quant_rows){0};
+}
+
+bool quant_verdict(const struct quant_rows *all, int64_t n, struct quant_outcome *outcome) {
+    double error = quant_sum(all->error, n), norm = quant_sum(all->norm, n);
+    const double rtn_error = is_rtn(outcome) ? error : quant_sum(all->rtn_error, n);
+    const bool beaten = rtn_error < error;
+    if (beaten) {
         error = rtn_error;
         outcome->method = "rtn";
         outcome->beaten = true;
@@ -54,8 +74,19 @@ enum llmq_status quant_judge(const struct quant_problem *problem, struct qlinear
     outcome->norm = norm;
     outcome->error = part(error, norm);
     outcome->rtn_error = part(rtn_error, norm);
-cleanup:
-    qlinear_free(&rtn);
+    return beaten;
+}
+
+enum llmq_status quant_judge(const struct quant_problem *problem, struct qlinear *q,
+                             struct quant_outcome *outcome, llmq_error *err) {
+    struct quant_rows rows = {0};
+    const enum llmq_status status = measure(problem, q, !is_rtn(outcome), &rows, err);
+    if (status == LLMQ_OK && quant_verdict(&rows, problem->n, outcome)) {
+        const struct qlinear worse = *q;
+        *q = rows.rtn;
+        rows.rtn = worse;
+    }
+    quant_rows_free(&rows);
     return status;
 }
 
@@ -68,16 +99,42 @@ static enum llmq_status refine(const struct quant_problem *p, const struct qline
                : LLMQ_OK;
 }
 
-enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
-                             struct quant_outcome *outcome, llmq_error *err) {
-    *outcome = (struct quant_outcome){.method = "rtn"};
+struct quant_outcome quant_outcome_begin(const struct quant_problem *problem) {
+    struct quant_outcome outcome = {.method = "rtn"};
+    if (problem->factor)
+        gptq_outcome_begin(problem->factor, &outcome);
+    if (problem->H)
+        outcome.outliers = quant_outliers(problem->H, problem->k);
+    return outcome;
+}
+
+/* The codes, not yet judged. */
+static enum llmq_status choose(const struct quant_problem *problem, struct qlinear *q,
+                               struct quant_outcome *outcome, llmq_error *err) {
+    const struct quant_outcome begin = *outcome = quant_outcome_begin(problem);
     enum llmq_status status = problem->factor
                                   ? gptq_quantize(problem->grid, problem->factor, problem->W,
                                                   problem->H, problem->n, q, outcome, err)
                                   : quant_round(problem, q, err);
-    if (problem->H)
-        outcome->outliers = quant_outliers(problem->H, problem->k);
-    if (status == LLMQ_OK)
-        status = refine(problem, q, err);
+    outcome->outliers = begin.outliers;
+    return status == LLMQ_OK ? refine(problem, q, err) : status;
+}
+
+enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
+                             struct quant_outcome *outcome, llmq_error *err) {
+    const enum llmq_status status = choose(problem, q, outcome, err);
     return status == LLMQ_OK ? quant_judge(problem, q, outcome, err) : status;
+}
+
+bool quant_divides(const struct quant_grid *grid) {
+    return grid->rows <= 1 && grid->search != RANGE_ENTROPY;
+}
+
+/* Other rows may be something else where all of these are rounded to nearest. */
+enum llmq_status quant_solve_rows(const struct quant_problem *problem, struct quant_rows *out,
+                                  llmq_error *err) {
+    *out = (struct quant_rows){0};
+    const enum llmq_status status = choose(problem, &out->q, &out->outcome, err);
+    return status == LLMQ_OK ? measure(problem, &out->q, problem->factor != NULL, out, err)
+                             : status;
 }

@@ -23,6 +23,30 @@ struct quant_problem {
  * back, H itself. */
 struct quant_inputs quant_unseen(const float *H, const float *X, int64_t count);
 
+/* --- in parts: rows solved apart, their errors put together, then the verdict ------------------
+ */
+
+/* What became of some rows. */
+struct quant_rows {
+    struct qlinear q, rtn;            /* rtn: rounded to nearest, where q may be something else */
+    double *error, *norm, *rtn_error; /* [n] on the problem's inputs */
+    struct quant_outcome outcome;     /* of these rows, but for what they are judged on */
+};
+
+/* Solve rows: as quant_solve up to the verdict. Release with quant_rows_free. */
+LLMQ_NODISCARD enum llmq_status quant_solve_rows(const struct quant_problem *problem,
+                                                 struct quant_rows *out, llmq_error *err);
+/* The outcome as it is before any row is solved. */
+struct quant_outcome quant_outcome_begin(const struct quant_problem *problem);
+void quant_rows_free(struct quant_rows *rows); /* accepts a zeroed struct */
+
+/* The errors of all rows of a module, in their order; set the outcome's by them, whose method is
+ * what the module's codes are of. True: round-to-nearest's are to take their place. */
+bool quant_verdict(const struct quant_rows *all, int64_t n, struct quant_outcome *outcome);
+
+/* --- a module as a whole -----------------------------------------------------------------------
+ */
+
 /* Choose the module's codes, and judge them. The caller frees q. */
 LLMQ_NODISCARD enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
                                             struct quant_outcome *outcome, llmq_error *err);

@@ -40,6 +40,8 @@ struct quant_grid {
     enum range_search search;
     float percentile; /* of RANGE_PERCENTILE, above 50 and at most 100 */
     float clip;       /* of RANGE_ENTROPY, once a module is at hand: see range_prepare */
+    int64_t whole;    /* rows of the module that those at hand are a part of, see panels.h; 0: they
+                         are all of it */
 };
 
 struct quant_options {
@@ -133,11 +135,15 @@ uint64_t gptq_factor_bytes(int64_t k);
  * W  [n, k]; read only
  * H  [k, k], as given to gptq_factor_create (for the errors)
  * q  out: codes, scales, zeros; the caller frees
+ * outcome  but for the errors that it is judged by
  * Source: Frantar et al., arXiv:2210.17323, Algorithm 1. */
 LLMQ_NODISCARD enum llmq_status gptq_quantize(const struct quant_grid *grid,
                                               const struct gptq_factor *factor, const float *W,
                                               const float *H, int64_t n, struct qlinear *q,
                                               struct quant_outcome *outcome, llmq_error *err);
+
+/* What the outcome says of the factor alone. */
+void gptq_outcome_begin(const struct gptq_factor *factor, struct quant_outcome *outcome);
 
 /* Inputs that errors are measured on, as far as they are known: their second moment H [k, k],
  * symmetric, or the inputs X [count, k] themselves, H then being X^T X; NULL both: the identity. */
@@ -178,6 +184,13 @@ LLMQ_NODISCARD enum llmq_status quant_error(const float *W, const struct qlinear
  * of columns. Of floats nothing is found: their formats come with scales made for them. */
 struct scale_misfit quant_scale_misfit(const struct quant_grid *grid, const float *W,
                                        const struct qlinear *q);
+
+/* May quant_scale_misfit find anything in q? Scales lie near the ends of the storage then. */
+bool quant_scales_near_limits(const struct quant_grid *grid, const struct qlinear *q);
+
+/* Can a module be done in parts, some rows here and others elsewhere? Not where rows share scales,
+ * or a range is found for all of them together. */
+bool quant_divides(const struct quant_grid *grid);
 
 /* Largest divisor of k not above `wish`: the group --group auto-fit chooses. */
 int64_t quant_fit_group(int64_t k, int64_t wish);

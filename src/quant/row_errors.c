@@ -116,7 +116,7 @@ static void rows_apart(const float *W, const struct qlinear *q, double *errors, 
 enum llmq_status quant_row_errors(const float *W, const struct qlinear *q,
                                   const struct quant_inputs *inputs, double *errors, double *norms,
                                   llmq_error *err) {
-    int64_t rows = panel_rows(q->n, PANEL_ROWS_MAX);
+    int64_t rows = panels_rows_of(q, PANEL_ROWS_MAX);
     size_t count = 0;
     if (!inputs->H && !inputs->X && !q->group_of && q->number == NUMBER_INT) {
         rows_apart(W, q, errors, norms);

@@ -142,6 +142,7 @@ enum llmq_status rtn_quantize(const struct quant_grid *grid, const float *W,
     q->sym = grid->sym;
     q->number = grid->number;
     q->unit = grid->unit;
+    q->whole = grid->whole;
     importance = grid->search == RANGE_WEIGHTED ? importance : NULL;
     LLMQ_TRY((grid->rows > 1 ? quantize_shared : quantize_strips)(&own, W, importance, q, err));
 cleanup:

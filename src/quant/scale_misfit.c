@@ -60,8 +60,9 @@ static void add_row(const struct quant_grid *grid, const float *w, const struct 
     }
 }
 
-/* May any group be one? The scales that were chosen lie near the ends of the storage then. */
-static bool near_limits(const struct quant_grid *grid, const struct qlinear *q) {
+bool quant_scales_near_limits(const struct quant_grid *grid, const struct qlinear *q) {
+    if (q->number != NUMBER_INT)
+        return false;
     const float most = grid_stored_scale(grid, INFINITY);
     for (int64_t i = 0; i < q->n * q->groups; i++)
         if (q->scales[i] < grid_full_scale(grid) || q->scales[i] >= most)
@@ -72,7 +73,7 @@ static bool near_limits(const struct quant_grid *grid, const struct qlinear *q) 
 struct scale_misfit quant_scale_misfit(const struct quant_grid *grid, const float *W,
                                        const struct qlinear *q) {
     struct squares sums = {0};
-    if (q->number != NUMBER_INT || !near_limits(grid, q))
+    if (!quant_scales_near_limits(grid, q))
         return (struct scale_misfit){0};
     for (int64_t row = 0; row < q->n; row++)
         add_row(grid, W + row * q->k, q, row, &sums);

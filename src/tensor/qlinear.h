@@ -22,6 +22,7 @@ struct qlinear {
     int64_t group;  /* columns per group, 1 ... k; the last group may be shorter only in files
                        written by others */
     int64_t groups; /* ceil(k / group) */
+    int64_t whole;  /* rows of the linear that these are some of; 0: they are all of it */
     enum number_type number;
     bool sym;          /* every zero is 2^(bits-1), or codes are of floats */
     uint8_t *codes;    /* [n, k] */
