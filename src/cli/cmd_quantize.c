@@ -109,6 +109,7 @@ const struct command command_gptq = {
     .init = gptq_init,
     .run = quantize_run,
     .computes = quantize_computes,
+    .ranks = true,
     .resumable = quantize_resumable,
 };
 
@@ -131,6 +132,7 @@ const struct command command_awq = {
     .init = awq_init,
     .run = quantize_run,
     .computes = quantize_computes,
+    .ranks = true,
     .resumable = quantize_resumable,
 };
 
@@ -151,5 +153,6 @@ const struct command command_rtn = {
     .init = rtn_init,
     .run = quantize_run,
     .computes = quantize_computes,
+    .ranks = true,
     .resumable = quantize_resumable,
 };

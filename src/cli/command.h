@@ -62,6 +62,7 @@ struct command {
                             llmq_error *err);
     /* Whether it computes on BLAS, whose kernels are then chosen before it runs; NULL: never. */
     bool (*computes)(const void *args);
+    bool ranks; /* whether several processes (mpirun) can do it together */
     /* Whether an interrupted run can be continued with --resume; NULL: never. */
     bool (*resumable)(const void *args);
 };

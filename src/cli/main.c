@@ -18,6 +18,7 @@
 #include "cli/console.h"
 #include "cli/generate.h"
 #include "cli/help.h"
+#include "cli/processes.h"
 #include "cli/suggest.h"
 #include "llmq/host.h"
 #include "llmq/matmul.h"
@@ -121,6 +122,9 @@ static enum llmq_status run_command(const struct command *command, int argc, cha
     if (status != LLMQ_OK)
         return status;
 
+    status = processes_begin(command, args, err);
+    if (status != LLMQ_OK)
+        return status;
     return_freed_memory();
     catch_signals();
     return command->run(args, &interrupted, err);
@@ -178,6 +182,10 @@ static enum llmq_status dispatch_command(const struct command *command, int argc
         status = run_command(command, argc, argv, args, err);
     else
         status = cli_fail(err, LLMQ_E_MEMORY, "out of memory for the options");
+    if (!processes_meet(status, err)) {
+        free(args);
+        return status;
+    }
     if (status != LLMQ_OK)
         console_error(err, console_colours(args && args->no_color));
     if (status != LLMQ_OK && status != LLMQ_E_CHECK && asks_for_json(argc, argv))
@@ -232,6 +240,7 @@ int main(int argc, char **argv) {
         status = cli_fail(&err, LLMQ_E_IO, "standard output: the result could not be written");
         console_error(&err, console_colours(false));
     }
+    processes_end(llmq_exit_code(status));
     done = true;
     return llmq_exit_code(status);
 }

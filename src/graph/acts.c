@@ -4,6 +4,7 @@
 #include "graph/acts.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,10 +13,13 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/int64.h"
+#include "llmq/ranks.h"
 
 static enum llmq_status create_in_file(const char *dir, uint64_t bytes, struct acts *a,
                                        llmq_error *err) {
-    char *path = path_join(dir, "activations.tmp", err);
+    char name[64];
+    (void)snprintf(name, sizeof name, "activations-%d.tmp", llmq_ranks_own());
+    char *path = path_join(dir, name, err);
     if (!path)
         return LLMQ_E_MEMORY;
     enum llmq_status status = file_create(path, bytes, &a->file, err);

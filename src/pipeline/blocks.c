@@ -15,12 +15,10 @@
 #include "base/log.h"
 #include "pipeline/module_report.h"
 #include "pipeline/run.h"
-#include "pipeline/run_curvature.h"
+#include "pipeline/run_ranks.h"
+#include "pipeline/solve_module.h"
 #include "pipeline/store.h"
-#include "pipeline/task_factor.h"
 #include "pipeline/value_check.h"
-#include "quant/correct.h"
-#include "quant/judge.h"
 #include "quant/quant.h"
 #include "setup/setup.h"
 
@@ -56,31 +54,6 @@ struct quant_grid run_grid(const struct run *run, const struct plan_module *modu
     return grid;
 }
 
-/* What a task's modules have in common. */
-struct task_moments {
-    struct calib_moments moments;
-    struct module_tokens seen;
-    struct task_factor factor; /* of H; none when neither method nor correction needs one */
-    int64_t stream;            /* outputs that R is of; 0: there is none */
-    float *B;                  /* R once it was multiplied: see correct_stream */
-    float *WD;                 /* [n, k] of the module at hand, or NULL */
-};
-
-/* What a module is made from, and what it is judged on: without calibration every input counts
- * alike. */
-static struct quant_problem problem_of(const struct plan_module *module,
-                                       const struct quant_grid *grid, const struct linear *l,
-                                       const struct task_moments *task) {
-    struct quant_problem p = {.grid = grid, .W = l->w, .n = l->n, .k = l->k};
-    if (!task)
-        return p;
-    const struct calib_moments *m = &task->moments;
-    p.H = m->H;
-    p.factor = module->manner.method == LLMQ_METHOD_GPTQ ? task->factor.factor : NULL;
-    p.inputs = quant_unseen(m->H, m->held.X, m->held.count);
-    return p;
-}
-
 /* --- what float16 does not hold --------------------------------------------------------------- */
 
 static void warn_of_weights(const struct run *run, const struct plan_module *module,
@@ -106,67 +79,34 @@ static void warn_of_activations(struct run *run) {
                 peak.module ? peak.module : "residual stream", (double)peak.value);
 }
 
-/* Move the weights of l to the target that makes up for errors upstream. */
-static enum llmq_status correct(const struct plan_module *module, const struct task_moments *task,
-                                struct linear *l, struct correction *strength, llmq_error *err) {
-    const llmq_correct *wanted = &module->manner.correct;
-    const struct calib_moments *m = &task->moments;
-    const struct correct_lack lack = {.D = m->D,
-                                      .WD = task->WD,
-                                      .B = task->B,
-                                      .held = m->held.count,
-                                      .X = m->held.X,
-                                      .X_lack = m->held.lack,
-                                      .S_lack = m->held.stream_lack};
-    *strength = (struct correction){wanted->alpha, task->B ? wanted->beta : 0};
-    return correct_weights(task->factor.factor, l->n, &lack, wanted->mode == LLMQ_CORRECT_AUTO,
-                           strength, l->w, err);
+/* Store and report a module. With calibration, leave in l->w what was stored; without, nothing
+ * reads it again. */
+static enum llmq_status store_solved(struct run *run, const struct plan_module *module,
+                                     struct linear *l, const struct solved_module *s,
+                                     const struct module_tokens *seen, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    warn_of_weights(run, module, &s->q);
+    if (run_writes())
+        LLMQ_TRY(store_module(run->plan.layout, module, &s->q, run->writer, err));
+    LLMQ_TRY(module_report_add(run, module, &s->outcome, s->strength, seen, err));
+    run->blocks.hashes[module - run->plan.modules] = output_hash(&s->q);
+    if (run->calib)
+        qlinear_dequantize(&s->q, 0, s->q.n, l->w);
+    tally_read(&run->tally, TALLY_WRITE, 0);
+cleanup:
+    return status;
 }
 
-/* Are the module's weights moved before they are rounded? */
-static bool corrects(const struct run *run, const struct plan_module *module) {
-    return run->plan.paired && module->manner.correct.mode != LLMQ_CORRECT_OFF;
-}
-
-/* Quantize a linear, store and report it. With calibration, leave in l->w what was stored; without,
- * `task` is NULL and nothing reads l->w again. */
+/* Quantize a linear, store and report it; `task` is NULL without calibration. */
 static enum llmq_status quantize_linear(struct run *run, const struct plan_module *module,
                                         struct linear *l, const struct task_moments *task,
                                         llmq_error *err) {
-    struct quant_grid grid = run_grid(run, module);
-    struct quant_outcome outcome;
-    struct correction strength = {0};
-    struct qlinear q = {0};
-    float *metric = NULL;
+    struct solved_module solved = {0};
     enum llmq_status status = LLMQ_OK;
-    if (corrects(run, module) && gptq_factor_usable(task->factor.factor)) {
-        LLMQ_TRY(correct(module, task, l, &strength, err));
-        tally_read(&run->tally, TALLY_CORRECT,
-                   plan_correction_flops(l->n, l->k, task->moments.held.count));
-    }
-    struct quant_problem problem = problem_of(module, &grid, l, task);
-    problem.refine = task && plan_refines(module);
-    problem.restarts = module->manner.restarts;
-    LLMQ_TRY(run_output_metric(run, module, &metric, err));
-    problem.B = metric;
-    LLMQ_TRY(quant_solve(&problem, &q, &outcome, err));
-    outcome.misfit = quant_scale_misfit(&grid, l->w, &q);
-    LLMQ_TRY(block_fold_outcome(run, module, &problem, &q, &outcome, err));
-    tally_read(&run->tally, TALLY_SOLVE,
-               task ? plan_rounding_flops(&module->manner, l->n, l->k) +
-                          plan_judging_flops(l->n, l->k, task->moments.held.count) +
-                          plan_refining_flops(module)
-                    : 0);
-    warn_of_weights(run, module, &q);
-    LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
-    LLMQ_TRY(module_report_add(run, module, &outcome, strength, task ? &task->seen : NULL, err));
-    run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
-    if (run->calib)
-        qlinear_dequantize(&q, 0, q.n, l->w);
-    tally_read(&run->tally, TALLY_WRITE, 0);
+    LLMQ_TRY(solve_module(run, module, l, task, &solved, err));
+    LLMQ_TRY(store_solved(run, module, l, &solved, task ? &task->seen : NULL, err));
 cleanup:
-    free(metric);
-    qlinear_free(&q);
+    qlinear_free(&solved.q);
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
 }
 
@@ -182,7 +122,8 @@ enum llmq_status run_keep_module(struct run *run, const struct plan_module *modu
         model_load_qlinear(&run->model, module->name, module->shape.n, module->shape.k, &q, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     warn_of_weights(run, module, &q);
-    LLMQ_TRY(store_packed(run->plan.layout, module, run->model.tensors, run->writer, err));
+    if (run_writes())
+        LLMQ_TRY(store_packed(run->plan.layout, module, run->model.tensors, run->writer, err));
     LLMQ_TRY(module_report_kept(run, module, err));
     tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
@@ -192,21 +133,12 @@ cleanup:
 
 /* --- one block -------------------------------------------------------------------------------- */
 
-/* What the residual stream lacks, once for all linears that add to it. */
-static enum llmq_status prepare_stream(struct run *run, const struct plan_module *module,
-                                       struct task_moments *task, llmq_error *err) {
-    if (!corrects(run, module) || !task->moments.R || task->B ||
-        !gptq_factor_usable(task->factor.factor))
-        return LLMQ_OK;
-    task->B = task->moments.R;
-    return correct_stream(task->factor.factor, task->stream, task->B, err);
-}
-
 /* The linears of a task, each against the moments they share. */
 static enum llmq_status quantize_task(struct run *run, int64_t block, const struct calib_task *task,
                                       llmq_error *err) {
     struct task_moments moments = {.moments = task->moments,
                                    .seen = {task->tokens, task->borrowed},
+                                   .alone = !solve_divides(run, block, task),
                                    .stream = task->graph->width[task->linears->stream]};
     float *WD = task->moments.WD;
     enum llmq_status status = LLMQ_OK;
@@ -222,9 +154,9 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
             LLMQ_TRY(run_keep_module(run, module, err));
             continue;
         }
-        if (module->manner.method == LLMQ_METHOD_GPTQ || corrects(run, module))
+        if (module->manner.method == LLMQ_METHOD_GPTQ || solve_corrects(run, module))
             LLMQ_TRY(task_factor_make(run, block, task, i, &moments.factor, err));
-        LLMQ_TRY(prepare_stream(run, module, &moments, err));
+        LLMQ_TRY(solve_stream(run, module, &moments, err));
         LLMQ_TRY(quantize_linear(run, module, &task->params[i].linear, &moments, err));
     }
 cleanup:
@@ -340,7 +272,8 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
         LLMQ_TRY(block_need(&block, UINT64_MAX, err));
         tally_read(&run->tally, TALLY_READ, 0);
         LLMQ_TRY(block_fold_make(run, &block, &run->fold, err));
-        LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
+        if (run_writes())
+            LLMQ_TRY(block_fold_store(run, &block, &run->blocks.folded[index], err));
         tally_read(&run->tally, TALLY_FOLD, 0);
     }
     LLMQ_TRY(quantize_tasks(run, &block, err));
@@ -365,10 +298,10 @@ static enum llmq_status replay_block(struct run *run, const struct model *stored
     enum llmq_status status = LLMQ_OK;
     log_task(run, index, 0, " (replayed)");
     for (int64_t i = blocks->first[index]; i < blocks->first[index + 1]; i++)
-        if (run->plan.modules[i].fate != MODULE_PLAIN)
+        if (run_writes() && run->plan.modules[i].fate != MODULE_PLAIN)
             LLMQ_TRY(
                 output_verify_module(stored, &run->plan.modules[i], run->blocks.hashes[i], err));
-    if (plan_folds(run->options))
+    if (run_writes() && plan_folds(run->options))
         LLMQ_TRY(block_fold_verify(stored, index, run->blocks.folded[index], err));
     if (run->calib) {
         LLMQ_TRY(turn_to_draft(run, index, err));
@@ -411,7 +344,13 @@ struct pending {
 
 /* Sync what was written and put the pending blocks in the journal. */
 static enum llmq_status record_blocks(struct run *run, struct pending *p, llmq_error *err) {
-    enum llmq_status status = p->begin < p->end ? st_writer_sync(run->writer, err) : LLMQ_OK;
+    enum llmq_status status = LLMQ_OK;
+    if (!run_writes()) {
+        p->begin = p->end;
+        return LLMQ_OK;
+    }
+    if (p->begin < p->end)
+        status = st_writer_sync(run->writer, err);
     for (; status == LLMQ_OK && p->begin < p->end; p->begin++) {
         status = journal_add(run->journal, p->begin, run->report->modules + p->module, &run->blocks,
                              err);

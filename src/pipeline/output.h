@@ -61,6 +61,11 @@ LLMQ_NODISCARD enum llmq_status output_choose(const llmq_quantize_options *optio
                                               const char *model_dir, const llmq_context *ctx,
                                               struct output *out, llmq_error *err);
 
+/* The same names on a rank that does not write, without a look at what is there. */
+LLMQ_NODISCARD enum llmq_status output_follow(const llmq_quantize_options *options,
+                                              const char *model_dir, const llmq_context *ctx,
+                                              struct output *out, llmq_error *err);
+
 /* The same for a result with a name whose run leaves nothing behind when it fails. */
 LLMQ_NODISCARD enum llmq_status output_choose_at(const char *dir, const char *model_dir, bool force,
                                                  bool resume, struct output *out, llmq_error *err);

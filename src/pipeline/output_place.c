@@ -294,6 +294,14 @@ cleanup:
     return status;
 }
 
+enum llmq_status output_follow(const llmq_quantize_options *options, const char *model_dir,
+                               const llmq_context *ctx, struct output *out, llmq_error *err) {
+    (void)ctx;
+    *out = (struct output){.force = options->force, .resume = options->resume};
+    return name_folders(options->out ? strdup(options->out) : default_name(options, model_dir), out,
+                        err);
+}
+
 enum llmq_status output_choose_at(const char *dir, const char *model_dir, bool force, bool resume,
                                   struct output *out, llmq_error *err) {
     const struct place_inputs inputs = {model_dir, NULL};

@@ -25,11 +25,13 @@
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 #include "pipeline/run_curvature.h"
+#include "pipeline/run_ranks.h"
 #include "pipeline/run_tune.h"
 #include "pipeline/serving.h"
 #include "pipeline/store.h"
 #include "pipeline/value_check.h"
 #include "quant/quant.h"
+#include "ranks/ranks.h"
 #include "setup/setup.h"
 
 void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t size,
@@ -274,7 +276,8 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(run_check_options(run->options, err));
     LLMQ_TRY(llmq_model_resolve(run->options->model, &dir, err));
-    LLMQ_TRY(output_choose(run->options, dir, run->ctx, &run->output, err));
+    LLMQ_TRY((run_writes() ? output_choose : output_follow)(run->options, dir, run->ctx,
+                                                            &run->output, err));
     run->output.as = (struct model_reading){.family = run->options->family,
                                             .drafts = run->options->mtp == LLMQ_MTP_QUANTIZE};
     LLMQ_TRY(model_open_by(dir, &run->output.as, &run->model, err));
@@ -293,6 +296,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     notes_of_tokens(&run->plan, &run->tokens, run->ctx);
     LLMQ_TRY(plan_check_tuning(&run->plan, run->options, run->ctx, err));
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
+    LLMQ_TRY(run_ranks_check(run, err));
     LLMQ_TRY(report_plan(run, err));
     log_plan(run);
 cleanup:
@@ -346,13 +350,6 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     const bool resume = run->task == OUTPUT_CONTINUE;
     enum llmq_status status = LLMQ_OK;
     struct json *identity = identity_make(run);
-    run->blocks = (struct journal_blocks){
-        .source = &run->model,
-        .count = run->model.blocks->count,
-        .hashes = calloc((size_t)p->module_count, sizeof *run->blocks.hashes),
-        .folded = calloc((size_t)run->model.blocks->count, sizeof *run->blocks.folded)};
-    if (!run->blocks.hashes || !run->blocks.folded)
-        LLMQ_TRY(error_memory(err, "the run"));
     LLMQ_TRY(st_watch(run->model.tensors, err));
     LLMQ_TRY(output_prepare(&run->output, run->task, err));
     LLMQ_TRY(resume ? resume_outputs(run, identity, err)
@@ -364,6 +361,38 @@ static enum llmq_status open_outputs(struct run *run, llmq_error *err) {
     run->report->blocks_resumed = run->blocks.done;
 cleanup:
     json_free(&identity);
+    return status;
+}
+
+/* What blocks are done, on all ranks. */
+static enum llmq_status open_blocks(struct run *run, llmq_error *err) {
+    const int64_t count = run->model.blocks->count;
+    enum llmq_status status = LLMQ_OK;
+    run->blocks = (struct journal_blocks){
+        .source = &run->model,
+        .count = count,
+        .hashes = calloc((size_t)run->plan.module_count, sizeof *run->blocks.hashes),
+        .folded = calloc((size_t)count, sizeof *run->blocks.folded)};
+    if (!run->blocks.hashes || !run->blocks.folded)
+        return error_memory(err, "the run");
+    LLMQ_TRY(ranks_agree(run_writes() ? open_outputs(run, err) : LLMQ_OK, run->ctx, err));
+    LLMQ_TRY(run_ranks_tell_blocks(run, err));
+    if (run_writes() && run->task == OUTPUT_CONTINUE)
+        LLMQ_TRY(run_tune_undo(run, err));
+cleanup:
+    return status;
+}
+
+/* What stays as it is. */
+static enum llmq_status write_kept(struct run *run, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    if (!run_writes())
+        return LLMQ_OK;
+    LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, NULL, run->ctx, err));
+    LLMQ_TRY(journal_add_kept(run->journal, run->model.tensors, run->plan.kept,
+                              run->plan.kept_count, err));
+    tally_read(&run->tally, TALLY_WRITE, 0);
+cleanup:
     return status;
 }
 
@@ -383,6 +412,8 @@ static enum llmq_status write_marker(struct run *run, llmq_error *err) {
 static enum llmq_status finish_output(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     arena_free(&run->weights); /* checking takes memory of its own */
+    if (!run_writes())
+        return LLMQ_OK;
     LLMQ_TRY(st_writer_finish(&run->writer, err));
     LLMQ_TRY(output_write_beside(&run->output, &run->plan, err));
     LLMQ_TRY(output_write_config(&run->output, run->model.dir, &run->source.companions, &run->plan,
@@ -400,22 +431,19 @@ cleanup:
  * finite. Rounding finds out about the weights in seconds by itself. */
 static enum llmq_status check_values(struct run *run, llmq_error *err) {
     run->half = value_half_result(&run->plan, run->model.config_json);
+    if (!run_writes())
+        return LLMQ_OK;
     return value_check(&run->plan, run->model.tensors, run->calibrated, run->half, run->ctx, err);
 }
 
 static enum llmq_status execute(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(check_values(run, err));
+    LLMQ_TRY(ranks_agree(check_values(run, err), run->ctx, err));
     LLMQ_TRY(run_choose_units(run, err));
     tally_read(&run->tally, TALLY_READ, 0);
-    LLMQ_TRY(open_outputs(run, err));
-    if (run->task == OUTPUT_CONTINUE)
-        LLMQ_TRY(run_tune_undo(run, err));
+    LLMQ_TRY(open_blocks(run, err));
     tally_read(&run->tally, TALLY_PREPARE, 0);
-    LLMQ_TRY(store_kept(&run->plan, run->model.tensors, run->writer, NULL, run->ctx, err));
-    LLMQ_TRY(journal_add_kept(run->journal, run->model.tensors, run->plan.kept,
-                              run->plan.kept_count, err));
-    tally_read(&run->tally, TALLY_WRITE, 0);
+    LLMQ_TRY(write_kept(run, err));
     LLMQ_TRY(arena_create("a block's weights", &run->weights, err));
     struct calib_options calib = plan_calib_options(run->options, &run->plan);
     calib.spill_dir = run->plan.spill ? run->output.partial_dir : NULL;
@@ -481,16 +509,18 @@ static enum llmq_status quantize(const llmq_quantize_options *options, const llm
     tally_start(&run.tally);
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(setup_check_compute(options->compute, err));
-    LLMQ_TRY(make_plan(&run, err));
+    LLMQ_TRY(ranks_agree(make_plan(&run, err), ctx, err));
     if (options->dry_run) {
         LLMQ_TRY(report_planned_modules(&run, err));
         goto cleanup;
     }
-    LLMQ_TRY(settle(&run, err));
+    LLMQ_TRY(run_ranks_compare(&run, err));
+    LLMQ_TRY(ranks_agree(run_writes() ? settle(&run, err) : LLMQ_OK, ctx, err));
+    LLMQ_TRY(run_ranks_tell_task(&run, err));
     if (run.task == OUTPUT_DONE)
         goto cleanup;
     status = execute(&run, err);
-    if (status != LLMQ_OK && nothing_to_resume(&run, status))
+    if (status != LLMQ_OK && run_writes() && nothing_to_resume(&run, status))
         discard(&run);
     if (status != LLMQ_OK)
         goto cleanup;
@@ -510,6 +540,8 @@ enum llmq_status llmq_quantize(const llmq_quantize_options *given, const llmq_co
     llmq_quantize_options_init(&options, LLMQ_METHOD_GPTQ);
     LLMQ_TRY(SIZED_READ(llmq_quantize_options, given, &options, err));
     LLMQ_TRY(context_read(lent, &ctx, err));
+    if (!run_writes()) /* of several ranks one speaks */
+        ctx.sink = (llmq_sink){.user = NULL};
     status = quantize(&options, &ctx, report, err);
 cleanup:
     return status;

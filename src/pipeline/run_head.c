@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "pipeline/module_report.h"
 #include "pipeline/run.h"
+#include "pipeline/run_ranks.h"
 #include "pipeline/store.h"
 #include "pipeline/task_factor.h"
 #include "quant/damping.h"
@@ -165,7 +166,8 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
                                 plan_judging_flops(shape->n, shape->k, run->head.count)
                           : 0);
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
-    LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
+    if (run_writes())
+        LLMQ_TRY(store_module(run->plan.layout, module, &q, run->writer, err));
     LLMQ_TRY(module_report_add(run, module, &s.outcome, (struct correction){0},
                                calibrated ? &seen : NULL, err));
     tally_read(&run->tally, TALLY_WRITE, 0);

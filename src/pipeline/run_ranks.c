@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See run_ranks.h. */
+#include "pipeline/run_ranks.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fileio.h"
+#include "base/hash.h"
+#include "pipeline/identity.h"
+#include "pipeline/journal.h"
+#include "ranks/ranks.h"
+
+bool run_writes(void) {
+    return llmq_ranks_own() == 0;
+}
+
+/* --- what can be ------------------------------------------------------------------------------ */
+
+static enum llmq_status refuse(const char *what, const char *hint, llmq_error *err) {
+    error_set(err, LLMQ_E_UNSUPPORTED, "%s: not over several ranks yet (there are %d)", what,
+              llmq_ranks_count());
+    error_hint(err, "%s", hint);
+    return LLMQ_E_UNSUPPORTED;
+}
+
+static bool has_experts(const struct run *run) {
+    for (int64_t b = 0; b < run->model.blocks->count; b++)
+        if (model_graph(&run->model, b)->body)
+            return true;
+    return false;
+}
+
+enum llmq_status run_ranks_check(const struct run *run, llmq_error *err) {
+    const llmq_quantize_options *o = run->options;
+    const char *best = "--quality best has the most that can be had so, or run without mpirun";
+    if (llmq_ranks_count() == 1 || !run->calibrated)
+        return LLMQ_OK;
+    if (run->plan.curved)
+        return refuse("what errors do to the predictions (--quality max, --curvature, "
+                      "--token-weights, --restarts)",
+                      best, err);
+    if (o->tune != LLMQ_TUNE_OFF)
+        return refuse("tuned scales (--tune)", "give --tune off, or run without mpirun", err);
+    if (has_experts(run))
+        return refuse("calibrating a mixture of experts",
+                      "llmq rtn without calibration can be had, or run without mpirun", err);
+    return LLMQ_OK;
+}
+
+/* --- do all have the same before them? -------------------------------------------------------- */
+
+enum llmq_status run_ranks_compare(const struct run *run, llmq_error *err) {
+    if (llmq_ranks_count() == 1)
+        return LLMQ_OK;
+    struct json *identity = identity_make(run);
+    char *text = json_print(identity, false);
+    enum llmq_status status = LLMQ_OK;
+    int odd = -1;
+    if (!text)
+        LLMQ_TRY(error_memory(err, "the identity of the run"));
+    LLMQ_TRY(ranks_compare(text, &odd, run->ctx, err));
+    if (odd < 0)
+        goto cleanup;
+    error_set(err, LLMQ_E_INPUT,
+              "rank %d has another run before it than rank 0: it differs in llmq's build, in the "
+              "kernels, in options, in the calibration or in the model's files",
+              odd);
+    error_hint(err, "all ranks need the same program, arguments and files (a file system that they "
+                    "share, with one clock), and processors of one kind, or LLMQ_CPU and "
+                    "OPENBLAS_CORETYPE set to what all of them have");
+    status = LLMQ_E_INPUT;
+cleanup:
+    free(text);
+    json_free(&identity);
+    return status;
+}
+
+/* --- what rank 0 knows ------------------------------------------------------------------------ */
+
+enum llmq_status run_ranks_tell_task(struct run *run, llmq_error *err) {
+    int32_t task = (int32_t)run->task;
+    const enum llmq_status status = ranks_broadcast(0, &task, sizeof task, run->ctx, err);
+    run->task = (enum output_task)task;
+    return status;
+}
+
+/* More than a journal ever has. */
+#define JOURNAL_MOST ((size_t)1 << 32)
+
+/* The journal lies where the result will: who sees another one, or none, sees other files. */
+static enum llmq_status compare_journals(const struct run *run, llmq_error *err) {
+    char *path = path_join(run->output.partial_dir, JOURNAL_NAME, err), *text = NULL;
+    char seen[32] = "none";
+    size_t length = 0;
+    int odd = -1;
+    if (!path)
+        return LLMQ_E_MEMORY;
+    if (file_read(path, JOURNAL_MOST, &text, &length, NULL) == LLMQ_OK)
+        snprintf(seen, sizeof seen, "%016" PRIx64, hash_bytes(HASH_INIT, text, length));
+    free(text);
+    free(path);
+    enum llmq_status status = ranks_compare(seen, &odd, run->ctx, err);
+    if (status != LLMQ_OK || odd < 0)
+        return status;
+    error_set(err, LLMQ_E_IO, "rank %d does not see the files that rank 0 writes: %s", odd,
+              run->output.partial_dir);
+    error_hint(err, "choose an --out on a file system that all ranks share");
+    return LLMQ_E_IO;
+}
+
+enum llmq_status run_ranks_tell_blocks(struct run *run, llmq_error *err) {
+    struct journal_blocks *b = &run->blocks;
+    const size_t modules = (size_t)run->plan.module_count;
+    enum llmq_status status = LLMQ_OK;
+    if (llmq_ranks_count() == 1)
+        return LLMQ_OK;
+    LLMQ_TRY(compare_journals(run, err));
+    LLMQ_TRY(ranks_broadcast(0, &b->done, sizeof b->done, run->ctx, err));
+    LLMQ_TRY(ranks_broadcast(0, b->hashes, modules * sizeof *b->hashes, run->ctx, err));
+    LLMQ_TRY(ranks_broadcast(0, b->folded, (size_t)b->count * sizeof *b->folded, run->ctx, err));
+cleanup:
+    return status;
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See solve_module.h.
+ *
+ * Rows are independent of each other but for three things: the strengths of a correction, which are
+ * chosen by the errors of all rows; the verdict, likewise; and what is told of the module. So the
+ * ranks do their rows, cut where panels begin (quant/panels.h), and put together the errors, row by
+ * row or panel by panel: all of them add the same numbers in the same order, and come to the same
+ * conclusion as one rank alone. Then they put together the codes, since what follows is calibrated
+ * on them. Per rank: codes of n k / R bytes to each other one. */
+#include "pipeline/solve_module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "pipeline/run_curvature.h"
+#include "pipeline/run_ranks.h"
+#include "quant/panels.h"
+#include "ranks/ranks.h"
+
+/* --- whose rows ------------------------------------------------------------------------------- */
+
+/* Rows [begin, end) of a module of n are this rank's. */
+struct row_share {
+    bool divided;
+    int64_t n, begin, end;
+};
+
+static int64_t share_begin(int64_t n, int rank) {
+    const int64_t unit = panels_unit(n), units = (n + unit - 1) / unit;
+    const int64_t begin = ranks_share(units, rank) * unit;
+    return begin < n ? begin : n;
+}
+
+static struct row_share share_of(int64_t n, const struct task_moments *task) {
+    const int own = llmq_ranks_own();
+    if (!task || task->alone || llmq_ranks_count() == 1)
+        return (struct row_share){false, n, 0, n};
+    return (struct row_share){true, n, share_begin(n, own), share_begin(n, own + 1)};
+}
+
+bool solve_divides(const struct run *run, int64_t block, const struct calib_task *task) {
+    if (task->expert >= 0 || plan_folds(run->options))
+        return false;
+    for (int i = 0; i < task->graph->count; i++) {
+        const struct linear_place at = {block, i, -1};
+        if (!(task->linears->nodes >> i & 1))
+            continue;
+        const struct quant_grid grid = run_grid(run, plan_module_of(&run->model, &run->plan, at));
+        if (!quant_divides(&grid))
+            return false;
+    }
+    return true;
+}
+
+/* Rows [n] of `bytes` each: every rank has its own, then all have all. */
+static enum llmq_status gather_rows(const struct run *run, int64_t n, void *rows, size_t bytes,
+                                    llmq_error *err) {
+    const int ranks = llmq_ranks_count();
+    size_t *begin = malloc(((size_t)ranks + 1) * sizeof *begin);
+    if (!begin)
+        return error_memory(err, "an exchange between ranks");
+    for (int r = 0; r <= ranks; r++)
+        begin[r] = (size_t)share_begin(n, r) * bytes;
+    const enum llmq_status status = ranks_gather(rows, begin, run->ctx, err);
+    free(begin);
+    return status;
+}
+
+/* --- the target ------------------------------------------------------------------------------- */
+
+bool solve_corrects(const struct run *run, const struct plan_module *module) {
+    return run->plan.paired && module->manner.correct.mode != LLMQ_CORRECT_OFF;
+}
+
+static struct correct_lack lack_of(const struct task_moments *task, const struct row_share *rows) {
+    const struct calib_moments *m = &task->moments;
+    const int64_t skipped = rows->begin * m->k;
+    return (struct correct_lack){.D = m->D,
+                                 .WD = task->WD ? task->WD + skipped : NULL,
+                                 .B = task->B ? task->B + skipped : NULL,
+                                 .held = m->held.count,
+                                 .X = m->held.X,
+                                 .X_lack = m->held.lack,
+                                 .S_lack = m->held.stream_lack,
+                                 .whole = rows->n,
+                                 .first = rows->begin};
+}
+
+/* The strengths that are best for all rows, by the errors of each rank's panels. */
+static enum llmq_status choose_strength(const struct run *run, const struct row_share *rows,
+                                        const struct correct_lack *lack,
+                                        struct correct_error *errors, struct correction *strength,
+                                        llmq_error *err) {
+    const int64_t high = correct_panel_rows(rows->n), panels = (rows->n + high - 1) / high;
+    const int ranks = llmq_ranks_count();
+    enum llmq_status status = LLMQ_OK;
+    size_t *begin = malloc(((size_t)ranks + 1) * sizeof *begin);
+    if (!begin)
+        return error_memory(err, "an exchange between ranks");
+    for (int r = 0; r <= ranks; r++)
+        begin[r] = (size_t)((share_begin(rows->n, r) + high - 1) / high) * sizeof *errors;
+    if (errors && rows->divided)
+        status = ranks_gather(errors, begin, run->ctx, err);
+    free(begin);
+    *strength = correct_choose(errors, panels, lack->B != NULL);
+    return status;
+}
+
+/* Move the weights of l to the target that makes up for errors upstream: the rank's rows. */
+static enum llmq_status correct(const struct run *run, const struct plan_module *module,
+                                const struct task_moments *task, const struct row_share *rows,
+                                struct linear *l, struct correction *strength, llmq_error *err) {
+    const llmq_correct *wanted = &module->manner.correct;
+    const struct correct_lack lack = lack_of(task, rows);
+    const bool choose = wanted->mode == LLMQ_CORRECT_AUTO, judge = choose && lack.held > 0;
+    const int64_t high = correct_panel_rows(rows->n), count = rows->end - rows->begin;
+    float *W = l->w + rows->begin * l->k;
+    struct correct_target target = {0};
+    struct correct_error *errors =
+        judge ? calloc((size_t)(rows->n / high + 1), sizeof *errors) : NULL;
+    enum llmq_status status = LLMQ_OK;
+    if (judge && !errors)
+        return error_memory(err, "a corrected target");
+    *strength = (struct correction){wanted->alpha, task->B ? wanted->beta : 0};
+    if (count > 0)
+        LLMQ_TRY(correct_target_make(task->factor.factor, count, &lack, W,
+                                     errors ? errors + rows->begin / high : NULL, &target, err));
+    if (choose)
+        LLMQ_TRY(choose_strength(run, rows, &lack, errors, strength, err));
+    if (count > 0)
+        correct_apply(&target, lack.B, *strength, W);
+cleanup:
+    correct_target_free(&target);
+    free(errors);
+    return status;
+}
+
+enum llmq_status solve_stream(struct run *run, const struct plan_module *module,
+                              struct task_moments *task, llmq_error *err) {
+    if (!solve_corrects(run, module) || !task->moments.R || task->B ||
+        !gptq_factor_usable(task->factor.factor))
+        return LLMQ_OK;
+    const struct row_share rows = share_of(task->stream, task);
+    task->B = task->moments.R;
+    if (rows.begin == rows.end)
+        return LLMQ_OK;
+    return correct_stream_rows(task->factor.factor, rows.n, rows.end - rows.begin,
+                               task->B + rows.begin * task->moments.k, err);
+}
+
+/* --- codes ------------------------------------------------------------------------------------ */
+
+/* What a module is made from, and what it is judged on: without calibration every input counts
+ * alike. */
+static struct quant_problem problem_of(const struct plan_module *module,
+                                       const struct quant_grid *grid, const struct linear *l,
+                                       const struct task_moments *task) {
+    struct quant_problem p = {.grid = grid, .W = l->w, .n = l->n, .k = l->k};
+    if (!task)
+        return p;
+    const struct calib_moments *m = &task->moments;
+    p.H = m->H;
+    p.factor = module->manner.method == LLMQ_METHOD_GPTQ ? task->factor.factor : NULL;
+    p.inputs = quant_unseen(m->H, m->held.X, m->held.count);
+    return p;
+}
+
+/* All rows on this rank. */
+static enum llmq_status solve_whole(struct run *run, const struct plan_module *module,
+                                    const struct quant_grid *grid, const struct linear *l,
+                                    const struct task_moments *task, struct solved_module *out,
+                                    llmq_error *err) {
+    struct quant_problem problem = problem_of(module, grid, l, task);
+    float *metric = NULL;
+    enum llmq_status status = LLMQ_OK;
+    problem.refine = task && plan_refines(module);
+    problem.restarts = module->manner.restarts;
+    LLMQ_TRY(run_output_metric(run, module, &metric, err));
+    problem.B = metric;
+    LLMQ_TRY(quant_solve(&problem, &out->q, &out->outcome, err));
+    out->outcome.misfit = quant_scale_misfit(grid, l->w, &out->q);
+    LLMQ_TRY(block_fold_outcome(run, module, &problem, &out->q, &out->outcome, err));
+cleanup:
+    free(metric);
+    return status;
+}
+
+/* Rows of the whole that are something else than rounded to nearest, and so the method. */
+static enum llmq_status put_outcome(const struct run *run, const struct row_share *rows,
+                                    const struct task_moments *task, struct quant_outcome *outcome,
+                                    llmq_error *err) {
+    const struct gptq_factor *factor = task->factor.factor;
+    const int ranks = llmq_ranks_count(), own = llmq_ranks_own();
+    const bool any = rows->end > rows->begin;
+    int64_t refined = 0;
+    enum llmq_status status = LLMQ_OK;
+    int64_t *each = calloc((size_t)ranks, sizeof *each);
+    size_t *begin = malloc(((size_t)ranks + 1) * sizeof *begin);
+    if (!each || !begin)
+        LLMQ_TRY(error_memory(err, "an exchange between ranks"));
+    for (int r = 0; r <= ranks; r++)
+        begin[r] = (size_t)r * sizeof *each;
+    if (any && strcmp(outcome->method, "gptq") == 0)
+        each[own] = rows->end - rows->begin - outcome->rows_kept_rtn;
+    LLMQ_TRY(ranks_gather(each, begin, run->ctx, err));
+    for (int r = 0; r < ranks; r++)
+        refined += each[r];
+    outcome->method = refined > 0 ? "gptq" : "rtn";
+    outcome->damp = refined > 0 ? gptq_factor_damp(factor) : 0;
+    outcome->rows_kept_rtn = rows->n - refined;
+cleanup:
+    free(each);
+    free(begin);
+    return status;
+}
+
+/* The codes of all rows, of what was made of each rank's. */
+static enum llmq_status put_codes(const struct run *run, const struct row_share *rows,
+                                  const struct quant_grid *grid, const struct qlinear *part,
+                                  struct qlinear *q, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    const size_t count = (size_t)(rows->end - rows->begin);
+    LLMQ_TRY(qlinear_alloc(rows->n, q->k, grid->bits, grid->group, q, err));
+    q->sym = grid->sym;
+    q->number = grid->number;
+    q->unit = grid->unit;
+    const size_t k = (size_t)q->k, groups = (size_t)q->groups, at = (size_t)rows->begin;
+    if (count > 0) {
+        memcpy(q->codes + at * k, part->codes, count * k);
+        memcpy(q->scales + at * groups, part->scales, count * groups * sizeof *q->scales);
+        memcpy(q->zeros + at * groups, part->zeros, count * groups);
+    }
+    LLMQ_TRY(gather_rows(run, rows->n, q->codes, k, err));
+    LLMQ_TRY(gather_rows(run, rows->n, q->scales, groups * sizeof *q->scales, err));
+    LLMQ_TRY(gather_rows(run, rows->n, q->zeros, groups, err));
+cleanup:
+    return status;
+}
+
+/* The errors of all rows in one allocation: *all, whose three arrays they are. */
+static enum llmq_status put_errors(const struct run *run, const struct row_share *rows,
+                                   const struct quant_rows *part, struct quant_rows *all,
+                                   llmq_error *err) {
+    const size_t n = (size_t)rows->n, at = (size_t)rows->begin;
+    const size_t bytes = (size_t)(rows->end - rows->begin) * sizeof(double);
+    enum llmq_status status = LLMQ_OK;
+    all->error = calloc(3 * n, sizeof *all->error);
+    if (!all->error)
+        return error_memory(err, "the errors of a module");
+    all->norm = all->error + n;
+    all->rtn_error = all->norm + n;
+    if (bytes > 0) {
+        memcpy(all->error + at, part->error, bytes);
+        memcpy(all->norm + at, part->norm, bytes);
+        memcpy(all->rtn_error + at, part->rtn.codes ? part->rtn_error : part->error, bytes);
+    }
+    LLMQ_TRY(gather_rows(run, rows->n, all->error, sizeof(double), err));
+    LLMQ_TRY(gather_rows(run, rows->n, all->norm, sizeof(double), err));
+    LLMQ_TRY(gather_rows(run, rows->n, all->rtn_error, sizeof(double), err));
+cleanup:
+    return status;
+}
+
+/* This rank's rows, if it has any; what does not depend on rows is in the outcome in any case. */
+static enum llmq_status solve_part(const struct quant_problem *whole, const struct row_share *rows,
+                                   struct quant_rows *out, llmq_error *err) {
+    struct quant_grid grid = *whole->grid;
+    struct quant_problem problem = *whole;
+    grid.whole = rows->n;
+    problem.grid = &grid;
+    problem.W += rows->begin * whole->k;
+    problem.n = rows->end - rows->begin;
+    if (problem.n > 0)
+        return quant_solve_rows(&problem, out, err);
+    out->outcome = quant_outcome_begin(&problem);
+    return LLMQ_OK;
+}
+
+/* The rank's rows, then all of them. */
+static enum llmq_status solve_shared(struct run *run, const struct plan_module *module,
+                                     const struct quant_grid *grid, const struct row_share *rows,
+                                     const struct linear *l, const struct task_moments *task,
+                                     struct solved_module *out, llmq_error *err) {
+    const struct quant_problem problem = problem_of(module, grid, l, task);
+    struct quant_rows part = {0}, all = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(solve_part(&problem, rows, &part, err));
+    out->outcome = part.outcome;
+    if (problem.factor)
+        LLMQ_TRY(put_outcome(run, rows, task, &out->outcome, err));
+    LLMQ_TRY(put_errors(run, rows, &part, &all, err));
+    const bool beaten = quant_verdict(&all, rows->n, &out->outcome);
+    out->q.k = l->k;
+    LLMQ_TRY(put_codes(run, rows, grid, beaten ? &part.rtn : &part.q, &out->q, err));
+    if (quant_scales_near_limits(grid, &out->q)) {
+        LLMQ_TRY(gather_rows(run, rows->n, l->w, (size_t)l->k * sizeof *l->w, err));
+        out->outcome.misfit = quant_scale_misfit(grid, l->w, &out->q);
+    }
+cleanup:
+    quant_rows_free(&part);
+    quant_rows_free(&all);
+    return status;
+}
+
+enum llmq_status solve_module(struct run *run, const struct plan_module *module, struct linear *l,
+                              const struct task_moments *task, struct solved_module *out,
+                              llmq_error *err) {
+    const struct quant_grid grid = run_grid(run, module);
+    const struct row_share rows = share_of(l->n, task);
+    const int64_t held = task ? task->moments.held.count : 0;
+    enum llmq_status status = LLMQ_OK;
+    *out = (struct solved_module){.q = {.n = 0}};
+    if (solve_corrects(run, module) && gptq_factor_usable(task->factor.factor)) {
+        LLMQ_TRY(correct(run, module, task, &rows, l, &out->strength, err));
+        tally_read(&run->tally, TALLY_CORRECT, plan_correction_flops(l->n, l->k, held));
+    }
+    LLMQ_TRY(rows.divided ? solve_shared(run, module, &grid, &rows, l, task, out, err)
+                          : solve_whole(run, module, &grid, l, task, out, err));
+    tally_read(&run->tally, TALLY_SOLVE,
+               task ? plan_rounding_flops(&module->manner, l->n, l->k) +
+                          plan_judging_flops(l->n, l->k, held) + plan_refining_flops(module)
+                    : 0);
+cleanup:
+    return status;
+}
