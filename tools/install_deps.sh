@@ -11,7 +11,7 @@ set -eu
 
 build_packages='gcc libc6-dev meson ninja-build pkg-config libopenblas-openmp-dev liblapacke-dev
 libcjson-dev libpcre2-dev libutf8proc-dev zlib1g-dev check'
-test_packages='g++ clang clang-format-14 libomp-dev'
+test_packages='g++ clang clang-format-14 libomp-dev libopenmpi-dev openmpi-bin'
 # To build for aarch64 and run what was built, see tools/cross.
 [ "$(uname -m)" != x86_64 ] ||
     test_packages="$test_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"

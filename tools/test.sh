@@ -7,7 +7,8 @@
 #        shows in (whole runs only in plain C), and the documentation agrees with the program
 #     3  gcc with ASan and UBSan: every suite
 #     4  clang, warnings as errors: builds
-#     5  gcc for aarch64, warnings as errors: the program, and the suites that its kernels show in,
+#     5  gcc with MPI: the suites of several processes
+#     6  gcc for aarch64, warnings as errors: the program, and the suites that its kernels show in,
 #        under an emulator (from x86-64 only)
 #
 # Each step runs even when an earlier one failed. The last line is "N passed, N failed": checks of
@@ -209,6 +210,12 @@ fi
 
 # For its warnings, which are the same whatever it optimizes.
 step 'build: clang' compile clang clang -Doptimization=0
+
+targets='src/cli/llmq tests/test_ranks tests/cli/json_get'
+if step 'build: gcc with MPI' compile mpi gcc -Dmpi=enabled; then
+    suites mpi '' --suite mpi
+fi
+targets=
 
 heading 'aarch64'
 if aarch64_possible && step 'build: gcc for aarch64' compile_aarch64; then

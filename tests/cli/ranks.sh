@@ -1,0 +1,163 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# One model over several processes: the same bytes for every number of them, and of threads in each;
+# killed and resumed with another number; what one process does wrong ends all of them.
+. "$(dirname "$0")/lib.sh"
+
+skip() {
+    echo "SKIP: $1"
+    echo '100%: Checks: 0, Failures: 0, Errors: 0'
+    exit 0
+}
+tiny=$shared/golden/llama-base
+[ -d "$tiny" ] || skip "there is no $tiny"
+command -v mpirun >/dev/null || skip 'there is no mpirun'
+
+OPENBLAS_CORETYPE=Nehalem # the program would start itself anew to find out
+OMPI_ALLOW_RUN_AS_ROOT=1
+OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+OMPI_MCA_rmaps_base_oversubscribe=1
+OMPI_MCA_plm_rsh_agent=sh # nothing is started elsewhere; it asks for ssh all the same
+OMPI_MCA_hwloc_base_binding_policy=none # to the processor that another suite is on
+OMPI_MCA_btl_vader_single_copy_mechanism=none # containers forbid it, with a warning
+export OPENBLAS_CORETYPE OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+export OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_hwloc_base_binding_policy OMPI_MCA_plm_rsh_agent
+export OMPI_MCA_btl_vader_single_copy_mechanism
+
+mpirun -n 1 true 2>/dev/null || skip 'mpirun does not start a process'
+
+# ranks N ARGUMENTS...: as run, with N processes.
+ranks() {
+    n=$1
+    shift
+    code=0
+    mpirun -n "$n" "$llmq" "$@" </dev/null >"$work/stdout" 2>"$work/stderr" || code=$?
+    ran="mpirun -n $n llmq $*"
+}
+
+sum() {
+    cat "$1"/*.safetensors | sha256sum
+}
+
+same_sum() {
+    [ "$(sum "$1")" = "$(sum "$2")" ]
+}
+
+same_record() {
+    lasting "$1/llmq.json" >record.a
+    lasting "$2/llmq.json" >record.b
+    cmp record.a record.b
+}
+
+expect_same() {
+    expect_code 0
+    expect "the bytes of $2 are those of $1" same_sum "$1" "$2"
+    expect "what $2 says of its modules is what $1 does" same_record "$1" "$2"
+}
+
+# stop FROM SIGNAL PATTERN N ARGUMENTS...: run with N processes and send the signal to one of them,
+# the first or the last, when the pattern has come on stderr.
+stop() {
+    which=$1
+    signal=$2
+    pattern=$3
+    n=$4
+    shift 4
+    code=0
+    ran="mpirun -n $n llmq $*"
+    mpirun -n "$n" "$llmq" "$@" </dev/null >"$work/stdout" 2>"$work/stderr" &
+    started=$!
+    until grep -q "$pattern" "$work/stderr" || ! kill -0 $started 2>/dev/null; do
+        sleep 0.02
+    done
+    # shellcheck disable=SC2046 # numbers
+    kill -"$signal" $(ps -o pid= --ppid $started | sort -n | "$which" -n 1)
+    wait $started || code=$?
+}
+
+# Three batches of at most 4096 tokens, of windows of different lengths.
+awk 'BEGIN {
+    state = 5
+    printf "["
+    for (w = 0; w < 130; w++) {
+        printf "%s[", w ? "," : ""
+        for (t = 0; t < 60 + w % 5; t++) {
+            state = (state * 1103515245 + 12345) % 2147483648
+            printf "%s%d", t ? "," : "", 3 + int(state / 65536) % 90
+        }
+        printf "]"
+    }
+    printf "]\n"
+}' >ids.json
+windows="--calib ids.json --samples 130 --group 32"
+
+test_case 'the same bytes for 1, 2 and 4 processes, with 1 and 2 threads'
+# shellcheck disable=SC2086 # two options
+run gptq "$tiny" $windows --out one --threads 2
+expect_code 0
+for many in '2 1' '2 2' '4 1'; do
+    rm -rf many
+    # shellcheck disable=SC2086
+    ranks "${many% *}" gptq "$tiny" $windows --out many --threads "${many#* }"
+    expect_same one many
+done
+
+test_case 'only the first process speaks'
+expect "one of them tells the result" [ "$(grep -c wrote "$work/stdout")" -eq 1 ]
+
+# The demo has five blocks: time to be stopped in the middle.
+if command -v ps >/dev/null; then
+    test_case 'an interrupted run is resumed with another number of processes'
+    fast="--calib ids.json --samples 130 --quality fast"
+    rm -rf many one
+    # shellcheck disable=SC2086
+    run gptq "$demo" $fast --out one
+    # shellcheck disable=SC2086
+    stop head TERM 'block 2/5' 2 gptq "$demo" $fast --out many
+    expect_code 130
+    expect_stderr '--resume'
+    expect 'blocks are recorded' grep -q '"block"' many.partial/llmq-journal.jsonl
+    test_case 'a process that is killed ends all of them'
+    # shellcheck disable=SC2086
+    stop tail KILL 'block 3/5' 3 gptq "$demo" $fast --out many --resume
+    expect 'it is no success' [ "$code" -ne 0 ]
+    expect_stderr 'illed'
+    expect 'there is no result' [ ! -e many ]
+    # shellcheck disable=SC2086
+    run gptq "$demo" $fast --out many --resume
+    expect_same one many
+fi
+
+for method in 'gptq --quality best --asym' 'awq' 'rtn'; do
+    test_case "the same bytes by $method"
+    calib=$windows
+    [ "$method" != rtn ] || calib="--group 32"
+    rm -rf one many
+    # shellcheck disable=SC2086
+    run $method "$tiny" $calib --out one
+    expect_code 0
+    # shellcheck disable=SC2086
+    ranks 3 $method "$tiny" $calib --out many
+    expect_same one many
+done
+
+test_case 'what is wrong is told once'
+ranks 3 rtn "$tiny" --group 32 --out many
+expect_code 2
+expect_stderr 'many exists'
+expect 'by one process' [ "$(grep -c 'many exists' "$work/stderr")" -eq 1 ]
+ranks 3 rtn "$tiny" --out other --no-such-option
+expect_code 2
+expect 'by one process' [ "$(grep -c 'no option' "$work/stderr")" -eq 1 ]
+
+test_case 'what cannot be divided is refused before anything is written'
+# shellcheck disable=SC2086
+ranks 2 gptq "$tiny" $windows --quality max --out refused
+expect_code 3
+expect_stderr 'not over several ranks yet'
+expect 'nothing is written' test ! -e refused -a ! -e refused.partial
+ranks 2 verify "$tiny"
+expect_code 2
+expect_stderr 'run it without mpirun'
+
+finish
