@@ -51,6 +51,7 @@
 #include "llmq/model.h"
 #include "llmq/printable.h"
 #include "llmq/quantize.h"
+#include "llmq/ranks.h"
 #include "llmq/recipe.h"
 #include "llmq/report.h"
 #include "llmq/sensitivity.h"

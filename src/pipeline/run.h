@@ -54,6 +54,11 @@ struct run {
     bool half_told;       /* of activations: once */
 };
 
+/* Fill the report of a run that is planned, and tell the plan; and, for a dry run, what is planned
+ * for every module: in a plan none has a method or an error yet. */
+LLMQ_NODISCARD enum llmq_status run_report_plan(struct run *run, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status run_report_modules(struct run *run, llmq_error *err);
+
 /* Can a run have such options at all? LLMQ_E_USAGE. */
 LLMQ_NODISCARD enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *err);
 
