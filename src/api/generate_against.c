@@ -68,8 +68,9 @@ static enum llmq_status go_on_with_both(const llmq_generate_options *options, co
     if (options->temperature > 0)
         return error_set(err, LLMQ_E_USAGE,
                          "two models are compared by their most likely tokens: no temperature");
-    LLMQ_TRY(follow(options, options->model, &prompt, &model, &result->model, err));
+    /* First the original, which takes more memory: what is enough is told before any work. */
     LLMQ_TRY(follow(options, options->against, &prompt, &reference, &result->reference, err));
+    LLMQ_TRY(follow(options, options->model, &prompt, &model, &result->model, err));
     find_parting(&model, &reference, result);
 cleanup:
     free(model.steps);

@@ -131,11 +131,13 @@ static uint64_t memory_foreseen(const struct run *run) {
 /* The windows of one file, behind those of `to`. */
 static enum llmq_status load_file(const struct run *run, const struct part *from, size_t index,
                                   struct corpus *to, llmq_error *err) {
-    const struct corpus_options cut = cut_of(run, from->windows, index);
+    struct corpus_options cut = cut_of(run, from->windows, index);
     const struct reading limits = {run->options->max_mem, memory_foreseen(run)};
     struct corpus_file file = {0};
     struct corpus corpus = {0};
     enum llmq_status status = LLMQ_OK;
+    if (to != &run->corpus) /* more text: the plan counts with windows as long as those before */
+        cut.longest = run->corpus.max_len;
     LLMQ_TRY(corpus_file_open(from->path, &limits, &file, err));
     LLMQ_TRY(setup_corpus(run->ctx, &run->model, &file, &cut, &corpus, err));
     say_of_windows(run, from, &corpus);

@@ -134,7 +134,7 @@ enum llmq_status plan_tuning(const struct model *m, const llmq_quantize_options 
     p->tune_spill = size.spilled = cost.memory > limit;
     if (p->tune_spill)
         LLMQ_TRY(tune_cost(m, &size, &cost, err));
-    p->tune_bytes = cost.memory;
+    p->tune_bytes = cost.memory + (uint64_t)windows.tokens_used * sizeof *windows.ids;
     p->spill_bytes = max_u64(p->spill_bytes, cost.file);
     p->tune_passes = cost.passes;
     p->flops += cost.passes * (double)(o->tune_windows * windows.max_len) * token_flops(m, p);

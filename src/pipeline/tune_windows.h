@@ -19,7 +19,9 @@ struct tune_windows {
 };
 
 /* As many as options->tune_windows to learn from, if the texts have so many; then windows of the
- * calibration are among them. LLMQ_E_USAGE: there are not even two. Free the corpus. */
+ * calibration are among them. Windows that were given as ids may be longer than any of the
+ * calibration: they are cut to the length of its longest. LLMQ_E_USAGE: there are not even two.
+ * Free the corpus. */
 LLMQ_NODISCARD enum llmq_status tune_windows_load(const struct run *run, struct tune_windows *out,
                                                   llmq_error *err);
 

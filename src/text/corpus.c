@@ -52,9 +52,12 @@ static enum llmq_status take_windows(struct windows_reader *windows, const struc
     bool enough = false, too_long = false, more = true;
     enum llmq_status status = reserve_windows(c, windows->count, err);
     while (status == LLMQ_OK) {
+        const size_t begin = ids->count;
         status = windows_next(windows, ids, &more, err);
         if (status != LLMQ_OK || !more)
             break;
+        if (o->longest > 0 && ids->count - begin > (size_t)o->longest)
+            ids->count = begin + (size_t)o->longest;
         enough = enough || (o->max_windows > 0 && c->count == o->max_windows);
         too_long =
             too_long || (!enough && o->max_tokens > 0 && (int64_t)ids->count > o->max_tokens);

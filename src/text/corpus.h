@@ -34,6 +34,7 @@ struct corpus_options {
     int64_t window;            /* tokens per window */
     int64_t max_windows;       /* 0: all */
     int64_t max_tokens;        /* 0: all; otherwise stop after this many tokens */
+    int64_t longest;           /* 0: any; windows given as ids are cut after this many tokens */
     bool sample;               /* choose max_windows at random (seeded) instead of the first ones */
     bool stratified;           /* ... one out of each of so many stretches of the text: refused with
                                   windows given as ids */

@@ -69,6 +69,27 @@ for format in gptq gguf; do
     quantizes gptq --samples 8 --seqlen 128 --quality fast --format $format
 done
 
+quantizes gptq --samples 4 --seqlen 64 --curvature on
+quantizes gptq --samples 4 --seqlen 64 --quality max --restarts 1 --tune-windows 8
+
+# A run's first windows are short, and those that only tuning reads are long.
+awk 'BEGIN {
+    for (w = 0; w < 16; w++) {
+        printf "%s[", w ? ",\n" : "["
+        for (i = 0; i < (w < 4 ? 32 : 800); i++)
+            printf "%s%d", i ? "," : "", (w * 31 + i * 7) % 500 + 2
+        printf "]"
+    }
+    print "]"
+}' >uneven.json
+quantizes rtn --calib uneven.json --samples 4 --tune scales --tune-windows 8
+
+run rtn --model "$demo" --group 32 --out packed -q
+holds compare --model packed --reference "$demo" --ctx 64 --max-tokens 3000 --save-reference kept
+holds compare --model packed --reference kept
+holds report packed --reference kept --out page.html
+holds generate --prompt 'My fellow citizens' --max-tokens 8
+
 i=0
 while [ $i -lt 12 ]; do
     cat "$demo/eval.txt"

@@ -80,6 +80,7 @@ START_TEST(test_json_windows_are_used_as_they_are) {
     assert_corpus(path, (struct corpus_options){.max_windows = 2, .sample = true}, "abc|de", 4);
     assert_corpus(path, (struct corpus_options){.max_tokens = 5}, "abc|de", 4);
     assert_corpus(path, (struct corpus_options){.max_tokens = 4}, "abc", 6);
+    assert_corpus(path, (struct corpus_options){.longest = 3}, "abc|de|fgh", 0);
     struct corpus c = {0};
     struct corpus_options all = {0};
     ck_assert_ok(letters_load(path, NULL, 9, &all, &c, &err), &err);
