@@ -384,6 +384,7 @@ static enum llmq_status quantize(const llmq_quantize_options *options, const llm
         discard(&run);
     if (status != LLMQ_OK)
         goto cleanup;
+    run_ranks_note(&run);
     report->seconds = tally_now() - run.start;
 cleanup:
     report->peak_rss_bytes = memory_peak();

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "pipeline/identity.h"
 #include "pipeline/journal.h"
 #include "ranks/ranks.h"
@@ -124,4 +125,13 @@ enum llmq_status run_ranks_tell_blocks(struct run *run, llmq_error *err) {
     LLMQ_TRY(ranks_broadcast(0, b->folded, (size_t)b->count * sizeof *b->folded, run->ctx, err));
 cleanup:
     return status;
+}
+
+void run_ranks_note(const struct run *run) {
+    const struct ranks_traffic t = ranks_traffic();
+    if (llmq_ranks_count() > 1)
+        log_message(run->ctx, LLMQ_LOG_DETAIL,
+                    "%d ranks: %" PRIu64 " messages of %" PRIu64
+                    " bytes sent by rank 0, %.3f s of %.3f s in exchanges",
+                    llmq_ranks_count(), t.messages, t.bytes, t.seconds, tally_now() - run->start);
 }

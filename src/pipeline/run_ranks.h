@@ -28,4 +28,7 @@ LLMQ_NODISCARD enum llmq_status run_ranks_tell_task(struct run *run, llmq_error 
  * ranks see that journal? LLMQ_E_IO: they do not share a file system. */
 LLMQ_NODISCARD enum llmq_status run_ranks_tell_blocks(struct run *run, llmq_error *err);
 
+/* Tell what rank 0 sent to the others, and how long it waited for them. */
+void run_ranks_note(const struct run *run);
+
 #endif

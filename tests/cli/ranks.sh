@@ -102,6 +102,22 @@ for many in '2 1' '2 2' '4 1'; do
     expect_same one many
 done
 
+# By docs/RANKS.md, of rank 0 of 2, with one batch each, a tile being 64 x 64 numbers of 4 bytes. To
+# the keeper of the other tiles go those of H, D of q, k, v; H, D, R of o; H, D of gate and up; of
+# down 2 of H's 3 tiles and one of 2 of W D and of R: 11 tiles, in 10 messages; and of its own, one
+# of each of these three at the end. Held back are 249 rows, of 10 values that are 768
+# numbers each. Of 7 linears codes, scales and zeros of half the rows, 3 errors and 40 bytes for 16
+# rows of a target: 28,152 bytes in 8 messages each. Twice, for two blocks; and 188 bytes in 10
+# messages to agree on the run.
+test_case 'what is sent is what is planned'
+rm -rf many
+# shellcheck disable=SC2086
+ranks 2 gptq "$tiny" $windows --out many --threads 1 -v
+expect_same one many
+messages=$((2 * (10 + 3 + 10 + 7 * 8) + 10))
+bytes=$((2 * (11 * 16384 + 3 * 16384 + 249 * 768 * 4 + 28152) + 188))
+expect_stderr "2 ranks: $messages messages of $bytes bytes sent by rank 0"
+
 test_case 'only the first process speaks'
 expect "one of them tells the result" [ "$(grep -c wrote "$work/stdout")" -eq 1 ]
 
