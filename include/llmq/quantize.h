@@ -107,7 +107,8 @@ typedef struct llmq_quantize_options {
                                 may have a weight behind a colon, `calib` too: FILE:0.5 */
     const char *calib_field; /* the member of .jsonl lines that holds the text, or messages; NULL:
                                 "text", or a conversation */
-    int64_t samples;         /* calibration windows */
+    int64_t samples;         /* calibration windows; 0: 128, and with `curvature` as many as hold
+                                131,072 tokens, if these are more */
     int64_t seqlen;          /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
     enum llmq_range_search search;
@@ -143,9 +144,9 @@ typedef struct llmq_quantize_options {
     bool dry_run;         /* plan only, nothing is written */
 } llmq_quantize_options;
 
-/* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows,
- * damping chosen, shards of 5 GB; GPTQ of balanced quality, AWQ with weighted search, RTN without
- * search; correction in GPTQ only. */
+/* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows or
+ * more, damping chosen, shards of 5 GB; GPTQ of balanced quality, AWQ with weighted search, RTN
+ * without search; correction in GPTQ only. */
 void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t size,
                                       enum llmq_method method);
 static inline void llmq_quantize_options_init(llmq_quantize_options *options,

@@ -178,6 +178,7 @@ const struct option quantize_calibration_options[] = {
      .offset = FIELD(samples),
      .value = "N",
      .help = "calibration windows",
+     .absent = "128; with --curvature on as many as hold 131072 tokens, if these are more",
      .min = 1,
      .max = 1e9},
     {.name = "seqlen",

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fileio.h"
 #include "base/filestate.h"
+#include "base/int64.h"
 #include "base/json.h"
 #include "base/json_scan.h"
 #include "base/log.h"
@@ -98,8 +99,20 @@ static struct corpus_options cut_of(const struct run *run, int64_t windows, size
     };
 }
 
+/* The fewest that a number which nobody gave comes to, and the tokens that gradients want. */
+enum { USUAL_WINDOWS = 128, CURVATURE_TOKENS = 131072 };
+
+int64_t calibration_samples(const struct run *run) {
+    const llmq_quantize_options *o = run->options;
+    if (o->samples > 0)
+        return o->samples;
+    const int64_t window = max_i64(1, cut_of(run, 0, 0).window);
+    return o->curvature ? max_i64(USUAL_WINDOWS, ceil_div(CURVATURE_TOKENS, window))
+                        : USUAL_WINDOWS;
+}
+
 static void say_of_windows(const struct run *run, const struct part *from, const struct corpus *c) {
-    if (c->count < from->windows)
+    if (c->count < from->windows && (run->options->samples > 0 || c->count < USUAL_WINDOWS))
         log_message(run->ctx, LLMQ_LOG_WARNING,
                     "%s gives %" PRId64 " windows; %" PRId64 " were asked for", from->path,
                     c->count, from->windows);
@@ -113,7 +126,7 @@ static void say_of_windows(const struct run *run, const struct part *from, const
 /* Memory that the run takes with as many windows as are asked for; 0: no limit asks, or there is no
  * such plan, which shows later. */
 static uint64_t memory_foreseen(const struct run *run) {
-    const int64_t count = run->options->samples, window = cut_of(run, count, 0).window;
+    const int64_t count = calibration_samples(run), window = cut_of(run, count, 0).window;
     int64_t *offsets = run->options->max_mem ? calloc((size_t)count + 1, sizeof *offsets) : NULL;
     struct plan plan = {0};
     llmq_error unsaid = {0};
@@ -213,7 +226,8 @@ enum llmq_status calibration_read(const struct run *run, int64_t windows, struct
 }
 
 enum llmq_status calibration_load(struct run *run, llmq_error *err) {
-    const enum llmq_status status = calibration_read(run, run->options->samples, &run->corpus, err);
+    const enum llmq_status status =
+        calibration_read(run, calibration_samples(run), &run->corpus, err);
     if (status != LLMQ_OK)
         return status;
     run->calibrated = true;

@@ -23,6 +23,9 @@ LLMQ_NODISCARD enum llmq_status calibration_part(const char *given, char **path,
  * at least where total >= count. */
 void calibration_share(int64_t total, const double *weights, size_t count, int64_t *shares);
 
+/* Windows that the options ask for, or, where they leave it open, that the method wants. */
+int64_t calibration_samples(const struct run *run);
+
 /* Load run->corpus, for run->model and run->options, and say what became of the files. Each file
  * gives its share of the windows, which stand one file after the other; the bundled text where none
  * is named. The first file's windows are chosen by the seed as if it were alone. */

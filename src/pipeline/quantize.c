@@ -43,7 +43,6 @@ void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t siz
         .sym = method != LLMQ_METHOD_AWQ,
         .awq = method == LLMQ_METHOD_AWQ,
         .percentile = 99.9,
-        .samples = 128,
         .special = LLMQ_SPECIAL_MODEL,
         .expert_tokens = 256,
         .tune_windows = 512,
@@ -125,7 +124,7 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
     if (o->expert_tokens < 1)
         return error_set(err, LLMQ_E_USAGE, "--expert-tokens %" PRId64 ": a positive number",
                          o->expert_tokens);
-    if (o->samples < 1 || o->seqlen < 0 || o->seqlen == 1)
+    if (o->samples < 0 || o->seqlen < 0 || o->seqlen == 1)
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
                          "least 2 tokens to a window");

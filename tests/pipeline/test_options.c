@@ -8,6 +8,7 @@
 #include "llmq/evaluate.h"
 #include "llmq/quantize.h"
 #include "support.h"
+#include "tiny_model.h"
 #include "tiny_run.h"
 
 /* Quantize; the mean error of the modules. */
@@ -215,6 +216,28 @@ START_TEST(samples_limit_the_windows) {
 }
 END_TEST
 
+/* Gradients want more tokens than windows as short as these have. */
+START_TEST(curvature_takes_more_windows) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
+    llmq_quantize_report report;
+    tiny_windows_write(calib, 140, 24, 2);
+    o.calib = calib;
+    o.dry_run = true;
+    quantize(&o, &report);
+    ck_assert_int_eq(report.windows, 128);
+    llmq_quantize_report_free(&report);
+    o.method = LLMQ_METHOD_GPTQ;
+    o.curvature = true;
+    quantize(&o, &report);
+    ck_assert_int_eq(report.windows, 140);
+    llmq_quantize_report_free(&report);
+    o.samples = 130;
+    quantize(&o, &report);
+    ck_assert_int_eq(report.windows, 130);
+    llmq_quantize_report_free(&report);
+}
+END_TEST
+
 START_TEST(shards_hold_the_same_model) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     quantize(&o, NULL);
@@ -283,6 +306,7 @@ int main(void) {
     tcase_add_test(t, equalizing_needs_scales);
     tcase_add_test(t, percentiles_lie_between_50_and_100);
     tcase_add_test(t, samples_limit_the_windows);
+    tcase_add_test(t, curvature_takes_more_windows);
     tcase_add_test(t, shards_hold_the_same_model);
     tcase_add_test(t, int8_activations_cost_a_little_and_are_refused_where_they_mean_nothing);
     tcase_add_test(t, compare_measures_int8_activations_against_exact_ones);

@@ -19,17 +19,17 @@ from torch.nn import functional as F
 from models import LFM2, MIXTRAL, Model
 from model import save_safetensors
 
-LENGTH = 256
-BATCH = 8
+LENGTH = 256                            # of the windows that are written
+SPAN, BATCH = 128, 4                    # windows of a step
 CALIBRATION, EVALUATION = 640, 60       # windows
 PEAK, WARMUP = 4e-3, 30                 # learning rate, and steps until it is reached
 
 
-def windows(stream, count, seed):
-    """[count, LENGTH] windows at random places."""
+def windows(stream, count, length, seed):
+    """[count, length] windows at random places."""
     generator = torch.Generator().manual_seed(seed)
-    starts = torch.randint(len(stream) - LENGTH, (count,), generator=generator)
-    return torch.stack([stream[s:s + LENGTH] for s in starts.tolist()])
+    starts = torch.randint(len(stream) - length, (count,), generator=generator)
+    return torch.stack([stream[s:s + length] for s in starts.tolist()])
 
 
 def write_windows(path, ids):
@@ -42,7 +42,7 @@ def train(model, stream, minutes):
     while (progress := (time.time() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = PEAK * min(1, (step + 1) / WARMUP, (1 - progress) / 0.6)
-        ids = windows(stream, BATCH, step)
+        ids = windows(stream, BATCH, SPAN + 1, step)
         loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -70,8 +70,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_safetensors(model.state_dict(), args.out / "model.safetensors")
-    write_windows(args.out / "calib.json", windows(known, CALIBRATION, 1))
-    write_windows(args.out / "eval.json", windows(new, EVALUATION, 2))
+    write_windows(args.out / "calib.json", windows(known, CALIBRATION, LENGTH, 1))
+    write_windows(args.out / "eval.json", windows(new, EVALUATION, LENGTH, 2))
 
 
 if __name__ == "__main__":
