@@ -126,7 +126,8 @@ typedef struct llmq_quantize_options {
     double damp;          /* added to diag H, as a part of its mean; 0: chosen for each input by the
                              error on windows held back */
     enum llmq_tune tune;
-    int64_t tune_windows;  /* to learn from, of the calibration's texts */
+    int64_t tune_windows;  /* to learn from, of the calibration's texts; 0: as many as hold 131,072
+                              tokens */
     double tune_rate;      /* how far the logarithm of a scale goes in a step, about */
     int64_t expert_tokens; /* that an expert is calibrated on, at least: one that fewer reached sees
                               tokens of its layer beside them */

@@ -153,6 +153,7 @@ const struct option quantize_tuning_options[] = {
      .value = "N",
      .help = "windows of the calibration's texts to learn from, once each: others than those of "
              "the calibration, where the texts have so many",
+     .absent = "as many as hold 131072 tokens",
      .min = 1,
      .max = 1e9},
     {.name = "tune-rate",

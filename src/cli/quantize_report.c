@@ -218,8 +218,8 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
         printf("  on disk      %s of activations while it runs\n",
                console_bytes(r->spill_bytes, text));
     if (r->plan_tune_passes > 0)
-        printf("  tuning       %.1f forward passes over %" PRId64 " windows\n", r->plan_tune_passes,
-               o->tune_windows);
+        printf("  tuning       %.1f forward passes over the windows that it learns from\n",
+               r->plan_tune_passes);
     if (r->plan_seconds > 0) {
         printf("  work         %s floating-point operations", console_count(r->plan_flops, text));
         printf(", about %s here\n", llmq_duration(r->plan_seconds, text, sizeof text));

@@ -18,7 +18,7 @@
 enum llmq_status run_tune_check_options(const llmq_quantize_options *o, llmq_error *err) {
     if (o->tune == LLMQ_TUNE_OFF)
         return LLMQ_OK;
-    if (o->tune_windows < 1)
+    if (o->tune_windows < 0)
         return error_set(err, LLMQ_E_USAGE, "--tune-windows %" PRId64 ": a positive number",
                          o->tune_windows);
     if (!(o->tune_rate > 0 && isfinite(o->tune_rate)))
@@ -56,6 +56,11 @@ enum llmq_status plan_check_tuning(const struct plan *p, const llmq_quantize_opt
 }
 
 /* --- what it takes ---------------------------------------------------------------------------- */
+
+int64_t plan_tune_windows(const llmq_quantize_options *o, int64_t longest) {
+    enum { TOKENS = 131072 };
+    return o->tune_windows ? o->tune_windows : ceil_div(TOKENS, max_i64(1, longest));
+}
 
 static int64_t longest(const struct calib_tokens *tokens) {
     int64_t most = 0;
@@ -109,8 +114,8 @@ static double token_flops(const struct model *m, const struct plan *p) {
 static enum llmq_status windows_of(const llmq_quantize_options *o,
                                    const struct calib_tokens *tokens, struct corpus *out,
                                    llmq_error *err) {
-    out->count = o->tune_windows + TUNE_HELD;
     out->max_len = longest(tokens);
+    out->count = plan_tune_windows(o, out->max_len) + TUNE_HELD;
     out->tokens_used = out->count * out->max_len;
     out->offsets = calloc((size_t)out->count + 1, sizeof *out->offsets);
     for (int64_t i = 0; out->offsets && i <= out->count; i++)
@@ -137,7 +142,8 @@ enum llmq_status plan_tuning(const struct model *m, const llmq_quantize_options 
     p->tune_bytes = cost.memory + (uint64_t)windows.tokens_used * sizeof *windows.ids;
     p->spill_bytes = max_u64(p->spill_bytes, cost.file);
     p->tune_passes = cost.passes;
-    p->flops += cost.passes * (double)(o->tune_windows * windows.max_len) * token_flops(m, p);
+    p->flops +=
+        cost.passes * (double)((windows.count - TUNE_HELD) * windows.max_len) * token_flops(m, p);
 cleanup:
     corpus_free(&windows);
     return status;

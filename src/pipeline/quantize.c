@@ -45,7 +45,6 @@ void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t siz
         .percentile = 99.9,
         .special = LLMQ_SPECIAL_MODEL,
         .expert_tokens = 256,
-        .tune_windows = 512,
         .tune_rate = 1e-3,
         .shard_limit = PLAN_SHARD_LIMIT,
     };

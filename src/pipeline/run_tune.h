@@ -29,6 +29,9 @@ LLMQ_NODISCARD enum llmq_status plan_check_tuning(const struct plan *p,
                                                   const llmq_quantize_options *o,
                                                   const llmq_context *ctx, llmq_error *err);
 
+/* Windows to learn from where the longest has so many tokens. */
+int64_t plan_tune_windows(const llmq_quantize_options *o, int64_t longest);
+
 /* What the options ask for, AUTO settled by the format. */
 enum llmq_tune plan_tunes(const struct plan *p, const llmq_quantize_options *o);
 

@@ -10,6 +10,7 @@
 #include "base/int64.h"
 #include "pipeline/calibration.h"
 #include "pipeline/run.h"
+#include "pipeline/run_tune.h"
 
 /* A part of the windows that there are is held back, TUNE_HELD at most. */
 enum { HELD_PART = 8 };
@@ -106,7 +107,8 @@ static enum llmq_status choose(const struct pool *p, int64_t wanted, struct tune
 
 enum llmq_status tune_windows_load(const struct run *run, struct tune_windows *out,
                                    llmq_error *err) {
-    const int64_t wanted = run->options->tune_windows, seen = run->corpus.count;
+    const int64_t wanted = plan_tune_windows(run->options, run->corpus.max_len);
+    const int64_t seen = run->corpus.count;
     const llmq_context mute = {.interrupt = run->ctx ? run->ctx->interrupt : NULL,
                                .threads = run->ctx ? run->ctx->threads : 0};
     struct run quiet = *run; /* what became of the texts was told */

@@ -18,7 +18,7 @@ struct tune_windows {
     int64_t fresh; /* of all, no window of the calibration */
 };
 
-/* As many as options->tune_windows to learn from, if the texts have so many; then windows of the
+/* As many as plan_tune_windows says to learn from, if the texts have so many; then windows of the
  * calibration are among them. Windows that were given as ids may be longer than any of the
  * calibration: they are cut to the length of its longest. LLMQ_E_USAGE: there are not even two.
  * Free the corpus. */

@@ -430,8 +430,8 @@ START_TEST(refusals) {
     o.tune_rate = 0;
     run_refused(&o, LLMQ_E_USAGE, "--tune-rate 0");
     o = tuned();
-    o.tune_windows = 0;
-    run_refused(&o, LLMQ_E_USAGE, "--tune-windows 0");
+    o.tune_windows = -1;
+    run_refused(&o, LLMQ_E_USAGE, "--tune-windows -1");
     o = tuned();
     o.calib = NULL;
     run_refused(&o, LLMQ_E_USAGE, "rtn with --tune needs text");
