@@ -24,6 +24,14 @@ static uint32_t bits_of(float f) {
     return bits;
 }
 
+/* What a function may change in a NaN that it returns: 32-bit x86 returns in a register of the 387,
+ * which makes quiet NaNs of signalling ones. */
+#if defined(__i386__)
+#define RETURN_QUIETS 0x400000U
+#else
+#define RETURN_QUIETS 0U
+#endif
+
 /* IEEE 754: 1 bit of sign, 5 of exponent with bias 15, 10 of fraction. */
 static double half_value(int i) {
     const int exponent = i >> 10 & 31, fraction = i & 1023;
@@ -37,7 +45,10 @@ START_TEST(every_f16_widens_exactly) {
     dtype_to_f32(DTYPE_F16, patterns, PATTERNS, wide);
     for (int i = 0; i < PATTERNS; i++) {
         const double expected = half_value(i);
-        ck_assert_msg(bits_of(wide[i]) == bits_of(f16_to_f32((uint16_t)i)), "pattern %#x", i);
+        const uint32_t free_bits = isnan(expected) ? RETURN_QUIETS : 0;
+        ck_assert_msg((bits_of(wide[i]) | free_bits) ==
+                          (bits_of(f16_to_f32((uint16_t)i)) | free_bits),
+                      "pattern %#x", i);
         if (isnan(expected))
             ck_assert_msg(isnan(wide[i]), "pattern %#x", i);
         else

@@ -12,7 +12,7 @@
 /* --- OpenBLAS --------------------------------------------------------------------------------- */
 
 char *openblas_get_config(void) {
-    static char text[] = "plain loops";
+    static char text[] = "OpenBLAS as plain loops";
     return text;
 }
 
