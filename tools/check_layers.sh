@@ -41,6 +41,7 @@ check_tree() (
         allow["decode"]              = "base models text graph"
         allow["setup"]               = "base linalg kernels text graph"
         allow["bench"]               = "base tensor linalg kernels quant setup"
+        allow["matrix"]              = "base tensor linalg calib quant setup"
         allow["gguf"]                = "base formats/gguf formats/layouts models text graph"
         allow["verify"]              = "base formats/safetensors formats/layouts " \
                                        "formats/encodings formats/loaders models graph setup"
@@ -54,7 +55,7 @@ check_tree() (
         allow["convert"]             = "base formats/encodings formats/loaders models graph " \
                                        "setup verify pipeline"
         allow["report"]              = "base"
-        allow["api"]                 = "base formats/safetensors formats/encodings " \
+        allow["api"]                 = "base tensor formats/safetensors formats/encodings " \
                                        "formats/loaders models text " \
                                        "chat graph eval decode setup verify pipeline report"
         allow["cli"]                 = ""

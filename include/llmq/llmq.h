@@ -39,6 +39,8 @@
 #define LLMQ_LLMQ_H
 
 #include "llmq/bench.h"
+#include "llmq/checkpoint.h"
+#include "llmq/codes.h"
 #include "llmq/compute.h"
 #include "llmq/context.h"
 #include "llmq/convert.h"
@@ -46,7 +48,9 @@
 #include "llmq/evaluate.h"
 #include "llmq/generate.h"
 #include "llmq/host.h"
+#include "llmq/logits.h"
 #include "llmq/matmul.h"
+#include "llmq/matrix.h"
 #include "llmq/memory.h"
 #include "llmq/model.h"
 #include "llmq/printable.h"

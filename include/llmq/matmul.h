@@ -31,12 +31,28 @@ typedef struct llmq_qmat_desc {
     const int32_t *group_of; /* [k] group of each column, or NULL for k / group */
 } llmq_qmat_desc;
 
+/* All zero but for the size. */
+void llmq_qmat_desc_init_sized(llmq_qmat_desc *desc, size_t size);
+static inline void llmq_qmat_desc_init(llmq_qmat_desc *desc) {
+    llmq_qmat_desc_init_sized(desc, sizeof *desc);
+}
+
 /* Repack. LLMQ_E_USAGE for impossible sizes or codes out of range, LLMQ_E_MEMORY. */
 LLMQ_NODISCARD enum llmq_status llmq_qmat_create(const llmq_qmat_desc *desc, llmq_qmat **out,
                                                  llmq_error *err);
 
 /* Releases and sets *q to NULL; accepts a pointer to NULL. */
 void llmq_qmat_free(llmq_qmat **q);
+
+/* Rows (output features) and columns (input features). */
+int64_t llmq_qmat_rows(const llmq_qmat *q);
+int64_t llmq_qmat_columns(const llmq_qmat *q);
+
+/* Rows [row_begin, row_end) as numbers: out [row_end - row_begin, k]. They are those that the
+ * product multiplies with, to the bit (codes - zero) * scale. LLMQ_E_USAGE for rows that there are
+ * not. */
+LLMQ_NODISCARD enum llmq_status llmq_qmat_decode(const llmq_qmat *q, int64_t row_begin,
+                                                 int64_t row_end, float *out, llmq_error *err);
 
 /* Bytes the packed matrix occupies. */
 size_t llmq_qmat_bytes(const llmq_qmat *q);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/logits.h"
 #include "api/measure.h"
 #include "base/cpu.h"
 #include "base/error.h"
@@ -24,18 +23,6 @@ void llmq_eval_options_init_sized(llmq_eval_options *options, size_t size) {
     const llmq_eval_options usual = {.special = LLMQ_SPECIAL_MODEL,
                                      .convention = LLMQ_CONVENTION_GPTQ};
     sized_write(&usual, sizeof usual, options, size);
-}
-
-/* Where the job's activations lie: in memory or, where that is too much, in files. */
-static enum llmq_status settle_memory(struct eval_job *job, uint64_t tables, uint64_t spillable,
-                                      uint64_t max_mem, char **spill_dir, llmq_error *err) {
-    struct eval_room room;
-    const struct measure_need need = {&room, 1, tables, spillable};
-    enum llmq_status status = eval_room(job, &room, err);
-    if (status == LLMQ_OK)
-        status = measure_memory(&need, max_mem, job->ctx, spill_dir, err);
-    job->spill_dir = *spill_dir;
-    return status;
 }
 
 static enum llmq_status evaluate(const llmq_eval_options *options, const llmq_context *ctx,
@@ -77,7 +64,7 @@ static enum llmq_status evaluate(const llmq_eval_options *options, const llmq_co
     corpus_file_free(&file);
     const uint64_t tables = (uint64_t)corpus.tokens_used * sizeof *logprobs;
     struct eval_job job = {.m = &m, .corpus = &corpus, .numbers = numbers, .ctx = ctx};
-    LLMQ_TRY(settle_memory(&job, tables, 0, options->max_mem, &spill_dir, err));
+    LLMQ_TRY(measure_settle(&job, tables, 0, options->max_mem, &spill_dir, err));
     logprobs = calloc((size_t)corpus.tokens_used, sizeof *logprobs);
     if (!logprobs) {
         status = error_memory(err, "log-probabilities");
@@ -113,86 +100,6 @@ enum llmq_status llmq_eval(const llmq_eval_options *given, const llmq_context *l
     LLMQ_TRY(SIZED_READ(llmq_eval_options, given, &options, err));
     LLMQ_TRY(context_read(lent, &ctx, err));
     status = evaluate(&options, &ctx, result, err);
-cleanup:
-    return status;
-}
-
-/* --- score ------------------------------------------------------------------------------------ */
-
-void llmq_score_options_init_sized(llmq_score_options *options, size_t size) {
-    const llmq_score_options usual = {.model = NULL};
-    sized_write(&usual, sizeof usual, options, size);
-}
-
-/* One window of the caller's ids; nothing is copied, so the result must not be freed. */
-static enum llmq_status single_window(const struct model *m, const int32_t *ids, size_t count,
-                                      int64_t offsets[2], struct corpus *out, llmq_error *err) {
-    if (count < 2)
-        return error_set(err, LLMQ_E_USAGE, "scoring needs at least 2 token ids");
-    for (size_t i = 0; i < count; i++)
-        if (ids[i] < 0 || ids[i] >= m->config.vocab)
-            return error_set(err, LLMQ_E_USAGE,
-                             "token id %" PRId32 " at position %zu is not in [0, %" PRId64 ")",
-                             ids[i], i, m->config.vocab);
-    offsets[0] = 0;
-    offsets[1] = (int64_t)count;
-    *out = (struct corpus){.ids = (int32_t *)(uintptr_t)ids,
-                           .offsets = offsets,
-                           .count = 1,
-                           .max_len = (int64_t)count,
-                           .tokens_used = (int64_t)count};
-    return LLMQ_OK;
-}
-
-static enum llmq_status score(const llmq_score_options *options, const int32_t *ids, size_t count,
-                              const llmq_context *ctx, double *logprobs, llmq_error *err) {
-    struct model m = {0};
-    struct corpus corpus = {0};
-    int64_t offsets[2];
-    double *scores = NULL;
-    char *spill_dir = NULL;
-    struct acts logits = {.file = {.fd = -1}};
-    struct output_file place = OUTPUT_FILE_NONE;
-    struct eval_job job = {
-        .m = &m, .corpus = &corpus, .numbers = {.mode = LOAD_PACKED}, .ctx = ctx};
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(setup_compute(ctx, err));
-    LLMQ_TRY(measure_model(options->model, options->family, ctx, &m, err));
-    if (options->logits)
-        LLMQ_TRY(output_file_choose("logits", options->logits, m.dir, &place, err));
-    LLMQ_TRY(single_window(&m, ids, count, offsets, &corpus, err));
-    LLMQ_TRY(setup_check_windows(&m, "--ids", &corpus, err));
-    const uint64_t spillable =
-        options->logits ? count * (uint64_t)m.config.vocab * sizeof(float) : 0;
-    LLMQ_TRY(
-        settle_memory(&job, count * sizeof *scores, spillable, options->max_mem, &spill_dir, err));
-    scores = calloc(count, sizeof *scores);
-    if (!scores)
-        LLMQ_TRY(error_memory(err, "scores"));
-    if (options->logits)
-        LLMQ_TRY(acts_create((int64_t)count, m.config.vocab, spill_dir, &logits, err));
-    LLMQ_TRY(eval_logprobs(&job, scores, options->logits ? &logits : NULL, err));
-    memcpy(logprobs, scores, (count - 1) * sizeof *scores);
-    if (options->logits)
-        LLMQ_TRY(logits_write(&place, &logits, err));
-cleanup:
-    output_file_free(&place);
-    acts_free(&logits);
-    measure_end(&spill_dir);
-    free(scores);
-    model_close(&m);
-    return status;
-}
-
-enum llmq_status llmq_score(const llmq_score_options *given, const int32_t *ids, size_t count,
-                            const llmq_context *lent, double *logprobs, llmq_error *err) {
-    llmq_score_options options;
-    llmq_context ctx;
-    enum llmq_status status = LLMQ_OK;
-    llmq_score_options_init(&options);
-    LLMQ_TRY(SIZED_READ(llmq_score_options, given, &options, err));
-    LLMQ_TRY(context_read(lent, &ctx, err));
-    status = score(&options, ids, count, &ctx, logprobs, err);
 cleanup:
     return status;
 }

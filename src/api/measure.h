@@ -48,6 +48,10 @@ struct measure_need {
 LLMQ_NODISCARD enum llmq_status measure_memory(const struct measure_need *need, uint64_t max_mem,
                                                const llmq_context *ctx, char **dir,
                                                llmq_error *err);
+/* The same for one model: the job's activations lie in that folder. */
+LLMQ_NODISCARD enum llmq_status measure_settle(struct eval_job *job, uint64_t tables,
+                                               uint64_t spillable, uint64_t max_mem,
+                                               char **spill_dir, llmq_error *err);
 void measure_end(char **dir); /* accepts a pointer to NULL */
 
 /* A convention as JSON and the command line spell it, and as src/eval takes it. */

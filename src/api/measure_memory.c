@@ -50,6 +50,17 @@ enum llmq_status measure_memory(const struct measure_need *need, uint64_t max_me
     return *dir ? LLMQ_OK : err ? err->code : LLMQ_E_IO;
 }
 
+enum llmq_status measure_settle(struct eval_job *job, uint64_t tables, uint64_t spillable,
+                                uint64_t max_mem, char **spill_dir, llmq_error *err) {
+    struct eval_room room;
+    const struct measure_need need = {&room, 1, tables, spillable};
+    enum llmq_status status = eval_room(job, &room, err);
+    if (status == LLMQ_OK)
+        status = measure_memory(&need, max_mem, job->ctx, spill_dir, err);
+    job->spill_dir = *spill_dir;
+    return status;
+}
+
 void measure_end(char **dir) {
     if (*dir)
         (void)rmdir(*dir); /* its files have no names any more */

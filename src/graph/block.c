@@ -33,17 +33,9 @@ static enum llmq_status weight_alloc(struct block *b, int node, bool own, llmq_e
 
 static enum llmq_status load_packed(struct block *b, int node, const char *name, llmq_error *err) {
     struct linear *l = &b->node[node].linear;
-    struct qlinear q = {0};
-    enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(model_load_qlinear(b->model, name, l->n, l->k, &q, err));
-    llmq_qmat_desc desc = {sizeof desc, q.n,      q.k,     q.bits,    q.group,
-                           q.codes,     q.scales, q.zeros, q.group_of};
-    LLMQ_TRY(llmq_qmat_create(&desc, &l->packed, err));
     if (b->mode == LOAD_PACKED_INT8)
         l->activations = LLMQ_ACTIVATIONS_INT8;
-cleanup:
-    qlinear_free(&q);
-    return status;
+    return model_load_packed(b->model, name, l->n, l->k, &l->packed, err);
 }
 
 static enum llmq_status load_weight(struct block *b, int node, bool own, llmq_error *err) {

@@ -79,6 +79,26 @@ enum llmq_status model_load_qlinear(const struct model *m, const char *name, int
     return status;
 }
 
+enum llmq_status model_load_packed(const struct model *m, const char *name, int64_t n, int64_t k,
+                                   llmq_qmat **out, llmq_error *err) {
+    struct qlinear q = {0};
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(model_load_qlinear(m, name, n, k, &q, err));
+    const llmq_qmat_desc desc = {.size = sizeof desc,
+                                 .n = n,
+                                 .k = k,
+                                 .bits = q.bits,
+                                 .group = q.group,
+                                 .codes = q.codes,
+                                 .scales = q.scales,
+                                 .zeros = q.zeros,
+                                 .group_of = q.group_of};
+    LLMQ_TRY(llmq_qmat_create(&desc, out, err));
+cleanup:
+    qlinear_free(&q);
+    return status;
+}
+
 /* --- blocks ----------------------------------------------------------------------------------- */
 
 /* Blocks are loaded in order: while one is computed with, the disk can look for the next. */

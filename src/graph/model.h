@@ -17,6 +17,7 @@
 #include "graph/norm.h"
 #include "graph/tying.h"
 #include "llmq/error.h"
+#include "llmq/matmul.h"
 #include "models/blocks.h"
 #include "models/ends.h"
 
@@ -96,6 +97,11 @@ bool model_linear_packed(const struct model *m, struct linear_place at);
 LLMQ_NODISCARD enum llmq_status model_load_qlinear(const struct model *m, const char *name,
                                                    int64_t n, int64_t k, struct qlinear *q,
                                                    llmq_error *err);
+
+/* The same for products; llmq_qmat_free is the caller's. */
+LLMQ_NODISCARD enum llmq_status model_load_packed(const struct model *m, const char *name,
+                                                  int64_t n, int64_t k, llmq_qmat **out,
+                                                  llmq_error *err);
 
 /* The output head's name ("lm_head") in `buf`. Is it stored packed? Then model_head_rows does not
  * give its rows: decode it by its name, [vocab, hidden]. */

@@ -258,6 +258,11 @@ cleanup:
     return status;
 }
 
+void llmq_qmat_desc_init_sized(llmq_qmat_desc *desc, size_t size) {
+    const llmq_qmat_desc usual = {.group = 0};
+    sized_write(&usual, sizeof usual, desc, size);
+}
+
 enum llmq_status llmq_qmat_create(const llmq_qmat_desc *given, llmq_qmat **out, llmq_error *err) {
     llmq_qmat_desc desc = {.size = sizeof desc};
     assert(out);

@@ -150,6 +150,25 @@ static enum llmq_status to_verify(const void *o, const llmq_context *ctx) {
     return status;
 }
 
+static enum llmq_status to_logits(const void *o, const llmq_context *ctx) {
+    const llmq_token_window window = {ids, 2};
+    return llmq_logits(o, &window, 1, ctx, &err);
+}
+
+static enum llmq_status to_matrix_options(const void *o, const llmq_context *ctx) {
+    llmq_matrix matrix;
+    llmq_matrix_result result;
+    llmq_matrix_init(&matrix);
+    return llmq_matrix_quantize(o, &matrix, ctx, &result, &err);
+}
+
+static enum llmq_status to_matrix(const void *m, const llmq_context *ctx) {
+    llmq_matrix_options options;
+    llmq_matrix_result result;
+    llmq_matrix_options_init(&options, LLMQ_METHOD_RTN);
+    return llmq_matrix_quantize(&options, m, ctx, &result, &err);
+}
+
 static enum llmq_status to_qmat(const void *o, const llmq_context *ctx) {
     llmq_qmat *q = NULL;
     (void)ctx;
@@ -174,6 +193,9 @@ static const struct entry {
     {"llmq_report_options", sizeof(llmq_report_options), to_report, true},
     {"llmq_sensitivity_options", sizeof(llmq_sensitivity_options), to_sensitivity, true},
     {"llmq_verify_options", sizeof(llmq_verify_options), to_verify, true},
+    {"llmq_logits_options", sizeof(llmq_logits_options), to_logits, true},
+    {"llmq_matrix_options", sizeof(llmq_matrix_options), to_matrix_options, true},
+    {"llmq_matrix", sizeof(llmq_matrix), to_matrix, true},
     {"llmq_qmat_desc", sizeof(llmq_qmat_desc), to_qmat, false},
 };
 enum { ENTRIES = sizeof entries / sizeof entries[0] };
