@@ -6,7 +6,8 @@
  *           that called, and regions are not nested (omp_set_max_active_levels(1))
  *   BLAS    OpenBLAS runs single-threaded (openblas_set_num_threads(1)): the library divides the
  *           work itself. A program that uses it, too, sets its number again
- *   memory  OpenMP's threads and OpenBLAS' buffers, once taken, stay
+ *   memory  OpenMP's threads and OpenBLAS' buffers, once taken, stay; what was freed goes back to
+ *           the system from time to time (malloc_trim)
  * They change no environment, no signal handler, no locale, no rounding mode, no limits and no
  * allocator. (The llmq program gives freed memory back to the system at once, by
  * mallopt(M_MMAP_THRESHOLD): plans of memory count on that. In a program with other settings peaks

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which library this is: the one that a program was compiled for, and the one that it runs with.
  *
- * Versions are semantic. Until 1.0 an interface may change with MINOR, and the name of the shared
- * library (its soname) changes with it; PATCH changes none. What stays the same while the name does
- * is in llmq/llmq.h, "Growth". */
+ * Versions are semantic. Until 1.0 interfaces may change with MINOR; where programs that were
+ * compiled before would not run any more, the name of the shared library (its soname) changes, too.
+ * PATCH changes none. What stays the same while the name does is in llmq/llmq.h, "Growth". */
 #ifndef LLMQ_VERSION_H
 #define LLMQ_VERSION_H
 

@@ -4,7 +4,7 @@
  * into one of its own; nothing behind it sees another size.
  *
  * A member is added behind all others and never into padding, which older callers leave undefined:
- * sizeof has to grow with it. tests/abi/libllmq.symbols shows that it does. */
+ * sizeof has to grow with it. tests/api/libllmq.abi shows that it does. */
 #ifndef LLMQ_BASE_SIZED_H
 #define LLMQ_BASE_SIZED_H
 

@@ -50,6 +50,9 @@ flags() {
     pkg-config --define-variable=prefix="$prefix" "$@" llmq
 }
 
+# Columns to ask for, and a request that is none; what is served does not depend on the library.
+printf '0\n5\nnone\n99999\n' >requests
+
 for kind in shared static; do
     test_case "programs are linked with the $kind library"
     libraries=$(flags --libs)
@@ -57,21 +60,50 @@ for kind in shared static; do
     [ $kind = shared ] || { rm "$library/libllmq.so" && libraries=$(flags --static --libs); }
     for example in quantize product; do
         # shellcheck disable=SC2046,SC2086 # lists of words
-        ${CC:-cc} -std=c11 -Wall -Wextra -Werror $(flags --cflags) \
+        ${CC:-cc} -std=c99 -Wall -Wextra -pedantic-errors -Werror $(flags --cflags) \
             "$root/examples/$example.c" $libraries -lm -o "$example-$kind" >stdout 2>stderr
         code=$?
         expect "$example" test $code -eq 0
     done
-    LD_LIBRARY_PATH=$library "./product-$kind" >stdout 2>stderr
-    code=$?
-    expect_code 0
-    expect_stdout "largest difference"
     LD_LIBRARY_PATH=$library "./quantize-$kind" "$demo" "out-$kind" "$demo/eval.txt" >stdout 2>stderr
     code=$?
     expect_code 0
-    expect_stdout "out-$kind: 35 modules"
+    expect_stdout "out-$kind: 35 modules, 0 blocks from an earlier run"
+    code=0
+    LD_LIBRARY_PATH=$library "./product-$kind" "out-$kind" <requests >stdout 2>stderr || code=$?
+    expect_code 0
+    expect_stdout "model.layers.0.self_attn.q_proj: ["
+    expect_stdout "largest difference"
+    expect "four answers" test "$(grep -c '^[0-9?]' stdout)" -eq 4
+    expect "two of them refusals" test "$(grep -c '^?' stdout)" -eq 2
 done
 expect "the same weights" cmp -s out-shared/model.safetensors out-static/model.safetensors
+
+test_case "a program stops a run where its callback wants it, and goes on there"
+code=0
+LD_LIBRARY_PATH=$library ./quantize-shared "$demo" out-stopped "$demo/eval.txt" 50 \
+    >stdout 2>stderr || code=$?
+expect_code 130
+expect_stderr "interrupted"
+expect "an unfinished result" test -d out-stopped.partial
+LD_LIBRARY_PATH=$library ./quantize-shared "$demo" out-stopped "$demo/eval.txt" >stdout 2>stderr
+code=$?
+expect_code 0
+expect "blocks from the run before" grep -q ' modules, [1-9] blocks from an earlier run' stdout
+expect "the same weights" cmp -s out-shared/model.safetensors out-stopped/model.safetensors
+
+test_case "a checkpoint that has nothing packed is said to have none"
+code=0
+LD_LIBRARY_PATH=$library ./product-shared "$demo" <requests >stdout 2>stderr || code=$?
+expect_code 3
+expect_stderr "no module is packed"
+
+test_case "docs/LIBRARY.md shows what is in the examples"
+sed -n '/^```c/,/^```/{/^```/!p}' "$root/docs/LIBRARY.md" | grep -v '^$' >shown
+expect "ten lines at least" test "$(wc -l <shown)" -gt 10
+cat "$root"/examples/*.c >examples
+grep -vxFf examples shown >stdout
+expect "each of them" test ! -s stdout
 
 test_case "the shared library shows what is public, and only that"
 sed -n 's/.*\(llmq_[a-z0-9_]*\)(.*/\1/p' "$root"/include/llmq/*.h | sort -u >declared
