@@ -58,7 +58,7 @@ static enum llmq_status make(const llmq_matrix *m, struct matrix_moment *out, ll
     moment.scratch = malloc(linalg_accumulate_floats() * sizeof *moment.scratch);
     if (moment.sum && moment.scratch) {
         linalg_syrk_accumulate(m->input_count, k, m->inputs, k, moment.sum, moment.scratch);
-        out->made = moment_finish_square(&moment, k, m->input_count);
+        out->made = moment_finish_square(&moment, k, 2.0 / (double)m->input_count);
         out->H = out->made;
     } else {
         status = error_memory(err, "a second moment");
