@@ -239,25 +239,28 @@ typedef struct llmq_quantize_report {
     llmq_tuning tuning;
     double plan_tune_passes; /* through the model over the windows to tune on; 0: there are none */
     int64_t blocks;
-    int64_t windows;
+    int64_t windows; /* calibrated on */
     int64_t tokens_used;
-    int64_t tokens_dropped;        /* of the text, in no window */
-    int64_t texts;                 /* read to calibrate; 0 for windows given as ids */
-    int64_t chats;                 /* of them, written by the model's chat template */
-    int64_t texts_empty;           /* of them without content: left out */
-    int64_t texts_begun;           /* with a begin-of-text token of their own: none was added */
-    uint64_t plan_ram_bytes;       /* what the plan expects the peak to be */
-    uint64_t plan_disk_bytes;      /* size of the result */
-    double plan_flops;             /* forward, Hessians and solve */
-    double sgemm_gflops;           /* rate of products, measured before the run */
-    double plan_seconds;           /* plan_flops at that rate */
-    double plan_passes;            /* plan_flops in forward passes of the blocks on the
-                                      calibration tokens; 0 without calibration */
-    uint64_t spill_bytes;          /* activations kept in a file, 0: all in memory */
-    double seconds;                /* wall time, 0 for a dry run */
-    uint64_t peak_rss_bytes;       /* of this process, as the kernel counts it */
-    int64_t blocks_resumed;        /* taken over from an interrupted run */
-    llmq_servings servings;        /* who loads the result, and how */
+    int64_t held_windows, held_tokens; /* beside them, that errors are measured on; 0: windows were
+                                          given as ids, or the text has no more: a sixteenth of the
+                                          tokens is held back */
+    int64_t tokens_dropped;            /* of the text, in no window */
+    int64_t texts;                     /* read to calibrate; 0 for windows given as ids */
+    int64_t chats;                     /* of them, written by the model's chat template */
+    int64_t texts_empty;               /* of them without content: left out */
+    int64_t texts_begun;               /* with a begin-of-text token of their own: none was added */
+    uint64_t plan_ram_bytes;           /* what the plan expects the peak to be */
+    uint64_t plan_disk_bytes;          /* size of the result */
+    double plan_flops;                 /* forward, Hessians and solve */
+    double sgemm_gflops;               /* rate of products, measured before the run */
+    double plan_seconds;               /* plan_flops at that rate */
+    double plan_passes;                /* plan_flops in forward passes of the blocks on the
+                                          calibration tokens; 0 without calibration */
+    uint64_t spill_bytes;              /* activations kept in a file, 0: all in memory */
+    double seconds;                    /* wall time, 0 for a dry run */
+    uint64_t peak_rss_bytes;           /* of this process, as the kernel counts it */
+    int64_t blocks_resumed;            /* taken over from an interrupted run */
+    llmq_servings servings;            /* who loads the result, and how */
     bool found_finished;           /* an earlier run had done all of it: no modules are listed */
     llmq_work work[LLMQ_WORK_MAX]; /* what the time went to; it adds up to `seconds` */
     size_t work_count;             /* 0 for a dry run */

@@ -17,6 +17,10 @@ int64_t calib_total_tokens(const struct calib_tokens *t) {
     return t->offsets[t->count];
 }
 
+int64_t calib_fitted_tokens(const struct calib_tokens *t) {
+    return t->offsets[t->count - t->held];
+}
+
 /* --- creation --------------------------------------------------------------------------------- */
 
 static enum llmq_status embed(struct calib *c, struct stream *stream, llmq_error *err) {
@@ -58,7 +62,7 @@ static enum llmq_status alloc_moment(struct calib *c, int64_t entries, struct mo
 }
 
 static int64_t held_most(const struct calib *c) {
-    return c->holds ? calib_held_most(calib_total_tokens(c->tokens)) : 0;
+    return c->holds ? calib_held_most(c->tokens) : 0;
 }
 
 static enum llmq_status create_held(struct calib *c, const struct moment_sizes *size,
@@ -295,8 +299,11 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
     moments_begin(c, g, t);
     LLMQ_TRY(calib_weigh(c, g, t, -1, err));
     LLMQ_TRY(run_pass(c, &schedule, t, err));
-    *out = (struct calib_task){
-        .linears = t, .graph = g, .params = c->block->node, .expert = -1, .tokens = tokens};
+    *out = (struct calib_task){.linears = t,
+                               .graph = g,
+                               .params = c->block->node,
+                               .expert = -1,
+                               .tokens = calib_fitted_tokens(c->tokens)};
     LLMQ_TRY(moments_finish(c, g, t, &c->share, tokens, &out->moments, err));
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);
     c->kept = schedule_kept(g, t->round);

@@ -37,7 +37,12 @@ struct calib_tokens {
     const int32_t *ids;
     const int64_t *offsets; /* [count + 1], offsets[0] = 0 */
     int64_t count;
+    int64_t held; /* the last so many windows are those that are held back; 0: some of all are */
 };
+
+/* Tokens of all windows; of those that are fitted to, for all that calibration knows before. */
+int64_t calib_total_tokens(const struct calib_tokens *t);
+int64_t calib_fitted_tokens(const struct calib_tokens *t);
 
 /* How much each token counts in the moments of a task: with the second moments of the gradients at
  * its linears' outputs (graph/curvature.h), each of mean 1, added up, to a power; then of mean 1
@@ -74,8 +79,9 @@ void calib_free(struct calib **c);
  * Experts are loaded as their turn comes, each once, from the models that the blocks are of. */
 void calib_begin_block(struct calib *c, struct block *block, struct block *original);
 
-/* Rows that the moments leave out, for judging what was fitted on the others: about a sixteenth of
- * the tokens, at most 4096, of windows spread over the corpus. */
+/* Rows that the moments leave out, for judging what was fitted on the others: those of the windows
+ * that are for it or, without such, about a sixteenth of the tokens, at most 4096, of windows
+ * spread over the corpus. */
 struct calib_held {
     int64_t count;            /* 0: none */
     const float *X;           /* [count, k] */
@@ -223,10 +229,9 @@ LLMQ_NODISCARD enum llmq_status calib_weights(const struct graph *g, bool paired
  * is no more work, and at most half of the size. */
 bool calib_multiplies(const struct graph *g, const struct graph_task *t);
 
-/* Operations of the cross moments of a task, for each token; rows that are held back of so many
- * tokens, at most. */
+/* Operations of the cross moments of a task, for each token; rows that are held back, at most. */
 double calib_cross_flops(const struct graph *g, const struct graph_task *t);
-int64_t calib_held_most(int64_t tokens);
+int64_t calib_held_most(const struct calib_tokens *t);
 
 /* In_features of a model's widest linears. */
 int64_t calib_widest(const struct blocks *blocks);

@@ -94,7 +94,7 @@ cleanup:
 uint64_t calib_head_bytes(const struct model *m, const struct calib_tokens *tokens) {
     const uint64_t k = (uint64_t)m->config.hidden;
     const uint64_t rows = (uint64_t)batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS);
-    const uint64_t held = (uint64_t)calib_held_most(calib_total_tokens(tokens));
+    const uint64_t held = (uint64_t)calib_held_most(tokens);
     return k * (k + 1) / 2 * sizeof(double) + k * k * sizeof(float) +
            (rows + held) * k * sizeof(float) + linalg_accumulate_floats() * sizeof(float);
 }

@@ -73,8 +73,6 @@ LLMQ_NODISCARD enum llmq_status calib_measure(const struct model *m,
 
 /* --- calib.c ---------------------------------------------------------------------------------- */
 
-int64_t calib_total_tokens(const struct calib_tokens *t);
-
 /* Do both streams run? */
 bool calib_pairing(const struct calib *c);
 

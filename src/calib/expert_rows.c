@@ -22,14 +22,28 @@ static void mark_list(const struct routing *r, int64_t expert, int mark, uint8_t
         marks[r->row[i]] |= (uint8_t)mark;
 }
 
-/* Tokens of the layer beside the expert's own, evenly spread. */
-static void borrow(struct expert_turn *t, int64_t tokens, int64_t count) {
+/* Of tokens with these marks, so many of the layer beside the expert's own, evenly spread. */
+static void borrow(uint8_t *mark, int64_t tokens, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         int64_t at = i * tokens / count;
-        while (t->mark[at] & (EXPERT_OWN | EXPERT_BORROWED))
+        while (mark[at] & (EXPERT_OWN | EXPERT_BORROWED))
             at = (at + 1) % tokens;
-        t->mark[at] |= EXPERT_BORROWED;
+        mark[at] |= EXPERT_BORROWED;
     }
+}
+
+static int64_t count_own(const uint8_t *mark, int64_t tokens) {
+    int64_t own = 0;
+    for (int64_t i = 0; i < tokens; i++)
+        own += mark[i] & EXPERT_OWN;
+    return own;
+}
+
+/* Borrow up to so many tokens, own ones included; returns how many are borrowed. */
+static int64_t borrow_up_to(uint8_t *mark, int64_t tokens, int64_t wanted) {
+    const int64_t count = max_i64(0, min_i64(wanted, tokens) - count_own(mark, tokens));
+    borrow(mark, tokens, count);
+    return count;
 }
 
 /* How much a token counts that no router sent here, where weights scale what experts read. */
@@ -41,8 +55,8 @@ static float mean_weight(const struct routing *r) {
     return count > 0 ? (float)(sum / (double)count) : 1;
 }
 
-/* The marked tokens, those held back behind the others. Of these a sixteenth of all at most. */
-static void list_rows(struct expert_turn *t, int64_t tokens, int64_t most) {
+/* The marked tokens, those held back behind the others. */
+static void list_rows(struct expert_turn *t, int64_t tokens) {
     const struct routing *r = &t->quantized.routing;
     const float stand_in = mean_weight(r);
     t->count = t->held = 0;
@@ -59,19 +73,19 @@ static void list_rows(struct expert_turn *t, int64_t tokens, int64_t most) {
             t->held += held;
         }
     }
-    t->held = min_i64(t->held, min_i64(most, t->count / HOLD_EVERY));
 }
 
 void expert_rows_choose(struct calib *c) {
     struct expert_turn *t = &c->turn;
-    const struct routing *r = &t->quantized.routing;
     const int64_t tokens = calib_total_tokens(c->tokens);
-    const int64_t own = r->offsets[t->expert + 1] - r->offsets[t->expert];
+    const int64_t fitted = calib_fitted_tokens(c->tokens);
     mark_held(c);
-    mark_list(r, t->expert, EXPERT_OWN, t->mark);
+    mark_list(&t->quantized.routing, t->expert, EXPERT_OWN, t->mark);
     if (calib_pairing(c))
         mark_list(&t->original.routing, t->expert, EXPERT_PAIRED, t->mark);
-    t->borrowed = max_i64(0, min_i64(c->expert_tokens, tokens) - own);
-    borrow(t, tokens, t->borrowed);
-    list_rows(t, tokens, c->held.most);
+    t->borrowed = borrow_up_to(t->mark, fitted, c->expert_tokens);
+    (void)borrow_up_to(t->mark + fitted, tokens - fitted, c->expert_tokens / HOLD_EVERY);
+    list_rows(t, tokens);
+    if (fitted == tokens) /* what is held back is of the expert's tokens: a sixteenth at most */
+        t->held = min_i64(t->held, min_i64(c->held.most, t->count / HOLD_EVERY));
 }

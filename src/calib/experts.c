@@ -314,7 +314,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .params = t->quantized.block.node,
                                .expert = t->expert,
                                .look = t->looking,
-                               .tokens = t->count,
+                               .tokens = c->tokens->held > 0 ? seen : t->count,
                                .borrowed = t->borrowed};
     LLMQ_TRY(moments_finish(c, body, task, NULL, t->count, &out->moments, err));
     tally_read(c->forward.tally, TALLY_MOMENTS, 0);

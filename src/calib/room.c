@@ -46,22 +46,23 @@ cleanup:
     return status;
 }
 
-int64_t calib_held_most(int64_t tokens) {
-    return min_i64(HELD_ROWS, tokens / HOLD_EVERY);
+int64_t calib_held_most(const struct calib_tokens *t) {
+    const int64_t tokens = calib_total_tokens(t);
+    return t->held > 0 ? tokens - calib_fitted_tokens(t) : min_i64(HELD_ROWS, tokens / HOLD_EVERY);
 }
 
 /* Of the moments and of what they are made from. */
 static uint64_t moment_bytes(const struct blocks *blocks, const struct calib_options *o,
-                             int64_t rows, int64_t tokens) {
+                             int64_t rows, const struct calib_tokens *t) {
     const struct moment_sizes s = moments_largest(blocks);
-    const int64_t held = o->hold_back ? calib_held_most(tokens) : 0;
+    const int64_t held = o->hold_back ? calib_held_most(t) : 0;
     int64_t doubles = s.H, floats = (int64_t)linalg_accumulate_floats() + held * s.source;
     if (o->paired) {
         doubles += s.D + s.R;
         floats += held * (s.source + s.stream) + rows * (max_i64(s.source, s.stream) + s.product);
     }
     if (o->weighing.power > 0)
-        floats += 2 * tokens + rows * (s.source + 1);
+        floats += 2 * calib_total_tokens(t) + rows * (s.source + 1);
     return (uint64_t)doubles * sizeof(double) + (uint64_t)floats * sizeof(float);
 }
 
@@ -79,8 +80,7 @@ enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *
         kept += width[h];
     const uint64_t streams = options->paired ? 2 : 1, entry = streams * sizeof(float);
     *out = (struct calib_memory){
-        .fixed = moment_bytes(m->blocks, options, rows, calib_total_tokens(tokens)) +
-                 share_bytes(tokens) +
+        .fixed = moment_bytes(m->blocks, options, rows, tokens) + share_bytes(tokens) +
                  (uint64_t)(rows * (width[HOME_SOURCE] + width[HOME_STREAM])) * entry +
                  expert_room_bytes(&room.experts, rows, (int)streams) +
                  forward_bytes(&m->config, m->blocks, &room.size),

@@ -20,8 +20,11 @@ static int64_t count_batches(const struct calib_tokens *t) {
 
 int64_t share_held_of(const struct calib_tokens *all, const struct batch *whole, int64_t every) {
     const int64_t before = whole->offsets - all->offsets, after = before + whole->sequences;
+    const int64_t end = whole->offsets[whole->sequences];
+    if (all->held > 0)
+        return end - min_i64(end, max_i64(whole->offsets[0], calib_fitted_tokens(all)));
     const int64_t windows = after / every - before / every;
-    return whole->offsets[whole->sequences] - whole->offsets[whole->sequences - windows];
+    return end - whole->offsets[whole->sequences - windows];
 }
 
 static void list_batches(struct share *s, int64_t most) {
@@ -51,7 +54,7 @@ static void copy_own(struct share *s) {
         windows += b->whole.sequences;
         rows += count;
     }
-    s->own = (struct calib_tokens){s->ids, s->offsets, windows};
+    s->own = (struct calib_tokens){s->ids, s->offsets, windows, 0};
 }
 
 static enum llmq_status deal_to_ranks(struct share *s, llmq_error *err) {

@@ -68,7 +68,8 @@ const struct share_batch *share_step(const struct share *s, int64_t step);
 int64_t share_most_tokens(const struct calib_tokens *all);
 uint64_t share_bytes(const struct calib_tokens *all);
 
-/* Rows of a batch that are held back when one of `every` windows is. */
+/* Rows at the end of a batch that are held back: of the windows that are for it or, without such,
+ * when one of `every` windows is. */
 int64_t share_held_of(const struct calib_tokens *all, const struct batch *whole, int64_t every);
 
 /* One step of a sum: the term of the rank's batch, its last rows, those held back, left out. Every

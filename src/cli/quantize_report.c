@@ -76,11 +76,13 @@ static void print_ingredients(const llmq_quantize_options *o) {
 }
 
 static void print_calibration(const llmq_quantize_report *r) {
-    if (r->windows > 0)
-        printf("  calibration  %" PRId64 " windows, %" PRId64 " tokens used, %" PRId64
-               " dropped%s\n",
-               r->windows, r->tokens_used, r->tokens_dropped,
-               r->compute == LLMQ_COMPUTE_BF16 ? ", computed in bf16" : "");
+    if (r->windows == 0)
+        return;
+    printf("  calibration  %" PRId64 " windows, %" PRId64 " tokens used, %" PRId64 " dropped",
+           r->windows, r->tokens_used, r->tokens_dropped);
+    if (r->held_tokens > 0)
+        printf(", %" PRId64 " held back to judge by", r->held_tokens);
+    printf("%s\n", r->compute == LLMQ_COMPUTE_BF16 ? ", computed in bf16" : "");
 }
 
 /* Packed in the source and kept, or plain and left so: there is no error of this run's. */

@@ -76,20 +76,36 @@ void calibration_share(int64_t total, const double *weights, size_t count, int64
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
-/* So many windows of a file. */
+/* So many windows of a file, and so many to be held back. */
 struct part {
     char *path;
-    int64_t windows;
+    int64_t windows, held;
 };
 
-static struct corpus_options cut_of(const struct run *run, int64_t windows, size_t index) {
+/* Tokens that are held back, in windows of at most so many tokens: as many whatever calibrates, so
+ * that errors tell one calibration from another. */
+enum { HELD_TOKENS = 4096, HELD_LENGTH = 512 };
+
+static int64_t held_length(const struct run *run) {
+    const int64_t context = setup_context(&run->model.config);
+    return context < HELD_LENGTH ? context : HELD_LENGTH;
+}
+
+static int64_t held_windows(const struct run *run) {
+    const int64_t windows = HELD_TOKENS / held_length(run);
+    return windows > 0 ? windows : 1;
+}
+
+static struct corpus_options cut_of(const struct run *run, const struct part *from, size_t index) {
     const llmq_quantize_options *o = run->options;
     return (struct corpus_options){
         .special = o->special,
         .window = o->seqlen ? o->seqlen : setup_context(&run->model.config),
         .window_given = o->seqlen != 0,
         .window_option = "--seqlen",
-        .max_windows = windows,
+        .max_windows = from->windows,
+        .held = from->held,
+        .held_length = held_length(run),
         .sample = true,
         .stratified = o->select == LLMQ_SELECT_STRATIFIED,
         .seed = o->seed + index,
@@ -106,16 +122,17 @@ int64_t calibration_samples(const struct run *run) {
     const llmq_quantize_options *o = run->options;
     if (o->samples > 0)
         return o->samples;
-    const int64_t window = max_i64(1, cut_of(run, 0, 0).window);
+    const int64_t window = max_i64(1, cut_of(run, &(struct part){.windows = 0}, 0).window);
     return o->curvature ? max_i64(USUAL_WINDOWS, ceil_div(CURVATURE_TOKENS, window))
                         : USUAL_WINDOWS;
 }
 
 static void say_of_windows(const struct run *run, const struct part *from, const struct corpus *c) {
-    if (c->count < from->windows && (run->options->samples > 0 || c->count < USUAL_WINDOWS))
+    const int64_t count = c->count - c->held;
+    if (count < from->windows && (run->options->samples > 0 || count < USUAL_WINDOWS))
         log_message(run->ctx, LLMQ_LOG_WARNING,
-                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", from->path,
-                    c->count, from->windows);
+                    "%s gives %" PRId64 " windows; %" PRId64 " were asked for", from->path, count,
+                    from->windows);
     else if (c->windows_beyond > 0)
         log_message(run->ctx, LLMQ_LOG_WARNING,
                     "the first %" PRId64 " of %" PRId64
@@ -126,13 +143,15 @@ static void say_of_windows(const struct run *run, const struct part *from, const
 /* Memory that the run takes with as many windows as are asked for; 0: no limit asks, or there is no
  * such plan, which shows later. */
 static uint64_t memory_foreseen(const struct run *run) {
-    const int64_t count = calibration_samples(run), window = cut_of(run, count, 0).window;
+    const struct part all = {NULL, calibration_samples(run), held_windows(run)};
+    const struct corpus_options cut = cut_of(run, &all, 0);
+    const int64_t count = all.windows + all.held;
     int64_t *offsets = run->options->max_mem ? calloc((size_t)count + 1, sizeof *offsets) : NULL;
     struct plan plan = {0};
     llmq_error unsaid = {0};
-    for (int64_t i = 0; offsets && i <= count; i++)
-        offsets[i] = i * window;
-    const struct calib_tokens tokens = {NULL, offsets, count};
+    for (int64_t i = 0; offsets && i < count; i++)
+        offsets[i + 1] = offsets[i] + (i < all.windows ? cut.window : cut.held_length);
+    const struct calib_tokens tokens = {NULL, offsets, count, all.held};
     if (!offsets || plan_create(&run->model, run->options, &tokens, &plan, &unsaid) != LLMQ_OK)
         plan.ram_bytes = 0;
     const uint64_t bytes = plan.ram_bytes;
@@ -144,7 +163,7 @@ static uint64_t memory_foreseen(const struct run *run) {
 /* The windows of one file, behind those of `to`. */
 static enum llmq_status load_file(const struct run *run, const struct part *from, size_t index,
                                   struct corpus *to, llmq_error *err) {
-    struct corpus_options cut = cut_of(run, from->windows, index);
+    struct corpus_options cut = cut_of(run, from, index);
     const struct reading limits = {run->options->max_mem, memory_foreseen(run)};
     struct corpus_file file = {0};
     struct corpus corpus = {0};
@@ -171,7 +190,7 @@ static enum llmq_status load_bundled(const struct run *run, int64_t windows, str
                 "calibrating on the bundled English text; --calib FILE with text like what the "
                 "model will see gives a better result");
     char *copy = strdup(path);
-    const struct part bundled = {copy, windows};
+    const struct part bundled = {copy, windows, held_windows(run)};
     const enum llmq_status status =
         copy ? load_file(run, &bundled, 0, to, err) : error_memory(err, "a path");
     free(copy);
@@ -179,8 +198,9 @@ static enum llmq_status load_bundled(const struct run *run, int64_t windows, str
 }
 
 /* The files and their shares of `total`; the caller frees the paths, also after an error. */
-static enum llmq_status share_out(const llmq_quantize_options *o, int64_t total, struct part *parts,
+static enum llmq_status share_out(const struct run *run, int64_t total, struct part *parts,
                                   size_t count, llmq_error *err) {
+    const llmq_quantize_options *o = run->options;
     enum llmq_status status = LLMQ_OK;
     double *weights = calloc(count, sizeof *weights);
     int64_t *shares = calloc(count, sizeof *shares);
@@ -196,6 +216,9 @@ static enum llmq_status share_out(const llmq_quantize_options *o, int64_t total,
     calibration_share(total, weights, count, shares);
     for (size_t i = 0; i < count; i++)
         parts[i].windows = shares[i];
+    calibration_share(held_windows(run), weights, count, shares);
+    for (size_t i = 0; i < count; i++)
+        parts[i].held = shares[i];
 cleanup:
     free(weights);
     free(shares);
@@ -209,7 +232,7 @@ static enum llmq_status load_files(const struct run *run, int64_t windows, struc
     struct part *parts = calloc(count, sizeof *parts);
     if (!parts)
         return error_memory(err, "the calibration's files");
-    LLMQ_TRY(share_out(run->options, windows, parts, count, err));
+    LLMQ_TRY(share_out(run, windows, parts, count, err));
     for (size_t i = 0; i < count; i++)
         LLMQ_TRY(load_file(run, &parts[i], i, to, err));
 cleanup:
@@ -221,8 +244,12 @@ cleanup:
 
 enum llmq_status calibration_read(const struct run *run, int64_t windows, struct corpus *to,
                                   llmq_error *err) {
-    return calibration_count(run->options) ? load_files(run, windows, to, err)
-                                           : load_bundled(run, windows, to, err);
+    const enum llmq_status status = calibration_count(run->options)
+                                        ? load_files(run, windows, to, err)
+                                        : load_bundled(run, windows, to, err);
+    if (status == LLMQ_OK && to->held < held_windows(run)) /* of every file its share, or nothing */
+        corpus_drop_held(to);
+    return status;
 }
 
 enum llmq_status calibration_load(struct run *run, llmq_error *err) {
@@ -231,7 +258,8 @@ enum llmq_status calibration_load(struct run *run, llmq_error *err) {
     if (status != LLMQ_OK)
         return status;
     run->calibrated = true;
-    run->tokens = (struct calib_tokens){run->corpus.ids, run->corpus.offsets, run->corpus.count};
+    const struct corpus *c = &run->corpus;
+    run->tokens = (struct calib_tokens){c->ids, c->offsets, c->count, c->held};
     return LLMQ_OK;
 }
 
@@ -303,12 +331,13 @@ static enum llmq_status show_windows(struct run *run, int64_t count, llmq_window
                                      llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     struct tokenizer *tok = NULL;
-    const int64_t shown = count < run->corpus.count ? count : run->corpus.count;
+    const int64_t total = run->corpus.count - run->corpus.held;
+    const int64_t shown = count < total ? count : total;
     LLMQ_TRY(setup_tokenizer(run->model.dir, &tok, err));
     out->windows = calloc((size_t)shown, sizeof *out->windows);
     if (!out->windows)
         LLMQ_TRY(error_memory(err, "windows"));
-    out->total = run->corpus.count;
+    out->total = total;
     for (; out->count < shown; out->count++)
         LLMQ_TRY(window_text(tok, &run->corpus, out->count, &out->windows[out->count], err));
 cleanup:

@@ -73,7 +73,7 @@ static void put_calibration(struct strbuf *out, const struct run *run) {
     if (!run->calibrated)
         return;
     strbuf_printf(out, "| calibration | %" PRId64 " windows, %" PRId64 " tokens of ",
-                  run->corpus.count, run->corpus.tokens_used);
+                  run->corpus.count - run->corpus.held, calib_fitted_tokens(&run->tokens));
     for (const struct json *t = json_first(texts); t; t = json_next(t)) {
         const char *name = json_string(json_get(t, "name")),
                    *sum = json_string(json_get(t, "sha256"));

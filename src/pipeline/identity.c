@@ -41,8 +41,11 @@ static void add_calibration(struct json *object, const struct run *run) {
     struct json *calibration = json_new_object();
     uint64_t hash = hash_array(HASH_INIT, c->ids, (size_t)c->tokens_used * sizeof *c->ids);
     hash = hash_array(hash, c->offsets, (size_t)(c->count + 1) * sizeof *c->offsets);
-    json_add_int64(calibration, "windows", c->count);
-    json_add_int64(calibration, "tokens", c->tokens_used);
+    const int64_t windows = c->count - c->held, tokens = c->offsets[windows];
+    json_add_int64(calibration, "windows", windows);
+    json_add_int64(calibration, "tokens", tokens);
+    json_add_int64(calibration, "held_windows", c->held);
+    json_add_int64(calibration, "held_tokens", c->tokens_used - tokens);
     add_hash(calibration, "hash", hash);
     json_add(object, "calibration", calibration);
 }

@@ -113,7 +113,7 @@ static bool is_fitted(const struct plan_module *module) {
 
 void notes_of_tokens(const struct plan *p, const struct calib_tokens *tokens,
                      const llmq_context *ctx) {
-    const int64_t count = tokens->count ? tokens->offsets[tokens->count] : 0;
+    const int64_t count = tokens->count ? calib_fitted_tokens(tokens) : 0;
     const struct plan_module *widest = NULL;
     int64_t modules = 0;
     for (int64_t i = 0; i < p->module_count; i++) {
@@ -126,7 +126,7 @@ void notes_of_tokens(const struct plan *p, const struct calib_tokens *tokens,
     }
     if (!widest || count == 0)
         return;
-    const int64_t length = count / tokens->count;
+    const int64_t length = count / (tokens->count - tokens->held);
     log_message(ctx, LLMQ_LOG_WARNING,
                 "%" PRId64 " calibration tokens are fewer than %d for each input of %" PRId64
                 " modules, the widest %s with %" PRId64

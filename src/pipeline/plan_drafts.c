@@ -23,5 +23,5 @@ uint64_t plan_draft_bytes(const struct model *m, const struct plan *p,
     if (!head || head->fate != MODULE_QUANTIZED)
         return 0;
     *peak = max_u64(*peak, calib_head_bytes(m, tokens));
-    return (uint64_t)(hidden * (hidden + calib_held_most(all))) * sizeof(float);
+    return (uint64_t)(hidden * (hidden + calib_held_most(tokens))) * sizeof(float);
 }

@@ -51,7 +51,7 @@ double plan_search_flops(int64_t n, int64_t k) {
     return FOLD_LOSSES * (double)n * (double)k * (double)k;
 }
 
-/* Tokens that are calibrated on: by a block's own linears, and by those of one of its experts. */
+/* Tokens of a pass: through a block's own linears, and through those of one of its experts. */
 struct token_count {
     double all, expert;
 };
@@ -67,8 +67,16 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
 /* What a run does: 1 or 0. */
 struct passes {
     double looks, pairs, backs;
-    bool choosing; /* dampings */
+    bool choosing;       /* dampings */
+    double held, fitted; /* parts of the tokens that are only judged on and that are fitted to */
 };
+
+/* Rows that are judged on, of the T tokens of a linear. */
+static int64_t judged_rows(const struct passes *run, double T) {
+    const int64_t offsets[] = {0, (int64_t)T};
+    return run->held > 0 ? (int64_t)(run->held * T)
+                         : calib_held_most(&(struct calib_tokens){NULL, offsets, 1, 0});
+}
 
 /* The searches that a linear takes part in: of what all experts read a few are asked. */
 static double searches_of(const struct graph *g, const struct plan_module *module) {
@@ -89,7 +97,7 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
     flops += run->backs * plan_curvature_flops(module, T);
     if (module->fate != MODULE_QUANTIZED)
         return flops;
-    const int64_t held = calib_held_most((int64_t)T);
+    const int64_t held = judged_rows(run, T);
     flops += plan_refining_flops(module);
     if (T > 0)
         flops += plan_rounding_flops(&module->manner, n, k) + plan_judging_flops(n, k, held);
@@ -100,14 +108,14 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
 }
 
 static double head_flops(const struct plan_module *head, const struct calib_tokens *tokens,
-                         bool choosing) {
-    const double T = tokens ? (double)tokens->offsets[tokens->count] : 0;
+                         const struct passes *run) {
+    const double T = tokens ? (double)calib_total_tokens(tokens) : 0;
     const double k = (double)head->shape.k;
     if (head->fate != MODULE_QUANTIZED || T <= 0)
         return 0;
-    return k * k * T + plan_factor_flops(head->shape.k, choosing) +
+    return k * k * T * run->fitted + plan_factor_flops(head->shape.k, run->choosing) +
            plan_rounding_flops(&head->manner, head->shape.n, head->shape.k) +
-           plan_judging_flops(head->shape.n, head->shape.k, calib_held_most((int64_t)T));
+           plan_judging_flops(head->shape.n, head->shape.k, judged_rows(run, T));
 }
 
 /* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. A look makes
@@ -118,8 +126,9 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
         const double k = (double)g->width[g->task[t].source];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
         const bool choosing = run->choosing && !(g->input == V_E);
-        flops += k * k * T * (looks ? 2 : 1) + plan_factor_flops((int64_t)k, choosing);
-        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T;
+        flops += k * k * T * run->fitted * (looks ? 2 : 1);
+        flops += plan_factor_flops((int64_t)k, choosing);
+        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T * run->fitted;
     }
     return flops;
 }
@@ -142,14 +151,19 @@ double plan_pass_flops(const struct model *m, const llmq_quantize_options *o, co
  * and the corrected targets; AWQ takes a pass of its own, with the triangles, and its search. */
 double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                   const struct calib_tokens *tokens) {
-    const struct passes run = {plan_folds(o) && tokens ? 1 : 0, p->paired ? 1 : 0,
-                               p->curved ? 1 : 0, o->damp <= 0};
-    const double all = tokens ? (double)tokens->offsets[tokens->count] : 0;
+    const double all = tokens ? (double)calib_total_tokens(tokens) : 0;
+    const double fitted = all > 0 ? (double)calib_fitted_tokens(tokens) / all : 1;
+    const struct passes run = {plan_folds(o) && tokens ? 1 : 0,
+                               p->paired ? 1 : 0,
+                               p->curved ? 1 : 0,
+                               o->damp <= 0,
+                               1 - fitted,
+                               fitted};
     double flops = run.backs * plan_curvature_head_flops(m, all);
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
         if (at.node < 0) { /* the head: its moments, factor and rounding */
-            flops += head_flops(&p->modules[i], tokens, run.choosing);
+            flops += head_flops(&p->modules[i], tokens, &run);
             continue;
         }
         const struct graph *g = model_graph(m, at.block);

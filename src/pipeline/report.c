@@ -231,6 +231,8 @@ static void add_outcome(struct json *o, const llmq_quantize_report *r) {
     json_add_int64(o, "blocks", r->blocks);
     json_add_int64(o, "windows", r->windows);
     json_add_int64(o, "tokens_used", r->tokens_used);
+    json_add_int64(o, "held_windows", r->held_windows);
+    json_add_int64(o, "held_tokens", r->held_tokens);
     json_add_int64(o, "tokens_dropped", r->tokens_dropped);
     json_add_int64(o, "texts", r->texts);
     json_add_int64(o, "chats", r->chats);

@@ -109,8 +109,10 @@ static enum llmq_status fill_report(struct run *run, llmq_error *err) {
     LLMQ_TRY(serving_report(p, run->model.config.family, r->out, &r->servings, err));
     r->compute = run->options->compute;
     r->blocks = run->model.blocks->count;
-    r->windows = run->corpus.count;
-    r->tokens_used = run->corpus.tokens_used;
+    r->windows = run->corpus.count - run->corpus.held;
+    r->tokens_used = run->calibrated ? calib_fitted_tokens(&run->tokens) : 0;
+    r->held_windows = run->corpus.held;
+    r->held_tokens = run->corpus.tokens_used - r->tokens_used;
     r->tokens_dropped = run->corpus.tokens_dropped;
     r->texts = run->corpus.texts;
     r->chats = run->corpus.chats;
@@ -133,9 +135,10 @@ static void log_plan(const struct run *run) {
     char time[32];
     log_message(run->ctx, LLMQ_LOG_INFO,
                 "%" PRId64 " modules in %" PRId64 " blocks, %zu tensors kept; %" PRId64
-                " calibration tokens in %" PRId64 " windows, %" PRId64 " dropped",
+                " calibration tokens in %" PRId64 " windows, %" PRId64 " dropped, %" PRId64
+                " others to judge by",
                 run->plan.module_count, r->blocks, r->kept_count, r->tokens_used, r->windows,
-                r->tokens_dropped);
+                r->tokens_dropped, r->held_tokens);
     log_message(
         run->ctx, LLMQ_LOG_INFO,
         "plan: %.2f GiB of memory, %.2f GiB of activations in a file, %.2f GiB of result%s%s",

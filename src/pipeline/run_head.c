@@ -147,7 +147,7 @@ cleanup:
 static enum llmq_status quantize_head(struct run *run, const struct plan_module *module,
                                       llmq_error *err) {
     const struct quant_shape *shape = &module->shape;
-    const struct module_tokens seen = {run->corpus.tokens_used, 0};
+    const struct module_tokens seen = {run->calib ? calib_fitted_tokens(&run->tokens) : 0, 0};
     const bool calibrated = run->calib != NULL;
     struct solving s = {.module = module};
     struct qlinear q = {0};

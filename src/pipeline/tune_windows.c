@@ -50,21 +50,22 @@ static void add(struct pool *p, const struct corpus *of, int64_t window) {
     p->window[p->count++] = window;
 }
 
-/* Those of `more` that the calibration has not seen, then the calibration's. */
+/* Those of `more` that the calibration has not seen, then the calibration's; what is held back of
+ * it is learnt from no more than it was fitted to. */
 static void fill(struct pool *p, const struct run *run, const struct corpus *more,
                  uint64_t *hashes) {
     const struct corpus *seen = &run->corpus;
     for (int64_t i = 0; i < seen->count; i++)
         hashes[i] = window_hash(seen, i);
     qsort(hashes, (size_t)seen->count, sizeof *hashes, by_value);
-    for (int64_t i = 0; i < more->count; i++) {
+    for (int64_t i = 0; i < more->count - more->held; i++) {
         const uint64_t hash = window_hash(more, i);
         if (!bsearch(&hash, hashes, (size_t)seen->count, sizeof *hashes, by_value))
             add(p, more, i);
     }
     p->fresh = p->count;
     shuffle(p, 0, run->options->seed);
-    for (int64_t i = 0; i < seen->count; i++)
+    for (int64_t i = 0; i < seen->count - seen->held; i++)
         add(p, seen, i);
     shuffle(p, p->fresh, run->options->seed);
 }
@@ -118,7 +119,7 @@ enum llmq_status tune_windows_load(const struct run *run, struct tune_windows *o
     enum llmq_status status = LLMQ_OK;
     *out = (struct tune_windows){0};
     quiet.ctx = &mute;
-    LLMQ_TRY(calibration_read(&quiet, seen + wanted + TUNE_HELD, &more, err));
+    LLMQ_TRY(calibration_read(&quiet, seen - run->corpus.held + wanted + TUNE_HELD, &more, err));
     pool.of = calloc((size_t)(more.count + seen), sizeof *pool.of);
     pool.window = calloc((size_t)(more.count + seen), sizeof *pool.window);
     hashes = calloc((size_t)seen, sizeof *hashes);

@@ -180,7 +180,7 @@ static enum llmq_status describe(struct study *s, llmq_error *err) {
     out->method = s->quantize.method;
     out->estimate = s->options->estimate;
     out->sym = s->quantize.sym;
-    out->calib_windows = study_calibrates(s) ? s->rest.count : 0;
+    out->calib_windows = study_calibrates(s) ? s->rest.count - s->run.tokens.held : 0;
     return out->model && out->format && (out->rules || !s->quantize.recipe)
                ? LLMQ_OK
                : error_memory(err, "the table of modules");

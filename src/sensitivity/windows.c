@@ -16,8 +16,9 @@ static int64_t usual_windows(const struct study *s) {
     const struct corpus *all = &s->run.corpus;
     const int64_t tokens =
         s->options->estimate == LLMQ_ESTIMATE_CURVATURE ? TOKENS_CURVATURE : TOKENS_OTHERS;
-    const int64_t length = max_i64(1, all->tokens_used / all->count);
-    return max_i64(1, min_i64((tokens + length - 1) / length, all->count / 4));
+    const int64_t count = all->count - all->held;
+    const int64_t length = max_i64(1, all->offsets[count] / count);
+    return max_i64(1, min_i64((tokens + length - 1) / length, count / 4));
 }
 
 static enum llmq_status corpus_room(const struct corpus *of, struct corpus *out, llmq_error *err) {
@@ -37,24 +38,25 @@ static void append(struct corpus *to, const int32_t *ids, int64_t length) {
 enum llmq_status study_part_windows(struct study *s, llmq_error *err) {
     const struct corpus *all = &s->run.corpus;
     const int64_t wanted = s->options->windows ? s->options->windows : usual_windows(s);
+    const int64_t count = all->count - all->held;
     enum llmq_status status = LLMQ_OK;
-    if (wanted >= all->count) {
+    if (wanted >= count) {
         error_set(err, LLMQ_E_USAGE,
                   "--windows %" PRId64 ": the calibration has %" PRId64
                   ", and some have to be left "
                   "to calibrate on",
-                  wanted, all->count);
+                  wanted, count);
         error_hint(err, "give more with --calib and --samples");
         return LLMQ_E_USAGE;
     }
     LLMQ_TRY(corpus_room(all, &s->measured, err));
     LLMQ_TRY(corpus_room(all, &s->rest, err));
     for (int64_t i = 0; i < all->count; i++) {
-        const bool taken = (i + 1) * wanted / all->count > i * wanted / all->count;
+        const bool taken = i < count && (i + 1) * wanted / count > i * wanted / count;
         append(taken ? &s->measured : &s->rest, all->ids + all->offsets[i],
                all->offsets[i + 1] - all->offsets[i]);
     }
-    s->run.tokens = (struct calib_tokens){s->rest.ids, s->rest.offsets, s->rest.count};
+    s->run.tokens = (struct calib_tokens){s->rest.ids, s->rest.offsets, s->rest.count, all->held};
     s->out->windows = s->measured.count;
     s->out->tokens = s->measured.tokens_used;
 cleanup:

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/int64.h"
+#include "text/corpus_choice.h"
 #include "text/corpus_feed.h"
 #include "text/corpus_windows.h"
 
@@ -108,98 +109,66 @@ static enum llmq_status load_windows(const struct corpus_file *file, const struc
 
 /* --- cutting the stream ----------------------------------------------------------------------- */
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+/* Where the ids of a window begin in a list that has the whole stream, or the chosen windows alone:
+ * there behind those `before` it. */
+static int64_t place_of(const struct id_window *w, bool stream, int64_t before) {
+    return stream ? w->begin : before;
 }
 
-/* Uniform in [0, n): values from the incomplete last round of n are drawn again. */
-static uint64_t random_below(uint64_t *state, uint64_t n) {
-    uint64_t reject = (0 - n) % n; /* 2^64 mod n */
-    uint64_t x = next_random(state);
-    while (x < reject)
-        x = next_random(state);
-    return x % n;
+/* Append the ids of the windows that are held back, or of the others, to `to`. */
+static int64_t gather(const struct id_windows *w, bool held, bool stream, const int32_t *ids,
+                      int32_t *to) {
+    int64_t at = 0, before = 0;
+    for (int64_t i = 0; i < w->count; i++) {
+        const int64_t length = w->window[i].end - w->window[i].begin;
+        if (w->window[i].held == held) {
+            memmove(to + at, ids + place_of(&w->window[i], stream, before),
+                    (size_t)length * sizeof *to);
+            at += length;
+        }
+        before += length;
+    }
+    return at;
 }
 
-/* The choice of `wanted` of `available` windows, in order. */
-struct choice {
-    const struct corpus_options *options;
-    int64_t wanted, available;
-    int64_t taken, next; /* so far, and the first that may still be */
-    uint64_t random;
-};
-
-/* Each window is taken with probability (still wanted) / (still to come), which gives every subset
- * of that size the same chance (Knuth, TAOCP 2, 3.4.2, Algorithm S). */
-static int64_t choose_random(struct choice *c) {
-    while (random_below(&c->random, (uint64_t)(c->available - c->next)) >=
-           (uint64_t)(c->wanted - c->taken))
-        c->next++;
-    return c->next;
+static int64_t held_ids(const struct id_windows *w) {
+    int64_t ids = 0;
+    for (int64_t i = 0; i < w->count; i++)
+        ids += w->window[i].held ? w->window[i].end - w->window[i].begin : 0;
+    return ids;
 }
 
-/* One out of the next of `wanted` stretches, as long as each other but for one window. */
-static int64_t choose_stratified(struct choice *c) {
-    const int64_t whole = c->available / c->wanted, rest = c->available % c->wanted;
-    const int64_t begin = c->taken * whole + c->taken * rest / c->wanted;
-    const int64_t end = (c->taken + 1) * whole + (c->taken + 1) * rest / c->wanted;
-    return begin + (int64_t)random_below(&c->random, (uint64_t)(end - begin));
+/* Windows in the order of the corpus: those held back are its last. */
+static void close_windows(const struct id_windows *w, struct corpus *c) {
+    for (int held = 0; held < 2; held++)
+        for (int64_t i = 0; i < w->count; i++)
+            if (w->window[i].held == held) {
+                close_window(c, c->offsets[c->count] + w->window[i].end - w->window[i].begin);
+                c->held += held;
+            }
 }
 
-static int64_t choose(struct choice *c) {
-    const int64_t window = !c->options->sample      ? c->next
-                           : c->options->stratified ? choose_stratified(c)
-                                                    : choose_random(c);
-    c->taken++;
-    c->next = window + 1;
-    return window;
-}
-
-/* The windows of a stream of so many tokens that are chosen; the caller frees out->numbers. */
-static enum llmq_status choose_windows(const struct corpus_options *o, int64_t tokens,
-                                       struct id_windows *out, llmq_error *err) {
-    const int64_t limit = o->max_tokens > 0 ? min_i64(tokens, o->max_tokens) : tokens;
-    const int64_t tail = limit % o->window;
-    const int64_t available = limit / o->window + (o->keep_tail && tail >= WINDOW_MIN);
-    const int64_t wanted = o->max_windows > 0 ? min_i64(o->max_windows, available) : available;
-    struct choice choice = {
-        .options = o, .wanted = wanted, .available = available, .random = o->seed};
-    *out = (struct id_windows){.length = o->window, .end = limit};
-    out->numbers = calloc((size_t)wanted + 1, sizeof *out->numbers);
-    if (!out->numbers)
-        return error_memory(err, "the windows of a corpus");
-    while (out->count < wanted)
-        out->numbers[out->count++] = choose(&choice);
-    return LLMQ_OK;
-}
-
-static int64_t window_end(const struct id_windows *w, int64_t index) {
-    return min_i64((w->numbers[index] + 1) * w->length, w->end);
-}
-
-/* Record the chosen windows, and move them to the front of the stream where that is kept. */
+/* Record the chosen windows, and move them to the front of the list in that order: those that are
+ * not held back where they are, as they come no later than they were. */
 static enum llmq_status record_windows(const struct id_windows *w, bool stream, struct corpus *c,
                                        struct id_list *ids, llmq_error *err) {
-    int64_t at = 0;
-    enum llmq_status status = reserve_windows(c, (size_t)w->count, err);
-    for (int64_t i = 0; status == LLMQ_OK && i < w->count; i++) {
-        const int64_t begin = w->numbers[i] * w->length, len = window_end(w, i) - begin;
-        if (stream)
-            memmove(ids->ids + at, ids->ids + begin, (size_t)len * sizeof *ids->ids);
-        at += len;
-        close_window(c, at);
+    int32_t *held = malloc((size_t)(held_ids(w) + 1) * sizeof *held);
+    const enum llmq_status status = held ? reserve_windows(c, (size_t)w->count, err)
+                                         : error_memory(err, "the windows of a corpus");
+    if (status == LLMQ_OK && w->count > 0) {
+        const int64_t count = gather(w, true, stream, ids->ids, held);
+        const int64_t others = gather(w, false, stream, ids->ids, ids->ids);
+        memcpy(ids->ids + others, held, (size_t)count * sizeof *held);
+        close_windows(w, c);
     }
+    free(held);
     return status;
 }
 
 /* The file once more, for the windows alone. */
 static enum llmq_status read_again(const struct corpus_feed *first, const struct id_windows *w,
                                    struct id_list *ids, llmq_error *err) {
-    const size_t room = (size_t)w->count * (size_t)w->length;
+    const size_t room = (size_t)id_windows_total(w);
     struct corpus_feed again = *first;
     enum llmq_status status =
         reading_room(again.file->limits, again.file->path, room * sizeof *ids->ids, err);
@@ -232,8 +201,8 @@ static int64_t kept_most(const struct corpus_options *o, const struct reading *l
 static enum llmq_status cut_stream(const struct corpus_feed *feed, const struct corpus_options *o,
                                    struct corpus *c, struct id_list *ids, llmq_error *err) {
     struct id_windows w = {0};
-    enum llmq_status status = choose_windows(o, feed->keeper.seen, &w, err);
-    const int64_t end = w.count > 0 ? window_end(&w, w.count - 1) : 0;
+    enum llmq_status status = corpus_choose(o, feed->keeper.seen, &w, err);
+    const int64_t end = w.count > 0 ? w.window[w.count - 1].end : 0;
     const bool whole = end <= (int64_t)ids->count;
     c->tokens_beyond = feed->keeper.seen - w.end;
     if (status == LLMQ_OK && !whole) {
@@ -242,7 +211,7 @@ static enum llmq_status cut_stream(const struct corpus_feed *feed, const struct 
     }
     if (status == LLMQ_OK)
         status = record_windows(&w, whole, c, ids, err);
-    free(w.numbers);
+    free(w.window);
     return status;
 }
 
@@ -367,21 +336,18 @@ cleanup:
     return status;
 }
 
-/* Room for both, the first one's in place. */
-static enum llmq_status make_room(struct corpus *c, const struct corpus *more, llmq_error *err) {
-    int32_t *ids = realloc(c->ids, (size_t)(c->tokens_used + more->tokens_used) * sizeof *c->ids);
-    if (ids)
-        c->ids = ids;
-    int64_t *offsets =
-        realloc(c->offsets, (size_t)(c->count + more->count + 1) * sizeof *c->offsets);
-    if (offsets)
-        c->offsets = offsets;
-    return ids && offsets ? LLMQ_OK : error_memory(err, "a corpus");
+/* Append windows [first, end) of `from`; there is room. */
+static void append_windows(struct corpus *c, const struct corpus *from, int64_t first,
+                           int64_t end) {
+    for (int64_t w = first; w < end; w++) {
+        const int64_t begin = from->offsets[w], length = from->offsets[w + 1] - begin;
+        memcpy(c->ids + c->tokens_used, from->ids + begin, (size_t)length * sizeof *c->ids);
+        c->tokens_used += length;
+        close_window(c, c->tokens_used);
+    }
 }
 
 static void add_counts(struct corpus *c, const struct corpus *more) {
-    c->max_len = more->max_len > c->max_len ? more->max_len : c->max_len;
-    c->tokens_used += more->tokens_used;
     c->tokens_dropped += more->tokens_dropped;
     c->tokens_beyond += more->tokens_beyond;
     c->windows_beyond += more->windows_beyond;
@@ -398,16 +364,32 @@ enum llmq_status corpus_join(struct corpus *c, struct corpus *more, llmq_error *
         *more = (struct corpus){0};
         return LLMQ_OK;
     }
-    enum llmq_status status = make_room(c, more, err);
-    if (status != LLMQ_OK)
-        return status;
-    memcpy(c->ids + c->tokens_used, more->ids, (size_t)more->tokens_used * sizeof *c->ids);
-    for (int64_t w = 1; w <= more->count; w++)
-        c->offsets[c->count + w] = c->tokens_used + more->offsets[w];
-    c->count += more->count;
-    add_counts(c, more);
+    struct corpus both = *c;
+    both.ids = malloc((size_t)(c->tokens_used + more->tokens_used) * sizeof *both.ids);
+    both.offsets = calloc((size_t)(c->count + more->count + 1), sizeof *both.offsets);
+    both.count = both.tokens_used = 0;
+    if (!both.ids || !both.offsets) {
+        free(both.ids);
+        free(both.offsets);
+        return error_memory(err, "a corpus");
+    }
+    append_windows(&both, c, 0, c->count - c->held);
+    append_windows(&both, more, 0, more->count - more->held);
+    append_windows(&both, c, c->count - c->held, c->count);
+    append_windows(&both, more, more->count - more->held, more->count);
+    both.held = c->held + more->held;
+    add_counts(&both, more);
+    corpus_free(c);
     corpus_free(more);
+    *c = both;
     return LLMQ_OK;
+}
+
+void corpus_drop_held(struct corpus *c) {
+    c->count -= c->held;
+    c->held = 0;
+    c->tokens_dropped += c->tokens_used - c->offsets[c->count];
+    c->tokens_used = c->offsets[c->count];
 }
 
 void corpus_free(struct corpus *c) {

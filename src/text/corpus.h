@@ -17,6 +17,7 @@ struct corpus {
     int32_t *ids;
     int64_t *offsets; /* [count + 1] */
     int64_t count;
+    int64_t held;           /* the last so many windows are held back: to judge by, not to fit to */
     int64_t max_len;        /* longest window */
     int64_t tokens_used;    /* offsets[count] */
     int64_t tokens_dropped; /* tokenized but in no window */
@@ -33,6 +34,7 @@ struct corpus_options {
     enum llmq_special special;
     int64_t window;            /* tokens per window */
     int64_t max_windows;       /* 0: all */
+    int64_t held, held_length; /* further windows to hold back, of so many tokens each */
     int64_t max_tokens;        /* 0: all; otherwise stop after this many tokens */
     int64_t longest;           /* 0: any; windows given as ids are cut after this many tokens */
     bool sample;               /* choose max_windows at random (seeded) instead of the first ones */
@@ -55,6 +57,9 @@ struct corpus_options {
  *   lines    each record is a document with special tokens of its own (record.h, document.h); the
  *            documents are joined into one stream, then cut.
  *   text     one such document. `field` would change nothing: LLMQ_E_USAGE.
+ * Of a stream `held` further windows are held back, drawn before the others by the seed alone: the
+ * same ones whatever `window`, `max_windows` and the way of choosing are. They come last. There are
+ * all of them or none: where the stream is too short for both, and where windows are given.
  * Windows do not overlap. Sampled windows keep their order of appearance. An id outside
  * [0, vocab) is LLMQ_E_INPUT, as is a corpus without a single window; `tok` may be NULL only for
  * windows. vocab is the model's vocabulary size. Release with corpus_free. */
@@ -63,8 +68,11 @@ LLMQ_NODISCARD enum llmq_status corpus_load(struct corpus_file *file, const stru
                                             struct corpus *out, llmq_error *err);
 void corpus_free(struct corpus *c);
 
-/* Put the windows of `more` behind those of `c` (empty, or loaded) and add up what is counted;
- * `bos` stays where both agree. `more` is empty afterwards. */
+/* Put the windows of `more` behind those of `c` (empty, or loaded), those held back behind all, and
+ * add up what is counted; `bos` stays where both agree. `more` is empty afterwards. */
 LLMQ_NODISCARD enum llmq_status corpus_join(struct corpus *c, struct corpus *more, llmq_error *err);
+
+/* Without the windows that are held back. */
+void corpus_drop_held(struct corpus *c);
 
 #endif

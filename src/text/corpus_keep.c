@@ -43,8 +43,8 @@ static enum llmq_status take_windows(struct id_keeper *k, const struct id_list *
     const struct id_windows *w = k->windows;
     enum llmq_status status = LLMQ_OK;
     for (int64_t at = 0; status == LLMQ_OK && k->next < w->count;) {
-        const int64_t begin = w->numbers[k->next] * w->length - k->seen;
-        const int64_t end = min_i64(begin + w->length, w->end - k->seen);
+        const int64_t begin = w->window[k->next].begin - k->seen;
+        const int64_t end = w->window[k->next].end - k->seen;
         at = max_i64(at, begin);
         if (at >= (int64_t)from->count)
             break;

@@ -8,23 +8,16 @@
 #include <stdint.h>
 
 #include "llmq/error.h"
+#include "text/corpus_choice.h"
 #include "text/reading.h"
 #include "text/tokenizer.h"
-
-/* Windows to be kept: those of these numbers, ascending, cut from the first `end` ids. */
-struct id_windows {
-    int64_t *numbers;
-    int64_t count;
-    int64_t length; /* ids of a window; the last one of a stream may have fewer */
-    int64_t end;
-};
 
 struct id_keeper {
     const struct id_windows *windows; /* NULL: the first `most` ids are kept */
     int64_t most;
     const struct reading *limits; /* without room for them none is kept any more */
     int64_t seen;                 /* ids so far */
-    int64_t next;                 /* of the windows' numbers */
+    int64_t next;                 /* of the windows */
     struct id_list ids;           /* what is kept; the caller frees it */
 };
 

@@ -50,7 +50,7 @@ static void fixture_open(struct fixture *f, int64_t sequences) {
     f->offsets[0] = 0;
     f->offsets[1] = first;
     f->offsets[2] = first + second;
-    f->tokens = (struct calib_tokens){f->ids, f->offsets, sequences};
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, sequences, 0};
     json_free(&taps);
     free(dir);
     free(path);
@@ -111,6 +111,76 @@ static void check_taps(const char *file, int64_t sequences) {
 START_TEST(hessians_equal_the_taps) {
     check_taps("tests/golden/llama-base-taps/taps.safetensors", 1);
     check_taps("tests/golden/llama-base-taps/taps_both.safetensors", 2);
+}
+END_TEST
+
+/* --- windows that are held back --------------------------------------------------------------- */
+
+/* The trace of the second window's moment, from those of both windows and of the first. */
+static double second_trace(const struct fixture *f, int round, int64_t k) {
+    static const char *const files[] = {"tests/golden/llama-base-taps/taps.safetensors",
+                                        "tests/golden/llama-base-taps/taps_both.safetensors"};
+    double trace[2] = {0};
+    char name[96];
+    snprintf(name, sizeof name, "H.model.layers.0.%s", tap_modules[round]);
+    for (int i = 0; i < 2; i++) {
+        llmq_error err = {0};
+        struct st_set *taps = NULL;
+        char *path = source_path(files[i]);
+        ck_assert_ok(st_open_file(path, &taps, &err), &err);
+        const struct st_tensor *t = st_find(taps, name);
+        double *H = malloc(t->nbytes);
+        ck_assert_ok(st_read(taps, t, 0, t->nbytes, H, &err), &err);
+        for (int64_t d = 0; d < k; d++)
+            trace[i] += H[d * k + d];
+        free(H);
+        free(path);
+        st_close(&taps);
+    }
+    ck_assert_int_eq(f->tokens.count, 2);
+    return 2 * trace[1] - trace[0];
+}
+
+static void check_held_rows(const struct fixture *f, int round, const struct calib_moments *m) {
+    double trace = 0;
+    for (int64_t i = 0; i < m->held.count * m->k; i++)
+        trace += 2.0 / (double)m->held.count * pow((double)m->held.X[i], 2);
+    const double wanted = second_trace(f, round, m->k);
+    ck_assert_double_eq_tol(trace, wanted, 1e-5 * wanted);
+}
+
+/* A window that is held back is in no moment, and all of it is handed out: its own moment is the
+ * one that it would have given. */
+START_TEST(windows_that_are_held_back_are_not_fitted_to) {
+    llmq_error err = {0};
+    struct fixture f;
+    struct calib *c = NULL;
+    struct arena *weights = NULL;
+    struct block block;
+    const struct calib_options options = {.hold_back = true};
+    struct st_set *taps = NULL;
+    char *path = source_path("tests/golden/llama-base-taps/taps.safetensors");
+    fixture_open(&f, 2);
+    f.tokens.held = 1;
+    ck_assert_ok(st_open_file(path, &taps, &err), &err);
+    ck_assert_ok(arena_create("weights", &weights, &err), &err);
+    ck_assert_ok(calib_create(&f.model, &f.tokens, &options, NULL, &c, &err), &err);
+    ck_assert_ok(block_load(&f.model, 0, LOAD_PLAIN, weights, &block, &err), &err);
+    calib_begin_block(c, &block, NULL);
+    for (int s = 0; s < ROUNDS; s++) {
+        struct calib_task task;
+        ck_assert_ok(calib_next(c, &task, &err), &err);
+        const struct calib_moments m = task.moments;
+        ck_assert(task.tokens == 32 && m.held.count == 32);
+        ck_assert_double_le(tap_error(taps, s, m.H, m.k), TAP_GATE);
+        check_held_rows(&f, s, &m);
+    }
+    block_release(&block);
+    calib_free(&c);
+    arena_free(&weights);
+    st_close(&taps);
+    model_close(&f.model);
+    free(path);
 }
 END_TEST
 
@@ -291,6 +361,7 @@ int main(void) {
     linalg_init();
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, hessians_equal_the_taps);
+    tcase_add_test(t, windows_that_are_held_back_are_not_fitted_to);
     tcase_add_test(t, tokens_count_by_their_weights);
     tcase_add_test(t, spilling_and_replaying_change_no_bit);
     tcase_add_test(t, overflow_names_block_module_and_window);

@@ -56,7 +56,7 @@ static bool fixture_open(const struct scene *scene, struct fixture *f) {
         ck_assert_ok(model_open(dir, &f->model, &err), &err);
         ck_assert_ok(arena_create("weights", &f->weights, &err), &err);
         f->offsets[1] = f->taps.tokens;
-        f->tokens = (struct calib_tokens){f->taps.ids, f->offsets, 1};
+        f->tokens = (struct calib_tokens){f->taps.ids, f->offsets, 1, 0};
     }
     const bool here = taps && dir;
     free(taps);

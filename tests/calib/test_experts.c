@@ -39,7 +39,7 @@ static void fixture_open(struct fixture *f) {
         f->ids[i] = (int32_t)(random_next(&state) % MIXTURE_VOCAB);
     for (int64_t i = 0; i <= WINDOWS; i++)
         f->offsets[i] = i * LENGTH;
-    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS};
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS, 0};
     ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
 }
 
@@ -126,19 +126,25 @@ struct counted {
     int64_t count, lent;
 };
 
-static void count_tokens(const struct routed *r, int64_t expert, int64_t floor,
-                         struct counted *out) {
+static void count_tokens_of(const struct routed *r, int64_t expert, int64_t begin, int64_t end,
+                            int64_t floor, struct counted *out) {
+    const int64_t all = end - begin;
     *out = (struct counted){0};
-    for (int64_t t = 0; t < TOKENS; t++)
+    for (int64_t t = begin; t < end; t++)
         out->count += out->own[t] = r->weight[t * EXPERTS + expert] != 0;
     out->lent = floor > out->count ? floor - out->count : 0;
     for (int64_t i = 0; i < out->lent; i++) {
-        int64_t t = i * TOKENS / out->lent;
-        while (out->own[t] || out->borrowed[t])
-            t = (t + 1) % TOKENS;
-        out->borrowed[t] = true;
+        int64_t t = i * all / out->lent;
+        while (out->own[begin + t] || out->borrowed[begin + t])
+            t = (t + 1) % all;
+        out->borrowed[begin + t] = true;
     }
     out->count += out->lent;
+}
+
+static void count_tokens(const struct routed *r, int64_t expert, int64_t floor,
+                         struct counted *out) {
+    count_tokens_of(r, expert, 0, TOKENS, floor, out);
 }
 
 /* ||M - (2 / count) sum of A^T B over the tokens|| / ||the same||, A and B [T, k]. */
@@ -216,6 +222,52 @@ START_TEST(moments_are_of_the_tokens_that_reach_an_expert) {
     }
     ck_assert_int_eq(tasks, 2 * EXPERTS);
     ck_assert_int_eq(own, 2 * TOKENS * MIXTURE_TOP_K);
+    calib_free(&c);
+    fixture_close(&f);
+}
+END_TEST
+
+/* The last window is held back: fitted to and judged on are tokens of the one part and of the
+ * other, of the latter a sixteenth as many at least. */
+static void check_parts(struct fixture *f, const struct routed *r, const struct calib_task *task) {
+    struct counted fitted, held;
+    struct expert e;
+    static float M[TOKENS * FFN];
+    bool either[TOKENS];
+    double sum = 0, wanted = 0;
+    const struct calib_moments *m = &task->moments;
+    const bool first = task->linears->source == V_E;
+    const float *X = first ? r->X : M;
+    count_tokens_of(r, task->expert, 0, TOKENS - LENGTH, FEW, &fitted);
+    count_tokens_of(r, task->expert, TOKENS - LENGTH, TOKENS, FEW / 16, &held);
+    ck_assert_int_eq(task->tokens, fitted.count);
+    ck_assert_int_eq(task->borrowed, fitted.lent);
+    ck_assert_int_eq(m->held.count, held.count);
+    expert_take(f, task->expert, 1, &e);
+    middle(&e, r->X, M);
+    for (int64_t t = 0; t < TOKENS; t++)
+        either[t] = fitted.own[t] || fitted.borrowed[t];
+    ck_assert_double_le(moment_error(m->H, X, X, m->k, either, fitted.count), GATE);
+    for (int64_t i = 0; i < TOKENS * m->k; i++)
+        if (held.own[i / m->k] || held.borrowed[i / m->k])
+            wanted += pow((double)X[i], 2);
+    for (int64_t i = 0; i < held.count * m->k; i++)
+        sum += pow((double)m->held.X[i], 2);
+    ck_assert_double_eq_tol(sum, wanted, GATE * wanted);
+}
+
+START_TEST(experts_are_judged_on_windows_that_are_held_back) {
+    const struct calib_options options = {.hold_back = true, .expert_tokens = FEW};
+    static struct routed r;
+    struct fixture f;
+    struct calib *c = NULL;
+    struct calib_task task;
+    fixture_open(&f);
+    route(&f, &f.block, &r);
+    f.tokens.held = 1;
+    start(&f, &options, NULL, &c);
+    while (next_of_experts(c, &task))
+        check_parts(&f, &r, &task);
     calib_free(&c);
     fixture_close(&f);
 }
@@ -363,6 +415,7 @@ int main(void) {
     linalg_init();
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_loop_test(t, moments_are_of_the_tokens_that_reach_an_expert, 0, 4);
+    tcase_add_test(t, experts_are_judged_on_windows_that_are_held_back);
     tcase_add_test(t, differences_are_of_tokens_that_both_models_send);
     tcase_add_test(t, experts_are_run_as_they_have_become);
     tcase_add_test(t, files_and_replays_change_nothing);

@@ -204,7 +204,7 @@ START_TEST(moments_are_of_what_the_linears_read) {
         return;
     ck_assert_ok(golden_open(dir, "config.json", &f.golden, &err), &err);
     ck_assert_ok(arena_create("weights", &f.weights, &err), &err);
-    f.tokens = (struct calib_tokens){f.golden.corpus.ids, f.golden.corpus.offsets, 1};
+    f.tokens = (struct calib_tokens){f.golden.corpus.ids, f.golden.corpus.offsets, 1, 0};
     side_open(&f, true, &f.changed);
     side_open(&f, false, &f.original);
     for (int64_t i = 0; i < f.golden.model.config.blocks; i++)

@@ -38,7 +38,7 @@ static void fixture_open(struct fixture *f) {
         f->ids[i] = (int32_t)(random_next(&state) % (uint64_t)f->model.config.vocab);
     for (int64_t i = 0; i <= WINDOWS; i++)
         f->offsets[i] = i * LENGTH;
-    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS};
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS, 0};
     ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->original, &err), &err);
     ck_assert_ok(block_load(&f->model, 0, LOAD_PLAIN, f->weights, &f->block, &err), &err);
     for (int node = 0; node < f->block.graph->count; node++) {

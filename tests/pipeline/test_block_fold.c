@@ -47,7 +47,7 @@ static void fixture_open(struct fixture *f, const char *dir) {
         f->ids[i] = (int32_t)(random_next(&state) % TINY_VOCAB);
     for (int i = 0; i < 4; i++)
         f->offsets[i] = 24 * i;
-    f->tokens = (struct calib_tokens){f->ids, f->offsets, 3};
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, 3, 0};
     ck_assert_ok(arena_create("weights", &f->weights, &err), &err);
     const struct calib_options streams = {0};
     ck_assert_ok(calib_create(&f->m, &f->tokens, &streams, NULL, &f->c, &err), &err);

@@ -235,7 +235,7 @@ START_TEST(a_layer_reads_hidden_states_and_the_next_tokens) {
     int32_t ids[TOKENS];
     float before[TOKENS * HIDDEN], after[TOKENS * HIDDEN];
     const struct calib_options streams = {.paired = true, .expert_tokens = 1};
-    const struct calib_tokens tokens = {ids, offsets, WINDOWS};
+    const struct calib_tokens tokens = {ids, offsets, WINDOWS, 0};
     if (!make(f))
         return;
     for (int i = 0; i < TOKENS; i++)

@@ -42,7 +42,7 @@ static bool fixture_open(struct fixture *f, const char *dir) {
         f->ids[i] = (int32_t)(random_next(&state) % (uint64_t)f->m.config.vocab);
     for (int i = 0; i <= WINDOWS; i++)
         f->offsets[i] = LENGTH * i;
-    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS};
+    f->tokens = (struct calib_tokens){f->ids, f->offsets, WINDOWS, 0};
     const struct calib_options streams = {0};
     ck_assert_ok(arena_create("weights", &f->weights, &err), &err);
     ck_assert_ok(calib_create(&f->m, &f->tokens, &streams, NULL, &f->c, &err), &err);

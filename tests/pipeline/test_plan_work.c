@@ -42,7 +42,7 @@ static llmq_quantize_options plain_options(void) {
 
 static double planned(const struct model *m, const llmq_quantize_options *o) {
     const int64_t offsets[] = {0, TOKENS};
-    const struct calib_tokens tokens = {NULL, offsets, 1};
+    const struct calib_tokens tokens = {NULL, offsets, 1, 0};
     llmq_error err = {0};
     struct plan p;
     ck_assert_ok(plan_create(m, o, &tokens, &p, &err), &err);

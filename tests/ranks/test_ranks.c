@@ -20,7 +20,7 @@ static struct calib_tokens make_tokens(bool longer) {
         offsets[w + 1] = offsets[w] + (w == 9 && longer ? 4500 : 700 + 37 * (w % 11));
     for (int64_t i = 0; i < offsets[WINDOWS]; i++)
         ids[i] = (int32_t)i;
-    return (struct calib_tokens){ids, offsets, WINDOWS};
+    return (struct calib_tokens){ids, offsets, WINDOWS, 0};
 }
 
 /* Row `token` of what linears read: a number for each token and column. */

@@ -46,6 +46,7 @@ static void assert_same_when_limited(const char *path, const struct corpus_optio
     const struct reading limits = {.max_mem = memory_resident() + ROOM};
     load_limited(path, &limits, o, &parts);
     ck_assert_int_eq(parts.count, whole.count);
+    ck_assert(parts.held == whole.held && parts.held == o->held);
     ck_assert_int_eq(parts.tokens_used, whole.tokens_used);
     ck_assert_mem_eq(parts.ids, whole.ids, (size_t)whole.tokens_used * sizeof *whole.ids);
     ck_assert_mem_eq(parts.offsets, whole.offsets,
@@ -73,6 +74,12 @@ START_TEST(test_long_texts_are_the_same_within_a_limit) {
          .max_windows = 70,
          .sample = true,
          .stratified = true},
+        {.special = LLMQ_SPECIAL_MODEL,
+         .window = 90,
+         .max_windows = 11,
+         .sample = true,
+         .held = 5,
+         .held_length = 200},
     };
     char *text = long_text(LEN, 1);
     put_file("a.txt", text, LEN);
