@@ -86,6 +86,11 @@ static enum llmq_status apply(const struct model *m, struct plan_module *module,
         set_method(rule->method, &module->manner);
     if (rule->given & RECIPE_QUALITY)
         status = set_quality(module, rule->quality, &module->manner, err);
+    if (rule->given & RECIPE_SEARCH) {
+        module->manner.search = rule->search;
+        if (rule->percentile > 0)
+            module->manner.percentile = rule->percentile;
+    }
     if (module->at.node < 0) /* there is no stream behind it that it could repair */
         module->manner.correct.mode = LLMQ_CORRECT_OFF;
     if (module->at.node < 0) {

@@ -20,6 +20,7 @@ enum recipe_key {
     RECIPE_METHOD = 1 << 3,
     RECIPE_QUALITY = 1 << 4,
     RECIPE_KEEP = 1 << 5, /* and nothing else */
+    RECIPE_SEARCH = 1 << 6,
 };
 
 struct recipe_rule {
@@ -32,6 +33,8 @@ struct recipe_rule {
     bool sym;
     enum llmq_method method; /* RTN or GPTQ */
     enum llmq_quality quality;
+    enum llmq_range_search search;
+    double percentile; /* 0: as the options have it */
 };
 
 struct llmq_recipe {

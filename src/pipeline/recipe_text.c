@@ -24,8 +24,14 @@ static const struct word qualities[] = {{"fast", LLMQ_QUALITY_FAST},
                                         {"best", LLMQ_QUALITY_BEST},
                                         {"max", LLMQ_QUALITY_MAX},
                                         {NULL, 0}};
+/* Percentiles have a value of their own, too: see read_search. */
+static const struct word searches[] = {
+    {"minmax", LLMQ_RANGE_MINMAX},         {"plain", LLMQ_RANGE_PLAIN},
+    {"weighted", LLMQ_RANGE_WEIGHTED},     {"entropy", LLMQ_RANGE_ENTROPY},
+    {"percentile", LLMQ_RANGE_PERCENTILE}, {NULL, 0}};
 
-/* A key, the setting that it is, and its values: words, none (a word by itself), or a group. */
+/* A key, the setting that it is, and its values: words, none (a word by itself), a group, or a
+ * search of ranges. */
 static const struct key {
     const char *name;
     enum recipe_key sets;
@@ -38,6 +44,9 @@ static const struct key {
     {"asym", RECIPE_SYM, NULL, NULL},
     {"method", RECIPE_METHOD, methods, "rtn or gptq"},
     {"quality", RECIPE_QUALITY, qualities, "fast, balanced, best or max"},
+    {"search", RECIPE_SEARCH, NULL,
+     "minmax, plain, weighted, entropy, percentile or percentile:P with P above 50 and at most "
+     "100"},
     {"keep", RECIPE_KEEP, NULL, NULL},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
@@ -68,6 +77,21 @@ static const struct word *find_word(const struct word *words, const char *text) 
         if (strcmp(words->word, text) == 0)
             return words;
     return NULL;
+}
+
+/* A word, behind percentile which one. */
+static bool read_search(const char *text, struct recipe_rule *rule) {
+    static const char with[] = "percentile:";
+    const size_t len = sizeof with - 1;
+    const bool own = strncmp(text, with, len) == 0;
+    const struct word *word = find_word(searches, own ? "percentile" : text);
+    char *end = NULL;
+    if (!word)
+        return false;
+    rule->search = (enum llmq_range_search)word->value;
+    rule->percentile = own ? strtod(text + len, &end) : 0;
+    return !own ||
+           (end > text + len && *end == '\0' && rule->percentile > 50 && rule->percentile <= 100);
 }
 
 static enum llmq_status refuse_value(const struct key *key, const char *value, llmq_error *err) {
@@ -107,6 +131,7 @@ static void store(struct recipe_rule *rule, const struct key *key, const struct 
         rule->sym = key->name[0] == 's';
         break;
     case RECIPE_GROUP:
+    case RECIPE_SEARCH:
     case RECIPE_KEEP:
         break;
     }
@@ -121,7 +146,8 @@ enum llmq_status recipe_set(struct recipe_rule *rule, const char *name, const ch
         return refuse_key(name, err);
     const struct word *word = key->words && value ? find_word(key->words, value) : NULL;
     if ((value != NULL) != (key->expected != NULL) || (key->words && !word) ||
-        (key->sets == RECIPE_GROUP && !read_group(value, &rule->group, &rule->group_fit)))
+        (key->sets == RECIPE_GROUP && !read_group(value, &rule->group, &rule->group_fit)) ||
+        (key->sets == RECIPE_SEARCH && !read_search(value, rule)))
         return refuse_value(key, value, err);
     if (rule->given & key->sets)
         return error_set(err, LLMQ_E_USAGE, "%s is given twice",
@@ -149,6 +175,10 @@ static void put_value(const struct recipe_rule *rule, const struct key *key,
     if (key->sets == RECIPE_GROUP)
         (void)snprintf(buf, RECIPE_VALUE, "%s%" PRId64, rule->group_fit ? "auto-fit:" : "",
                        rule->group);
+    else if (key->sets == RECIPE_SEARCH && rule->percentile > 0)
+        (void)snprintf(buf, RECIPE_VALUE, "percentile:%.10g", rule->percentile);
+    else if (key->sets == RECIPE_SEARCH)
+        (void)snprintf(buf, RECIPE_VALUE, "%s", word_of(searches, (int)rule->search));
     else if (key->words)
         (void)snprintf(buf, RECIPE_VALUE, "%s",
                        word_of(key->words, key->sets == RECIPE_BITS     ? rule->bits

@@ -42,6 +42,8 @@ static llmq_quantize_options options_of(enum llmq_method method, const char *for
 START_TEST(text_and_json_say_the_same) {
     set("down_proj:bits=8,group=64,asym,method=gptq,quality=best");
     set("(?:q|k|v)_proj:group=auto-fit:64,sym");
+    set("up_proj:search=percentile:99.5");
+    set("gate_proj:search=entropy");
     set("a:b=c:group=-1");
     ck_assert_ok(llmq_recipe_keep(recipe, "layers\\.0\\.", &err), &err);
     char *first = llmq_recipe_json(recipe);
@@ -54,6 +56,8 @@ START_TEST(text_and_json_say_the_same) {
     ck_assert_str_eq(first, second);
     ck_assert_ptr_nonnull(strstr(first, "\"match\": \"a:b=c\""));
     ck_assert_ptr_nonnull(strstr(first, "\"keep\": true"));
+    ck_assert_ptr_nonnull(strstr(first, "\"search\": \"percentile:99.5\""));
+    ck_assert_ptr_nonnull(strstr(first, "\"search\": \"entropy\""));
     ck_assert_ptr_nonnull(strstr(first, "\"sym\": false"));
     free(first);
     free(second);
@@ -71,6 +75,10 @@ START_TEST(mistakes_in_rules_are_told) {
         {"down_proj:group=0", "group: expected a number of columns", ""},
         {"down_proj:method=awq", "method: expected rtn or gptq", "--awq"},
         {"down_proj:quality=good", "quality: expected fast, balanced, best or max", ""},
+        {"down_proj:search=widest", "search: expected minmax, plain, weighted, entropy, percent",
+         ""},
+        {"down_proj:search=percentile:50", "P above 50 and at most 100, found 'percentile:50'", ""},
+        {"down_proj:search=percentile:", "search: expected minmax", ""},
         {"down_proj:sym=1", "sym: expected no value, found '1'", ""},
         {"down_proj:sym,asym", "sym or asym is given twice", ""},
         {"down_proj:keep,bits=4", "keep leaves modules as they are", ""},
@@ -222,6 +230,36 @@ START_TEST(a_rule_may_ask_rounding_for_gptq) {
 }
 END_TEST
 
+static double error_of(const llmq_quantize_report *r, const char *name) {
+    for (size_t i = 0; i < r->module_count; i++)
+        if (strcmp(r->modules[i].name, name) == 0)
+            return r->modules[i].error;
+    ck_abort_msg("no module %s", name);
+    return 0;
+}
+
+/* The errors of a module whose rule says how ranges are found are those of a run that finds all
+ * ranges so; the others stay as they are. */
+START_TEST(a_rule_may_search_ranges_in_its_own_way) {
+    static const char down[] = "model.layers.0.mlp.down_proj", up[] = "model.layers.0.mlp.up_proj";
+    llmq_quantize_options o = options_of(LLMQ_METHOD_RTN, "gptq");
+    llmq_quantize_report plain, mixed, searched;
+    plain = run_report(&o, NULL);
+    set("down_proj:search=plain");
+    mixed = run_report(&o, NULL);
+    o.recipe = NULL;
+    o.search = LLMQ_RANGE_PLAIN;
+    searched = run_report(&o, NULL);
+    ck_assert_double_eq(error_of(&mixed, down), error_of(&searched, down));
+    ck_assert_double_eq(error_of(&mixed, up), error_of(&plain, up));
+    ck_assert_double_lt(error_of(&searched, down), error_of(&plain, down));
+    ck_assert_double_lt(error_of(&searched, up), error_of(&plain, up));
+    llmq_quantize_report_free(&plain);
+    llmq_quantize_report_free(&mixed);
+    llmq_quantize_report_free(&searched);
+}
+END_TEST
+
 /* --- what is refused -------------------------------------------------------------------------- */
 
 static void refused(const char *format, enum llmq_status code, const char *message,
@@ -288,6 +326,7 @@ int main(void) {
     tcase_add_test(t, the_first_rule_counts_and_the_order_of_jobs_does_not);
     tcase_add_test(t, what_no_group_fits_is_kept);
     tcase_add_test(t, a_rule_may_ask_rounding_for_gptq);
+    tcase_add_test(t, a_rule_may_search_ranges_in_its_own_way);
     tcase_add_test(t, what_cannot_be_is_refused_with_a_way_out);
     tcase_add_test(t, loaders_that_keep_linears_apart_take_them_apart);
     suite_add_tcase(s, t);
