@@ -55,7 +55,8 @@ const struct option quantize_method_options[] = {
      .kind = OPTION_ON,
      .offset = FIELD(equalize),
      .help = "where AWQ looks for a scale, try that of cross-layer equalization, too: what makes a "
-             "channel and what reads it get weights of one size"},
+             "channel and what reads it get weights of one size. It is for one range a matrix, "
+             "which no format has: with scales for rows or groups it is rarely the best, if ever"},
     {.name = "correct",
      .kind = OPTION_CORRECT,
      .offset = offsetof(struct quantize_args, correct),
