@@ -328,6 +328,7 @@ expect_json_paths modules.0.name modules.0.method modules.0.bits modules.0.group
     modules.0.error modules.0.rtn_error modules.0.damp modules.0.events \
     seconds peak_rss_bytes tokens_used tokens_dropped
 expect_json tokens_used $((4 * 128))
+expect_json held_tokens 4096
 expect_json modules $((7 * blocks))
 
 test_case "the same inputs give the same bytes for any number of threads"

@@ -75,6 +75,7 @@ START_TEST(test_files_are_mixed) {
     llmq_quantize_report r = run_report(&o, NULL);
     ck_assert_int_eq(r.windows, 8);
     ck_assert_int_eq(r.tokens_used, 6 * 24 + 2 * 20);
+    ck_assert_int_eq(r.held_windows, 0); /* ids are no text to take others from */
     llmq_quantize_report_free(&r);
     o.samples = 1;
     run_refused(&o, LLMQ_E_USAGE, "fewer than the 2 files");
