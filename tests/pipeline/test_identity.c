@@ -67,6 +67,7 @@ static void flip_quietly(const char *tensor) {
 static llmq_quantize_options interrupted_run(void) {
     llmq_error err = {0};
     llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    o.samples = 128; /* said, so that it can be told when it is another */
     put_in(source, "tokenizer.json", "{\"model\":{}}");
     ck_assert_ok(dir_make(scratch_path("source/additional_chat_templates"), true, &err), &err);
     put_in(source, "additional_chat_templates/tool_use.jinja", "{{ x }}");
