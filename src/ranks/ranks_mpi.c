@@ -6,8 +6,10 @@
  * processor leave it to the one that works, and a request to stop is heard. */
 #include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <mpi.h>
 
@@ -27,6 +29,10 @@ enum { TAG = 1, TAG_END = 2 };
 
 static int own_rank, rank_count = 1;
 static bool begun;
+
+/* Messages of an exchange that was given up may still come: where to may not be there any more, so
+ * that MPI, which writes them there whenever it is called, must not be called again. */
+static bool given_up;
 
 static enum llmq_status failed(int code, const char *what, llmq_error *err) {
     char text[MPI_MAX_ERROR_STRING] = "unknown error";
@@ -63,8 +69,13 @@ int llmq_ranks_count(void) {
 }
 
 void llmq_ranks_abort(int exit_code) {
-    if (begun)
-        (void)MPI_Abort(MPI_COMM_WORLD, exit_code);
+    if (!begun)
+        return;
+    if (given_up) { /* the launcher ends the others */
+        (void)fflush(NULL);
+        _exit(exit_code);
+    }
+    (void)MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
@@ -126,6 +137,30 @@ static enum llmq_status wait_all(const struct messages *m, const llmq_context *c
     }
 }
 
+/* Have all messages come, in so many seconds? Below 0: however long it takes. */
+static bool wait_for(const struct messages *m, double seconds) {
+    const double start = tally_now();
+    int done = 0;
+    for (int asked = 0; !done; asked += asked < INT_MAX) {
+        if (MPI_Testall(m->count, m->request, &done, MPI_STATUSES_IGNORE) != MPI_SUCCESS)
+            return false;
+        if (!done && seconds >= 0 && tally_now() - start > seconds)
+            return false;
+        if (!done)
+            pause_a_little(asked);
+    }
+    return true;
+}
+
+/* The exchange failed, and its buffers go. What nobody has begun to send is cancelled; what is on
+ * its way, and what others did not yet take, is waited for, but not for long. */
+static void give_up(const struct messages *m) {
+    for (int i = 0; i < m->count; i++)
+        if (m->request[i] != MPI_REQUEST_NULL)
+            (void)MPI_Cancel(&m->request[i]);
+    given_up = !wait_for(m, FAILED_WAITS);
+}
+
 enum llmq_status ranks_transfer(const struct ranks_piece *with, const llmq_context *ctx,
                                 llmq_error *err) {
     struct messages m = {.count = 0};
@@ -141,6 +176,8 @@ enum llmq_status ranks_transfer(const struct ranks_piece *with, const llmq_conte
     }
     const enum llmq_status status =
         code == MPI_SUCCESS ? wait_all(&m, ctx, err) : failed(code, "an exchange", err);
+    if (status != LLMQ_OK)
+        give_up(&m);
     free(m.request);
     return status;
 }
@@ -151,21 +188,6 @@ enum llmq_status ranks_transfer(const struct ranks_piece *with, const llmq_conte
 struct farewell {
     int32_t failed, own;
 };
-
-/* Have all messages come, in so many seconds? Below 0: however long it takes. */
-static bool wait_for(const struct messages *m, double seconds) {
-    const double start = tally_now();
-    int done = 0;
-    for (int asked = 0; !done; asked += asked < INT_MAX) {
-        if (MPI_Testall(m->count, m->request, &done, MPI_STATUSES_IGNORE) != MPI_SUCCESS)
-            return false;
-        if (!done && seconds >= 0 && tally_now() - start > seconds)
-            return false;
-        if (!done)
-            pause_a_little(asked);
-    }
-    return true;
-}
 
 /* all [count] of them; the own one is there. Messages that did not come are left to MPI_Abort. */
 static bool exchange_farewells(struct farewell *all, struct messages *m, double seconds) {
@@ -187,6 +209,8 @@ bool llmq_ranks_meet(enum llmq_status status, bool *speaks) {
     *speaks = begun || ranks_launched_first();
     if (!begun || rank_count == 1)
         return true;
+    if (given_up)
+        return false;
     struct farewell *all = calloc((size_t)rank_count, sizeof *all);
     struct messages m = {.request = calloc(2 * (size_t)rank_count, sizeof(MPI_Request))};
     bool met = false;
