@@ -69,7 +69,7 @@ expect_stdout "square."
 test_case "help shows the defaults the program uses"
 run gptq --help
 expect_stdout "bits per weight (default: 4)"
-expect_stdout "calibration windows (default: 128)"
+expect_stdout "calibration windows (default: 128;"
 expect_stdout "5000000000)"
 expect_stdout "(required)"
 

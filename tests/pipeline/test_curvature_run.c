@@ -16,6 +16,7 @@ static llmq_quantize_options most_careful(void) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     llmq_quantize_options_quality(&o, LLMQ_QUALITY_MAX);
     o.restarts = 2;
+    o.tune_windows = 32; /* so few that the blocks take the most memory */
     o.sym = false;
     return o;
 }

@@ -29,7 +29,7 @@ START_TEST(numbers_out_of_range_are_refused) {
     o.seqlen = 1;
     run_refused(&o, LLMQ_E_USAGE, "at least 2 tokens to a window");
     o.seqlen = 0;
-    o.samples = 0;
+    o.samples = -1;
     run_refused(&o, LLMQ_E_USAGE, "--samples and --seqlen must be positive");
     o = run_options(LLMQ_METHOD_GPTQ);
     o.correct = (llmq_correct){.mode = LLMQ_CORRECT_FIXED, .alpha = 0.5, .beta = 1.5};
