@@ -134,9 +134,16 @@ void llmq_allocation_free(llmq_allocation *a);
  * short. */
 char *llmq_sensitivity_json(const llmq_sensitivity *s, const llmq_allocation *a);
 
-/* Write the recipe to a file. */
+/* Write the recipe to a file, which appears whole or not at all; a file that is there is replaced,
+ * a pipe is written to. LLMQ_E_IO where it cannot be. */
 LLMQ_NODISCARD enum llmq_status llmq_allocation_write(const llmq_allocation *a, const char *path,
                                                       llmq_error *err);
+
+/* Could it be written there? To be asked before measuring. `model` as llmq_model_resolve takes it;
+ * NULL: there is none. LLMQ_E_IO: it could not; LLMQ_E_USAGE: the place is in the model's folder,
+ * or what the process prints goes there. */
+LLMQ_NODISCARD enum llmq_status llmq_allocation_check_place(const char *path, const char *model,
+                                                            llmq_error *err);
 
 /* "curvature", "hessian", "block", "kl"; static storage. */
 const char *llmq_estimate_name(enum llmq_estimate estimate);

@@ -180,7 +180,7 @@ static enum llmq_status check_args(const struct sensitivity_args *a, llmq_error 
         return cli_fail(err, LLMQ_E_USAGE,
                         "--dry-run measures nothing that a recipe could be "
                         "made of");
-    return LLMQ_OK;
+    return a->out ? llmq_allocation_check_place(a->out, a->run.options.model, err) : LLMQ_OK;
 }
 
 static enum llmq_status measure(const struct sensitivity_args *a, const llmq_recipe *recipe,

@@ -3,10 +3,8 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
-#include "base/fileio.h"
 #include "quant/allocate.h"
 #include "sensitivity/study.h"
 
@@ -94,9 +92,4 @@ void llmq_allocation_free(llmq_allocation *a) {
     free(a->chosen);
     free(a->recipe);
     *a = (llmq_allocation){0};
-}
-
-enum llmq_status llmq_allocation_write(const llmq_allocation *a, const char *path,
-                                       llmq_error *err) {
-    return file_write_atomic(path, a->recipe, strlen(a->recipe), err);
 }

@@ -37,6 +37,16 @@ run sensitivity --table table.json --target-bits 3
 expect_code 2
 expect_stderr "3 bits per weight: the smallest settings take 4."
 
+test_case "where a recipe cannot be is told before anything is measured"
+for place in /no/such/folder/r.json . "$demo/r.json"; do
+    # shellcheck disable=SC2086
+    run sensitivity $quick --target-bits 6 -o "$place" -v
+    expect "it is refused" [ "$code" -eq 2 -o "$code" -eq 4 ]
+    expect "nothing is measured" [ "$(grep -c block "$work/stderr")" -eq 0 ]
+    expect_stderr "$place"
+done
+expect "the model stays as it is" [ ! -e "$demo/r.json" ]
+
 test_case "a file that is no table"
 echo '{"model": "m"}' >other.json
 run sensitivity --table other.json
