@@ -14,9 +14,9 @@ extern "C" {
 #endif
 
 #define LLMQ_VERSION_MAJOR 0
-#define LLMQ_VERSION_MINOR 1
+#define LLMQ_VERSION_MINOR 2
 #define LLMQ_VERSION_PATCH 0
-#define LLMQ_VERSION       "0.1.0"
+#define LLMQ_VERSION       "0.2.0"
 
 /* As a number, for comparisons by the preprocessor. */
 #define LLMQ_VERSION_MAKE(major, minor, patch) ((major)*10000 + (minor)*100 + (patch))

@@ -32,7 +32,7 @@ test_case "--version prints one line with the version"
 run --version
 expect_code 0
 expect_no_stderr
-expect_stdout "0.1.0"
+expect_stdout "llmq $(sed -n 's/^#define LLMQ_VERSION  *"\(.*\)"/\1/p' "$root/include/llmq/version.h")"
 expect "one line" test "$(wc -l <"$work/stdout")" -eq 1
 
 for command in $commands; do
