@@ -79,6 +79,15 @@ enum llmq_tune {
     LLMQ_TUNE_NORMS,  /* and the weights of norms */
 };
 
+/* What would a run take if several ranks shared it (llmq/ranks.h)? By a model: docs/RANKS.md. */
+typedef struct llmq_ranks_question {
+    const int *counts; /* [count] numbers of ranks, from 1 */
+    size_t count;
+    double bits;    /* that a rank's link carries in a second, each way: 25e9 */
+    double latency; /* seconds that a message takes besides: 30e-6 */
+    double gflops;  /* operations that a rank does in products, 1e9 a second; 0: as this machine */
+} llmq_ranks_question;
+
 typedef struct llmq_quantize_options {
     size_t size; /* of this struct, see llmq/llmq.h */
     enum llmq_method method;
@@ -143,6 +152,7 @@ typedef struct llmq_quantize_options {
     bool force;           /* replace an <out> that is a result of llmq, or, unless `resume` is set,
                              an interrupted run's <out>.partial; nothing else */
     bool dry_run;         /* plan only, nothing is written */
+    const llmq_ranks_question *ranks; /* with dry_run: plan this, too. NULL: nothing is asked */
 } llmq_quantize_options;
 
 /* Defaults of the command line: 4 bits, group 128, symmetric (AWQ: asymmetric), 128 windows or
@@ -219,6 +229,18 @@ typedef struct llmq_tuning {
     int64_t steps;         /* 0: it did not fall, and scales are as they were */
 } llmq_tuning;
 
+/* What a run over several ranks takes. */
+typedef struct llmq_ranks_plan {
+    int ranks;
+    uint64_t ram_bytes, spill_bytes;  /* of each: memory, and activations in a file */
+    uint64_t messages, bytes;         /* that rank 0 sends to others */
+    uint64_t all_messages, all_bytes; /* that all of them send */
+    double flops;                     /* of the rank that has most to do at each step */
+    double compute_seconds, file_seconds, exchange_seconds;
+    double seconds;    /* all three: nothing is taken to overlap */
+    double efficiency; /* time of one rank over `ranks` times this */
+} llmq_ranks_plan;
+
 typedef struct llmq_quantize_report {
     char *model; /* resolved folder */
     char *out;   /* folder written, or that would be */
@@ -264,6 +286,8 @@ typedef struct llmq_quantize_report {
     bool found_finished;           /* an earlier run had done all of it: no modules are listed */
     llmq_work work[LLMQ_WORK_MAX]; /* what the time went to; it adds up to `seconds` */
     size_t work_count;             /* 0 for a dry run */
+    llmq_ranks_plan *ranks;        /* an answer to each of options->ranks */
+    size_t ranks_count;
 } llmq_quantize_report;
 
 /* Quantize. Nothing appears at `out` unless everything succeeded; an interrupted or failed run

@@ -61,7 +61,8 @@ struct calib_options {
     enum llmq_compute compute; /* of the forward pass; moments are float32 always */
     struct tally *tally;       /* the caller's, to put times down, or NULL */
     bool peaks;                /* look for the largest activation, see calib_peak */
-    int64_t expert_tokens;     /* that an expert is calibrated on, at least */
+    int ranks;             /* that calib_memory deals batches to; calib_create: those there are */
+    int64_t expert_tokens; /* that an expert is calibrated on, at least */
     struct token_weighing weighing;
 };
 
@@ -187,7 +188,7 @@ LLMQ_NODISCARD enum llmq_status calib_fold_kept(struct calib *c, const struct gr
                                                 const float *scales, llmq_error *err);
 
 /* Bytes of that copy; activations, as in calib_memory. */
-uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens);
+uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens, int ranks);
 
 /* Copy the residual stream at the start of a block, and go back to the copy. */
 LLMQ_NODISCARD enum llmq_status calib_mark_start(struct calib *c, llmq_error *err);
@@ -232,6 +233,29 @@ bool calib_multiplies(const struct graph *g, const struct graph_task *t);
 /* Operations of the cross moments of a task, for each token; rows that are held back, at most. */
 double calib_cross_flops(const struct graph *g, const struct graph_task *t);
 int64_t calib_held_most(const struct calib_tokens *t);
+
+/* --- of several ranks, for plans -------------------------------------------------------------- */
+
+/* What falls to a rank of so many, where `most` rows are held back at most. */
+struct calib_part {
+    int rank, ranks;
+    int64_t tokens;                   /* of its batches */
+    int64_t terms;                    /* that it forms of each sum */
+    int64_t held_messages, held_rows; /* that it sends of rows that are held back */
+};
+LLMQ_NODISCARD enum llmq_status calib_part_of(const struct calib_tokens *all, int64_t most,
+                                              int rank, int ranks, struct calib_part *out,
+                                              llmq_error *err);
+
+/* Tokens of the rank that has most of them. */
+int64_t calib_most_tokens(const struct calib_tokens *all, int ranks);
+
+/* Add what the rank sends while the moments of a task are made, of two streams if they are a pair;
+ * and those of the output head. */
+struct ranks_traffic;
+void calib_count_task(const struct calib_part *part, const struct graph *g,
+                      const struct graph_task *t, bool pair, struct ranks_traffic *sent);
+void calib_count_head(const struct calib_part *part, int64_t hidden, struct ranks_traffic *sent);
 
 /* In_features of a model's widest linears. */
 int64_t calib_widest(const struct blocks *blocks);

@@ -74,13 +74,13 @@ enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *
     if (status != LLMQ_OK)
         return status;
     const int64_t *width = room.needs.homes.width, rows = room.size.max_rows;
-    const int64_t total = share_most_tokens(tokens);
+    const int64_t total = share_most_tokens(tokens, options->ranks);
     int64_t kept = 0;
     for (int h = 1; h <= room.needs.homes.count; h++)
         kept += width[h];
     const uint64_t streams = options->paired ? 2 : 1, entry = streams * sizeof(float);
     *out = (struct calib_memory){
-        .fixed = moment_bytes(m->blocks, options, rows, tokens) + share_bytes(tokens) +
+        .fixed = moment_bytes(m->blocks, options, rows, tokens) + share_bytes(options->ranks) +
                  (uint64_t)(rows * (width[HOME_SOURCE] + width[HOME_STREAM])) * entry +
                  expert_room_bytes(&room.experts, rows, (int)streams) +
                  forward_bytes(&m->config, m->blocks, &room.size),

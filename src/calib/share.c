@@ -60,7 +60,7 @@ static void copy_own(struct share *s) {
 static enum llmq_status deal_to_ranks(struct share *s, llmq_error *err) {
     s->ids = malloc((size_t)(calib_total_tokens(s->all) + 1) * sizeof *s->ids);
     s->offsets = malloc((size_t)(s->all->count + 1) * sizeof *s->offsets);
-    s->buffer = malloc((size_t)share_bytes(s->all));
+    s->buffer = malloc((size_t)share_bytes(llmq_ranks_count()));
     if (!s->ids || !s->offsets || !s->buffer)
         return error_memory(err, "a rank's share of the calibration");
     copy_own(s);
@@ -96,8 +96,7 @@ const struct share_batch *share_step(const struct share *s, int64_t step) {
     return at < s->count ? &s->batch[at] : NULL;
 }
 
-int64_t share_most_tokens(const struct calib_tokens *all) {
-    const int ranks = llmq_ranks_count();
+int64_t share_most_tokens(const struct calib_tokens *all, int ranks) {
     int64_t most = 0;
     for (int r = 0; r < ranks; r++) {
         int64_t tokens = 0, i = 0;
@@ -106,4 +105,28 @@ int64_t share_most_tokens(const struct calib_tokens *all) {
         most = max_i64(most, tokens);
     }
     return most;
+}
+
+/* --- of a plan -------------------------------------------------------------------------------- */
+
+/* What the batch adds to the part. */
+static void add_batch(const struct share_batch *b, struct calib_part *part) {
+    const int64_t rows = batch_rows(&b->whole);
+    part->tokens += rows;
+    part->terms += ceil_div(rows - b->held, LINALG_SUM_ROWS);
+}
+
+enum llmq_status calib_part_of(const struct calib_tokens *all, int64_t most, int rank, int ranks,
+                               struct calib_part *out, llmq_error *err) {
+    struct share s = {.all = all, .count = count_batches(all)};
+    *out = (struct calib_part){.rank = rank, .ranks = ranks};
+    s.batch = calloc((size_t)s.count, sizeof *s.batch);
+    if (!s.batch)
+        return error_memory(err, "the batches of the calibration");
+    list_batches(&s, most);
+    for (int64_t i = rank; i < s.count; i += ranks)
+        add_batch(&s.batch[i], out);
+    share_note_held(&s, out);
+    free(s.batch);
+    return LLMQ_OK;
 }

@@ -24,7 +24,8 @@
  *     4 (1 - 1/R) N (B / R + 1) bytes           N numbers in all moments of the task
  *
  * which falls with R, as terms of one step travel at the same time. Terms and means go in waves of
- * WAVE_BYTES, so that the buffers are small. Rows that are held back travel with their step. */
+ * WAVE_BYTES, so that the buffers are small. Rows that are held back travel with their step
+ * (share_held.c). */
 #ifndef LLMQ_CALIB_SHARE_H
 #define LLMQ_CALIB_SHARE_H
 
@@ -35,6 +36,7 @@
 #include "calib/calib.h"
 #include "graph/batch.h"
 #include "linalg/linalg.h"
+#include "ranks/ranks.h"
 
 /* A batch of the calibration. */
 struct share_batch {
@@ -64,9 +66,9 @@ void share_free(struct share *s); /* accepts a zeroed struct */
 /* The rank's batch of a step, or NULL. */
 const struct share_batch *share_step(const struct share *s, int64_t step);
 
-/* Tokens of the rank that has most of them; bytes of the buffers. */
-int64_t share_most_tokens(const struct calib_tokens *all);
-uint64_t share_bytes(const struct calib_tokens *all);
+/* Of `ranks`: tokens of the one that has most of them; bytes of the buffers. */
+int64_t share_most_tokens(const struct calib_tokens *all, int ranks);
+uint64_t share_bytes(int ranks);
 
 /* Rows at the end of a batch that are held back: of the windows that are for it or, without such,
  * when one of `every` windows is. */
@@ -90,6 +92,12 @@ LLMQ_NODISCARD enum llmq_status share_add(const struct share *s, int64_t step,
 LLMQ_NODISCARD enum llmq_status share_finish(const struct share *s, const struct share_sum *of,
                                              double factor, double *left, const llmq_context *ctx,
                                              llmq_error *err);
+
+/* What a rank sends in all steps of a sum, and to finish it; in all steps of share_held. */
+void share_count(const struct calib_part *part, const struct linalg_sum *shape,
+                 struct ranks_traffic *sent);
+void share_note_held(const struct share *s, struct calib_part *part); /* before that */
+void share_count_held(const struct calib_part *part, int64_t width, struct ranks_traffic *sent);
 
 /* The rows of a step that are held back, in their places in x [held, width], on all ranks. */
 LLMQ_NODISCARD enum llmq_status share_held(const struct share *s, int64_t step, int64_t width,

@@ -14,16 +14,15 @@ enum { TILE_FLOATS = 512 * 512 };
 #define WAVE_BYTES (INT64_C(32) << 20)
 
 /* Tiles that every rank keeps of a wave, at most. */
-static int64_t wave_tiles(void) {
+static int64_t wave_tiles(int ranks) {
     const int64_t tile = TILE_FLOATS * (int64_t)sizeof(float);
-    return max_i64(1, WAVE_BYTES / (tile * llmq_ranks_count()));
+    return max_i64(1, WAVE_BYTES / (tile * ranks));
 }
 
-uint64_t share_bytes(const struct calib_tokens *all) {
-    (void)all;
-    if (llmq_ranks_count() == 1)
+uint64_t share_bytes(int ranks) {
+    if (ranks == 1)
         return 0;
-    return (uint64_t)(2 * wave_tiles() * llmq_ranks_count()) * TILE_FLOATS * sizeof(float);
+    return (uint64_t)(2 * wave_tiles(ranks) * ranks) * TILE_FLOATS * sizeof(float);
 }
 
 /* --- waves ------------------------------------------------------------------------------------ */
@@ -31,23 +30,29 @@ uint64_t share_bytes(const struct calib_tokens *all) {
 /* Of each rank some of the tiles that it keeps. */
 struct wave {
     const struct linalg_sum *shape;
+    int ranks;
     int64_t tiles, index;
 };
 
+static struct wave first_wave(const struct linalg_sum *shape, int ranks) {
+    return (struct wave){shape, ranks, linalg_sum_tiles(shape), 0};
+}
+
 /* The tiles [*first, *last) of the wave that rank r keeps; how many numbers they have. */
 static int64_t wave_of(const struct wave *w, int r, int64_t *first, int64_t *last) {
-    const int64_t begin = ranks_share(w->tiles, r), end = ranks_share(w->tiles, r + 1);
+    const int64_t begin = ranks_share_of(w->tiles, r, w->ranks);
+    const int64_t end = ranks_share_of(w->tiles, r + 1, w->ranks), most = wave_tiles(w->ranks);
     int64_t floats = 0;
-    *first = min_i64(end, begin + w->index * wave_tiles());
-    *last = min_i64(end, *first + wave_tiles());
+    *first = min_i64(end, begin + w->index * most);
+    *last = min_i64(end, *first + most);
     for (int64_t t = *first; t < *last; t++)
         floats += linalg_sum_floats(w->shape, t);
     return floats;
 }
 
 /* Ranks keep equally many tiles, but for one. */
-static int64_t wave_count(const struct linalg_sum *shape) {
-    return ceil_div(ceil_div(linalg_sum_tiles(shape), llmq_ranks_count()), wave_tiles());
+static int64_t wave_count(const struct wave *w) {
+    return ceil_div(ceil_div(w->tiles, w->ranks), wave_tiles(w->ranks));
 }
 
 /* --- terms ------------------------------------------------------------------------------------ */
@@ -74,7 +79,7 @@ static enum llmq_status form(const struct wave *w, const struct linalg_term *ter
                              llmq_error *err) {
     const int ranks = llmq_ranks_count();
     int64_t count = 0, first = 0, last = 0;
-    struct linalg_tile *list = malloc((size_t)(ranks * wave_tiles()) * sizeof *list);
+    struct linalg_tile *list = malloc((size_t)(ranks * wave_tiles(ranks)) * sizeof *list);
     if (!list)
         return error_memory(err, "the tiles of a moment");
     for (int r = 0; r < ranks; r++) {
@@ -113,7 +118,7 @@ static enum llmq_status run_wave(const struct share *s, const struct wave *w,
                                  const llmq_context *ctx, llmq_error *err) {
     const int ranks = llmq_ranks_count(), own = llmq_ranks_own();
     int64_t first = 0, last = 0;
-    float *out = s->buffer, *in = out + wave_tiles() * ranks * TILE_FLOATS;
+    float *out = s->buffer, *in = out + wave_tiles(ranks) * ranks * TILE_FLOATS;
     const int64_t kept = wave_of(w, own, &first, &last);
     enum llmq_status status = LLMQ_OK;
     struct ranks_piece *with = calloc((size_t)ranks, sizeof *with);
@@ -142,7 +147,7 @@ static enum llmq_status run_turn(const struct share *s, int64_t step, const stru
                                  const llmq_context *ctx, llmq_error *err) {
     const int ranks = llmq_ranks_count();
     struct linalg_term rows = *term;
-    struct wave w = {&to->shape, linalg_sum_tiles(&to->shape), 0};
+    struct wave w = first_wave(&to->shape, ranks);
     enum llmq_status status = LLMQ_OK;
     bool *part = calloc((size_t)ranks, sizeof *part);
     if (!part)
@@ -154,7 +159,7 @@ static enum llmq_status run_turn(const struct share *s, int64_t step, const stru
         rows.B += turn->from * rows.ldb;
         rows.rows = min_i64(LINALG_SUM_ROWS, rows.rows - turn->from);
     }
-    for (; w.index < wave_count(&to->shape); w.index++)
+    for (; w.index < wave_count(&w); w.index++)
         LLMQ_TRY(run_wave(s, &w, &rows, part, to->sum, ctx, err));
 cleanup:
     free(part);
@@ -212,7 +217,7 @@ static void move_tiles(const struct wave *w, bool own, double factor, double *su
 enum llmq_status share_finish(const struct share *s, const struct share_sum *of, double factor,
                               double *left, const llmq_context *ctx, llmq_error *err) {
     const int ranks = llmq_ranks_count();
-    struct wave w = {&of->shape, linalg_sum_tiles(&of->shape), 0};
+    struct wave w = first_wave(&of->shape, ranks);
     enum llmq_status status = LLMQ_OK;
     *left = s && ranks > 1 ? 1 : factor;
     if (!s || ranks == 1)
@@ -220,7 +225,7 @@ enum llmq_status share_finish(const struct share *s, const struct share_sum *of,
     size_t *begin = calloc((size_t)ranks + 1, sizeof *begin);
     if (!begin)
         return error_memory(err, "an exchange between ranks");
-    for (; w.index < wave_count(&of->shape); w.index++) {
+    for (; w.index < wave_count(&w); w.index++) {
         int64_t first = 0, last = 0;
         for (int r = 0; r < ranks; r++)
             begin[r + 1] = begin[r] + (size_t)wave_of(&w, r, &first, &last) * sizeof(float);
@@ -233,21 +238,22 @@ cleanup:
     return status;
 }
 
-enum llmq_status share_held(const struct share *s, int64_t step, int64_t width, float *x,
-                            const llmq_context *ctx, llmq_error *err) {
-    const int ranks = llmq_ranks_count();
-    const int64_t batch = step * ranks;
-    if (ranks == 1)
-        return LLMQ_OK;
-    size_t *begin = calloc((size_t)ranks + 1, sizeof *begin);
-    if (!begin)
-        return error_memory(err, "an exchange between ranks");
-    const size_t row = (size_t)width * sizeof *x;
-    begin[0] = (size_t)s->batch[batch].held_begin * row;
-    for (int r = 0; r < ranks; r++)
-        begin[r + 1] =
-            begin[r] + (batch + r < s->count ? (size_t)s->batch[batch + r].held * row : 0);
-    const enum llmq_status status = ranks_gather(x, begin, ctx, err);
-    free(begin);
-    return status;
+/* --- what it comes to ------------------------------------------------------------------------- */
+
+void share_count(const struct calib_part *part, const struct linalg_sum *shape,
+                 struct ranks_traffic *sent) {
+    struct wave w = first_wave(shape, part->ranks);
+    struct ranks_traffic term = {0};
+    for (; w.index < wave_count(&w); w.index++) {
+        int64_t first = 0, last = 0;
+        for (int r = 0; r < part->ranks; r++) {
+            const size_t bytes = (size_t)wave_of(&w, r, &first, &last) * sizeof(float);
+            if (r == part->rank)
+                ranks_count_pieces(sent, bytes, part->ranks - 1);
+            else
+                ranks_count_piece(&term, bytes);
+        }
+    }
+    sent->bytes += term.bytes * (uint64_t)part->terms;
+    sent->messages += term.messages * (uint64_t)part->terms;
 }

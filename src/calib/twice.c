@@ -116,8 +116,8 @@ cleanup:
     return status;
 }
 
-uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens) {
-    return (uint64_t)share_most_tokens(tokens) * (uint64_t)m->config.stream * sizeof(float);
+uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tokens, int ranks) {
+    return (uint64_t)share_most_tokens(tokens, ranks) * (uint64_t)m->config.stream * sizeof(float);
 }
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {

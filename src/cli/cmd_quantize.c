@@ -37,6 +37,10 @@ static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_
                                       const volatile sig_atomic_t *interrupt, llmq_error *err) {
     llmq_quantize_options options = quantize_args_options(a);
     struct calibration_args calib = a->calib;
+    llmq_ranks_question ranks;
+    const enum llmq_status asked = quantize_args_ranks(a, &ranks, &options.ranks, err);
+    if (asked != LLMQ_OK)
+        return asked;
     options.recipe = recipe;
     calibration_apply(&calib, &options);
     struct progress progress;

@@ -27,6 +27,8 @@ enum option_kind {
     OPTION_CORRECT, /* struct correct_strength */
     OPTION_RANGE,   /* struct range_choice */
     OPTION_LIST,    /* struct value_list: may be repeated, in the order given */
+    OPTION_COUNTS,  /* struct count_list, each of min to max */
+    OPTION_LINK,    /* struct link_rate */
 };
 
 /* One word an OPTION_CHOICE accepts. A list of them ends with a NULL word. */
@@ -61,6 +63,19 @@ struct correct_strength {
 struct range_choice {
     int search;
     double percentile;
+};
+
+/* Numbers with commas between: "1,8,64". */
+enum { COUNTS_MOST = 32 };
+struct count_list {
+    size_t count;
+    int values[COUNTS_MOST];
+};
+
+/* Bits a second, with K, M, G or T (powers of 1000), and microseconds of a message behind a colon:
+ * "25G", "100G:5". The latter stay as they are where only the former are given. */
+struct link_rate {
+    double bits, microseconds;
 };
 
 enum value_source { VALUE_OTHER, VALUE_FILE, VALUE_FOLDER, VALUE_MODEL };

@@ -2,6 +2,8 @@
 /* See quantize_args.h. */
 #include "cli/quantize_args.h"
 
+#include "cli/console.h"
+
 /* Indices of `formats`. */
 enum format {
     FORMAT_DEFAULT = -1,
@@ -22,10 +24,16 @@ static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8
 /* An ingredient that is left to --quality; no --seed. */
 enum { BY_QUALITY = -1, SEED_ABSENT = -1 };
 
+/* A network between machines: 25 Gbit/s, and a message by TCP. */
+#define LINK_BITS         25e9
+#define LINK_MICROSECONDS 30
+
 static const struct choice selects[] = {
     {"random", LLMQ_SELECT_RANDOM}, {"stratified", LLMQ_SELECT_STRATIFIED}, {NULL, 0}};
 
 static const struct choice damp_words[] = {{"auto", 0}, {NULL, 0}};
+
+static const struct choice measured_words[] = {{"auto", 0}, {NULL, 0}};
 
 static const struct choice scale_kinds[] = {
     {"dual-exact", LLMQ_SCALES_DUAL_EXACT},
@@ -239,6 +247,30 @@ static const struct option job_options[] = {
      .kind = OPTION_ON,
      .offset = FIELD(dry_run),
      .help = "print the plan, with -v of every module, and write nothing"},
+    {.name = "ranks",
+     .kind = OPTION_COUNTS,
+     .offset = offsetof(struct quantize_args, ranks),
+     .value = "R[,R...]",
+     .help = "with --dry-run: what the run would take if so many processes shared it, of memory, "
+             "messages and time. Such a run is started by mpirun -n R llmq ...",
+     .absent = "none is planned for",
+     .min = 1,
+     .max = 65536},
+    {.name = "link",
+     .kind = OPTION_LINK,
+     .offset = offsetof(struct quantize_args, link),
+     .value = "BITS[:MICROSECONDS]",
+     .help = "with --ranks: what a process' network carries in a second, and what a message takes "
+             "besides"},
+    {.name = "gflops",
+     .kind = OPTION_REAL,
+     .offset = offsetof(struct quantize_args, gflops),
+     .value = "N",
+     .help = "with --ranks: operations that a process does in products, 1e9 a second",
+     .absent = "measured here",
+     .choices = measured_words,
+     .min = 1e-3,
+     .max = 1e9},
     {.name = "resume",
      .kind = OPTION_ON,
      .offset = FIELD(resume),
@@ -297,6 +329,7 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
     a->tune = BY_QUALITY;
     a->compute = (int)a->options.compute;
     a->seed = SEED_ABSENT;
+    a->link = (struct link_rate){LINK_BITS, LINK_MICROSECONDS};
 }
 
 /* Quality first, then what the user says of its ingredients. */
@@ -336,6 +369,22 @@ static void apply_scheme(const struct quantize_args *a, llmq_quantize_options *o
     options->group = schemes[a->scheme].group;
     options->sym = !schemes[a->scheme].asym;
     options->format = options->format ? options->format : formats[schemes[a->scheme].format].word;
+}
+
+enum llmq_status quantize_args_ranks(const struct quantize_args *a, llmq_ranks_question *question,
+                                     const llmq_ranks_question **out, llmq_error *err) {
+    *out = NULL;
+    *question = (llmq_ranks_question){.counts = a->ranks.values,
+                                      .count = a->ranks.count,
+                                      .bits = a->link.bits,
+                                      .latency = a->link.microseconds * 1e-6,
+                                      .gflops = a->gflops};
+    const bool same = a->link.bits <= LINK_BITS && a->link.bits >= LINK_BITS;
+    if (a->ranks.count > 0)
+        *out = question;
+    else if (!same || a->gflops > 0)
+        return cli_fail(err, LLMQ_E_USAGE, "--link and --gflops go with --ranks");
+    return LLMQ_OK;
 }
 
 llmq_quantize_options quantize_args_options(const struct quantize_args *a) {

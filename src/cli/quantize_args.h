@@ -35,6 +35,9 @@ struct quantize_args {
     int format;
     int scheme; /* SCHEME_NONE, or as the user says */
     int compute;
+    struct count_list ranks; /* to plan for */
+    struct link_rate link;
+    double gflops;
 };
 
 /* Their options, into a struct quantize_args; and those of them that other commands have too. */
@@ -44,6 +47,12 @@ extern const struct option quantize_grid_options[], quantize_calibration_options
 
 /* The defaults of a method. */
 void quantize_args_init(struct quantize_args *a, enum llmq_method method);
+
+/* What is asked about several ranks; NULL: nothing. LLMQ_E_USAGE. */
+LLMQ_NODISCARD enum llmq_status quantize_args_ranks(const struct quantize_args *a,
+                                                    llmq_ranks_question *question,
+                                                    const llmq_ranks_question **out,
+                                                    llmq_error *err);
 
 /* What the library is to do; texts stay those of the arguments. */
 llmq_quantize_options quantize_args_options(const struct quantize_args *a);

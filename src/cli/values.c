@@ -230,6 +230,51 @@ static enum llmq_status store_list(const struct option *option, const char *text
     return LLMQ_OK;
 }
 
+static enum llmq_status store_counts(const struct option *option, const char *text,
+                                     struct count_list *field, llmq_error *err) {
+    struct count_list list = {0};
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        char number[24];
+        int64_t value;
+        snprintf(number, sizeof number, "%.*s", (int)strcspn(at, ","), at);
+        if (!whole_int64(number, &value) || list.count == COUNTS_MOST)
+            return bad_value(option, text, "a list of whole numbers, as 1,8,64", err);
+        const enum llmq_status status = check_range(option, number, (double)value, err);
+        if (status != LLMQ_OK)
+            return status;
+        list.values[list.count++] = (int)value;
+    }
+    *field = list;
+    return LLMQ_OK;
+}
+
+/* A number from 0 on at the beginning of `text`; NULL when there is none, else what follows. */
+static const char *plain_number(const char *text, double *out) {
+    const size_t len = strspn(text, "0123456789.");
+    char *end = NULL;
+    *out = len > 0 ? strtod(text, &end) : 0;
+    return end == text + len ? end : NULL;
+}
+
+static enum llmq_status store_link(const struct option *option, const char *text,
+                                   struct link_rate *field, llmq_error *err) {
+    static const char letters[] = "KMGT";
+    struct link_rate link = *field;
+    const char *rest = plain_number(text, &link.bits);
+    const char *letter = rest && *rest ? strchr(letters, toupper((unsigned char)*rest)) : NULL;
+    for (ptrdiff_t i = 0; letter && i <= letter - letters; i++)
+        link.bits *= 1000;
+    rest = letter ? rest + 1 : rest;
+    if (rest && *rest == ':')
+        rest = plain_number(rest + 1, &link.microseconds);
+    if (!rest || *rest || !(link.bits > 0))
+        return bad_value(option, text,
+                         "a rate: bits a second, as 25G, and microseconds of a message, as 25G:30",
+                         err);
+    *field = link;
+    return LLMQ_OK;
+}
+
 enum llmq_status option_store(const struct option *option, const char *text, void *args,
                               llmq_error *err) {
     void *field = field_of(option, args);
@@ -259,6 +304,10 @@ enum llmq_status option_store(const struct option *option, const char *text, voi
         return store_range(option, text, field, err);
     case OPTION_LIST:
         return store_list(option, text, field, err);
+    case OPTION_COUNTS:
+        return store_counts(option, text, field, err);
+    case OPTION_LINK:
+        return store_link(option, text, field, err);
     }
     return cli_fail(err, LLMQ_E_USAGE, "--%s: unknown kind of option", option->name);
 }
@@ -306,6 +355,16 @@ static void show_list(const struct value_list *list, char *buf, size_t size) {
         snprintf(buf, size, "%s", list->values[0].text);
 }
 
+static void show_counts(const struct count_list *list, char *buf, size_t size) {
+    for (size_t i = 0, len = 0; i < list->count && len < size; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s%d", i > 0 ? "," : "", list->values[i]);
+}
+
+static void show_link(const struct link_rate *link, char *buf, size_t size) {
+    if (link->bits > 0)
+        snprintf(buf, size, "%gG:%g", link->bits / 1e9, link->microseconds);
+}
+
 void option_show(const struct option *option, const void *args, char *buf, size_t size) {
     const void *field = field_in(option, args);
     buf[0] = '\0';
@@ -340,6 +399,12 @@ void option_show(const struct option *option, const void *args, char *buf, size_
         break;
     case OPTION_LIST:
         show_list(field, buf, size);
+        break;
+    case OPTION_COUNTS:
+        show_counts(field, buf, size);
+        break;
+    case OPTION_LINK:
+        show_link(field, buf, size);
         break;
     }
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "pipeline/module_report.h"
+#include "pipeline/plan_ranks.h"
 #include "pipeline/run.h"
 #include "pipeline/run_ranks.h"
 #include "pipeline/solve_module.h"
@@ -133,12 +134,18 @@ cleanup:
 
 /* --- one block -------------------------------------------------------------------------------- */
 
+/* Do ranks share the rows of the task's linears? */
+static bool shares_rows(const struct run *run, int64_t block, const struct calib_task *task) {
+    return task->expert < 0 &&
+           plan_divides_rows(&run->model, run->options, &run->plan, block, task->linears);
+}
+
 /* The linears of a task, each against the moments they share. */
 static enum llmq_status quantize_task(struct run *run, int64_t block, const struct calib_task *task,
                                       llmq_error *err) {
     struct task_moments moments = {.moments = task->moments,
                                    .seen = {task->tokens, task->borrowed},
-                                   .alone = !solve_divides(run, block, task),
+                                   .alone = !shares_rows(run, block, task),
                                    .stream = task->graph->width[task->linears->stream]};
     float *WD = task->moments.WD;
     enum llmq_status status = LLMQ_OK;

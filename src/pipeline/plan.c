@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "graph/inventory.h"
+#include "llmq/ranks.h"
 #include "llmq/version.h"
 #include "pipeline/block_fold.h"
 #include "quant/quant.h"
@@ -138,6 +139,7 @@ struct calib_options plan_calib_options(const llmq_quantize_options *options,
     return (struct calib_options){.paired = p->paired,
                                   .hold_back = true,
                                   .compute = options->compute,
+                                  .ranks = p->ranks,
                                   .expert_tokens = options->expert_tokens,
                                   .weighing.power = p->curved ? options->token_weights : 0};
 }
@@ -364,7 +366,7 @@ static bool corrects(const struct plan *p) {
 enum llmq_status plan_create(const struct model *m, const llmq_quantize_options *options,
                              const struct calib_tokens *tokens, struct plan *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
-    *out = (struct plan){0};
+    *out = (struct plan){.ranks = llmq_ranks_count()};
     LLMQ_TRY(plan_check_source(m, options, err));
     LLMQ_TRY(choose_layout(m, options, out, err));
     LLMQ_TRY(plan_name_head(m, out, err));

@@ -101,6 +101,7 @@ struct plan {
     double flops, pass_flops; /* of the run; of the blocks' linears, once over all tokens */
     bool curved;              /* gradients of the original model are asked for, ... */
     bool curvature_spills;    /* ... and what lies between its blocks goes into a file meanwhile */
+    int ranks;                /* that share the run: memory is that of each, ram_bytes and others */
 };
 
 /* Plan for an open model, plain or, where the options say what becomes of it, packed. `tokens` is
@@ -265,6 +266,10 @@ LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, uint64_t m
  * the limit asks for it. */
 double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                   const struct calib_tokens *tokens);
+/* Of p->ranks ranks, those of the one that has most to do at each step, for which the others wait.
+ */
+double plan_rank_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                       const struct calib_tokens *tokens);
 /* Operations of the blocks' linears for all tokens, once. */
 double plan_pass_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                        const struct calib_tokens *tokens);

@@ -11,6 +11,7 @@
 #include "base/int64.h"
 #include "formats/encodings/encoding.h"
 #include "pipeline/block_fold.h"
+#include "pipeline/plan_ranks.h"
 #include "pipeline/store.h"
 #include "quant/quant.h"
 
@@ -69,6 +70,7 @@ struct passes {
     double looks, pairs, backs;
     bool choosing;       /* dampings */
     double held, fitted; /* parts of the tokens that are only judged on and that are fitted to */
+    double share;        /* part of the tokens that is run on the rank with most; 1: one rank */
 };
 
 /* Rows that are judged on, of the T tokens of a linear. */
@@ -89,19 +91,21 @@ static double searches_of(const struct graph *g, const struct plan_module *modul
     return expert && source == own->input ? fmin(1, BLOCK_FOLD_ASKED / experts) : 1;
 }
 
-/* A linear's forward products and what is made of its moments. `g`: the block's. */
+/* A linear's forward products and what is made of its moments, of its rows the part `rows`. `g`:
+ * the block's. */
 static double module_flops(const struct graph *g, const struct plan_module *module, double T,
-                           const struct passes *run) {
+                           double rows, const struct passes *run) {
     const int64_t n = module->shape.n, k = module->shape.k;
-    double flops = 2 * (double)n * (double)k * T * (1 + run->pairs + run->looks);
+    double flops = 2 * (double)n * (double)k * T * run->share * (1 + run->pairs + run->looks);
     flops += run->backs * plan_curvature_flops(module, T);
     if (module->fate != MODULE_QUANTIZED)
         return flops;
     const int64_t held = judged_rows(run, T);
     flops += plan_refining_flops(module);
     if (T > 0)
-        flops += plan_rounding_flops(&module->manner, n, k) + plan_judging_flops(n, k, held);
-    flops += run->pairs * plan_correction_flops(n, k, held);
+        flops +=
+            rows * (plan_rounding_flops(&module->manner, n, k) + plan_judging_flops(n, k, held));
+    flops += rows * run->pairs * plan_correction_flops(n, k, held);
     if (run->looks > 0)
         flops += searches_of(g, module) * plan_search_flops(n, k);
     return flops;
@@ -113,7 +117,7 @@ static double head_flops(const struct plan_module *head, const struct calib_toke
     const double k = (double)head->shape.k;
     if (head->fate != MODULE_QUANTIZED || T <= 0)
         return 0;
-    return k * k * T * run->fitted + plan_factor_flops(head->shape.k, run->choosing) +
+    return k * k * T * run->share * run->fitted + plan_factor_flops(head->shape.k, run->choosing) +
            plan_rounding_flops(&head->manner, head->shape.n, head->shape.k) +
            plan_judging_flops(head->shape.n, head->shape.k, judged_rows(run, T));
 }
@@ -126,9 +130,9 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
         const double k = (double)g->width[g->task[t].source];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
         const bool choosing = run->choosing && !(g->input == V_E);
-        flops += k * k * T * run->fitted * (looks ? 2 : 1);
+        flops += k * k * T * run->share * run->fitted * (looks ? 2 : 1);
         flops += plan_factor_flops((int64_t)k, choosing);
-        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T * run->fitted;
+        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T * run->share * run->fitted;
     }
     return flops;
 }
@@ -149,8 +153,8 @@ double plan_pass_flops(const struct model *m, const llmq_quantize_options *o, co
 
 /* Arithmetic of a run. A pair of streams doubles the forward products and adds the cross moments
  * and the corrected targets; AWQ takes a pass of its own, with the triangles, and its search. */
-double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
-                  const struct calib_tokens *tokens) {
+static double flops_of(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                       const struct calib_tokens *tokens, int ranks) {
     const double all = tokens ? (double)calib_total_tokens(tokens) : 0;
     const double fitted = all > 0 ? (double)calib_fitted_tokens(tokens) / all : 1;
     const struct passes run = {plan_folds(o) && tokens ? 1 : 0,
@@ -158,7 +162,8 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
                                p->curved ? 1 : 0,
                                o->damp <= 0,
                                1 - fitted,
-                               fitted};
+                               fitted,
+                               all > 0 ? (double)calib_most_tokens(tokens, ranks) / all : 1};
     double flops = run.backs * plan_curvature_head_flops(m, all);
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
@@ -168,7 +173,8 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
         }
         const struct graph *g = model_graph(m, at.block);
         const struct token_count T = count_tokens(g, o, tokens);
-        flops += module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all, &run);
+        flops += module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all,
+                              plan_row_share(m, o, p, &p->modules[i], ranks), &run);
     }
     for (int64_t b = 0; b < m->blocks->count; b++) {
         const struct graph *g = model_graph(m, b);
@@ -177,7 +183,17 @@ double plan_flops(const struct model *m, const llmq_quantize_options *o, const s
         if (g->body)
             flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
     }
-    return flops + plan_draft_flops(m, p, tokens);
+    return flops + plan_draft_flops(m, p, tokens) * run.share;
+}
+
+double plan_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                  const struct calib_tokens *tokens) {
+    return flops_of(m, o, p, tokens, 1);
+}
+
+double plan_rank_flops(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
+                       const struct calib_tokens *tokens) {
+    return flops_of(m, o, p, tokens, p->ranks);
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -311,7 +327,7 @@ static enum llmq_status calibrated_memory(const struct model *m, const llmq_quan
     out->fixed += peak;
     if (plan_folds(o)) {
         out->fixed += block_fold_bytes(m, tokens);
-        out->activations += calib_start_bytes(m, tokens);
+        out->activations += calib_start_bytes(m, tokens, p->ranks);
     }
     return status;
 }

@@ -127,7 +127,8 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
         return error_set(err, LLMQ_E_USAGE,
                          "--samples and --seqlen must be positive, with at "
                          "least 2 tokens to a window");
-    return run_tune_check_options(o, err);
+    const enum llmq_status status = run_ranks_check_options(o, err);
+    return status == LLMQ_OK ? run_tune_check_options(o, err) : status;
 }
 
 static enum llmq_status make_plan(struct run *run, llmq_error *err) {
@@ -155,7 +156,7 @@ static enum llmq_status make_plan(struct run *run, llmq_error *err) {
     notes_of_tokens(&run->plan, &run->tokens, run->ctx);
     LLMQ_TRY(plan_check_tuning(&run->plan, run->options, run->ctx, err));
     LLMQ_TRY(plan_check_memory(&run->plan, run->options->max_mem, err));
-    LLMQ_TRY(run_ranks_check(run, err));
+    LLMQ_TRY(run_ranks_check(run, llmq_ranks_count(), err));
     LLMQ_TRY(run_report_plan(run, err));
 cleanup:
     free(dir);

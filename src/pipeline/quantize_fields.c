@@ -67,7 +67,8 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(shard_limit, "shard-size", FIELD_UINT64, EFFECT_RESULT, NULL)                              \
     ROW(resume, "resume", FIELD_BOOL, EFFECT_MANNER, NULL)                                         \
     ROW(force, "force", FIELD_BOOL, EFFECT_MANNER, NULL)                                           \
-    ROW(dry_run, "dry-run", FIELD_BOOL, EFFECT_MANNER, NULL)
+    ROW(dry_run, "dry-run", FIELD_BOOL, EFFECT_MANNER, NULL)                                       \
+    ROW(ranks, "ranks", FIELD_RANKS, EFFECT_MANNER, NULL)
 
 #define AS_TABLE(field, name, kind, effect, words)                                                 \
     {name,                                                                                         \
@@ -181,6 +182,8 @@ static void add_field(struct json *object, const struct quantize_field *f,
         break;
     case FIELD_TEXTS:
         add_texts(object, f->name, *(const char *const *const *)value);
+        break;
+    case FIELD_RANKS:
         break;
     case FIELD_TEXT:
     default:

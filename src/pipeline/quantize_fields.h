@@ -23,6 +23,7 @@ enum field_kind {
     FIELD_WORD,    /* an enumeration, by its words */
     FIELD_CORRECT, /* llmq_correct */
     FIELD_RECIPE,  /* the rules of a llmq_recipe */
+    FIELD_RANKS,   /* llmq_ranks_question: it is asked, and not written */
 };
 
 /* What a field can change. */

@@ -162,6 +162,7 @@ void llmq_quantize_report_free(llmq_quantize_report *report) {
     for (size_t i = 0; i < report->dropped_count; i++)
         free(report->dropped[i]);
     serving_free(&report->servings);
+    free(report->ranks);
     free(report->modules);
     free(report->kept);
     free(report->rounded);
@@ -257,6 +258,33 @@ static void add_manner(struct json *o, const llmq_quantize_report *r) {
     json_add(o, "work", work);
 }
 
+static struct json *ranks_json(const llmq_ranks_plan *r) {
+    struct json *o = json_new_object();
+    json_add_int64(o, "ranks", r->ranks);
+    json_add_int64(o, "ram_bytes", (int64_t)r->ram_bytes);
+    json_add_int64(o, "spill_bytes", (int64_t)r->spill_bytes);
+    json_add_int64(o, "messages", (int64_t)r->messages);
+    json_add_int64(o, "bytes", (int64_t)r->bytes);
+    json_add_int64(o, "all_messages", (int64_t)r->all_messages);
+    json_add_int64(o, "all_bytes", (int64_t)r->all_bytes);
+    json_add_double(o, "flops", r->flops);
+    json_add_double(o, "compute_seconds", r->compute_seconds);
+    json_add_double(o, "file_seconds", r->file_seconds);
+    json_add_double(o, "exchange_seconds", r->exchange_seconds);
+    json_add_double(o, "seconds", r->seconds);
+    json_add_double(o, "efficiency", r->efficiency);
+    return o;
+}
+
+/* Nothing where nothing was asked. */
+static void add_ranks(struct json *o, const llmq_quantize_report *r) {
+    struct json *all = r->ranks_count > 0 ? json_new_array() : NULL;
+    for (size_t i = 0; i < r->ranks_count; i++)
+        json_add(all, NULL, ranks_json(&r->ranks[i]));
+    if (all)
+        json_add(o, "ranks", all);
+}
+
 static struct json *modules_json(const llmq_quantize_report *r) {
     struct json *modules = json_new_array();
     for (size_t i = 0; i < r->module_count; i++)
@@ -280,6 +308,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add(o, "modules", modules_json(r));
     add_outcome(o, r);
     json_add(o, "servings", serving_json(&r->servings));
+    add_ranks(o, r);
     json_add_bool(o, "found_finished", r->found_finished);
     add_manner(o, r);
     json_add_double(o, "seconds", r->seconds);

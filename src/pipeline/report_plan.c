@@ -9,8 +9,10 @@
 #include "linalg/linalg.h"
 #include "llmq/printable.h"
 #include "pipeline/notes.h"
+#include "pipeline/plan_ranks.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
+#include "pipeline/run_ranks.h"
 #include "pipeline/serving.h"
 
 /* Operations a second of products, over a third of a second: a processor is faster in its first
@@ -130,6 +132,27 @@ cleanup:
     return status;
 }
 
+/* What is asked about several ranks. */
+static enum llmq_status answer_ranks(struct run *run, llmq_error *err) {
+    const llmq_ranks_question *q = run->options->ranks;
+    const struct planned_run planned = {&run->model, run->options,
+                                        run->calibrated ? &run->tokens : NULL, &run->plan};
+    llmq_quantize_report *r = run->report;
+    enum llmq_status status = LLMQ_OK;
+    if (!q)
+        return LLMQ_OK;
+    r->ranks = calloc(q->count + 1, sizeof *r->ranks);
+    if (!r->ranks)
+        return error_memory(err, "the report");
+    for (size_t i = 0; i < q->count; i++) {
+        LLMQ_TRY(run_ranks_check(run, q->counts[i], err));
+        LLMQ_TRY(plan_ranks(&planned, q->counts[i], r->sgemm_gflops, &r->ranks[i], err));
+        r->ranks_count = i + 1;
+    }
+cleanup:
+    return status;
+}
+
 static void log_plan(const struct run *run) {
     const llmq_quantize_report *r = run->report;
     char time[32];
@@ -156,7 +179,9 @@ static void log_plan(const struct run *run) {
 }
 
 enum llmq_status run_report_plan(struct run *run, llmq_error *err) {
-    const enum llmq_status status = fill_report(run, err);
+    enum llmq_status status = fill_report(run, err);
+    if (status == LLMQ_OK)
+        status = answer_ranks(run, err);
     if (status == LLMQ_OK)
         log_plan(run);
     return status;

@@ -3,6 +3,7 @@
 #include "pipeline/run_ranks.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +16,18 @@
 #include "pipeline/journal.h"
 #include "ranks/ranks.h"
 
+/* That a plan is made for. */
+enum { RANKS_MOST = 65536 };
+
 bool run_writes(void) {
     return llmq_ranks_own() == 0;
 }
 
 /* --- what can be ------------------------------------------------------------------------------ */
 
-static enum llmq_status refuse(const char *what, const char *hint, llmq_error *err) {
+static enum llmq_status refuse(int ranks, const char *what, const char *hint, llmq_error *err) {
     error_set(err, LLMQ_E_UNSUPPORTED, "%s: not over several ranks yet (there are %d)", what,
-              llmq_ranks_count());
+              ranks);
     error_hint(err, "%s", hint);
     return LLMQ_E_UNSUPPORTED;
 }
@@ -35,20 +39,42 @@ static bool has_experts(const struct run *run) {
     return false;
 }
 
-enum llmq_status run_ranks_check(const struct run *run, llmq_error *err) {
+enum llmq_status run_ranks_check(const struct run *run, int ranks, llmq_error *err) {
     const llmq_quantize_options *o = run->options;
     const char *best = "--quality best has the most that can be had so, or run without mpirun";
-    if (llmq_ranks_count() == 1 || !run->calibrated)
+    if (ranks == 1 || !run->calibrated)
         return LLMQ_OK;
     if (run->plan.curved)
-        return refuse("what errors do to the predictions (--quality max, --curvature, "
+        return refuse(ranks,
+                      "what errors do to the predictions (--quality max, --curvature, "
                       "--token-weights, --restarts)",
                       best, err);
     if (o->tune != LLMQ_TUNE_OFF)
-        return refuse("tuned scales (--tune)", "give --tune off, or run without mpirun", err);
+        return refuse(ranks, "tuned scales (--tune)", "give --tune off, or run without mpirun",
+                      err);
     if (has_experts(run))
-        return refuse("calibrating a mixture of experts",
+        return refuse(ranks, "calibrating a mixture of experts",
                       "llmq rtn without calibration can be had, or run without mpirun", err);
+    return LLMQ_OK;
+}
+
+enum llmq_status run_ranks_check_options(const llmq_quantize_options *o, llmq_error *err) {
+    const llmq_ranks_question *q = o->ranks;
+    if (!q)
+        return LLMQ_OK;
+    if (!o->dry_run) {
+        error_set(err, LLMQ_E_USAGE, "--ranks only plans, with --dry-run");
+        error_hint(err, "a run over several processes is started by mpirun -n R llmq ...");
+        return LLMQ_E_USAGE;
+    }
+    for (size_t i = 0; i < q->count; i++)
+        if (q->counts[i] < 1 || q->counts[i] > RANKS_MOST)
+            return error_set(err, LLMQ_E_USAGE, "--ranks %d: from 1 to %d", q->counts[i],
+                             RANKS_MOST);
+    if (!(q->bits > 0 && isfinite(q->bits) && q->latency >= 0 && isfinite(q->latency) &&
+          q->gflops >= 0 && isfinite(q->gflops)))
+        return error_set(err, LLMQ_E_USAGE,
+                         "--link, --gflops: a rate above 0, and no time below it");
     return LLMQ_OK;
 }
 

@@ -14,8 +14,12 @@
 /* Does this rank write? */
 bool run_writes(void);
 
-/* Can the run that is planned go over several ranks? LLMQ_E_UNSUPPORTED says what of it cannot. */
-LLMQ_NODISCARD enum llmq_status run_ranks_check(const struct run *run, llmq_error *err);
+/* Can a plan be made for the ranks that the options ask about? LLMQ_E_USAGE. */
+LLMQ_NODISCARD enum llmq_status run_ranks_check_options(const llmq_quantize_options *o,
+                                                        llmq_error *err);
+
+/* Can the run that is planned go over so many ranks? LLMQ_E_UNSUPPORTED says what of it cannot. */
+LLMQ_NODISCARD enum llmq_status run_ranks_check(const struct run *run, int ranks, llmq_error *err);
 
 /* Do all ranks have the same run before them, in version, kernels, options, texts and files?
  * LLMQ_E_INPUT. */

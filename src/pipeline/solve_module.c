@@ -26,10 +26,14 @@ struct row_share {
     int64_t n, begin, end;
 };
 
-static int64_t share_begin(int64_t n, int rank) {
+int64_t solve_share_begin(int64_t n, int rank, int ranks) {
     const int64_t unit = panels_unit(n), units = (n + unit - 1) / unit;
-    const int64_t begin = ranks_share(units, rank) * unit;
+    const int64_t begin = ranks_share_of(units, rank, ranks) * unit;
     return begin < n ? begin : n;
+}
+
+static int64_t share_begin(int64_t n, int rank) {
+    return solve_share_begin(n, rank, llmq_ranks_count());
 }
 
 static struct row_share share_of(int64_t n, const struct task_moments *task) {
@@ -37,20 +41,6 @@ static struct row_share share_of(int64_t n, const struct task_moments *task) {
     if (!task || task->alone || llmq_ranks_count() == 1)
         return (struct row_share){false, n, 0, n};
     return (struct row_share){true, n, share_begin(n, own), share_begin(n, own + 1)};
-}
-
-bool solve_divides(const struct run *run, int64_t block, const struct calib_task *task) {
-    if (task->expert >= 0 || plan_folds(run->options))
-        return false;
-    for (int i = 0; i < task->graph->count; i++) {
-        const struct linear_place at = {block, i, -1};
-        if (!(task->linears->nodes >> i & 1))
-            continue;
-        const struct quant_grid grid = run_grid(run, plan_module_of(&run->model, &run->plan, at));
-        if (!quant_divides(&grid))
-            return false;
-    }
-    return true;
 }
 
 /* Rows [n] of `bytes` each: every rank has its own, then all have all. */

@@ -29,8 +29,8 @@ struct solved_module {
     struct correction strength;
 };
 
-/* Can the rows of a task's linears be shared out? */
-bool solve_divides(const struct run *run, int64_t block, const struct calib_task *task);
+/* Where the rows of rank `rank` of `ranks` begin, of n. */
+int64_t solve_share_begin(int64_t n, int rank, int ranks);
 
 /* Are the module's weights moved before they are rounded? */
 bool solve_corrects(const struct run *run, const struct plan_module *module);

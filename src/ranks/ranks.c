@@ -35,13 +35,21 @@ struct ranks_traffic ranks_traffic(void) {
     return traffic;
 }
 
-int64_t ranks_share(int64_t units, int rank) {
-    return units * rank / llmq_ranks_count();
+int64_t ranks_share_of(int64_t units, int rank, int ranks) {
+    return units * rank / ranks;
 }
 
-static void count_piece(size_t bytes) {
-    traffic.bytes += bytes;
-    traffic.messages += (bytes + RANKS_MESSAGE - 1) / RANKS_MESSAGE;
+int64_t ranks_share(int64_t units, int rank) {
+    return ranks_share_of(units, rank, llmq_ranks_count());
+}
+
+void ranks_count_pieces(struct ranks_traffic *t, size_t bytes, int others) {
+    t->bytes += (uint64_t)bytes * (uint64_t)others;
+    t->messages += (bytes + RANKS_MESSAGE - 1) / RANKS_MESSAGE * (uint64_t)others;
+}
+
+void ranks_count_piece(struct ranks_traffic *t, size_t bytes) {
+    ranks_count_pieces(t, bytes, 1);
 }
 
 enum llmq_status ranks_exchange(const struct ranks_piece *with, const llmq_context *ctx,
@@ -53,7 +61,7 @@ enum llmq_status ranks_exchange(const struct ranks_piece *with, const llmq_conte
         memcpy(with[own].in, with[own].out, with[own].in_bytes);
     for (int r = 0; r < count; r++)
         if (r != own)
-            count_piece(with[r].out_bytes);
+            ranks_count_piece(&traffic, with[r].out_bytes);
     if (count == 1)
         return LLMQ_OK;
     const enum llmq_status status = ranks_transfer(with, ctx, err);

@@ -60,10 +60,16 @@ struct ranks_traffic {
 };
 struct ranks_traffic ranks_traffic(void);
 
+/* What it counts for a piece that goes to another rank; and for one that goes to `others`. */
+void ranks_count_piece(struct ranks_traffic *t, size_t bytes);
+void ranks_count_pieces(struct ranks_traffic *t, size_t bytes, int others);
+
 /* --- shares ----------------------------------------------------------------------------------- */
 
-/* The share of rank r of `units`: [ranks_share(units, r), ranks_share(units, r + 1)). */
+/* The share of rank r of `units`: [ranks_share(units, r), ranks_share(units, r + 1)); and what it
+ * would be of so many ranks. */
 int64_t ranks_share(int64_t units, int rank);
+int64_t ranks_share_of(int64_t units, int rank, int ranks);
 
 /* --- for the files of this folder ------------------------------------------------------------- */
 

@@ -105,10 +105,10 @@ done
 # By docs/RANKS.md, of rank 0 of 2, with one batch each, a tile being 64 x 64 numbers of 4 bytes. To
 # the keeper of the other tiles go those of H, D of q, k, v; H, D, R of o; H, D of gate and up; of
 # down 2 of H's 3 tiles and one of 2 of W D and of R: 11 tiles, in 10 messages; and of its own, one
-# of each of these three at the end. Held back are 249 rows, of 10 values that are 768
-# numbers each. Of 7 linears codes, scales and zeros of half the rows, 3 errors and 40 bytes for 16
-# rows of a target: 28,152 bytes in 8 messages each. Twice, for two blocks; and 188 bytes in 10
-# messages to agree on the run.
+# of each of these three at the end. Held back are 249 rows of its batch and
+# 250 of the other's, in slices of as many, of 10 values that are 768 numbers each. Of 7 linears
+# codes, scales and zeros of half the rows, 3 errors and 40 bytes for 16 rows of a target: 28,152
+# bytes in 8 messages each. Twice, for two blocks; and 188 bytes in 10 messages to agree on the run.
 test_case 'what is sent is what is planned'
 rm -rf many
 # shellcheck disable=SC2086
@@ -120,6 +120,24 @@ expect_stderr "2 ranks: $messages messages of $bytes bytes sent by rank 0"
 
 test_case 'only the first process speaks'
 expect "one of them tells the result" [ "$(grep -c wrote "$work/stdout")" -eq 1 ]
+
+# expect_planned N COMMAND...: by the plan N ranks send what rank 0 of them told that it sent.
+expect_planned() {
+    n=$1
+    shift
+    told=$(grep -o "$n ranks: .* sent by rank 0" stderr)
+    run "$@" --dry-run --ranks "1,$n" --json -q
+    expect_code 0
+    planned="$("$json_get" ranks.1.messages <stdout) messages of"
+    planned="$planned $("$json_get" ranks.1.bytes <stdout) bytes"
+    expect "the plan's $planned are those of: $told" \
+        test "$n ranks: $planned sent by rank 0" = "$told"
+    expect_json ranks.0.messages 0
+}
+
+test_case 'a plan for several ranks counts what they send'
+# shellcheck disable=SC2086
+expect_planned 2 gptq "$tiny" $windows
 
 # The demo has five blocks: time to be stopped in the middle.
 if command -v ps >/dev/null; then
@@ -153,8 +171,10 @@ for method in 'gptq --quality best --asym' 'awq' 'rtn'; do
     run $method "$tiny" $calib --out one
     expect_code 0
     # shellcheck disable=SC2086
-    ranks 3 $method "$tiny" $calib --out many
+    ranks 3 $method "$tiny" $calib --out many -v
     expect_same one many
+    # shellcheck disable=SC2086
+    expect_planned 3 $method "$tiny" $calib
 done
 
 test_case 'what is wrong is told once'

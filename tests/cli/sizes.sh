@@ -41,6 +41,22 @@ test_case "a block of Llama's 7B is quantized in 4 GiB"
 block 7B 4096 11008 32 32
 planned 7B 4
 
+# What is asked of several machines of 1,000 Gflop/s.
+test_case "eight ranks do a block of Llama's 7B in less than a seventh of the time"
+run gptq --model 7B --calib ids.json --threads 2 --dry-run --json -q --ranks 1,8,64 --link 25G:30 \
+    --gflops 1000
+expect_code 0
+expect_json ranks.0.efficiency 1
+expect_json ranks.1.ranks 8
+expect "85 % of eight times one rank's rate" \
+    awk "BEGIN { exit !($("$json_get" ranks.1.efficiency <stdout) >= 0.85) }"
+expect "the factors, which every rank makes, end that before 64 ranks" \
+    awk "BEGIN { exit !($("$json_get" ranks.2.efficiency <stdout) < 0.5) }"
+for part in compute file exchange; do
+    expect "all ranks' times are positive" \
+        awk "BEGIN { exit !($("$json_get" ranks.1.${part}_seconds <stdout) > 0) }"
+done
+
 test_case "a block of Llama's 13B is quantized in 6 GiB"
 block 13B 5120 13824 40 40
 planned 13B 6

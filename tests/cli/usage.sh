@@ -275,6 +275,18 @@ if grep -qw avx2 /proc/cpuinfo; then
     done
 fi
 
+# Several ranks, which are planned for.
+wrong "--ranks: '1,x' is not a list of whole numbers" "" gptq --ranks 1,x
+wrong "--ranks: '8,' is not a list of whole numbers" "" gptq --ranks 8,
+wrong "--ranks: 0 is out of range; expected 1 to 65536" "" gptq --ranks 4,0
+wrong "--link: 'fast' is not a rate" "" gptq --link fast
+wrong "--link: '25GB' is not a rate" "" gptq --link 25GB
+wrong "--link: '25G:' is not a rate" "" gptq --link 25G:
+wrong "--link: '0' is not a rate" "" gptq --link 0
+wrong "--link and --gflops go with --ranks" "" gptq "$demo" --dry-run --link 10G
+wrong "--link and --gflops go with --ranks" "" gptq "$demo" --dry-run --gflops 100
+wrong "--ranks only plans, with --dry-run" "a run over several processes is started by mpirun -n R llmq" gptq "$demo" --ranks 2 --out none
+
 # Lists of ids.
 wrong "--ids: not a list of token ids after 0 of them" "expected 1,2,3 or [1,2,3]" \
     score --model m --ids a,b

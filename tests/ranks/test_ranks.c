@@ -82,6 +82,8 @@ static void check_sum(struct linalg_sum shape, bool longer) {
     const int64_t count = shape.triangle ? shape.n * (shape.n + 1) / 2 : shape.m * shape.n;
     const double factor = 2.0 / 12345;
     struct share s;
+    struct calib_part part;
+    struct ranks_traffic counted = {0};
     llmq_error err = {0};
     double *sums = calloc(2 * (size_t)count, sizeof *sums), left = 0;
     float *tiles = malloc(linalg_accumulate_floats() * sizeof *tiles);
@@ -90,8 +92,16 @@ static void check_sum(struct linalg_sum shape, bool longer) {
     ck_assert(sums && tiles && held);
     ck_assert_ok(share_deal(&tokens, HELD_MOST, &s, &err), &err);
     add_alone(&s, &alone);
+    const struct ranks_traffic before = ranks_traffic();
     add_together(&s, &to, held);
     ck_assert_ok(share_finish(&s, &to, factor, &left, NULL, &err), &err);
+    const struct ranks_traffic after = ranks_traffic();
+    ck_assert_ok(
+        calib_part_of(&tokens, HELD_MOST, llmq_ranks_own(), llmq_ranks_count(), &part, &err), &err);
+    share_count(&part, &shape, &counted);
+    share_count_held(&part, shape.n, &counted);
+    ck_assert_uint_eq(after.messages - before.messages, counted.messages);
+    ck_assert_uint_eq(after.bytes - before.bytes, counted.bytes);
     for (int64_t i = 0; i < count; i++) {
         const float a = (float)(factor * sums[i]), b = (float)(left * sums[count + i]);
         ck_assert_msg(memcmp(&a, &b, sizeof a) == 0, "entry %lld: %a, alone %a", (long long)i,
@@ -137,7 +147,7 @@ START_TEST(all_batches_are_dealt_once) {
         own += mine ? batch_rows(&b->whole) : 0;
     }
     ck_assert_int_eq(s.own.offsets[s.own.count], own);
-    ck_assert_int_ge(share_most_tokens(&tokens), own);
+    ck_assert_int_ge(share_most_tokens(&tokens, llmq_ranks_count()), own);
     share_free(&s);
 }
 END_TEST

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What several ranks will send each other: see calib.h. In the order of accumulate.c, which sends
+ * it. */
+#include "calib/calib_private.h"
+#include "ranks/ranks.h"
+
+int64_t calib_most_tokens(const struct calib_tokens *all, int ranks) {
+    return share_most_tokens(all, ranks);
+}
+
+static void count_sum(const struct calib_part *part, int64_t m, int64_t n, bool triangle,
+                      struct ranks_traffic *sent) {
+    const struct linalg_sum shape = {m, n, triangle};
+    share_count(part, &shape, sent);
+}
+
+/* W D of each linear by itself. */
+static void count_multiplied(const struct calib_part *part, const struct graph *g,
+                             const struct graph_task *t, struct ranks_traffic *sent) {
+    for (int i = 0; i < g->count; i++)
+        if (t->nodes >> i & 1)
+            count_sum(part, g->node[i].width[0], g->width[t->source], false, sent);
+}
+
+void calib_count_task(const struct calib_part *part, const struct graph *g,
+                      const struct graph_task *t, bool pair, struct ranks_traffic *sent) {
+    const int64_t k = g->width[t->source], n = g->width[t->stream];
+    count_sum(part, k, k, true, sent);
+    share_count_held(part, k, sent);
+    if (!pair)
+        return;
+    if (calib_multiplies(g, t))
+        count_multiplied(part, g, t, sent);
+    else
+        count_sum(part, k, k, false, sent);
+    share_count_held(part, k, sent);
+    if (t->stream == V_NONE)
+        return;
+    count_sum(part, n, k, false, sent);
+    share_count_held(part, n, sent);
+}
+
+void calib_count_head(const struct calib_part *part, int64_t hidden, struct ranks_traffic *sent) {
+    count_sum(part, hidden, hidden, true, sent);
+    share_count_held(part, hidden, sent);
+}
