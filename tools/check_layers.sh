@@ -55,7 +55,7 @@ check_tree() (
         allow["convert"]             = "base formats/encodings formats/loaders models graph " \
                                        "setup verify pipeline"
         allow["report"]              = "base"
-        allow["api"]                 = "base tensor formats/safetensors formats/encodings " \
+        allow["api"]                 = "base ranks tensor formats/safetensors formats/encodings " \
                                        "formats/loaders models text " \
                                        "chat graph eval decode setup verify pipeline report"
         allow["cli"]                 = ""

@@ -29,7 +29,8 @@ LLMQ_NODISCARD enum llmq_status llmq_ranks_begin(llmq_error *err);
 
 /* When this rank is done, with that status: wait for the others, after a failure for some seconds
  * only, since they may be at work still. True: all are done, and *speaks says of one of those whose
- * own failure it is that it is to tell it. False: they did not come, see llmq_ranks_abort. */
+ * own failure it is that it is to tell it, of LLMQ_E_CHECK and LLMQ_OK the first. False: they did
+ * not come, see llmq_ranks_abort. */
 bool llmq_ranks_meet(enum llmq_status status, bool *speaks);
 
 /* After that: end what llmq_ranks_begin started. Nothing happens without it. */

@@ -14,6 +14,7 @@
 #include "base/sized.h"
 #include "base/tally.h"
 #include "llmq/evaluate.h"
+#include "llmq/ranks.h"
 #include "setup/setup.h"
 
 void llmq_compare_options_init_sized(llmq_compare_options *options, size_t size) {
@@ -43,7 +44,8 @@ static struct eval_pair pair_of(const struct comparison *c, size_t model) {
                               .spill_dir = c->spill_dir,
                               .name = m && c->count > 1 ? path_base(m->m.dir) : NULL,
                               .done = steps_before(c, model),
-                              .total = steps_before(c, c->count)};
+                              .total = steps_before(c, c->count),
+                              .divided = measure_divides()};
 }
 
 static void keep_largest(struct eval_room *most, const struct eval_room *room) {
@@ -201,7 +203,7 @@ static enum llmq_status run_all(struct comparison *c, llmq_compare_result *resul
     enum llmq_status status = LLMQ_OK;
     if (!c->kept)
         LLMQ_TRY(eval_reference_run(&first, &c->ran, err));
-    if (c->save.path)
+    if (c->save.path && llmq_ranks_own() == 0)
         LLMQ_TRY(keep_reference(c, err));
     for (size_t i = 0; i < c->count; i++)
         results[i].seconds = tally_now() - start;
@@ -209,6 +211,21 @@ static enum llmq_status run_all(struct comparison *c, llmq_compare_result *resul
         LLMQ_TRY(run_model(c, i, &results[i], err));
     log_progress(c->ctx, steps, steps, "done");
 cleanup:
+    return status;
+}
+
+/* Do all ranks have the same before them? */
+static enum llmq_status check_ranks(const struct comparison *c, llmq_error *err) {
+    const struct model **models = calloc(c->count + 1, sizeof *models);
+    size_t count = 0;
+    if (!models)
+        return error_memory(err, "the models to compare");
+    if (!c->kept)
+        models[count++] = &c->reference;
+    for (size_t i = 0; i < c->count; i++)
+        models[count++] = &c->models[i].m;
+    const enum llmq_status status = measure_ranks(models, count, &c->corpus, c->ctx, err);
+    free(models);
     return status;
 }
 
@@ -224,8 +241,10 @@ static enum llmq_status compare(const llmq_compare_options *options, const char 
                                            .compute = options->compute};
     LLMQ_TRY(setup_compute(ctx, err));
     LLMQ_TRY(comparison_open(models, &c, err));
+    LLMQ_TRY(check_ranks(&c, err));
     LLMQ_TRY(settle_memory(&c, err));
     LLMQ_TRY(run_all(&c, results, err));
+    measure_ranks_note(ctx);
 cleanup:
     comparison_close(&c);
     return status;
@@ -242,6 +261,7 @@ enum llmq_status llmq_compare_all(const llmq_compare_options *given, const char 
     llmq_compare_options_init(&options);
     LLMQ_TRY(SIZED_READ(llmq_compare_options, given, &options, err));
     LLMQ_TRY(context_read(lent, &ctx, err));
+    measure_quiet(&ctx);
     status = compare(&options, models, count, &ctx, results, err);
 cleanup:
     return status;

@@ -61,9 +61,11 @@ static enum llmq_status evaluate(const llmq_eval_options *options, const llmq_co
     LLMQ_TRY(corpus_file_open(text, &limits, &file, err));
     LLMQ_TRY(setup_corpus(ctx, &m, &file, &cut, &corpus, err));
     LLMQ_TRY(measure_scoring(ctx, options->convention, &cut, &corpus, err));
+    LLMQ_TRY(measure_ranks(&(const struct model *){&m}, 1, &corpus, ctx, err));
     corpus_file_free(&file);
     const uint64_t tables = (uint64_t)corpus.tokens_used * sizeof *logprobs;
-    struct eval_job job = {.m = &m, .corpus = &corpus, .numbers = numbers, .ctx = ctx};
+    struct eval_job job = {
+        .m = &m, .corpus = &corpus, .numbers = numbers, .ctx = ctx, .divided = measure_divides()};
     LLMQ_TRY(measure_settle(&job, tables, 0, options->max_mem, &spill_dir, err));
     logprobs = calloc((size_t)corpus.tokens_used, sizeof *logprobs);
     if (!logprobs) {
@@ -79,6 +81,7 @@ static enum llmq_status evaluate(const llmq_eval_options *options, const llmq_co
     result->tokens = mean.tokens;
     result->windows = corpus.count;
     result->ctx = corpus.max_len;
+    measure_ranks_note(ctx);
     result->seconds = tally_now() - start;
     result->peak_rss_bytes = memory_peak();
 cleanup:
@@ -99,6 +102,7 @@ enum llmq_status llmq_eval(const llmq_eval_options *given, const llmq_context *l
     llmq_eval_options_init(&options);
     LLMQ_TRY(SIZED_READ(llmq_eval_options, given, &options, err));
     LLMQ_TRY(context_read(lent, &ctx, err));
+    measure_quiet(&ctx);
     status = evaluate(&options, &ctx, result, err);
 cleanup:
     return status;

@@ -54,6 +54,17 @@ LLMQ_NODISCARD enum llmq_status measure_settle(struct eval_job *job, uint64_t ta
                                                char **spill_dir, llmq_error *err);
 void measure_end(char **dir); /* accepts a pointer to NULL */
 
+/* Do several ranks share what is measured? The first of them speaks. */
+bool measure_divides(void);
+void measure_quiet(llmq_context *ctx);
+
+/* Can they, and have all of them the same models and text before them? LLMQ_E_UNSUPPORTED,
+ * LLMQ_E_INPUT. And at the end, what rank 0 sent. */
+LLMQ_NODISCARD enum llmq_status measure_ranks(const struct model *const *models, size_t count,
+                                              const struct corpus *corpus, const llmq_context *ctx,
+                                              llmq_error *err);
+void measure_ranks_note(const llmq_context *ctx);
+
 /* A convention as JSON and the command line spell it, and as src/eval takes it. */
 const char *measure_convention_name(enum llmq_convention convention);
 enum eval_convention measure_convention(enum llmq_convention convention);

@@ -310,4 +310,5 @@ const struct command command_compare = {
     .init = compare_init,
     .run = compare_run,
     .computes = computes_always,
+    .ranks = true,
 };

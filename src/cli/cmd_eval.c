@@ -133,4 +133,5 @@ const struct command command_eval = {
     .init = eval_init,
     .run = eval_run,
     .computes = computes_always,
+    .ranks = true,
 };

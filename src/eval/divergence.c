@@ -146,6 +146,7 @@ static struct eval_job reference_job(const struct eval_pair *pair) {
                              .ctx = pair->ctx,
                              .name = "reference: ",
                              .spill_dir = pair->spill_dir,
+                             .divided = pair->divided,
                              .total = pair->total ? pair->total : reference_blocks(pair) + models};
 }
 
@@ -252,7 +253,8 @@ static enum llmq_status run_heads(const struct eval_pair *pair, struct run *r, s
     double *logprobs[SIDES] = {[REFERENCE] = d->reference_logprobs, [MODEL] = d->logprobs};
     enum llmq_status status = LLMQ_OK;
     for (enum side side = REFERENCE; side < SIDES; side++)
-        LLMQ_TRY(head_create(models[side], pair->corpus, r->hidden[side], &r->heads[side], err));
+        LLMQ_TRY(head_create(models[side], pair->corpus, r->hidden[side], pair->divided,
+                             &r->heads[side], err));
     for (struct head_tile tile = {0}; head_next(&r->heads[REFERENCE], &tile);) {
         LLMQ_TRY(interrupt_check(pair->ctx, err));
         for (enum side side = REFERENCE; side < SIDES; side++)
@@ -260,10 +262,11 @@ static enum llmq_status run_heads(const struct eval_pair *pair, struct run *r, s
         fold_tile(r, &tile);
     }
     for (enum side side = REFERENCE; side < SIDES; side++) {
-        status = head_finish(&r->heads[side], logprobs[side], err);
+        status = head_finish(&r->heads[side], logprobs[side], pair->ctx, err);
         if (status != LLMQ_OK)
             return error_prefix(err, status, "%s", models[side]->dir);
     }
+    status = parts_gather(&r->heads[MODEL].parts, r->sums, sizeof *r->sums, pair->ctx, err);
 cleanup:
     return status;
 }

@@ -33,6 +33,7 @@ struct eval_pair {
     const char *name;            /* of the model in the progress; NULL: "model" */
     int64_t done, total;         /* steps of the whole run before this model's, and all of them; 0
                                     of 0: these two models are all of it */
+    bool divided;                /* ranks share the work: see parts.h */
 };
 
 /* What remains of a reference that ran: final hidden states, and a sample of what blocks put out.

@@ -13,10 +13,12 @@
 #define LOGIT_ROWS 256
 
 enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
-                             const struct acts *hidden, struct head *out, llmq_error *err) {
+                             const struct acts *hidden, bool divided, struct head *out,
+                             llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const int64_t columns = min_i64(m->config.vocab, HEAD_ROWS);
     *out = (struct head){.m = m, .corpus = corpus, .hidden = hidden};
+    LLMQ_TRY(parts_of_tiles(corpus->tokens_used, LOGIT_ROWS, divided, &out->parts, err));
     LLMQ_TRY(arena_create("the output head", &out->arena, err));
     LLMQ_TRY(head_panel_create(m, columns, out->arena, &out->panel, err));
     out->logits = arena_alloc(out->arena, (size_t)columns * LOGIT_ROWS, sizeof *out->logits, err);
@@ -39,19 +41,21 @@ uint64_t head_bytes(const struct model *m, const struct corpus *corpus) {
 
 void head_free(struct head *h) {
     head_panel_free(&h->panel);
+    parts_free(&h->parts);
     arena_free(&h->arena);
 }
 
 bool head_next(const struct head *h, struct head_tile *tile) {
-    int64_t total = h->corpus->tokens_used, vocab = h->m->config.vocab;
-    tile->begin += tile->rows;
-    if (tile->begin >= total) {
-        tile->begin = 0;
+    const int64_t first = parts_first(&h->parts), end = parts_end(&h->parts);
+    const int64_t vocab = h->m->config.vocab;
+    tile->begin = tile->rows > 0 ? tile->begin + tile->rows : first;
+    if (tile->begin >= end) {
+        tile->begin = first;
         tile->first += tile->columns;
     }
-    tile->rows = min_i64(total - tile->begin, LOGIT_ROWS);
+    tile->rows = min_i64(end - tile->begin, LOGIT_ROWS);
     tile->columns = min_i64(vocab - tile->first, HEAD_ROWS);
-    return tile->first < vocab;
+    return tile->first < vocab && first < end;
 }
 
 /* Fold the tile into the running log-sum-exp of its rows and pick the logits of next tokens. */
@@ -78,7 +82,7 @@ enum llmq_status head_visit(struct head *h, const struct head_tile *tile, double
     enum llmq_status status = acts_load(h->hidden, tile->begin, tile->rows, h->rows, &x, err);
     if (status != LLMQ_OK)
         return status;
-    if (tile->begin == 0) {
+    if (tile->begin == parts_first(&h->parts)) {
         status = head_panel_load(&h->panel, tile->first, tile->columns, err);
         if (status != LLMQ_OK)
             return status;
@@ -88,8 +92,14 @@ enum llmq_status head_visit(struct head *h, const struct head_tile *tile, double
     return LLMQ_OK;
 }
 
-enum llmq_status head_finish(const struct head *h, double *logprobs, llmq_error *err) {
+enum llmq_status head_finish(const struct head *h, double *logprobs, const llmq_context *ctx,
+                             llmq_error *err) {
     const int64_t *offsets = h->corpus->offsets;
+    enum llmq_status status = parts_gather(&h->parts, logprobs, sizeof *logprobs, ctx, err);
+    if (status == LLMQ_OK)
+        status = parts_gather(&h->parts, h->lse, sizeof *h->lse, ctx, err);
+    if (status != LLMQ_OK)
+        return status;
     for (int64_t w = 0; w < h->corpus->count; w++)
         for (int64_t t = offsets[w]; t < offsets[w + 1]; t++) {
             logprobs[t] = t + 1 < offsets[w + 1] ? logprobs[t] - h->lse[t] : 0.0;

@@ -9,9 +9,11 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "eval/parts.h"
 #include "graph/acts.h"
 #include "graph/head_panel.h"
 #include "graph/model.h"
+#include "llmq/context.h"
 #include "llmq/error.h"
 #include "text/corpus.h"
 
@@ -30,19 +32,21 @@ struct head {
     float *rows;             /* [LOGIT_ROWS, hidden] where `hidden` is in a file, or NULL */
     float *logits;           /* [rows, columns] of the current tile */
     double *lse;             /* [tokens_used]: log-sum-exp of the logits so far */
+    struct parts parts;      /* by tiles of tokens, this rank's are visited */
 };
 
-/* The arguments must outlive the result. Release with head_free. */
+/* The arguments must outlive the result. `divided`: ranks share the tokens. Release with head_free.
+ */
 LLMQ_NODISCARD enum llmq_status head_create(const struct model *m, const struct corpus *corpus,
-                                            const struct acts *hidden, struct head *out,
-                                            llmq_error *err);
+                                            const struct acts *hidden, bool divided,
+                                            struct head *out, llmq_error *err);
 /* Bytes that it takes, but for a head that is stored packed. */
 uint64_t head_bytes(const struct model *m, const struct corpus *corpus);
 
 void head_free(struct head *h); /* accepts a zeroed struct */
 
 /* The next tile; all tokens of a slice come before the next slice. Start with a zeroed tile; false
- * when every logit was visited. */
+ * when every logit of the rank's tokens was visited. */
 bool head_next(const struct head *h, struct head_tile *tile);
 
 /* Form the tile's logits in h->logits and fold them into the scores of its tokens: logprobs
@@ -50,9 +54,9 @@ bool head_next(const struct head *h, struct head_tile *tile);
 LLMQ_NODISCARD enum llmq_status head_visit(struct head *h, const struct head_tile *tile,
                                            double *logprobs, llmq_error *err);
 
-/* After the last tile: logits of next ids to log-probabilities; the entry of a window's last token
- * becomes 0. LLMQ_E_NUMERIC when an activation overflowed. */
+/* After the last tile: logits of next ids to log-probabilities, of all ranks' tokens; the entry of
+ * a window's last token becomes 0. LLMQ_E_NUMERIC when an activation overflowed. */
 LLMQ_NODISCARD enum llmq_status head_finish(const struct head *h, double *logprobs,
-                                            llmq_error *err);
+                                            const llmq_context *ctx, llmq_error *err);
 
 #endif

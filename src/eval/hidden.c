@@ -11,6 +11,7 @@
 #include "base/int64.h"
 #include "base/log.h"
 #include "eval/outputs.h"
+#include "eval/parts.h"
 #include "graph/ways.h"
 
 struct walk {
@@ -22,6 +23,9 @@ struct walk {
     struct experts experts;
     struct routing routing;
     struct arena *weights, *expert, *scratch;
+    struct parts parts;
+    const int64_t *offsets; /* of this rank's windows, ... */
+    int64_t count;          /* ... and their number */
 };
 
 /* --- room ------------------------------------------------------------------------------------- */
@@ -46,9 +50,23 @@ static enum llmq_status create_experts(struct walk *w, llmq_error *err) {
     return experts_create(&w->ways.needs, &w->stream, &w->forward, w->scratch, &w->experts, err);
 }
 
+/* This rank's windows. */
+static enum llmq_status deal(struct walk *w, llmq_error *err) {
+    const struct corpus *c = w->job->corpus;
+    const enum llmq_status status = parts_of_batches(c, w->job->divided, &w->parts, err);
+    const int64_t *end = c->offsets + c->count;
+    w->offsets = c->offsets;
+    while (w->offsets < end && *w->offsets < parts_first(&w->parts))
+        w->offsets++;
+    for (; w->offsets + w->count < end && w->offsets[w->count] < parts_end(&w->parts); w->count++)
+        ;
+    return status;
+}
+
 static enum llmq_status create_room(struct walk *w, llmq_error *err) {
     const struct model *m = w->job->m;
     enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(deal(w, err));
     LLMQ_TRY(arena_create("evaluation", &w->scratch, err));
     LLMQ_TRY(arena_create("a block's weights", &w->weights, err));
     LLMQ_TRY(arena_create("an expert's weights", &w->expert, err));
@@ -66,7 +84,7 @@ cleanup:
 static enum llmq_status embed(struct walk *w, llmq_error *err) {
     const struct corpus *c = w->job->corpus;
     enum llmq_status status = LLMQ_OK;
-    for (struct batch b = {0}; batch_next(c->offsets, c->count, BATCH_ROWS, &b);) {
+    for (struct batch b = {0}; batch_next(w->offsets, w->count, BATCH_ROWS, &b);) {
         float *x = stream_target(&w->stream, b.offsets[0]);
         LLMQ_TRY(model_embed(w->job->m, c->ids, &b, x, err));
         LLMQ_TRY(stream_put(&w->stream, b.offsets[0], batch_rows(&b), x, err));
@@ -101,6 +119,7 @@ cleanup:
 void walk_free(struct walk **w) {
     if (!*w)
         return;
+    parts_free(&(*w)->parts);
     stream_free(&(*w)->stream);
     routing_free(&(*w)->routing);
     forward_free(&(*w)->forward);
@@ -132,10 +151,9 @@ enum llmq_status walk_restore(struct walk *w, const struct acts *from, llmq_erro
 /* All tokens; those of a block with experts are routed on the way there. */
 static enum llmq_status run_pass(struct walk *w, const struct schedule *schedule, bool routes,
                                  llmq_error *err) {
-    const struct corpus *corpus = w->job->corpus;
     enum llmq_status status = LLMQ_OK;
     stream_begin_pass(&w->stream, schedule);
-    for (struct batch b = {0}; batch_next(corpus->offsets, corpus->count, BATCH_ROWS, &b);) {
+    for (struct batch b = {0}; batch_next(w->offsets, w->count, BATCH_ROWS, &b);) {
         struct pass pass;
         LLMQ_TRY(interrupt_check(w->job->ctx, err));
         LLMQ_TRY(stream_pass(&w->stream, &w->forward, schedule, &b, &pass, err));
@@ -160,15 +178,15 @@ cleanup:
 /* What the block put out, batch by batch. */
 static enum llmq_status note_outputs(struct walk *w, int64_t index, llmq_error *err) {
     const struct acts *x = &w->stream.acts[HOME_RESIDUAL];
-    const int64_t most = w->size.max_rows;
+    const int64_t most = w->size.max_rows, end = parts_end(&w->parts);
     enum llmq_status status = LLMQ_OK;
-    for (int64_t at = 0; at < x->rows; at += most) {
-        const int64_t rows = min_i64(most, x->rows - at);
+    for (int64_t at = parts_first(&w->parts); at < end; at += most) {
+        const int64_t rows = min_i64(most, end - at);
         float *values = NULL;
         LLMQ_TRY(acts_load(x, at, rows, w->stream.buffer[HOME_RESIDUAL], &values, err));
         outputs_note(w->job->outputs, index, at, rows, values);
     }
-    outputs_finish(w->job->outputs, index);
+    status = outputs_finish(w->job->outputs, index, &w->parts, w->job->ctx, err);
 cleanup:
     return status;
 }
@@ -198,11 +216,11 @@ static enum llmq_status final_norm(struct walk *w, llmq_error *err) {
     struct acts *x = &w->stream.acts[HOME_RESIDUAL], normed = *x;
     const int64_t hidden = w->job->m->config.hidden;
     float *buffer = w->stream.buffer[HOME_RESIDUAL];
-    const int64_t most = w->size.max_rows;
+    const int64_t most = w->size.max_rows, end = parts_end(&w->parts);
     enum llmq_status status = LLMQ_OK;
     acts_set_width(&normed, hidden);
-    for (int64_t at = 0; at < x->rows; at += most) {
-        const int64_t rows = min_i64(most, x->rows - at);
+    for (int64_t at = parts_first(&w->parts); at < end; at += most) {
+        const int64_t rows = min_i64(most, end - at);
         float *values = NULL;
         LLMQ_TRY(acts_load(x, at, rows, buffer, &values, err));
         LLMQ_TRY(model_final_norm(w->job->m, rows, values, err));
@@ -234,6 +252,7 @@ enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out, llmq_
     }
     LLMQ_TRY(final_norm(w, err));
     struct acts *x = &w->stream.acts[HOME_RESIDUAL];
+    LLMQ_TRY(parts_gather_rows(&w->parts, x, job->ctx, err));
     *out = *x;
     *x = (struct acts){.file = {.fd = -1}};
 cleanup:

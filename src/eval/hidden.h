@@ -4,6 +4,7 @@
 #ifndef LLMQ_EVAL_HIDDEN_H
 #define LLMQ_EVAL_HIDDEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "graph/acts.h"
@@ -32,10 +33,11 @@ struct eval_job {
     const char *spill_dir;   /* folder for files of activations; NULL: in memory */
     struct outputs *outputs; /* figures of what each block puts out go there; NULL: nowhere */
     int64_t done, total; /* steps of the whole run before this model's blocks, and all of them */
+    bool divided;        /* ranks share eval_hidden (parts.h); not for models with experts */
 };
 
 /* Residual stream behind the last block and the final norm: out [tokens_used, hidden], in memory or
- * in a file. Release with acts_free, also after a failure. */
+ * in a file, on every rank. Release with acts_free, also after a failure. */
 LLMQ_NODISCARD enum llmq_status eval_hidden(const struct eval_job *job, struct acts *out,
                                             llmq_error *err);
 

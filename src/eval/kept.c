@@ -142,7 +142,7 @@ static enum llmq_status run_head(const struct eval_pair *pair, const struct acts
                                  struct sums *sums, double *logprobs, llmq_error *err) {
     struct head head = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(head_create(pair->model, pair->corpus, hidden, &head, err));
+    LLMQ_TRY(head_create(pair->model, pair->corpus, hidden, pair->divided, &head, err));
     for (struct head_tile tile = {0}; head_next(&head, &tile);) {
         LLMQ_TRY(interrupt_check(pair->ctx, err));
         LLMQ_TRY(head_visit(&head, &tile, logprobs, err));
@@ -151,9 +151,11 @@ static enum llmq_status run_head(const struct eval_pair *pair, const struct acts
         for (int64_t i = 0; i < tile.rows; i++)
             fold_row(&sums[tile.begin + i], &tile, logits + i * tile.columns);
     }
-    status = head_finish(&head, logprobs, err);
+    status = head_finish(&head, logprobs, pair->ctx, err);
     if (status != LLMQ_OK)
         status = error_prefix(err, status, "%s", pair->model->dir);
+    else /* with the cursors of others, which have come to their ends */
+        status = parts_gather(&head.parts, sums, sizeof *sums, pair->ctx, err);
 cleanup:
     head_free(&head);
     return status;

@@ -152,7 +152,7 @@ static enum llmq_status measure_sums(struct make *k, llmq_error *err) {
     double *logprobs = NULL;
     const size_t tokens = (size_t)k->corpus->tokens_used;
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(head_create(k->m, k->corpus, k->hidden, &head, err));
+    LLMQ_TRY(head_create(k->m, k->corpus, k->hidden, false, &head, err));
     logprobs = arena_zalloc(k->arena, tokens, sizeof *logprobs, err);
     if (!logprobs) {
         status = LLMQ_E_MEMORY;
@@ -162,7 +162,7 @@ static enum llmq_status measure_sums(struct make *k, llmq_error *err) {
         LLMQ_TRY(interrupt_check(k->ctx, err));
         LLMQ_TRY(head_visit(&head, &tile, logprobs, err));
     }
-    LLMQ_TRY(head_finish(&head, logprobs, err));
+    LLMQ_TRY(head_finish(&head, logprobs, k->ctx, err));
     memcpy(k->lse, head.lse, tokens * sizeof *k->lse);
     for (size_t t = 0; t < tokens; t++)
         k->out->logprobs[t] = (float)logprobs[t];

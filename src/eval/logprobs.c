@@ -21,7 +21,7 @@ enum llmq_status eval_logprobs(const struct eval_job *given, double *logprobs,
     job.total = steps;
     LLMQ_TRY(eval_hidden(&job, &hidden, err));
     log_progress(job.ctx, steps - 1, steps, "output head");
-    LLMQ_TRY(head_create(job.m, job.corpus, &hidden, &head, err));
+    LLMQ_TRY(head_create(job.m, job.corpus, &hidden, job.divided, &head, err));
     for (struct head_tile tile = {0}; head_next(&head, &tile);) {
         const struct acts_part part = {tile.begin, tile.rows, tile.first, tile.columns};
         LLMQ_TRY(interrupt_check(job.ctx, err));
@@ -29,7 +29,7 @@ enum llmq_status eval_logprobs(const struct eval_job *given, double *logprobs,
         if (logits)
             LLMQ_TRY(acts_store_part(logits, &part, head.logits, err));
     }
-    LLMQ_TRY(head_finish(&head, logprobs, err));
+    LLMQ_TRY(head_finish(&head, logprobs, job.ctx, err));
     log_progress(job.ctx, steps, steps, "done");
 cleanup:
     head_free(&head);

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/int64.h"
 
 /* Tokens sampled: as many as fit the bytes, between these. */
@@ -22,12 +23,28 @@ static int64_t sample_size(const struct model *m, int64_t tokens) {
 
 uint64_t outputs_bytes(const struct model *m, int64_t tokens) {
     const uint64_t blocks = (uint64_t)m->config.blocks;
-    return blocks * ((uint64_t)sample_size(m, tokens) * (uint64_t)m->config.stream * sizeof(float) +
-                     sizeof(llmq_block_output) + sizeof(double));
+    const uint64_t sampled = (uint64_t)sample_size(m, tokens);
+    return blocks * (sampled * (uint64_t)m->config.stream * sizeof(float) +
+                     sizeof(llmq_block_output) + sizeof(double)) +
+           (uint64_t)tokens * sizeof(llmq_block_output) +
+           sampled * (sizeof(double) + sizeof(int64_t));
 }
 
 bool outputs_comparable(const struct model *a, const struct model *b) {
     return a->config.blocks == b->config.blocks && a->config.stream == b->config.stream;
+}
+
+/* Room for the block at hand, which all that are against this one use after it. */
+static enum llmq_status create_rows(struct arena *arena, struct outputs *out, llmq_error *err) {
+    const size_t sampled = (size_t)out->sampled;
+    out->row = arena_alloc(arena, (size_t)out->tokens, sizeof *out->row, err);
+    out->error = arena_zalloc(arena, sampled, sizeof *out->error, err);
+    out->sample = arena_alloc(arena, sampled, sizeof *out->sample, err);
+    if (!out->row || !out->error || !out->sample)
+        return LLMQ_E_MEMORY;
+    for (int64_t i = 0; i < out->sampled; i++)
+        out->sample[i] = (2 * i + 1) * out->tokens / (2 * out->sampled);
+    return LLMQ_OK;
 }
 
 enum llmq_status outputs_create(const struct model *m, int64_t tokens,
@@ -45,8 +62,14 @@ enum llmq_status outputs_create(const struct model *m, int64_t tokens,
         return LLMQ_E_MEMORY;
     for (size_t b = 0; b < blocks; b++)
         out->block[b] = (llmq_block_output){.least = HUGE_VAL, .most = -HUGE_VAL};
-    if (against)
+    if (against) {
+        out->row = against->row;
+        out->error = against->error;
+        out->sample = against->sample;
         return LLMQ_OK;
+    }
+    if (create_rows(arena, out, err) != LLMQ_OK)
+        return LLMQ_E_MEMORY;
     const size_t row = (size_t)out->width * sizeof *out->kept;
     out->kept = arena_alloc(arena, blocks * (size_t)out->sampled, row, err);
     return out->kept ? LLMQ_OK : LLMQ_E_MEMORY;
@@ -80,8 +103,8 @@ static void add_row(llmq_block_output *sum, const llmq_block_output *row) {
     sum->infinite += row->infinite;
 }
 
-void outputs_finish(struct outputs *o, int64_t block) {
-    llmq_block_output *b = &o->block[block];
+/* Sums become means. */
+static void finish_block(const struct outputs *o, llmq_block_output *b) {
     const double count = (double)(o->tokens * o->width - b->nan - b->infinite);
     if (!(count > 0)) {
         b->least = b->most = 0;
@@ -104,37 +127,41 @@ static double relative_error(const float *x, const float *y, int64_t width) {
     return error == 0 ? 0 : error / norm;
 }
 
-static int64_t sampled_token(const struct outputs *o, int64_t i) {
-    return (2 * i + 1) * o->tokens / (2 * o->sampled);
-}
-
 static void note_sample(struct outputs *o, int64_t block, int64_t begin, int64_t rows,
                         const float *x) {
     for (int64_t i = 0; i < o->sampled; i++) {
-        const int64_t token = sampled_token(o, i), at = (block * o->sampled + i) * o->width;
+        const int64_t token = o->sample[i], at = (block * o->sampled + i) * o->width;
         if (token < begin || token >= begin + rows)
             continue;
         const float *row = x + (token - begin) * o->width;
         if (o->kept)
             memcpy(o->kept + at, row, (size_t)o->width * sizeof *row);
         else
-            o->errors[block] += relative_error(row, o->against->kept + at, o->width);
+            o->error[i] = relative_error(row, o->against->kept + at, o->width);
     }
 }
 
-/* Rows that are measured side by side, before they are added in order. */
-enum { SIDE_BY_SIDE = 64 };
-
 void outputs_note(struct outputs *o, int64_t block, int64_t begin, int64_t rows, const float *x) {
     const int64_t width = o->width;
-    for (int64_t at = 0; at < rows; at += SIDE_BY_SIDE) {
-        llmq_block_output row[SIDE_BY_SIDE];
-        const int64_t count = min_i64(SIDE_BY_SIDE, rows - at);
-#pragma omp parallel for schedule(static) default(none) shared(x, at, count, width, row)
-        for (int64_t i = 0; i < count; i++)
-            row[i] = row_figures(x + (at + i) * width, width);
-        for (int64_t i = 0; i < count; i++)
-            add_row(&o->block[block], &row[i]);
-    }
+    llmq_block_output *row = o->row + begin;
+#pragma omp parallel for schedule(static) default(none) shared(x, rows, width, row)
+    for (int64_t i = 0; i < rows; i++)
+        row[i] = row_figures(x + i * width, width);
     note_sample(o, block, begin, rows, x);
+}
+
+enum llmq_status outputs_finish(struct outputs *o, int64_t block, const struct parts *parts,
+                                const llmq_context *ctx, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(parts_gather(parts, o->row, sizeof *o->row, ctx, err));
+    if (o->against)
+        LLMQ_TRY(
+            parts_gather_some(parts, o->sample, o->sampled, o->error, sizeof *o->error, ctx, err));
+    for (int64_t t = 0; t < o->tokens; t++)
+        add_row(&o->block[block], &o->row[t]);
+    for (int64_t i = 0; o->against && i < o->sampled; i++)
+        o->errors[block] += o->error[i];
+    finish_block(o, &o->block[block]);
+cleanup:
+    return status;
 }

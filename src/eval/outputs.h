@@ -9,7 +9,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "eval/parts.h"
 #include "graph/model.h"
+#include "llmq/context.h"
 #include "llmq/error.h"
 #include "llmq/evaluate.h"
 
@@ -23,6 +25,11 @@ struct outputs {
     float *kept; /* [blocks, sampled, width]; NULL: not kept */
     const struct outputs *against;
     double *errors; /* [blocks] sums over sampled tokens of |x - x_against|^2 / |x_against|^2 */
+    /* Of the block at hand: each row's figures, each sampled row's error and which token it is;
+     * those of `against` where there is one. */
+    llmq_block_output *row; /* [tokens] */
+    double *error;          /* [sampled] */
+    int64_t *sample;        /* [sampled] */
 };
 
 /* Room for what blocks of `m` put out of so many tokens. One that is `against` another compares,
@@ -34,11 +41,13 @@ LLMQ_NODISCARD enum llmq_status outputs_create(const struct model *m, int64_t to
 /* Can what these two models put out be compared, block by block? */
 bool outputs_comparable(const struct model *a, const struct model *b);
 
-/* Rows [begin, begin + rows) of a block's output. Every row of a block comes once, in order. */
+/* Rows [begin, begin + rows) of a block's output. Every row comes once, on the rank that has it. */
 void outputs_note(struct outputs *o, int64_t block, int64_t begin, int64_t rows, const float *x);
 
-/* After the last row of a block: sums become means. */
-void outputs_finish(struct outputs *o, int64_t block);
+/* After the last row of a block: figures of all rows, added in their order, become means. */
+LLMQ_NODISCARD enum llmq_status outputs_finish(struct outputs *o, int64_t block,
+                                               const struct parts *parts, const llmq_context *ctx,
+                                               llmq_error *err);
 
 /* Bytes of one that keeps its sample. */
 uint64_t outputs_bytes(const struct model *m, int64_t tokens);

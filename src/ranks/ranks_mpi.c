@@ -219,7 +219,7 @@ bool llmq_ranks_meet(enum llmq_status status, bool *speaks) {
         met = exchange_farewells(all, &m, failed ? FAILED_WAITS : -1);
         for (int r = 0; met && r < own_rank; r++)
             *speaks = *speaks && !all[r].own;
-        *speaks = *speaks && (!failed || !met || all[own_rank].own);
+        *speaks = failed ? *speaks && (!met || all[own_rank].own) : own_rank == 0;
     }
     if (met) { /* else they are written to until the process ends */
         free(all);

@@ -177,6 +177,43 @@ for method in 'gptq --quality best --asym' 'awq' 'rtn'; do
     expect_planned 3 $method "$tiny" $calib
 done
 
+# measured: what is printed, without what differs from run to run; nothing else may.
+measured() {
+    sed -E -e 's/"(seconds|peak_rss_bytes)": *[^,}]*,?//g' stdout >"$1"
+}
+
+# The last bits of products depend on how many rows they have: batches, and tiles of the head.
+test_case 'an evaluation and a comparison print the same for every number of processes'
+run eval "$tiny" --text ids.json --json -q
+expect_code 0
+measured evaluated
+run compare many --reference "$tiny" --text ids.json --save-reference one.ref --json -q
+expect_code 0
+measured compared
+for n in 2 4; do
+    ranks $n eval "$tiny" --text ids.json --json -q --threads 1
+    expect_code 0
+    measured evaluated.$n
+    expect "one prints what $n do" cmp evaluated evaluated.$n
+done
+ranks 3 compare many --reference "$tiny" --text ids.json --save-reference many.ref --json -q
+expect_code 0
+measured compared.3
+expect 'one prints what 3 do' cmp compared compared.3
+expect 'the reference is kept with the same bytes' cmp one.ref many.ref
+run compare many --reference one.ref --json -q
+measured kept
+run compare many --reference one.ref --max-mem 1M
+least=$(sed -n 's/^hint: give at least --max-mem //p' stderr)
+ranks 2 compare many --reference one.ref --json -q --max-mem "${least:?}"
+expect_code 0
+measured kept.2
+expect 'one prints what 2 do with activations in files' cmp kept kept.2
+ranks 2 eval "$tiny" --text ids.json --max-ppl 1
+expect_code 1
+expect_stderr 'above the limit'
+expect 'by one process' [ "$(grep -c 'above the limit' "$work/stderr")" -eq 1 ]
+
 test_case 'what is wrong is told once'
 ranks 3 rtn "$tiny" --group 32 --out many
 expect_code 2
@@ -192,6 +229,9 @@ ranks 2 gptq "$tiny" $windows --quality max --out refused
 expect_code 3
 expect_stderr 'not over several ranks yet'
 expect 'nothing is written' test ! -e refused -a ! -e refused.partial
+ranks 2 eval "$shared/golden/glm4-moe-lite" --text ids.json
+expect_code 3
+expect_stderr 'a mixture of experts is not run over several ranks yet'
 ranks 2 verify "$tiny"
 expect_code 2
 expect_stderr 'run it without mpirun'
