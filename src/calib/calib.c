@@ -124,7 +124,7 @@ enum llmq_status calib_create(const struct model *m, const struct calib_tokens *
     LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->quantized, err));
     if (c->paired)
         LLMQ_TRY(create_stream(c, &room.needs, options->spill_dir, &c->original, err));
-    LLMQ_TRY(expert_turn_create(c, &room.experts, err));
+    LLMQ_TRY(expert_turn_create(c, &room.experts, options->spill_dir, err));
     *out = c;
 cleanup:
     if (status != LLMQ_OK)
@@ -332,7 +332,7 @@ enum llmq_status calib_next(struct calib *c, struct calib_task *out, llmq_error 
         if (c->looking)
             return look_at_experts(c, out, err);
         status = expert_turn_next(c, out, err);
-        if (status != LLMQ_OK || out->linears)
+        if (status != LLMQ_OK || out->linears || out->paused)
             return status;
         c->next++;
     }

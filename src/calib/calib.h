@@ -110,6 +110,10 @@ struct calib_task {
     struct params *params;            /* of the graph's nodes, to be changed */
     int64_t expert;                   /* whose linears they are, -1: the block's own */
     bool look;                        /* of an expert, before its turn: see calib_keep_start */
+    /* Of several ranks: the expert is this one's alone, and others have theirs at the same time.
+     * And when a turn of experts, `expert` the first of them, has ended on all: `paused`, without
+     * linears, but more may follow. */
+    bool divided, paused;
     /* What the moments are of: all tokens, or those routed to the expert and, where these are fewer
      * than the options ask for, others of its layer beside them. */
     int64_t tokens, borrowed;
@@ -121,6 +125,10 @@ struct calib_task {
  * order. LLMQ_E_NUMERIC names the block, module and window of a non-finite activation. */
 LLMQ_NODISCARD enum llmq_status calib_next(struct calib *c, struct calib_task *out,
                                            llmq_error *err);
+
+/* From the next expert of the block on each has its turn on one rank alone, as many at a time as
+ * there are ranks; before, each on every rank. Between experts, or before the first. */
+void calib_divide_experts(struct calib *c);
 
 /* Finish the block: its output becomes the next block's input. Tasks not asked for are passed
  * over. Also the way to replay blocks that were quantized before (no calib_next in between). */
@@ -239,7 +247,7 @@ int64_t calib_held_most(const struct calib_tokens *t);
 /* What falls to a rank of so many, where `most` rows are held back at most. */
 struct calib_part {
     int rank, ranks;
-    int64_t tokens;                   /* of its batches */
+    int64_t batches, tokens;          /* these, and theirs */
     int64_t terms;                    /* that it forms of each sum */
     int64_t held_messages, held_rows; /* that it sends of rows that are held back */
 };
@@ -255,6 +263,17 @@ int64_t calib_most_tokens(const struct calib_tokens *all, int ranks);
 struct ranks_traffic;
 void calib_count_task(const struct calib_part *part, const struct graph *g,
                       const struct graph_task *t, bool pair, struct ranks_traffic *sent);
+
+/* Those of a block's experts but the first `asked`, which every rank does: by the mean of tokens.
+ */
+LLMQ_NODISCARD enum llmq_status calib_count_experts(const struct calib_part *part,
+                                                    const struct graph *g,
+                                                    const struct calib_tokens *all, int64_t asked,
+                                                    bool pair, struct ranks_traffic *sent,
+                                                    llmq_error *err);
+
+/* How many of `experts` behind these are the rank's. */
+int64_t calib_own_experts(const struct calib_part *part, int64_t experts, int64_t asked);
 void calib_count_head(const struct calib_part *part, int64_t hidden, struct ranks_traffic *sent);
 
 /* In_features of a model's widest linears. */

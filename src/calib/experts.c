@@ -27,6 +27,7 @@
 #include "base/int64.h"
 #include "base/log.h"
 #include "calib/calib_private.h"
+#include "ranks/ranks.h"
 
 /* --- room ------------------------------------------------------------------------------------- */
 
@@ -67,17 +68,18 @@ uint64_t expert_room_bytes(const struct expert_room *room, int64_t rows, int str
 }
 
 static enum llmq_status create_side(struct calib *c, const struct expert_room *room,
-                                    struct stream *stream, struct expert_side *out,
-                                    llmq_error *err) {
+                                    const char *spill_dir, struct stream *stream,
+                                    struct expert_side *out, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(routing_create(room->tokens, room->experts, room->top_k, &out->routing, err));
     LLMQ_TRY(experts_create(&room->needs, stream, &c->forward, c->scratch, &out->experts, err));
+    LLMQ_TRY(expert_share_create(room, spill_dir, out, err));
 cleanup:
     return status;
 }
 
 enum llmq_status expert_turn_create(struct calib *c, const struct expert_room *room,
-                                    llmq_error *err) {
+                                    const char *spill_dir, llmq_error *err) {
     struct expert_turn *t = &c->turn;
     const size_t tokens = (size_t)room->tokens;
     enum llmq_status status = LLMQ_OK;
@@ -89,9 +91,9 @@ enum llmq_status expert_turn_create(struct calib *c, const struct expert_room *r
     t->mark = arena_alloc(c->scratch, tokens, sizeof *t->mark, err);
     if (!t->row || !t->weight || !t->mark)
         return LLMQ_E_MEMORY;
-    LLMQ_TRY(create_side(c, room, &c->quantized, &t->quantized, err));
+    LLMQ_TRY(create_side(c, room, spill_dir, &c->quantized, &t->quantized, err));
     if (c->paired)
-        LLMQ_TRY(create_side(c, room, &c->original, &t->original, err));
+        LLMQ_TRY(create_side(c, room, spill_dir, &c->original, &t->original, err));
 cleanup:
     return status;
 }
@@ -108,6 +110,8 @@ void expert_turn_free(struct expert_turn *t) {
     release_experts(t);
     routing_free(&t->quantized.routing);
     routing_free(&t->original.routing);
+    stream_free(&t->quantized.whole);
+    stream_free(&t->original.whole);
     arena_free(&t->weights);
 }
 
@@ -121,18 +125,24 @@ static const struct graph_node *experts_of(const struct graph *g) {
 static enum llmq_status route_stream(struct calib *c, struct stream *s,
                                      const struct schedule *schedule, struct expert_side *side,
                                      llmq_error *err) {
-    const struct calib_tokens *t = c->tokens;
     const enum value route = experts_of(s->block->graph)->in[1];
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(calib_begin_pass(c, s, schedule, err));
-    for (struct batch b = {0}; batch_next(t->offsets, t->count, BATCH_ROWS, &b);) {
+    for (int64_t step = 0; step < c->share.steps; step++) {
+        const struct share_batch *b = share_step(&c->share, step);
         struct pass pass;
         LLMQ_TRY(interrupt_check(c->ctx, err));
-        LLMQ_TRY(stream_pass(s, &c->forward, schedule, &b, &pass, err));
-        routing_note(&side->routing, b.offsets[0], batch_rows(&b), pass_value(&pass, route));
+        if (!b)
+            continue;
+        LLMQ_TRY(stream_pass(s, &c->forward, schedule, &b->own, &pass, err));
+        routing_note(&side->routing, b->whole.offsets[0], batch_rows(&b->own),
+                     pass_value(&pass, route));
     }
+    LLMQ_TRY(expert_share_routes(c, side, err));
     routing_sort(&side->routing);
+    side->experts.stream->block = s->block;
     LLMQ_TRY(experts_begin(&side->experts, err));
+    LLMQ_TRY(expert_share_inputs(c, s, side, err));
 cleanup:
     return status;
 }
@@ -164,6 +174,29 @@ bool expert_turn_is_due(const struct calib *c, const struct schedule *rest) {
     return g->body && rest->nodes >> g->experts & 1;
 }
 
+/* All experts, one for each rank at a time. */
+static enum llmq_status run_shared(const struct calib *c, const struct experts_source *source,
+                                   struct expert_side *side, llmq_error *err) {
+    const struct routing *r = &side->routing;
+    const int64_t block = side->whole.block->index;
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t e = llmq_ranks_own(), base = 0; base < r->experts && status == LLMQ_OK;
+         e += llmq_ranks_count(), base += llmq_ranks_count()) {
+        const bool asked = e < r->experts && r->offsets[e] < r->offsets[e + 1];
+        struct block expert = {0};
+        LLMQ_TRY(interrupt_check(c->ctx, err));
+        if (asked)
+            LLMQ_TRY(expert_load(source->m, block, e, source->mode, source->arena, &expert, err));
+        if (asked)
+            expert_scale(&expert, source->scales);
+        status = expert_share_add(c, side, asked ? &expert : NULL, base, true, err);
+        block_release(&expert);
+        arena_reset(source->arena);
+    }
+cleanup:
+    return status;
+}
+
 static enum llmq_status run_side(struct calib *c, const struct stream *s, struct expert_side *side,
                                  llmq_error *err) {
     const struct experts_source source = {.m = s->block->model,
@@ -171,7 +204,8 @@ static enum llmq_status run_side(struct calib *c, const struct stream *s, struct
                                           .arena = c->turn.weights,
                                           .scales = s == &c->quantized ? c->turn.scales : NULL,
                                           .ctx = c->ctx};
-    return experts_run_all(&side->experts, &source, &side->routing, err);
+    return llmq_ranks_count() > 1 ? run_shared(c, &source, side, err)
+                                  : experts_run_all(&side->experts, &source, &side->routing, err);
 }
 
 enum llmq_status expert_turn_pass_over(struct calib *c, llmq_error *err) {
@@ -314,6 +348,7 @@ static enum llmq_status run_task(struct calib *c, struct calib_task *out, llmq_e
                                .params = t->quantized.block.node,
                                .expert = t->expert,
                                .look = t->looking,
+                               .divided = t->divided,
                                .tokens = c->tokens->held > 0 ? seen : t->count,
                                .borrowed = t->borrowed};
     LLMQ_TRY(moments_finish(c, body, task, NULL, t->count, &out->moments, err));
@@ -354,8 +389,11 @@ cleanup:
 static enum llmq_status add_outputs(struct calib *c, struct expert_side *side, llmq_error *err) {
     struct schedule schedule;
     struct pass pass;
-    const struct graph *body = side->block.graph;
+    const struct graph *body = c->block->graph->body;
     enum llmq_status status = LLMQ_OK;
+    if (llmq_ranks_count() > 1)
+        return expert_share_add(c, side, c->turn.loaded ? &side->block : NULL, c->turn.base,
+                                c->turn.divided, err);
     experts_schedule(body, body->output, &schedule);
     for (struct row_list rows = {0};
          routing_next(&side->routing, c->turn.expert, experts_rows(&c->forward), &rows);) {
@@ -366,18 +404,30 @@ cleanup:
     return status;
 }
 
+/* The next experts are those from `base` on. */
+static void begin_turn(struct calib *c, int64_t base) {
+    c->turn.base = base;
+    c->turn.expert = base + (c->turn.divided ? llmq_ranks_own() : 0);
+}
+
 static enum llmq_status finish_expert(struct calib *c, llmq_error *err) {
     enum llmq_status status = add_outputs(c, &c->turn.quantized, err);
     if (status == LLMQ_OK && calib_pairing(c))
         status = add_outputs(c, &c->turn.original, err);
     release_experts(&c->turn);
-    c->turn.expert++;
+    begin_turn(c, c->turn.base + (c->turn.divided ? llmq_ranks_count() : 1));
     return status;
 }
 
 void expert_turn_start_over(struct calib *c) {
     release_experts(&c->turn);
-    c->turn.expert = -1;
+    c->turn.base = -1;
+    c->turn.divided = false;
+}
+
+void calib_divide_experts(struct calib *c) {
+    c->turn.divided = llmq_ranks_count() > 1;
+    begin_turn(c, c->turn.base);
 }
 
 /* The expert's next task; of what all experts read a look was taken before. */
@@ -394,17 +444,22 @@ static bool next_task(struct expert_turn *t, const struct graph *body) {
 enum llmq_status expert_turn_next(struct calib *c, struct calib_task *out, llmq_error *err) {
     struct expert_turn *t = &c->turn;
     const struct graph *g = c->block->graph;
+    const int64_t experts = g->facts.dims[DIM_EXPERTS];
     enum llmq_status status = LLMQ_OK;
-    if (t->expert < 0) {
+    if (t->base < 0) {
         LLMQ_TRY(route(c, err));
-        t->expert = 0;
+        begin_turn(c, 0);
     }
-    while (t->expert < g->facts.dims[DIM_EXPERTS]) {
-        if (!t->loaded)
+    while (t->base < experts) {
+        if (t->expert < experts && !t->loaded)
             LLMQ_TRY(load_expert(c, err));
-        if (next_task(t, g->body))
+        if (t->expert < experts && next_task(t, g->body))
             return run_task(c, out, err);
+        if (llmq_ranks_count() > 1)
+            *out = (struct calib_task){.paused = true, .divided = t->divided, .expert = t->base};
         LLMQ_TRY(finish_expert(c, err));
+        if (out->paused)
+            return LLMQ_OK;
     }
     finish_turn(c);
 cleanup:

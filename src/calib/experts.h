@@ -23,13 +23,16 @@ struct expert_side {
     struct routing routing;
     struct experts experts;
     struct block block;
+    struct stream whole; /* what experts read, of all ranks' tokens; nothing with one rank */
 };
 
 /* The experts of the block at hand, one after the other. */
 struct expert_turn {
     struct expert_side quantized, original;
     struct arena *weights; /* of the expert at hand, on both sides */
-    int64_t expert;        /* -1: the tokens are not routed yet */
+    int64_t base;          /* the first of those that have their turn; -1: no routes yet */
+    int64_t expert;        /* this rank's of them */
+    bool divided;          /* they are one for each rank; else one, which every rank has */
     int task;              /* of its body, the next one */
     bool loaded, looking;
     const float *scales;         /* of what all experts read, see calib_scale_experts */
@@ -49,7 +52,7 @@ enum { EXPERT_OWN = 1, EXPERT_BORROWED = 2, EXPERT_HELD = 4, EXPERT_PAIRED = 8 }
 void expert_rows_choose(struct calib *c);
 
 LLMQ_NODISCARD enum llmq_status expert_turn_create(struct calib *c, const struct expert_room *room,
-                                                   llmq_error *err);
+                                                   const char *spill_dir, llmq_error *err);
 void expert_turn_free(struct expert_turn *t); /* accepts a zeroed struct */
 
 /* Before the first task of a block. */
@@ -66,6 +69,32 @@ LLMQ_NODISCARD enum llmq_status expert_turn_next(struct calib *c, struct calib_t
  * the stream are used and hold the start of the block again. */
 LLMQ_NODISCARD enum llmq_status expert_turn_probe(struct calib *c, const struct batch *b, float *x,
                                                   llmq_error *err);
+
+/* --- expert_share.c: over several ranks ------------------------------------------------------- */
+
+/* Room for what experts read, of all tokens; then side->experts reads that, with several ranks. */
+LLMQ_NODISCARD enum llmq_status expert_share_create(const struct expert_room *room,
+                                                    const char *spill_dir, struct expert_side *side,
+                                                    llmq_error *err);
+
+/* Bytes of that for a stream, which may lie in a file; of what experts make of their tokens. */
+uint64_t expert_share_bytes(const struct expert_room *room);
+uint64_t expert_share_buffers(const struct expert_room *room);
+
+/* When the own tokens are routed, and when side->experts was begun: those of all. */
+LLMQ_NODISCARD enum llmq_status expert_share_routes(const struct calib *c, struct expert_side *side,
+                                                    llmq_error *err);
+LLMQ_NODISCARD enum llmq_status expert_share_inputs(const struct calib *c, const struct stream *own,
+                                                    struct expert_side *side, llmq_error *err);
+
+/* What experts make of their tokens, added to the sums of the ranks that have these, in the order
+ * of the experts: divided, of `first` and those behind it, one for each rank, `expert` being this
+ * one's or NULL; else of `first`, which `expert` is on every rank. */
+LLMQ_NODISCARD enum llmq_status expert_share_add(const struct calib *c, struct expert_side *side,
+                                                 const struct block *expert, int64_t first,
+                                                 bool divided, llmq_error *err);
+
+/* --- experts.c, again ------------------------------------------------------------------------- */
 
 /* Run the experts as they are. */
 LLMQ_NODISCARD enum llmq_status expert_turn_pass_over(struct calib *c, llmq_error *err);

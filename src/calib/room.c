@@ -79,12 +79,14 @@ enum llmq_status calib_memory(const struct model *m, const struct calib_tokens *
     for (int h = 1; h <= room.needs.homes.count; h++)
         kept += width[h];
     const uint64_t streams = options->paired ? 2 : 1, entry = streams * sizeof(float);
+    const uint64_t whole = options->ranks > 1 ? expert_share_bytes(&room.experts) : 0;
     *out = (struct calib_memory){
         .fixed = moment_bytes(m->blocks, options, rows, tokens) + share_bytes(options->ranks) +
                  (uint64_t)(rows * (width[HOME_SOURCE] + width[HOME_STREAM])) * entry +
                  expert_room_bytes(&room.experts, rows, (int)streams) +
+                 (options->ranks > 1 ? expert_share_buffers(&room.experts) : 0) +
                  forward_bytes(&m->config, m->blocks, &room.size),
-        .activations = (uint64_t)(total * kept) * entry,
+        .activations = (uint64_t)(total * kept) * entry + streams * whole,
         .buffers = (uint64_t)(rows * kept) * entry,
     };
     return LLMQ_OK;

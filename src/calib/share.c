@@ -112,6 +112,7 @@ int64_t share_most_tokens(const struct calib_tokens *all, int ranks) {
 /* What the batch adds to the part. */
 static void add_batch(const struct share_batch *b, struct calib_part *part) {
     const int64_t rows = batch_rows(&b->whole);
+    part->batches++;
     part->tokens += rows;
     part->terms += ceil_div(rows - b->held, LINALG_SUM_ROWS);
 }

@@ -3,13 +3,14 @@
 #include "eval/parts.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/int64.h"
 #include "graph/batch.h"
 #include "ranks/ranks.h"
 
-/* Rows of each rank that are put together at a time where they lie in files. */
+/* Rows of each rank that are put together at a time. */
 enum { PIECE_ROWS = 1024 };
 
 /* --- who has what ----------------------------------------------------------------------------- */
@@ -102,6 +103,24 @@ static int64_t piece_of(const struct parts *p, int r, int64_t piece, int64_t *fr
     return min_i64(p->begin[r + 1], *from + PIECE_ROWS) - *from;
 }
 
+/* Rows of the store at `from`, in the buffer; and back. */
+static enum llmq_status load_rows(const struct acts *a, int64_t from, int64_t count, float *buffer,
+                                  llmq_error *err) {
+    float *rows = NULL;
+    const enum llmq_status status = acts_load(a, from, count, buffer, &rows, err);
+    if (status == LLMQ_OK && rows != buffer)
+        memcpy(buffer, rows, (size_t)(count * a->width) * sizeof *buffer);
+    return status;
+}
+
+static enum llmq_status store_rows(const struct acts *a, int64_t from, int64_t count, float *buffer,
+                                   llmq_error *err) {
+    float *rows = acts_target(a, from, buffer);
+    if (rows != buffer)
+        memcpy(rows, buffer, (size_t)(count * a->width) * sizeof *buffer);
+    return acts_store(a, from, count, rows, err);
+}
+
 /* One piece of each rank, in a buffer of so many of them. */
 static enum llmq_status gather_piece(const struct parts *p, const struct acts *a, int64_t piece,
                                      float *buffer, size_t *begin, const llmq_context *ctx,
@@ -110,45 +129,37 @@ static enum llmq_status gather_piece(const struct parts *p, const struct acts *a
     const size_t row = (size_t)a->width * sizeof *buffer;
     enum llmq_status status = LLMQ_OK;
     int64_t from = 0;
-    float *rows = NULL;
     for (int r = 0; r < ranks; r++)
         begin[r + 1] = begin[r] + (size_t)piece_of(p, r, piece, &from) * row;
     const int64_t count = piece_of(p, own, piece, &from);
-    if (count > 0)
-        LLMQ_TRY(acts_load(a, from, count, buffer + begin[own] / sizeof *buffer, &rows, err));
+    LLMQ_TRY(load_rows(a, from, count, buffer + begin[own] / sizeof *buffer, err));
     LLMQ_TRY(ranks_gather(buffer, begin, ctx, err));
     for (int r = 0; r < ranks; r++) {
         const int64_t got = piece_of(p, r, piece, &from);
-        if (r != own && got > 0)
-            LLMQ_TRY(acts_store(a, from, got, buffer + begin[r] / sizeof *buffer, err));
+        if (r != own)
+            LLMQ_TRY(store_rows(a, from, got, buffer + begin[r] / sizeof *buffer, err));
     }
 cleanup:
     return status;
 }
 
-static enum llmq_status gather_file(const struct parts *p, const struct acts *a,
-                                    const llmq_context *ctx, llmq_error *err) {
+/* In pieces also where they lie in memory: on another rank they may not. */
+enum llmq_status parts_gather_rows(const struct parts *p, const struct acts *rows,
+                                   const llmq_context *ctx, llmq_error *err) {
     const size_t ranks = (size_t)llmq_ranks_count();
-    float *buffer = malloc(ranks * PIECE_ROWS * (size_t)a->width * sizeof *buffer);
-    size_t *begin = calloc(ranks + 1, sizeof *begin);
     enum llmq_status status = LLMQ_OK;
     int64_t most = 0;
+    if (!p->begin)
+        return LLMQ_OK;
+    float *buffer = malloc(ranks * PIECE_ROWS * (size_t)rows->width * sizeof *buffer);
+    size_t *begin = calloc(ranks + 1, sizeof *begin);
     if (!buffer || !begin)
         status = error_memory(err, "an exchange between ranks");
     for (size_t r = 0; r < ranks; r++)
         most = max_i64(most, p->begin[r + 1] - p->begin[r]);
     for (int64_t i = 0; status == LLMQ_OK && i * PIECE_ROWS < most; i++)
-        status = gather_piece(p, a, i, buffer, begin, ctx, err);
+        status = gather_piece(p, rows, i, buffer, begin, ctx, err);
     free(buffer);
     free(begin);
     return status;
-}
-
-enum llmq_status parts_gather_rows(const struct parts *p, const struct acts *rows,
-                                   const llmq_context *ctx, llmq_error *err) {
-    if (!p->begin)
-        return LLMQ_OK;
-    if (rows->data)
-        return parts_gather(p, rows->data, (size_t)rows->width * sizeof *rows->data, ctx, err);
-    return gather_file(p, rows, ctx, err);
 }

@@ -128,7 +128,7 @@ enum llmq_status experts_create(const struct experts_needs *needs, struct stream
                                 llmq_error *err) {
     const int64_t rows = experts_rows(forward);
     enum llmq_status status = LLMQ_OK;
-    *out = (struct experts){.forward = forward, .stream = stream};
+    *out = (struct experts){.forward = forward, .stream = stream, .sums = stream};
     for (int h = 1; h <= HOMES; h++)
         if (needs->home[h])
             LLMQ_TRY(alloc(rows, needs->home[h], arena, &out->home[h], err));
@@ -146,9 +146,33 @@ enum llmq_status experts_begin(struct experts *x, llmq_error *err) {
     enum llmq_status status = schedule_input(g, &homes, &x->input, err);
     if (status != LLMQ_OK)
         return status;
-    x->store = &x->stream->acts[homes.of[sum_of(g)]];
+    x->store = &x->sums->acts[homes.of[sum_of(g)]];
     acts_set_width(x->store, g->width[sum_of(g)]);
     return acts_clear(x->store, err);
+}
+
+bool experts_read_home(const struct experts *x, int home) {
+    for (int v = 0; v < V_COUNT; v++)
+        if (is_read(x->stream->block->graph, &x->input, v) && x->input.home[v] == home)
+            return true;
+    return false;
+}
+
+enum llmq_status experts_measure_reading(const struct graph *g, struct experts_reading *out,
+                                         llmq_error *err) {
+    struct schedule input;
+    struct homes homes;
+    int64_t width[HOMES + 1] = {0};
+    const enum llmq_status status = schedule_input(g, &homes, &input, err);
+    *out = (struct experts_reading){0};
+    for (int v = 0; v < V_COUNT && status == LLMQ_OK; v++)
+        if (is_read(g, &input, v))
+            width[input.home[v]] = g->width[v];
+    for (int h = 1; h <= HOMES; h++) {
+        out->homes += width[h] > 0;
+        out->width += width[h];
+    }
+    return status;
 }
 
 static void scale_rows(const float *weight, int64_t rows, int64_t width, float *x) {

@@ -43,7 +43,8 @@ uint64_t experts_bytes(const struct experts_needs *needs, int64_t rows);
 
 struct experts {
     struct forward *forward;
-    struct stream *stream; /* whose block has the experts */
+    struct stream *stream; /* whose block has the experts, and of which they read ... */
+    struct stream *sums;   /* ... and whose rows they add to: the same, or with some of the rows */
     struct schedule input; /* to what they read, which has a home of its own for a piece */
     struct acts *store;    /* of their sum */
     float *home[HOMES + 1];
@@ -67,8 +68,18 @@ LLMQ_NODISCARD enum llmq_status experts_passes(const struct graph *g, struct sch
 /* The pass over an expert's body from V_E to a value, which is V_E itself for what it reads. */
 void experts_schedule(const struct graph *body, enum value wanted, struct schedule *out);
 
-/* Begin the experts of the stream's block: their sum is 0 in all rows. */
+/* Begin the experts of the stream's block: their sum is 0 in all rows. Then, is the home one of the
+ * stream that is read? */
 LLMQ_NODISCARD enum llmq_status experts_begin(struct experts *x, llmq_error *err);
+bool experts_read_home(const struct experts *x, int home);
+
+/* The homes that are read in blocks of a kind: how many, and how wide together. */
+struct experts_reading {
+    int homes;
+    int64_t width;
+};
+LLMQ_NODISCARD enum llmq_status
+experts_measure_reading(const struct graph *g, struct experts_reading *out, llmq_error *err);
 
 /* Run one expert on some rows (at most experts_rows), as `schedule` of its graph says. What is
  * wanted, and nothing else, is there (pass_value) until the next run of these experts. The rows may

@@ -16,6 +16,7 @@
 #include "pipeline/module_report.h"
 #include "pipeline/plan_ranks.h"
 #include "pipeline/run.h"
+#include "pipeline/run_experts.h"
 #include "pipeline/run_ranks.h"
 #include "pipeline/solve_module.h"
 #include "pipeline/store.h"
@@ -80,22 +81,28 @@ static void warn_of_activations(struct run *run) {
                 peak.module ? peak.module : "residual stream", (double)peak.value);
 }
 
-/* Store and report a module. With calibration, leave in l->w what was stored; without, nothing
- * reads it again. */
-static enum llmq_status store_solved(struct run *run, const struct plan_module *module,
-                                     struct linear *l, const struct solved_module *s,
-                                     const struct module_tokens *seen, llmq_error *err) {
+enum llmq_status run_store_module(struct run *run, const struct plan_module *module,
+                                  struct linear *l, const struct solved_module *s,
+                                  const struct module_tokens *seen, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     warn_of_weights(run, module, &s->q);
     if (run_writes())
         LLMQ_TRY(store_module(run->plan.layout, module, &s->q, run->writer, err));
     LLMQ_TRY(module_report_add(run, module, &s->outcome, s->strength, seen, err));
     run->blocks.hashes[module - run->plan.modules] = output_hash(&s->q);
-    if (run->calib)
+    if (run->calib && l)
         qlinear_dequantize(&s->q, 0, s->q.n, l->w);
     tally_read(&run->tally, TALLY_WRITE, 0);
 cleanup:
     return status;
+}
+
+/* Of an expert that is this rank's alone: rank 0 stores and reports it when its turn has ended. */
+static enum llmq_status keep_solved(struct run *run, struct linear *l,
+                                    const struct solved_module *s, const struct module_tokens *seen,
+                                    llmq_error *err) {
+    qlinear_dequantize(&s->q, 0, s->q.n, l->w);
+    return run_experts_keep(run, s, seen, err);
 }
 
 /* Quantize a linear, store and report it; `task` is NULL without calibration. */
@@ -105,7 +112,9 @@ static enum llmq_status quantize_linear(struct run *run, const struct plan_modul
     struct solved_module solved = {0};
     enum llmq_status status = LLMQ_OK;
     LLMQ_TRY(solve_module(run, module, l, task, &solved, err));
-    LLMQ_TRY(store_solved(run, module, l, &solved, task ? &task->seen : NULL, err));
+    LLMQ_TRY(task && task->kept
+                 ? keep_solved(run, l, &solved, &task->seen, err)
+                 : run_store_module(run, module, l, &solved, task ? &task->seen : NULL, err));
 cleanup:
     qlinear_free(&solved.q);
     return status == LLMQ_OK ? LLMQ_OK : error_prefix(err, status, "%s", module->name);
@@ -146,6 +155,7 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
     struct task_moments moments = {.moments = task->moments,
                                    .seen = {task->tokens, task->borrowed},
                                    .alone = !shares_rows(run, block, task),
+                                   .kept = task->divided,
                                    .stream = task->graph->width[task->linears->stream]};
     float *WD = task->moments.WD;
     enum llmq_status status = LLMQ_OK;
@@ -158,7 +168,8 @@ static enum llmq_status quantize_task(struct run *run, int64_t block, const stru
         WD += WD ? module->shape.n * module->shape.k : 0;
         LLMQ_TRY(interrupt_check(run->ctx, err));
         if (module->fate != MODULE_QUANTIZED) {
-            LLMQ_TRY(run_keep_module(run, module, err));
+            if (!task->divided)
+                LLMQ_TRY(run_keep_module(run, module, err));
             continue;
         }
         if (module->manner.method == LLMQ_METHOD_GPTQ || solve_corrects(run, module))
@@ -195,6 +206,10 @@ static enum llmq_status quantize_tasks(struct run *run, struct block *block, llm
         if (expert < 0 && done < block->graph->task_count)
             log_task(run, block->index, done, "");
         enum llmq_status status = calib_next(run->calib, &task, err);
+        if (status == LLMQ_OK && task.paused)
+            status = run_experts_end_turn(run, block->index, &task, err);
+        if (status == LLMQ_OK && task.paused)
+            continue;
         if (status == LLMQ_OK && !task.linears)
             return LLMQ_OK;
         warn_of_activations(run);
@@ -275,6 +290,7 @@ static enum llmq_status quantize_block(struct run *run, int64_t index, llmq_erro
         return status;
     begin_block(run, &run->model, index, &block, &original);
     memset(run->expert_damping, 0, sizeof run->expert_damping);
+    run_experts_begin(run, index);
     if (plan_folds(run->options)) {
         LLMQ_TRY(block_need(&block, UINT64_MAX, err));
         tally_read(&run->tally, TALLY_READ, 0);

@@ -3,9 +3,10 @@
  *
  * Work. What depends on tokens (products, moments) falls to a rank by its batches, of which one has
  * ceil(B / R) of B; what depends on rows (targets, rounding, GPTQ, descent, errors) by its panels;
- * all else every rank does for itself, the factor of H above all. At the end of each of these steps
- * ranks wait for each other, so that a step takes what the rank with most of it takes. Operations
- * as plan_resources.c counts them, at the rate g of products that was measured, or is given:
+ * experts by their number, but for those whose damping is chosen; all else every rank does for
+ * itself, the factor of H above all. At the end of each of these steps ranks wait for each other,
+ * so that a step takes what the rank with most of it takes. Operations as plan_resources.c counts
+ * them, at the rate g of products that was measured, or is given:
  *
  *     compute = (tokens' share x by token + rows' share x by row + the rest) / g
  *
@@ -15,9 +16,10 @@
  *     files = (source + result) / bandwidth
  *
  * Exchanges. Messages and bytes are counted as they are sent, piece by piece (calib/share.h,
- * solve_module.h), and not estimated: a run tells the same numbers with -v. The one exception is a
- * module whose scales come near their limits, which needs its targets on all ranks; no plan knows
- * of it. The time is that of the rank which sends most, alpha-beta:
+ * solve_module.h), and not estimated: a run tells the same numbers with -v. Two exceptions: a
+ * module whose scales come near their limits, which needs its targets on all ranks; and experts, of
+ * which no plan knows how many tokens each is sent: of each the mean. The time is that of the rank
+ * which sends most, alpha-beta:
  *
  *     exchange = messages x latency + bytes / bandwidth
  *
@@ -31,7 +33,9 @@
 #include "base/int64.h"
 #include "formats/safetensors/safetensors.h"
 #include "pipeline/journal.h"
+#include "pipeline/run_experts.h"
 #include "pipeline/solve_module.h"
+#include "pipeline/task_factor.h"
 #include "quant/correct.h"
 #include "quant/judge.h"
 
@@ -81,6 +85,16 @@ double plan_row_share(const struct model *m, const llmq_quantize_options *o, con
     for (int r = 0; r < ranks; r++)
         most = max_i64(most, solve_share_begin(n, r + 1, ranks) - solve_share_begin(n, r, ranks));
     return (double)most / (double)n;
+}
+
+/* Experts that every rank does: see run_experts.c. */
+static int64_t experts_asked(const struct graph *g, const llmq_quantize_options *o) {
+    return o->damp > 0 ? 0 : min_i64(TASK_EXPERTS_ASKED, g->facts.dims[DIM_EXPERTS]);
+}
+
+double plan_expert_share(const struct graph *g, const llmq_quantize_options *o, int ranks) {
+    const int64_t experts = g->facts.dims[DIM_EXPERTS], asked = experts_asked(g, o);
+    return ranks == 1 ? 1 : (double)(asked + ceil_div(experts - asked, ranks)) / (double)experts;
 }
 
 /* --- what is sent ----------------------------------------------------------------------------- */
@@ -135,14 +149,35 @@ static void count_module(const struct planned_run *run, const struct place *at,
     to_all(at, rows * groups, sent);
 }
 
+/* The codes of an expert that is the rank's, to rank 0. */
+static void count_expert_module(const struct planned_run *run, const struct place *at,
+                                const struct plan_module *m, struct ranks_traffic *sent) {
+    const struct graph *g = model_graph(run->model, m->at.block);
+    const int64_t behind = m->at.expert - experts_asked(g, run->options);
+    const bool first = m == run->plan->modules || m[-1].at.expert != m->at.expert;
+    if (at->rank == 0 || behind < 0 || behind % at->ranks != at->rank)
+        return;
+    sent->bytes += run_experts_module_bytes(run->plan, m);
+    sent->messages += first;
+}
+
 /* Moments of a block's tasks; where blocks are looked at first, those of one stream before. */
-static void count_block(const struct planned_run *run, const struct calib_part *part,
-                        const struct graph *g, struct ranks_traffic *sent) {
-    for (int t = 0; t < g->task_count; t++) {
+static enum llmq_status count_block(const struct planned_run *run, const struct calib_part *part,
+                                    const struct graph *g, struct ranks_traffic *sent,
+                                    llmq_error *err) {
+    const bool pair = run->plan->paired;
+    enum llmq_status status = LLMQ_OK;
+    for (int t = 0; t < g->task_count && status == LLMQ_OK; t++) {
+        if (g->body && g->task[t].nodes >> g->experts & 1) {
+            status = calib_count_experts(part, g, run->tokens, experts_asked(g, run->options), pair,
+                                         sent, err);
+            continue;
+        }
         if (plan_folds(run->options))
             calib_count_task(part, g, &g->task[t], false, sent);
-        calib_count_task(part, g, &g->task[t], run->plan->paired, sent);
+        calib_count_task(part, g, &g->task[t], pair, sent);
     }
+    return status;
 }
 
 static int64_t blocks_of_kind(const struct blocks *b, int kind) {
@@ -152,23 +187,29 @@ static int64_t blocks_of_kind(const struct blocks *b, int kind) {
     return count;
 }
 
-static void count_calibration(const struct planned_run *run, const struct place *at,
-                              const struct calib_part *part, struct ranks_traffic *sent) {
+static enum llmq_status count_calibration(const struct planned_run *run, const struct place *at,
+                                          const struct calib_part *part, struct ranks_traffic *sent,
+                                          llmq_error *err) {
     const struct plan *p = run->plan;
     const struct blocks *b = run->model->blocks;
     const struct plan_module *head = plan_head(p);
     for (int kind = 0; kind < b->kind_count; kind++) {
         const uint64_t times = (uint64_t)blocks_of_kind(b, kind);
         struct ranks_traffic once = {0};
-        count_block(run, part, &b->kinds[kind], &once);
+        const enum llmq_status status = count_block(run, part, &b->kinds[kind], &once, err);
+        if (status != LLMQ_OK)
+            return status;
         sent->messages += times * once.messages;
         sent->bytes += times * once.bytes;
     }
     for (int64_t i = 0; i < p->module_count; i++)
         if (divides(run->model, run->options, p, &p->modules[i]))
             count_module(run, at, &p->modules[i], sent);
+        else if (p->modules[i].at.expert >= 0 && p->modules[i].fate == MODULE_QUANTIZED)
+            count_expert_module(run, at, &p->modules[i], sent);
     if (head && head->fate == MODULE_QUANTIZED)
         calib_count_head(part, head->shape.k, sent);
+    return LLMQ_OK;
 }
 
 enum llmq_status plan_rank_sends(const struct planned_run *run, int rank, int ranks,
@@ -181,10 +222,10 @@ enum llmq_status plan_rank_sends(const struct planned_run *run, int rank, int ra
     count_agreement(run, &at, sent);
     if (!run->tokens)
         return LLMQ_OK;
-    const enum llmq_status status =
+    enum llmq_status status =
         calib_part_of(run->tokens, calib_held_most(run->tokens), rank, ranks, &part, err);
     if (status == LLMQ_OK)
-        count_calibration(run, &at, &part, sent);
+        status = count_calibration(run, &at, &part, sent, err);
     return status;
 }
 

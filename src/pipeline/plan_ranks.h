@@ -25,6 +25,9 @@ bool plan_divides_rows(const struct model *m, const llmq_quantize_options *o, co
 double plan_row_share(const struct model *m, const llmq_quantize_options *o, const struct plan *p,
                       const struct plan_module *module, int ranks);
 
+/* The part of a block's experts that the rank with most of them does. */
+double plan_expert_share(const struct graph *g, const llmq_quantize_options *o, int ranks);
+
 /* What one of so many ranks sends to the others during the whole run. LLMQ_E_MEMORY. */
 LLMQ_NODISCARD enum llmq_status plan_rank_sends(const struct planned_run *run, int rank, int ranks,
                                                 struct ranks_traffic *sent, llmq_error *err);

@@ -96,7 +96,8 @@ static double searches_of(const struct graph *g, const struct plan_module *modul
 static double module_flops(const struct graph *g, const struct plan_module *module, double T,
                            double rows, const struct passes *run) {
     const int64_t n = module->shape.n, k = module->shape.k;
-    double flops = 2 * (double)n * (double)k * T * run->share * (1 + run->pairs + run->looks);
+    const double share = module->at.expert < 0 ? run->share : 1; /* experts are done whole */
+    double flops = 2 * (double)n * (double)k * T * share * (1 + run->pairs + run->looks);
     flops += run->backs * plan_curvature_flops(module, T);
     if (module->fate != MODULE_QUANTIZED)
         return flops;
@@ -130,9 +131,10 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
         const double k = (double)g->width[g->task[t].source];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
         const bool choosing = run->choosing && !(g->input == V_E);
-        flops += k * k * T * run->share * run->fitted * (looks ? 2 : 1);
+        const double share = g->input == V_E ? 1 : run->share;
+        flops += k * k * T * share * run->fitted * (looks ? 2 : 1);
         flops += plan_factor_flops((int64_t)k, choosing);
-        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T * run->share * run->fitted;
+        flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T * share * run->fitted;
     }
     return flops;
 }
@@ -173,15 +175,17 @@ static double flops_of(const struct model *m, const llmq_quantize_options *o, co
         }
         const struct graph *g = model_graph(m, at.block);
         const struct token_count T = count_tokens(g, o, tokens);
-        flops += module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all,
-                              plan_row_share(m, o, p, &p->modules[i], ranks), &run);
+        const double part = at.expert >= 0 ? plan_expert_share(g, o, ranks) : 1;
+        flops += part * module_flops(g, &p->modules[i], at.expert >= 0 ? T.expert : T.all,
+                                     plan_row_share(m, o, p, &p->modules[i], ranks), &run);
     }
     for (int64_t b = 0; b < m->blocks->count; b++) {
         const struct graph *g = model_graph(m, b);
         const struct token_count T = count_tokens(g, o, tokens);
         flops += tasks_flops(g, T.all, &run);
         if (g->body)
-            flops += (double)g->facts.dims[DIM_EXPERTS] * tasks_flops(g->body, T.expert, &run);
+            flops += (double)g->facts.dims[DIM_EXPERTS] * plan_expert_share(g, o, ranks) *
+                     tasks_flops(g->body, T.expert, &run);
     }
     return flops + plan_draft_flops(m, p, tokens) * run.share;
 }

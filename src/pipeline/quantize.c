@@ -335,6 +335,7 @@ static void run_free(struct run *run) {
     st_writer_abort(&run->writer);
     journal_close(&run->journal);
     free(run->units);
+    strbuf_free(&run->expert_modules);
     free(run->blocks.hashes);
     free(run->blocks.folded);
     json_free(&run->record);

@@ -4,6 +4,7 @@
 #define LLMQ_PIPELINE_RUN_H
 
 #include "base/arena.h"
+#include "base/strbuf.h"
 #include "base/tally.h"
 #include "calib/calib.h"
 #include "formats/safetensors/safetensors.h"
@@ -44,9 +45,10 @@ struct run {
     struct arena *weights;  /* of one block */
     struct block_fold fold; /* of the block at hand; nothing without AWQ */
     struct expert_damping expert_damping[GRAPH_TASKS]; /* by their task */
-    float *units;             /* of scales, by module; NULL: the layout has none */
-    struct calib_head head;   /* of the output head's input, once it was looked at */
-    struct st_set *curvature; /* gradients of the original model; NULL: none asks for them */
+    struct strbuf expert_modules; /* of this rank's expert, on their way: see run_experts.c */
+    float *units;                 /* of scales, by module; NULL: the layout has none */
+    struct calib_head head;       /* of the output head's input, once it was looked at */
+    struct st_set *curvature;     /* gradients of the original model; NULL: none asks for them */
     struct tally tally;
     double start;         /* on its clock */
     struct origin origin; /* of the model */
@@ -71,6 +73,14 @@ LLMQ_NODISCARD enum llmq_status run_choose_units(struct run *run, llmq_error *er
 
 /* Bits of a weight of module `i` in the source. */
 int run_plain_bits(const struct run *run, int64_t i);
+
+/* Store and report a module. With calibration, leave in l->w what was stored; without, nothing
+ * reads it again, and `l` may be NULL. */
+struct solved_module;
+struct module_tokens;
+LLMQ_NODISCARD enum llmq_status run_store_module(struct run *run, const struct plan_module *module,
+                                                 struct linear *l, const struct solved_module *s,
+                                                 const struct module_tokens *seen, llmq_error *err);
 
 /* Report and, where it is packed in the source, copy a module that stays as it is. */
 LLMQ_NODISCARD enum llmq_status run_keep_module(struct run *run, const struct plan_module *module,

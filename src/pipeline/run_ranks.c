@@ -52,8 +52,8 @@ enum llmq_status run_ranks_check(const struct run *run, int ranks, llmq_error *e
     if (o->tune != LLMQ_TUNE_OFF)
         return refuse(ranks, "tuned scales (--tune)", "give --tune off, or run without mpirun",
                       err);
-    if (has_experts(run))
-        return refuse(ranks, "calibrating a mixture of experts",
+    if (plan_folds(o) && has_experts(run))
+        return refuse(ranks, "AWQ's scaling of a mixture of experts",
                       "llmq rtn without calibration can be had, or run without mpirun", err);
     return LLMQ_OK;
 }

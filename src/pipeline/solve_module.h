@@ -19,7 +19,8 @@ struct task_moments {
     int64_t stream;            /* outputs that R is of; 0: there is none */
     float *B;                  /* R once it was multiplied, the rank's rows: see correct_stream */
     float *WD;                 /* [n, k] of the module at hand, or NULL */
-    bool alone;                /* this rank has all rows: of an expert that is its own */
+    bool alone;                /* this rank has all rows */
+    bool kept;                 /* of an expert that is this rank's alone: see run_experts.h */
 };
 
 /* What became of a module. */

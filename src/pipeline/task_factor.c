@@ -6,10 +6,6 @@
 
 #include "quant/damping.h"
 
-/* Experts of a layer whose damping is chosen; the others, which read the same kind of input, take
- * the mean of theirs: a choice costs several factors, and there are hundreds of experts. */
-#define EXPERTS_ASKED 4
-
 struct quant_options run_quant_options(const struct run *run, const struct plan_module *module) {
     const struct module_manner *manner = &module->manner;
     const double damp = run->options->damp;
@@ -75,7 +71,7 @@ enum llmq_status task_factor_make(struct run *run, int64_t block, const struct c
     bool open = run->options->damp <= 0 && task->moments.held.count > 0;
     if (f->factor && serves(f->made_for, module))
         return LLMQ_OK;
-    if (open && known && known->count >= EXPERTS_ASKED) {
+    if (open && known && known->count >= TASK_EXPERTS_ASKED) {
         quant.damp = exp(known->logs / known->count);
         open = false;
     }

@@ -6,6 +6,10 @@
 #include "pipeline/run.h"
 #include "quant/quant.h"
 
+/* Experts of a layer whose damping is chosen; the others, which read the same kind of input, take
+ * the mean of theirs: a choice costs several factors, and there are hundreds of experts. */
+enum { TASK_EXPERTS_ASKED = 4 };
+
 struct task_factor {
     struct gptq_factor *factor;         /* of H; NULL until a module needs one, ... */
     const struct plan_module *made_for; /* ... then as this one wants it */
