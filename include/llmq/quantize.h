@@ -79,6 +79,18 @@ enum llmq_tune {
     LLMQ_TUNE_NORMS,  /* and the weights of norms */
 };
 
+/* What a run over several ranks takes. */
+typedef struct llmq_ranks_plan {
+    int ranks;
+    uint64_t ram_bytes, spill_bytes;  /* of each: memory, and activations in a file */
+    uint64_t messages, bytes;         /* that rank 0 sends to others */
+    uint64_t all_messages, all_bytes; /* that all of them send */
+    double flops;                     /* of the rank that has most to do at each step */
+    double compute_seconds, file_seconds, exchange_seconds;
+    double seconds;    /* all three: nothing is taken to overlap */
+    double efficiency; /* time of one rank over `ranks` times this */
+} llmq_ranks_plan;
+
 /* What would a run take if several ranks shared it (llmq/ranks.h)? By a model: docs/RANKS.md. */
 typedef struct llmq_ranks_question {
     const int *counts; /* [count] numbers of ranks, from 1 */
@@ -86,6 +98,7 @@ typedef struct llmq_ranks_question {
     double bits;    /* that a rank's link carries in a second, each way: 25e9 */
     double latency; /* seconds that a message takes besides: 30e-6 */
     double gflops;  /* operations that a rank does in products, 1e9 a second; 0: as this machine */
+    llmq_ranks_plan *plans; /* [count] the answers: a dry run that succeeds fills them in */
 } llmq_ranks_question;
 
 typedef struct llmq_quantize_options {
@@ -229,18 +242,6 @@ typedef struct llmq_tuning {
     int64_t steps;         /* 0: it did not fall, and scales are as they were */
 } llmq_tuning;
 
-/* What a run over several ranks takes. */
-typedef struct llmq_ranks_plan {
-    int ranks;
-    uint64_t ram_bytes, spill_bytes;  /* of each: memory, and activations in a file */
-    uint64_t messages, bytes;         /* that rank 0 sends to others */
-    uint64_t all_messages, all_bytes; /* that all of them send */
-    double flops;                     /* of the rank that has most to do at each step */
-    double compute_seconds, file_seconds, exchange_seconds;
-    double seconds;    /* all three: nothing is taken to overlap */
-    double efficiency; /* time of one rank over `ranks` times this */
-} llmq_ranks_plan;
-
 typedef struct llmq_quantize_report {
     char *model; /* resolved folder */
     char *out;   /* folder written, or that would be */
@@ -286,8 +287,6 @@ typedef struct llmq_quantize_report {
     bool found_finished;           /* an earlier run had done all of it: no modules are listed */
     llmq_work work[LLMQ_WORK_MAX]; /* what the time went to; it adds up to `seconds` */
     size_t work_count;             /* 0 for a dry run */
-    llmq_ranks_plan *ranks;        /* an answer to each of options->ranks */
-    size_t ranks_count;
 } llmq_quantize_report;
 
 /* Quantize. Nothing appears at `out` unless everything succeeded; an interrupted or failed run
@@ -323,6 +322,10 @@ char *llmq_windows_json(const llmq_windows *windows);
 
 /* The report as one JSON object, to be released with llmq_free; NULL when memory is short. */
 char *llmq_quantize_json(const llmq_quantize_report *report);
+
+/* The same with what was asked about several ranks, as a member "ranks"; NULL: nothing was. */
+char *llmq_quantize_ranks_json(const llmq_quantize_report *report,
+                               const llmq_ranks_question *ranks);
 
 #ifdef __cplusplus
 }

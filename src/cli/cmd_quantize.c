@@ -37,7 +37,8 @@ static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_
                                       const volatile sig_atomic_t *interrupt, llmq_error *err) {
     llmq_quantize_options options = quantize_args_options(a);
     struct calibration_args calib = a->calib;
-    llmq_ranks_question ranks;
+    llmq_ranks_plan plans[COUNTS_MOST] = {{0}};
+    llmq_ranks_question ranks = {.plans = plans};
     const enum llmq_status asked = quantize_args_ranks(a, &ranks, &options.ranks, err);
     if (asked != LLMQ_OK)
         return asked;
@@ -56,7 +57,7 @@ static enum llmq_status quantize_with(const struct quantize_args *a, const llmq_
     if (show)
         return status;
     if (status == LLMQ_OK && a->common.json)
-        status = console_json(llmq_quantize_json(&report), err);
+        status = console_json(llmq_quantize_ranks_json(&report, options.ranks), err);
     else if (status == LLMQ_OK && options.dry_run)
         quantize_report_plan(&options, &report, a->common.verbose);
     else if (status == LLMQ_OK && report.found_finished)

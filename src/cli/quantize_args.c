@@ -374,11 +374,11 @@ static void apply_scheme(const struct quantize_args *a, llmq_quantize_options *o
 enum llmq_status quantize_args_ranks(const struct quantize_args *a, llmq_ranks_question *question,
                                      const llmq_ranks_question **out, llmq_error *err) {
     *out = NULL;
-    *question = (llmq_ranks_question){.counts = a->ranks.values,
-                                      .count = a->ranks.count,
-                                      .bits = a->link.bits,
-                                      .latency = a->link.microseconds * 1e-6,
-                                      .gflops = a->gflops};
+    question->counts = a->ranks.values;
+    question->count = a->ranks.count;
+    question->bits = a->link.bits;
+    question->latency = a->link.microseconds * 1e-6;
+    question->gflops = a->gflops;
     const bool same = a->link.bits <= LINK_BITS && a->link.bits >= LINK_BITS;
     if (a->ranks.count > 0)
         *out = question;

@@ -48,7 +48,8 @@ extern const struct option quantize_grid_options[], quantize_calibration_options
 /* The defaults of a method. */
 void quantize_args_init(struct quantize_args *a, enum llmq_method method);
 
-/* What is asked about several ranks; NULL: nothing. LLMQ_E_USAGE. */
+/* What is asked about several ranks, into *question but for the room for answers; *out is that, or
+ * NULL: nothing. LLMQ_E_USAGE. */
 LLMQ_NODISCARD enum llmq_status quantize_args_ranks(const struct quantize_args *a,
                                                     llmq_ranks_question *question,
                                                     const llmq_ranks_question **out,

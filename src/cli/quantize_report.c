@@ -205,14 +205,14 @@ static void print_planned_modules(const llmq_quantize_options *o, const llmq_qua
 static void print_ranks(const llmq_quantize_options *o, const llmq_quantize_report *r) {
     const llmq_ranks_question *q = o->ranks;
     char ram[CONSOLE_TEXT], sent[CONSOLE_TEXT], all[CONSOLE_TEXT], time[CONSOLE_TEXT];
-    if (r->ranks_count == 0)
+    if (!q)
         return;
     printf("\nby a model, with %g Gbit/s and %g us a message, %.4g Gflop/s in products:\n",
            q->bits / 1e9, q->latency * 1e6, q->gflops > 0 ? q->gflops : r->sgemm_gflops);
     printf("%5s %10s %10s %9s %6s %10s %10s %10s %11s %11s\n", "ranks", "memory", "time",
            "computing", "files", "exchanging", "efficiency", "messages", "from rank 0", "from all");
-    for (size_t i = 0; i < r->ranks_count; i++) {
-        const llmq_ranks_plan *p = &r->ranks[i];
+    for (size_t i = 0; i < q->count; i++) {
+        const llmq_ranks_plan *p = &q->plans[i];
         const double part = p->seconds > 0 ? 100 / p->seconds : 0;
         printf("%5d %10s %10s %8.1f%% %5.1f%% %9.1f%% %9.1f%% %10" PRIu64 " %11s %11s\n", p->ranks,
                console_bytes(p->ram_bytes, ram), llmq_duration(p->seconds, time, sizeof time),

@@ -162,7 +162,6 @@ void llmq_quantize_report_free(llmq_quantize_report *report) {
     for (size_t i = 0; i < report->dropped_count; i++)
         free(report->dropped[i]);
     serving_free(&report->servings);
-    free(report->ranks);
     free(report->modules);
     free(report->kept);
     free(report->rounded);
@@ -277,10 +276,10 @@ static struct json *ranks_json(const llmq_ranks_plan *r) {
 }
 
 /* Nothing where nothing was asked. */
-static void add_ranks(struct json *o, const llmq_quantize_report *r) {
-    struct json *all = r->ranks_count > 0 ? json_new_array() : NULL;
-    for (size_t i = 0; i < r->ranks_count; i++)
-        json_add(all, NULL, ranks_json(&r->ranks[i]));
+static void add_ranks(struct json *o, const llmq_ranks_question *q) {
+    struct json *all = q ? json_new_array() : NULL;
+    for (size_t i = 0; q && i < q->count; i++)
+        json_add(all, NULL, ranks_json(&q->plans[i]));
     if (all)
         json_add(o, "ranks", all);
 }
@@ -301,6 +300,10 @@ struct marker_end report_end(const llmq_quantize_report *r, double start, const 
 }
 
 char *llmq_quantize_json(const llmq_quantize_report *r) {
+    return llmq_quantize_ranks_json(r, NULL);
+}
+
+char *llmq_quantize_ranks_json(const llmq_quantize_report *r, const llmq_ranks_question *ranks) {
     struct json *o = json_new_object();
     json_add_int64(o, "schema", 1);
     json_add_string(o, "model", r->model);
@@ -308,7 +311,7 @@ char *llmq_quantize_json(const llmq_quantize_report *r) {
     json_add(o, "modules", modules_json(r));
     add_outcome(o, r);
     json_add(o, "servings", serving_json(&r->servings));
-    add_ranks(o, r);
+    add_ranks(o, ranks);
     json_add_bool(o, "found_finished", r->found_finished);
     add_manner(o, r);
     json_add_double(o, "seconds", r->seconds);

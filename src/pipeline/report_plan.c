@@ -137,17 +137,11 @@ static enum llmq_status answer_ranks(struct run *run, llmq_error *err) {
     const llmq_ranks_question *q = run->options->ranks;
     const struct planned_run planned = {&run->model, run->options,
                                         run->calibrated ? &run->tokens : NULL, &run->plan};
-    llmq_quantize_report *r = run->report;
+    const double gflops = run->report->sgemm_gflops;
     enum llmq_status status = LLMQ_OK;
-    if (!q)
-        return LLMQ_OK;
-    r->ranks = calloc(q->count + 1, sizeof *r->ranks);
-    if (!r->ranks)
-        return error_memory(err, "the report");
-    for (size_t i = 0; i < q->count; i++) {
+    for (size_t i = 0; q && i < q->count; i++) {
         LLMQ_TRY(run_ranks_check(run, q->counts[i], err));
-        LLMQ_TRY(plan_ranks(&planned, q->counts[i], r->sgemm_gflops, &r->ranks[i], err));
-        r->ranks_count = i + 1;
+        LLMQ_TRY(plan_ranks(&planned, q->counts[i], gflops, &q->plans[i], err));
     }
 cleanup:
     return status;

@@ -67,6 +67,8 @@ enum llmq_status run_ranks_check_options(const llmq_quantize_options *o, llmq_er
         error_hint(err, "a run over several processes is started by mpirun -n R llmq ...");
         return LLMQ_E_USAGE;
     }
+    if (q->count > 0 && (!q->counts || !q->plans))
+        return error_set(err, LLMQ_E_USAGE, "--ranks: no numbers, or no room for plans");
     for (size_t i = 0; i < q->count; i++)
         if (q->counts[i] < 1 || q->counts[i] > RANKS_MOST)
             return error_set(err, LLMQ_E_USAGE, "--ranks %d: from 1 to %d", q->counts[i],

@@ -65,6 +65,7 @@ stop() {
     shift 4
     code=0
     ran="mpirun -n $n llmq $*"
+    : >"$work/stderr" # the pattern may be in what the run before wrote
     mpirun -n "$n" "$llmq" "$@" </dev/null >"$work/stdout" 2>"$work/stderr" &
     started=$!
     until grep -q "$pattern" "$work/stderr" || ! kill -0 $started 2>/dev/null; do
