@@ -92,12 +92,14 @@ for command in "rtn --model $demo --out limited" "rtn --model $demo --out limite
     expect "no new files" cmp -s before after
 done
 
+windows 4 64 >few.json
+
 # hung_up HOW: a run whose session ends in its second block, started as HOW says.
 hung_up() {
     rm -rf hung hung.partial pipe log
     mkfifo pipe
-    "$@" "$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 4 --seqlen 64 \
-        --quality fast --out hung >stdout 2>pipe &
+    "$@" "$llmq" gptq --model "$demo" --calib few.json --samples 4 --quality fast \
+        --out hung >stdout 2>pipe &
     pid=$!
     while read -r line; do
         printf '%s\n' "$line" >>log
@@ -116,7 +118,7 @@ hung_up env --default-signal=HUP # whoever runs the suite may ignore it
 expect_code 130
 expect_stderr "hint: continue with: "
 expect "no result" test ! -e hung
-run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 4 --seqlen 64 --quality fast \
+run gptq --model "$demo" --calib few.json --samples 4 --quality fast \
     --out hung --resume -q
 expect_code 0
 hung_up nohup

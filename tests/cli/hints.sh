@@ -67,7 +67,8 @@ run rtn --model "$demo" --group 100 --dry-run -q
 expect_stderr "hint: group sizes that divide every module: 128, 64, 32, 256, 16, 8; or --group auto-fit"
 
 # Memory: the first figure is the one that is enough, for a dry run and for a run.
-little='--samples 4 --seqlen 64'
+windows 4 64 >few.json
+little='--calib few.json --samples 4'
 for command in "gptq $little" "gptq --quality fast $little" "awq $little" "gptq --awq $little"; do
     for size in 1 1M 3M; do
         leads_out 5 "$demo" "$command" "--max-mem $size"

@@ -54,6 +54,15 @@ pin_kernels() {
     [ -z "$OPENBLAS_CORETYPE" ] || export OPENBLAS_CORETYPE
 }
 
+# windows COUNT LENGTH: so many windows of the demo's calibration text as token ids. Of a text, 4096
+# tokens more would be held back, on which a run of few tokens spends most of its time.
+windows() {
+    "$llmq" tokenize --model "$demo" --text "$demo/calibration.txt" | tr -cs '0-9' '\n' | grep . |
+        awk -v count="$1" -v length_="$2" 'NR > count * length_ { exit }
+            { printf "%s%s", NR == 1 ? "[[" : NR % length_ == 1 ? "],[" : ",", $1 }
+            END { print "]]" }'
+}
+
 # What of a result's llmq.json is the same for the same run: all but "run", and its own sum.
 lasting() {
     sed -e '/^  "run": {/,/^  }/d' -e '/^  "sha256": /d' "$1"

@@ -319,9 +319,8 @@ run inspect rtn --json
 expect_json bits 8
 
 test_case "gptq --json has its keys"
-little='--samples 4 --seqlen 128'
-# shellcheck disable=SC2086
-run gptq --model "$demo" --calib "$demo/calibration.txt" $little --out gptq --json -q
+run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 4 --seqlen 128 --quality fast \
+    --out text --json -q
 expect_code 0
 expect_no_stderr
 expect_json_paths modules.0.name modules.0.method modules.0.bits modules.0.group \
@@ -332,14 +331,19 @@ expect_json held_tokens 4096
 expect_json modules $((7 * blocks))
 
 test_case "the same inputs give the same bytes for any number of threads"
+windows 16 128 >windows.json
+little='--calib windows.json --samples 4'
 # shellcheck disable=SC2086
-run gptq --model "$demo" --calib "$demo/calibration.txt" $little --out gptq-1 --threads 1 -q
+run gptq --model "$demo" $little --out gptq -q
+expect_code 0
+# shellcheck disable=SC2086
+run gptq --model "$demo" $little --out gptq-1 --threads 1 -q
 expect_code 0
 expect "same weights" cmp -s gptq/model.safetensors gptq-1/model.safetensors
 
 test_case "awq: asymmetric, in its own format, scaled norms proven not to change the model"
 # shellcheck disable=SC2086
-run awq --model "$demo" --calib "$demo/calibration.txt" $little --out awq --json -q
+run awq --model "$demo" $little --out awq --json -q
 expect_code 0
 expect_no_stderr
 expect_json format awq
@@ -352,7 +356,7 @@ expect_json group 128
 
 test_case "gptq --awq composes them, and the text result tells both"
 # shellcheck disable=SC2086
-run gptq --awq --model "$demo" --calib "$demo/calibration.txt" $little --out both -q
+run gptq --awq --model "$demo" $little --out both -q
 expect_code 0
 expect_no_stderr
 expect_stdout "awq and gptq, 4 bits"
@@ -361,7 +365,7 @@ expect "another result than without --awq" sh -c '! cmp -s gptq/model.safetensor
 
 test_case "a plan says which norms would be scaled"
 # shellcheck disable=SC2086
-run awq --model "$demo" --calib "$demo/calibration.txt" $little --out plan-only --dry-run -v
+run awq --model "$demo" $little --out plan-only --dry-run -v
 expect_code 0
 expect "norms listed as scaled" grep -q "input_layernorm.weight .*scaled by AWQ" stdout
 
@@ -371,7 +375,7 @@ run rtn --model "$demo" --asym --group 64 -q
 expect_code 0
 expect "demo-rtn-w4g64" test -f demo-rtn-w4g64/config.json
 # shellcheck disable=SC2086
-run gptq --awq --model "$demo" --calib "$demo/calibration.txt" $little --dry-run -q
+run gptq --awq --model "$demo" $little --dry-run -q
 expect_stdout "demo-awq-gptq-w4g128"
 cp -r "$demo" called
 (cd called && mkdir inner)
@@ -383,7 +387,7 @@ done
 test_case "Ctrl-C: exit code 130, nothing under the final name, and the command that continues"
 # Interrupted when the first block is reported.
 mkfifo pipe
-"$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 16 --seqlen 128 --force \
+"$llmq" gptq --model "$demo" --calib windows.json --samples 16 --force \
     --out 'in two steps' >stdout 2>pipe &
 pid=$!
 ran='llmq gptq ... & kill -INT'
@@ -410,7 +414,7 @@ code=0
 sh ./resume >stdout 2>stderr || code=$?
 expect_code 0
 expect_stdout "taken over from the interrupted run"
-run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 16 --seqlen 128 --out undisturbed -q
+run gptq --model "$demo" --calib windows.json --samples 16 --out undisturbed -q
 expect "same weights" cmp -s 'in two steps/model.safetensors' undisturbed/model.safetensors
 
 finish

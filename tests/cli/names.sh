@@ -94,7 +94,8 @@ clean stderr
 test_case "the command that continues an interrupted run can be pasted"
 out=$(printf "it's\ttwo\nlines\\\\%s" "$esc")
 mkfifo pipe
-"$llmq" gptq --model "$demo" --calib "$demo/calibration.txt" --samples 8 --seqlen 64 --quality fast \
+windows 4 64 >few.json
+"$llmq" gptq --model "$demo" --calib few.json --samples 4 --quality fast \
     --out "$out" >stdout 2>pipe &
 pid=$!
 ran='llmq gptq ... & kill -INT'

@@ -26,7 +26,8 @@ lasting r/llmq.json >once
 lasting again/llmq.json >twice
 expect "the same but for the run itself" cmp once twice
 expect "which is told" sh -c 'grep -q "\"seconds\"" r/llmq.json && ! grep -q "\"seconds\"" once'
-run gptq --model "$demo" --calib "$demo/calibration.txt" --samples 4 --seqlen 64 --out g \
+windows 4 64 >few.json
+run gptq --model "$demo" --calib few.json --samples 4 --out g \
     --format compressed-tensors -q
 expect_code 0
 cp g/llmq.json stdout
@@ -153,7 +154,7 @@ done
 
 # --- runs that are alive, and runs that were killed ---
 
-few="--calib $demo/calibration.txt --samples 4 --seqlen 64 --quality fast"
+few="--calib few.json --samples 4 --quality fast"
 
 # Start a run and stop it while it works in its second block; it holds live.partial then.
 start() {
