@@ -28,7 +28,7 @@
 #define FOLD_LOSSES 20.0
 
 /* Factors that the choice of a damping takes, mostly. */
-#define FACTORS_TRIED 4
+#define FACTORS_TRIED 3
 
 double plan_factor_flops(int64_t k, bool choosing) {
     return (choosing ? FACTORS_TRIED : 1) * 2.0 / 3.0 * (double)k * (double)k * (double)k;

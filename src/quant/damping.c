@@ -97,6 +97,8 @@ enum llmq_status damping_choose(const struct damping_trial *trial, struct gptq_f
         if (error < GAINS * least) {
             least = error;
             best = rung;
+        } else {
+            gptq_factor_take_back(factor);
         }
     }
     LLMQ_TRY(gptq_factor_redamp(factor, trial->H, ladder[best], err));

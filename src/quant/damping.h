@@ -29,7 +29,7 @@ struct damping_trial {
 
 /* Leave `factor` with the lambda, of 0.01, 0.05, 0.25 and 1.25, that rounds a sample of the
  * linears' rows with the least error, relative to their outputs, on the inputs held back. Up to
- * four more factors of H are made, in the memory of the first. LLMQ_E_MEMORY. */
+ * three more factors of H are made, in the memory of the first. LLMQ_E_MEMORY. */
 LLMQ_NODISCARD enum llmq_status damping_choose(const struct damping_trial *trial,
                                                struct gptq_factor *factor, llmq_error *err);
 

@@ -3,7 +3,19 @@
 #ifndef LLMQ_QUANT_GPTQ_H
 #define LLMQ_QUANT_GPTQ_H
 
+#include <stdbool.h>
+
 #include "quant/quant.h"
+
+/* The factor before the last redamping. What lies strictly above its diagonal is, in reverse, in
+ * the triangle that U leaves free, or where it was if no factor came after it. */
+struct factor_aside {
+    bool kept;
+    double damp, damping;
+    int damp_retries;
+    float *diagonal, *loss; /* [k] */
+    float *square;          /* U's memory while there is no U */
+};
 
 struct gptq_factor {
     int64_t k;
@@ -20,7 +32,8 @@ struct gptq_factor {
     double damping;       /* what it added to the diagonal: lambda * mean(diag H) */
     int damp_retries;
     float *U; /* [k, k] upper triangle, in processing order, U^T U = H^-1; the strict lower
-                 triangle is undefined; NULL when no damping led to a factor */
+                 triangle is not part of it; NULL when no damping led to a factor */
+    struct factor_aside aside;
 };
 
 /* Where scales and zero points come from: the weights, or q, which has them already. */

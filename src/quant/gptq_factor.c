@@ -9,11 +9,17 @@
  *      H^-1 = (J L^-1 J)^T (J L^-1 J), and U = J L^-1 J is upper triangular: one Cholesky factor
  *      and one triangular inverse, half of the usual Cholesky - inverse - Cholesky, and no step of
  *      it squares the condition of H.
- *   5. When H is not positive definite in float32, steps 3 and 4 repeat with more damping. */
+ *   5. When H is not positive definite in float32, steps 3 and 4 repeat with more damping.
+ *
+ * Steps 2 to 4 work in the lower triangle of a square alone, and what U is lies above. So a factor
+ * stays where it is while another is made below it, but for the diagonal, which is copied; the
+ * reversal at the end of step 4 makes them change places, and a second one puts the first back:
+ * whoever looks for a damping need not make the best one's factor again. */
 #include "quant/gptq.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -156,15 +162,25 @@ static enum llmq_status try_damping(const struct gptq_factor *f, const float *H,
     enum llmq_status status = linalg_potrf_lower(f->k, f->U, f->k, &why);
     if (status == LLMQ_OK)
         status = linalg_trtri_lower(f->k, f->U, f->k, &why);
-    if (status == LLMQ_OK)
-        reverse(f);
     *usable = status == LLMQ_OK && diagonal_usable(f);
+    if (*usable)
+        reverse(f);
     if (status == LLMQ_OK || status == LLMQ_E_NUMERIC)
         return LLMQ_OK;
     return error_set(err, status, "%s", why.message);
 }
 
-/* Climb the ladder from `lambda`; U is released when no rung holds. */
+/* There is no factor. */
+static void give_up(struct gptq_factor *f) {
+    if (f->aside.kept)
+        f->aside.square = f->U;
+    else
+        free(f->U);
+    f->U = NULL;
+    f->damp = 0;
+}
+
+/* Climb the ladder from `lambda`. */
 static enum llmq_status factorise(struct gptq_factor *f, const float *H, double lambda,
                                   llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -180,9 +196,7 @@ static enum llmq_status factorise(struct gptq_factor *f, const float *H, double 
         LLMQ_TRY(try_damping(f, H, f->damp, &usable, err));
     }
     if (!usable) {
-        free(f->U);
-        f->U = NULL;
-        f->damp = 0;
+        give_up(f);
     } else {
         f->damping = f->damp * mean_diagonal(f, H);
         set_loss(f);
@@ -204,7 +218,10 @@ static enum llmq_status factor_alloc(struct gptq_factor *f, llmq_error *err) {
     f->loss = malloc(k * sizeof *f->loss);
     f->dead = malloc(k * sizeof *f->dead);
     f->U = huge_malloc(bytes);
-    if (!f->column || !f->position || !f->importance || !f->loss || !f->dead || !f->U)
+    f->aside.diagonal = malloc(k * sizeof *f->aside.diagonal);
+    f->aside.loss = malloc(k * sizeof *f->aside.loss);
+    if (!f->column || !f->position || !f->importance || !f->loss || !f->dead || !f->U ||
+        !f->aside.diagonal || !f->aside.loss)
         return error_memory(err, "the factor of a Hessian");
     return LLMQ_OK;
 }
@@ -246,11 +263,45 @@ cleanup:
     return status;
 }
 
+static void keep_aside(struct gptq_factor *f) {
+    struct factor_aside *a = &f->aside;
+    a->kept = true;
+    a->damp = f->damp;
+    a->damping = f->damping;
+    a->damp_retries = f->damp_retries;
+    for (int64_t i = 0; i < f->k; i++)
+        a->diagonal[i] = f->U[i * f->k + i];
+    memcpy(a->loss, f->loss, (size_t)f->k * sizeof *a->loss);
+}
+
+void gptq_factor_take_back(struct gptq_factor *f) {
+    struct factor_aside *a = &f->aside;
+    if (!a->kept)
+        return;
+    a->kept = false;
+    if (f->U)
+        reverse(f);
+    else
+        f->U = a->square;
+    a->square = NULL;
+    f->damp = a->damp;
+    f->damping = a->damping;
+    f->damp_retries = a->damp_retries;
+    for (int64_t i = 0; i < f->k; i++)
+        f->U[i * f->k + i] = a->diagonal[i];
+    memcpy(f->loss, a->loss, (size_t)f->k * sizeof *f->loss);
+}
+
 enum llmq_status gptq_factor_redamp(struct gptq_factor *f, const float *H, double lambda,
                                     llmq_error *err) {
+    f->aside.kept = false;
+    free(f->aside.square);
+    f->aside.square = NULL;
     if (f->U && fabs(f->damp - lambda) <= 0)
         return LLMQ_OK;
-    if (!f->U && !(f->U = huge_malloc((size_t)(f->k * f->k) * sizeof *f->U)))
+    if (f->U)
+        keep_aside(f);
+    else if (!(f->U = huge_malloc((size_t)(f->k * f->k) * sizeof *f->U)))
         return error_memory(err, "the factor of a Hessian");
     return factorise(f, H, lambda, err);
 }
@@ -264,6 +315,9 @@ void gptq_factor_free(struct gptq_factor **factor) {
     free((*factor)->loss);
     free((*factor)->dead);
     free((*factor)->U);
+    free((*factor)->aside.diagonal);
+    free((*factor)->aside.loss);
+    free((*factor)->aside.square);
     free(*factor);
     *factor = NULL;
 }
@@ -278,8 +332,8 @@ bool gptq_factor_usable(const struct gptq_factor *factor) {
 
 uint64_t gptq_factor_bytes(int64_t k) {
     /* U, a block row of 256 in the inverse, and per column its place both ways, its rank twice, its
-     * importance and loss, its flag. */
+     * importance and loss, what is kept aside of another, its flag. */
     uint64_t n = (uint64_t)k;
     return n * n * sizeof(float) +
-           n * (258 * sizeof(float) + 2 * sizeof(int64_t) + 2 * sizeof(struct ranked) + 1);
+           n * (260 * sizeof(float) + 2 * sizeof(int64_t) + 2 * sizeof(struct ranked) + 1);
 }

@@ -127,6 +127,10 @@ double gptq_factor_damp(const struct gptq_factor *factor);
 LLMQ_NODISCARD enum llmq_status gptq_factor_redamp(struct gptq_factor *factor, const float *H,
                                                    double lambda, llmq_error *err);
 
+/* The factor as it was, to the bit, before the last call of gptq_factor_redamp, unless that did
+ * nothing or found it unusable. */
+void gptq_factor_take_back(struct gptq_factor *factor);
+
 /* Bytes gptq_factor_create holds at its peak for in_features k. */
 uint64_t gptq_factor_bytes(int64_t k);
 

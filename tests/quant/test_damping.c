@@ -110,15 +110,54 @@ START_TEST(test_few_tokens_ask_for_more_damping_and_gain_by_it) {
 }
 END_TEST
 
-START_TEST(test_the_factor_is_the_one_of_that_damping) {
-    struct inputs *in = inputs_create();
-    struct gptq_factor *f = chosen_factor(in, K / 2), *same = factor_of(in, f->damp);
+static void same_factors(const struct gptq_factor *f, const struct gptq_factor *same) {
     ck_assert(f->damp == same->damp && f->damping == same->damping);
-    ck_assert_int_eq(f->damp_retries, 0);
+    ck_assert_int_eq(f->damp_retries, same->damp_retries);
     for (int64_t i = 0; i < K; i++) {
         ck_assert(f->loss[i] == same->loss[i]);
         ck_assert_mem_eq(f->U + i * K + i, same->U + i * K + i, (size_t)(K - i) * sizeof *f->U);
     }
+}
+
+/* Also where it is not the last that was tried. */
+START_TEST(test_the_factor_is_the_one_of_that_damping) {
+    struct inputs *in = inputs_create();
+    for (int64_t tokens = K / 8; tokens <= MOST / 2; tokens *= 4) {
+        struct gptq_factor *f = chosen_factor(in, tokens), *same = factor_of(in, f->damp);
+        same_factors(f, same);
+        gptq_factor_free(&f);
+        gptq_factor_free(&same);
+    }
+    free(in);
+}
+END_TEST
+
+static void redamp(struct gptq_factor *f, const struct inputs *in, double lambda, bool usable) {
+    llmq_error err = {0};
+    ck_assert_ok(gptq_factor_redamp(f, in->H, lambda, &err), &err);
+    ck_assert(gptq_factor_usable(f) == usable);
+}
+
+START_TEST(test_a_redamped_factor_is_taken_back) {
+    struct inputs *in = inputs_create();
+    make_moment(in, K);
+    struct gptq_factor *f = factor_of(in, 0.05), *same = factor_of(in, 0.05);
+    for (int again = 0; again < 2; again++) {
+        redamp(f, in, 0.25 + again, true);
+        ck_assert(f->damp > 0.1);
+        gptq_factor_take_back(f);
+        same_factors(f, same);
+        gptq_factor_take_back(f); /* nothing is left to take back */
+        same_factors(f, same);
+    }
+    in->H[5] = in->H[5 * K] = NAN;
+    redamp(f, in, 0.25, false);
+    gptq_factor_take_back(f);
+    same_factors(f, same);
+    redamp(f, in, 0.25, false);
+    redamp(f, in, 0.5, false);
+    gptq_factor_take_back(f);
+    ck_assert(!gptq_factor_usable(f));
     gptq_factor_free(&f);
     gptq_factor_free(&same);
     free(in);
@@ -164,6 +203,7 @@ int main(void) {
     linalg_init();
     tcase_add_test(t, test_few_tokens_ask_for_more_damping_and_gain_by_it);
     tcase_add_test(t, test_the_factor_is_the_one_of_that_damping);
+    tcase_add_test(t, test_a_redamped_factor_is_taken_back);
     tcase_add_test(t, test_the_choice_does_not_depend_on_threads);
     tcase_add_test(t, test_no_factor_is_no_error);
     suite_add_tcase(s, t);
