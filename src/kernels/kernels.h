@@ -20,6 +20,13 @@ struct qmat_tile;
 struct qmat_int8_tile;
 struct bf16_tile; /* bf16.h */
 
+/* Grids of integers for RANGE_LANES rows side by side: levels are w inverse rounded half to even,
+ * no less than `lowest` and no more than `highest`, times the scale. */
+#define RANGE_LANES 16
+struct range_grids {
+    float inverse[RANGE_LANES], lowest[RANGE_LANES], highest[RANGE_LANES], scale[RANGE_LANES];
+};
+
 /* A row of codes, a scale and a zero point for every `group` of them; the last group may be short.
  */
 struct code_row {
@@ -83,6 +90,14 @@ struct llmq_kernels {
      * difference in float32, squares and sums in double, so that tables differ by less than
      * 1e-15 * count relative. */
     void (*residual)(const float *w, const struct code_row *row, double *error, double *norm);
+
+    /* error[l] = sum of importance[c] (w[c][l] - its level on grid l)^2 over the columns c < count,
+     * of weights w [count, RANGE_LANES]; importance NULL: all 1. A weight whose level is NaN has
+     * the lowest. Summed in order in float32, every RANGE_SUM columns added to the others. Every
+     * table gives the same bits. */
+#define RANGE_SUM 64
+    void (*range_errors)(const float *w, const float *importance, int64_t count,
+                         const struct range_grids *grids, float *error);
 
     /* --- products with quantized weights: the parts of llmq_qmat_matmul, see qmat.h ------ */
 

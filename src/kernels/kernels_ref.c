@@ -104,6 +104,27 @@ static void round_codes(const float *w, int64_t n, float scale, float zero, floa
     }
 }
 
+static void range_errors(const float *w, const float *importance, int64_t count,
+                         const struct range_grids *grids, float *error) {
+    const float magic = 12582912.0F; /* as above */
+    for (int l = 0; l < RANGE_LANES; l++)
+        error[l] = 0;
+    for (int64_t begin = 0; begin < count; begin += RANGE_SUM) {
+        float sum[RANGE_LANES] = {0};
+        for (int64_t c = begin; c < count && c < begin + RANGE_SUM; c++)
+            for (int l = 0; l < RANGE_LANES; l++) {
+                float level = w[c * RANGE_LANES + l] * grids->inverse[l];
+                level = level > grids->lowest[l] ? level : grids->lowest[l];
+                level = level < grids->highest[l] ? level : grids->highest[l];
+                level = (level + magic) - magic;
+                const float d = w[c * RANGE_LANES + l] - level * grids->scale[l];
+                sum[l] += (importance ? importance[c] : 1) * d * d;
+            }
+        for (int l = 0; l < RANGE_LANES; l++)
+            error[l] += sum[l];
+    }
+}
+
 static void residual(const float *w, const struct code_row *row, double *error, double *norm) {
     *error = *norm = 0;
     for (int64_t g = 0, i = 0; i < row->count; g++) {

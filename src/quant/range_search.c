@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/int64.h"
+#include "kernels/kernels.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
 
@@ -34,9 +35,6 @@ static const struct {
     float high, low;
 } float_scales[NUMBER_COUNT] = {[NUMBER_E4M3] = {2, 0.9F}, [NUMBER_E2M1] = {1.6F, 0.6F}};
 
-/* Columns summed before the sum is added to the others: float32 sums stay short. */
-#define SUM_COLUMNS 64
-
 /* A scale and zero point for each row and the error they lead to. */
 struct candidate {
     float scale[ROWS], zero[ROWS], error[ROWS];
@@ -52,9 +50,9 @@ static inline float level_of(float w, float inverse, float lowest, float highest
     return (level + magic) - magic;
 }
 
-/* Levels of a row: 1 / scale and the limits. */
+/* How weights become levels. */
 struct rulers {
-    float inverse[ROWS], lowest[ROWS], highest[ROWS];
+    struct range_grids grids;
     const struct number_form *form; /* NULL: integers */
 };
 
@@ -62,47 +60,53 @@ static struct rulers rulers_of(const struct quant_grid *grid, const struct candi
     const float top = grid_max_code(grid);
     struct rulers r = {.form = grid_form(grid)};
     for (int i = 0; i < ROWS; i++) {
-        r.inverse[i] = 1 / c->scale[i];
-        r.lowest[i] = -c->zero[i];
-        r.highest[i] = top - c->zero[i];
+        r.grids.inverse[i] = 1 / c->scale[i];
+        r.grids.lowest[i] = -c->zero[i];
+        r.grids.highest[i] = top - c->zero[i];
+        r.grids.scale[i] = c->scale[i];
     }
     return r;
 }
 
 /* The levels of a column. */
 static inline void levels_of(const struct rulers *r, const float *w, float *levels) {
+    const struct range_grids *g = &r->grids;
     if (r->form)
         for (int l = 0; l < ROWS; l++)
-            levels[l] = number_nearest(r->form, w[l] * r->inverse[l]);
+            levels[l] = number_nearest(r->form, w[l] * g->inverse[l]);
     else
         for (int l = 0; l < ROWS; l++)
-            levels[l] = level_of(w[l], r->inverse[l], r->lowest[l], r->highest[l]);
+            levels[l] = level_of(w[l], g->inverse[l], g->lowest[l], g->highest[l]);
 }
 
-/* c->error for the columns [begin, end), added to what is there. */
-static void add_errors(const struct range_group *g, const struct rulers *r, struct candidate *c,
-                       int64_t begin, int64_t end) {
-    float sum[ROWS] = {0};
-    for (int64_t i = begin; i < end; i++) {
-        const float *w = g->w + i * ROWS;
-        float importance = g->importance ? g->importance[i] : 1, levels[ROWS];
-        levels_of(r, w, levels);
-        for (int l = 0; l < ROWS; l++) {
-            float d = w[l] - levels[l] * c->scale[l];
-            sum[l] += importance * d * d;
-        }
-    }
-    for (int l = 0; l < ROWS; l++)
-        c->error[l] += sum[l];
-}
-
-static void measure(const struct quant_grid *grid, const struct range_group *g,
-                    struct candidate *c) {
-    struct rulers r = rulers_of(grid, c);
+/* What the kernel range_errors does, of floats. */
+static void float_errors(const struct range_group *g, const struct rulers *r, struct candidate *c) {
     for (int l = 0; l < ROWS; l++)
         c->error[l] = 0;
-    for (int64_t i = 0; i < g->count; i += SUM_COLUMNS)
-        add_errors(g, &r, c, i, min_i64(i + SUM_COLUMNS, g->count));
+    for (int64_t begin = 0; begin < g->count; begin += RANGE_SUM) {
+        float sum[ROWS] = {0}, levels[ROWS];
+        for (int64_t i = begin; i < min_i64(begin + RANGE_SUM, g->count); i++) {
+            const float *w = g->w + i * ROWS;
+            const float importance = g->importance ? g->importance[i] : 1;
+            levels_of(r, w, levels);
+            for (int l = 0; l < ROWS; l++) {
+                float d = w[l] - levels[l] * c->scale[l];
+                sum[l] += importance * d * d;
+            }
+        }
+        for (int l = 0; l < ROWS; l++)
+            c->error[l] += sum[l];
+    }
+}
+
+/* c->error, by the kernel where the grid is one of integers: this is most of a search. */
+static void measure(const struct quant_grid *grid, const struct range_group *g,
+                    struct candidate *c) {
+    const struct rulers r = rulers_of(grid, c);
+    if (r.form)
+        float_errors(g, &r, c);
+    else
+        kernels_get()->range_errors(g->w, g->importance, g->count, &r.grids, c->error);
 }
 
 static void keep_better(struct candidate *best, const struct candidate *c) {

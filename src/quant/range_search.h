@@ -9,10 +9,11 @@
 
 #include <stdint.h>
 
+#include "kernels/kernels.h"
 #include "quant/quant.h"
 
 /* Rows searched side by side. */
-#define RANGE_ROWS 16
+#define RANGE_ROWS RANGE_LANES
 
 /* The same group of RANGE_ROWS rows, transposed: its columns in any order. */
 struct range_group {

@@ -410,6 +410,49 @@ START_TEST(residuals_are_those_of_the_codes_for_any_group) {
 }
 END_TEST
 
+/* Of lane l, in the order that kernels.h names. */
+static float want_range_error(const float *w, const float *importance, int64_t count,
+                              const struct range_grids *g, int l) {
+    float error = 0, sum = 0;
+    for (int64_t c = 0; c < count; c++) {
+        const float v = w[c * RANGE_LANES + l], level = nearbyintf(v * g->inverse[l]);
+        const float stored = fminf(fmaxf(level, g->lowest[l]), g->highest[l]) * g->scale[l];
+        const float d = v - stored, part = (importance ? importance[c] : 1) * d;
+        sum += part * d;
+        if (c % RANGE_SUM == RANGE_SUM - 1 || c == count - 1) {
+            error += sum;
+            sum = 0;
+        }
+    }
+    return error;
+}
+
+START_TEST(range_errors_are_those_of_plain_c_bit_for_bit) {
+    uint64_t state = check_seed();
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded w = guarded_create(r.n * RANGE_LANES, r.shift);
+        struct guarded importance = guarded_create(r.n, 1);
+        float errors[RANGE_LANES], *by = i % 3 ? importance.data : NULL;
+        struct range_grids g;
+        fill_floats(r.fill, 3, &state, w.data, r.n * RANGE_LANES);
+        fill_floats(FILL_RANDOM, 1, &state, importance.data, r.n);
+        for (int l = 0; l < RANGE_LANES; l++) {
+            g.scale[l] = 0.01F * (float)(1 + random_next(&state) % 64);
+            g.inverse[l] = 1 / g.scale[l];
+            g.lowest[l] = -(float)(random_next(&state) % 16);
+            g.highest[l] = 15 + g.lowest[l];
+        }
+        r.table->range_errors(w.data, by, r.n, &g, errors);
+        for (int l = 0; l < RANGE_LANES; l++)
+            RUN_NEAR(r, errors[l], want_range_error(w.data, by, r.n, &g, l), 0);
+        RUN_OK(r, guarded_intact(&w) && guarded_intact(&importance));
+        guarded_free(&w);
+        guarded_free(&importance);
+    }
+}
+END_TEST
+
 /* What a limit measures is told by the count: it follows the rounds, and the work ends. */
 START_TEST(limits_count_what_they_do) {
     enum { BYTES = 4096 };
@@ -450,6 +493,7 @@ int main(void) {
     tcase_add_test(rows, ranges_are_the_extremes_and_tell_what_is_not_finite);
     tcase_add_test(rows, codes_are_those_of_the_grid_bit_for_bit);
     tcase_add_test(rows, residuals_are_those_of_the_codes_for_any_group);
+    tcase_add_test(rows, range_errors_are_those_of_plain_c_bit_for_bit);
     tcase_add_test(rows, limits_count_what_they_do);
     suite_add_tcase(suite, rows);
     return run_suite(suite);
