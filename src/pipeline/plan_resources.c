@@ -44,8 +44,10 @@ double plan_judging_flops(int64_t n, int64_t k, int64_t held) {
     return 3 * 2 * (double)n * (double)k * (double)held;
 }
 
+/* W D and two products with a triangle; where W D is a moment, two more of those, for the stream.
+ * On the tokens held back what the linear lacks and what the correction adds. */
 double plan_correction_flops(int64_t n, int64_t k, int64_t held) {
-    return (double)n * (double)k * (8 * (double)k + 8 * (double)held);
+    return (double)n * (double)k * (4 * (double)k + 4 * (double)held);
 }
 
 double plan_search_flops(int64_t n, int64_t k) {
