@@ -50,6 +50,7 @@ struct verify {
     struct module_setting *settings; /* of report->modules, NULL: not decodable */
     const struct verify_rule *rule;  /* the one being checked */
     bool out_of_memory;              /* a finding could not be recorded */
+    bool norms_tuned;                /* says the record, and of no scales folded into them */
 };
 
 enum verify_severity { VERIFY_WARNING, VERIFY_VIOLATION };

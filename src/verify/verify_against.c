@@ -224,6 +224,18 @@ static bool fold_explains(const struct comparison *c, const char *tensor) {
            block < c->folds_count && verify_fold_explains(c->v, &c->folds[block], block, tensor);
 }
 
+static const char *describe_change(const struct verify *v, const struct st_tensor *t,
+                                   enum likeness likeness) {
+    const size_t len = strlen(t->name), tail = strlen(".weight");
+    if (likeness == ROUNDED)
+        return "changed: rounded to another dtype";
+    if (t->rank > 1)
+        return "differs from the original's";
+    return v->norms_tuned && len > tail && strcmp(t->name + len - tail, ".weight") == 0
+               ? "changed: its values were tuned (--tune norms)"
+               : "changed: differs from the original's (tuned, or scales folded into it?)";
+}
+
 static enum llmq_status compare_kept(const struct comparison *c, const struct st_tensor *t,
                                      llmq_error *err) {
     struct verify *v = c->v;
@@ -246,11 +258,7 @@ static enum llmq_status compare_kept(const struct comparison *c, const struct st
     if (status != LLMQ_OK || likeness == SAME || folded)
         return status;
     found(v, likeness == ROUNDED || t->rank == 1 ? "against-changed" : "against-kept");
-    verify_found(v, verify_file_of(v, t), t->name, NULL, "%s",
-                 likeness == ROUNDED ? "changed: rounded to another dtype"
-                 : t->rank == 1
-                     ? "changed: differs from the original's (tuned, or scales folded into it?)"
-                     : "differs from the original's");
+    verify_found(v, verify_file_of(v, t), t->name, NULL, "%s", describe_change(v, t, likeness));
     return LLMQ_OK;
 }
 

@@ -103,14 +103,14 @@ static enum llmq_status check_unfolded_bias(const struct fold_search *s, const s
 }
 
 /* Columns that read what a norm makes: the quotients of its channels, where the norm has changed.
- */
+ * One that was tuned says nothing of columns. */
 static enum llmq_status find_norm_fold(struct fold_search *s, const struct candidate *c,
                                        llmq_error *err) {
     const int64_t k = s->graph->width[c->source];
     struct quotient q = {.count = c->fold.channels, .added = vector_added(c)};
     char name[FAMILY_NAME_MAX];
     bool changed = false;
-    if (!fold_vector_name(s->v, c, name))
+    if (s->v->norms_tuned || !fold_vector_name(s->v, c, name))
         return LLMQ_OK;
     float *columns = malloc((size_t)k * sizeof *columns);
     q.values = malloc((size_t)q.count * sizeof *q.values);

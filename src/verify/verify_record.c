@@ -123,6 +123,13 @@ cleanup:
 
 /* --- the record ------------------------------------------------------------------------------- */
 
+/* Were weights of norms moved down a gradient, and by nothing else? */
+static bool tunes_norms(const struct json *record) {
+    const char *tune = json_string(json_get(json_get(record, "options"), "tune"));
+    const struct json *report = json_get(record, "report");
+    return tune && strcmp(tune, "norms") == 0 && json_count(json_get(report, "folded")) == 0;
+}
+
 static enum llmq_status check_text(struct verify *v, const char *text, size_t len,
                                    llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
@@ -132,6 +139,7 @@ static enum llmq_status check_text(struct verify *v, const char *text, size_t le
     if (record_check_seal(text, len) == RECORD_BROKEN)
         verify_found(v, RECORD_NAME, NULL, ON_PURPOSE,
                      "the record of the result was changed since it was written");
+    v->norms_tuned = tunes_norms(record);
     if (record) {
         LLMQ_TRY(check_listed(v, files, err));
         found_as(v, "file-added");

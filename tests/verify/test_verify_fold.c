@@ -128,6 +128,31 @@ START_TEST(one_wrong_element_is_found) {
 }
 END_TEST
 
+/* Norms whose weights were tuned are no scales that linears make up for, whatever they were moved
+ * by, and what is told of them is what llmq.json says. */
+START_TEST(tuned_norms_are_no_folds) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_RTN);
+    tiny_windows_write(calib, 180, 24, 2);
+    o.calib = calib;
+    o.bits = 2;
+    o.format = "gptq";
+    o.tune = LLMQ_TUNE_NORMS;
+    o.tune_rate = 0.1;
+    run_quantize(&o);
+    verify_against();
+    ck_assert(report.ok);
+    ck_assert_int_eq(report.folded, 0);
+    ck_assert_int_gt(report.changed, 1);
+    ck_assert_uint_eq(count_found(&report.warnings, "against-changed", NULL),
+                      (size_t)report.changed);
+    for (size_t i = 0; i < report.warnings.count; i++)
+        if (strcmp(report.warnings.items[i].rule, "against-changed") == 0)
+            ck_assert_str_eq(report.warnings.items[i].message,
+                             "changed: its values were tuned (--tune norms)");
+    llmq_verify_report_free(&report);
+}
+END_TEST
+
 static void make_mixture(enum llmq_method method, bool awq) {
     mixture_write(source, 3);
     tiny_model_add_salience(source);
@@ -197,6 +222,7 @@ int main(void) {
     tcase_add_loop_test(tc, folds_are_accounted_for, 0, KINDS);
     tcase_add_test(tc, results_without_folds_have_none);
     tcase_add_test(tc, one_wrong_element_is_found);
+    tcase_add_test(tc, tuned_norms_are_no_folds);
     tcase_add_test(tc, folds_of_experts_are_accounted_for);
     tcase_add_test(tc, a_wrong_router_is_found);
     tcase_add_test(tc, an_expert_without_the_scale_is_found);
