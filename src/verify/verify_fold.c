@@ -155,7 +155,7 @@ static void fit_columns(const struct pair *p, const float *rows, struct fit *fit
 }
 
 enum llmq_status fold_fit_source(const struct fold_search *s, const struct candidate *c,
-                                 struct fit *fits, llmq_error *err) {
+                                 struct fit *fits, int *bits, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; status == LLMQ_OK && i < s->graph->count; i++) {
         struct pair p = {0};
@@ -165,6 +165,8 @@ enum llmq_status fold_fit_source(const struct fold_search *s, const struct candi
                            &p, err);
         if (status == LLMQ_OK && p.ours)
             fit_columns(&p, s->fold->rows[i], fits);
+        if (p.bits > 0 && p.bits < *bits)
+            *bits = p.bits;
         pair_free(&p);
     }
     return status;
@@ -236,12 +238,13 @@ static enum llmq_status find_linear_fold(struct fold_search *s, const struct can
     struct fit *fits = calloc((size_t)(n + k), sizeof *fits);
     float *rows = malloc((size_t)n * sizeof *rows), *columns = malloc((size_t)k * sizeof *columns);
     bool folded = false;
+    int bits = 16;
     if (!fits || !rows || !columns)
         status = error_memory(err, "the folds of a block");
     if (status == LLMQ_OK)
         fit_rows(&p, s->fold->columns[g->node[producer].in[0]], fits);
     if (status == LLMQ_OK)
-        status = fold_fit_source(s, c, fits + n, err);
+        status = fold_fit_source(s, c, fits + n, &bits, err);
     if (status == LLMQ_OK)
         status = bias_rows(s, c, n, rows, &folded, err);
     if (status == LLMQ_OK && (folded || both_sides(c, fits, fits + n, k))) {

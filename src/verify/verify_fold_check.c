@@ -11,6 +11,10 @@
  * of the tolerance's standard errors then. */
 #define EVIDENCE 4.0
 
+/* Bits that columns have at least for that. With fewer a group's large columns are clipped and its
+ * small ones drowned, which draws all slopes towards 1, as if there were no scales. */
+enum { CLEAR_BITS = 4 };
+
 static void disagree(struct fold_search *s, const struct candidate *c, int64_t column, double made,
                      int64_t count) {
     char name[FAMILY_NAME_MAX];
@@ -101,11 +105,12 @@ enum llmq_status fold_check(struct fold_search *s, const struct candidate *c, ll
     float *columns = s->fold->columns[c->source];
     const int64_t k = s->graph->width[c->source];
     int64_t bad = 0, first = 0;
+    int bits = 16;
     double made = 0, together = 0, evidence = 0;
     struct fit *fits = calloc((size_t)k, sizeof *fits);
     if (!fits)
         return error_memory(err, "the folds of a block");
-    enum llmq_status status = fold_fit_source(s, c, fits, err);
+    enum llmq_status status = fold_fit_source(s, c, fits, &bits, err);
     for (int64_t i = 0; status == LLMQ_OK && i < k; i++) {
         const double slope = fit_slope(&fits[i]), tolerance = fit_tolerance(&fits[i]);
         if (slope > 0 && columns[i] > 0 && isfinite(columns[i])) {
@@ -124,7 +129,7 @@ enum llmq_status fold_check(struct fold_search *s, const struct candidate *c, ll
     }
     free(fits);
     /* Small scales of which the columns show nothing, taken together. */
-    if (bad == 0 && evidence > EVIDENCE && together < evidence / 2) {
+    if (bad == 0 && bits >= CLEAR_BITS && evidence > EVIDENCE && together < evidence / 2) {
         made = 1;
         bad = k;
     }

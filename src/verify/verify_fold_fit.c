@@ -45,7 +45,7 @@ void pair_free(struct pair *p) {
 }
 
 static enum llmq_status load(const struct verify *v, struct linear_place at, int64_t n, int64_t k,
-                             float **out, llmq_error *err) {
+                             float **out, int *bits, llmq_error *err) {
     char module[FAMILY_NAME_MAX];
     struct reference r;
     enum llmq_status status = LLMQ_OK;
@@ -57,6 +57,7 @@ static enum llmq_status load(const struct verify *v, struct linear_place at, int
         LLMQ_TRY(error_memory(err, module));
     LLMQ_TRY(reference_prepare(&r, n, k, err));
     LLMQ_TRY(reference_rows(&r, 0, n, k, *out, err));
+    *bits = r.packed.bits;
 cleanup:
     reference_close(&r);
     return status;
@@ -65,10 +66,11 @@ cleanup:
 enum llmq_status pair_load(const struct verify *v, const struct verify *original,
                            struct linear_place at, struct pair *p, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    int unused = 0;
     *p = (struct pair){0};
     blocks_linear_shape(v->blocks, at, &p->n, &p->k);
-    LLMQ_TRY(load(v, at, p->n, p->k, &p->ours, err));
-    LLMQ_TRY(load(original, at, p->n, p->k, &p->theirs, err));
+    LLMQ_TRY(load(v, at, p->n, p->k, &p->ours, &p->bits, err));
+    LLMQ_TRY(load(original, at, p->n, p->k, &p->theirs, &unused, err));
     if (!p->ours || !p->theirs)
         pair_free(p);
 cleanup:

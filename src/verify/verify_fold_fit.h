@@ -23,6 +23,7 @@ double fit_tolerance(const struct fit *f);
 struct pair {
     int64_t n, k;
     float *ours, *theirs; /* [n, k]; NULL: one of the two has no such linear */
+    int bits;             /* of our codes, 0: it is not packed */
 };
 
 /* Load the linear of both. Release with pair_free, which accepts a zeroed struct. */

@@ -49,10 +49,11 @@ struct quotient {
 LLMQ_NODISCARD enum llmq_status fold_vector_quotient(const struct fold_search *s, const char *name,
                                                      struct quotient *q, llmq_error *err);
 
-/* The columns of all linears that read the source together: fits [k]. */
+/* The columns of all linears that read the source together: fits [k]. *bits falls to the least that
+ * any of them has. */
 LLMQ_NODISCARD enum llmq_status fold_fit_source(const struct fold_search *s,
                                                 const struct candidate *c, struct fit *fits,
-                                                llmq_error *err);
+                                                int *bits, llmq_error *err);
 
 /* The channel of what makes the source that a column reads. */
 int64_t fold_channel(const struct candidate *c, int64_t column);

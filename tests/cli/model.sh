@@ -334,10 +334,10 @@ test_case "the same inputs give the same bytes for any number of threads"
 windows 16 128 >windows.json
 little='--calib windows.json --samples 4'
 # shellcheck disable=SC2086
-run gptq --model "$demo" $little --out gptq -q
+run gptq --model "$demo" $little --bits 2 --quality fast --out gptq -q
 expect_code 0
 # shellcheck disable=SC2086
-run gptq --model "$demo" $little --out gptq-1 --threads 1 -q
+run gptq --model "$demo" $little --bits 2 --quality fast --out gptq-1 --threads 1 -q
 expect_code 0
 expect "same weights" cmp -s gptq/model.safetensors gptq-1/model.safetensors
 
@@ -356,12 +356,17 @@ expect_json group 128
 
 test_case "gptq --awq composes them, and the text result tells both"
 # shellcheck disable=SC2086
-run gptq --awq --model "$demo" $little --out both -q
+run gptq --awq --model "$demo" $little --bits 2 --quality fast --out both -q
 expect_code 0
 expect_no_stderr
-expect_stdout "awq and gptq, 4 bits"
+expect_stdout "awq and gptq, 2 bits"
 expect_stdout "scaled       $((2 * blocks)) tensors by AWQ"
 expect "another result than without --awq" sh -c '! cmp -s gptq/model.safetensors both/model.safetensors'
+
+test_case "verify finds the scales that few bits blur"
+run verify both --against "$demo" -q
+expect_code 0
+expect_stdout " 0 violations"
 
 test_case "a plan says which norms would be scaled"
 # shellcheck disable=SC2086

@@ -45,6 +45,8 @@ static const struct kind {
     {LLMQ_METHOD_GPTQ, 4, true, true, "compressed-tensors"},
     {LLMQ_METHOD_GPTQ, 3, false, true, "gptq_v2"},
     {LLMQ_METHOD_GPTQ, 3, true, true, "gptq"},
+    {LLMQ_METHOD_GPTQ, 2, true, false, "gptq"},
+    {LLMQ_METHOD_GPTQ, 2, false, false, "gptq_v2"},
     {LLMQ_METHOD_GPTQ, 8, true, false, "gptq"},
 };
 #define KINDS ((int)(sizeof kinds / sizeof kinds[0]))
