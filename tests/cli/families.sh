@@ -234,7 +234,7 @@ check_formats() {
         fi
     done
     [ -n "$held" ] || [ "${LLMQ_FAMILIES:-all}" = few ] || check_what_fits "$1"
-    [ -z "$held" ] || check_both_readings
+    [ -z "$held" ] || [ "${LLMQ_FAMILIES:-all}" = few ] || check_both_readings
 }
 
 # A model that no format holds: its modules that fit, with the others in 16 bits.
