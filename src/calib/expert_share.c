@@ -90,14 +90,11 @@ static enum llmq_status gather_rows(const struct calib *c, int64_t step, const s
     const struct share_batch *b = share_step(s, step);
     const int64_t begin = step_begin(s, step, 0);
     const int64_t rows = step_begin(s, step, llmq_ranks_count()) - begin, width = own->width;
-    float *x = acts_target(whole, begin, buf), *from = NULL;
+    float *x = acts_target(whole, begin, buf);
     enum llmq_status status = LLMQ_OK;
-    if (b) {
-        float *to = x + (b->whole.offsets[0] - begin) * width;
-        LLMQ_TRY(acts_load(own, b->own.offsets[0], batch_rows(&b->own), to, &from, err));
-        if (from != to)
-            memcpy(to, from, (size_t)(batch_rows(&b->own) * width) * sizeof *to);
-    }
+    if (b)
+        LLMQ_TRY(acts_read(own, b->own.offsets[0], batch_rows(&b->own),
+                           x + (b->whole.offsets[0] - begin) * width, err));
     LLMQ_TRY(gather_step(s, step, x, (size_t)width * sizeof *x, c->ctx, err));
     LLMQ_TRY(acts_store(whole, begin, rows, x, err));
 cleanup:

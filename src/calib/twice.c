@@ -122,9 +122,5 @@ uint64_t calib_start_bytes(const struct model *m, const struct calib_tokens *tok
 
 enum llmq_status calib_residual(const struct calib *c, float *out, llmq_error *err) {
     const struct acts *x = &c->quantized.acts[HOME_RESIDUAL];
-    float *rows = NULL;
-    enum llmq_status status = acts_load(x, 0, x->rows, out, &rows, err);
-    if (status == LLMQ_OK && rows != out)
-        memcpy(out, rows, (size_t)(x->rows * x->width) * sizeof *out);
-    return status;
+    return acts_read(x, 0, x->rows, out, err);
 }

@@ -63,12 +63,8 @@ enum llmq_status eval_candidates(const struct model *m, const struct acts *hidde
         status = LLMQ_E_MEMORY;
         goto cleanup;
     }
-    for (size_t i = 0; i < count; i++) {
-        float *row = NULL;
-        LLMQ_TRY(acts_load(hidden, rows[i], 1, x + i * width, &row, err));
-        if (row != x + i * width)
-            memcpy(x + i * width, row, width * sizeof *x);
-    }
+    for (size_t i = 0; i < count; i++)
+        LLMQ_TRY(acts_read(hidden, rows[i], 1, x + i * width, err));
     LLMQ_TRY(fold_panels(&panel, x, count, logits, lse, out, err));
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < out[i].count; j++)

@@ -3,7 +3,6 @@
 #include "eval/parts.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/int64.h"
@@ -103,24 +102,6 @@ static int64_t piece_of(const struct parts *p, int r, int64_t piece, int64_t *fr
     return min_i64(p->begin[r + 1], *from + PIECE_ROWS) - *from;
 }
 
-/* Rows of the store at `from`, in the buffer; and back. */
-static enum llmq_status load_rows(const struct acts *a, int64_t from, int64_t count, float *buffer,
-                                  llmq_error *err) {
-    float *rows = NULL;
-    const enum llmq_status status = acts_load(a, from, count, buffer, &rows, err);
-    if (status == LLMQ_OK && rows != buffer)
-        memcpy(buffer, rows, (size_t)(count * a->width) * sizeof *buffer);
-    return status;
-}
-
-static enum llmq_status store_rows(const struct acts *a, int64_t from, int64_t count, float *buffer,
-                                   llmq_error *err) {
-    float *rows = acts_target(a, from, buffer);
-    if (rows != buffer)
-        memcpy(rows, buffer, (size_t)(count * a->width) * sizeof *buffer);
-    return acts_store(a, from, count, rows, err);
-}
-
 /* One piece of each rank, in a buffer of so many of them. */
 static enum llmq_status gather_piece(const struct parts *p, const struct acts *a, int64_t piece,
                                      float *buffer, size_t *begin, const llmq_context *ctx,
@@ -132,12 +113,12 @@ static enum llmq_status gather_piece(const struct parts *p, const struct acts *a
     for (int r = 0; r < ranks; r++)
         begin[r + 1] = begin[r] + (size_t)piece_of(p, r, piece, &from) * row;
     const int64_t count = piece_of(p, own, piece, &from);
-    LLMQ_TRY(load_rows(a, from, count, buffer + begin[own] / sizeof *buffer, err));
+    LLMQ_TRY(acts_read(a, from, count, buffer + begin[own] / sizeof *buffer, err));
     LLMQ_TRY(ranks_gather(buffer, begin, ctx, err));
     for (int r = 0; r < ranks; r++) {
         const int64_t got = piece_of(p, r, piece, &from);
         if (r != own)
-            LLMQ_TRY(store_rows(a, from, got, buffer + begin[r] / sizeof *buffer, err));
+            LLMQ_TRY(acts_write(a, from, got, buffer + begin[r] / sizeof *buffer, err));
     }
 cleanup:
     return status;

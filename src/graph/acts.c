@@ -87,6 +87,23 @@ enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count, 
                        row_offset(a, begin), err);
 }
 
+enum llmq_status acts_read(const struct acts *a, int64_t begin, int64_t count, float *values,
+                           llmq_error *err) {
+    float *rows = NULL;
+    const enum llmq_status status = acts_load(a, begin, count, values, &rows, err);
+    if (status == LLMQ_OK && rows != values)
+        memcpy(values, rows, (size_t)(count * a->width) * sizeof *values);
+    return status;
+}
+
+enum llmq_status acts_write(const struct acts *a, int64_t begin, int64_t count, float *values,
+                            llmq_error *err) {
+    float *rows = acts_target(a, begin, values);
+    if (rows != values)
+        memcpy(rows, values, (size_t)(count * a->width) * sizeof *values);
+    return acts_store(a, begin, count, rows, err);
+}
+
 enum llmq_status acts_copy(const struct acts *from, const struct acts *to, int64_t step, float *buf,
                            llmq_error *err) {
     enum llmq_status status = LLMQ_OK;

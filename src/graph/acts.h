@@ -39,6 +39,12 @@ float *acts_target(const struct acts *a, int64_t begin, float *buf);
 LLMQ_NODISCARD enum llmq_status acts_store(const struct acts *a, int64_t begin, int64_t count,
                                            const float *rows, llmq_error *err);
 
+/* The same rows at values [count, width], wherever the store has them; and back. */
+LLMQ_NODISCARD enum llmq_status acts_read(const struct acts *a, int64_t begin, int64_t count,
+                                          float *values, llmq_error *err);
+LLMQ_NODISCARD enum llmq_status acts_write(const struct acts *a, int64_t begin, int64_t count,
+                                           float *values, llmq_error *err);
+
 /* All rows of a store to one of the same size, `step` of them at a time; `buf` holds so many where
  * both are files. */
 LLMQ_NODISCARD enum llmq_status acts_copy(const struct acts *from, const struct acts *to,

@@ -100,23 +100,6 @@ static int64_t place_of(const struct run *r, const struct batch *b) {
     return b->offsets[0] - r->job->offsets[0];
 }
 
-static enum llmq_status take(const struct acts *a, int64_t begin, int64_t rows, float *out,
-                             llmq_error *err) {
-    float *at = NULL;
-    enum llmq_status status = acts_load(a, begin, rows, out, &at, err);
-    if (status == LLMQ_OK && at != out)
-        memcpy(out, at, (size_t)(rows * a->width) * sizeof *out);
-    return status;
-}
-
-static enum llmq_status put(const struct acts *a, int64_t begin, int64_t rows, float *x,
-                            llmq_error *err) {
-    float *at = acts_target(a, begin, x);
-    if (at != x)
-        memcpy(at, x, (size_t)(rows * a->width) * sizeof *x);
-    return acts_store(a, begin, rows, x, err);
-}
-
 /* --- forth ------------------------------------------------------------------------------------ */
 
 static bool next_batch(const struct run *r, struct batch *b) {
@@ -128,7 +111,7 @@ static enum llmq_status embed(struct run *r, llmq_error *err) {
     for (struct batch b = {0}; status == LLMQ_OK && next_batch(r, &b);) {
         status = model_embed(r->job->m, r->job->ids, &b, r->x, err);
         if (status == LLMQ_OK)
-            status = put(&r->between, place_of(r, &b), batch_rows(&b), r->x, err);
+            status = acts_write(&r->between, place_of(r, &b), batch_rows(&b), r->x, err);
     }
     return status;
 }
@@ -137,9 +120,9 @@ static enum llmq_status batch_forth(struct run *r, const struct way *w, llmq_err
     const int64_t rows = batch_rows(w->batch);
     const int64_t at = w->block->index * r->tokens + place_of(r, w->batch);
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(take(&r->between, at, rows, r->x, err));
+    LLMQ_TRY(acts_read(&r->between, at, rows, r->x, err));
     LLMQ_TRY(way_forth(w, r->x, err));
-    LLMQ_TRY(put(&r->between, at + r->tokens, rows, r->x, err));
+    LLMQ_TRY(acts_write(&r->between, at + r->tokens, rows, r->x, err));
 cleanup:
     return status;
 }
@@ -188,7 +171,7 @@ static enum llmq_status batch_loss(struct run *r, const struct batch *b, llmq_er
     const struct norm_back norm = {
         r->x, r->d, r->normed, r->stats, r->out->final_norm, r->out->final_bias};
     find_labels(r, b);
-    LLMQ_TRY(take(&r->between, m->config.blocks * r->tokens + at, rows, r->x, err));
+    LLMQ_TRY(acts_read(&r->between, m->config.blocks * r->tokens + at, rows, r->x, err));
     memcpy(r->normed, r->x, (size_t)(rows * m->config.stream) * sizeof *r->x);
     LLMQ_TRY(model_final_norm(m, rows, r->normed, err));
     columns_resize(rows, m->config.stream, m->config.hidden, r->x);
@@ -196,7 +179,7 @@ static enum llmq_status batch_loss(struct run *r, const struct batch *b, llmq_er
     LLMQ_TRY(check_loss(loss, rows, err));
     LLMQ_TRY(model_final_norm_back(m, rows, &norm, err));
     columns_resize(rows, m->config.hidden, m->config.stream, r->normed);
-    LLMQ_TRY(put(&r->slopes, at, rows, r->normed, err));
+    LLMQ_TRY(acts_write(&r->slopes, at, rows, r->normed, err));
     tally_read(r->job->tally, TALLY_LINEAR, 0);
 cleanup:
     return status;
@@ -219,10 +202,10 @@ static enum llmq_status all_losses(struct run *r, llmq_error *err) {
 static enum llmq_status batch_back(struct run *r, const struct way *w, llmq_error *err) {
     const int64_t rows = batch_rows(w->batch), at = place_of(r, w->batch);
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(take(&r->between, w->block->index * r->tokens + at, rows, r->x, err));
-    LLMQ_TRY(take(&r->slopes, at, rows, r->d, err));
+    LLMQ_TRY(acts_read(&r->between, w->block->index * r->tokens + at, rows, r->x, err));
+    LLMQ_TRY(acts_read(&r->slopes, at, rows, r->d, err));
     LLMQ_TRY(way_back(w, r->x, r->d, err));
-    LLMQ_TRY(put(&r->slopes, at, rows, r->d, err));
+    LLMQ_TRY(acts_write(&r->slopes, at, rows, r->d, err));
 cleanup:
     return status;
 }
@@ -274,7 +257,7 @@ enum llmq_status backward_run(const struct backward_job *job, struct backward_re
     LLMQ_TRY(all_losses(&r, err));
     LLMQ_TRY(all_blocks(&r, true, err));
     if (out->embedding)
-        LLMQ_TRY(take(&r.slopes, 0, r.tokens, out->embedding, err));
+        LLMQ_TRY(acts_read(&r.slopes, 0, r.tokens, out->embedding, err));
 cleanup:
     destroy(&r);
     return status;

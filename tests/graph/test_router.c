@@ -324,6 +324,9 @@ START_TEST(rows_of_a_store) {
     ck_assert_ok(acts_load(&a, 3, 2, buf, &at, &err), &err);
     for (int i = 0; i < 2 * WIDTH; i++)
         ck_assert_near(at[i], 0, 0);
+    ck_assert_ok(acts_write(&a, 3, 2, y, &err), &err);
+    ck_assert_ok(acts_read(&a, 3, 2, got, &err), &err);
+    ck_assert_mem_eq(got, y, 2 * WIDTH * sizeof *y);
     acts_free(&a);
     free(y), free(all);
 }
