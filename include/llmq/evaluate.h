@@ -177,6 +177,12 @@ typedef struct llmq_block_drift {
                      where there are so many, evenly spread over the text */
 } llmq_block_drift;
 
+/* A window's part of a comparison. */
+typedef struct llmq_window_divergence {
+    int64_t tokens;       /* that count */
+    double kl, delta_nll; /* means over them, 0 of none */
+} llmq_window_divergence;
+
 /* Differences are model - reference. Standard errors take windows as the sampling unit. */
 typedef struct llmq_compare_result {
     char *model, *reference;         /* folders; of a kept reference, the name of what it was */
@@ -184,6 +190,8 @@ typedef struct llmq_compare_result {
     bool kept;                       /* the reference is a file: a sample of its predictions */
     double kl_mean;                  /* KL(reference || model) per scored token, nats */
     double kl_stderr;                /* standard error of kl_mean */
+    double kl_beside_first;        /* of several models: kl_mean - that of the first of them, and */
+    double kl_beside_first_stderr; /* its error, windows paired: both read the same text */
     double kl_sampling_error; /* what the sample adds to that: standard error, 0 of a reference that
                                  ran */
     double kl_median, kl_p90, kl_p99, kl_p999, kl_max; /* quantiles over tokens */
@@ -199,7 +207,8 @@ typedef struct llmq_compare_result {
     double ppl, ppl_reference;
     int64_t tokens; /* scored */
     int64_t windows;
-    int64_t ctx; /* longest window */
+    llmq_window_divergence *by_window; /* [windows] */
+    int64_t ctx;                       /* longest window */
     enum llmq_convention convention;
     enum llmq_activations activations;
     enum llmq_compute compute;

@@ -106,7 +106,9 @@ void llmq_compare_result_free(llmq_compare_result *result) {
     free(result->model);
     free(result->reference);
     free(result->blocks);
+    free(result->by_window);
     result->model = result->reference = NULL;
+    result->by_window = NULL;
     result->blocks = NULL;
     result->block_count = 0;
 }
@@ -137,6 +139,17 @@ static void fill_figures(const struct divergence_summary *s, bool kept,
     result->worst_count = s->worst_count;
 }
 
+static enum llmq_status fill_windows(const struct comparison *c, const struct divergence *d,
+                                     llmq_compare_result *result, llmq_error *err) {
+    result->by_window = calloc((size_t)c->corpus.count, sizeof *result->by_window);
+    if (!result->by_window)
+        return error_memory(err, "the figures of windows");
+    divergence_by_window(&c->corpus, d, measure_convention(c->options->convention),
+                         result->by_window);
+    result->windows = c->corpus.count;
+    return LLMQ_OK;
+}
+
 static enum llmq_status fill_names(const struct comparison *c, const struct model *m,
                                    llmq_compare_result *result, llmq_error *err) {
     result->model = strdup(m->dir);
@@ -144,7 +157,6 @@ static enum llmq_status fill_names(const struct comparison *c, const struct mode
     result->bytes = bytes_of(m);
     result->reference_bytes = c->kept ? c->file.model_bytes : bytes_of(&c->reference);
     result->kept = c->kept;
-    result->windows = c->corpus.count;
     result->ctx = c->corpus.max_len;
     return result->model && result->reference ? LLMQ_OK : error_memory(err, "a model's name");
 }
@@ -185,6 +197,7 @@ static enum llmq_status run_model(struct comparison *c, size_t model, llmq_compa
     LLMQ_TRY(divergence_summarize(&c->corpus, &d, measure_convention(c->options->convention),
                                   &summary, err));
     fill_figures(&summary, c->kept, result);
+    LLMQ_TRY(fill_windows(c, &d, result, err));
     LLMQ_TRY(copy_blocks(&d, result, err));
     LLMQ_TRY(fill_names(c, pair.model, result, err));
     LLMQ_TRY(comparison_contexts(c, pair.model, &d, result, err));
@@ -209,6 +222,9 @@ static enum llmq_status run_all(struct comparison *c, llmq_compare_result *resul
         results[i].seconds = tally_now() - start;
     for (size_t i = 0; i < c->count; i++)
         LLMQ_TRY(run_model(c, i, &results[i], err));
+    for (size_t i = 1; i < c->count; i++)
+        divergence_beside(results[0].by_window, results[i].by_window, c->corpus.count,
+                          &results[i].kl_beside_first, &results[i].kl_beside_first_stderr);
     log_progress(c->ctx, steps, steps, "done");
 cleanup:
     return status;

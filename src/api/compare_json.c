@@ -79,6 +79,18 @@ static struct json *histogram_array(const llmq_compare_result *r) {
     return array;
 }
 
+static struct json *windows_array(const llmq_compare_result *r) {
+    struct json *array = json_new_array();
+    for (int64_t i = 0; i < r->windows; i++) {
+        struct json *o = json_new_object();
+        json_add_int64(o, "tokens", r->by_window[i].tokens);
+        json_add_double(o, "kl", r->by_window[i].kl);
+        json_add_double(o, "delta_nll", r->by_window[i].delta_nll);
+        json_add(array, NULL, o);
+    }
+    return array;
+}
+
 static struct json *stretches_array(const llmq_compare_result *r) {
     struct json *array = json_new_array();
     for (int i = 0; i < LLMQ_COMPARE_STRETCHES && r->stretches[i].first > 0; i++) {
@@ -95,6 +107,8 @@ static struct json *stretches_array(const llmq_compare_result *r) {
 static void add_figures(struct json *o, const llmq_compare_result *r) {
     json_add_double(o, "kl_mean", r->kl_mean);
     json_add_double(o, "kl_stderr", r->kl_stderr);
+    json_add_double(o, "kl_beside_first", r->kl_beside_first);
+    json_add_double(o, "kl_beside_first_stderr", r->kl_beside_first_stderr);
     json_add_double(o, "kl_sampling_error", r->kl_sampling_error);
     json_add_double(o, "kl_median", r->kl_median);
     json_add_double(o, "kl_p90", r->kl_p90);
@@ -129,6 +143,7 @@ struct json *compare_object(const llmq_compare_result *r) {
     json_add_string(o, "compute", setup_compute_name(r->compute));
     json_add(o, "histogram", histogram_array(r));
     json_add(o, "positions", stretches_array(r));
+    json_add(o, "by_window", windows_array(r));
     json_add(o, "worst", worst_array(r));
     json_add(o, "blocks", blocks_array(r));
     json_add_double(o, "seconds", r->seconds);

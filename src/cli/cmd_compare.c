@@ -183,16 +183,17 @@ static void print_result(const llmq_compare_result *r, bool verbose) {
 /* Several: a line each, in the order given. */
 static void print_table(const llmq_compare_result *results, size_t count) {
     char bytes[CONSOLE_TEXT];
-    printf("%10s %10s %10s %10s %10s %8s %10s %8s %10s  model\n", "size", "KL mean", "±", "median",
-           "99th", "top-1", "nll", "p", "ppl");
+    printf("%10s %10s %10s %10s %10s %10s %10s %8s %10s %8s %10s  model\n", "size", "KL mean", "±",
+           "- first", "±", "median", "99th", "top-1", "nll", "p", "ppl");
     for (size_t i = 0; i < count; i++) {
         const llmq_compare_result *r = &results[i];
-        printf("%10s %10.6f %10.6f %10.6f %10.6f %6.2f %% %+10.6f %8.2g %10.4f  %s\n",
-               console_bytes(r->bytes, bytes), r->kl_mean, r->kl_stderr, r->kl_median, r->kl_p99,
-               100 * r->top1_agreement, r->delta_nll, r->delta_nll_p_value, r->ppl,
-               CONSOLE_SHOWN(r->model));
+        printf(
+            "%10s %10.6f %10.6f %+10.6f %10.6f %10.6f %10.6f %6.2f %% %+10.6f %8.2g %10.4f  %s\n",
+            console_bytes(r->bytes, bytes), r->kl_mean, r->kl_stderr, r->kl_beside_first,
+            r->kl_beside_first_stderr, r->kl_median, r->kl_p99, 100 * r->top1_agreement,
+            r->delta_nll, r->delta_nll_p_value, r->ppl, CONSOLE_SHOWN(r->model));
     }
-    printf("%10s %81s %10.4f  %s\n", console_bytes(results->reference_bytes, bytes), "",
+    printf("%10s %103s %10.4f  %s\n", console_bytes(results->reference_bytes, bytes), "",
            results->ppl_reference, CONSOLE_SHOWN(results->reference));
     print_conditions(&results[count - 1]);
 }

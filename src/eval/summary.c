@@ -183,3 +183,38 @@ cleanup:
     arena_free(&t.arena);
     return status;
 }
+
+/* --- window by window --------------------------------------------------------------------------
+ */
+
+void divergence_by_window(const struct corpus *corpus, const struct divergence *d,
+                          enum eval_convention convention, llmq_window_divergence *out) {
+    for (int64_t w = 0; w < corpus->count; w++) {
+        const int64_t begin = corpus->offsets[w], length = corpus->offsets[w + 1] - begin;
+        llmq_window_divergence sum = {0};
+        for (int64_t t = eval_first_scored(length, convention); t < length - 1; t++) {
+            sum.tokens++;
+            sum.kl += d->kl[begin + t];
+            sum.delta_nll += d->reference_logprobs[begin + t] - d->logprobs[begin + t];
+        }
+        sum.kl /= (double)max_i64(sum.tokens, 1);
+        sum.delta_nll /= (double)max_i64(sum.tokens, 1);
+        out[w] = sum;
+    }
+}
+
+void divergence_beside(const llmq_window_divergence *first, const llmq_window_divergence *other,
+                       int64_t count, double *mean, double *standard_error) {
+    double tokens = 0, sum = 0, spread = 0;
+    for (int64_t w = 0; w < count; w++) {
+        tokens += (double)other[w].tokens;
+        sum += (double)other[w].tokens * (other[w].kl - first[w].kl);
+    }
+    *mean = sum / tokens;
+    for (int64_t w = 0; w < count; w++) {
+        const double deviation = (double)other[w].tokens * (other[w].kl - first[w].kl - *mean);
+        spread += deviation * deviation;
+    }
+    *standard_error =
+        count > 1 ? sqrt(spread * (double)count / (double)(count - 1)) / tokens : (double)NAN;
+}

@@ -36,4 +36,13 @@ LLMQ_NODISCARD enum llmq_status divergence_summarize(const struct corpus *corpus
                                                      struct divergence_summary *out,
                                                      llmq_error *err);
 
+/* The same window by window: out [corpus->count]. */
+void divergence_by_window(const struct corpus *corpus, const struct divergence *d,
+                          enum eval_convention convention, llmq_window_divergence *out);
+
+/* Mean over tokens of kl - first's, both [count], of the same windows; the standard error takes
+ * windows as the sampling unit, NaN for one. */
+void divergence_beside(const llmq_window_divergence *first, const llmq_window_divergence *other,
+                       int64_t count, double *mean, double *standard_error);
+
 #endif

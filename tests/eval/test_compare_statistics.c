@@ -167,6 +167,28 @@ START_TEST(summary_by_hand) {
 }
 END_TEST
 
+START_TEST(windows_by_hand) {
+    llmq_window_divergence w[2], other[2];
+    double mean = 0, spread = 0;
+    divergence_by_window(&hand, &by_hand, EVAL_GPTQ, w);
+    ck_assert_int_eq(w[0].tokens, 3);
+    ck_assert_int_eq(w[1].tokens, 2);
+    ck_assert_double_eq_tol((3 * w[0].kl + 2 * w[1].kl) / 5, 11.9 / 5, 1e-12);
+    ck_assert_double_eq_tol(3 * w[0].delta_nll, 2 * LOG2, 1e-12);
+    ck_assert_double_eq_tol(2 * w[1].delta_nll, -2 * LOG2, 1e-12);
+    /* 0.5 and 1 more: 3.5 of 5 tokens; 0.7 of each would be 2.1 and 1.4: off by 0.6 each */
+    memcpy(other, w, sizeof w);
+    other[0].kl += 0.5;
+    other[1].kl += 1;
+    divergence_beside(w, other, 2, &mean, &spread);
+    ck_assert_double_eq_tol(mean, 0.7, 1e-12);
+    ck_assert_double_eq_tol(spread, sqrt(2 * (0.36 + 0.36)) / 5, 1e-12);
+    divergence_beside(w, other, 1, &mean, &spread);
+    ck_assert_double_eq_tol(mean, 0.5, 1e-12);
+    ck_assert(isnan(spread));
+}
+END_TEST
+
 START_TEST(stretches_cover_every_position_once) {
     enum { LONGEST = 40 };
     static int64_t long_offsets[] = {0, LONGEST};
@@ -248,6 +270,11 @@ START_TEST(several_models_equal_each_alone) {
         llmq_compare_result_free(&one);
     }
     ck_assert_double_eq(r[1].kl_mean, 0);
+    ck_assert_double_eq(r[0].kl_beside_first, 0);
+    ck_assert_double_eq_tol(r[1].kl_beside_first, -r[0].kl_mean, 1e-12);
+    ck_assert_double_eq(r[2].kl_beside_first, 0);
+    ck_assert_double_eq_tol(r[0].by_window[0].kl, r[0].kl_mean, 1e-12);
+    ck_assert_double_eq_tol(r[0].by_window[0].delta_nll, r[0].delta_nll, 1e-12);
     for (int i = 0; i < 3; i++)
         llmq_compare_result_free(&r[i]);
 }
@@ -260,6 +287,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, equal_to_plain_double_precision);
     tcase_add_test(t, summary_by_hand);
+    tcase_add_test(t, windows_by_hand);
     tcase_add_test(t, stretches_cover_every_position_once);
     tcase_add_test(t, two_sided_equals_the_integral);
     tcase_add_test(t, several_models_equal_each_alone);
