@@ -40,6 +40,12 @@ double calib_cross_flops(const struct graph *g, const struct graph_task *t) {
     return (calib_multiplies(g, t) ? 4 * outputs : 2 * k) * k + 2 * n * k;
 }
 
+bool calib_squares_held(const struct graph *g, const struct graph_task *t, int64_t held) {
+    const double k = (double)g->width[t->source], judged = 3 * (double)task_outputs(g, t);
+    const double rows = (double)held;
+    return !calib_multiplies(g, t) && (2 * rows + judged) * k < 2 * judged * rows;
+}
+
 static int64_t widest_output(const struct graph *g, const struct graph_task *t) {
     int64_t widest = 0;
     for (int i = 0; i < g->count; i++)
@@ -244,6 +250,13 @@ cleanup:
     return status;
 }
 
+/* Into the half of D's room that float32 leaves. */
+static void square_held(const struct calib *c, int64_t k, float *D, struct calib_held *held) {
+    float *square = D + k * k;
+    linalg_gemm_tn(k, k, held->count, 1, c->held.X, k, c->held.X, k, 0, square, k);
+    held->square = square;
+}
+
 /* The cross moments, each linear's W D by itself as it was summed. */
 static enum llmq_status finish_cross(struct calib *c, const struct graph *g,
                                      const struct graph_task *t, const struct share *share,
@@ -267,6 +280,8 @@ static enum llmq_status finish_cross(struct calib *c, const struct graph *g,
     out->held.lack = c->held.lack;
     out->WD = multiplied ? D : NULL;
     out->D = multiplied ? NULL : D;
+    if (calib_squares_held(g, t, out->held.count))
+        square_held(c, k, D, &out->held);
     if (t->stream == V_NONE)
         return LLMQ_OK;
     const struct share_sum R = sum_of(&c->R, c->R.sum, g->width[t->stream], k);

@@ -86,6 +86,7 @@ void calib_begin_block(struct calib *c, struct block *block, struct block *origi
 struct calib_held {
     int64_t count;            /* 0: none */
     const float *X;           /* [count, k] */
+    const float *square;      /* [k, k] X^T X; NULL where calib_squares_held says no */
     const float *lack;        /* [count, k] X_o - X; NULL unless paired */
     const float *stream_lack; /* [count, n] S_o - S; NULL unless paired and there is a stream */
 };
@@ -241,6 +242,11 @@ bool calib_multiplies(const struct graph *g, const struct graph_task *t);
 /* Operations of the cross moments of a task, for each token; rows that are held back, at most. */
 double calib_cross_flops(const struct graph *g, const struct graph_task *t);
 int64_t calib_held_most(const struct calib_tokens *t);
+
+/* Is X^T X of `held` rows made as well, when paired? It is where linears that are judged by it,
+ * each three times, take less with it than by the rows, and where there is room: D leaves half of
+ * its. */
+bool calib_squares_held(const struct graph *g, const struct graph_task *t, int64_t held);
 
 /* --- of several ranks, for plans -------------------------------------------------------------- */
 

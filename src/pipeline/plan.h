@@ -280,11 +280,12 @@ LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_qu
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each, several times where
  * the damping is being chosen; of a module [n, k] the column updates, round-to-nearest's error,
  * every round's updates and error, the error after the first descent (n k^2 each) and descent's
- * passes (2 n k^2 each); its errors and norm on the tokens held back; the target that makes up for
- * errors upstream, judged on these tokens; AWQ's search as far as it falls to the module. */
+ * passes (2 n k^2 each); its errors and norm on the tokens held back, or by their X^T X; the target
+ * that makes up for errors upstream, judged on these tokens; AWQ's search as far as it falls to the
+ * module. */
 double plan_factor_flops(int64_t k, bool choosing);
 double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_t k);
-double plan_judging_flops(int64_t n, int64_t k, int64_t held);
+double plan_judging_flops(int64_t n, int64_t k, int64_t held, bool squared);
 double plan_correction_flops(int64_t n, int64_t k, int64_t held);
 double plan_search_flops(int64_t n, int64_t k);
 

@@ -40,8 +40,8 @@ double plan_rounding_flops(const struct module_manner *manner, int64_t n, int64_
     return (2 + descent + again) * (double)n * (double)k * (double)k;
 }
 
-double plan_judging_flops(int64_t n, int64_t k, int64_t held) {
-    return 3 * 2 * (double)n * (double)k * (double)held;
+double plan_judging_flops(int64_t n, int64_t k, int64_t held, bool squared) {
+    return 3 * (double)n * (double)k * (squared ? (double)k : 2 * (double)held);
 }
 
 /* W D and two products with a triangle; where W D is a moment, two more of those, for the stream.
@@ -93,6 +93,16 @@ static double searches_of(const struct graph *g, const struct plan_module *modul
     return expert && source == own->input ? fmin(1, BLOCK_FOLD_ASKED / experts) : 1;
 }
 
+/* Is a linear judged by X^T X of `held` rows? */
+static bool judged_by_square(const struct graph *g, const struct plan_module *module, int64_t held,
+                             const struct passes *run) {
+    const struct graph *own = module->at.expert >= 0 ? g->body : g;
+    for (int t = 0; run->pairs > 0 && t < own->task_count; t++)
+        if (own->task[t].nodes >> module->at.node & 1)
+            return calib_squares_held(own, &own->task[t], held);
+    return false;
+}
+
 /* A linear's forward products and what is made of its moments, of its rows the part `rows`. `g`:
  * the block's. */
 static double module_flops(const struct graph *g, const struct plan_module *module, double T,
@@ -106,8 +116,8 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
     const int64_t held = judged_rows(run, T);
     flops += plan_refining_flops(module);
     if (T > 0)
-        flops +=
-            rows * (plan_rounding_flops(&module->manner, n, k) + plan_judging_flops(n, k, held));
+        flops += rows * (plan_rounding_flops(&module->manner, n, k) +
+                         plan_judging_flops(n, k, held, judged_by_square(g, module, held, run)));
     flops += rows * run->pairs * plan_correction_flops(n, k, held);
     if (run->looks > 0)
         flops += searches_of(g, module) * plan_search_flops(n, k);
@@ -122,7 +132,7 @@ static double head_flops(const struct plan_module *head, const struct calib_toke
         return 0;
     return k * k * T * run->share * run->fitted + plan_factor_flops(head->shape.k, run->choosing) +
            plan_rounding_flops(&head->manner, head->shape.n, head->shape.k) +
-           plan_judging_flops(head->shape.n, head->shape.k, judged_rows(run, T));
+           plan_judging_flops(head->shape.n, head->shape.k, judged_rows(run, T), false);
 }
 
 /* The triangles of X^T X of a graph's tasks, their factors, and the cross moments. A look makes
@@ -137,6 +147,8 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
         flops += k * k * T * share * run->fitted * (looks ? 2 : 1);
         flops += plan_factor_flops((int64_t)k, choosing);
         flops += run->pairs * calib_cross_flops(g, &g->task[t]) * T * share * run->fitted;
+        if (run->pairs > 0 && calib_squares_held(g, &g->task[t], judged_rows(run, T)))
+            flops += 2 * k * k * (double)judged_rows(run, T);
     }
     return flops;
 }

@@ -131,7 +131,7 @@ static enum llmq_status prepare(struct run *run, struct solving *s, llmq_error *
     calib_free(&run->calib);
     tally_read(&run->tally, TALLY_MOMENTS, 0);
     s->problem.H = m->H;
-    s->problem.inputs = quant_unseen(m->H, m->X, m->count);
+    s->problem.inputs = quant_unseen(m->H, NULL, m->X, m->count);
     if (module->manner.method != LLMQ_METHOD_GPTQ)
         return LLMQ_OK;
     LLMQ_TRY(
@@ -163,7 +163,7 @@ static enum llmq_status quantize_head(struct run *run, const struct plan_module 
     s.outcome.rtn_error = s.outcome.norm > 0 ? s.rtn_error / s.outcome.norm : 0;
     tally_read(&run->tally, TALLY_SOLVE,
                calibrated ? plan_rounding_flops(&module->manner, shape->n, shape->k) +
-                                plan_judging_flops(shape->n, shape->k, run->head.count)
+                                plan_judging_flops(shape->n, shape->k, run->head.count, false)
                           : 0);
     run->blocks.hashes[module - run->plan.modules] = output_hash(&q);
     if (run_writes())

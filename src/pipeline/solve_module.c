@@ -152,7 +152,7 @@ static struct quant_problem problem_of(const struct plan_module *module,
     const struct calib_moments *m = &task->moments;
     p.H = m->H;
     p.factor = module->manner.method == LLMQ_METHOD_GPTQ ? task->factor.factor : NULL;
-    p.inputs = quant_unseen(m->H, m->held.X, m->held.count);
+    p.inputs = quant_unseen(m->H, m->held.square, m->held.X, m->held.count);
     return p;
 }
 
@@ -299,6 +299,7 @@ enum llmq_status solve_module(struct run *run, const struct plan_module *module,
     const struct quant_grid grid = run_grid(run, module);
     const struct row_share rows = share_of(l->n, task);
     const int64_t held = task ? task->moments.held.count : 0;
+    const bool squared = task && task->moments.held.square;
     enum llmq_status status = LLMQ_OK;
     *out = (struct solved_module){.q = {.n = 0}};
     if (solve_corrects(run, module) && gptq_factor_usable(task->factor.factor)) {
@@ -308,9 +309,10 @@ enum llmq_status solve_module(struct run *run, const struct plan_module *module,
     LLMQ_TRY(rows.divided ? solve_shared(run, module, &grid, &rows, l, task, out, err)
                           : solve_whole(run, module, &grid, l, task, out, err));
     tally_read(&run->tally, TALLY_SOLVE,
-               task ? plan_rounding_flops(&module->manner, l->n, l->k) +
-                          plan_judging_flops(l->n, l->k, held) + plan_refining_flops(module)
-                    : 0);
+               task
+                   ? plan_rounding_flops(&module->manner, l->n, l->k) +
+                         plan_judging_flops(l->n, l->k, held, squared) + plan_refining_flops(module)
+                   : 0);
 cleanup:
     return status;
 }

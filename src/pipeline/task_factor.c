@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "quant/damping.h"
+#include "quant/judge.h"
 
 struct quant_options run_quant_options(const struct run *run, const struct plan_module *module) {
     const struct module_manner *manner = &module->manner;
@@ -33,7 +34,9 @@ static enum llmq_status choose(const struct run *run, int64_t block, const struc
     struct quant_grid grids[GRAPH_NODES];
     struct damping_linear linears[GRAPH_NODES];
     struct damping_trial trial = {
-        .H = task->moments.H, .linears = linears, .held = {.X = held->X, .count = held->count}};
+        .H = task->moments.H,
+        .linears = linears,
+        .held = quant_unseen(task->moments.H, held->square, held->X, held->count)};
     for (; i < task->graph->count; i++) {
         const struct plan_module *module =
             task->linears->nodes >> i & 1

@@ -21,7 +21,7 @@ struct damping_trial {
     const float *H; /* [k, k] behind the factor */
     const struct damping_linear *linears;
     int count;
-    struct quant_inputs held; /* inputs that are not in H */
+    struct quant_inputs held; /* inputs that are not in H, see quant_unseen */
 };
 
 /* The first lambda that is tried: what a factor for damping_choose is created with. */

@@ -9,9 +9,11 @@
 #include "base/error.h"
 #include "quant/coupled.h"
 
-struct quant_inputs quant_unseen(const float *H, const float *X, int64_t count) {
-    return count > 0 ? (struct quant_inputs){.X = X, .count = count}
-                     : (struct quant_inputs){.H = H};
+struct quant_inputs quant_unseen(const float *H, const float *square, const float *X,
+                                 int64_t count) {
+    if (count > 0 && !square)
+        return (struct quant_inputs){.X = X, .count = count};
+    return (struct quant_inputs){.H = count > 0 ? square : H};
 }
 
 enum llmq_status quant_round(const struct quant_problem *problem, struct qlinear *q,

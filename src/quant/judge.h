@@ -19,9 +19,10 @@ struct quant_problem {
     int restarts;
 };
 
-/* Inputs to judge a fit to H on: the rows X [count, k] that H leaves out. Where none could be held
- * back, H itself. */
-struct quant_inputs quant_unseen(const float *H, const float *X, int64_t count);
+/* Inputs to judge a fit to H on: the rows X [count, k] that H leaves out, or their X^T X [k, k]
+ * where it is known. Where none could be held back, H itself. */
+struct quant_inputs quant_unseen(const float *H, const float *square, const float *X,
+                                 int64_t count);
 
 /* --- in parts: rows solved apart, their errors put together, then the verdict ------------------
  */

@@ -87,6 +87,7 @@ cleanup:
 
 enum llmq_status study_round(struct study *s, int64_t block, const struct calib_task *task,
                              llmq_error *err) {
+    const struct calib_held *held = &task->moments.held;
     struct task_factor factor = {0};
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; i < task->graph->count; i++) {
@@ -101,8 +102,7 @@ enum llmq_status study_round(struct study *s, int64_t block, const struct calib_
             .n = l->n,
             .k = l->k,
             .H = task->moments.H,
-            .inputs =
-                quant_unseen(task->moments.H, task->moments.held.X, task->moments.held.count)};
+            .inputs = quant_unseen(task->moments.H, held->square, held->X, held->count)};
         for (int c = 0; part && c < (int)part->setting_count; c++) {
             LLMQ_TRY(interrupt_check(s->run.ctx, err));
             if (study_module(s, linear, c)->manner.method == LLMQ_METHOD_GPTQ)

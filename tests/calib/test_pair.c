@@ -208,6 +208,20 @@ static void check_parts(const float *rows, const float *M, const float *A, const
     free(inputs);
 }
 
+/* X^T X of the rows held back, where it is made. */
+static void check_square(const struct calib_held *held, int64_t k) {
+    double wrong = 0, norm = 0;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < k; j++) {
+            double sum = 0;
+            for (int64_t r = 0; r < held->count; r++)
+                sum += (double)held->X[r * k + i] * (double)held->X[r * k + j];
+            wrong += pow((double)held->square[i * k + j] - sum, 2);
+            norm += sum * sum;
+        }
+    ck_assert_double_le(sqrt(wrong / norm), 1e-6);
+}
+
 START_TEST(rows_held_back_are_handed_out_and_leave_the_moments) {
     struct fixture f;
     struct calib *c = NULL;
@@ -220,8 +234,12 @@ START_TEST(rows_held_back_are_handed_out_and_leave_the_moments) {
     float *X = calloc((size_t)(TOKENS * k), sizeof *X);
     float *Xo = calloc((size_t)(TOKENS * k), sizeof *X);
     start_with(&f, &(struct calib_options){.hold_back = true}, &c);
-    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++)
+    for (int s = 0; s < f.model.blocks->kinds[0].task_count; s++) {
         t = next(c, &m);
+        ck_assert(!m.held.square == (m.WD != NULL)); /* which has the room, and no use for it */
+        if (m.held.square)
+            check_square(&m.held, m.k);
+    }
     pass_to(&f, &f.original, t->source, t->stream, Xo, So);
     pass_to(&f, &f.block, t->source, t->stream, X, S);
     ck_assert_int_eq(m.held.count, 2 * HELD * LENGTH);

@@ -16,7 +16,7 @@ static double work_of_linear(const llmq_quantize_options *o, const struct graph 
     const int64_t n = g->node[node].width[0], k = g->width[g->node[node].in[0]];
     const struct module_manner manner = plan_manner(o);
     return 2 * tokens * (double)n * (double)k + plan_rounding_flops(&manner, n, k) +
-           plan_judging_flops(n, k, TOKENS / 16);
+           plan_judging_flops(n, k, TOKENS / 16, false);
 }
 
 static double work_of(const llmq_quantize_options *o, const struct graph *g, double tokens) {

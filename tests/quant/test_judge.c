@@ -130,7 +130,7 @@ START_TEST(solving_is_choosing_and_judging) {
     llmq_error err = {0};
     ck_assert_ok(gptq_factor_create(s->p.H, K, 24, &options, &f, &err), &err);
     s->problem.factor = f;
-    s->problem.inputs = quant_unseen(s->p.H, s->X, 0);
+    s->problem.inputs = quant_unseen(s->p.H, NULL, s->X, 0);
     ck_assert(s->problem.inputs.H == s->p.H && !s->problem.inputs.X);
     ck_assert_ok(quant_solve(&s->problem, &q, &outcome, &err), &err);
     ck_assert_str_eq(outcome.method, "gptq");
