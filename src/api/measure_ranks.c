@@ -23,18 +23,6 @@ void measure_quiet(llmq_context *ctx) {
         ctx->sink = (llmq_sink){.user = NULL};
 }
 
-static enum llmq_status refuse_experts(const struct model *m, llmq_error *err) {
-    for (int64_t b = 0; b < m->blocks->count; b++)
-        if (model_graph(m, b)->body) {
-            error_set(err, LLMQ_E_UNSUPPORTED,
-                      "%s: a mixture of experts is not run over several ranks yet (there are %d)",
-                      m->dir, llmq_ranks_count());
-            error_hint(err, "run it without mpirun");
-            return LLMQ_E_UNSUPPORTED;
-        }
-    return LLMQ_OK;
-}
-
 /* A model as its files are named and as long as they are; where it lies may differ. */
 static void put_model(struct strbuf *text, const struct model *m) {
     for (int i = 0; i < st_shard_count(m->tensors); i++)
@@ -72,18 +60,14 @@ enum llmq_status measure_ranks(const struct model *const *models, size_t count,
                                const struct corpus *corpus, const llmq_context *ctx,
                                llmq_error *err) {
     struct strbuf text = {0};
-    enum llmq_status status = LLMQ_OK;
     if (!measure_divides())
         return LLMQ_OK;
-    for (size_t i = 0; i < count; i++)
-        LLMQ_TRY(refuse_experts(models[i], err));
     strbuf_printf(&text, "%s %016" PRIx64 " %s %s ", llmq_version(), llmq_build_id(),
                   llmq_cpu_name(), llmq_blas_name());
     for (size_t i = 0; i < count; i++)
         put_model(&text, models[i]);
     put_corpus(&text, corpus);
-    status = compare_ranks(&text, ctx, err);
-cleanup:
+    const enum llmq_status status = compare_ranks(&text, ctx, err);
     strbuf_free(&text);
     return status;
 }

@@ -40,12 +40,10 @@ uint64_t expert_share_bytes(const struct expert_room *room) {
     return (uint64_t)room->tokens * (uint64_t)width * sizeof(float);
 }
 
-/* Of an expert that has twice the mean of tokens, as it is sent and as it comes. */
 uint64_t expert_share_buffers(const struct expert_room *room) {
-    if (room->experts == 0)
-        return 0;
-    const int64_t rows = 2 * ceil_div(room->tokens * room->top_k, room->experts);
-    return 2 * (uint64_t)min_i64(rows, room->tokens) * (uint64_t)room->needs.sum * sizeof(float);
+    return room->experts == 0
+               ? 0
+               : experts_exchange_bytes(&room->needs, room->tokens, room->experts, room->top_k);
 }
 
 /* --- what experts read ------------------------------------------------------------------------ */

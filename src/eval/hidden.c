@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/int64.h"
 #include "base/log.h"
+#include "eval/expert_parts.h"
 #include "eval/outputs.h"
 #include "eval/parts.h"
 #include "graph/ways.h"
@@ -168,8 +169,12 @@ static enum llmq_status run_experts(struct walk *w, const struct way *way, llmq_
     const struct experts_source source = {
         .m = w->job->m, .mode = w->job->numbers.mode, .arena = w->expert, .ctx = w->job->ctx};
     enum llmq_status status = LLMQ_OK;
-    routing_sort(&w->routing);
-    LLMQ_TRY(experts_run_all(&w->experts, &source, &w->routing, err));
+    if (w->parts.begin) {
+        LLMQ_TRY(expert_parts_run(&w->parts, &w->experts, &source, &w->routing, err));
+    } else {
+        routing_sort(&w->routing);
+        LLMQ_TRY(experts_run_all(&w->experts, &source, &w->routing, err));
+    }
     LLMQ_TRY(run_pass(w, &way->after, false, err));
 cleanup:
     return status;

@@ -45,6 +45,9 @@ enum llmq_status eval_room(const struct eval_job *job, struct eval_room *out, ll
     if (ways.needs.sum)
         out->blocks += routing_bytes(tokens, dims[DIM_EXPERTS], dims[DIM_TOP_K]) +
                        experts_bytes(&ways.needs, max_i64(size.max_rows, 1));
+    if (ways.needs.sum && job->divided)
+        out->blocks +=
+            experts_exchange_bytes(&ways.needs, tokens, dims[DIM_EXPERTS], dims[DIM_TOP_K]);
     return LLMQ_OK;
 }
 

@@ -117,6 +117,12 @@ uint64_t experts_bytes(const struct experts_needs *needs, int64_t rows) {
     return (uint64_t)width * (uint64_t)rows * sizeof(float);
 }
 
+uint64_t experts_exchange_bytes(const struct experts_needs *needs, int64_t tokens, int64_t experts,
+                                int64_t top_k) {
+    const int64_t rows = min_i64(tokens, 2 * ceil_div(tokens * top_k, experts));
+    return 2 * (uint64_t)rows * (uint64_t)needs->sum * sizeof(float);
+}
+
 static enum llmq_status alloc(int64_t rows, int64_t width, struct arena *arena, float **out,
                               llmq_error *err) {
     *out = arena_alloc(arena, (size_t)rows * (size_t)width, sizeof(float), err);

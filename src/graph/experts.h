@@ -41,6 +41,11 @@ LLMQ_NODISCARD enum llmq_status experts_measure(const struct blocks *blocks,
 /* Bytes of the buffers for so many rows, experts_rows. */
 uint64_t experts_bytes(const struct experts_needs *needs, int64_t rows);
 
+/* Bytes of what an expert makes that has twice the mean of the tokens, as several ranks send it and
+ * as it comes. */
+uint64_t experts_exchange_bytes(const struct experts_needs *needs, int64_t tokens, int64_t experts,
+                                int64_t top_k);
+
 struct experts {
     struct forward *forward;
     struct stream *stream; /* whose block has the experts, and of which they read ... */

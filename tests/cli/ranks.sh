@@ -250,6 +250,26 @@ expect_code 1
 expect_stderr 'above the limit'
 expect 'by one process' [ "$(grep -c 'above the limit' "$work/stderr")" -eq 1 ]
 
+test_case 'experts are divided there, too'
+mixture="$shared/golden/glm4-moe-lite"
+run compare one.experts --reference "$mixture" --text ids.json --json -q
+expect_code 0
+measured compared
+for n in 2 3; do
+    ranks $n compare one.experts --reference "$mixture" --text ids.json --json -q --threads 1
+    expect_code 0
+    measured compared.$n
+    expect "one prints what $n do" cmp compared compared.$n
+done
+run eval "$mixture" --text ids.json --json -q
+measured evaluated
+ranks 3 eval "$mixture" --text ids.json --max-mem 1M
+least=$(sed -n "s/^hint: give at least --max-mem //p" stderr)
+ranks 3 eval "$mixture" --text ids.json --json -q --max-mem "${least:?}"
+expect_code 0
+measured evaluated.3
+expect 'one prints what 3 do with activations in files' cmp evaluated evaluated.3
+
 test_case 'what is wrong is told once'
 ranks 3 rtn "$tiny" --group 32 --out many
 expect_code 2
@@ -265,9 +285,6 @@ ranks 2 gptq "$tiny" $windows --quality max --out refused
 expect_code 3
 expect_stderr 'not over several ranks yet'
 expect 'nothing is written' test ! -e refused -a ! -e refused.partial
-ranks 2 eval "$shared/golden/glm4-moe-lite" --text ids.json
-expect_code 3
-expect_stderr 'a mixture of experts is not run over several ranks yet'
 ranks 2 verify "$tiny"
 expect_code 2
 expect_stderr 'run it without mpirun'
