@@ -181,17 +181,11 @@ static enum llmq_status list_own(const struct calib *c, const struct routing *r,
     return LLMQ_OK;
 }
 
-/* Add y, of the rank's rows of an expert, to their sums, as many at a time as there is room for. */
-static enum llmq_status add_own(const struct calib *c, struct experts *x,
-                                const struct own_rows *own, const float *y, llmq_error *err) {
-    const int64_t most = experts_rows(&c->forward), width = x->store->width;
-    enum llmq_status status = LLMQ_OK;
-    for (int64_t at = 0; at < own->count && status == LLMQ_OK; at += most) {
-        const struct row_list rows = {own->row + at, own->weight + at,
-                                      min_i64(most, own->count - at)};
-        status = experts_add(x, &rows, y + at * width, err);
-    }
-    return status;
+/* Add y, of the rank's rows of an expert, to their sums. */
+static enum llmq_status add_own(struct experts *x, const struct own_rows *own, const float *y,
+                                llmq_error *err) {
+    const struct row_list rows = {own->row, own->weight, own->count};
+    return experts_add(x, &rows, y, err);
 }
 
 /* Run an expert on all rows of its list; those of rank q go to out + next[q], one by one. */
@@ -298,7 +292,7 @@ static enum llmq_status run_round(const struct calib *c, struct expert_side *sid
                                          .in_bytes = (size_t)r.own[q].count * row};
     LLMQ_TRY(ranks_exchange(r.with, c->ctx, err));
     for (int q = 0; q < ranks; q++)
-        LLMQ_TRY(add_own(c, &side->experts, &r.own[q], r.in + r.got[q] * width, err));
+        LLMQ_TRY(add_own(&side->experts, &r.own[q], r.in + r.got[q] * width, err));
 cleanup:
     round_free(&r);
     return status;
@@ -323,7 +317,7 @@ static enum llmq_status run_alone(const struct calib *c, struct expert_side *sid
         LLMQ_TRY(error_memory(err, "what an expert makes"));
     LLMQ_TRY(list_own(c, &side->routing, number, &own, err));
     LLMQ_TRY(run_expert(c, side, expert, number, out, next, err));
-    status = add_own(c, &side->experts, &own, out + begin[mine] * width, err);
+    status = add_own(&side->experts, &own, out + begin[mine] * width, err);
 cleanup:
     own_rows_free(&own);
     free(begin);

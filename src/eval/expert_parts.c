@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/int64.h"
 #include "base/log.h"
 #include "graph/block.h"
 #include "ranks/ranks.h"
@@ -114,18 +113,15 @@ static enum llmq_status run_expert(const struct turns *t, int64_t number, float 
     return status;
 }
 
-/* Add y, of a slice of an expert's rows, to the sums, as many at a time as there is room for. */
+/* Add y, of a slice of an expert's rows, to the sums. */
 static enum llmq_status add_slice(const struct turns *t, int64_t expert, struct slice slice,
                                   const float *y, llmq_error *err) {
-    const int64_t most = experts_rows(t->x->forward), end = slice.first + slice.count;
-    enum llmq_status status = LLMQ_OK;
-    for (int64_t at = slice.first; at < end && status == LLMQ_OK; at += most) {
-        const int64_t place = t->routing->offsets[expert] + at;
-        const struct row_list rows = {t->routing->row + place, t->routing->weight + place,
-                                      min_i64(most, end - at)};
-        status = experts_add(t->x, &rows, y + (at - slice.first) * t->width, err);
-    }
-    return status;
+    const struct routing *r = t->routing;
+    if (slice.count == 0)
+        return LLMQ_OK;
+    const int64_t place = r->offsets[expert] + slice.first;
+    const struct row_list rows = {r->row + place, r->weight + place, slice.count};
+    return experts_add(t->x, &rows, y, err);
 }
 
 /* Where each rank's slices lie in what goes out and comes in. */
@@ -173,6 +169,10 @@ enum llmq_status expert_parts_run(const struct parts *p, struct experts *x,
     const int ranks = llmq_ranks_count();
     struct turns t = {.parts = p, .x = x, .source = source, .routing = routing};
     enum llmq_status status = LLMQ_OK;
+    if (!p->begin) {
+        routing_sort(routing);
+        return experts_run_all(x, source, routing, err);
+    }
     t.with = calloc((size_t)ranks, sizeof *t.with);
     if (!t.with)
         return error_memory(err, "an exchange between ranks");

@@ -169,12 +169,7 @@ static enum llmq_status run_experts(struct walk *w, const struct way *way, llmq_
     const struct experts_source source = {
         .m = w->job->m, .mode = w->job->numbers.mode, .arena = w->expert, .ctx = w->job->ctx};
     enum llmq_status status = LLMQ_OK;
-    if (w->parts.begin) {
-        LLMQ_TRY(expert_parts_run(&w->parts, &w->experts, &source, &w->routing, err));
-    } else {
-        routing_sort(&w->routing);
-        LLMQ_TRY(experts_run_all(&w->experts, &source, &w->routing, err));
-    }
+    LLMQ_TRY(expert_parts_run(&w->parts, &w->experts, &source, &w->routing, err));
     LLMQ_TRY(run_pass(w, &way->after, false, err));
 cleanup:
     return status;

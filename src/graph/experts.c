@@ -229,10 +229,14 @@ enum llmq_status experts_run(struct experts *x, const struct block *expert,
 
 enum llmq_status experts_add(struct experts *x, const struct row_list *rows, const float *y,
                              llmq_error *err) {
-    struct row_list counted = *rows;
-    if (node_of(x->stream->block->graph)->row->scales_input)
-        counted.weight = NULL;
-    enum llmq_status status = acts_add(x->store, &counted, y, x->sum, err);
+    const bool weighs = !node_of(x->stream->block->graph)->row->scales_input;
+    const int64_t most = experts_rows(x->forward);
+    enum llmq_status status = LLMQ_OK;
+    for (int64_t at = 0; at < rows->count && status == LLMQ_OK; at += most) {
+        const struct row_list piece = {rows->row + at, weighs ? rows->weight + at : NULL,
+                                       min_i64(most, rows->count - at)};
+        status = acts_add(x->store, &piece, y + at * x->store->width, x->sum, err);
+    }
     tally_read(x->forward->tally, TALLY_SPILL, 0);
     return status;
 }

@@ -94,7 +94,7 @@ LLMQ_NODISCARD enum llmq_status experts_run(struct experts *x, const struct bloc
                                             const struct row_list *rows, struct pass *out,
                                             llmq_error *err);
 
-/* Add what an expert made of the rows, y [rows, width], to the sum. */
+/* Add what an expert made of the rows, any number of them, y [rows, width], to the sum. */
 LLMQ_NODISCARD enum llmq_status experts_add(struct experts *x, const struct row_list *rows,
                                             const float *y, llmq_error *err);
 
