@@ -255,6 +255,7 @@ static void square_held(const struct calib *c, int64_t k, float *D, struct calib
     float *square = D + k * k;
     linalg_gemm_tn(k, k, held->count, 1, c->held.X, k, c->held.X, k, 0, square, k);
     held->square = square;
+    tally_read(c->forward.tally, TALLY_MOMENTS, 2 * (double)k * (double)k * (double)held->count);
 }
 
 /* The cross moments, each linear's W D by itself as it was summed. */

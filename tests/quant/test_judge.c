@@ -120,6 +120,31 @@ START_TEST(rounding_is_as_good_as_itself) {
 }
 END_TEST
 
+/* X^T X of the rows held back says what they do. */
+START_TEST(rows_and_their_square_agree) {
+    struct scene *s = scene_create();
+    float *square = calloc((size_t)(K * K), sizeof *square);
+    struct qlinear q;
+    llmq_error err = {0};
+    for (int i = 0; i < K * K; i++) {
+        double sum = 0;
+        for (int r = 0; r < HELD; r++)
+            sum += (double)s->X[r * K + i / K] * (double)s->X[r * K + i % K];
+        square[i] = (float)sum;
+    }
+    ck_assert_ok(quant_round(&s->problem, &q, &err), &err);
+    s->problem.inputs = quant_unseen(s->p.H, NULL, s->X, HELD);
+    ck_assert(!s->problem.inputs.H && s->problem.inputs.X == s->X);
+    const double by_rows = error_of(s, &q);
+    s->problem.inputs = quant_unseen(s->p.H, square, s->X, HELD);
+    ck_assert(s->problem.inputs.H == square && !s->problem.inputs.X);
+    ck_assert_double_eq_tol(error_of(s, &q), by_rows, 1e-5 * by_rows);
+    qlinear_free(&q);
+    free(square);
+    scene_free(s);
+}
+END_TEST
+
 /* With a factor GPTQ is judged, without one rounding. */
 START_TEST(solving_is_choosing_and_judging) {
     struct scene *s = scene_create();
@@ -179,6 +204,7 @@ int main(void) {
     tcase_add_test(t, what_is_worse_than_rounding_is_rounded);
     tcase_add_test(t, what_is_better_stays);
     tcase_add_test(t, rounding_is_as_good_as_itself);
+    tcase_add_test(t, rows_and_their_square_agree);
     tcase_add_test(t, solving_is_choosing_and_judging);
     tcase_add_test(t, outliers_are_counted_by_hand);
     suite_add_tcase(s, t);
