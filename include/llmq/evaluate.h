@@ -191,7 +191,7 @@ typedef struct llmq_compare_result {
     double kl_mean;                  /* KL(reference || model) per scored token, nats */
     double kl_stderr;                /* standard error of kl_mean */
     double kl_beside_first;        /* of several models: kl_mean - that of the first of them, and */
-    double kl_beside_first_stderr; /* its error, windows paired: both read the same text */
+    double kl_beside_first_stderr; /* its error, windows paired; NaN for one window */
     double kl_sampling_error; /* what the sample adds to that: standard error, 0 of a reference that
                                  ran */
     double kl_median, kl_p90, kl_p99, kl_p999, kl_max; /* quantiles over tokens */

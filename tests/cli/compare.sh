@@ -25,7 +25,8 @@ first=$("$json_get" 0.kl_mean <stdout)
 second=$("$json_get" 1.kl_mean <stdout)
 expect_json_paths 0.model 0.bytes 0.reference_bytes 0.kl_p90 0.kl_p999 0.kl_max 0.kl_reverse_mean \
     0.delta_nll_p_value 0.delta_p.p01 0.delta_p.median 0.delta_p.rms 0.histogram.15 \
-    0.positions.0.kl 0.by_window.3.kl 0.by_window.3.delta_nll 1.kl_beside_first_stderr 1.worst.0.text 1.worst.0.model.4.p 1.worst.0.reference.0.text
+    0.positions.0.kl 0.by_window.3.kl 0.by_window.3.delta_nll 1.kl_beside_first_stderr \
+    1.worst.0.text 1.worst.0.model.4.p 1.worst.0.reference.0.text
 run compare w8 --reference "$demo" $read --json -q
 expect_json kl_mean "$second"
 run compare w4 --reference "$demo" $read --json -q
