@@ -32,8 +32,8 @@ typedef struct llmq_matrix_options {
     double damp;         /* GPTQ: added to diag H, as a part of its mean: above 0 and below 1 */
 } llmq_matrix_options;
 
-/* 4 bits, groups of 128, symmetric (AWQ: asymmetric); GPTQ of balanced quality with damp .01, AWQ
- * with weighted search. */
+/* 4 bits, groups of 128, symmetric (AWQ: asymmetric); GPTQ of balanced quality for few tokens with
+ * damp .01, AWQ with weighted search. */
 void llmq_matrix_options_init_sized(llmq_matrix_options *options, size_t size,
                                     enum llmq_method method);
 static inline void llmq_matrix_options_init(llmq_matrix_options *options, enum llmq_method method) {

@@ -23,6 +23,11 @@ enum llmq_method { LLMQ_METHOD_RTN, LLMQ_METHOD_GPTQ, LLMQ_METHOD_AWQ };
 /* What a GPTQ run is willing to spend: see llmq_quantize_options_quality. */
 enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST, LLMQ_QUALITY_MAX };
 
+/* Of `descent` and `rounds`: 3 passes and 2 rounds for a linear that sees at least 32 tokens of the
+ * calibration for each of its inputs, where they add a tenth to the time at most; 1 pass and no
+ * round for others. */
+enum { LLMQ_BY_TOKENS = -1 };
+
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
 /* DUAL_EXACT scales are representable in float16 and bfloat16 alike, so that a server that runs the
@@ -138,8 +143,8 @@ typedef struct llmq_quantize_options {
                           100 - P to the P percentile of its weights, symmetric to P of their
                           magnitudes */
     llmq_correct correct;
-    int descent;    /* passes of coordinate descent over the codes that GPTQ chose */
-    int rounds;     /* of GPTQ and descent again, on the scales found */
+    int descent; /* passes of coordinate descent over the codes that GPTQ chose; LLMQ_BY_TOKENS */
+    int rounds;  /* of GPTQ and descent again, on the scales found; LLMQ_BY_TOKENS */
     bool curvature; /* GPTQ: choose codes, scales and zero points by what errors do to the model's
                        predictions. Takes a pass back through the original model first */
     int restarts;   /* GPTQ: times that all rows start anew behind that, keeping what helps */
@@ -179,11 +184,11 @@ static inline void llmq_quantize_options_init(llmq_quantize_options *options,
 }
 
 /* Set the ingredients of a GPTQ run:
- *                act_order  search    correct  descent  rounds  curvature  restarts  token_weights
- *     FAST       none       minmax    off      0        0       off        0         0
- *     BALANCED   static     weighted  auto     1        0       off        0         0
- *     BEST       static     weighted  auto     3        2       off        0         0
- *     MAX        static     weighted  auto     3        2       on         8         0.5
+ *                act_order  search    correct  descent    rounds     curvature  restarts
+ * token_weights FAST       none       minmax    off      0          0          off        0 0
+ *     BALANCED   static     weighted  auto     by tokens  by tokens  off        0         0
+ *     BEST       static     weighted  auto     3          2          on         2         0.5
+ *     MAX        static     weighted  auto     3          2          on         8         0.5
  * and with MAX scales are tuned where the format allows it (LLMQ_TUNE_AUTO)
  * FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);

@@ -19,7 +19,7 @@ enum option_kind {
     OPTION_ON,      /* no value; bool becomes true */
     OPTION_OFF,     /* no value; bool becomes false */
     OPTION_TEXT,    /* const char *, pointing into argv */
-    OPTION_INT,     /* int64_t, min <= value <= max */
+    OPTION_INT,     /* int64_t, min <= value <= max, or one of `choices` */
     OPTION_REAL,    /* double, min <= value <= max, or one of `choices` */
     OPTION_SIZE,    /* uint64_t bytes >= min, with an optional unit: K, KB, ... */
     OPTION_CHOICE,  /* int: the value of one of `choices` */

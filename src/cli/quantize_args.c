@@ -22,7 +22,7 @@ enum format {
 static const struct choice bit_widths[] = {{"2", 2}, {"3", 3}, {"4", 4}, {"8", 8}, {NULL, 0}};
 
 /* An ingredient that is left to --quality; no --seed. */
-enum { BY_QUALITY = -1, SEED_ABSENT = -1 };
+enum { BY_QUALITY = -2, SEED_ABSENT = -1 };
 
 /* A network between machines: 25 Gbit/s, and a message by TCP. */
 #define LINK_BITS         25e9

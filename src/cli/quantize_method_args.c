@@ -10,6 +10,8 @@ static const struct choice qualities[] = {
     {NULL, 0},
 };
 
+static const struct choice by_tokens[] = {{"auto", LLMQ_BY_TOKENS}, {NULL, 0}};
+
 static const struct choice switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
 
 static const struct choice searches[] = {
@@ -41,11 +43,10 @@ const struct option quantize_method_options[] = {
      .offset = offsetof(struct quantize_args, quality),
      .value = "fast|balanced|best|max",
      .help = "gptq: what the options below are when they are not given. fast: the published "
-             "method. balanced: static act-order, weighted search, correction, one pass of "
-             "descent; about twice the time. best: three passes and two rounds; several times "
-             "the time where there are few calibration tokens for the size of a layer. max: best, "
-             "then curvature on, 8 restarts and token weights of 0.5, and --tune auto; several "
-             "times the time of best",
+             "method. balanced: static act-order, weighted search, correction, descent and rounds "
+             "auto; about twice the time. best: then curvature on, 2 restarts and token weights "
+             "of 0.5; several times the time of balanced. max: 8 restarts, and --tune auto; "
+             "several times the time of best",
      .choices = qualities},
     {.name = "awq",
      .kind = OPTION_ON,
@@ -82,18 +83,21 @@ const struct option quantize_method_options[] = {
     {.name = "descent",
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, descent),
-     .value = "N",
-     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others",
+     .value = "auto|N",
+     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others; "
+             "auto: 3 for a linear with at least 32 calibration tokens for each input, else 1",
      .absent = "by --quality",
+     .choices = by_tokens,
      .min = 0,
      .max = 100},
     {.name = "rounds",
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, rounds),
-     .value = "N",
+     .value = "auto|N",
      .help = "gptq: times that GPTQ and descent start again from the scales found; each row keeps "
-             "its best",
+             "its best; auto: 2 where --descent auto is 3, else 0",
      .absent = "by --quality",
+     .choices = by_tokens,
      .min = 0,
      .max = 100},
     {.name = "curvature",
@@ -111,7 +115,7 @@ const struct option quantize_method_options[] = {
      .value = "N",
      .help = "gptq: times that all rows start anew in the end, by GPTQ, a search of scales with "
              "zero points and descent; each row keeps what helps the whole. Each takes about as "
-             "much as all that is done before for --quality best",
+             "much as rounding with --descent 3 --rounds 2",
      .absent = "by --quality",
      .min = 0,
      .max = 1000},

@@ -52,6 +52,13 @@ static void print_settings(const llmq_quantize_options *o, const llmq_quantize_r
     printf(", %s, format %s\n", o->sym ? "symmetric" : "asymmetric", r->format);
 }
 
+static void print_passes(const char *name, int passes) {
+    if (passes == LLMQ_BY_TOKENS)
+        printf("%s auto, ", name);
+    else
+        printf("%s %d, ", name, passes);
+}
+
 /* The ingredients of a GPTQ run, as the options spell them. */
 static void print_ingredients(const llmq_quantize_options *o) {
     static const char *const orders[] = {"none", "static", "group-aware"};
@@ -60,9 +67,11 @@ static void print_ingredients(const llmq_quantize_options *o) {
     if (o->method == LLMQ_METHOD_RTN)
         return;
     printf("  method       ");
-    if (o->method == LLMQ_METHOD_GPTQ)
-        printf("act-order %s, descent %d, rounds %d, ", orders[o->act_order], o->descent,
-               o->rounds);
+    if (o->method == LLMQ_METHOD_GPTQ) {
+        printf("act-order %s, ", orders[o->act_order]);
+        print_passes("descent", o->descent);
+        print_passes("rounds", o->rounds);
+    }
     printf("search %s", searches[o->search]);
     if (o->search == LLMQ_RANGE_PERCENTILE)
         printf(":%g", o->percentile);

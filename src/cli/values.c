@@ -45,9 +45,22 @@ static bool whole_int64(const char *text, int64_t *value) {
     return errno == 0;
 }
 
+/* The choice that is this word, or NULL. */
+static const struct choice *choice_of(const struct option *option, const char *text) {
+    for (const struct choice *c = option->choices; c && c->word; c++)
+        if (strcmp(text, c->word) == 0)
+            return c;
+    return NULL;
+}
+
 static enum llmq_status store_int(const struct option *option, const char *text, int64_t *field,
                                   llmq_error *err) {
+    const struct choice *choice = choice_of(option, text);
     int64_t value;
+    if (choice) {
+        *field = choice->value;
+        return LLMQ_OK;
+    }
     if (!whole_int64(text, &value))
         return bad_value(option, text, "a whole number", err);
     enum llmq_status status = check_range(option, text, (double)value, err);
@@ -68,11 +81,11 @@ static enum llmq_status store_real(const struct option *option, const char *text
                                    llmq_error *err) {
     char *end = NULL;
     double value = strtod(text, &end);
-    for (const struct choice *c = option->choices; c && c->word; c++)
-        if (strcmp(text, c->word) == 0) {
-            *field = c->value;
-            return LLMQ_OK;
-        }
+    const struct choice *choice = choice_of(option, text);
+    if (choice) {
+        *field = choice->value;
+        return LLMQ_OK;
+    }
     /* strtod also reads hexadecimal, "inf" and "nan", which nobody means here. */
     if (!*text || *end || strspn(text, "0123456789.eE+-") != strlen(text) || !isfinite(value))
         return bad_value(option, text, "a number", err);

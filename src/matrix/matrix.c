@@ -39,8 +39,7 @@ void llmq_matrix_options_init_sized(llmq_matrix_options *options, size_t size,
                                        .act_order = run.act_order,
                                        .search = run.search,
                                        .percentile = run.percentile,
-                                       .descent = run.descent,
-                                       .rounds = run.rounds,
+                                       .descent = method == LLMQ_METHOD_GPTQ ? 1 : 0,
                                        .damp = DAMPING_FIRST};
     sized_write(&usual, sizeof usual, options, size);
 }

@@ -394,6 +394,7 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(plan_add_untied_head(m, out, err));
     out->paired = tokens && corrects(out);
     LLMQ_TRY(plan_settle_curvature(options, tokens, out, err));
+    plan_settle_passes(m, options, tokens, out);
     out->flops = plan_flops(m, options, out, tokens);
     out->pass_flops = plan_pass_flops(m, options, out, tokens);
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));

@@ -29,7 +29,7 @@ struct module_manner {
     enum llmq_range_search search;
     double percentile;
     llmq_correct correct;
-    int descent, rounds;
+    int descent, rounds; /* settled by plan_settle_passes */
     bool curvature; /* codes are chosen by the model's predictions, too: see quant/coupled.h, ... */
     int restarts;   /* ... which these are of */
 };
@@ -261,6 +261,10 @@ bool plan_folds(const llmq_quantize_options *options);
  * limit). */
 LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, uint64_t max_mem,
                                                struct plan *p, llmq_error *err);
+
+/* Descent and rounds of modules whose tokens are to say them (LLMQ_BY_TOKENS). */
+void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
+                        const struct calib_tokens *tokens, struct plan *p);
 
 /* What a run takes: operations, and the plan's memory, of which activations go into a file where
  * the limit asks for it. */

@@ -67,6 +67,24 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
     return (struct token_count){all, fmax(routed, fmin((double)o->expert_tokens, all))};
 }
 
+/* What settles descent and rounds where they are left to the tokens: a pass is 2 n k^2, both
+ * rounds 16 n k^2 operations more, where everything else is 4 n k T and more. */
+enum { TOKENS_PER_INPUT = 32 };
+
+void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
+                        const struct calib_tokens *tokens, struct plan *p) {
+    for (int64_t i = 0; i < p->module_count; i++) {
+        struct plan_module *module = &p->modules[i];
+        const struct token_count T = count_tokens(model_graph(m, module->at.block), o, tokens);
+        const double seen = module->at.expert >= 0 ? T.expert : T.all;
+        const bool many = seen >= TOKENS_PER_INPUT * (double)module->shape.k;
+        if (module->manner.descent == LLMQ_BY_TOKENS)
+            module->manner.descent = many ? 3 : 1;
+        if (module->manner.rounds == LLMQ_BY_TOKENS)
+            module->manner.rounds = many && module->manner.descent > 0 ? 2 : 0;
+    }
+}
+
 /* What a run does: 1 or 0. */
 struct passes {
     double looks, pairs, backs;

@@ -57,15 +57,15 @@ void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t siz
 
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality) {
     const bool fast = quality == LLMQ_QUALITY_FAST, most = quality == LLMQ_QUALITY_MAX;
-    const bool careful = quality == LLMQ_QUALITY_BEST || most;
+    const bool curved = quality == LLMQ_QUALITY_BEST || most;
     options->act_order = fast ? LLMQ_ACT_ORDER_NONE : LLMQ_ACT_ORDER_STATIC;
     options->search = fast ? LLMQ_RANGE_MINMAX : LLMQ_RANGE_WEIGHTED;
     options->correct.mode = fast ? LLMQ_CORRECT_OFF : LLMQ_CORRECT_AUTO;
-    options->descent = fast ? 0 : careful ? 3 : 1;
-    options->rounds = careful ? 2 : 0;
-    options->curvature = most;
-    options->restarts = most ? 8 : 0;
-    options->token_weights = most ? 0.5 : 0;
+    options->descent = fast ? 0 : curved ? 3 : LLMQ_BY_TOKENS;
+    options->rounds = fast ? 0 : curved ? 2 : LLMQ_BY_TOKENS;
+    options->curvature = curved;
+    options->restarts = most ? 8 : curved ? 2 : 0;
+    options->token_weights = curved ? 0.5 : 0;
     options->tune = most ? LLMQ_TUNE_AUTO : LLMQ_TUNE_OFF;
 }
 
@@ -99,7 +99,7 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
                                                    o->correct.beta >= 0 && o->correct.beta <= 1))
         return error_set(err, LLMQ_E_USAGE, "--correct %g,%g: strengths lie between 0 and 1",
                          o->correct.alpha, o->correct.beta);
-    if (o->descent < 0 || o->rounds < 0 ||
+    if (o->descent < LLMQ_BY_TOKENS || o->rounds < LLMQ_BY_TOKENS ||
         (o->method == LLMQ_METHOD_GPTQ && o->rounds > 0 && o->descent == 0)) {
         error_set(
             err, LLMQ_E_USAGE,

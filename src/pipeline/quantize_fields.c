@@ -48,8 +48,8 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(search, "search", FIELD_WORD, EFFECT_RESULT, searches)                                     \
     ROW(percentile, "search percentile", FIELD_REAL, EFFECT_RESULT, NULL)                          \
     ROW(correct, "correct", FIELD_CORRECT, EFFECT_RESULT, NULL)                                    \
-    ROW(descent, "descent", FIELD_INT, EFFECT_RESULT, NULL)                                        \
-    ROW(rounds, "rounds", FIELD_INT, EFFECT_RESULT, NULL)                                          \
+    ROW(descent, "descent", FIELD_PASSES, EFFECT_RESULT, NULL)                                     \
+    ROW(rounds, "rounds", FIELD_PASSES, EFFECT_RESULT, NULL)                                       \
     ROW(curvature, "curvature", FIELD_BOOL, EFFECT_RESULT, NULL)                                   \
     ROW(restarts, "restarts", FIELD_INT, EFFECT_RESULT, NULL)                                      \
     ROW(token_weights, "token-weights", FIELD_REAL, EFFECT_RESULT, NULL)                           \
@@ -131,6 +131,13 @@ static void add_damp(struct json *object, const char *name, double damp) {
         json_add_string(object, name, "auto");
 }
 
+static void add_passes(struct json *object, const char *name, int passes) {
+    if (passes != LLMQ_BY_TOKENS)
+        json_add_int64(object, name, passes);
+    else
+        json_add_string(object, name, "auto");
+}
+
 static void add_recipe(struct json *object, const char *name, const llmq_recipe *recipe) {
     if (recipe)
         json_add(object, name, recipe_rules_json(recipe));
@@ -170,6 +177,9 @@ static void add_field(struct json *object, const struct quantize_field *f,
         break;
     case FIELD_DAMP:
         add_damp(object, f->name, *(const double *)value);
+        break;
+    case FIELD_PASSES:
+        add_passes(object, f->name, *(const int *)value);
         break;
     case FIELD_WORD:
         json_add_string(object, f->name, f->words[*(const unsigned *)value]);

@@ -17,7 +17,8 @@ enum field_kind {
     FIELD_UINT64,
     FIELD_BOOL,
     FIELD_REAL,
-    FIELD_DAMP, /* a real number, 0 for "auto" */
+    FIELD_DAMP,   /* a real number, 0 for "auto" */
+    FIELD_PASSES, /* an int, LLMQ_BY_TOKENS for "auto" */
     FIELD_TEXT,
     FIELD_TEXTS,   /* several, NULL-terminated */
     FIELD_WORD,    /* an enumeration, by its words */

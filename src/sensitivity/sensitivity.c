@@ -86,8 +86,8 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
     if (o->curvature || o->restarts > 0 || o->token_weights > 0) {
         error_set(err, LLMQ_E_USAGE,
                   "--curvature, --restarts and --token-weights: a candidate is rounded as by "
-                  "--quality best at most");
-        error_hint(err, "give --quality best, and --quality max to llmq gptq with the recipe");
+                  "--quality balanced at most");
+        error_hint(err, "leave them out, and give --quality best to llmq gptq with the recipe");
         return LLMQ_E_USAGE;
     }
     if (!o->format && o->source_quantized != LLMQ_SOURCE_KEEP)

@@ -36,6 +36,8 @@ static llmq_quantize_options plain_options(void) {
     o.group = 8;
     o.format = "compressed-tensors";
     o.correct.mode = LLMQ_CORRECT_OFF;
+    o.descent = 1;
+    o.rounds = 0;
     o.expert_tokens = TOKENS;
     return o;
 }
@@ -69,6 +71,62 @@ START_TEST(every_block_counts_as_what_it_is) {
             sum += (double)g->facts.dims[DIM_EXPERTS] * work_of(&o, g->body, TOKENS);
     }
     ck_assert_double_eq_tol(planned(&m, &o) / sum, 1, 1e-9);
+    model_close(&m);
+    free(dir);
+}
+END_TEST
+
+/* Of a plan for so many tokens, modules with 3 passes and 2 rounds, and those with 1 and none. */
+static void count_passes(const struct model *m, const llmq_quantize_options *o, int64_t count,
+                         int64_t *many, int64_t *few) {
+    const int64_t offsets[] = {0, count};
+    const struct calib_tokens tokens = {NULL, offsets, 1, 0};
+    llmq_error err = {0};
+    struct plan p;
+    *many = *few = 0;
+    ck_assert_ok(plan_create(m, o, &tokens, &p, &err), &err);
+    for (int64_t i = 0; i < p.module_count; i++) {
+        *many += p.modules[i].manner.descent == 3 && p.modules[i].manner.rounds == 2;
+        *few += p.modules[i].manner.descent == 1 && p.modules[i].manner.rounds == 0;
+    }
+    ck_assert_int_eq(*many + *few, p.module_count);
+    plan_free(&p);
+}
+
+/* Modules that see as many tokens as 32 for each input, of `count` that all but experts see. */
+static int64_t count_rich(const struct model *m, double count) {
+    int64_t rich = 0;
+    for (int64_t b = 0; b < m->config.blocks; b++) {
+        const struct graph *g = model_graph(m, b), *body = g->body;
+        for (int i = 0; i < g->linear_count; i++)
+            rich += count >= 32 * (double)g->width[g->node[g->linear[i]].in[0]];
+        const double part =
+            (double)g->facts.dims[DIM_TOP_K] / fmax(1, (double)g->facts.dims[DIM_CHOICES]);
+        for (int i = 0; body && i < body->linear_count; i++)
+            if (count * part >= 32 * (double)body->width[body->node[body->linear[i]].in[0]])
+                rich += g->facts.dims[DIM_EXPERTS];
+    }
+    return rich;
+}
+
+START_TEST(passes_go_by_the_tokens_for_each_input) {
+    struct model m;
+    llmq_error err = {0};
+    llmq_quantize_options o = plain_options();
+    int64_t few = 0;
+    char *dir = shared_path("golden/deepseek-v3");
+    if (!dir)
+        return;
+    ck_assert_ok(model_open(dir, &m, &err), &err);
+    o.descent = o.rounds = LLMQ_BY_TOKENS;
+    o.expert_tokens = 1;
+    const int64_t counts[] = {256, 32 * m.config.hidden - 1, 32 * m.config.hidden, 1 << 17};
+    int64_t rich[4];
+    for (int i = 0; i < 4; i++) {
+        count_passes(&m, &o, counts[i], &rich[i], &few);
+        ck_assert_int_eq(rich[i], count_rich(&m, (double)counts[i]));
+    }
+    ck_assert(rich[1] < rich[2] && rich[2] < rich[3] && few == 0);
     model_close(&m);
     free(dir);
 }
@@ -122,6 +180,7 @@ int main(void) {
     TCase *t = tcase_create("plan work");
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, every_block_counts_as_what_it_is);
+    tcase_add_test(t, passes_go_by_the_tokens_for_each_input);
     tcase_add_test(t, a_search_counts_where_it_is_made);
     suite_add_tcase(s, t);
     return run_suite(s);
