@@ -264,7 +264,7 @@ static enum llmq_status run_step(struct calib *c, const struct schedule *schedul
         rows.rows = batch_rows(&batch->own);
         rows.held = batch->held;
         rows.held_begin = batch->held_begin;
-        rows.root = c->weight ? c->weight + batch->own.offsets[0] : NULL;
+        rows.root = c->weight ? c->weight + batch->whole.offsets[0] : NULL;
     }
     status = add_rows(c, c->block->graph, task, batch, &rows, err);
 cleanup:

@@ -50,10 +50,10 @@ bool plan_divides_rows(const struct model *m, const llmq_quantize_options *o, co
         const struct linear_place at = {block, i, -1};
         if (!(linears->nodes >> i & 1))
             continue;
-        const struct quant_grid grid = {
-            .rows = p->layout->rows,
-            .search = (enum range_search)plan_module_of(m, p, at)->manner.search};
-        if (!quant_divides(&grid))
+        const struct plan_module *module = plan_module_of(m, p, at);
+        const struct quant_grid grid = {.rows = p->layout->rows,
+                                        .search = (enum range_search)module->manner.search};
+        if (!quant_divides(&grid) || plan_refines(module))
             return false;
     }
     return true;
@@ -108,14 +108,14 @@ static void to_all(const struct place *at, size_t bytes, struct ranks_traffic *s
     ranks_count_pieces(sent, bytes, at->ranks - 1);
 }
 
-/* Four steps that all have to agree on (the plan, what is left to do, values, files), the identity
- * and the journal compared: a word each. Then what rank 0 tells: the task, how many blocks are
- * done, and of every module and block a hash. */
+/* Four steps that all have to agree on (the plan, what is left to do, values, files) and, where
+ * gradients are asked for, these; the identity and the journal compared: a word each. Then what
+ * rank 0 tells: the task, how many blocks are done, and of every module and block a hash. */
 static void count_agreement(const struct planned_run *run, const struct place *at,
                             struct ranks_traffic *sent) {
     enum { AGREED = 4, COMPARED = 2 };
     const struct journal_blocks *b = NULL;
-    for (int i = 0; i < AGREED + COMPARED; i++)
+    for (int i = 0; i < AGREED + COMPARED + run->plan->curved; i++)
         to_all(at, sizeof(uint64_t), sent);
     if (at->rank > 0)
         return;

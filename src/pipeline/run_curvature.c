@@ -13,7 +13,9 @@
 #include "base/strbuf.h"
 #include "formats/loaders/model_folder.h"
 #include "graph/curvature.h"
+#include "pipeline/run_ranks.h"
 #include "quant/coupled.h"
+#include "ranks/ranks.h"
 
 /* Added to the metric's diagonal, as a part of its mean: src/quant/FIDELITY.md has what it is
  * worth.
@@ -54,23 +56,34 @@ cleanup:
     return status;
 }
 
+/* Under its name once it is whole. */
+static enum llmq_status provide(struct run *run, const char *whole, llmq_error *err) {
+    enum llmq_status status = LLMQ_OK;
+    char *begun = path_of(run, "curvature.begun");
+    if (exists(whole))
+        goto cleanup;
+    if (!begun)
+        LLMQ_TRY(error_memory(err, "a path"));
+    LLMQ_TRY(collect(run, begun, err));
+    if (rename(begun, whole) != 0)
+        LLMQ_TRY(error_output(err, "%s: cannot be renamed to %s", begun, whole));
+    LLMQ_TRY(dir_sync(run->output.partial_dir, err));
+cleanup:
+    free(begun);
+    return status;
+}
+
 enum llmq_status run_curvature_open(struct run *run, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     if (!run->plan.curved || run->blocks.done == run->blocks.count)
         return LLMQ_OK;
-    char *whole = path_of(run, "curvature"), *begun = path_of(run, "curvature.begun");
-    if (!whole || !begun)
+    char *whole = path_of(run, "curvature");
+    if (!whole)
         LLMQ_TRY(error_memory(err, "a path"));
-    if (!exists(whole)) {
-        LLMQ_TRY(collect(run, begun, err));
-        if (rename(begun, whole) != 0)
-            LLMQ_TRY(error_output(err, "%s: cannot be renamed to %s", begun, whole));
-        LLMQ_TRY(dir_sync(run->output.partial_dir, err));
-    }
+    LLMQ_TRY(ranks_agree(run_writes() ? provide(run, whole, err) : LLMQ_OK, run->ctx, err));
     LLMQ_TRY(st_open_dir(whole, &run->curvature, err));
 cleanup:
     free(whole);
-    free(begun);
     return status;
 }
 
@@ -78,7 +91,7 @@ enum llmq_status run_curvature_remove(struct run *run, llmq_error *err) {
     static const char *const names[] = {"curvature", "curvature.begun"};
     enum llmq_status status = LLMQ_OK;
     st_close(&run->curvature);
-    for (size_t i = 0; run->plan.curved && i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; run->plan.curved && run_writes() && i < sizeof names / sizeof *names; i++) {
         char *path = path_of(run, names[i]);
         status = path ? LLMQ_OK : error_memory(err, "a path");
         if (path && exists(path))

@@ -7,10 +7,10 @@
 #include "pipeline/run.h"
 
 /* Open run->curvature where the plan asks for it and blocks are left to do, collected first unless
- * an interrupted run has. The folder has its name only when it is whole. */
+ * an interrupted run has: by rank 0, for all. The folder has its name only when it is whole. */
 LLMQ_NODISCARD enum llmq_status run_curvature_open(struct run *run, llmq_error *err);
 
-/* Close and remove it. */
+/* Close it; rank 0 removes it. */
 LLMQ_NODISCARD enum llmq_status run_curvature_remove(struct run *run, llmq_error *err);
 
 /* The output metric B [n, n] of a module, as coupled_refine takes it: *out for the caller to free;

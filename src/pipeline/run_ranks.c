@@ -41,17 +41,11 @@ static bool has_experts(const struct run *run) {
 
 enum llmq_status run_ranks_check(const struct run *run, int ranks, llmq_error *err) {
     const llmq_quantize_options *o = run->options;
-    const char *best = "--quality best has the most that can be had so, or run without mpirun";
     if (ranks == 1 || !run->calibrated)
         return LLMQ_OK;
-    if (run->plan.curved)
-        return refuse(ranks,
-                      "what errors do to the predictions (--quality max, --curvature, "
-                      "--token-weights, --restarts)",
-                      best, err);
     if (o->tune != LLMQ_TUNE_OFF)
-        return refuse(ranks, "tuned scales (--tune)", "give --tune off, or run without mpirun",
-                      err);
+        return refuse(ranks, "tuned scales (--quality max, --tune)",
+                      "give --tune off, or run without mpirun", err);
     if (plan_folds(o) && has_experts(run))
         return refuse(ranks, "AWQ's scaling of a mixture of experts",
                       "llmq rtn without calibration can be had, or run without mpirun", err);

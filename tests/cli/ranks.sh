@@ -163,7 +163,8 @@ if command -v ps >/dev/null; then
     expect_same one many
 fi
 
-for method in 'gptq --quality best --asym' 'awq' 'rtn'; do
+for method in 'gptq --descent 3 --rounds 2 --asym' 'gptq --quality best --asym' \
+    'gptq --token-weights 0.5' 'awq' 'rtn'; do
     test_case "the same bytes by $method"
     calib=$windows
     [ "$method" != rtn ] || calib="--group 32"
@@ -178,6 +179,22 @@ for method in 'gptq --quality best --asym' 'awq' 'rtn'; do
     expect_planned 3 $method "$tiny" $calib
 done
 
+if command -v ps >/dev/null; then
+    test_case 'gradients of a run with two processes are found by one with three'
+    rm -rf one many
+    best='--quality best --asym --threads 1'
+    # shellcheck disable=SC2086
+    run gptq "$tiny" $windows $best --out one
+    # shellcheck disable=SC2086
+    stop head TERM '^block 1/2' 2 gptq "$tiny" $windows $best --out many
+    expect_code 130
+    expect 'they are kept' test -d many.partial/curvature
+    # shellcheck disable=SC2086
+    ranks 3 gptq "$tiny" $windows $best --out many --resume
+    expect_same one many
+    expect 'and removed in the end' test ! -e many/curvature
+fi
+
 # Eight experts of a block: four whose damping is chosen, and four that are divided.
 test_case 'experts are divided'
 experts="$shared/golden/glm4-moe-lite --calib ids.json --samples 130 --group auto-fit:32"
@@ -189,6 +206,12 @@ expect_code 0
 # shellcheck disable=SC2086
 ranks 3 gptq $experts --out many --threads 1
 expect_same one.experts many
+rm -rf one many
+# shellcheck disable=SC2086
+run gptq $experts --quality best --out one
+# shellcheck disable=SC2086
+ranks 3 gptq $experts --quality best --out many --threads 1
+expect_same one many
 if command -v ps >/dev/null; then
     rm -rf many
     # shellcheck disable=SC2086
