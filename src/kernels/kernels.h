@@ -27,6 +27,21 @@ struct range_grids {
     float inverse[RANGE_LANES], lowest[RANGE_LANES], highest[RANGE_LANES], scale[RANGE_LANES];
 };
 
+/* Columns that are rounded to the nearest plane one after the other (quant/group_search.h), for
+ * some rows side by side: a column of rows is contiguous. R is upper triangular. */
+#define PLANE_COLUMNS 16
+struct plane_columns {
+    int64_t count, rows; /* at most PLANE_COLUMNS; any */
+    const float *R;      /* [count, count] from the first column's diagonal on */
+    int64_t ldr;
+    const float *t, *tau;      /* [count, rows] what is to be made, and R^T of it all */
+    const float *scale, *zero; /* [rows]; zero points are integers */
+    float top;                 /* levels are integers from -zero to top - zero */
+    float *x, *e;              /* [count, rows] set; with the columns before them in it, changed */
+    int64_t stride;            /* floats between columns of x and e */
+    float *loss, *slope, *curve; /* [rows] added to */
+};
+
 /* A row of codes, a scale and a zero point for every `group` of them; the last group may be short.
  */
 struct code_row {
@@ -98,6 +113,15 @@ struct llmq_kernels {
 #define RANGE_SUM 64
     void (*range_errors)(const float *w, const float *importance, int64_t count,
                          const struct range_grids *grids, float *error);
+
+    /* y[i] += a x[i], i < n, the product rounded; no overlap. Every table gives the same bits. */
+    void (*add_scaled)(int64_t n, float a, const float *x, float *y);
+
+    /* Column by column, for each row: the level next to (t - e / R_ii) / scale, halves to even; x =
+     * level scale - t; e, of this column and those that follow, += R_ij x; then loss += e^2 and,
+     * with y = e + tau, slope += y tau, curve += y^2. A level that is NaN is the lowest. In
+     * float32, each product rounded. Every table gives the same bits. */
+    void (*round_planes)(const struct plane_columns *c);
 
     /* --- products with quantized weights: the parts of llmq_qmat_matmul, see qmat.h ------ */
 

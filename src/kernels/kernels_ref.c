@@ -125,6 +125,36 @@ static void range_errors(const float *w, const float *importance, int64_t count,
     }
 }
 
+static void add_scaled(int64_t n, float a, const float *x, float *y) {
+    for (int64_t i = 0; i < n; i++)
+        y[i] += a * x[i];
+}
+
+static void round_planes(const struct plane_columns *c) {
+    const float magic = 12582912.0F; /* as above */
+    for (int64_t i = 0; i < c->count; i++) {
+        const float diagonal = c->R[i * (c->ldr + 1)], inverse = 1 / diagonal;
+        const float *t = c->t + i * c->rows, *tau = c->tau + i * c->rows;
+        float *x = c->x + i * c->stride, *e = c->e + i * c->stride;
+        for (int64_t r = 0; r < c->rows; r++) {
+            const float lowest = -c->zero[r], highest = c->top - c->zero[r];
+            float level = (t[r] - e[r] * inverse) / c->scale[r];
+            level = level > lowest ? level : lowest;
+            level = level < highest ? level : highest;
+            level = (level + magic) - magic;
+            x[r] = level * c->scale[r] - t[r];
+            e[r] += diagonal * x[r];
+            c->loss[r] += e[r] * e[r];
+            const float y = e[r] + tau[r];
+            c->slope[r] += y * tau[r];
+            c->curve[r] += y * y;
+        }
+        for (int64_t j = i + 1; j < c->count; j++)
+            for (int64_t r = 0; r < c->rows; r++)
+                c->e[j * c->stride + r] += c->R[i * c->ldr + j] * x[r];
+    }
+}
+
 static void residual(const float *w, const struct code_row *row, double *error, double *norm) {
     *error = *norm = 0;
     for (int64_t g = 0, i = 0; i < row->count; g++) {

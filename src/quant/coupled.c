@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/hugemem.h"
 #include "base/int64.h"
+#include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "quant/descent.h"
 #include "quant/grid.h"
@@ -194,12 +195,6 @@ cleanup:
     return status;
 }
 
-/* y += a x */
-static void add_scaled(int64_t count, float a, const float *restrict x, float *restrict y) {
-    for (int64_t i = 0; i < count; i++)
-        y[i] += a * x[i];
-}
-
 /* What the whole would change by: of each row alone in `slope`, and in `gram` what two have in
  * common. */
 static void weigh_moves(const struct state *s) {
@@ -209,12 +204,12 @@ static void weigh_moves(const struct state *s) {
     for (int64_t i = 0; i < rows; i++) {
         const int64_t r = s->row[i];
         row_error(s, &s->trial, i, s->p->W + r * k, s->move + i * k);
-        add_scaled(k, -1, s->E + r * k, s->move + i * k);
+        kernels_get()->add_scaled(k, -1, s->E + r * k, s->move + i * k);
     }
     linalg_gemm_nn(rows, k, k, 1, s->move, k, s->p->H, k, 0, s->MM, k);
 #pragma omp parallel for schedule(static) default(none) shared(s, k, rows, damping)
     for (int64_t i = 0; i < rows; i++) {
-        add_scaled(k, damping, s->move + i * k, s->MM + i * k);
+        kernels_get()->add_scaled(k, damping, s->move + i * k, s->MM + i * k);
         s->slope[i] = 2 * quant_dot(s->BE + i * k, s->MM + i * k, k);
     }
     linalg_gemm_nt(rows, rows, k, 1, s->MM, k, s->move, k, 0, s->gram, rows);
@@ -311,7 +306,7 @@ enum llmq_status coupled_error(const struct coupled_problem *p, const struct qli
     else
         memcpy(BE, s.E, (size_t)(n * k) * sizeof *BE);
     linalg_gemm_nn(n, k, k, 1, s.E, k, p->H, k, 0, EM, k);
-    add_scaled(n * k, (float)p->factor->damping, s.E, EM);
+    kernels_get()->add_scaled(n * k, (float)p->factor->damping, s.E, EM);
     *error = quant_dot(BE, EM, n * k);
 cleanup:
     free(BE);

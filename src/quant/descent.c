@@ -22,6 +22,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/int64.h"
+#include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "quant/grid.h"
 #include "quant/panels.h"
@@ -101,12 +102,6 @@ static int64_t choose_floats(const struct panel *p, int64_t c, int64_t i) {
     return changed;
 }
 
-/* g += h * moves */
-static void add_scaled(int64_t rows, float *restrict g, const float *restrict moves, float h) {
-    for (int64_t r = 0; r < rows; r++)
-        g[r] += moves[r] * h;
-}
-
 /* `count` columns from c, the i-th of the block, with their gradient current.
  * NOLINTNEXTLINE(misc-no-recursion) */
 static int64_t choose_columns(const struct panel *p, int64_t c, int64_t i, int64_t count) {
@@ -123,7 +118,7 @@ static int64_t choose_columns(const struct panel *p, int64_t c, int64_t i, int64
         int64_t these = p->grid->number == NUMBER_INT ? choose_column(p, c + j, i + j)
                                                       : choose_floats(p, c + j, i + j);
         for (int64_t l = j + 1; these > 0 && l < count; l++)
-            add_scaled(rows, p->g + (i + l) * rows, p->moves + (i + j) * rows, h[l]);
+            kernels_get()->add_scaled(rows, h[l], p->moves + (i + j) * rows, p->g + (i + l) * rows);
         changed += these;
     }
     return changed;

@@ -15,10 +15,11 @@
 
 #include "base/error.h"
 #include "base/int64.h"
+#include "kernels/kernels.h"
 #include "linalg/linalg.h"
 #include "quant/grid.h"
 
-enum { ZEROS = 3, LEAF = 16, ROWS_MIN = 16 };
+enum { ZEROS = 3, ROWS_MIN = 16 };
 static const float multiples[] = {0.88F, 0.92F, 0.96F, 1, 1.04F, 1.08F};
 enum { MULTIPLES = sizeof multiples / sizeof *multiples, CANDIDATES = MULTIPLES * ZEROS };
 
@@ -129,12 +130,6 @@ static struct strip strip_of(const struct quant_grid *grid, const struct group_f
     return s;
 }
 
-/* y += a x */
-static void add_scaled(int64_t count, float a, const float *restrict x, float *restrict y) {
-    for (int64_t i = 0; i < count; i++)
-        y[i] += a * x[i];
-}
-
 static void scale_by(int64_t count, float a, float *x) {
     for (int64_t i = 0; i < count; i++)
         x[i] *= a;
@@ -143,6 +138,7 @@ static void scale_by(int64_t count, float a, float *x) {
 /* t, tau and least of the rows from `at` on. With z = R^-1 g: what the weights lack is R^-T z, and
  * their error z . z. */
 static void find_target(const struct strip *s, const struct group_rows *in, int64_t at) {
+    void (*const add_scaled)(int64_t, float, const float *, float *) = kernels_get()->add_scaled;
     const int64_t n = s->group, m = s->rows;
     float *z = s->tau, *v = s->e; /* which is free */
     memset(s->least, 0, (size_t)m * sizeof *s->least);
@@ -194,42 +190,37 @@ static void list_candidates(const struct strip *s, const struct group_rows *in, 
 
 /* --- codes of all candidates ------------------------------------------------------------------ */
 
-/* Rows of one candidate, whose arrays begin at `lane`, in column i. */
-static void round_lanes(const struct strip *s, int64_t i, int64_t lane) {
-    const float diagonal = s->R[i * (s->group + 1)], inverse = 1 / diagonal;
-    const float top = grid_max_code(s->grid);
-    const float *restrict t = s->t + i * s->rows, *restrict tau = s->tau + i * s->rows;
-    const float *restrict scale = s->scale + lane, *restrict zero = s->zero + lane;
-    float *restrict x = s->x + i * s->lanes + lane, *restrict e = s->e + i * s->lanes + lane;
-    float *restrict loss = s->loss + lane, *restrict slope = s->slope + lane;
-    float *restrict curve = s->curve + lane;
-    for (int64_t r = 0; r < s->rows; r++) {
-        const float level = grid_level(t[r] - e[r] * inverse, scale[r], zero[r], top);
-        x[r] = level * scale[r] - t[r];
-        e[r] += diagonal * x[r];
-        loss[r] += e[r] * e[r];
-        const float y = e[r] + tau[r]; /* times the scale */
-        slope[r] += y * tau[r];
-        curve[r] += y * y;
-    }
+/* Rows of one candidate, whose arrays begin at `lane`, in columns [begin, end). */
+static void round_lanes(const struct strip *s, int64_t begin, int64_t end, int64_t lane) {
+    kernels_get()->round_planes(&(struct plane_columns){.count = end - begin,
+                                                        .rows = s->rows,
+                                                        .R = s->R + begin * (s->group + 1),
+                                                        .ldr = s->group,
+                                                        .t = s->t + begin * s->rows,
+                                                        .tau = s->tau + begin * s->rows,
+                                                        .scale = s->scale + lane,
+                                                        .zero = s->zero + lane,
+                                                        .top = grid_max_code(s->grid),
+                                                        .x = s->x + begin * s->lanes + lane,
+                                                        .e = s->e + begin * s->lanes + lane,
+                                                        .stride = s->lanes,
+                                                        .loss = s->loss + lane,
+                                                        .slope = s->slope + lane,
+                                                        .curve = s->curve + lane});
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion) */
 static void round_range(const struct strip *s, int64_t begin, int64_t end) {
     const int64_t n = s->group, mid = begin + (end - begin) / 2;
-    if (end - begin > LEAF) {
+    if (end - begin > PLANE_COLUMNS) {
         round_range(s, begin, mid);
         linalg_gemm_tn(end - mid, s->lanes, mid - begin, 1, s->R + begin * n + mid, n,
                        s->x + begin * s->lanes, s->lanes, 1, s->e + mid * s->lanes, s->lanes);
         round_range(s, mid, end);
         return;
     }
-    for (int64_t i = begin; i < end; i++) {
-        for (int64_t c = 0; c < s->candidates; c++)
-            round_lanes(s, i, c * s->rows);
-        for (int64_t j = i + 1; j < end; j++)
-            add_scaled(s->lanes, s->R[i * n + j], s->x + i * s->lanes, s->e + j * s->lanes);
-    }
+    for (int64_t c = 0; c < s->candidates; c++)
+        round_lanes(s, begin, end, c * s->rows);
 }
 
 /* --- the choice ------------------------------------------------------------------------------- */
@@ -241,13 +232,14 @@ struct choice {
 };
 
 static void consider(const struct strip *s, int64_t lane, struct choice *best) {
-    const float scale = s->scale[lane], ratio = s->slope[lane] / s->curve[lane];
+    const float scale = s->scale[lane], ratio = s->slope[lane] / s->curve[lane], was = 1 - ratio;
     if (s->loss[lane] < best->error)
         *best = (struct choice){lane, scale, s->loss[lane]};
-    if (!(ratio > 0) || !isfinite(ratio))
+    if (!(ratio > 0) || !isfinite(ratio) ||
+        !(s->loss[lane] - s->curve[lane] * (was * was) < best->error)) /* if it could be stored */
         return;
     const float other = grid_stored_scale(s->grid, scale * ratio);
-    const float off = other / scale - ratio, was = 1 - ratio;
+    const float off = other / scale - ratio;
     const float error = s->loss[lane] + s->curve[lane] * (off * off - was * was);
     if (error < best->error)
         *best = (struct choice){lane, other, error};

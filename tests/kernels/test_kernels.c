@@ -453,6 +453,117 @@ START_TEST(range_errors_are_those_of_plain_c_bit_for_bit) {
 }
 END_TEST
 
+START_TEST(sums_of_scaled_rows_are_those_of_plain_c_bit_for_bit) {
+    uint64_t state = check_seed();
+    for (int i = 0; i < run_count(); i++) {
+        struct run r = run_at(i);
+        struct guarded x = guarded_create(r.n, r.shift), y = guarded_create(r.n, 3);
+        float before[SIZE_MAX_TESTED + 1];
+        const float a = random_float(&state);
+        fill_floats(r.fill, 3, &state, x.data, r.n);
+        fill_floats(FILL_RANDOM, 2, &state, y.data, r.n);
+        memcpy(before, y.data, (size_t)r.n * sizeof *before);
+        r.table->add_scaled(r.n, a, x.data, y.data);
+        for (int64_t j = 0; j < r.n; j++) {
+            const float part = a * x.data[j];
+            RUN_NEAR(r, y.data[j], before[j] + part, 0);
+        }
+        RUN_OK(r, guarded_intact(&x) && guarded_intact(&y));
+        guarded_free(&x);
+        guarded_free(&y);
+    }
+}
+END_TEST
+
+/* Columns of r.n rows: arrays of PLANE_COLUMNS columns, and those of one. */
+enum { T, TAU, X, E, WIDE, SCALE = WIDE, ZERO, LOSS, SLOPE, CURVE, PLANE_ARRAYS };
+
+static struct plane_columns columns_of(const struct guarded *a, const float *R, int64_t count,
+                                       int64_t rows) {
+    return (struct plane_columns){.count = count,
+                                  .rows = rows,
+                                  .R = R,
+                                  .ldr = PLANE_COLUMNS + 3,
+                                  .t = a[T].data,
+                                  .tau = a[TAU].data,
+                                  .scale = a[SCALE].data,
+                                  .zero = a[ZERO].data,
+                                  .top = 15,
+                                  .x = a[X].data,
+                                  .e = a[E].data,
+                                  .stride = rows,
+                                  .loss = a[LOSS].data,
+                                  .slope = a[SLOPE].data,
+                                  .curve = a[CURVE].data};
+}
+
+/* Row r, whose results are left where c points: each column's error is summed when its turn comes.
+ */
+static void want_planes(const struct plane_columns *c, int64_t r) {
+    for (int64_t i = 0; i < c->count; i++) {
+        const float scale = c->scale[r], zero = c->zero[r], *R = c->R + i * c->ldr;
+        const float t = c->t[i * c->rows + r], tau = c->tau[i * c->rows + r];
+        float *x = c->x + r, *e = c->e + i * c->stride + r, part = *e * (1 / R[i]);
+        part = nearbyintf((t - part) / scale);
+        part = fminf(fmaxf(part, -zero), c->top - zero) * scale;
+        x[i * c->stride] = part - t;
+        part = R[i] * x[i * c->stride];
+        *e += part;
+        part = *e * *e;
+        c->loss[r] += part;
+        const float y = *e + tau;
+        part = y * tau;
+        c->slope[r] += part;
+        part = y * y;
+        c->curve[r] += part;
+        for (int64_t j = i + 1; j < c->count; j++) {
+            part = R[j] * x[i * c->stride];
+            c->e[j * c->stride + r] += part;
+        }
+    }
+}
+
+static void check_planes(const struct run *r, int64_t count, uint64_t *state) {
+    struct guarded got[PLANE_ARRAYS], want[PLANE_ARRAYS];
+    float R[PLANE_COLUMNS * (PLANE_COLUMNS + 3)];
+    for (int k = 0; k < PLANE_ARRAYS; k++) {
+        const int64_t floats = (k < WIDE ? count : 1) * r->n;
+        got[k] = guarded_create(floats, r->shift);
+        want[k] = guarded_create(floats, 0);
+        fill_floats(k < WIDE ? r->fill : FILL_RANDOM, 1, state, got[k].data, floats);
+        for (int64_t i = 0; i < floats && (k == SCALE || k == ZERO); i++)
+            got[k].data[i] = k == SCALE ? 0.01F * (float)(1 + random_next(state) % 64)
+                                        : (float)(random_next(state) % 16);
+        memcpy(want[k].data, got[k].data, (size_t)floats * sizeof(float));
+    }
+    fill_floats(FILL_RANDOM, 1, state, R, PLANE_COLUMNS * (PLANE_COLUMNS + 3));
+    for (int i = 0; i < PLANE_COLUMNS; i++)
+        R[i * (PLANE_COLUMNS + 4)] = 0.5F + fabsf(R[i * (PLANE_COLUMNS + 4)]);
+    const struct plane_columns c = columns_of(got, R, count, r->n);
+    const struct plane_columns w = columns_of(want, R, count, r->n);
+    r->table->round_planes(&c);
+    for (int64_t row = 0; row < r->n; row++)
+        want_planes(&w, row);
+    for (int k = 0; k < PLANE_ARRAYS; k++) {
+        for (int64_t i = 0; i < got[k].n; i++)
+            RUN_NEAR(*r, got[k].data[i], want[k].data[i], 0);
+        RUN_OK(*r, guarded_intact(&got[k]));
+        guarded_free(&got[k]);
+        guarded_free(&want[k]);
+    }
+}
+
+START_TEST(planes_are_those_of_plain_c_bit_for_bit) {
+    static const int64_t counts[] = {PLANE_COLUMNS, 1, 12, PLANE_COLUMNS - 1};
+    uint64_t state = check_seed();
+    for (int i = 0; i < run_count(); i++) {
+        const struct run r = run_at(i);
+        if (r.fill != FILL_WIDE) /* squares overflow */
+            check_planes(&r, counts[i % 4], &state);
+    }
+}
+END_TEST
+
 /* What a limit measures is told by the count: it follows the rounds, and the work ends. */
 START_TEST(limits_count_what_they_do) {
     enum { BYTES = 4096 };
@@ -494,6 +605,8 @@ int main(void) {
     tcase_add_test(rows, codes_are_those_of_the_grid_bit_for_bit);
     tcase_add_test(rows, residuals_are_those_of_the_codes_for_any_group);
     tcase_add_test(rows, range_errors_are_those_of_plain_c_bit_for_bit);
+    tcase_add_test(rows, sums_of_scaled_rows_are_those_of_plain_c_bit_for_bit);
+    tcase_add_test(rows, planes_are_those_of_plain_c_bit_for_bit);
     tcase_add_test(rows, limits_count_what_they_do);
     suite_add_tcase(suite, rows);
     return run_suite(suite);
