@@ -196,8 +196,8 @@ static enum llmq_status measure(const struct sensitivity_args *a, const llmq_rec
     run.options.act_order = defaults.act_order;
     run.options.search = defaults.search;
     run.options.correct = defaults.correct;
-    run.options.descent = method == LLMQ_METHOD_GPTQ ? 1 : 0; /* candidates are many */
-    run.options.rounds = 0;
+    run.options.descent = defaults.descent;
+    run.options.rounds = defaults.rounds;
     quantize = quantize_args_options(&run);
     quantize.recipe = recipe;
     calibration_apply(&run.calib, &quantize);

@@ -93,6 +93,10 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
     if (!o->format && o->source_quantized != LLMQ_SOURCE_KEEP)
         o->format = layout_gptq.name;
     o->bits = 4;
+    if (o->descent == LLMQ_BY_TOKENS) /* candidates are many */
+        o->descent = 1;
+    if (o->rounds == LLMQ_BY_TOKENS)
+        o->rounds = 0;
     o->correct = (llmq_correct){.mode = LLMQ_CORRECT_OFF};
     LLMQ_TRY(run_check_options(o, err));
     if (o->group > 0)
