@@ -33,6 +33,9 @@
 #define LEAF           32
 #define PANEL_ROWS_MAX 256
 
+/* Columns transposed together. */
+#define STREAMS 16
+
 /* A code changes when another is nearer by this part of a step, a scale when the error falls by
  * this part: less than that may be rounding. */
 #define MARGIN 1e-3F
@@ -222,27 +225,41 @@ static int64_t descend_group(const struct panel *p, int64_t c, int64_t i, int64_
     return changed;
 }
 
+/* Where the columns end that are transposed together, from the i-th of a block on: they are of one
+ * group, and as many streams as a first-level cache has ways for. */
+static int64_t strip_end(const struct panel *p, int64_t i, int64_t count) {
+    const int64_t next = (i / p->q->group + 1) * p->q->group;
+    return min_i64(min_i64(i + STREAMS, next), count);
+}
+
 /* Levels of `count` columns from `begin`, from q or to it. */
 static void load_levels(const struct panel *p, int64_t begin, int64_t count) {
     const struct qlinear_levels levels = qlinear_levels(p->q);
-    for (int64_t r = 0; r < p->rows; r++) {
-        const uint8_t *codes = p->q->codes + (p->at + r) * p->q->k + begin;
-        for (int64_t i = 0; i < count; i++)
-            p->levels[i * p->rows + r] =
-                levels.floats ? levels.values[codes[i]]
-                              : (float)codes[i] - p->zeros[(begin + i) / p->q->group * p->rows + r];
+    const int64_t rows = p->rows, k = p->q->k;
+    for (int64_t i = 0, end = 0; i < count; i = end) {
+        const float *zeros = p->zeros + (begin + i) / p->q->group * rows;
+        end = strip_end(p, i, count);
+        for (int64_t r = 0; r < rows; r++) {
+            const uint8_t *codes = p->q->codes + (p->at + r) * k + begin;
+            for (int64_t j = i; j < end; j++)
+                p->levels[j * rows + r] =
+                    levels.floats ? levels.values[codes[j]] : (float)codes[j] - zeros[r];
+        }
     }
 }
 
 static void store_levels(const struct panel *p, int64_t begin, int64_t count) {
     const struct number_form *form = grid_form(p->grid);
-    for (int64_t r = 0; r < p->rows; r++) {
-        uint8_t *codes = p->q->codes + (p->at + r) * p->q->k + begin;
-        for (int64_t i = 0; i < count; i++) {
-            const float level = p->levels[i * p->rows + r];
-            codes[i] =
-                form ? number_code(form, level)
-                     : (uint8_t)(int)(level + p->zeros[(begin + i) / p->q->group * p->rows + r]);
+    const int64_t rows = p->rows, k = p->q->k;
+    for (int64_t i = 0, end = 0; i < count; i = end) {
+        const float *zeros = p->zeros + (begin + i) / p->q->group * rows;
+        end = strip_end(p, i, count);
+        for (int64_t r = 0; r < rows; r++) {
+            uint8_t *codes = p->q->codes + (p->at + r) * k + begin;
+            for (int64_t j = i; j < end; j++) {
+                const float level = p->levels[j * rows + r];
+                codes[j] = form ? number_code(form, level) : (uint8_t)(int)(level + zeros[r]);
+            }
         }
     }
 }
@@ -279,11 +296,14 @@ static void panel_load(const struct panel *p, const float *W) {
     for (int64_t c = 0; c < k; c += p->block) {
         int64_t count = min_i64(p->block, k - c);
         load_levels(p, c, count);
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t i = 0; i < count; i++)
-                p->d[(c + i) * rows + r] =
-                    W[(p->at + r) * k + c + i] -
-                    p->levels[i * rows + r] * p->scales[(c + i) / p->q->group * rows + r];
+        for (int64_t i = 0, end = 0; i < count; i = end) {
+            const float *scales = p->scales + (c + i) / p->q->group * rows;
+            end = strip_end(p, i, count);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t j = i; j < end; j++)
+                    p->d[(c + j) * rows + r] =
+                        W[(p->at + r) * k + c + j] - p->levels[j * rows + r] * scales[r];
+        }
     }
 }
 
