@@ -184,11 +184,12 @@ static inline void llmq_quantize_options_init(llmq_quantize_options *options,
 }
 
 /* Set the ingredients of a GPTQ run:
- *                act_order  search    correct  descent    rounds     curvature  restarts
- * token_weights FAST       none       minmax    off      0          0          off        0 0
- *     BALANCED   static     weighted  auto     by tokens  by tokens  off        0         0
- *     BEST       static     weighted  auto     3          2          on         2         0.5
- *     MAX        static     weighted  auto     3          2          on         8         0.5
+ *                act_order  search    correct  descent  rounds  curvature  restarts  token_weights
+ *     FAST       none       minmax    off      0        0       off        0         0
+ *     BALANCED   static     weighted  auto     auto     auto    off        0         0
+ *     BEST       static     weighted  auto     3        2       on         2         0.5
+ *     MAX        static     weighted  auto     3        2       on         8         0.5
+ * descent and rounds of BALANCED are LLMQ_BY_TOKENS,
  * and with MAX scales are tuned where the format allows it (LLMQ_TUNE_AUTO)
  * FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
