@@ -33,9 +33,6 @@
 #define LEAF           32
 #define PANEL_ROWS_MAX 256
 
-/* Columns transposed together. */
-#define STREAMS 16
-
 /* A code changes when another is nearer by this part of a step, a scale when the error falls by
  * this part: less than that may be rounding. */
 #define MARGIN 1e-3F
@@ -116,12 +113,13 @@ static int64_t choose_columns(const struct panel *p, int64_t c, int64_t i, int64
                        p->moves + i * rows, rows, 1, p->g + (i + left) * rows, rows);
         return changed + choose_columns(p, c + left, i + left, count - left);
     }
+    const struct llmq_kernels *kernels = kernels_get();
     for (int64_t j = 0; j < count; j++) {
         const float *h = p->metric->H + (c + j) * k + c;
         int64_t these = p->grid->number == NUMBER_INT ? choose_column(p, c + j, i + j)
                                                       : choose_floats(p, c + j, i + j);
         for (int64_t l = j + 1; these > 0 && l < count; l++)
-            kernels_get()->add_scaled(rows, h[l], p->moves + (i + j) * rows, p->g + (i + l) * rows);
+            kernels->add_scaled(rows, h[l], p->moves + (i + j) * rows, p->g + (i + l) * rows);
         changed += these;
     }
     return changed;
@@ -225,11 +223,10 @@ static int64_t descend_group(const struct panel *p, int64_t c, int64_t i, int64_
     return changed;
 }
 
-/* Where the columns end that are transposed together, from the i-th of a block on: they are of one
- * group, and as many streams as a first-level cache has ways for. */
+/* Where the columns of one group end that are transposed together, from the i-th of a block on. */
 static int64_t strip_end(const struct panel *p, int64_t i, int64_t count) {
     const int64_t next = (i / p->q->group + 1) * p->q->group;
-    return min_i64(min_i64(i + STREAMS, next), count);
+    return min_i64(min_i64(i + PANEL_STREAMS, next), count);
 }
 
 /* Levels of `count` columns from `begin`, from q or to it. */

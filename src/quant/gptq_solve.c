@@ -37,9 +37,6 @@
 #define LEAF           32
 #define PANEL_ROWS_MAX 256
 
-/* Columns transposed together. */
-#define STREAMS 16
-
 struct panel {
     const struct quant_grid *grid;
     const struct gptq_factor *factor;
@@ -178,13 +175,12 @@ static void solve_range(const struct panel *p, int64_t begin, int64_t end) {
 
 /* --- panels ----------------------------------------------------------------------------------- */
 
-/* w = rows of W, transposed, in processing order, dead inputs 0. A few columns at a time: reads
- * stay inside a row and writes are as many streams as a first-level cache has ways for. */
+/* w = rows of W, transposed, in processing order, dead inputs 0. */
 static void panel_load(const struct panel *p, const float *W) {
     int64_t rows = p->rows, k = p->factor->k;
     const int64_t *column = p->factor->column;
-    for (int64_t i = 0; i < k; i += STREAMS) {
-        int64_t end = min_i64(i + STREAMS, k);
+    for (int64_t i = 0; i < k; i += PANEL_STREAMS) {
+        int64_t end = min_i64(i + PANEL_STREAMS, k);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = i; j < end; j++)
                 p->w[j * rows + r] = W[r * k + column[j]];
@@ -208,8 +204,8 @@ static void load_params(const struct panel *p, int64_t at, const struct qlinear 
 static void panel_store(const struct panel *p, int64_t at, const struct qlinear *q) {
     int64_t rows = p->rows, k = q->k, groups = q->groups;
     const int64_t *column = p->factor->column;
-    for (int64_t i = 0; i < k; i += STREAMS) {
-        int64_t end = min_i64(i + STREAMS, k);
+    for (int64_t i = 0; i < k; i += PANEL_STREAMS) {
+        int64_t end = min_i64(i + PANEL_STREAMS, k);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = i; j < end; j++)
                 q->codes[(at + r) * k + column[j]] = p->codes[j * rows + r];

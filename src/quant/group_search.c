@@ -138,14 +138,14 @@ static void scale_by(int64_t count, float a, float *x) {
 /* t, tau and least of the rows from `at` on. With z = R^-1 g: what the weights lack is R^-T z, and
  * their error z . z. */
 static void find_target(const struct strip *s, const struct group_rows *in, int64_t at) {
-    void (*const add_scaled)(int64_t, float, const float *, float *) = kernels_get()->add_scaled;
+    const struct llmq_kernels *kernels = kernels_get();
     const int64_t n = s->group, m = s->rows;
     float *z = s->tau, *v = s->e; /* which is free */
     memset(s->least, 0, (size_t)m * sizeof *s->least);
     for (int64_t i = n - 1; i >= 0; i--) {
         memcpy(z + i * m, in->g + s->order[i] * in->rows + at, (size_t)m * sizeof *z);
         for (int64_t j = i + 1; j < n; j++)
-            add_scaled(m, -s->R[i * n + j], z + j * m, z + i * m);
+            kernels->add_scaled(m, -s->R[i * n + j], z + j * m, z + i * m);
         scale_by(m, 1 / s->R[i * (n + 1)], z + i * m);
         for (int64_t r = 0; r < m; r++)
             s->least[r] += z[i * m + r] * z[i * m + r];
@@ -154,14 +154,14 @@ static void find_target(const struct strip *s, const struct group_rows *in, int6
     for (int64_t i = 0; i < n; i++) {
         const float *level = in->levels + s->order[i] * in->rows + at;
         for (int64_t j = 0; j < i; j++)
-            add_scaled(m, -s->R[j * n + i], s->t + j * m, s->t + i * m);
+            kernels->add_scaled(m, -s->R[j * n + i], s->t + j * m, s->t + i * m);
         scale_by(m, 1 / s->R[i * (n + 1)], s->t + i * m);
         for (int64_t r = 0; r < m; r++)
             v[i * m + r] = level[r] * in->scales[at + r];
     }
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++)
-            add_scaled(m, s->R[j * n + i], v + j * m, s->tau + i * m);
+            kernels->add_scaled(m, s->R[j * n + i], v + j * m, s->tau + i * m);
     for (int64_t i = 0; i < n * m; i++)
         s->t[i] += v[i];
 }
@@ -235,8 +235,9 @@ static void consider(const struct strip *s, int64_t lane, struct choice *best) {
     const float scale = s->scale[lane], ratio = s->slope[lane] / s->curve[lane], was = 1 - ratio;
     if (s->loss[lane] < best->error)
         *best = (struct choice){lane, scale, s->loss[lane]};
-    if (!(ratio > 0) || !isfinite(ratio) ||
-        !(s->loss[lane] - s->curve[lane] * (was * was) < best->error)) /* if it could be stored */
+    const float least =
+        s->loss[lane] - s->curve[lane] * (was * was); /* the best scale's, unstored */
+    if (!(ratio > 0) || !isfinite(ratio) || !(least < best->error))
         return;
     const float other = grid_stored_scale(s->grid, scale * ratio);
     const float off = other / scale - ratio;

@@ -14,6 +14,10 @@
 #define PANELS_WANTED  16
 #define PANEL_ROWS_MIN 16
 
+/* Columns transposed together where a panel is read or written row by row: reads stay inside a row,
+ * and writes are as many streams as a first-level cache has ways for. */
+#define PANEL_STREAMS 16
+
 /* Rows of a panel for n rows in all, at most `max`; the last panel may have fewer. */
 static inline int64_t panel_rows(int64_t n, int64_t max) {
     int64_t share = ceil_div(n, PANELS_WANTED);
