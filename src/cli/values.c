@@ -138,14 +138,14 @@ static enum llmq_status store_size(const struct option *option, const char *text
 
 static enum llmq_status store_choice(const struct option *option, const char *text, int *field,
                                      llmq_error *err) {
+    const struct choice *choice = choice_of(option, text);
     struct suggestion near = {.typed = text};
-    for (const struct choice *c = option->choices; c->word; c++) {
-        if (strcmp(text, c->word) == 0) {
-            *field = c->value;
-            return LLMQ_OK;
-        }
-        suggestion_offer(&near, c->word);
+    if (choice) {
+        *field = choice->value;
+        return LLMQ_OK;
     }
+    for (const struct choice *c = option->choices; c->word; c++)
+        suggestion_offer(&near, c->word);
     cli_fail(err, LLMQ_E_USAGE, "--%s: '%s' is none of %s", option->name, text, option->value);
     const char *known = suggest_choice(text, option);
     if (known || near.best)
