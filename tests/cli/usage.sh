@@ -259,6 +259,15 @@ run rtn --model "$demo" --dry-run --group 64 --samples 4 --format gguf --shard-s
 expect_stderr "rtn reads no text without --calib: --samples changes nothing"
 expect_stderr "a GGUF file is not split: --shard-size changes nothing"
 
+# Passes by number, or by the tokens.
+run gptq --model "$demo" --dry-run --group 64 --samples 4 --seqlen 256 --descent auto --rounds 1
+expect_code 0
+expect_stdout "descent auto, rounds 1"
+run gptq --model "$demo" --dry-run --group 64 --samples 4 --seqlen 256 --quality best
+expect_stdout "descent 3, rounds 2, search weighted, correct auto, curvature on, restarts 2, token weights 0.5"
+wrong "--descent: -1 is out of range; expected 0 to 100" "" gptq --descent -1
+wrong "--rounds: 'automatic' is not a whole number" "" gptq --rounds automatic
+
 # What the instruction set does not have.
 if grep -qw avx2 /proc/cpuinfo; then
     for command in "eval" "gptq --out none" "compare --reference $demo"; do

@@ -138,9 +138,11 @@ START_TEST(search_reaches_the_grid_of_every_method) {
 }
 END_TEST
 
-/* Each ingredient lowers the error that it sees; those that go by the tokens are few here. */
+/* Each ingredient lowers the error that it sees; the preset is the sum of them. Those that go by
+ * the tokens are few here. */
 START_TEST(descent_and_rounds_reach_the_solver) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ), usual = run_options(LLMQ_METHOD_GPTQ);
+    llmq_quantize_options best = run_options(LLMQ_METHOD_GPTQ);
     o.correct.mode = LLMQ_CORRECT_OFF;
     o.descent = o.rounds = 0;
     double gptq = quantize(&o, NULL);
@@ -149,6 +151,13 @@ START_TEST(descent_and_rounds_reach_the_solver) {
     o.rounds = 2;
     double rounds = quantize(&o, NULL);
     ck_assert(descent < gptq && rounds < descent);
+    llmq_quantize_options_quality(&best, LLMQ_QUALITY_BEST);
+    ck_assert(best.curvature && best.restarts == 2 && best.token_weights > 0 && !best.tune);
+    best.correct.mode = LLMQ_CORRECT_OFF;
+    best.curvature = false;
+    best.restarts = 0;
+    best.token_weights = 0;
+    ck_assert_double_eq(quantize(&best, NULL), rounds);
     o.descent = 1;
     o.rounds = 0;
     usual.correct.mode = LLMQ_CORRECT_OFF;

@@ -159,9 +159,11 @@ START_TEST(places_and_manner_do_not_count) {
     free(b);
     other.seed = UINT64_MAX;
     other.correct = (llmq_correct){LLMQ_CORRECT_FIXED, 0.5, 0.25};
+    other.rounds = 4;
     b = options_text(&other);
     ck_assert_ptr_nonnull(strstr(b, "\"seed\":\"18446744073709551615\""));
     ck_assert_ptr_nonnull(strstr(b, "\"correct\":[0.5,0.25]"));
+    ck_assert_ptr_nonnull(strstr(b, "\"descent\":\"auto\",\"rounds\":4"));
     free(a);
     free(b);
 }

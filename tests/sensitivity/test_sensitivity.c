@@ -406,6 +406,9 @@ START_TEST(what_cannot_be_is_refused) {
     studied.format = NULL;
     studied.method = LLMQ_METHOD_AWQ;
     refused(&o, "awq scales what several modules read", "--method gptq");
+    studied.method = LLMQ_METHOD_GPTQ;
+    studied.restarts = 2;
+    refused(&o, "rounded as by --quality balanced at most", "--quality best to llmq gptq");
 }
 END_TEST
 
