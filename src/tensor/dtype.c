@@ -170,41 +170,43 @@ void dtype_from_f32(enum dtype t, const float *src, size_t count, void *dst) {
 }
 
 /* Without their sign, numbers of a type are ordered as their bits are, infinity and NaN last. Many
- * running maxima, so that the loops become vector instructions. */
+ * running maxima, of integers with a sign, so that the loops become vector instructions: SSE2
+ * compares no others. A block's size is known, so that it is not copied before it is read. */
+enum { PEAK_LANES = 64 };
+
 #define DEFINE_PEAK(name, type, mask)                                                              \
-    static type name(const unsigned char *bytes, size_t count) {                                   \
-        enum { LANES = 64 };                                                                       \
-        type most[LANES] = {0}, block[LANES], peak = 0;                                            \
-        for (; count > 0; bytes += sizeof block, count -= LANES) {                                 \
-            const size_t part = count < LANES ? count : LANES;                                     \
-            if (part < LANES)                                                                      \
-                memset(block, 0, sizeof block);                                                    \
-            memcpy(block, bytes, part * sizeof *block);                                            \
-            for (int l = 0; l < LANES; l++) {                                                      \
-                const type magnitude = (type)(block[l] & (mask));                                  \
-                most[l] = magnitude > most[l] ? magnitude : most[l];                               \
-            }                                                                                      \
-            if (part < LANES)                                                                      \
-                break;                                                                             \
+    static void name##_block(const void *bytes, type most[PEAK_LANES]) {                           \
+        type block[PEAK_LANES];                                                                    \
+        memcpy(block, bytes, sizeof block);                                                        \
+        for (int l = 0; l < PEAK_LANES; l++) {                                                     \
+            const type magnitude = (type)(block[l] & (mask));                                      \
+            most[l] = magnitude > most[l] ? magnitude : most[l];                                   \
         }                                                                                          \
-        for (int l = 0; l < LANES; l++)                                                            \
+    }                                                                                              \
+    static type name(const unsigned char *bytes, size_t count) {                                   \
+        type most[PEAK_LANES] = {0}, rest[PEAK_LANES] = {0}, peak = 0;                             \
+        for (; count >= PEAK_LANES; bytes += sizeof rest, count -= PEAK_LANES)                     \
+            name##_block(bytes, most);                                                             \
+        memcpy(rest, bytes, count * sizeof *rest);                                                 \
+        name##_block(rest, most);                                                                  \
+        for (int l = 0; l < PEAK_LANES; l++)                                                       \
             peak = most[l] > peak ? most[l] : peak;                                                \
         return peak;                                                                               \
     }
 
-DEFINE_PEAK(peak_u16, uint16_t, 0x7fffu)
-DEFINE_PEAK(peak_u32, uint32_t, 0x7fffffffu)
-DEFINE_PEAK(peak_u64, uint64_t, UINT64_C(0x7fffffffffffffff))
+DEFINE_PEAK(peak_16, int16_t, INT16_MAX)
+DEFINE_PEAK(peak_32, int32_t, INT32_MAX)
+DEFINE_PEAK(peak_64, int64_t, INT64_MAX)
 
 float dtype_peak(enum dtype t, const void *src, size_t count) {
     assert(dtype_is_float(t));
     if (t == DTYPE_F16)
-        return f16_to_f32(peak_u16(src, count));
+        return f16_to_f32((uint16_t)peak_16(src, count));
     if (t == DTYPE_BF16)
-        return bf16_to_f32(peak_u16(src, count));
+        return bf16_to_f32((uint16_t)peak_16(src, count));
     if (t == DTYPE_F32)
-        return float_from_bits(peak_u32(src, count));
-    const uint64_t bits = peak_u64(src, count);
+        return float_from_bits((uint32_t)peak_32(src, count));
+    const int64_t bits = peak_64(src, count);
     double peak;
     memcpy(&peak, &bits, sizeof peak);
     return (float)peak;
