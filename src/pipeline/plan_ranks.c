@@ -53,7 +53,7 @@ bool plan_divides_rows(const struct model *m, const llmq_quantize_options *o, co
         const struct plan_module *module = plan_module_of(m, p, at);
         const struct quant_grid grid = {.rows = p->layout->rows,
                                         .search = (enum range_search)module->manner.search};
-        if (!quant_divides(&grid) || plan_refines(module))
+        if (!quant_divides(&grid))
             return false;
     }
     return true;
@@ -125,8 +125,8 @@ static void count_agreement(const struct planned_run *run, const struct place *a
     to_all(at, (size_t)run->model->blocks->count * sizeof *b->folded, sent);
 }
 
-/* Errors of the panels of a target, where its strength is chosen; how many rows GPTQ refined; three
- * errors of each row; then codes, scales and zero points. */
+/* Errors of the panels of a target, where its strength is chosen; how many rows GPTQ refined;
+ * codes, scales and zero points; where these are refined, targets; three errors of each row. */
 static void count_module(const struct planned_run *run, const struct place *at,
                          const struct plan_module *module, struct ranks_traffic *sent) {
     const struct module_manner *manner = &module->manner;
@@ -147,6 +147,8 @@ static void count_module(const struct planned_run *run, const struct place *at,
     to_all(at, rows * (size_t)k, sent);
     to_all(at, rows * groups * sizeof(float), sent);
     to_all(at, rows * groups, sent);
+    if (plan_refines(module))
+        to_all(at, rows * (size_t)k * sizeof(float), sent);
 }
 
 /* The codes of an expert that is the rank's, to rank 0. */

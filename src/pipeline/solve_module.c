@@ -6,7 +6,10 @@
  * ranks do their rows, cut where panels begin (quant/panels.h), and put together the errors, row by
  * row or panel by panel: all of them add the same numbers in the same order, and come to the same
  * conclusion as one rank alone. Then they put together the codes, since what follows is calibrated
- * on them. Per rank: codes of n k / R bytes to each other one. */
+ * on them. Per rank: codes of n k / R bytes to each other one.
+ *
+ * Where codes are refined by what errors do to the predictions, rows take turns: all ranks put
+ * together the codes and the targets, of n k / R floats, and each refines the whole for itself. */
 #include "pipeline/solve_module.h"
 
 #include <stdlib.h>
@@ -153,6 +156,8 @@ static struct quant_problem problem_of(const struct plan_module *module,
     p.H = m->H;
     p.factor = module->manner.method == LLMQ_METHOD_GPTQ ? task->factor.factor : NULL;
     p.inputs = quant_unseen(m->H, m->held.square, m->held.X, m->held.count);
+    p.refine = plan_refines(module);
+    p.restarts = module->manner.restarts;
     return p;
 }
 
@@ -164,8 +169,6 @@ static enum llmq_status solve_whole(struct run *run, const struct plan_module *m
     struct quant_problem problem = problem_of(module, grid, l, task);
     float *metric = NULL;
     enum llmq_status status = LLMQ_OK;
-    problem.refine = task && plan_refines(module);
-    problem.restarts = module->manner.restarts;
     LLMQ_TRY(run_output_metric(run, module, &metric, err));
     problem.B = metric;
     LLMQ_TRY(quant_solve(&problem, &out->q, &out->outcome, err));
@@ -210,8 +213,10 @@ static enum llmq_status put_codes(const struct run *run, const struct row_share 
                                   const struct quant_grid *grid, const struct qlinear *part,
                                   struct qlinear *q, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
+    const int64_t columns = q->k;
     const size_t count = (size_t)(rows->end - rows->begin);
-    LLMQ_TRY(qlinear_alloc(rows->n, q->k, grid->bits, grid->group, q, err));
+    qlinear_free(q);
+    LLMQ_TRY(qlinear_alloc(rows->n, columns, grid->bits, grid->group, q, err));
     q->sym = grid->sym;
     q->number = grid->number;
     q->unit = grid->unit;
@@ -226,6 +231,18 @@ static enum llmq_status put_codes(const struct run *run, const struct row_share 
     LLMQ_TRY(gather_rows(run, rows->n, q->zeros, groups, err));
 cleanup:
     return status;
+}
+
+/* The other way: this rank's rows of all. */
+static void take_codes(const struct row_share *rows, const struct qlinear *q,
+                       struct qlinear *part) {
+    const size_t k = (size_t)q->k, groups = (size_t)q->groups, at = (size_t)rows->begin;
+    const size_t count = (size_t)(rows->end - rows->begin);
+    if (count == 0)
+        return;
+    memcpy(part->codes, q->codes + at * k, count * k);
+    memcpy(part->scales, q->scales + at * groups, count * groups * sizeof *q->scales);
+    memcpy(part->zeros, q->zeros + at * groups, count * groups);
 }
 
 /* The errors of all rows in one allocation: *all, whose three arrays they are. */
@@ -252,39 +269,77 @@ cleanup:
     return status;
 }
 
-/* This rank's rows, if it has any; what does not depend on rows is in the outcome in any case. */
-static enum llmq_status solve_part(const struct quant_problem *whole, const struct row_share *rows,
-                                   struct quant_rows *out, llmq_error *err) {
-    struct quant_grid grid = *whole->grid;
-    struct quant_problem problem = *whole;
-    grid.whole = rows->n;
-    problem.grid = &grid;
-    problem.W += rows->begin * whole->k;
-    problem.n = rows->end - rows->begin;
-    if (problem.n > 0)
-        return quant_solve_rows(&problem, out, err);
-    out->outcome = quant_outcome_begin(&problem);
-    return LLMQ_OK;
+static enum llmq_status gather_targets(const struct run *run, const struct linear *l,
+                                       llmq_error *err) {
+    return gather_rows(run, l->n, l->w, (size_t)l->k * sizeof *l->w, err);
 }
 
-/* The rank's rows, then all of them. */
+/* Codes of this rank's rows to those of all, refined, and back. */
+static enum llmq_status refine_shared(struct run *run, const struct plan_module *module,
+                                      const struct quant_problem *problem,
+                                      const struct row_share *rows, const struct linear *l,
+                                      struct qlinear *part, struct qlinear *q, llmq_error *err) {
+    struct quant_problem whole = *problem;
+    enum llmq_status status = LLMQ_OK;
+    float *metric = NULL;
+    LLMQ_TRY(put_codes(run, rows, problem->grid, part, q, err));
+    LLMQ_TRY(gather_targets(run, l, err));
+    LLMQ_TRY(run_output_metric(run, module, &metric, err));
+    whole.B = metric;
+    LLMQ_TRY(quant_refine(&whole, q, err));
+    take_codes(rows, q, part);
+cleanup:
+    free(metric);
+    return status;
+}
+
+/* Every rank has the targets. */
+static enum llmq_status round_again(const struct quant_problem *problem, struct qlinear *q,
+                                    llmq_error *err) {
+    qlinear_free(q);
+    return quant_round(problem, q, err);
+}
+
+/* The problem of this rank's rows, with a grid of its own. */
+static struct quant_problem own_problem(const struct quant_problem *whole,
+                                        const struct row_share *rows, struct quant_grid *grid) {
+    struct quant_problem own = *whole;
+    *grid = *whole->grid;
+    grid->whole = rows->n;
+    own.grid = grid;
+    own.W += rows->begin * whole->k;
+    own.n = rows->end - rows->begin;
+    return own;
+}
+
+/* The rank's rows, if it has any, then all of them. */
 static enum llmq_status solve_shared(struct run *run, const struct plan_module *module,
                                      const struct quant_grid *grid, const struct row_share *rows,
                                      const struct linear *l, const struct task_moments *task,
                                      struct solved_module *out, llmq_error *err) {
     const struct quant_problem problem = problem_of(module, grid, l, task);
-    struct quant_rows part = {0}, all = {0};
+    struct quant_grid own_grid;
+    const struct quant_problem own = own_problem(&problem, rows, &own_grid);
+    struct quant_rows part = {.outcome = quant_outcome_begin(&problem)}, all = {0};
     enum llmq_status status = LLMQ_OK;
-    LLMQ_TRY(solve_part(&problem, rows, &part, err));
+    out->q.k = l->k;
+    if (own.n > 0)
+        LLMQ_TRY(quant_choose_rows(&own, &part, err));
     out->outcome = part.outcome;
     if (problem.factor)
         LLMQ_TRY(put_outcome(run, rows, task, &out->outcome, err));
+    if (problem.refine)
+        LLMQ_TRY(refine_shared(run, module, &problem, rows, l, &part.q, &out->q, err));
+    if (own.n > 0)
+        LLMQ_TRY(quant_measure_rows(&own, &part, err));
     LLMQ_TRY(put_errors(run, rows, &part, &all, err));
     const bool beaten = quant_verdict(&all, rows->n, &out->outcome);
-    out->q.k = l->k;
-    LLMQ_TRY(put_codes(run, rows, grid, beaten ? &part.rtn : &part.q, &out->q, err));
+    if (!problem.refine)
+        LLMQ_TRY(put_codes(run, rows, grid, beaten ? &part.rtn : &part.q, &out->q, err));
+    else if (beaten)
+        LLMQ_TRY(round_again(&problem, &out->q, err));
     if (quant_scales_near_limits(grid, &out->q)) {
-        LLMQ_TRY(gather_rows(run, rows->n, l->w, (size_t)l->k * sizeof *l->w, err));
+        LLMQ_TRY(gather_targets(run, l, err));
         out->outcome.misfit = quant_scale_misfit(grid, l->w, &out->q);
     }
 cleanup:

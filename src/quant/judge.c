@@ -92,9 +92,8 @@ enum llmq_status quant_judge(const struct quant_problem *problem, struct qlinear
     return status;
 }
 
-/* What GPTQ chose, by what errors do to the predictions. */
-static enum llmq_status refine(const struct quant_problem *p, const struct qlinear *q,
-                               llmq_error *err) {
+enum llmq_status quant_refine(const struct quant_problem *p, const struct qlinear *q,
+                              llmq_error *err) {
     const struct coupled_problem coupled = {p->grid, p->factor, p->W, p->H, p->B, p->restarts};
     return p->refine && p->factor && gptq_factor_usable(p->factor)
                ? coupled_refine(&coupled, q, err)
@@ -119,24 +118,31 @@ static enum llmq_status choose(const struct quant_problem *problem, struct qline
                                                   problem->H, problem->n, q, outcome, err)
                                   : quant_round(problem, q, err);
     outcome->outliers = begin.outliers;
-    return status == LLMQ_OK ? refine(problem, q, err) : status;
+    return status;
 }
 
 enum llmq_status quant_solve(const struct quant_problem *problem, struct qlinear *q,
                              struct quant_outcome *outcome, llmq_error *err) {
-    const enum llmq_status status = choose(problem, q, outcome, err);
-    return status == LLMQ_OK ? quant_judge(problem, q, outcome, err) : status;
+    enum llmq_status status = LLMQ_OK;
+    LLMQ_TRY(choose(problem, q, outcome, err));
+    LLMQ_TRY(quant_refine(problem, q, err));
+    LLMQ_TRY(quant_judge(problem, q, outcome, err));
+cleanup:
+    return status;
 }
 
 bool quant_divides(const struct quant_grid *grid) {
     return grid->rows <= 1 && grid->search != RANGE_ENTROPY;
 }
 
-/* Other rows may be something else where all of these are rounded to nearest. */
-enum llmq_status quant_solve_rows(const struct quant_problem *problem, struct quant_rows *out,
-                                  llmq_error *err) {
+enum llmq_status quant_choose_rows(const struct quant_problem *problem, struct quant_rows *out,
+                                   llmq_error *err) {
     *out = (struct quant_rows){0};
-    const enum llmq_status status = choose(problem, &out->q, &out->outcome, err);
-    return status == LLMQ_OK ? measure(problem, &out->q, problem->factor != NULL, out, err)
-                             : status;
+    return choose(problem, &out->q, &out->outcome, err);
+}
+
+/* Other rows may be something else where all of these are rounded to nearest. */
+enum llmq_status quant_measure_rows(const struct quant_problem *problem, struct quant_rows *rows,
+                                    llmq_error *err) {
+    return measure(problem, &rows->q, problem->factor != NULL, rows, err);
 }

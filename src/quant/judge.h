@@ -34,9 +34,16 @@ struct quant_rows {
     struct quant_outcome outcome;     /* of these rows, but for what they are judged on */
 };
 
-/* Solve rows: as quant_solve up to the verdict. Release with quant_rows_free. */
-LLMQ_NODISCARD enum llmq_status quant_solve_rows(const struct quant_problem *problem,
-                                                 struct quant_rows *out, llmq_error *err);
+/* Choose the codes of rows: as quant_solve, but what refines the whole. Release with
+ * quant_rows_free. */
+LLMQ_NODISCARD enum llmq_status quant_choose_rows(const struct quant_problem *problem,
+                                                  struct quant_rows *out, llmq_error *err);
+/* Then, where the problem asks for it, of all rows. */
+LLMQ_NODISCARD enum llmq_status quant_refine(const struct quant_problem *whole,
+                                             const struct qlinear *q, llmq_error *err);
+/* Then the errors of the rows there are, and what is rounded to nearest. */
+LLMQ_NODISCARD enum llmq_status quant_measure_rows(const struct quant_problem *problem,
+                                                   struct quant_rows *rows, llmq_error *err);
 /* The outcome as it is before any row is solved. */
 struct quant_outcome quant_outcome_begin(const struct quant_problem *problem);
 void quant_rows_free(struct quant_rows *rows); /* accepts a zeroed struct */
