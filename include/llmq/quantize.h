@@ -25,8 +25,13 @@ enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST,
 
 /* Of `descent` and `rounds`: 3 passes and 2 rounds for a linear that sees at least 32 tokens of the
  * calibration for each of its inputs, where they add a tenth to the time at most; 1 pass and no
- * round for others. */
+ * round for others; neither where codes are chosen by `curvature` behind that. */
 enum { LLMQ_BY_TOKENS = -1 };
+
+/* Are codes, scales and zero points chosen by what errors do to the model's predictions? AUTO: of
+ * linears that see at least 32 tokens of the calibration for each of their inputs and have at most
+ * 2 outputs for each token of the gradients, unless activations are scaled by AWQ. */
+enum llmq_curvature { LLMQ_CURVATURE_OFF, LLMQ_CURVATURE_ON, LLMQ_CURVATURE_AUTO };
 
 enum llmq_act_order { LLMQ_ACT_ORDER_NONE, LLMQ_ACT_ORDER_STATIC, LLMQ_ACT_ORDER_GROUP_AWARE };
 
@@ -134,8 +139,8 @@ typedef struct llmq_quantize_options {
                                 may have a weight behind a colon, `calib` too: FILE:0.5 */
     const char *calib_field; /* the member of .jsonl lines that holds the text, or messages; NULL:
                                 "text", or a conversation */
-    int64_t samples;         /* calibration windows; 0: 128, and with `curvature` as many as hold
-                                131,072 tokens, if these are more */
+    int64_t samples;         /* calibration windows; 0: 128, and with `curvature` ON of all tokens
+                                as many as hold 131,072, if these are more */
     int64_t seqlen;          /* tokens per window; 0: the model's context, at most 2048 */
     enum llmq_act_order act_order;
     enum llmq_range_search search;
@@ -145,11 +150,12 @@ typedef struct llmq_quantize_options {
     llmq_correct correct;
     int descent; /* passes of coordinate descent over the codes that GPTQ chose; LLMQ_BY_TOKENS */
     int rounds;  /* of GPTQ and descent again, on the scales found; LLMQ_BY_TOKENS */
-    bool curvature; /* GPTQ: choose codes, scales and zero points by what errors do to the model's
-                       predictions. Takes a pass back through the original model first */
-    int restarts;   /* GPTQ: times that all rows start anew behind that, keeping what helps */
+    enum llmq_curvature curvature; /* GPTQ: by the predictions. Takes a pass back through the
+                                      original model first, ... */
+    int64_t curvature_tokens; /* ... of so many tokens of the calibration, or a few more; 0: all */
+    int restarts;         /* GPTQ: times that all rows start anew behind that, keeping what helps */
     double token_weights; /* GPTQ: tokens count by the power of how far errors at them move the
-                             predictions, 0 to 1; 0: all alike */
+                             predictions, 0 to 1; 0: all alike. Takes a pass back of all */
     double damp;          /* added to diag H, as a part of its mean; 0: chosen for each input by the
                              error on windows held back */
     enum llmq_tune tune;
@@ -186,11 +192,11 @@ static inline void llmq_quantize_options_init(llmq_quantize_options *options,
 /* Set the ingredients of a GPTQ run:
  *                act_order  search    correct  descent  rounds  curvature  restarts  token_weights
  *     FAST       none       minmax    off      0        0       off        0         0
- *     BALANCED   static     weighted  auto     auto     auto    off        0         0
+ *     BALANCED   static     weighted  auto     auto     auto    auto       0         0
  *     BEST       static     weighted  auto     3        2       on         2         0.5
  *     MAX        static     weighted  auto     3        2       on         8         0.5
- * descent and rounds of BALANCED are LLMQ_BY_TOKENS,
- * and with MAX scales are tuned where the format allows it (LLMQ_TUNE_AUTO)
+ * descent and rounds of BALANCED are LLMQ_BY_TOKENS, its curvature is of 1,024 tokens, the others'
+ * of all; with MAX scales are tuned where the format allows it (LLMQ_TUNE_AUTO).
  * FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 
@@ -286,6 +292,7 @@ typedef struct llmq_quantize_report {
     double plan_passes;                /* plan_flops in forward passes of the blocks on the
                                           calibration tokens; 0 without calibration */
     uint64_t spill_bytes;              /* activations kept in a file, 0: all in memory */
+    uint64_t gradient_bytes;           /* gradients in files beside the unfinished result */
     double seconds;                    /* wall time, 0 for a dry run */
     uint64_t peak_rss_bytes;           /* of this process, as the kernel counts it */
     int64_t blocks_resumed;            /* taken over from an interrupted run */

@@ -186,7 +186,7 @@ const struct option quantize_calibration_options[] = {
      .offset = FIELD(samples),
      .value = "N",
      .help = "calibration windows",
-     .absent = "128; with --curvature on as many as hold 131072 tokens, if these are more",
+     .absent = "128; with --quality best and max as many as hold 131072 tokens, if these are more",
      .min = 1,
      .max = 1e9},
     {.name = "seqlen",
@@ -323,6 +323,7 @@ void quantize_args_init(struct quantize_args *a, enum llmq_method method) {
     a->descent = BY_QUALITY;
     a->rounds = BY_QUALITY;
     a->curvature = BY_QUALITY;
+    a->curvature_tokens = BY_QUALITY;
     a->restarts = BY_QUALITY;
     a->token_weights = BY_QUALITY;
     a->scales = (int)a->options.scales;
@@ -349,11 +350,15 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
     if (a->rounds != BY_QUALITY)
         options->rounds = (int)a->rounds;
     if (a->curvature != BY_QUALITY)
-        options->curvature = a->curvature;
+        options->curvature = (enum llmq_curvature)a->curvature;
     if (a->restarts != BY_QUALITY)
         options->restarts = (int)a->restarts;
     if (a->token_weights >= 0)
         options->token_weights = a->token_weights;
+    if (a->curvature_tokens != BY_QUALITY)
+        options->curvature_tokens = a->curvature_tokens;
+    else if (options->token_weights > 0)
+        options->curvature_tokens = 0;
     if (a->tune != BY_QUALITY)
         options->tune = (enum llmq_tune)a->tune;
     if (a->correct.mode != CORRECT_BY_QUALITY)

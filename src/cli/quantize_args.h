@@ -24,10 +24,11 @@ struct quantize_args {
     int act_order;              /* BY_QUALITY, or as the user says */
     struct range_choice search; /* likewise */
     struct correct_strength correct;
-    int64_t descent, rounds; /* likewise */
-    int curvature;           /* likewise */
-    int64_t restarts;        /* likewise */
-    double token_weights;    /* likewise */
+    int64_t descent, rounds;  /* likewise */
+    int curvature;            /* likewise */
+    int64_t curvature_tokens; /* likewise */
+    int64_t restarts;         /* likewise */
+    double token_weights;     /* likewise */
     int scales;
     int tune; /* BY_QUALITY, or as the user says */
     int source_quantized;

@@ -12,7 +12,12 @@ static const struct choice qualities[] = {
 
 static const struct choice by_tokens[] = {{"auto", LLMQ_BY_TOKENS}, {NULL, 0}};
 
-static const struct choice switches[] = {{"on", 1}, {"off", 0}, {NULL, 0}};
+static const struct choice curvatures[] = {{"off", LLMQ_CURVATURE_OFF},
+                                           {"on", LLMQ_CURVATURE_ON},
+                                           {"auto", LLMQ_CURVATURE_AUTO},
+                                           {NULL, 0}};
+
+static const struct choice all_tokens[] = {{"all", 0}, {NULL, 0}};
 
 static const struct choice searches[] = {
     {"minmax", LLMQ_RANGE_MINMAX},     {"plain", LLMQ_RANGE_PLAIN},
@@ -43,9 +48,10 @@ const struct option quantize_method_options[] = {
      .offset = offsetof(struct quantize_args, quality),
      .value = "fast|balanced|best|max",
      .help = "gptq: what the options below are when they are not given. fast: the published "
-             "method. balanced: static act-order, weighted search, correction, descent and rounds "
-             "auto; about twice the time. best: then curvature on, 2 restarts and token weights "
-             "of 0.5; several times the time of balanced. max: 8 restarts, and --tune auto; "
+             "method. balanced: static act-order, weighted search, correction, descent, rounds "
+             "and curvature auto, by gradients of 1024 tokens; about twice the time. best: "
+             "curvature on, by those of all, 2 restarts and token weights of 0.5; several times "
+             "the time of balanced. max: 8 restarts, and --tune auto; "
              "several times the time of best",
      .choices = qualities},
     {.name = "awq",
@@ -84,8 +90,10 @@ const struct option quantize_method_options[] = {
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, descent),
      .value = "auto|N",
-     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others; "
-             "auto: 3 for a linear with at least 32 calibration tokens for each input, else 1",
+     .help =
+         "gptq: passes over all codes and scales afterwards, each re-chosen given all others; "
+         "auto: 3 for a linear with at least 32 calibration tokens for each input, else 1; none "
+         "before what --curvature does",
      .absent = "by --quality",
      .choices = by_tokens,
      .min = 0,
@@ -103,12 +111,24 @@ const struct option quantize_method_options[] = {
     {.name = "curvature",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct quantize_args, curvature),
-     .value = "on|off",
+     .value = "off|on|auto",
      .help = "gptq: choose codes, scales and zero points by what errors do to the predictions: a "
              "pass back through the original model on the calibration text says so, before the "
-             "first block, and takes as much as four to five passes forth. Not with --awq",
+             "first block. Not with --awq; auto: of linears that see 32 tokens for each of their "
+             "inputs and have 2 outputs at most for each of --curvature-tokens, not with --awq",
      .absent = "by --quality",
-     .choices = switches},
+     .choices = curvatures},
+    {.name = "curvature-tokens",
+     .kind = OPTION_INT,
+     .offset = offsetof(struct quantize_args, curvature_tokens),
+     .value = "N|all",
+     .help = "gptq: tokens of the calibration text that this pass reads, the first ones of its "
+             "windows; it takes as much as four to five passes forth of as many. --token-weights "
+             "wants all",
+     .absent = "by --quality: 1024 of balanced, else all",
+     .choices = all_tokens,
+     .min = 1,
+     .max = 9e18},
     {.name = "restarts",
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, restarts),

@@ -59,6 +59,17 @@ static void print_passes(const char *name, int passes) {
         printf("%s %d, ", name, passes);
 }
 
+/* What goes by the predictions, if anything does. */
+static void print_refining(const llmq_quantize_options *o) {
+    static const char *const curvatures[] = {"off", "on", "auto"};
+    if (o->curvature == LLMQ_CURVATURE_OFF && o->restarts == 0 && !(o->token_weights > 0))
+        return;
+    printf(", curvature %s", curvatures[o->curvature]);
+    if (o->curvature != LLMQ_CURVATURE_OFF && o->curvature_tokens > 0)
+        printf(" by %" PRId64 " tokens", o->curvature_tokens);
+    printf(", restarts %d, token weights %g", o->restarts, o->token_weights);
+}
+
 /* The ingredients of a GPTQ run, as the options spell them. */
 static void print_ingredients(const llmq_quantize_options *o) {
     static const char *const orders[] = {"none", "static", "group-aware"};
@@ -78,10 +89,19 @@ static void print_ingredients(const llmq_quantize_options *o) {
     printf(", correct %s", corrections[o->correct.mode]);
     if (o->correct.mode == LLMQ_CORRECT_FIXED)
         printf(" %g,%g", o->correct.alpha, o->correct.beta);
-    if (o->curvature || o->restarts > 0 || o->token_weights > 0)
-        printf(", curvature %s, restarts %d, token weights %g", o->curvature ? "on" : "off",
-               o->restarts, o->token_weights);
+    print_refining(o);
     printf("\n");
+}
+
+/* Files that there are while it runs, or were while it ran. */
+static void print_on_disk(const llmq_quantize_report *r, const char *when) {
+    char text[CONSOLE_TEXT];
+    if (r->spill_bytes > 0)
+        printf("  on disk      %s of activations while it %s\n",
+               console_bytes(r->spill_bytes, text), when);
+    if (r->gradient_bytes > 0)
+        printf("  on disk      %s of gradients while it %s\n",
+               console_bytes(r->gradient_bytes, text), when);
 }
 
 static void print_calibration(const llmq_quantize_report *r) {
@@ -246,9 +266,7 @@ void quantize_report_plan(const llmq_quantize_options *o, const llmq_quantize_re
         printf("  scaled       %zu tensors by AWQ\n", r->folded_count);
     print_calibration(r);
     printf("  memory       %s\n", console_bytes(r->plan_ram_bytes, text));
-    if (r->spill_bytes > 0)
-        printf("  on disk      %s of activations while it runs\n",
-               console_bytes(r->spill_bytes, text));
+    print_on_disk(r, "runs");
     if (r->plan_tune_passes > 0)
         printf("  tuning       %.1f forward passes over the windows that it learns from\n",
                r->plan_tune_passes);
@@ -388,9 +406,7 @@ void quantize_report_result(const llmq_quantize_options *o, const llmq_quantize_
     print_calibration(r);
     print_errors(r);
     print_tuning(&r->tuning);
-    if (r->spill_bytes > 0)
-        printf("  on disk      %s of activations while it ran\n",
-               console_bytes(r->spill_bytes, bytes));
+    print_on_disk(r, "ran");
     printf("  time         %s, peak memory %s\n", console_seconds(r->seconds, time),
            console_bytes(r->peak_rss_bytes, bytes));
     if (verbose) {

@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hugemem.h"
 #include "base/int64.h"
 #include "graph/backward.h"
 #include "linalg/linalg.h"
+#include "tensor/dtype.h"
 
 #define CURVATURE ".output_curvature"
+#define GRADIENTS ".output_gradients"
 #define WEIGHTS   ".token_weights"
 #define SHARD     (UINT64_C(5) << 30) /* bytes of a file */
 
@@ -23,16 +26,20 @@ struct places {
     struct linear_place at[2 * GRAPH_NODES];
 };
 
-static void add_places(const struct graph *g, int64_t block, int64_t expert, struct places *out) {
-    for (int i = 0; g && i < g->linear_count; i++)
-        out->at[out->count++] = (struct linear_place){block, g->linear[i], expert};
+static void add_places(const struct curvature_job *job, const struct graph *g, int64_t block,
+                       int64_t expert, struct places *out) {
+    for (int i = 0; g && i < g->linear_count; i++) {
+        const struct linear_place at = {block, g->linear[i], expert};
+        if (!job->wants || job->wants(job->c, at))
+            out->at[out->count++] = at;
+    }
 }
 
-static struct places places_of(const struct model *m, int64_t block) {
-    const struct graph *g = model_graph(m, block);
+static struct places places_of(const struct curvature_job *job, int64_t block) {
+    const struct graph *g = model_graph(job->m, block);
     struct places out = {0};
-    add_places(g, block, -1, &out);
-    add_places(g->body, block, 0, &out);
+    add_places(job, g, block, -1, &out);
+    add_places(job, g->body, block, 0, &out);
     return out;
 }
 
@@ -48,21 +55,41 @@ static int64_t width_of(const struct model *m, struct linear_place at) {
     return n;
 }
 
+static int64_t tokens_of(const struct curvature_job *job) {
+    return job->offsets[job->count] - job->offsets[0];
+}
+
+/* What is kept of a linear: rows of gradients [rows, n], at most, or 0 rows: B [n, n]. */
+struct kept {
+    int64_t n, rows;
+};
+
+static struct kept kept_of(const struct curvature_job *job, struct linear_place at) {
+    const struct graph *g = model_graph(job->m, at.block);
+    const int64_t n = width_of(job->m, at);
+    const int64_t rows = tokens_of(job) * (at.expert < 0 ? 1 : g->facts.dims[DIM_TOP_K]);
+    return (struct kept){n,
+                         rows * (int64_t)sizeof(uint16_t) < n * (int64_t)sizeof(float) ? rows : 0};
+}
+
 /* --- room ------------------------------------------------------------------------------------- */
 
-struct curvature_bytes curvature_bytes(const struct model *m, const int64_t *offsets, int64_t count,
-                                       bool spilled) {
-    const uint64_t tokens = (uint64_t)(offsets[count] - offsets[0]);
-    const struct backward_bytes pass = backward_bytes(m, offsets, count, spilled);
+struct curvature_bytes curvature_bytes(const struct curvature_job *job, bool spilled) {
+    const uint64_t tokens = (uint64_t)tokens_of(job);
+    const struct backward_bytes pass = backward_bytes(job->m, job->offsets, job->count, spilled);
     struct curvature_bytes out = {.spilled = pass.file};
     uint64_t most = 0;
-    for (int64_t b = 0; b < m->config.blocks; b++) {
-        const struct places places = places_of(m, b);
+    for (int64_t b = 0; b < job->m->config.blocks; b++) {
+        const struct places places = places_of(job, b);
         uint64_t block = 0;
         for (int i = 0; i < places.count; i++) {
-            const uint64_t n = (uint64_t)width_of(m, places.at[i]);
-            block += n * (n + 1) / 2 * sizeof(double) + tokens * sizeof(float);
-            out.file += (n * n + tokens) * sizeof(float);
+            const struct kept kept = kept_of(job, places.at[i]);
+            const uint64_t n = (uint64_t)kept.n, rows = (uint64_t)kept.rows;
+            block += tokens * sizeof(float);
+            block += rows > 0 ? 0 : n * (n + 1) / 2 * sizeof(double);
+            out.reading = max_u64(out.reading, rows * n * sizeof(float));
+            out.file += rows > 0 ? rows * n * sizeof(uint16_t) : n * n * sizeof(float);
+            out.file += tokens * sizeof(float);
         }
         most = max_u64(most, block);
     }
@@ -73,9 +100,10 @@ struct curvature_bytes curvature_bytes(const struct model *m, const int64_t *off
 /* --- collecting ------------------------------------------------------------------------------- */
 
 struct sums {
-    double *B; /* the packed upper triangle of order n */
+    double *B; /* the packed upper triangle of order n; NULL: rows are put as they come */
     float *weights;
-    int64_t n, rows;
+    struct kept kept;
+    int64_t rows; /* that were seen */
 };
 
 struct collector {
@@ -96,14 +124,15 @@ static const char *name_of(const struct collector *c, struct linear_place at, co
 
 static enum llmq_status begin_block(struct collector *c, int64_t block, llmq_error *err) {
     c->block = block;
-    c->places = places_of(c->job->m, block);
+    c->places = places_of(c->job, block);
     for (int i = 0; i < c->places.count; i++) {
-        const int64_t n = width_of(c->job->m, c->places.at[i]);
         struct sums *s = &c->sums[i];
-        *s = (struct sums){.n = n};
-        s->B = arena_zalloc(c->arena, (size_t)linalg_upper(n, n, n), sizeof *s->B, err);
+        *s = (struct sums){.kept = kept_of(c->job, c->places.at[i])};
+        const int64_t n = s->kept.n;
+        if (s->kept.rows == 0)
+            s->B = arena_zalloc(c->arena, (size_t)linalg_upper(n, n, n), sizeof *s->B, err);
         s->weights = arena_zalloc(c->arena, (size_t)c->tokens, sizeof *s->weights, err);
-        if (!s->B || !s->weights)
+        if ((s->kept.rows == 0 && !s->B) || !s->weights)
             return LLMQ_E_MEMORY;
     }
     return LLMQ_OK;
@@ -112,27 +141,54 @@ static enum llmq_status begin_block(struct collector *c, int64_t block, llmq_err
 /* The mean, both triangles, row by row. */
 static enum llmq_status put_curvature(struct collector *c, const struct sums *s, const char *name,
                                       llmq_error *err) {
-    const size_t bytes = (size_t)s->n * sizeof(float);
+    const int64_t n = s->kept.n;
+    const size_t bytes = (size_t)n * sizeof(float);
     const double share = 1 / (double)max_i64(s->rows, 1);
     enum llmq_status status = LLMQ_OK;
     float *row = malloc(bytes);
     if (!row)
         return error_memory(err, "a row of curvature");
-    for (int64_t i = 0; status == LLMQ_OK && i < s->n; i++) {
-        for (int64_t j = 0; j < s->n; j++)
-            row[j] = (float)(share * s->B[linalg_upper(s->n, min_i64(i, j), max_i64(i, j))]);
+    for (int64_t i = 0; status == LLMQ_OK && i < n; i++) {
+        for (int64_t j = 0; j < n; j++)
+            row[j] = (float)(share * s->B[linalg_upper(n, min_i64(i, j), max_i64(i, j))]);
         status = st_writer_put_part(c->writer, name, (uint64_t)i * bytes, row, bytes, err);
     }
     free(row);
     return status;
 }
 
+/* Further rows of gradients; NULL: of zeros. */
+static enum llmq_status put_gradients(struct collector *c, struct sums *s, const char *name,
+                                      const float *g, int64_t rows, llmq_error *err) {
+    const size_t count = (size_t)(rows * s->kept.n), bytes = count * sizeof(uint16_t);
+    const uint64_t at = (uint64_t)(s->rows * s->kept.n) * sizeof(uint16_t);
+    uint16_t *halves = calloc(count, sizeof *halves);
+    if (!halves)
+        return error_memory(err, "gradients");
+    if (g)
+        dtype_from_f32(DTYPE_BF16, g, count, halves);
+    const enum llmq_status status = st_writer_put_part(c->writer, name, at, halves, bytes, err);
+    free(halves);
+    return status;
+}
+
+/* What is kept of a linear is whole. */
+static enum llmq_status end_place(struct collector *c, struct linear_place at, struct sums *s,
+                                  llmq_error *err) {
+    char name[FAMILY_NAME_MAX];
+    if (s->B)
+        return put_curvature(c, s, name_of(c, at, CURVATURE, name), err);
+    const int64_t left = s->kept.rows - s->rows;
+    return left > 0 ? put_gradients(c, s, name_of(c, at, GRADIENTS, name), NULL, left, err)
+                    : LLMQ_OK;
+}
+
 static enum llmq_status end_block(struct collector *c, llmq_error *err) {
     char name[FAMILY_NAME_MAX];
     enum llmq_status status = LLMQ_OK;
     for (int i = 0; c->block >= 0 && i < c->places.count; i++) {
-        const struct sums *s = &c->sums[i];
-        LLMQ_TRY(put_curvature(c, s, name_of(c, c->places.at[i], CURVATURE, name), err));
+        struct sums *s = &c->sums[i];
+        LLMQ_TRY(end_place(c, c->places.at[i], s, err));
         LLMQ_TRY(st_writer_put(c->writer, name_of(c, c->places.at[i], WEIGHTS, name), s->weights,
                                (size_t)c->tokens * sizeof *s->weights, err));
     }
@@ -153,6 +209,7 @@ static void add_weights(const struct linear_slope *s, int64_t first, float *weig
 static enum llmq_status see(void *of, const struct linear_slope *s, llmq_error *err) {
     struct collector *c = of;
     const struct linear_place at = shared((struct linear_place){s->block, s->node, s->expert});
+    char name[FAMILY_NAME_MAX];
     enum llmq_status status = LLMQ_OK;
     if (s->block != c->block) {
         LLMQ_TRY(end_block(c, err));
@@ -161,7 +218,11 @@ static enum llmq_status see(void *of, const struct linear_slope *s, llmq_error *
     for (int i = 0; i < c->places.count; i++) {
         if (c->places.at[i].node != at.node || c->places.at[i].expert != at.expert)
             continue;
-        linalg_syrk_accumulate(s->rows, s->n, s->g, s->n, c->sums[i].B, c->scratch);
+        if (c->sums[i].B)
+            linalg_syrk_accumulate(s->rows, s->n, s->g, s->n, c->sums[i].B, c->scratch);
+        else
+            LLMQ_TRY(
+                put_gradients(c, &c->sums[i], name_of(c, at, GRADIENTS, name), s->g, s->rows, err));
         add_weights(s, c->job->offsets[0], c->sums[i].weights);
         c->sums[i].rows += s->rows;
     }
@@ -174,12 +235,18 @@ cleanup:
 
 static enum llmq_status add_specs(const struct collector *c, struct linear_place at,
                                   struct st_spec out[2], llmq_error *err) {
-    const uint64_t n = (uint64_t)width_of(c->job->m, at);
+    const struct kept kept = kept_of(c->job, at);
+    const uint64_t n = (uint64_t)kept.n;
     char *names = malloc((size_t)2 * FAMILY_NAME_MAX);
     if (!names)
         return error_memory(err, "names of curvatures");
     out[0] = (struct st_spec){
         .name = name_of(c, at, CURVATURE, names), .dtype = DTYPE_F32, .rank = 2, .shape = {n, n}};
+    if (kept.rows > 0)
+        out[0] = (struct st_spec){.name = name_of(c, at, GRADIENTS, names),
+                                  .dtype = DTYPE_BF16,
+                                  .rank = 2,
+                                  .shape = {(uint64_t)kept.rows, n}};
     out[1] = (struct st_spec){.name = name_of(c, at, WEIGHTS, names + FAMILY_NAME_MAX),
                               .dtype = DTYPE_F32,
                               .rank = 1,
@@ -196,7 +263,7 @@ static enum llmq_status create_writer(struct collector *c, llmq_error *err) {
     if (!specs)
         return error_memory(err, "a list of curvatures");
     for (int64_t b = 0; b < m->config.blocks; b++) {
-        const struct places places = places_of(m, b);
+        const struct places places = places_of(c->job, b);
         for (int i = 0; i < places.count; i++, count += 2)
             LLMQ_TRY(add_specs(c, places.at[i], &specs[count], err));
     }
@@ -209,8 +276,7 @@ cleanup:
 }
 
 enum llmq_status curvature_collect(const struct curvature_job *job, llmq_error *err) {
-    struct collector c = {
-        .job = job, .block = -1, .tokens = job->offsets[job->count] - job->offsets[0]};
+    struct collector c = {.job = job, .block = -1, .tokens = tokens_of(job)};
     const struct loss loss = {.kind = LOSS_DRAWN, .seed = job->seed};
     const struct backward_job pass = {.m = job->m,
                                       .ids = job->ids,
@@ -253,6 +319,34 @@ static enum llmq_status read(const struct st_set *set, const char *name, int ran
     return st_read_f32(set, t, out, err);
 }
 
+/* B of the rows of gradients that are kept in its place. */
+static enum llmq_status read_rows(const struct st_set *set, const struct st_tensor *t, int64_t n,
+                                  float *B, llmq_error *err) {
+    if (t->dtype != DTYPE_BF16 || t->rank != 2 || t->shape[0] < 1 || t->shape[1] != (uint64_t)n)
+        return error_set(err, LLMQ_E_INPUT, "%s: expected rows of %" PRId64, t->name, n);
+    const int64_t rows = (int64_t)t->shape[0];
+    float *G = huge_malloc((size_t)(rows * n) * sizeof *G);
+    if (!G)
+        return error_memory(err, "gradients");
+    const enum llmq_status status = st_read_f32(set, t, G, err);
+    if (status == LLMQ_OK)
+        linalg_gemm_tn(n, n, rows, 1 / (float)rows, G, n, G, n, 0, B, n);
+    for (int64_t i = 0; status == LLMQ_OK && i < n; i++)
+        for (int64_t j = 0; j < i; j++)
+            B[i * n + j] = B[j * n + i];
+    free(G);
+    return status;
+}
+
+static enum llmq_status read_curvature(const struct st_set *set, const struct model *m,
+                                       struct linear_place at, float *B, llmq_error *err) {
+    char name[FAMILY_NAME_MAX];
+    const int64_t n = width_of(m, at);
+    const struct st_tensor *rows = st_find(set, blocks_node_name(m->blocks, at, GRADIENTS, name));
+    return rows ? read_rows(set, rows, n, B, err)
+                : read(set, blocks_node_name(m->blocks, at, CURVATURE, name), 2, n, B, err);
+}
+
 enum llmq_status curvature_read(const struct st_set *set, const struct model *m,
                                 struct linear_place at, const struct curvature_out *out,
                                 llmq_error *err) {
@@ -260,8 +354,7 @@ enum llmq_status curvature_read(const struct st_set *set, const struct model *m,
     enum llmq_status status = LLMQ_OK;
     at = shared(at);
     if (out->B)
-        LLMQ_TRY(read(set, blocks_node_name(m->blocks, at, CURVATURE, name), 2, width_of(m, at),
-                      out->B, err));
+        LLMQ_TRY(read_curvature(set, m, at, out->B, err));
     if (out->weights)
         LLMQ_TRY(read(set, blocks_node_name(m->blocks, at, WEIGHTS, name), 1, out->tokens,
                       out->weights, err));

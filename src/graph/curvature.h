@@ -8,9 +8,10 @@
  * much it counts in H.
  *
  * All are kept in files, since the pass meets the blocks from the last to the first and those who
- * use them from the first to the last. The experts of a layer share theirs: all their rows count
- * alike, g with the weight that the router gives a row; a token's |g|^2 is the sum over its
- * experts. */
+ * use them from the first to the last. Where windows are so few that the gradients themselves take
+ * less room than B, it is them that are kept, in bfloat16, and B is made of them when it is read.
+ * The experts of a layer share theirs: all their rows count alike, g with the weight that the
+ * router gives a row; a token's |g|^2 is the sum over its experts. */
 #ifndef LLMQ_GRAPH_CURVATURE_H
 #define LLMQ_GRAPH_CURVATURE_H
 
@@ -29,13 +30,17 @@ struct curvature_job {
     const int64_t *offsets;
     int64_t count;
     uint64_t seed;
+    /* Is it asked for? Of experts under the number of the first. NULL: all are. */
+    bool (*wants)(const void *c, struct linear_place at);
+    const void *c;
     const char *dir; /* which exists; gets *.safetensors that st_open_dir reads when all is done */
     const char *spill_dir;
     const llmq_context *ctx;
     struct tally *tally; /* or NULL */
 };
 
-/* For every linear that is quantized, "<module>.output_curvature" F32 [n, n] and
+/* For every linear that is asked for, "<module>.output_curvature" F32 [n, n] or
+ * "<module>.output_gradients" BF16 [rows, n], rows of zeros behind those there are, and
  * "<module>.token_weights" F32 [tokens]; of experts under the name of the first. The same bytes for
  * any number of threads. Errors: those of backward_run and of writing; then what is in `dir` is not
  * whole. */
@@ -51,12 +56,11 @@ LLMQ_NODISCARD enum llmq_status curvature_read(const struct st_set *set, const s
                                                struct linear_place at,
                                                const struct curvature_out *out, llmq_error *err);
 
-/* Most bytes of memory that collecting takes, the gradient's pass with it, and of files in both
- * folders. */
+/* Most bytes that a job takes: of memory, the gradient's pass with it; that reading a B takes
+ * beside it; of files in `dir` and, spilled, in `spill_dir`. Of the job, what it is of. */
 struct curvature_bytes {
-    uint64_t memory, file, spilled;
+    uint64_t memory, reading, file, spilled;
 };
-struct curvature_bytes curvature_bytes(const struct model *m, const int64_t *offsets, int64_t count,
-                                       bool spilled);
+struct curvature_bytes curvature_bytes(const struct curvature_job *job, bool spilled);
 
 #endif

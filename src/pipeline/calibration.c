@@ -115,7 +115,8 @@ static struct corpus_options cut_of(const struct run *run, const struct part *fr
     };
 }
 
-/* The fewest that a number which nobody gave comes to, and the tokens that gradients want. */
+/* The fewest that a number which nobody gave comes to, and the tokens that gradients of all want.
+ */
 enum { USUAL_WINDOWS = 128, CURVATURE_TOKENS = 131072 };
 
 int64_t calibration_samples(const struct run *run) {
@@ -123,8 +124,8 @@ int64_t calibration_samples(const struct run *run) {
     if (o->samples > 0)
         return o->samples;
     const int64_t window = max_i64(1, cut_of(run, &(struct part){.windows = 0}, 0).window);
-    return o->curvature ? max_i64(USUAL_WINDOWS, ceil_div(CURVATURE_TOKENS, window))
-                        : USUAL_WINDOWS;
+    const bool all = o->curvature == LLMQ_CURVATURE_ON && o->curvature_tokens == 0;
+    return all ? max_i64(USUAL_WINDOWS, ceil_div(CURVATURE_TOKENS, window)) : USUAL_WINDOWS;
 }
 
 static void say_of_windows(const struct run *run, const struct part *from, const struct corpus *c) {

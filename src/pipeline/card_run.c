@@ -55,9 +55,9 @@ static void put_option(struct strbuf *out, const struct json *options, const cha
 
 /* The method, and those of its options that are its own. */
 static void put_method(struct strbuf *out, const struct run *run) {
-    static const char *const keys[] = {"act-order",     "search",   "correct",   "descent",
-                                       "rounds",        "restarts", "curvature", "damp",
-                                       "token-weights", "tune"};
+    static const char *const keys[] = {
+        "act-order", "search",           "correct", "descent",       "rounds", "restarts",
+        "curvature", "curvature-tokens", "damp",    "token-weights", "tune"};
     const struct json *options = json_get(run->record, "options");
     const char *commit = json_string(json_get(run->record, "commit"));
     strbuf_printf(out, "| method | %s", method_name(run->options));

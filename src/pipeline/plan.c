@@ -393,8 +393,8 @@ enum llmq_status plan_create(const struct model *m, const llmq_quantize_options 
     LLMQ_TRY(add_tensors(m, options, out, err));
     LLMQ_TRY(plan_add_untied_head(m, out, err));
     out->paired = tokens && corrects(out);
-    LLMQ_TRY(plan_settle_curvature(options, tokens, out, err));
     plan_settle_passes(m, options, tokens, out);
+    LLMQ_TRY(plan_settle_curvature(m, options, tokens, out, err));
     out->flops = plan_flops(m, options, out, tokens);
     out->pass_flops = plan_pass_flops(m, options, out, tokens);
     LLMQ_TRY(plan_memory(m, options, tokens, out, err));
@@ -428,6 +428,8 @@ void plan_free(struct plan *p) {
         free(p->parts[i].name);
     free(p->parts);
     free(p->head);
+    free(p->gradients.begin);
+    free(p->gradients.offsets);
     gguf_export_free(&p->gguf);
     *p = (struct plan){0};
 }

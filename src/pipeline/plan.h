@@ -11,6 +11,7 @@
 #include "formats/layouts/layout.h"
 #include "formats/safetensors/safetensors.h"
 #include "gguf/gguf_export.h"
+#include "graph/curvature.h"
 #include "graph/model.h"
 #include "llmq/quantize.h"
 #include "pipeline/recipe.h"
@@ -29,9 +30,10 @@ struct module_manner {
     enum llmq_range_search search;
     double percentile;
     llmq_correct correct;
-    int descent, rounds; /* settled by plan_settle_passes */
-    bool curvature; /* codes are chosen by the model's predictions, too: see quant/coupled.h, ... */
-    int restarts;   /* ... which these are of */
+    int descent, rounds;           /* settled by plan_settle_passes */
+    enum llmq_curvature curvature; /* codes are chosen by the model's predictions, too: see
+                                      quant/coupled.h; settled as these are, ... */
+    int restarts;                  /* ... which these are of */
 };
 
 /* A module with the settings that are its own: those of the options, and what the first rule of the
@@ -52,6 +54,16 @@ struct plan_module {
 struct plan_rounded {
     const char *name; /* the family's */
     int bits;         /* 8: Q8_0; 4: Q4_0; 0: none, it is stored as it is */
+};
+
+/* The gradients of the original model that the run asks for. */
+struct plan_gradients {
+    bool weights;   /* tokens count by them: those of every linear are asked for, of all windows */
+    int64_t *begin; /* [count] of their windows in the calibration's tokens, ... */
+    int64_t *offsets, count; /* ... of which window i is [offsets[i], offsets[i + 1]) of theirs */
+    uint64_t reading,
+        file;    /* bytes of memory that reading them takes, and of the files they are in */
+    bool spills; /* what lies between blocks goes into a file meanwhile */
 };
 
 /* What is carried along of one part beside the model (inventory_group). */
@@ -99,9 +111,9 @@ struct plan {
     bool decoded; /* modules are decoded, and so known to fit: conversions */
     bool untied;  /* the result's config.json has to say so: see TYING_DIFFERS */
     double flops, pass_flops; /* of the run; of the blocks' linears, once over all tokens */
-    bool curved;              /* gradients of the original model are asked for, ... */
-    bool curvature_spills;    /* ... and what lies between its blocks goes into a file meanwhile */
-    int ranks;                /* that share the run: memory is that of each, ram_bytes and others */
+    bool curved;              /* gradients of the original model are asked for: */
+    struct plan_gradients gradients;
+    int ranks; /* that share the run: memory is that of each, ram_bytes and others */
 };
 
 /* Plan for an open model, plain or, where the options say what becomes of it, packed. `tokens` is
@@ -164,11 +176,19 @@ int64_t *plan_layers(const struct model *m, const struct plan *p);
 LLMQ_NODISCARD enum llmq_status plan_check_merged(const struct model *m, const struct plan *p,
                                                   llmq_error *err);
 
-/* Do options and modules ask for gradients (plan->curved)? LLMQ_E_USAGE where these would be of
- * other weights than those that are quantized. */
-LLMQ_NODISCARD enum llmq_status plan_settle_curvature(const llmq_quantize_options *options,
+/* Do options and modules ask for gradients (plan->curved), and of what? LLMQ_E_USAGE where these
+ * would be of other weights than those that are quantized. */
+LLMQ_NODISCARD enum llmq_status plan_settle_curvature(const struct model *m,
+                                                      const llmq_quantize_options *options,
                                                       const struct calib_tokens *tokens,
                                                       struct plan *p, llmq_error *err);
+
+/* Collecting them, but for the tokens and where to: the job reads *asked. */
+struct plan_asked {
+    const struct model *m;
+    const struct plan *p;
+};
+struct curvature_job plan_curvature_job(const struct plan_asked *asked);
 
 /* Are a module's codes refined at the end? */
 bool plan_refines(const struct plan_module *module);
@@ -179,8 +199,7 @@ uint64_t plan_refining_bytes(const struct plan *p, const llmq_quantize_options *
                              int64_t k);
 
 /* Memory for collecting the gradients, before the blocks, with `room` bytes for all of it. */
-uint64_t plan_curvature_bytes(const struct model *m, const struct calib_tokens *tokens,
-                              uint64_t room, struct plan *p);
+uint64_t plan_curvature_bytes(const struct model *m, uint64_t room, struct plan *p);
 
 /* Operations of that pass: of a module on T tokens; of the head. */
 double plan_curvature_flops(const struct plan_module *module, double T);
@@ -262,7 +281,15 @@ bool plan_folds(const llmq_quantize_options *options);
 LLMQ_NODISCARD enum llmq_status plan_container(const struct model *m, uint64_t max_mem,
                                                struct plan *p, llmq_error *err);
 
-/* Descent and rounds of modules whose tokens are to say them (LLMQ_BY_TOKENS). */
+/* Tokens are many for a linear that sees so many for each of its inputs: its moments are as good as
+ * known, and what is done to rows weighs little beside what is done to tokens. */
+enum { PLAN_TOKENS_PER_INPUT = 32 };
+
+/* Outputs for each token of the gradients up to which these are asked for by themselves: of more
+ * they say little, and the second moments of more take more memory than the weights. */
+enum { PLAN_OUTPUTS_PER_TOKEN = 2 };
+
+/* Curvature, descent and rounds of modules whose tokens are to say them. */
 void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
                         const struct calib_tokens *tokens, struct plan *p);
 
@@ -280,6 +307,10 @@ double plan_pass_flops(const struct model *m, const llmq_quantize_options *o, co
 LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options *o,
                                             const struct calib_tokens *tokens, struct plan *p,
                                             llmq_error *err);
+
+/* Is the damping of inputs of width k and `tokens` chosen by the run? Where tokens are many and
+ * count alike it is the least. */
+bool plan_chooses_damping(const llmq_quantize_options *o, double tokens, int64_t k);
 
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each, several times where
  * the damping is being chosen; of a module [n, k] the column updates, round-to-nearest's error,

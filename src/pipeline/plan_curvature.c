@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What runs take that choose codes by the model's predictions: see plan.h. */
 #include <omp.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 #include "base/int64.h"
@@ -12,15 +13,68 @@
 bool plan_refines(const struct plan_module *module) {
     const struct module_manner *manner = &module->manner;
     return module->fate == MODULE_QUANTIZED && module->at.node >= 0 &&
-           manner->method == LLMQ_METHOD_GPTQ && (manner->curvature || manner->restarts > 0);
+           manner->method == LLMQ_METHOD_GPTQ &&
+           (manner->curvature == LLMQ_CURVATURE_ON || manner->restarts > 0);
 }
 
-enum llmq_status plan_settle_curvature(const llmq_quantize_options *o,
+static bool asks_gradient(const struct plan_module *module) {
+    return plan_refines(module) && module->manner.curvature == LLMQ_CURVATURE_ON;
+}
+
+/* --- gradients -------------------------------------------------------------------------------- */
+
+/* Any expert asks for those of all. */
+static bool wants(const void *c, struct linear_place at) {
+    const struct plan_asked *asked = c;
+    const struct graph *g = model_graph(asked->m, at.block);
+    const int64_t experts = at.expert < 0 ? 1 : g->facts.dims[DIM_EXPERTS];
+    bool any = asked->p->gradients.weights;
+    for (int64_t e = 0; !any && e < experts; e++, at.expert++)
+        any = asks_gradient(plan_module_of(asked->m, asked->p, at));
+    return any;
+}
+
+struct curvature_job plan_curvature_job(const struct plan_asked *asked) {
+    const struct plan_gradients *g = &asked->p->gradients;
+    return (struct curvature_job){
+        .m = asked->m, .offsets = g->offsets, .count = g->count, .wants = wants, .c = asked};
+}
+
+/* Of a part of the tokens each window's first PIECE are read, so that they are of many texts, or
+ * more where windows are few. */
+enum { PIECE = 256 };
+
+/* Windows that hold `wanted` tokens of those that are fitted to, from one end of them to the other;
+ * 0: all there are, the others too. */
+static enum llmq_status cut_windows(const struct calib_tokens *tokens, int64_t wanted,
+                                    struct plan_gradients *out, llmq_error *err) {
+    const int64_t windows = tokens->count - (wanted > 0 ? tokens->held : 0);
+    const int64_t all = tokens->offsets[windows], mean = ceil_div(all, windows);
+    const int64_t length = wanted > 0 ? max_i64(PIECE, ceil_div(wanted, windows)) : all;
+    const int64_t count =
+        wanted > 0 ? min_i64(windows, ceil_div(wanted, min_i64(length, mean))) : windows;
+    out->begin = calloc((size_t)count, sizeof *out->begin);
+    out->offsets = calloc((size_t)count + 1, sizeof *out->offsets);
+    if (!out->begin || !out->offsets)
+        return error_memory(err, "windows for gradients");
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t *window = tokens->offsets + i * windows / count;
+        out->begin[i] = window[0];
+        out->offsets[i + 1] = out->offsets[i] + min_i64(length, window[1] - window[0]);
+    }
+    out->count = count;
+    return LLMQ_OK;
+}
+
+enum llmq_status plan_settle_curvature(const struct model *m, const llmq_quantize_options *o,
                                        const struct calib_tokens *tokens, struct plan *p,
                                        llmq_error *err) {
-    bool curved = o->method == LLMQ_METHOD_GPTQ && o->token_weights > 0;
+    const struct plan_asked asked = {m, p};
+    enum llmq_status status = LLMQ_OK;
+    p->gradients.weights = o->method == LLMQ_METHOD_GPTQ && o->token_weights > 0;
+    bool curved = p->gradients.weights;
     for (int64_t i = 0; i < p->module_count; i++)
-        curved = curved || (plan_refines(&p->modules[i]) && p->modules[i].manner.curvature);
+        curved = curved || asks_gradient(&p->modules[i]);
     if (curved && plan_folds(o)) {
         error_set(err, LLMQ_E_USAGE,
                   "--awq moves scales from one linear to another: the original model's gradients "
@@ -29,8 +83,18 @@ enum llmq_status plan_settle_curvature(const llmq_quantize_options *o,
         return LLMQ_E_USAGE;
     }
     p->curved = curved && tokens;
-    return LLMQ_OK;
+    if (!p->curved)
+        return LLMQ_OK;
+    LLMQ_TRY(cut_windows(tokens, o->curvature_tokens, &p->gradients, err));
+    const struct curvature_job job = plan_curvature_job(&asked);
+    const struct curvature_bytes bytes = curvature_bytes(&job, false);
+    p->gradients.reading = bytes.reading;
+    p->gradients.file = bytes.file;
+cleanup:
+    return status;
 }
+
+/* --- what it takes ---------------------------------------------------------------------------- */
 
 double plan_refining_flops(const struct plan_module *module) {
     const struct quant_shape *s = &module->shape;
@@ -43,23 +107,25 @@ uint64_t plan_refining_bytes(const struct plan *p, const llmq_quantize_options *
     const int64_t group = o->group < 0 ? k : min_i64(o->group, k);
     bool any = false;
     for (int64_t i = 0; i < p->module_count; i++)
-        any = any || plan_refines(&p->modules[i]);
+        any = any || (plan_refines(&p->modules[i]) && p->modules[i].shape.n == n &&
+                      p->modules[i].shape.k == k);
     if (!any)
         return 0;
     const uint64_t search =
         group <= GROUP_SEARCH_MOST ? (uint64_t)group_search_floats(group) * sizeof(float) : 0;
-    return coupled_bytes(n, k, group) + (uint64_t)n * (uint64_t)n * sizeof(float) +
-           search * (uint64_t)omp_get_max_threads();
+    const uint64_t metric = (uint64_t)n * (uint64_t)n * sizeof(float);
+    const uint64_t solving = coupled_bytes(n, k, group) + search * (uint64_t)omp_get_max_threads();
+    return metric + max_u64(solving, p->gradients.reading);
 }
 
-uint64_t plan_curvature_bytes(const struct model *m, const struct calib_tokens *tokens,
-                              uint64_t room, struct plan *p) {
+uint64_t plan_curvature_bytes(const struct model *m, uint64_t room, struct plan *p) {
+    const struct plan_asked asked = {m, p};
     if (!p->curved)
         return 0;
-    const uint64_t whole = curvature_bytes(m, tokens->offsets, tokens->count, false).memory;
-    p->curvature_spills = whole > room;
-    return p->curvature_spills ? curvature_bytes(m, tokens->offsets, tokens->count, true).memory
-                               : whole;
+    const struct curvature_job job = plan_curvature_job(&asked);
+    const uint64_t whole = curvature_bytes(&job, false).memory;
+    p->gradients.spills = whole > room;
+    return p->gradients.spills ? curvature_bytes(&job, true).memory : whole;
 }
 
 /* Forth, once more for what is between, and two products back; then B. */

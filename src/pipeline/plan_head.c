@@ -31,7 +31,7 @@ enum llmq_status plan_append_head(const struct model *m, const llmq_quantize_opt
         .manner = plan_manner(o)};
     head->shape.group = plan_group(m, head->at, head->shape.k, o->group, o->group_auto_fit);
     head->manner.correct.mode = LLMQ_CORRECT_OFF;
-    head->manner.curvature = false; /* what it makes are the predictions */
+    head->manner.curvature = LLMQ_CURVATURE_OFF; /* what it makes are the predictions */
     head->manner.restarts = 0;
     p->module_count += head->name != NULL;
     return head->name ? LLMQ_OK : error_memory(err, "the plan");

@@ -30,6 +30,10 @@
 /* Factors that the choice of a damping takes, mostly. */
 #define FACTORS_TRIED 3
 
+bool plan_chooses_damping(const llmq_quantize_options *o, double tokens, int64_t k) {
+    return o->damp <= 0 && (o->token_weights > 0 || tokens < PLAN_TOKENS_PER_INPUT * (double)k);
+}
+
 double plan_factor_flops(int64_t k, bool choosing) {
     return (choosing ? FACTORS_TRIED : 1) * 2.0 / 3.0 * (double)k * (double)k * (double)k;
 }
@@ -67,9 +71,16 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
     return (struct token_count){all, fmax(routed, fmin((double)o->expert_tokens, all))};
 }
 
-/* What settles descent and rounds where they are left to the tokens: a pass is 2 n k^2, both
- * rounds 16 n k^2 operations more, where everything else is 4 n k T and more. */
-enum { TOKENS_PER_INPUT = 32 };
+/* What settles curvature, descent and rounds where they are left to the tokens: a sweep by the
+ * predictions, which descends itself, is about 12 n k^2, three passes and two rounds are 20 n k^2
+ * operations more, where everything else is 4 n k T and more. */
+/* Does --curvature auto ask for the gradients of a module, which sees many tokens? */
+static bool gradients_pay(const struct plan_module *module, const llmq_quantize_options *o,
+                          double tokens) {
+    const double from =
+        o->curvature_tokens > 0 ? fmin((double)o->curvature_tokens, tokens) : tokens;
+    return !plan_folds(o) && (double)module->shape.n <= PLAN_OUTPUTS_PER_TOKEN * from;
+}
 
 void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
                         const struct calib_tokens *tokens, struct plan *p) {
@@ -77,18 +88,24 @@ void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
         struct plan_module *module = &p->modules[i];
         const struct token_count T = count_tokens(model_graph(m, module->at.block), o, tokens);
         const double seen = module->at.expert >= 0 ? T.expert : T.all;
-        const bool many = seen >= TOKENS_PER_INPUT * (double)module->shape.k;
-        if (module->manner.descent == LLMQ_BY_TOKENS)
-            module->manner.descent = many ? 3 : 1;
-        if (module->manner.rounds == LLMQ_BY_TOKENS)
-            module->manner.rounds = many && module->manner.descent > 0 ? 2 : 0;
+        const bool many = seen >= PLAN_TOKENS_PER_INPUT * (double)module->shape.k;
+        struct module_manner *manner = &module->manner;
+        if (manner->curvature == LLMQ_CURVATURE_AUTO)
+            manner->curvature =
+                many && gradients_pay(module, o, T.all) ? LLMQ_CURVATURE_ON : LLMQ_CURVATURE_OFF;
+        const bool curved = manner->curvature == LLMQ_CURVATURE_ON;
+        if (manner->descent == LLMQ_BY_TOKENS)
+            manner->descent = curved ? manner->rounds > 0 : many ? 3 : 1;
+        if (manner->rounds == LLMQ_BY_TOKENS)
+            manner->rounds = many && !curved && manner->descent > 0 ? 2 : 0;
     }
 }
 
 /* What a run does: 1 or 0. */
 struct passes {
-    double looks, pairs, backs;
-    bool choosing;       /* dampings */
+    double looks, pairs;
+    double backs; /* part of the tokens that gradients are of */
+    const llmq_quantize_options *options;
     double held, fitted; /* parts of the tokens that are only judged on and that are fitted to */
     double share;        /* part of the tokens that is run on the rank with most; 1: one rank */
 };
@@ -128,7 +145,7 @@ static double module_flops(const struct graph *g, const struct plan_module *modu
     const int64_t n = module->shape.n, k = module->shape.k;
     const double share = module->at.expert < 0 ? run->share : 1; /* experts are done whole */
     double flops = 2 * (double)n * (double)k * T * share * (1 + run->pairs + run->looks);
-    flops += run->backs * plan_curvature_flops(module, T);
+    flops += plan_curvature_flops(module, run->backs * T);
     if (module->fate != MODULE_QUANTIZED)
         return flops;
     const int64_t held = judged_rows(run, T);
@@ -148,7 +165,8 @@ static double head_flops(const struct plan_module *head, const struct calib_toke
     const double k = (double)head->shape.k;
     if (head->fate != MODULE_QUANTIZED || T <= 0)
         return 0;
-    return k * k * T * run->share * run->fitted + plan_factor_flops(head->shape.k, run->choosing) +
+    return k * k * T * run->share * run->fitted +
+           plan_factor_flops(head->shape.k, run->options->damp <= 0) +
            plan_rounding_flops(&head->manner, head->shape.n, head->shape.k) +
            plan_judging_flops(head->shape.n, head->shape.k, judged_rows(run, T), false);
 }
@@ -160,7 +178,8 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
     for (int t = 0; T > 0 && t < g->task_count; t++) {
         const double k = (double)g->width[g->task[t].source];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
-        const bool choosing = run->choosing && !(g->input == V_E);
+        const bool choosing =
+            plan_chooses_damping(run->options, run->fitted * T, (int64_t)k) && !(g->input == V_E);
         const double share = g->input == V_E ? 1 : run->share;
         flops += k * k * T * share * run->fitted * (looks ? 2 : 1);
         flops += plan_factor_flops((int64_t)k, choosing);
@@ -193,12 +212,13 @@ static double flops_of(const struct model *m, const llmq_quantize_options *o, co
     const double fitted = all > 0 ? (double)calib_fitted_tokens(tokens) / all : 1;
     const struct passes run = {plan_folds(o) && tokens ? 1 : 0,
                                p->paired ? 1 : 0,
-                               p->curved ? 1 : 0,
-                               o->damp <= 0,
+                               p->curved ? (double)p->gradients.offsets[p->gradients.count] / all
+                                         : 0,
+                               o,
                                1 - fitted,
                                fitted,
                                all > 0 ? (double)calib_most_tokens(tokens, ranks) / all : 1};
-    double flops = run.backs * plan_curvature_head_flops(m, all);
+    double flops = plan_curvature_head_flops(m, run.backs * all);
     for (int64_t i = 0; i < p->module_count; i++) {
         const struct linear_place at = p->modules[i].at;
         if (at.node < 0) { /* the head: its moments, factor and rounding */
@@ -415,7 +435,7 @@ enum llmq_status plan_memory(const struct model *m, const llmq_quantize_options 
         status = plan_tuning(m, o, tokens, room, p, err);
     p->ram_bytes = max_u64(p->ram_bytes, held + p->tune_bytes);
     p->ram_bytes = max_u64(p->ram_bytes, held + plan_head_bytes(m, p, tokens));
-    p->ram_bytes = max_u64(p->ram_bytes, held + plan_curvature_bytes(m, tokens, room, p));
+    p->ram_bytes = max_u64(p->ram_bytes, held + plan_curvature_bytes(m, room, p));
     p->ram_bytes = max_u64(p->ram_bytes, held + store_kept_bytes(p, m->tensors));
     return status;
 }

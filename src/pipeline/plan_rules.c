@@ -94,7 +94,7 @@ static enum llmq_status apply(const struct model *m, struct plan_module *module,
     if (module->at.node < 0) /* there is no stream behind it that it could repair */
         module->manner.correct.mode = LLMQ_CORRECT_OFF;
     if (module->at.node < 0) {
-        module->manner.curvature = false;
+        module->manner.curvature = LLMQ_CURVATURE_OFF;
         module->manner.restarts = 0;
     }
     return status;

@@ -55,6 +55,9 @@ void llmq_quantize_options_init_sized(llmq_quantize_options *options, size_t siz
     sized_write(&usual, sizeof usual, options, size);
 }
 
+/* So many cost next to nothing: src/quant/FIDELITY.md, "Gradients of few tokens". */
+enum { BALANCED_CURVATURE_TOKENS = 1024 };
+
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality) {
     const bool fast = quality == LLMQ_QUALITY_FAST, most = quality == LLMQ_QUALITY_MAX;
     const bool curved = quality == LLMQ_QUALITY_BEST || most;
@@ -63,7 +66,10 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
     options->correct.mode = fast ? LLMQ_CORRECT_OFF : LLMQ_CORRECT_AUTO;
     options->descent = fast ? 0 : curved ? 3 : LLMQ_BY_TOKENS;
     options->rounds = fast ? 0 : curved ? 2 : LLMQ_BY_TOKENS;
-    options->curvature = curved;
+    options->curvature = fast     ? LLMQ_CURVATURE_OFF
+                         : curved ? LLMQ_CURVATURE_ON
+                                  : LLMQ_CURVATURE_AUTO;
+    options->curvature_tokens = fast || curved ? 0 : BALANCED_CURVATURE_TOKENS;
     options->restarts = most ? 8 : curved ? 2 : 0;
     options->token_weights = curved ? 0.5 : 0;
     options->tune = most ? LLMQ_TUNE_AUTO : LLMQ_TUNE_OFF;
@@ -113,6 +119,15 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
                          "--restarts %d, --token-weights %g: expected a number from 0, and a power "
                          "between 0 and 1",
                          o->restarts, o->token_weights);
+    if (o->curvature_tokens < 0 || (o->curvature_tokens > 0 && o->token_weights > 0)) {
+        error_set(err, LLMQ_E_USAGE,
+                  "--curvature-tokens %" PRId64
+                  ", --token-weights %g: weights are by the gradients "
+                  "of all tokens",
+                  o->curvature_tokens, o->token_weights);
+        error_hint(err, "give --token-weights 0, or --curvature-tokens all");
+        return LLMQ_E_USAGE;
+    }
     if (o->method == LLMQ_METHOD_RTN && !o->calib &&
         (o->correct.mode != LLMQ_CORRECT_OFF || o->search == LLMQ_RANGE_WEIGHTED)) {
         error_set(err, LLMQ_E_USAGE, "rtn with %s needs calibration",

@@ -16,6 +16,7 @@ static const char *const searches[] = {"minmax",     "plain",   "weighted",
                                        "percentile", "entropy", NULL};
 static const char *const selects[] = {"random", "stratified", NULL};
 static const char *const specials[] = {"none", "model", "bos", NULL};
+static const char *const curvatures[] = {"off", "on", "auto", NULL};
 static const char *const tunes[] = {"off", "auto", "scales", "norms", NULL};
 static const char *const sources[] = {"refuse", "keep", "requantize", NULL};
 static const char *const mtp_words[] = {"keep", "quantize", NULL};
@@ -50,7 +51,8 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(correct, "correct", FIELD_CORRECT, EFFECT_RESULT, NULL)                                    \
     ROW(descent, "descent", FIELD_PASSES, EFFECT_RESULT, NULL)                                     \
     ROW(rounds, "rounds", FIELD_PASSES, EFFECT_RESULT, NULL)                                       \
-    ROW(curvature, "curvature", FIELD_BOOL, EFFECT_RESULT, NULL)                                   \
+    ROW(curvature, "curvature", FIELD_WORD, EFFECT_RESULT, curvatures)                             \
+    ROW(curvature_tokens, "curvature-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                    \
     ROW(restarts, "restarts", FIELD_INT, EFFECT_RESULT, NULL)                                      \
     ROW(token_weights, "token-weights", FIELD_REAL, EFFECT_RESULT, NULL)                           \
     ROW(damp, "damp", FIELD_DAMP, EFFECT_RESULT, NULL)                                             \

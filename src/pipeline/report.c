@@ -254,6 +254,7 @@ static void add_manner(struct json *o, const llmq_quantize_report *r) {
     json_add_double(o, "plan_seconds", r->plan_seconds);
     json_add_double(o, "sgemm_gflops", r->sgemm_gflops);
     json_add_int64(o, "spill_bytes", (int64_t)r->spill_bytes);
+    json_add_int64(o, "gradient_bytes", (int64_t)r->gradient_bytes);
     json_add(o, "work", work);
 }
 

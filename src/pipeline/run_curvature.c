@@ -2,8 +2,10 @@
 /* See run_curvature.h. */
 #include "pipeline/run_curvature.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -17,10 +19,15 @@
 #include "quant/coupled.h"
 #include "ranks/ranks.h"
 
-/* Added to the metric's diagonal, as a part of its mean: src/quant/FIDELITY.md has what it is
- * worth.
+/* Added to the metric's diagonal, as a part of its mean: so much, and more where tokens are few for
+ * the outputs that B is of. src/quant/FIDELITY.md has what it is worth.
  */
-#define METRIC_DAMPING 0.4
+#define DAMPING_LEAST  0.4
+#define DAMPING_OUTPUT 16.0 /* times outputs for each token */
+
+static double metric_damping(int64_t outputs, int64_t tokens) {
+    return fmax(DAMPING_LEAST, DAMPING_OUTPUT * (double)outputs / (double)tokens);
+}
 
 /* The folder when it is whole, and until then. */
 static char *path_of(const struct run *run, const char *name) {
@@ -34,18 +41,31 @@ static bool exists(const char *path) {
     return lstat(path, &st) == 0;
 }
 
+/* The tokens of the windows that gradients are asked of, for the caller to free. */
+static int32_t *windows_of(const struct run *run, llmq_error *err) {
+    const struct plan_gradients *g = &run->plan.gradients;
+    int32_t *ids = malloc((size_t)g->offsets[g->count] * sizeof *ids);
+    if (!ids)
+        (void)error_memory(err, "windows for gradients");
+    for (int64_t i = 0; ids && i < g->count; i++)
+        memcpy(ids + g->offsets[i], run->tokens.ids + g->begin[i],
+               (size_t)(g->offsets[i + 1] - g->offsets[i]) * sizeof *ids);
+    return ids;
+}
+
 static enum llmq_status collect(struct run *run, const char *dir, llmq_error *err) {
-    const struct curvature_job job = {
-        .m = &run->model,
-        .ids = run->tokens.ids,
-        .offsets = run->tokens.offsets,
-        .count = run->tokens.count,
-        .seed = run->options->seed,
-        .dir = dir,
-        .spill_dir = run->plan.curvature_spills ? run->output.partial_dir : NULL,
-        .ctx = run->ctx,
-        .tally = &run->tally};
+    const struct plan_asked asked = {&run->model, &run->plan};
+    struct curvature_job job = plan_curvature_job(&asked);
     enum llmq_status status = LLMQ_OK;
+    int32_t *ids = windows_of(run, err);
+    if (!ids)
+        return LLMQ_E_MEMORY;
+    job.ids = ids;
+    job.seed = run->options->seed;
+    job.dir = dir;
+    job.spill_dir = run->plan.gradients.spills ? run->output.partial_dir : NULL;
+    job.ctx = run->ctx;
+    job.tally = &run->tally;
     log_message(run->ctx, LLMQ_LOG_INFO, "gradients of the original model");
     if (exists(dir))
         LLMQ_TRY(dir_remove(dir, err));
@@ -53,6 +73,7 @@ static enum llmq_status collect(struct run *run, const char *dir, llmq_error *er
     LLMQ_TRY(curvature_collect(&job, err));
     LLMQ_TRY(dir_sync(dir, err));
 cleanup:
+    free(ids);
     return status;
 }
 
@@ -108,7 +129,7 @@ enum llmq_status run_output_metric(const struct run *run, const struct plan_modu
     const int64_t n = module->shape.n;
     enum llmq_status status = LLMQ_OK;
     *out = NULL;
-    if (!run->curvature || !module->manner.curvature || module->at.node < 0 ||
+    if (!run->curvature || module->manner.curvature != LLMQ_CURVATURE_ON || module->at.node < 0 ||
         module->at.block >= run->model.config.blocks)
         return LLMQ_OK;
     float *B = huge_malloc((size_t)(n * n) * sizeof *B);
@@ -116,7 +137,8 @@ enum llmq_status run_output_metric(const struct run *run, const struct plan_modu
         return error_memory(err, "an output metric");
     LLMQ_TRY(curvature_read(run->curvature, &run->model, module->at,
                             &(struct curvature_out){.B = B}, err));
-    coupled_prepare(B, n, METRIC_DAMPING);
+    const struct plan_gradients *g = &run->plan.gradients;
+    coupled_prepare(B, n, metric_damping(n, g->offsets[g->count]));
     *out = B;
     B = NULL;
 cleanup:

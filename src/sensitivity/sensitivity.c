@@ -83,7 +83,7 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
         error_hint(err, "leave it out, and give it to llmq gptq or rtn with the recipe");
         return LLMQ_E_USAGE;
     }
-    if (o->curvature || o->restarts > 0 || o->token_weights > 0) {
+    if (o->curvature == LLMQ_CURVATURE_ON || o->restarts > 0 || o->token_weights > 0) {
         error_set(err, LLMQ_E_USAGE,
                   "--curvature, --restarts and --token-weights: a candidate is rounded as by "
                   "--quality balanced at most");
@@ -93,6 +93,8 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
     if (!o->format && o->source_quantized != LLMQ_SOURCE_KEEP)
         o->format = layout_gptq.name;
     o->bits = 4;
+    o->curvature = LLMQ_CURVATURE_OFF;
+    o->curvature_tokens = 0;
     if (o->descent == LLMQ_BY_TOKENS) /* candidates are many */
         o->descent = 1;
     if (o->rounds == LLMQ_BY_TOKENS)

@@ -109,14 +109,15 @@ done
 # of each of these three at the end. Held back are 249 rows of its batch and
 # 250 of the other's, in slices of as many, of 10 values that are 768 numbers each. Of 7 linears
 # codes, scales and zeros of half the rows, 3 errors and 40 bytes for 16 rows of a target: 28,152
-# bytes in 8 messages each. Twice, for two blocks; and 188 bytes in 10 messages to agree on the run.
+# bytes in 8 messages each; and, since tokens are many, targets of half of 36,864 weights, 4 bytes of
+# each, in one more. Twice, for two blocks; and 196 bytes in 11 messages to agree on the run.
 test_case 'what is sent is what is planned'
 rm -rf many
 # shellcheck disable=SC2086
 ranks 2 gptq "$tiny" $windows --out many --threads 1 -v
 expect_same one many
-messages=$((2 * (10 + 3 + 10 + 7 * 8) + 10))
-bytes=$((2 * (11 * 16384 + 3 * 16384 + 249 * 768 * 4 + 28152) + 188))
+messages=$((2 * (10 + 3 + 10 + 7 * 9) + 11))
+bytes=$((2 * (11 * 16384 + 3 * 16384 + 249 * 768 * 4 + 28152 + 2 * 36864) + 196))
 expect_stderr "2 ranks: $messages messages of $bytes bytes sent by rank 0"
 
 test_case 'only the first process speaks'
@@ -164,7 +165,7 @@ if command -v ps >/dev/null; then
 fi
 
 for method in 'gptq --descent 3 --rounds 2 --asym' 'gptq --quality best --asym' \
-    'gptq --token-weights 0.5' 'awq' 'rtn'; do
+    'gptq --curvature on --curvature-tokens 64' 'gptq --token-weights 0.5' 'awq' 'rtn'; do
     test_case "the same bytes by $method"
     calib=$windows
     [ "$method" != rtn ] || calib="--group 32"

@@ -27,6 +27,37 @@ START_TEST(threads_and_spilling_change_nothing) {
 }
 END_TEST
 
+static uint64_t hash_of(const char *dir) {
+    char path[512], *data = NULL;
+    llmq_error err = {0};
+    size_t bytes = 0;
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    ck_assert_ok(file_read(path, 1 << 24, &data, &bytes, &err), &err);
+    const uint64_t hash = hash_array(HASH_INIT, data, bytes);
+    free(data);
+    return hash;
+}
+
+/* Windows of 24 tokens, as many as hold 48. */
+START_TEST(gradients_of_part_of_the_tokens) {
+    llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
+    o.curvature = LLMQ_CURVATURE_ON;
+    o.curvature_tokens = 48;
+    run_with_any_threads_and_memory(&o);
+    run_quantize(&o);
+    const uint64_t some = hash_of(o.out);
+    o.curvature_tokens = 25;
+    run_quantize(&o);
+    ck_assert(hash_of(o.out) == some);
+    o.curvature_tokens = 24;
+    run_quantize(&o);
+    ck_assert(hash_of(o.out) != some);
+    o.curvature_tokens = 0;
+    run_quantize(&o);
+    ck_assert(hash_of(o.out) != some);
+}
+END_TEST
+
 START_TEST(an_interrupted_run_finds_its_gradients) {
     llmq_quantize_options o = most_careful();
     char folder[512], whole[512];
@@ -43,22 +74,12 @@ START_TEST(an_interrupted_run_finds_its_gradients) {
 }
 END_TEST
 
-static uint64_t hash_of(const char *dir) {
-    char path[512], *data = NULL;
-    llmq_error err = {0};
-    size_t bytes = 0;
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    ck_assert_ok(file_read(path, 1 << 24, &data, &bytes, &err), &err);
-    const uint64_t hash = hash_array(HASH_INIT, data, bytes);
-    free(data);
-    return hash;
-}
-
 START_TEST(each_part_changes_the_result) {
     llmq_quantize_options o = run_options(LLMQ_METHOD_GPTQ);
     uint64_t hashes[5];
     for (int i = 0; i < 5; i++) {
-        o.curvature = i == 1 || i == 4;
+        o.curvature = i == 1 || i == 4 ? LLMQ_CURVATURE_ON : LLMQ_CURVATURE_OFF;
+        o.curvature_tokens = 0;
         o.restarts = i == 2 || i == 4;
         o.token_weights = i == 3 || i == 4 ? 0.5 : 0;
         run_quantize(&o);
@@ -86,7 +107,7 @@ START_TEST(every_number_is_refined) {
         o.group = numbers[i].group;
         run_quantize(&o);
         const uint64_t hash = hash_of(o.out);
-        o.curvature = true;
+        o.curvature = LLMQ_CURVATURE_ON;
         run_quantize(&o);
         ck_assert(hash_of(o.out) != hash);
     }
@@ -101,6 +122,10 @@ START_TEST(gradients_of_other_weights_are_refused) {
     o.awq = false;
     o.token_weights = 1.5;
     (void)run_refused(&o, LLMQ_E_USAGE, "--token-weights 1.5");
+    o.token_weights = 0.5;
+    o.curvature_tokens = 24;
+    e = run_refused(&o, LLMQ_E_USAGE, "--curvature-tokens 24, --token-weights 0.5");
+    ck_assert_ptr_nonnull(strstr(e.hint, "--token-weights 0"));
 }
 END_TEST
 
@@ -110,6 +135,7 @@ int main(void) {
     tcase_set_timeout(t, 300);
     tcase_add_checked_fixture(t, run_setup, run_teardown);
     tcase_add_test(t, threads_and_spilling_change_nothing);
+    tcase_add_test(t, gradients_of_part_of_the_tokens);
     tcase_add_test(t, an_interrupted_run_finds_its_gradients);
     tcase_add_test(t, each_part_changes_the_result);
     tcase_add_test(t, every_number_is_refined);

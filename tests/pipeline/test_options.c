@@ -152,9 +152,10 @@ START_TEST(descent_and_rounds_reach_the_solver) {
     double rounds = quantize(&o, NULL);
     ck_assert(descent < gptq && rounds < descent);
     llmq_quantize_options_quality(&best, LLMQ_QUALITY_BEST);
-    ck_assert(best.curvature && best.restarts == 2 && best.token_weights > 0 && !best.tune);
+    ck_assert(best.curvature == LLMQ_CURVATURE_ON && best.curvature_tokens == 0);
+    ck_assert(best.restarts == 2 && best.token_weights > 0 && !best.tune);
     best.correct.mode = LLMQ_CORRECT_OFF;
-    best.curvature = false;
+    best.curvature = LLMQ_CURVATURE_OFF;
     best.restarts = 0;
     best.token_weights = 0;
     ck_assert_double_eq(quantize(&best, NULL), rounds);
@@ -162,6 +163,7 @@ START_TEST(descent_and_rounds_reach_the_solver) {
     o.rounds = 0;
     usual.correct.mode = LLMQ_CORRECT_OFF;
     ck_assert_int_eq(usual.descent, LLMQ_BY_TOKENS);
+    ck_assert(usual.curvature == LLMQ_CURVATURE_AUTO && usual.curvature_tokens == 1024);
     ck_assert_double_eq(quantize(&usual, NULL), quantize(&o, NULL));
 }
 END_TEST
@@ -238,7 +240,12 @@ START_TEST(curvature_takes_more_windows) {
     ck_assert_int_eq(report.windows, 128);
     llmq_quantize_report_free(&report);
     o.method = LLMQ_METHOD_GPTQ;
-    o.curvature = true;
+    o.curvature = LLMQ_CURVATURE_ON;
+    o.curvature_tokens = 512;
+    quantize(&o, &report);
+    ck_assert_int_eq(report.windows, 128);
+    llmq_quantize_report_free(&report);
+    o.curvature_tokens = 0;
     quantize(&o, &report);
     ck_assert_int_eq(report.windows, 140);
     llmq_quantize_report_free(&report);

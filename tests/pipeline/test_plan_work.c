@@ -76,21 +76,34 @@ START_TEST(every_block_counts_as_what_it_is) {
 }
 END_TEST
 
-/* Of a plan for so many tokens, modules with 3 passes and 2 rounds, and those with 1 and none. */
-static void count_passes(const struct model *m, const llmq_quantize_options *o, int64_t count,
-                         int64_t *many, int64_t *few) {
+/* Of a plan, modules with 3 passes and 2 rounds; with 1 and none; with none, but a sweep by the
+ * predictions. */
+struct settled {
+    int64_t often, once, curved;
+};
+
+static struct settled settle(const struct model *m, const llmq_quantize_options *o, int64_t count) {
     const int64_t offsets[] = {0, count};
-    const struct calib_tokens tokens = {NULL, offsets, 1, 0};
+    int32_t *ids = calloc((size_t)count, sizeof *ids);
+    const struct calib_tokens tokens = {ids, offsets, 1, 0};
+    struct settled out = {0};
     llmq_error err = {0};
     struct plan p;
-    *many = *few = 0;
+    ck_assert_ptr_nonnull(ids);
     ck_assert_ok(plan_create(m, o, &tokens, &p, &err), &err);
     for (int64_t i = 0; i < p.module_count; i++) {
-        *many += p.modules[i].manner.descent == 3 && p.modules[i].manner.rounds == 2;
-        *few += p.modules[i].manner.descent == 1 && p.modules[i].manner.rounds == 0;
+        const struct module_manner *manner = &p.modules[i].manner;
+        const bool curved = manner->curvature == LLMQ_CURVATURE_ON;
+        ck_assert(curved || manner->curvature == LLMQ_CURVATURE_OFF);
+        out.often += manner->descent == 3 && manner->rounds == 2 && !curved;
+        out.once += manner->descent == 1 && manner->rounds == 0 && !curved;
+        out.curved += manner->descent == 0 && manner->rounds == 0 && curved;
     }
-    ck_assert_int_eq(*many + *few, p.module_count);
+    ck_assert_int_eq(out.often + out.once + out.curved, p.module_count);
+    ck_assert_int_eq(p.curved, out.curved > 0);
     plan_free(&p);
+    free(ids);
+    return out;
 }
 
 /* Modules that see as many tokens as 32 for each input, of `count` that all but experts see. */
@@ -113,20 +126,28 @@ START_TEST(passes_go_by_the_tokens_for_each_input) {
     struct model m;
     llmq_error err = {0};
     llmq_quantize_options o = plain_options();
-    int64_t few = 0;
     char *dir = shared_path("golden/deepseek-v3");
     if (!dir)
         return;
     ck_assert_ok(model_open(dir, &m, &err), &err);
-    o.descent = o.rounds = LLMQ_BY_TOKENS;
+    llmq_quantize_options_quality(&o, LLMQ_QUALITY_BALANCED);
     o.expert_tokens = 1;
     const int64_t counts[] = {256, 32 * m.config.hidden - 1, 32 * m.config.hidden, 1 << 17};
     int64_t rich[4];
     for (int i = 0; i < 4; i++) {
-        count_passes(&m, &o, counts[i], &rich[i], &few);
-        ck_assert_int_eq(rich[i], count_rich(&m, (double)counts[i]));
+        rich[i] = count_rich(&m, (double)counts[i]);
+        o.curvature = LLMQ_CURVATURE_AUTO;
+        const struct settled curved = settle(&m, &o, counts[i]);
+        ck_assert_int_eq(curved.curved, rich[i]);
+        ck_assert_int_eq(curved.often, 0);
+        o.curvature = LLMQ_CURVATURE_OFF;
+        ck_assert_int_eq(settle(&m, &o, counts[i]).often, rich[i]);
     }
-    ck_assert(rich[1] < rich[2] && rich[2] < rich[3] && few == 0);
+    ck_assert(rich[1] < rich[2] && rich[2] < rich[3]);
+    ck_assert_int_eq(settle(&m, &o, counts[3]).once, 0);
+    o.curvature = LLMQ_CURVATURE_AUTO;
+    o.awq = true;
+    ck_assert_int_eq(settle(&m, &o, counts[3]).often, rich[3]);
     model_close(&m);
     free(dir);
 }

@@ -66,7 +66,8 @@ static void set_other(const char *name, llmq_quantize_options *o) {
         {"group keep", NULL, 1},
         {"descent", NULL, 2},
         {"rounds", NULL, 1},
-        {"curvature", NULL, 1},
+        {"curvature", NULL, LLMQ_CURVATURE_ON},
+        {"curvature-tokens", NULL, 96},
         {"restarts", NULL, 1},
         {"token-weights", NULL, 0.5},
         {"damp", NULL, 0.02},
@@ -109,8 +110,10 @@ static void refuse_other(const llmq_quantize_options *o, const struct quantize_f
     llmq_error err = {0};
     char part[64];
     set_other(f->name, &other);
-    if (other.curvature || other.token_weights > 0)
+    if (other.curvature == LLMQ_CURVATURE_ON || other.token_weights > 0)
         other.awq = false; /* which they do not go with */
+    if (other.token_weights > 0)
+        other.curvature_tokens = 0;
     other.resume = true;
     enum llmq_status status = llmq_quantize(&other, NULL, &report, &err);
     llmq_quantize_report_free(&report);
