@@ -78,7 +78,7 @@ struct curvature_bytes curvature_bytes(const struct curvature_job *job, bool spi
     const uint64_t tokens = (uint64_t)tokens_of(job);
     const struct backward_bytes pass = backward_bytes(job->m, job->offsets, job->count, spilled);
     struct curvature_bytes out = {.spilled = pass.file};
-    uint64_t most = 0;
+    uint64_t most = 0, halves = 0;
     for (int64_t b = 0; b < job->m->config.blocks; b++) {
         const struct places places = places_of(job, b);
         uint64_t block = 0;
@@ -88,12 +88,13 @@ struct curvature_bytes curvature_bytes(const struct curvature_job *job, bool spi
             block += tokens * sizeof(float);
             block += rows > 0 ? 0 : n * (n + 1) / 2 * sizeof(double);
             out.reading = max_u64(out.reading, rows * n * sizeof(float));
+            halves = max_u64(halves, rows * n * sizeof(uint16_t));
             out.file += rows > 0 ? rows * n * sizeof(uint16_t) : n * n * sizeof(float);
             out.file += tokens * sizeof(float);
         }
         most = max_u64(most, block);
     }
-    out.memory = pass.memory + most + linalg_accumulate_floats() * sizeof(float);
+    out.memory = pass.memory + most + halves + linalg_accumulate_floats() * sizeof(float);
     return out;
 }
 

@@ -20,7 +20,7 @@
 
 enum { MOST = 128, TOKENS = 128, TIMES = 8 };
 
-/* A case's tokens, in two windows, several times. */
+/* A case's tokens, in two windows, several times; 0: a quarter of them, once. */
 struct windows {
     int32_t ids[TIMES * TOKENS];
     int64_t offsets[2 * TIMES + 1], count, tokens;
@@ -52,7 +52,8 @@ static enum llmq_status see(void *c, const struct linear_slope *s, llmq_error *e
 }
 
 static struct windows cut(const struct golden *g, int times) {
-    const int64_t all = g->corpus.tokens_used;
+    const int64_t all = g->corpus.tokens_used / (times ? 1 : 4);
+    times = times ? times : 1;
     struct windows w = {.count = 2 * times, .tokens = times * all};
     ck_assert(all <= TOKENS && times <= TIMES);
     for (int i = 0; i < times; i++) {
@@ -139,8 +140,8 @@ static void check_case(const char *dir, int times) {
     const struct windows windows = cut(&g, times);
     collect(&g, &windows, folder);
     ck_assert_ok(st_open_dir(folder, &set, &err), &err);
-    ck_assert(any_ends(set, ".output_gradients") == (times == 1));
-    ck_assert(any_ends(set, ".output_curvature") || times == 1);
+    ck_assert(any_ends(set, ".output_gradients") == (times <= 1));
+    ck_assert(any_ends(set, ".output_curvature") || times <= 1);
     const struct graph *block = model_graph(&g.model, 1);
     check_linear(&g, &windows, set, (struct linear_place){1, block->linear[0], -1});
     check_linear(&g, &windows, set,
@@ -169,7 +170,7 @@ static void check_case(const char *dir, int times) {
 START_TEST(curvatures_are_moments_of_gradients) {
     char *dir = _i < 2 ? source_path("tests/golden/qwen3") : shared_path("golden/mixtral");
     if (dir)
-        check_case(dir, _i % 2 ? TIMES : 1);
+        check_case(dir, _i == 4 ? 0 : _i % 2 ? TIMES : 1);
     free(dir);
 }
 END_TEST
@@ -208,7 +209,7 @@ int main(void) {
     }
     linalg_init();
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-    tcase_add_loop_test(t, curvatures_are_moments_of_gradients, 0, 4);
+    tcase_add_loop_test(t, curvatures_are_moments_of_gradients, 0, 5);
     tcase_add_test(t, threads_change_no_byte);
     suite_add_tcase(s, t);
     return run_suite(s);
