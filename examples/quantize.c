@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <llmq/llmq.h>
 
@@ -28,7 +29,7 @@ static void show_progress(void *user, const char *what, int64_t done, int64_t to
     const struct job *job = user;
     const double percent = 100 * (double)done / (double)(total > 0 ? total : 1);
     printf("%3.0f %% %s\n", percent, what);
-    if (percent >= job->stop_at)
+    if (strncmp(what, "block", 5) == 0 && percent >= job->stop_at) /* not the gradients before */
         stop = 1;
 }
 
