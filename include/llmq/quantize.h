@@ -157,7 +157,8 @@ typedef struct llmq_quantize_options {
     double token_weights; /* GPTQ: tokens count by the power of how far errors at them move the
                              predictions, 0 to 1; 0: all alike. Takes a pass back of all */
     double damp;          /* added to diag H, as a part of its mean; 0: chosen for each input by the
-                             error on windows held back */
+                             error on windows held back, the least where it sees 32 tokens for each
+                             of its numbers and all count alike */
     enum llmq_tune tune;
     int64_t tune_windows;  /* to learn from, of the calibration's texts; 0: as many as hold 131,072
                               tokens */
