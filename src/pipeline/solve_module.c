@@ -214,35 +214,18 @@ static enum llmq_status put_codes(const struct run *run, const struct row_share 
                                   struct qlinear *q, llmq_error *err) {
     enum llmq_status status = LLMQ_OK;
     const int64_t columns = q->k;
-    const size_t count = (size_t)(rows->end - rows->begin);
     qlinear_free(q);
     LLMQ_TRY(qlinear_alloc(rows->n, columns, grid->bits, grid->group, q, err));
     q->sym = grid->sym;
     q->number = grid->number;
     q->unit = grid->unit;
-    const size_t k = (size_t)q->k, groups = (size_t)q->groups, at = (size_t)rows->begin;
-    if (count > 0) {
-        memcpy(q->codes + at * k, part->codes, count * k);
-        memcpy(q->scales + at * groups, part->scales, count * groups * sizeof *q->scales);
-        memcpy(q->zeros + at * groups, part->zeros, count * groups);
-    }
-    LLMQ_TRY(gather_rows(run, rows->n, q->codes, k, err));
+    const size_t groups = (size_t)q->groups;
+    qlinear_copy_rows(part, 0, rows->end - rows->begin, q, rows->begin);
+    LLMQ_TRY(gather_rows(run, rows->n, q->codes, (size_t)q->k, err));
     LLMQ_TRY(gather_rows(run, rows->n, q->scales, groups * sizeof *q->scales, err));
     LLMQ_TRY(gather_rows(run, rows->n, q->zeros, groups, err));
 cleanup:
     return status;
-}
-
-/* The other way: this rank's rows of all. */
-static void take_codes(const struct row_share *rows, const struct qlinear *q,
-                       struct qlinear *part) {
-    const size_t k = (size_t)q->k, groups = (size_t)q->groups, at = (size_t)rows->begin;
-    const size_t count = (size_t)(rows->end - rows->begin);
-    if (count == 0)
-        return;
-    memcpy(part->codes, q->codes + at * k, count * k);
-    memcpy(part->scales, q->scales + at * groups, count * groups * sizeof *q->scales);
-    memcpy(part->zeros, q->zeros + at * groups, count * groups);
 }
 
 /* The errors of all rows in one allocation: *all, whose three arrays they are. */
@@ -287,7 +270,7 @@ static enum llmq_status refine_shared(struct run *run, const struct plan_module 
     LLMQ_TRY(run_output_metric(run, module, &metric, err));
     whole.B = metric;
     LLMQ_TRY(quant_refine(&whole, q, err));
-    take_codes(rows, q, part);
+    qlinear_copy_rows(q, rows->begin, rows->end - rows->begin, part, 0);
 cleanup:
     free(metric);
     return status;

@@ -219,12 +219,7 @@ static void weigh_moves(const struct state *s) {
 }
 
 static void take_row(const struct state *s, int64_t i) {
-    const size_t k = (size_t)s->k, groups = (size_t)s->q->groups;
-    const size_t from = (size_t)i, to = (size_t)s->row[i];
-    memcpy(s->q->codes + to * k, s->trial.codes + from * k, k);
-    memcpy(s->q->scales + to * groups, s->trial.scales + from * groups,
-           groups * sizeof *s->q->scales);
-    memcpy(s->q->zeros + to * groups, s->trial.zeros + from * groups, groups);
+    qlinear_copy_rows(&s->trial, i, 1, s->q, s->row[i]);
     row_error(s, s->q, s->row[i], s->p->W + s->row[i] * s->k, s->E + s->row[i] * s->k);
 }
 

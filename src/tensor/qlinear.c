@@ -159,6 +159,17 @@ static float widest_level(const struct qlinear *q, const struct qlinear_levels *
     return widest;
 }
 
+void qlinear_copy_rows(const struct qlinear *from, int64_t at, int64_t count,
+                       const struct qlinear *to, int64_t to_at) {
+    const int64_t k = from->k, groups = from->groups;
+    if (count == 0)
+        return;
+    memcpy(to->codes + to_at * k, from->codes + at * k, (size_t)(count * k));
+    memcpy(to->scales + to_at * groups, from->scales + at * groups,
+           (size_t)(count * groups) * sizeof *to->scales);
+    memcpy(to->zeros + to_at * groups, from->zeros + at * groups, (size_t)(count * groups));
+}
+
 float qlinear_peak(const struct qlinear *q, float floor) {
     const struct qlinear_levels levels = qlinear_levels(q);
     const float top = levels.floats ? number_form(q->number)->largest : (float)((1 << q->bits) - 1);

@@ -52,6 +52,11 @@ static inline float qlinear_level(const struct qlinear_levels *l, uint8_t code, 
 /* Decode rows [row_begin, row_end) into w [row_end - row_begin, k]. */
 void qlinear_dequantize(const struct qlinear *q, int64_t row_begin, int64_t row_end, float *w);
 
+/* Codes, scales and zero points of `count` rows of one, from row `at` on, to those of another of
+ * the same k and group, from row `to_at` on. */
+void qlinear_copy_rows(const struct qlinear *from, int64_t at, int64_t count,
+                       const struct qlinear *to, int64_t to_at);
+
 /* Largest magnitude of the weights that q stands for, if it is above `floor`; else `floor`. */
 float qlinear_peak(const struct qlinear *q, float floor);
 
