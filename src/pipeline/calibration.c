@@ -115,8 +115,7 @@ static struct corpus_options cut_of(const struct run *run, const struct part *fr
     };
 }
 
-/* The fewest that a number which nobody gave comes to, and the tokens that gradients of all want.
- */
+/* The fewest that a number which nobody gave comes to; the tokens that gradients of all want. */
 enum { USUAL_WINDOWS = 128, CURVATURE_TOKENS = 131072 };
 
 int64_t calibration_samples(const struct run *run) {

@@ -61,9 +61,8 @@ struct plan_gradients {
     bool weights;   /* tokens count by them: those of every linear are asked for, of all windows */
     int64_t *begin; /* [count] of their windows in the calibration's tokens, ... */
     int64_t *offsets, count; /* ... of which window i is [offsets[i], offsets[i + 1]) of theirs */
-    uint64_t reading,
-        file;    /* bytes of memory that reading them takes, and of the files they are in */
-    bool spills; /* what lies between blocks goes into a file meanwhile */
+    struct curvature_bytes bytes; /* that collecting them takes, unspilled, and what follows */
+    bool spills;                  /* what lies between blocks goes into a file meanwhile */
 };
 
 /* What is carried along of one part beside the model (inventory_group). */

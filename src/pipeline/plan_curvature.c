@@ -87,9 +87,7 @@ enum llmq_status plan_settle_curvature(const struct model *m, const llmq_quantiz
         return LLMQ_OK;
     LLMQ_TRY(cut_windows(tokens, o->curvature_tokens, &p->gradients, err));
     const struct curvature_job job = plan_curvature_job(&asked);
-    const struct curvature_bytes bytes = curvature_bytes(&job, false);
-    p->gradients.reading = bytes.reading;
-    p->gradients.file = bytes.file;
+    p->gradients.bytes = curvature_bytes(&job, false);
 cleanup:
     return status;
 }
@@ -115,7 +113,7 @@ uint64_t plan_refining_bytes(const struct plan *p, const llmq_quantize_options *
         group <= GROUP_SEARCH_MOST ? (uint64_t)group_search_floats(group) * sizeof(float) : 0;
     const uint64_t metric = (uint64_t)n * (uint64_t)n * sizeof(float);
     const uint64_t solving = coupled_bytes(n, k, group) + search * (uint64_t)omp_get_max_threads();
-    return metric + max_u64(solving, p->gradients.reading);
+    return metric + max_u64(solving, p->gradients.bytes.reading);
 }
 
 uint64_t plan_curvature_bytes(const struct model *m, uint64_t room, struct plan *p) {
@@ -123,9 +121,8 @@ uint64_t plan_curvature_bytes(const struct model *m, uint64_t room, struct plan 
     if (!p->curved)
         return 0;
     const struct curvature_job job = plan_curvature_job(&asked);
-    const uint64_t whole = curvature_bytes(&job, false).memory;
-    p->gradients.spills = whole > room;
-    return p->gradients.spills ? curvature_bytes(&job, true).memory : whole;
+    p->gradients.spills = p->gradients.bytes.memory > room;
+    return p->gradients.spills ? curvature_bytes(&job, true).memory : p->gradients.bytes.memory;
 }
 
 /* Forth, once more for what is between, and two products back; then B. */

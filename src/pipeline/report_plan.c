@@ -128,7 +128,7 @@ static enum llmq_status fill_report(struct run *run, llmq_error *err) {
     r->plan_passes = p->pass_flops > 0 ? p->flops / p->pass_flops : 0;
     r->plan_seconds = r->sgemm_gflops > 0 ? p->flops / r->sgemm_gflops * 1e-9 : 0;
     r->spill_bytes = p->spill_bytes;
-    r->gradient_bytes = p->gradients.file;
+    r->gradient_bytes = p->gradients.bytes.file;
 cleanup:
     return status;
 }

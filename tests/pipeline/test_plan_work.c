@@ -84,12 +84,10 @@ struct settled {
 
 static struct settled settle(const struct model *m, const llmq_quantize_options *o, int64_t count) {
     const int64_t offsets[] = {0, count};
-    int32_t *ids = calloc((size_t)count, sizeof *ids);
-    const struct calib_tokens tokens = {ids, offsets, 1, 0};
+    const struct calib_tokens tokens = {NULL, offsets, 1, 0};
     struct settled out = {0};
     llmq_error err = {0};
     struct plan p;
-    ck_assert_ptr_nonnull(ids);
     ck_assert_ok(plan_create(m, o, &tokens, &p, &err), &err);
     for (int64_t i = 0; i < p.module_count; i++) {
         const struct module_manner *manner = &p.modules[i].manner;
@@ -101,8 +99,8 @@ static struct settled settle(const struct model *m, const llmq_quantize_options 
     }
     ck_assert_int_eq(out.often + out.once + out.curved, p.module_count);
     ck_assert_int_eq(p.curved, out.curved > 0);
+    ck_assert_int_eq(p.gradients.bytes.file > 0, out.curved > 0);
     plan_free(&p);
-    free(ids);
     return out;
 }
 
@@ -146,10 +144,24 @@ START_TEST(passes_go_by_the_tokens_for_each_input) {
     ck_assert(rich[1] < rich[2] && rich[2] < rich[3]);
     ck_assert_int_eq(settle(&m, &o, counts[3]).once, 0);
     o.curvature = LLMQ_CURVATURE_AUTO;
+    o.curvature_tokens = 1; /* for 2 outputs at most, which no linear has so few of */
+    ck_assert_int_eq(settle(&m, &o, counts[3]).often, rich[3]);
+    o.curvature_tokens = 1024;
     o.awq = true;
     ck_assert_int_eq(settle(&m, &o, counts[3]).often, rich[3]);
     model_close(&m);
     free(dir);
+}
+END_TEST
+
+START_TEST(damping_is_chosen_where_tokens_are_few) {
+    llmq_quantize_options o = plain_options();
+    o.damp = 0;
+    ck_assert(plan_chooses_damping(&o, 32 * 64 - 1, 64) && !plan_chooses_damping(&o, 32 * 64, 64));
+    o.token_weights = 0.5;
+    ck_assert(plan_chooses_damping(&o, 32 * 64, 64));
+    o.damp = 0.02;
+    ck_assert(!plan_chooses_damping(&o, 1, 64));
 }
 END_TEST
 
@@ -201,6 +213,7 @@ int main(void) {
     TCase *t = tcase_create("plan work");
     tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
     tcase_add_test(t, every_block_counts_as_what_it_is);
+    tcase_add_test(t, damping_is_chosen_where_tokens_are_few);
     tcase_add_test(t, passes_go_by_the_tokens_for_each_input);
     tcase_add_test(t, a_search_counts_where_it_is_made);
     suite_add_tcase(s, t);
