@@ -6,7 +6,7 @@
  * their order.
  *
  * In passes forth: one through the blocks, one more to make values again (less what nothing reads,
- * such as the last linears of a branch), two back; three products with the output head. */
+ * such as the last linears of a branch), two back; two products with the output head. */
 #ifndef LLMQ_GRAPH_BACKWARD_H
 #define LLMQ_GRAPH_BACKWARD_H
 

@@ -14,9 +14,15 @@ static int64_t panel_width(const struct model *m) {
     return min_i64(m->config.vocab, LOSS_PANEL);
 }
 
+static int64_t tile_height(const struct model *m, int64_t max_rows) {
+    const int64_t rows = max_i64(LOSS_TILE_LEAST, LOSS_LOGITS / m->config.vocab);
+    return min_i64(max_rows, min_i64(LOSS_TILE, rows));
+}
+
 uint64_t loss_bytes(const struct model *m, int64_t max_rows) {
-    const int64_t columns = panel_width(m);
-    return head_panel_bytes(m, columns) + (uint64_t)(columns * 2 * LOSS_TILE) * sizeof(float) +
+    const int64_t columns = panel_width(m), logits = m->config.vocab + columns;
+    return head_panel_bytes(m, columns) +
+           (uint64_t)(logits * tile_height(m, max_rows)) * sizeof(float) +
            (uint64_t)max_rows * (2 * sizeof(double) + sizeof(int32_t));
 }
 
@@ -36,11 +42,11 @@ enum llmq_status loss_create(const struct model *m, const struct loss *loss, int
                              struct loss_head *out, llmq_error *err) {
     const int64_t columns = panel_width(m);
     enum llmq_status status = LLMQ_OK;
-    *out = (struct loss_head){.m = m, .loss = loss};
+    *out = (struct loss_head){.m = m, .loss = loss, .tile = tile_height(m, max_rows)};
     LLMQ_TRY(arena_create("the gradient of the loss", &out->arena, err));
     LLMQ_TRY(head_panel_create(m, columns, out->arena, &out->panel, err));
-    LLMQ_TRY(alloc(out, columns * LOSS_TILE, &out->logits, err));
-    LLMQ_TRY(alloc(out, columns * LOSS_TILE, &out->teacher, err));
+    LLMQ_TRY(alloc(out, m->config.vocab * out->tile, &out->logits, err));
+    LLMQ_TRY(alloc(out, columns * out->tile, &out->teacher, err));
     LLMQ_TRY(alloc_rows(out, (size_t)max_rows, err));
 cleanup:
     if (status != LLMQ_OK)
@@ -61,12 +67,16 @@ struct tile {
     int64_t begin, rows, first, columns;
 };
 
+static float *tile_logits(const struct loss_head *h, const struct tile *t) {
+    return h->logits + t->first * t->rows;
+}
+
 static float cap_of(const struct loss_head *h) {
     return (float)h->m->config.facts.numbers[NUM_FINAL_CAP];
 }
 
 static void fold_tile(const struct loss_head *h, const struct tile *t) {
-    const float *logits = h->logits;
+    const float *logits = tile_logits(h, t);
     double *lse = h->lse;
 #pragma omp parallel for schedule(static) default(none) shared(h, t, logits, lse)
     for (int64_t r = 0; r < t->rows; r++) {
@@ -158,7 +168,7 @@ static void row_back(const struct row *r) {
 
 static void tile_back(const struct loss_head *h, const struct tile *t, const struct loss_rows *r) {
     const int64_t hidden = h->m->config.hidden;
-    float *logits = h->logits, *teacher = h->teacher;
+    float *logits = tile_logits(h, t), *teacher = h->teacher;
 #pragma omp parallel for schedule(static) default(none) shared(h, t, r, logits, teacher)
     for (int64_t i = 0; i < t->rows; i++) {
         const struct row row = {
@@ -177,8 +187,9 @@ static void tile_back(const struct loss_head *h, const struct tile *t, const str
 
 static enum llmq_status visit_tile(struct loss_head *h, const struct tile *t, bool back,
                                    const struct loss_rows *r, llmq_error *err) {
-    head_panel_logits(&h->panel, t->rows, r->x + t->begin * h->m->config.hidden, h->logits);
     if (!back) {
+        head_panel_logits(&h->panel, t->rows, r->x + t->begin * h->m->config.hidden,
+                          tile_logits(h, t));
         fold_tile(h, t);
         return LLMQ_OK;
     }
@@ -192,17 +203,16 @@ static enum llmq_status visit_tile(struct loss_head *h, const struct tile *t, bo
     return LLMQ_OK;
 }
 
-static enum llmq_status walk(struct loss_head *h, bool back, const struct loss_rows *r,
-                             llmq_error *err) {
+/* Rows [begin, begin + rows), panel after panel. */
+static enum llmq_status walk(struct loss_head *h, int64_t begin, int64_t rows, bool back,
+                             const struct loss_rows *r, llmq_error *err) {
     const int64_t vocab = h->m->config.vocab;
     enum llmq_status status = LLMQ_OK;
-    for (struct tile t = {0}; t.first < vocab; t.first += t.columns) {
+    for (struct tile t = {.begin = begin, .rows = rows}; t.first < vocab; t.first += t.columns) {
         t.columns = min_i64(vocab - t.first, LOSS_PANEL);
-        LLMQ_TRY(head_panel_load(&h->panel, t.first, t.columns, err));
-        for (t.begin = 0; t.begin < r->rows; t.begin += t.rows) {
-            t.rows = min_i64(r->rows - t.begin, LOSS_TILE);
-            LLMQ_TRY(visit_tile(h, &t, back, r, err));
-        }
+        if (!back || r->dx)
+            LLMQ_TRY(head_panel_load(&h->panel, t.first, t.columns, err));
+        LLMQ_TRY(visit_tile(h, &t, back, r, err));
     }
 cleanup:
     return status;
@@ -214,8 +224,11 @@ enum llmq_status loss_back(struct loss_head *h, const struct loss_rows *r, llmq_
         r->loss[i] = h->below[i] = 0;
         h->drawn[i] = -1;
     }
-    LLMQ_TRY(walk(h, false, r, err));
-    LLMQ_TRY(walk(h, true, r, err));
+    for (int64_t at = 0; at < r->rows; at += h->tile) {
+        const int64_t rows = min_i64(h->tile, r->rows - at);
+        LLMQ_TRY(walk(h, at, rows, false, r, err));
+        LLMQ_TRY(walk(h, at, rows, true, r, err));
+    }
 cleanup:
     return status;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A loss of a model's predictions and its gradient towards what the output head reads, by panels of
- * the vocabulary: a row of logits is never whole in memory. The first walk over the panels finds
- * the log of the sum of exponentials of every token, the second makes the logits again and with
- * them the gradient: three products with the head in all. */
+/* A loss of a model's predictions and its gradient towards what the output head reads. Some tokens
+ * at a time, as many as leave their logits within LOSS_LOGITS: a walk over panels of the vocabulary
+ * makes those and finds the log of the sum of exponentials of every token, a second one turns them
+ * into the gradient. Two products with the head in all. */
 #ifndef LLMQ_GRAPH_LOSS_H
 #define LLMQ_GRAPH_LOSS_H
 
@@ -13,10 +13,12 @@
 #include "graph/model.h"
 #include "llmq/error.h"
 
-/* Columns of a panel and tokens of it that are worked on at a time, at most. */
-enum { LOSS_PANEL = 4096, LOSS_TILE = 256 };
+/* Columns of a panel and tokens that are worked on at a time, at most; logits that are kept of
+ * these, unless LOSS_TILE_LEAST of the tokens have more. */
+enum { LOSS_PANEL = 4096, LOSS_TILE = 256, LOSS_TILE_LEAST = 32, LOSS_LOGITS = 1 << 23 };
 
-/* Columns [first, first + columns) of the vocabulary, for tokens [begin, begin + rows). */
+/* Columns [first, first + columns) of the vocabulary, for tokens [begin, begin + rows), at most
+ * LOSS_TILE. */
 struct loss_panel {
     int64_t begin, rows, first, columns;
 };
@@ -28,7 +30,8 @@ struct loss {
      * divergence from a teacher's predictions to the model's. */
     enum loss_kind { LOSS_LABELS, LOSS_DRAWN, LOSS_TEACHER } kind;
     uint64_t seed;
-    /* TEACHER: logprobs [rows, columns] of a panel. Panels come in order of the columns. */
+    /* TEACHER: logprobs [rows, columns] of a panel. Panels of the same tokens come in order of the
+     * columns. */
     void *c;
     enum llmq_status (*teacher)(void *c, const struct loss_panel *at, float *logprobs,
                                 llmq_error *err);
@@ -39,9 +42,11 @@ struct loss_head {
     const struct loss *loss;
     struct arena *arena;
     struct head_panel panel;
-    float *logits, *teacher; /* of some rows and a panel */
-    double *lse, *below;     /* [max_rows]; probability of the panels before */
-    int32_t *drawn;          /* [max_rows]; -1: not yet */
+    int64_t tile;        /* rows at a time */
+    float *logits;       /* [vocab, tile] theirs, a panel [rows, columns] behind the other */
+    float *teacher;      /* [tile, columns] of a panel */
+    double *lse, *below; /* [max_rows]; probability of the panels before */
+    int32_t *drawn;      /* [max_rows]; -1: not yet */
 };
 
 /* `loss` and the model must outlive the result. Release with loss_free. */

@@ -133,6 +133,6 @@ double plan_curvature_flops(const struct plan_module *module, double T) {
 }
 
 double plan_curvature_head_flops(const struct model *m, double T) {
-    enum { PRODUCTS = 3 };
+    enum { PRODUCTS = 2 };
     return PRODUCTS * 2 * (double)m->config.vocab * (double)m->config.hidden * T;
 }
