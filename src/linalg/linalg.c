@@ -27,29 +27,10 @@
 #include "base/int64.h"
 #include "linalg/tiles.h"
 
-/* Edges of the tiles. 512 keeps what BLAS copies per tile at 1/256 of its multiplications; small
- * results are cut finer, down to 64, until there is work for TILES_WANTED threads. */
-#define TILE_MAX     512
-#define TILE_MIN     64
-#define TILES_WANTED 16
-
 /* Edge of the diagonal blocks of the factorisations: their serial part grows with it, the speed of
  * the products between blocks too. Rows of the panel below one that are solved together. */
 #define FACTOR_BLOCK 256
 #define PANEL_ROWS   64
-
-/* Products smaller than this (multiplications) are not worth waking other threads for. */
-#define PARALLEL_MIN 1000000
-
-/* Rows summed in float32 before the sum goes to double precision. */
-#define SYRK_ROWS LINALG_SUM_ROWS
-
-/* The range check in front of every BLAS call: tiles are small, strides and the summed dimension
- * are the caller's. */
-static int blas_int(int64_t v) {
-    assert(v >= 0 && v <= INT_MAX);
-    return (int)v;
-}
 
 void linalg_blas_single(void) {
     omp_set_num_threads(1);
@@ -82,91 +63,20 @@ struct tiling linalg_tiling(int64_t m, int64_t n) {
     }
 }
 
+/* A caller inside a parallel region has divided the work already (a region of one thread counts: it
+ * is the place in the program that matters, not the number of threads). */
 static struct tiling tiling_for(int64_t m, int64_t n) {
     if (omp_get_level() > 0) /* one of many: cutting it further would only copy more */
         return (struct tiling){.rows = m, .cols = n, .across = 1, .count = m > 0 && n > 0};
     return linalg_tiling(m, n);
 }
 
-struct place linalg_tile_place(const struct product *p, const struct tiling *t, int64_t tile) {
+struct place linalg_tile_place(const struct tiling *t, int64_t m, int64_t n, int64_t tile) {
     const int64_t i = tile / t->across * t->rows, j = tile % t->across * t->cols;
-    return (struct place){i, j, min_i64(t->rows, p->m - i), min_i64(t->cols, p->n - j)};
+    return (struct place){i, j, min_i64(t->rows, m - i), min_i64(t->cols, n - j)};
 }
 
-void linalg_product_tile(const struct product *p, const struct place *at, float *C, int64_t ldc) {
-    const float *A = p->transA == CblasTrans ? p->A + at->row : p->A + at->row * p->lda;
-    const float *B = p->transB == CblasTrans ? p->B + at->col * p->ldb : p->B + at->col;
-    cblas_sgemm(CblasRowMajor, p->transA, p->transB, blas_int(at->high), blas_int(at->wide),
-                blas_int(p->k), p->alpha, A, blas_int(p->lda), B, blas_int(p->ldb), p->beta, C,
-                blas_int(ldc));
-}
-
-void linalg_add_tile(const struct place *at, const float *P, double *C, int64_t ldc) {
-    for (int64_t r = 0; r < at->high; r++)
-        for (int64_t c = 0; c < at->wide; c++)
-            C[r * ldc + c] += (double)P[r * at->wide + c];
-}
-
-size_t linalg_accumulate_floats(void) {
-    return (size_t)omp_get_max_threads() * TILE_MAX * TILE_MAX;
-}
-
-/* The thread's own tile. */
-static float *own_tile(float *scratch) {
-    return scratch + (size_t)omp_get_thread_num() * TILE_MAX * TILE_MAX;
-}
-
-/* The product in C or, where there are `sum` [m, n] and scratch, added to that in double. */
-static void product_run(const struct product *p, double *sum, float *scratch) {
-    assert(p->m >= 0 && p->n >= 0 && p->k >= 0);
-    struct tiling t = tiling_for(p->m, p->n);
-    bool wide = t.count > 1 && p->m * p->n >= PARALLEL_MIN / (p->k + 1);
-#pragma omp parallel default(none) shared(p, t, sum, scratch) if (wide)
-    {
-        linalg_blas_single();
-#pragma omp for schedule(dynamic)
-        for (int64_t tile = 0; tile < t.count; tile++) {
-            const struct place at = linalg_tile_place(p, &t, tile);
-            float *C = sum ? own_tile(scratch) : p->C + at.row * p->ldc + at.col;
-            linalg_product_tile(p, &at, C, sum ? at.wide : p->ldc);
-            if (sum)
-                linalg_add_tile(&at, C, sum + at.row * p->n + at.col, p->n);
-        }
-    }
-}
-
-void linalg_gemm_nt(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
-                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    product_run(
-        &(struct product){CblasNoTrans, CblasTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc},
-        NULL, NULL);
-}
-
-void linalg_gemm_nn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
-                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    product_run(
-        &(struct product){CblasNoTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc},
-        NULL, NULL);
-}
-
-void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
-                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    product_run(
-        &(struct product){CblasTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc},
-        NULL, NULL);
-}
-
-/* --- rank-k update ---------------------------------------------------------------------------- */
-
-int64_t linalg_triangle_tile(int64_t k) {
-    int64_t edge = TILE_MAX;
-    while (edge > TILE_MIN && ceil_div(k, edge) * (ceil_div(k, edge) + 1) / 2 < TILES_WANTED)
-        edge /= 2;
-    return edge;
-}
-
-/* Tile `index` of the upper triangle, counted along its rows of tiles, as (row, column). */
-static void triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col) {
+void linalg_triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col) {
     int64_t r = 0;
     while (index >= edges - r) {
         index -= edges - r;
@@ -176,74 +86,59 @@ static void triangle_at(int64_t index, int64_t edges, int64_t *row, int64_t *col
     *col = r + index;
 }
 
-void linalg_add_upper_tile(const struct place *at, const float *P, double *C, int64_t k) {
-    for (int64_t r = 0; r < at->high; r++) {
-        double *row = C + linalg_upper(k, at->row + r, at->col);
-        for (int64_t c = at->row == at->col ? r : 0; c < at->wide; c++)
-            row[c] += (double)P[r * at->wide + c];
-    }
+/* The operands of a product, so that one tile loop serves every orientation. */
+struct product {
+    CBLAS_TRANSPOSE transA, transB;
+    int64_t m, n, k;
+    float alpha;
+    const float *A;
+    int64_t lda;
+    const float *B;
+    int64_t ldb;
+    float beta;
+    float *C;
+    int64_t ldc;
+};
+
+static void product_tile(const struct product *p, const struct place *at, float *C) {
+    const float *A = p->transA == CblasTrans ? p->A + at->row : p->A + at->row * p->lda;
+    const float *B = p->transB == CblasTrans ? p->B + at->col * p->ldb : p->B + at->col;
+    cblas_sgemm(CblasRowMajor, p->transA, p->transB, blas_int(at->high), blas_int(at->wide),
+                blas_int(p->k), p->alpha, A, blas_int(p->lda), B, blas_int(p->ldb), p->beta, C,
+                blas_int(p->ldc));
 }
 
-void linalg_rank_update_form(const struct rank_update *u, const struct place *at, float *P) {
-    const int rows = blas_int(u->rows), ldx = blas_int(u->ldx), ldp = blas_int(at->wide);
-    if (at->row == at->col)
-        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, blas_int(at->high), rows, 1.0F,
-                    u->X + at->row, ldx, 0.0F, P, ldp);
-    else
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(at->high), ldp, rows, 1.0F,
-                    u->X + at->row, ldx, u->X + at->col, ldx, 0.0F, P, ldp);
-}
-
-struct place linalg_triangle_place(int64_t k, int64_t edge, int64_t tile) {
-    int64_t row = 0, col = 0;
-    triangle_at(tile, ceil_div(k, edge), &row, &col);
-    return (struct place){row * edge, col * edge, min_i64(edge, k - row * edge),
-                          min_i64(edge, k - col * edge)};
-}
-
-static void rank_update_run(const struct rank_update *u) {
-    int64_t edges = ceil_div(u->k, u->edge), tiles = edges * (edges + 1) / 2;
-    bool wide = u->rows * u->k >= PARALLEL_MIN / (u->k + 1);
-#pragma omp parallel default(none) shared(u, tiles) if (wide)
+static void product_run(const struct product *p) {
+    assert(p->m >= 0 && p->n >= 0 && p->k >= 0);
+    struct tiling t = tiling_for(p->m, p->n);
+    bool wide = t.count > 1 && p->m * p->n >= PARALLEL_MIN / (p->k + 1);
+#pragma omp parallel default(none) shared(p, t) if (wide)
     {
         linalg_blas_single();
 #pragma omp for schedule(dynamic)
-        for (int64_t tile = 0; tile < tiles; tile++) {
-            const struct place at = linalg_triangle_place(u->k, u->edge, tile);
-            float *P = own_tile(u->scratch);
-            linalg_rank_update_form(u, &at, P);
-            linalg_add_upper_tile(&at, P, u->C, u->k);
+        for (int64_t tile = 0; tile < t.count; tile++) {
+            const struct place at = linalg_tile_place(&t, p->m, p->n, tile);
+            product_tile(p, &at, p->C + at.row * p->ldc + at.col);
         }
     }
 }
 
-void linalg_syrk_accumulate(int64_t rows, int64_t k, const float *X, int64_t ldx, double *C,
-                            float *scratch) {
-    for (int64_t done = 0; done < rows; done += SYRK_ROWS)
-        rank_update_run(&(struct rank_update){.rows = min_i64(SYRK_ROWS, rows - done),
-                                              .k = k,
-                                              .X = X + done * ldx,
-                                              .ldx = ldx,
-                                              .scratch = scratch,
-                                              .C = C,
-                                              .edge = linalg_triangle_tile(k)});
+void linalg_gemm_nt(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
+                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
+    product_run(
+        &(struct product){CblasNoTrans, CblasTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc});
 }
 
-void linalg_gemm_tn_accumulate(int64_t rows, int64_t m, int64_t n, const float *A, int64_t lda,
-                               const float *B, int64_t ldb, double *C, float *scratch) {
-    assert(omp_get_level() == 0);
-    for (int64_t done = 0; done < rows; done += SYRK_ROWS)
-        product_run(&(struct product){.transA = CblasTrans,
-                                      .transB = CblasNoTrans,
-                                      .m = m,
-                                      .n = n,
-                                      .k = min_i64(SYRK_ROWS, rows - done),
-                                      .alpha = 1,
-                                      .A = A + done * lda,
-                                      .lda = lda,
-                                      .B = B + done * ldb,
-                                      .ldb = ldb},
-                    C, scratch);
+void linalg_gemm_nn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
+                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
+    product_run(&(struct product){CblasNoTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta,
+                                  C, ldc});
+}
+
+void linalg_gemm_tn(int64_t m, int64_t n, int64_t k, float alpha, const float *A, int64_t lda,
+                    const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
+    product_run(
+        &(struct product){CblasTrans, CblasNoTrans, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc});
 }
 
 /* --- triangular product ----------------------------------------------------------------------- */
@@ -312,7 +207,7 @@ static void potrf_tile(int64_t n, int64_t k, const float *A21, float *A22, int64
                        int64_t tile) {
     int64_t row = 0, col = 0;
     /* Row and column change places: the lower triangle. */
-    triangle_at(tile, ceil_div(n, FACTOR_BLOCK), &col, &row);
+    linalg_triangle_at(tile, ceil_div(n, FACTOR_BLOCK), &col, &row);
     int64_t i = row * FACTOR_BLOCK, j = col * FACTOR_BLOCK;
     int high = blas_int(min_i64(FACTOR_BLOCK, n - i)),
         wide = blas_int(min_i64(FACTOR_BLOCK, n - j));

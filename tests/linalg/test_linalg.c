@@ -190,6 +190,7 @@ START_TEST(test_syrk_adds_upper_triangle_only) {
     check_syrk(50, 64);
     check_syrk(33, 131);
     check_syrk(20, 700);
+    check_syrk(600, 150);
 }
 END_TEST
 
@@ -236,6 +237,37 @@ START_TEST(test_gemm_accumulates) {
     check_gemm_accumulate(1, 1, 1);
     check_gemm_accumulate(33, 20, 131);
     check_gemm_accumulate(4100, 3, 5);
+    check_gemm_accumulate(600, 150, 90);
+}
+END_TEST
+
+/* Whoever forms them one by one, as ranks do, gets the same bits. */
+START_TEST(test_tiles_add_up_to_the_same_bits) {
+    enum { ROWS = 700, WIDTH = 300, SQUARE = WIDTH * WIDTH };
+    float *A = matrix_random(ROWS, WIDTH, WIDTH), *B = matrix_random(ROWS, WIDTH, WIDTH);
+    float *P = tile_scratch();
+    double *at_once = calloc(SQUARE, sizeof *at_once),
+           *one_by_one = calloc(SQUARE, sizeof *one_by_one);
+    ck_assert(at_once && one_by_one);
+    for (int triangle = 0; triangle < 2; triangle++) {
+        const struct linalg_sum s = {WIDTH, WIDTH, triangle};
+        const struct linalg_term term = {ROWS, A, triangle ? A : B, WIDTH, WIDTH};
+        if (triangle)
+            linalg_syrk_accumulate(ROWS, WIDTH, A, WIDTH, at_once, P);
+        else
+            linalg_gemm_tn_accumulate(ROWS, WIDTH, WIDTH, A, WIDTH, B, WIDTH, at_once, P);
+        ck_assert_int_gt(linalg_sum_tiles(&s), 4);
+        for (int64_t tile = linalg_sum_tiles(&s) - 1; tile >= 0; tile--) {
+            linalg_sum_form(&s, &term, &(struct linalg_tile){tile, P}, 1);
+            linalg_sum_add(&s, tile, P, one_by_one);
+        }
+        ck_assert_int_eq(memcmp(at_once, one_by_one, SQUARE * sizeof *at_once), 0);
+    }
+    free(A);
+    free(B);
+    free(P);
+    free(at_once);
+    free(one_by_one);
 }
 END_TEST
 
@@ -446,6 +478,7 @@ int main(void) {
     tcase_add_test(tc, test_gemm_beta_zero_overwrites_nan);
     tcase_add_test(tc, test_gemm_accepts_empty_shapes);
     tcase_add_test(tc, test_gemm_accumulates);
+    tcase_add_test(tc, test_tiles_add_up_to_the_same_bits);
     tcase_add_test(tc, test_trmm_reads_one_triangle);
     tcase_add_test(tc, test_syrk_adds_upper_triangle_only);
     tcase_add_test(tc, test_syrk_folds_long_inputs_in_double);
