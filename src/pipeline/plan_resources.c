@@ -13,6 +13,7 @@
 #include "pipeline/block_fold.h"
 #include "pipeline/plan_ranks.h"
 #include "pipeline/store.h"
+#include "quant/correct.h"
 #include "quant/quant.h"
 
 /* Share of the memory available at the start that a run may take when --max-mem is not given. */
@@ -49,9 +50,9 @@ double plan_judging_flops(int64_t n, int64_t k, int64_t held, bool squared) {
 }
 
 /* W D and two products with a triangle; where W D is a moment, two more of those, for the stream.
- * On the tokens held back what the linear lacks and what the correction adds. */
+ * On tokens held back what the linear lacks and what the correction adds. */
 double plan_correction_flops(int64_t n, int64_t k, int64_t held) {
-    return (double)n * (double)k * (4 * (double)k + 4 * (double)held);
+    return (double)n * (double)k * (4 * (double)k + 4 * (double)correct_judges(held));
 }
 
 double plan_search_flops(int64_t n, int64_t k) {

@@ -17,6 +17,10 @@
 
 #define PANEL_ROWS_MAX 256
 
+/* Tokens that strengths are chosen by, at most: the two numbers are least squares over all outputs
+ * of each. If more are held back, every second of them, every third, and so on. */
+#define JUDGES_MOST 512
+
 /* Strength when there is nothing to choose by. */
 #define DEFAULT_STRENGTH 0.75
 
@@ -27,9 +31,10 @@ struct task {
     float *A;                    /* [n, k] */
     struct correct_error *parts; /* of each panel; NULL: not asked for */
     int64_t n, rows;             /* rows of a panel */
+    int64_t judges, step;        /* tokens that strengths are chosen by: every step-th held back */
 };
 
-/* A thread's scratch: `row` [k], the others [rows, held], on the tokens held back. */
+/* A thread's scratch: `row` [k], the others [rows, judges]. */
 struct scratch {
     float *row;
     float *lack;  /* what W's outputs lack */
@@ -57,27 +62,26 @@ static void times_inverse(const struct gptq_factor *f, int64_t rows, float *M, f
     permute(f, rows, true, M, row);
 }
 
-/* out [rows, held] = M X^T */
+/* out [rows, judges] = M X^T */
 static void apply(const struct task *t, int64_t rows, const float *M, const float *X, float *out) {
-    const int64_t k = t->factor->k, held = t->lack->held;
-    linalg_gemm_nt(rows, held, k, 1, M, k, X, k, 0, out, held);
+    const int64_t k = t->factor->k;
+    linalg_gemm_nt(rows, t->judges, k, 1, M, k, X, t->step * k, 0, out, t->judges);
 }
 
-/* lack [rows, held] += the stream's, of outputs from `at` on. */
+/* lack [rows, judges] += the stream's, of outputs from `at` on. */
 static void add_stream(const struct task *t, int64_t at, int64_t rows, float *lack) {
-    const int64_t held = t->lack->held;
     const int64_t width = t->lack->whole > 0 ? t->lack->whole : t->n;
     const float *S = t->lack->S_lack + t->lack->first;
-    for (int64_t i = 0; i < held; i++)
+    for (int64_t i = 0; i < t->judges; i++)
         for (int64_t r = 0; r < rows; r++)
-            lack[r * held + i] += S[i * width + at + r];
+            lack[r * t->judges + i] += S[i * t->step * width + at + r];
 }
 
-/* The panel's share of the held-back error as a function of the strengths. */
+/* The panel's share of the error on tokens held back as a function of the strengths. */
 static struct correct_error judge_panel(const struct task *t, const struct scratch *s, int64_t at,
                                         int64_t rows) {
     const struct correct_lack *l = t->lack;
-    const int64_t k = t->factor->k, count = rows * l->held;
+    const int64_t k = t->factor->k, count = rows * t->judges;
     struct correct_error q = {0};
     apply(t, rows, t->W + at * k, l->X_lack, s->lack);
     apply(t, rows, t->A + at * k, l->X, s->a);
@@ -106,7 +110,7 @@ static void run_panel(const struct task *t, const struct scratch *s, int64_t at,
 /* --- all panels ------------------------------------------------------------------------------- */
 
 static bool scratch_alloc(const struct task *t, struct scratch *s) {
-    const size_t count = (size_t)(t->rows * t->lack->held);
+    const size_t count = (size_t)(t->rows * t->judges);
     s->row = malloc((size_t)t->factor->k * sizeof *s->row);
     s->lack = t->parts ? malloc(3 * count * sizeof *s->lack) : NULL;
     if (!s->row || (t->parts && !s->lack))
@@ -114,6 +118,14 @@ static bool scratch_alloc(const struct task *t, struct scratch *s) {
     s->a = s->lack ? s->lack + count : NULL;
     s->b = s->lack ? s->a + count : NULL;
     return true;
+}
+
+static int64_t judge_step(int64_t held) {
+    return max_i64(1, ceil_div(held, JUDGES_MOST));
+}
+
+int64_t correct_judges(int64_t held) {
+    return ceil_div(held, judge_step(held));
 }
 
 static enum llmq_status run_panels(const struct task *t, llmq_error *err) {
@@ -226,7 +238,9 @@ enum llmq_status correct_target_make(const struct gptq_factor *factor, int64_t n
                                      .A = out->A,
                                      .parts = errors,
                                      .n = n,
-                                     .rows = correct_panel_rows(lack->whole > 0 ? lack->whole : n)},
+                                     .rows = correct_panel_rows(lack->whole > 0 ? lack->whole : n),
+                                     .judges = correct_judges(lack->held),
+                                     .step = judge_step(lack->held)},
                       err);
 }
 

@@ -69,6 +69,9 @@ LLMQ_NODISCARD enum llmq_status correct_weights(const struct gptq_factor *factor
 /* Panels of a linear of `whole` rows. */
 int64_t correct_panel_rows(int64_t whole);
 
+/* Tokens that strengths are chosen by, of so many held back. */
+int64_t correct_judges(int64_t held);
+
 /* A of the rows, on the way to W + alpha A + beta B. */
 struct correct_target {
     float *A, *own; /* [n, k]; what is to be freed of it */

@@ -231,6 +231,43 @@ START_TEST(chosen_strengths_are_the_best_on_held_back_tokens) {
 }
 END_TEST
 
+/* Of more than 512 tokens every so many-th chooses: strengths are those that it alone chooses, and
+ * the others do not matter. */
+START_TEST(of_many_held_back_tokens_evenly_spaced_ones_choose) {
+    enum { MANY = 1100, STEP = 3, FEW = 367 };
+    static float X[2][MANY * K], X_lack[2][MANY * K], S_lack[2][MANY * N];
+    struct scene *s = scene_create(0.1, 0.3, true);
+    struct gptq_factor *f = factor_of(s, ACT_ORDER_STATIC);
+    struct correction chosen[2] = {0};
+    float target[N * K];
+    ck_assert_int_eq(correct_judges(MANY), FEW);
+    ck_assert_int_eq(correct_judges(FEW), FEW);
+    for (int64_t i = 0; i < MANY * K; i++)
+        X[0][i] = X_lack[0][i] = 1e6F;
+    for (int64_t i = 0; i < MANY * N; i++)
+        S_lack[0][i] = -1e6F;
+    for (int64_t t = 0; t < FEW; t++)
+        for (int which = 0; which < 2; which++) {
+            const int64_t to = which ? t : STEP * t, from = t % HELD;
+            memcpy(X[which] + to * K, s->X_held + from * K, K * sizeof **X);
+            memcpy(X_lack[which] + to * K, s->X_lack + from * K, K * sizeof **X_lack);
+            memcpy(S_lack[which] + to * N, s->S_lack + from * N, N * sizeof **S_lack);
+        }
+    for (int which = 0; which < 2; which++) {
+        s->lack.held = which ? FEW : MANY;
+        s->lack.X = X[which];
+        s->lack.X_lack = X_lack[which];
+        s->lack.S_lack = S_lack[which];
+        correct(s, f, true, &chosen[which], target);
+    }
+    ck_assert_double_eq_tol(chosen[0].alpha, chosen[1].alpha, 1e-6);
+    ck_assert_double_eq_tol(chosen[0].beta, chosen[1].beta, 1e-6);
+    ck_assert(chosen[0].alpha > 0 && chosen[0].alpha < 1);
+    gptq_factor_free(&f);
+    free(s);
+}
+END_TEST
+
 START_TEST(without_held_back_tokens_strengths_are_moderate) {
     struct scene *s = scene_create(0.1, 0.1, true);
     struct gptq_factor *f = factor_of(s, ACT_ORDER_NONE);
@@ -252,6 +289,7 @@ int main(void) {
     tcase_add_test(t, fixed_strengths_solve_the_normal_equations);
     tcase_add_test(t, a_product_that_is_given_is_not_made_again);
     tcase_add_test(t, chosen_strengths_are_the_best_on_held_back_tokens);
+    tcase_add_test(t, of_many_held_back_tokens_evenly_spaced_ones_choose);
     tcase_add_test(t, without_held_back_tokens_strengths_are_moderate);
     suite_add_tcase(s, t);
     return run_suite(s);
