@@ -2,7 +2,6 @@
 /* See run_curvature.h. */
 #include "pipeline/run_curvature.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,16 +17,6 @@
 #include "pipeline/run_ranks.h"
 #include "quant/coupled.h"
 #include "ranks/ranks.h"
-
-/* Added to the metric's diagonal, as a part of its mean: so much, and more where tokens are few for
- * the outputs that B is of. src/quant/FIDELITY.md has what it is worth.
- */
-#define DAMPING_LEAST  0.4
-#define DAMPING_OUTPUT 16.0 /* times outputs for each token */
-
-static double metric_damping(int64_t outputs, int64_t tokens) {
-    return fmax(DAMPING_LEAST, DAMPING_OUTPUT * (double)outputs / (double)tokens);
-}
 
 /* The folder when it is whole, and until then. */
 static char *path_of(const struct run *run, const char *name) {
@@ -138,7 +127,7 @@ enum llmq_status run_output_metric(const struct run *run, const struct plan_modu
     LLMQ_TRY(curvature_read(run->curvature, &run->model, module->at,
                             &(struct curvature_out){.B = B}, err));
     const struct plan_gradients *g = &run->plan.gradients;
-    coupled_prepare(B, n, metric_damping(n, g->offsets[g->count]));
+    coupled_prepare(B, n, coupled_damping(n, g->offsets[g->count]));
     *out = B;
     B = NULL;
 cleanup:

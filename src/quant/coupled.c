@@ -269,6 +269,15 @@ cleanup:
 
 /* --- the measure ------------------------------------------------------------------------------ */
 
+/* Of n independent numbers of variance 1, the moments of T tokens are off from the identity by
+ * n^2 / T, all entries squared, where the identity's own are n: noise grows with n / T. Ledoit and
+ * Wolf (2004) shrink by what it is of the gradients at hand; this does as well and needs no more
+ * than the two numbers. */
+double coupled_damping(int64_t n, int64_t tokens) {
+    const double least = 0.4, noise = 16;
+    return fmax(least, noise * (double)n / (double)tokens);
+}
+
 void coupled_prepare(float *B, int64_t n, double damp) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)

@@ -32,6 +32,10 @@ struct coupled_problem {
     int restarts;                     /* sweeps beyond the first */
 };
 
+/* What is to be added to the diagonal of B, as a part of its mean, where B is of so many tokens:
+ * 0.4, or 16 n / tokens where that is more. FIDELITY.md has what it is worth. */
+double coupled_damping(int64_t n, int64_t tokens);
+
 /* B [n, n] as it is to be used: of mean 1 on its diagonal, to which `damp` is added. One that is 0
  * or not finite becomes the identity. */
 void coupled_prepare(float *B, int64_t n, double damp);

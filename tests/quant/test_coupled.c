@@ -42,6 +42,8 @@ START_TEST(test_a_metric_is_prepared) {
     const float expected[4] = {2.0F / 3 + 0.5F, 1.0F / 3, 1.0F / 3, 4.0F / 3 + 0.5F};
     for (int i = 0; i < 4; i++)
         ck_assert_double_eq_tol((double)B[i], (double)expected[i], 1e-6);
+    ck_assert_double_eq_tol(coupled_damping(288, 32768), 0.4, 1e-12);
+    ck_assert_double_eq_tol(coupled_damping(512, 1024), 8, 1e-12);
     coupled_prepare(none, 2, 0.5);
     coupled_prepare(bad, 2, 0.5);
     for (int i = 0; i < 4; i++)
