@@ -25,7 +25,7 @@ enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST,
 
 /* Of `descent` and `rounds`: 3 passes and 2 rounds for a linear that sees at least 32 tokens of the
  * calibration for each of its inputs, where they add a tenth to the time at most; 1 pass and no
- * round for others; neither where codes are chosen by `curvature` behind that. */
+ * round for others, and where codes are chosen by `curvature` behind that. */
 enum { LLMQ_BY_TOKENS = -1 };
 
 /* Are codes, scales and zero points chosen by what errors do to the model's predictions? AUTO: of

@@ -90,10 +90,9 @@ const struct option quantize_method_options[] = {
      .kind = OPTION_INT,
      .offset = offsetof(struct quantize_args, descent),
      .value = "auto|N",
-     .help =
-         "gptq: passes over all codes and scales afterwards, each re-chosen given all others; "
-         "auto: 3 for a linear with at least 32 calibration tokens for each input, else 1; none "
-         "before what --curvature does",
+     .help = "gptq: passes over all codes and scales afterwards, each re-chosen given all others; "
+             "auto: 3 for a linear with at least 32 calibration tokens for each input, else 1; 1 "
+             "before what --curvature does",
      .absent = "by --quality",
      .choices = by_tokens,
      .min = 0,

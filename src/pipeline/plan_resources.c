@@ -72,9 +72,6 @@ static struct token_count count_tokens(const struct graph *g, const llmq_quantiz
     return (struct token_count){all, fmax(routed, fmin((double)o->expert_tokens, all))};
 }
 
-/* What settles curvature, descent and rounds where they are left to the tokens: a sweep by the
- * predictions, which descends itself, is about 12 n k^2, three passes and two rounds are 20 n k^2
- * operations more, where everything else is 4 n k T and more. */
 /* Does --curvature auto ask for the gradients of a module, which sees many tokens? */
 static bool gradients_pay(const struct plan_module *module, const llmq_quantize_options *o,
                           double tokens) {
@@ -83,6 +80,8 @@ static bool gradients_pay(const struct plan_module *module, const llmq_quantize_
     return !plan_folds(o) && (double)module->shape.n <= PLAN_OUTPUTS_PER_TOKEN * from;
 }
 
+/* A sweep by the predictions is about 20 n k^2 operations, as three passes and two rounds are,
+ * where everything else is 4 n k T and more. */
 void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
                         const struct calib_tokens *tokens, struct plan *p) {
     for (int64_t i = 0; i < p->module_count; i++) {
@@ -96,7 +95,7 @@ void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
                 many && gradients_pay(module, o, T.all) ? LLMQ_CURVATURE_ON : LLMQ_CURVATURE_OFF;
         const bool curved = manner->curvature == LLMQ_CURVATURE_ON;
         if (manner->descent == LLMQ_BY_TOKENS)
-            manner->descent = curved ? manner->rounds > 0 : many ? 3 : 1;
+            manner->descent = many && !curved ? 3 : 1;
         if (manner->rounds == LLMQ_BY_TOKENS)
             manner->rounds = many && !curved && manner->descent > 0 ? 2 : 0;
     }

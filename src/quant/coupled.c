@@ -17,11 +17,8 @@
 /* Rows of a chunk: a quarter of all, but as many as leave work for every thread. */
 enum { CHUNKS = 4, CHUNK_MOST = 512, CHUNK_LEAST = 32 };
 
-/* Passes of search and descent for a chunk: a sweep that nothing follows is for runs that have
- * little time. */
-static int passes_of(int restarts) {
-    return restarts > 0 ? 2 : 1;
-}
+/* Of search and descent for a chunk. */
+enum { PASSES = 2 };
 
 /* A row is taken when the whole falls by this part of what it moves: less may be rounding. */
 #define MARGIN 1e-5
@@ -188,7 +185,7 @@ static enum llmq_status solve(struct state *s, bool anew, llmq_error *err) {
     load_trial(s, anew);
     if (anew)
         LLMQ_TRY(gptq_solve(p->grid, p->factor, s->T, PARAMS_GIVEN, &s->trial, NULL, err));
-    for (int pass = 0; pass < passes_of(p->restarts); pass++) {
+    for (int pass = 0; pass < PASSES; pass++) {
         if (s->searches)
             LLMQ_TRY(descent_run(p->grid, &metric, &search, s->T, &s->trial, err));
         LLMQ_TRY(descent_run(p->grid, &metric, &descent, s->T, &s->trial, err));
@@ -336,6 +333,6 @@ double coupled_flops(int64_t n, int64_t k, int64_t group, int restarts) {
     enum { WEIGHING = 2, PASS = 4, CANDIDATES = 18 };
     const double rows = (double)n, width = (double)k, g = (double)(group < 0 ? k : group);
     const double pass = PASS * width + (g <= GROUP_SEARCH_MOST ? CANDIDATES * g : 0);
-    const double each = 2 * rows + (WEIGHING + 2) * width + passes_of(restarts) * pass;
+    const double each = 2 * rows + (WEIGHING + 2) * width + PASSES * pass;
     return (restarts + 1) * rows * width * each;
 }

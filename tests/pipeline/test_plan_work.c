@@ -76,7 +76,7 @@ START_TEST(every_block_counts_as_what_it_is) {
 }
 END_TEST
 
-/* Of a plan, modules with 3 passes and 2 rounds; with 1 and none; with none, but a sweep by the
+/* Of a plan, modules with 3 passes and 2 rounds; with 1 and none; with these and a sweep by the
  * predictions. */
 struct settled {
     int64_t often, once, curved;
@@ -95,7 +95,7 @@ static struct settled settle(const struct model *m, const llmq_quantize_options 
         ck_assert(curved || manner->curvature == LLMQ_CURVATURE_OFF);
         out.often += manner->descent == 3 && manner->rounds == 2 && !curved;
         out.once += manner->descent == 1 && manner->rounds == 0 && !curved;
-        out.curved += manner->descent == 0 && manner->rounds == 0 && curved;
+        out.curved += manner->descent == 1 && manner->rounds == 0 && curved;
     }
     ck_assert_int_eq(out.often + out.once + out.curved, p.module_count);
     ck_assert_int_eq(p.curved, out.curved > 0);
