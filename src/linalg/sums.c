@@ -4,9 +4,8 @@
  * BLAS copies what a tile reads of A and B before it multiplies. Where tiles are small that takes
  * as long as multiplying if the rows come from memory: 64 columns of 4096 rows, each of its own
  * page, go at half the speed. So the tiles that a thread works on take a few rows after the other,
- * which stay in a cache until all of them have seen these. How many rows that is is the same for
- * every tile, in float32, before their sum goes to double precision: how many tiles a thread has at
- * a time changes no bit. */
+ * which stay in a cache until all of them have seen these. A tile's steps are the same whatever
+ * tiles share a thread with it: threads and ranks change no bit. */
 #include <assert.h>
 
 #include <cblas.h>
@@ -17,7 +16,7 @@
 #include "linalg/tiles.h"
 
 /* Rows that tiles see at a time; tiles of a thread at a time, at most. */
-enum { DEPTH = 256, TOGETHER = TILE_MAX / TILE_MIN * TILE_MAX / TILE_MIN };
+enum { DEPTH = 256, TOGETHER = (TILE_MAX / TILE_MIN) * (TILE_MAX / TILE_MIN) };
 
 /* --- tiles ------------------------------------------------------------------------------------ */
 
