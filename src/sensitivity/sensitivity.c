@@ -85,8 +85,8 @@ static enum llmq_status take_options(struct study *s, llmq_error *err) {
     }
     if (o->curvature == LLMQ_CURVATURE_ON || o->restarts > 0 || o->token_weights > 0) {
         error_set(err, LLMQ_E_USAGE,
-                  "--curvature, --restarts and --token-weights: a candidate is rounded as by "
-                  "--quality balanced at most");
+                  "--curvature, --restarts and --token-weights: a candidate is rounded by the "
+                  "errors of its own outputs");
         error_hint(err, "leave them out, and give --quality best to llmq gptq with the recipe");
         return LLMQ_E_USAGE;
     }

@@ -408,7 +408,7 @@ START_TEST(what_cannot_be_is_refused) {
     refused(&o, "awq scales what several modules read", "--method gptq");
     studied.method = LLMQ_METHOD_GPTQ;
     studied.restarts = 2;
-    refused(&o, "rounded as by --quality balanced at most", "--quality best to llmq gptq");
+    refused(&o, "rounded by the errors of its own outputs", "--quality best to llmq gptq");
 }
 END_TEST
 
