@@ -80,8 +80,8 @@ static bool gradients_pay(const struct plan_module *module, const llmq_quantize_
     return !plan_folds(o) && (double)module->shape.n <= PLAN_OUTPUTS_PER_TOKEN * from;
 }
 
-/* A sweep by the predictions is about 20 n k^2 operations, as three passes and two rounds are,
- * where everything else is 4 n k T and more. */
+/* A pass of descent and a sweep by the predictions are about 17 n k^2 operations and the searches
+ * of groups, three passes and two rounds 20 n k^2, where everything else is 4 n k T and more. */
 void plan_settle_passes(const struct model *m, const llmq_quantize_options *o,
                         const struct calib_tokens *tokens, struct plan *p) {
     for (int64_t i = 0; i < p->module_count; i++) {
