@@ -37,8 +37,10 @@ static struct place triangle_place(int64_t n, int64_t tile) {
 }
 
 static struct place sum_place(const struct linalg_sum *s, int64_t tile) {
+    if (s->triangle)
+        return triangle_place(s->n, tile);
     const struct tiling t = linalg_tiling(s->m, s->n);
-    return s->triangle ? triangle_place(s->n, tile) : linalg_tile_place(&t, s->m, s->n, tile);
+    return linalg_tile_place(&t, s->m, s->n, tile);
 }
 
 int64_t linalg_sum_tiles(const struct linalg_sum *s) {
