@@ -28,6 +28,9 @@ enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST,
  * round for others, and where codes are chosen by `curvature` behind that. */
 enum { LLMQ_BY_TOKENS = -1 };
 
+/* Of `token_weights`: 0.5 where a run asks for gradients by itself, else 0. */
+enum { LLMQ_BY_GRADIENTS = -1 };
+
 /* Are codes, scales and zero points chosen by what errors do to the model's predictions? AUTO: of
  * linears that see at least 32 tokens of the calibration for each of their inputs and have at most
  * 2 outputs for each token of the gradients, unless activations are scaled by AWQ. */
@@ -155,10 +158,12 @@ typedef struct llmq_quantize_options {
     int64_t curvature_tokens; /* ... of so many tokens of the calibration, or a few more; 0: all */
     int restarts;         /* GPTQ: times that all rows start anew behind that, keeping what helps */
     double token_weights; /* GPTQ: tokens count by the power of how far errors at them move the
-                             predictions, 0 to 1; 0: all alike. Takes a pass back of all */
+                             predictions, 0 to 1; 0: all alike; LLMQ_BY_GRADIENTS. Takes that pass;
+                             with `curvature_tokens` each counts as those at its place of a window
+                             do on average */
     double damp;          /* added to diag H, as a part of its mean; 0: chosen for each input by the
                              error on windows held back, the least where it sees 32 tokens for each
-                             of its numbers and all count alike */
+                             of its numbers and none counts by gradients of its own */
     enum llmq_tune tune;
     int64_t tune_windows;  /* to learn from, of the calibration's texts; 0: as many as hold 131,072
                               tokens */
@@ -193,12 +198,12 @@ static inline void llmq_quantize_options_init(llmq_quantize_options *options,
 /* Set the ingredients of a GPTQ run:
  *                act_order  search    correct  descent  rounds  curvature  restarts  token_weights
  *     FAST       none       minmax    off      0        0       off        0         0
- *     BALANCED   static     weighted  auto     auto     auto    auto       0         0
+ *     BALANCED   static     weighted  auto     auto     auto    auto       0         auto
  *     BEST       static     weighted  auto     3        2       on         2         0.5
  *     MAX        static     weighted  auto     3        2       on         8         0.5
- * descent and rounds of BALANCED are LLMQ_BY_TOKENS, its curvature is of 1,024 tokens, the others'
- * of all; with MAX scales are tuned where the format allows it (LLMQ_TUNE_AUTO).
- * FAST is the published method. */
+ * descent and rounds of BALANCED are LLMQ_BY_TOKENS, its token_weights LLMQ_BY_GRADIENTS, which are
+ * of 1,024 tokens, the others' of all; with MAX scales are tuned where the format allows it
+ * (LLMQ_TUNE_AUTO). FAST is the published method. */
 void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_quality quality);
 
 /* What became of one module. */

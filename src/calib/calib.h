@@ -46,12 +46,16 @@ int64_t calib_fitted_tokens(const struct calib_tokens *t);
 
 /* How much each token counts in the moments of a task: with the second moments of the gradients at
  * its linears' outputs (graph/curvature.h), each of mean 1, added up, to a power; then of mean 1
- * and WEIGHT_MOST at most. Blocks behind the model's last have no gradients: their tokens count
- * alike.
+ * and WEIGHT_MOST at most. Where gradients are of some tokens, each counts as those at its place of
+ * a window do on average (calib/places.h). Blocks behind the model's last have no gradients: their
+ * tokens count alike.
  */
 struct token_weighing {
     const struct st_set *curvature;
-    double power; /* 0: all count 1 */
+    double power;           /* 0: all count 1 */
+    const int64_t *offsets; /* gradients are of windows [offsets[i], offsets[i + 1]), each the first
+                               tokens of one; NULL: of all tokens */
+    int64_t count;          /* of these windows */
 };
 
 struct calib_options {

@@ -52,10 +52,13 @@ struct calib {
     bool peaks;
     struct calib_peak peak;
     struct token_weighing weighing;
-    float *weight;   /* [tokens] roots of the weights of the task at hand; NULL: none is weighed */
-    float *gradient; /* [tokens] of a linear */
-    float *root;     /* [max_rows] those of an expert's rows */
-    float *weighed;  /* [max_rows, k] the rows at hand, each times its root */
+    float *weight;    /* [tokens] roots of the weights of the task at hand; NULL: none is weighed */
+    float *gradient;  /* [tokens with gradients] of a linear */
+    float *gradients; /* [tokens with gradients] of the task's linears */
+    float *place;     /* [places] powers of weights by a token's place in its window */
+    int64_t places;   /* of the longest window */
+    float *root;      /* [max_rows] those of an expert's rows */
+    float *weighed;   /* [max_rows, k] the rows at hand, each times its root */
 };
 
 /* --- room.c ----------------------------------------------------------------------------------- */
@@ -66,6 +69,7 @@ struct calib_room {
     struct expert_room experts;
     struct forward_size size;
 };
+int64_t calib_longest_window(const struct calib_tokens *t);
 LLMQ_NODISCARD enum llmq_status calib_measure(const struct model *m,
                                               const struct calib_tokens *tokens,
                                               enum llmq_compute compute, struct calib_room *out,
@@ -115,7 +119,10 @@ struct moment_sizes moments_largest(const struct blocks *blocks);
 
 /* --- token_weights.c -------------------------------------------------------------------------- */
 
-/* Room for the weights, where tokens are weighed; its floats, besides the batch's rows. */
+/* Tokens that gradients are of. */
+int64_t calib_weighing_tokens(const struct token_weighing *w, const struct calib_tokens *t);
+
+/* Room for the weights, where tokens are weighed. */
 LLMQ_NODISCARD enum llmq_status calib_weights_create(struct calib *c, int64_t width,
                                                      llmq_error *err);
 

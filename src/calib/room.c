@@ -24,7 +24,7 @@ int64_t calib_widest(const struct blocks *blocks) {
     return widest;
 }
 
-static int64_t longest_window(const struct calib_tokens *t) {
+int64_t calib_longest_window(const struct calib_tokens *t) {
     int64_t longest = 0;
     for (int64_t i = 0; i < t->count; i++)
         longest = max_i64(longest, t->offsets[i + 1] - t->offsets[i]);
@@ -38,7 +38,7 @@ enum llmq_status calib_measure(const struct model *m, const struct calib_tokens 
     LLMQ_TRY(expert_room_measure(m->blocks, calib_total_tokens(tokens), &out->experts, err));
     out->size = (struct forward_size){
         .max_rows = batch_max_rows(tokens->offsets, tokens->count, BATCH_ROWS),
-        .max_length = longest_window(tokens),
+        .max_length = calib_longest_window(tokens),
         .width = max_i64(out->needs.width, out->experts.needs.scratch),
         .compute = compute,
     };
@@ -62,7 +62,8 @@ static uint64_t moment_bytes(const struct blocks *blocks, const struct calib_opt
         floats += held * (s.source + s.stream) + rows * (max_i64(s.source, s.stream) + s.product);
     }
     if (o->weighing.power > 0)
-        floats += 2 * calib_total_tokens(t) + rows * (s.source + 1);
+        floats += calib_total_tokens(t) + 2 * calib_weighing_tokens(&o->weighing, t) +
+                  calib_longest_window(t) + rows * (s.source + 1);
     return (uint64_t)doubles * sizeof(double) + (uint64_t)floats * sizeof(float);
 }
 

@@ -354,12 +354,10 @@ static void apply_method(const struct quantize_args *a, llmq_quantize_options *o
         options->curvature = (enum llmq_curvature)a->curvature;
     if (a->restarts != BY_QUALITY)
         options->restarts = (int)a->restarts;
-    if (a->token_weights >= 0)
+    if (a->token_weights >= LLMQ_BY_GRADIENTS)
         options->token_weights = a->token_weights;
     if (a->curvature_tokens != BY_QUALITY)
         options->curvature_tokens = a->curvature_tokens;
-    else if (options->token_weights > 0)
-        options->curvature_tokens = 0;
     if (a->tune != BY_QUALITY)
         options->tune = (enum llmq_tune)a->tune;
     if (a->correct.mode != CORRECT_BY_QUALITY)

@@ -12,6 +12,8 @@ static const struct choice qualities[] = {
 
 static const struct choice by_tokens[] = {{"auto", LLMQ_BY_TOKENS}, {NULL, 0}};
 
+static const struct choice by_gradients[] = {{"auto", LLMQ_BY_GRADIENTS}, {NULL, 0}};
+
 static const struct choice curvatures[] = {{"off", LLMQ_CURVATURE_OFF},
                                            {"on", LLMQ_CURVATURE_ON},
                                            {"auto", LLMQ_CURVATURE_AUTO},
@@ -122,8 +124,7 @@ const struct option quantize_method_options[] = {
      .offset = offsetof(struct quantize_args, curvature_tokens),
      .value = "N|all",
      .help = "gptq: tokens of the calibration text that this pass reads, the first ones of its "
-             "windows; it takes as much as four to five passes forth of as many. --token-weights "
-             "wants all",
+             "windows; it takes as much as four to five passes forth of as many",
      .absent = "by --quality: 1024 of balanced, else all",
      .choices = all_tokens,
      .min = 1,
@@ -141,11 +142,13 @@ const struct option quantize_method_options[] = {
     {.name = "token-weights",
      .kind = OPTION_REAL,
      .offset = offsetof(struct quantize_args, token_weights),
-     .value = "P",
+     .value = "auto|P",
      .help = "gptq: tokens of the calibration text count by how far errors at them move the "
-             "predictions, to the power of P; 0: all alike. Takes the pass of --curvature. Not "
-             "with --awq",
+             "predictions, to the power of P; 0: all alike; auto: 0.5 where --curvature asks for "
+             "gradients anyway. Takes its pass; by that of --curvature-tokens each counts as those "
+             "at its place of a window do on average. Not with --awq",
      .absent = "by --quality",
+     .choices = by_gradients,
      .min = 0,
      .max = 1},
     {.name = "act-order",

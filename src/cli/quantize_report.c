@@ -67,7 +67,11 @@ static void print_refining(const llmq_quantize_options *o) {
     printf(", curvature %s", curvatures[o->curvature]);
     if (o->curvature != LLMQ_CURVATURE_OFF && o->curvature_tokens > 0)
         printf(" by %" PRId64 " tokens", o->curvature_tokens);
-    printf(", restarts %d, token weights %g", o->restarts, o->token_weights);
+    printf(", restarts %d, token weights ", o->restarts);
+    if (o->token_weights >= 0)
+        printf("%g", o->token_weights);
+    else
+        printf("auto");
 }
 
 /* The ingredients of a GPTQ run, as the options spell them. */

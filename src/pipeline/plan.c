@@ -136,12 +136,15 @@ bool plan_module_turned(const struct model *m, const struct plan_module *module)
 
 struct calib_options plan_calib_options(const llmq_quantize_options *options,
                                         const struct plan *p) {
-    return (struct calib_options){.paired = p->paired,
-                                  .hold_back = true,
-                                  .compute = options->compute,
-                                  .ranks = p->ranks,
-                                  .expert_tokens = options->expert_tokens,
-                                  .weighing.power = p->curved ? options->token_weights : 0};
+    const struct plan_gradients *g = &p->gradients;
+    const bool some = options->curvature_tokens > 0;
+    return (struct calib_options){
+        .paired = p->paired,
+        .hold_back = true,
+        .compute = options->compute,
+        .ranks = p->ranks,
+        .expert_tokens = options->expert_tokens,
+        .weighing = {.power = g->weights, .offsets = some ? g->offsets : NULL, .count = g->count}};
 }
 
 bool plan_folds(const llmq_quantize_options *options) {

@@ -58,7 +58,8 @@ struct plan_rounded {
 
 /* The gradients of the original model that the run asks for. */
 struct plan_gradients {
-    bool weights;   /* tokens count by them: those of every linear are asked for, of all windows */
+    double weights; /* the power that tokens count by them to; not 0: those of all linears are
+                       asked for */
     int64_t *begin; /* [count] of their windows in the calibration's tokens, ... */
     int64_t *offsets, count; /* ... of which window i is [offsets[i], offsets[i + 1]) of theirs */
     struct curvature_bytes bytes; /* that collecting them takes, unspilled, and what follows */
@@ -308,8 +309,9 @@ LLMQ_NODISCARD enum llmq_status plan_memory(const struct model *m, const llmq_qu
                                             llmq_error *err);
 
 /* Is the damping of inputs of width k and `tokens` chosen by the run? Where tokens are many and
- * count alike it is the least. */
-bool plan_chooses_damping(const llmq_quantize_options *o, double tokens, int64_t k);
+ * none counts by gradients of its own it is the least. */
+bool plan_chooses_damping(const llmq_quantize_options *o, const struct plan *p, double tokens,
+                          int64_t k);
 
 /* Operations that a run's parts take: potrf and trtri of [k, k], k^3/3 each, several times where
  * the damping is being chosen; of a module [n, k] the column updates, round-to-nearest's error,

@@ -28,7 +28,7 @@ static bool wants(const void *c, struct linear_place at) {
     const struct plan_asked *asked = c;
     const struct graph *g = model_graph(asked->m, at.block);
     const int64_t experts = at.expert < 0 ? 1 : g->facts.dims[DIM_EXPERTS];
-    bool any = asked->p->gradients.weights;
+    bool any = asked->p->gradients.weights > 0;
     for (int64_t e = 0; !any && e < experts; e++, at.expert++)
         any = asks_gradient(plan_module_of(asked->m, asked->p, at));
     return any;
@@ -66,13 +66,15 @@ static enum llmq_status cut_windows(const struct calib_tokens *tokens, int64_t w
     return LLMQ_OK;
 }
 
+/* Of --token-weights auto: src/quant/FIDELITY.md, "What an error does to the predictions". */
+#define WEIGHTS_POWER 0.5
+
 enum llmq_status plan_settle_curvature(const struct model *m, const llmq_quantize_options *o,
                                        const struct calib_tokens *tokens, struct plan *p,
                                        llmq_error *err) {
     const struct plan_asked asked = {m, p};
     enum llmq_status status = LLMQ_OK;
-    p->gradients.weights = o->method == LLMQ_METHOD_GPTQ && o->token_weights > 0;
-    bool curved = p->gradients.weights;
+    bool curved = o->method == LLMQ_METHOD_GPTQ && o->token_weights > 0;
     for (int64_t i = 0; i < p->module_count; i++)
         curved = curved || asks_gradient(&p->modules[i]);
     if (curved && plan_folds(o)) {
@@ -85,6 +87,7 @@ enum llmq_status plan_settle_curvature(const struct model *m, const llmq_quantiz
     p->curved = curved && tokens;
     if (!p->curved)
         return LLMQ_OK;
+    p->gradients.weights = o->token_weights < 0 ? WEIGHTS_POWER : o->token_weights;
     LLMQ_TRY(cut_windows(tokens, o->curvature_tokens, &p->gradients, err));
     const struct curvature_job job = plan_curvature_job(&asked);
     p->gradients.bytes = curvature_bytes(&job, false);

@@ -31,8 +31,10 @@
 /* Factors that the choice of a damping takes, mostly. */
 #define FACTORS_TRIED 3
 
-bool plan_chooses_damping(const llmq_quantize_options *o, double tokens, int64_t k) {
-    return o->damp <= 0 && (o->token_weights > 0 || tokens < PLAN_TOKENS_PER_INPUT * (double)k);
+bool plan_chooses_damping(const llmq_quantize_options *o, const struct plan *p, double tokens,
+                          int64_t k) {
+    const bool own = p->gradients.weights > 0 && o->curvature_tokens == 0;
+    return o->damp <= 0 && (own || tokens < PLAN_TOKENS_PER_INPUT * (double)k);
 }
 
 double plan_factor_flops(int64_t k, bool choosing) {
@@ -106,6 +108,7 @@ struct passes {
     double looks, pairs;
     double backs; /* part of the tokens that gradients are of */
     const llmq_quantize_options *options;
+    const struct plan *plan;
     double held, fitted; /* parts of the tokens that are only judged on and that are fitted to */
     double share;        /* part of the tokens that is run on the rank with most; 1: one rank */
 };
@@ -179,7 +182,8 @@ static double tasks_flops(const struct graph *g, double T, const struct passes *
         const double k = (double)g->width[g->task[t].source];
         const bool looks = run->looks > 0 && (g->input != V_E || g->task[t].source != g->input);
         const bool choosing =
-            plan_chooses_damping(run->options, run->fitted * T, (int64_t)k) && !(g->input == V_E);
+            plan_chooses_damping(run->options, run->plan, run->fitted * T, (int64_t)k) &&
+            !(g->input == V_E);
         const double share = g->input == V_E ? 1 : run->share;
         flops += k * k * T * share * run->fitted * (looks ? 2 : 1);
         flops += plan_factor_flops((int64_t)k, choosing);
@@ -215,6 +219,7 @@ static double flops_of(const struct model *m, const llmq_quantize_options *o, co
                                p->curved ? (double)p->gradients.offsets[p->gradients.count] / all
                                          : 0,
                                o,
+                               p,
                                1 - fitted,
                                fitted,
                                all > 0 ? (double)calib_most_tokens(tokens, ranks) / all : 1};

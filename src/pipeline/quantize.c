@@ -71,11 +71,15 @@ void llmq_quantize_options_quality(llmq_quantize_options *options, enum llmq_qua
                                   : LLMQ_CURVATURE_AUTO;
     options->curvature_tokens = fast || curved ? 0 : BALANCED_CURVATURE_TOKENS;
     options->restarts = most ? 8 : curved ? 2 : 0;
-    options->token_weights = curved ? 0.5 : 0;
+    options->token_weights = fast ? 0 : curved ? 0.5 : LLMQ_BY_GRADIENTS;
     options->tune = most ? LLMQ_TUNE_AUTO : LLMQ_TUNE_OFF;
 }
 
 /* --- before anything is written --------------------------------------------------------------- */
+
+static bool is_power(double p) {
+    return (p >= 0 && p <= 1) || !(p < LLMQ_BY_GRADIENTS || p > LLMQ_BY_GRADIENTS);
+}
 
 enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *err) {
     if (o->bits != 2 && o->bits != 3 && o->bits != 4 && o->bits != 8)
@@ -114,20 +118,15 @@ enum llmq_status run_check_options(const llmq_quantize_options *o, llmq_error *e
         error_hint(err, "give --descent 1, or --rounds 0");
         return LLMQ_E_USAGE;
     }
-    if (o->restarts < 0 || !(o->token_weights >= 0 && o->token_weights <= 1))
+    if (o->restarts < 0 || !is_power(o->token_weights))
         return error_set(err, LLMQ_E_USAGE,
                          "--restarts %d, --token-weights %g: expected a number from 0, and a power "
                          "between 0 and 1",
                          o->restarts, o->token_weights);
-    if (o->curvature_tokens < 0 || (o->curvature_tokens > 0 && o->token_weights > 0)) {
-        error_set(err, LLMQ_E_USAGE,
-                  "--curvature-tokens %" PRId64
-                  ", --token-weights %g: weights are by the gradients "
-                  "of all tokens",
-                  o->curvature_tokens, o->token_weights);
-        error_hint(err, "give --token-weights 0, or --curvature-tokens all");
-        return LLMQ_E_USAGE;
-    }
+    if (o->curvature_tokens < 0)
+        return error_set(err, LLMQ_E_USAGE,
+                         "--curvature-tokens %" PRId64 ": a positive number, or all",
+                         o->curvature_tokens);
     if (o->method == LLMQ_METHOD_RTN && !o->calib &&
         (o->correct.mode != LLMQ_CORRECT_OFF || o->search == LLMQ_RANGE_WEIGHTED)) {
         error_set(err, LLMQ_E_USAGE, "rtn with %s needs calibration",

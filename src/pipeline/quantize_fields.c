@@ -54,7 +54,7 @@ static const char *const computes[] = {"f32", "bf16", NULL};
     ROW(curvature, "curvature", FIELD_WORD, EFFECT_RESULT, curvatures)                             \
     ROW(curvature_tokens, "curvature-tokens", FIELD_INT64, EFFECT_RESULT, NULL)                    \
     ROW(restarts, "restarts", FIELD_INT, EFFECT_RESULT, NULL)                                      \
-    ROW(token_weights, "token-weights", FIELD_REAL, EFFECT_RESULT, NULL)                           \
+    ROW(token_weights, "token-weights", FIELD_POWER, EFFECT_RESULT, NULL)                          \
     ROW(damp, "damp", FIELD_DAMP, EFFECT_RESULT, NULL)                                             \
     ROW(tune, "tune", FIELD_WORD, EFFECT_RESULT, tunes)                                            \
     ROW(tune_windows, "tune-windows", FIELD_INT64, EFFECT_RESULT, NULL)                            \
@@ -126,9 +126,9 @@ static void add_texts(struct json *object, const char *name, const char *const *
     json_add(object, name, array);
 }
 
-static void add_damp(struct json *object, const char *name, double damp) {
-    if (damp > 0)
-        json_add_double(object, name, damp);
+static void add_real(struct json *object, const char *name, bool settled, double value) {
+    if (settled)
+        json_add_double(object, name, value);
     else
         json_add_string(object, name, "auto");
 }
@@ -175,10 +175,13 @@ static void add_field(struct json *object, const struct quantize_field *f,
         json_add_bool(object, f->name, *(const bool *)value);
         break;
     case FIELD_REAL:
-        json_add_double(object, f->name, *(const double *)value);
+        add_real(object, f->name, true, *(const double *)value);
         break;
     case FIELD_DAMP:
-        add_damp(object, f->name, *(const double *)value);
+        add_real(object, f->name, *(const double *)value > 0, *(const double *)value);
+        break;
+    case FIELD_POWER:
+        add_real(object, f->name, *(const double *)value >= 0, *(const double *)value);
         break;
     case FIELD_PASSES:
         add_passes(object, f->name, *(const int *)value);

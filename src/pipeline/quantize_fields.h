@@ -18,6 +18,7 @@ enum field_kind {
     FIELD_BOOL,
     FIELD_REAL,
     FIELD_DAMP,   /* a real number, 0 for "auto" */
+    FIELD_POWER,  /* a real number, LLMQ_BY_GRADIENTS for "auto" */
     FIELD_PASSES, /* an int, LLMQ_BY_TOKENS for "auto" */
     FIELD_TEXT,
     FIELD_TEXTS,   /* several, NULL-terminated */

@@ -71,8 +71,9 @@ enum llmq_status task_factor_make(struct run *run, int64_t block, const struct c
         plan_module_of(&run->model, &run->plan, (struct linear_place){block, i, task->expert});
     const struct expert_damping *known = known_of(run, task);
     struct quant_options quant = run_quant_options(run, module);
-    bool open = plan_chooses_damping(run->options, (double)task->tokens, task->moments.k) &&
-                task->moments.held.count > 0;
+    bool open =
+        plan_chooses_damping(run->options, &run->plan, (double)task->tokens, task->moments.k) &&
+        task->moments.held.count > 0;
     if (f->factor && serves(f->made_for, module))
         return LLMQ_OK;
     if (open && known && known->count >= TASK_EXPERTS_ASKED) {

@@ -187,9 +187,9 @@ END_TEST
 /* --- tokens that count more or less ------------------------------------------------------------
  */
 
-/* Weights of the tasks' linears in block 0, in a folder of the scratch: of the first window's
- * tokens 1, of the second's 9, times what depends on the linear and says nothing of tokens. */
-static struct st_set *write_weights(void) {
+/* Weights of the tasks' linears in block 0, in a folder of the scratch: those given, times what
+ * depends on the linear and says nothing of tokens. */
+static struct st_set *write_weights(const float *given, int count) {
     static const char *const modules[] = {
         "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
@@ -202,14 +202,16 @@ static struct st_set *write_weights(void) {
     float weights[64];
     for (int i = 0; i < COUNT; i++) {
         snprintf(names[i], sizeof names[i], "model.layers.0.%s.token_weights", modules[i]);
-        specs[i] = (struct st_spec){.name = names[i], .dtype = DTYPE_F32, .rank = 1, .shape = {64}};
+        specs[i] = (struct st_spec){
+            .name = names[i], .dtype = DTYPE_F32, .rank = 1, .shape = {(uint64_t)count}};
     }
     ck_assert_ok(st_writer_create(scratch_path(""), specs, COUNT, UINT64_C(1) << 30, &writer, &err),
                  &err);
     for (int i = 0; i < COUNT; i++) {
-        for (int t = 0; t < 64; t++)
-            weights[t] = (float)(i + 1) * (t < 32 ? 1 : 9);
-        ck_assert_ok(st_writer_put(writer, names[i], weights, sizeof weights, &err), &err);
+        for (int t = 0; t < count; t++)
+            weights[t] = (float)(i + 1) * given[t];
+        ck_assert_ok(
+            st_writer_put(writer, names[i], weights, (size_t)count * sizeof *weights, &err), &err);
     }
     ck_assert_ok(st_writer_finish(&writer, &err), &err);
     ck_assert_ok(st_open_dir(scratch_path(""), &set, &err), &err);
@@ -239,37 +241,64 @@ static void find_moments(const struct fixture *f, const struct calib_options *op
     arena_free(&weights);
 }
 
-/* The root of 1 and 9 is 1 and 3, of mean 1 these are 1/2 and 3/2: and those are the parts of both
- * windows' own moments. */
-START_TEST(tokens_count_by_their_weights) {
+/* Moments of both windows, tokens weighed by `given` of `count`, against their parts: of those of
+ * `part`, which are a window or the first token of each, `own`, of the others `other`. */
+static void check_weighed(const float *given, int count, const struct token_weighing *weighing,
+                          const int64_t part[3], double own, double other) {
     enum { MOST = ROUNDS * 512 * 512 };
     struct fixture f;
-    struct st_set *set = write_weights();
-    int64_t count[ROUNDS], at = 0;
-    float *first = malloc(MOST * sizeof *first), *both = malloc(MOST * sizeof *both);
+    struct st_set *set = write_weights(given, count);
+    int64_t entries[ROUNDS], at = 0;
+    float *some = malloc(MOST * sizeof *some), *both = malloc(MOST * sizeof *both);
     float *weighed = malloc(MOST * sizeof *weighed);
-    const struct calib_options options = {.weighing = {set, 0.5}};
+    struct calib_options options = {.weighing = *weighing};
+    options.weighing.curvature = set;
     fixture_open(&f, 2);
-    find_moments(&f, &single, both, count);
-    find_moments(&f, &options, weighed, count);
-    f.tokens.count = 1;
-    find_moments(&f, &single, first, count);
+    const double all = (double)f.offsets[2];
+    find_moments(&f, &single, both, entries);
+    find_moments(&f, &options, weighed, entries);
+    int32_t ids[64];
+    const int64_t windows = part[2] > part[1] ? 2 : 1;
+    for (int64_t i = 0; i < windows; i++)
+        memcpy(ids + part[i], f.ids + f.offsets[i], (size_t)(part[i + 1] - part[i]) * sizeof *ids);
+    f.tokens = (struct calib_tokens){ids, part, windows, 0};
+    find_moments(&f, &single, some, entries);
+    const double share = (double)part[windows] / all;
     for (int s = 0; s < ROUNDS; s++) {
         double difference = 0, norm = 0;
-        for (int64_t i = at; i < at + count[s]; i++) {
-            const double one = (double)first[i], two = 2 * (double)both[i] - one;
-            const double wanted = 0.25 * one + 0.75 * two;
+        for (int64_t i = at; i < at + entries[s]; i++) {
+            const double one = share * (double)some[i], rest = (double)both[i] - one;
+            const double wanted = own * one + other * rest;
             difference += pow((double)weighed[i] - wanted, 2);
             norm += wanted * wanted;
         }
         ck_assert_double_le(sqrt(difference / norm), 1e-5);
-        at += count[s];
+        at += entries[s];
     }
-    free(first);
+    free(some);
     free(both);
     free(weighed);
     st_close(&set);
     model_close(&f.model);
+}
+
+/* The root of 1 and 9 is 1 and 3, of mean 1 these are 1/2 and 3/2. */
+START_TEST(tokens_count_by_their_weights) {
+    static const int64_t first[] = {0, 32, 32};
+    float given[64];
+    for (int i = 0; i < 64; i++)
+        given[i] = i < 32 ? 1 : 9;
+    check_weighed(given, 64, &(struct token_weighing){.power = 0.5}, first, 0.5, 1.5);
+}
+END_TEST
+
+/* Gradients are of the first four tokens of a window: 49 of the first, 1 of those behind it, to the
+ * end of both windows. The mean of 7 and 31 times 1 is 38/32. */
+START_TEST(tokens_count_by_their_places) {
+    static const int64_t seen[] = {0, 4}, first[] = {0, 1, 2};
+    static const float given[] = {49, 1, 1, 1};
+    check_weighed(given, 4, &(struct token_weighing){.power = 0.5, .offsets = seen, .count = 1},
+                  first, 7.0 * 32 / 38, 32.0 / 38);
 }
 END_TEST
 
@@ -363,6 +392,7 @@ int main(void) {
     tcase_add_test(t, hessians_equal_the_taps);
     tcase_add_test(t, windows_that_are_held_back_are_not_fitted_to);
     tcase_add_test(t, tokens_count_by_their_weights);
+    tcase_add_test(t, tokens_count_by_their_places);
     tcase_add_test(t, spilling_and_replaying_change_no_bit);
     tcase_add_test(t, overflow_names_block_module_and_window);
     suite_add_tcase(s, t);

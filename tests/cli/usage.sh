@@ -263,12 +263,13 @@ expect_stderr "a GGUF file is not split: --shard-size changes nothing"
 run gptq --model "$demo" --dry-run --group 64 --samples 4 --seqlen 256 --descent auto --rounds 1
 expect_code 0
 expect_stdout "descent auto, rounds 1"
-expect_stdout "curvature auto by 1024 tokens"
+expect_stdout "curvature auto by 1024 tokens, restarts 0, token weights auto"
 run gptq --model "$demo" --dry-run --group 64 --samples 4 --seqlen 256 --token-weights 0.5
 expect_code 0
-expect_stdout "curvature auto, restarts 0, token weights 0.5"
-wrong "--curvature-tokens 512, --token-weights 0.5: weights are by the gradients of all tokens" \
-    "give --token-weights 0, or --curvature-tokens all" gptq --model "$demo" --dry-run --quality best --curvature-tokens 512
+expect_stdout "curvature auto by 1024 tokens, restarts 0, token weights 0.5"
+run gptq --model "$demo" --dry-run --group 64 --samples 4 --seqlen 256 --curvature-tokens all --token-weights auto
+expect_stdout "curvature auto, restarts 0, token weights auto"
+wrong "--token-weights: 1.5 is out of range; expected 0 to 1" "" gptq --token-weights 1.5
 run gptq --model "$demo" --dry-run --group 64 --samples 4 --seqlen 256 --quality best
 expect_stdout "descent 3, rounds 2, search weighted, correct auto, curvature on, restarts 2, token weights 0.5"
 wrong "--descent: -1 is out of range; expected 0 to 100" "" gptq --descent -1

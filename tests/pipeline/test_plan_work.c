@@ -157,11 +157,16 @@ END_TEST
 START_TEST(damping_is_chosen_where_tokens_are_few) {
     llmq_quantize_options o = plain_options();
     o.damp = 0;
-    ck_assert(plan_chooses_damping(&o, 32 * 64 - 1, 64) && !plan_chooses_damping(&o, 32 * 64, 64));
-    o.token_weights = 0.5;
-    ck_assert(plan_chooses_damping(&o, 32 * 64, 64));
+    struct plan p = {.gradients.weights = 0};
+    ck_assert(plan_chooses_damping(&o, &p, 32 * 64 - 1, 64));
+    ck_assert(!plan_chooses_damping(&o, &p, 32 * 64, 64));
+    p.gradients.weights = 0.5; /* of each token its own */
+    o.curvature_tokens = 0;
+    ck_assert(plan_chooses_damping(&o, &p, 32 * 64, 64));
+    o.curvature_tokens = 1024;
+    ck_assert(!plan_chooses_damping(&o, &p, 32 * 64, 64));
     o.damp = 0.02;
-    ck_assert(!plan_chooses_damping(&o, 1, 64));
+    ck_assert(!plan_chooses_damping(&o, &p, 1, 64));
 }
 END_TEST
 

@@ -112,8 +112,6 @@ static void refuse_other(const llmq_quantize_options *o, const struct quantize_f
     set_other(f->name, &other);
     if (other.curvature == LLMQ_CURVATURE_ON || other.token_weights > 0)
         other.awq = false; /* which they do not go with */
-    if (other.token_weights > 0)
-        other.curvature_tokens = 0;
     other.resume = true;
     enum llmq_status status = llmq_quantize(&other, NULL, &report, &err);
     llmq_quantize_report_free(&report);
