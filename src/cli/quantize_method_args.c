@@ -50,11 +50,11 @@ const struct option quantize_method_options[] = {
      .offset = offsetof(struct quantize_args, quality),
      .value = "fast|balanced|best|max",
      .help = "gptq: what the options below are when they are not given. fast: the published "
-             "method. balanced: static act-order, weighted search, correction, descent, rounds "
-             "and curvature auto, by gradients of 1024 tokens; about twice the time. best: "
-             "curvature on, by those of all, 2 restarts and token weights of 0.5; several times "
-             "the time of balanced. max: 8 restarts, and --tune auto; "
-             "several times the time of best",
+             "method. balanced: static act-order, weighted search, correction, descent, rounds, "
+             "curvature and token weights auto, by gradients of 1024 tokens; about twice the time. "
+             "best: curvature on, by those of all, 2 restarts and token weights of 0.5; several "
+             "times the time of balanced. max: 8 restarts, and --tune auto; several times the time "
+             "of best",
      .choices = qualities},
     {.name = "awq",
      .kind = OPTION_ON,

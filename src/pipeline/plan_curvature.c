@@ -66,7 +66,7 @@ static enum llmq_status cut_windows(const struct calib_tokens *tokens, int64_t w
     return LLMQ_OK;
 }
 
-/* Of --token-weights auto: src/quant/FIDELITY.md, "What an error does to the predictions". */
+/* Of --token-weights auto: src/quant/FIDELITY.md, "Weights by place". */
 #define WEIGHTS_POWER 0.5
 
 enum llmq_status plan_settle_curvature(const struct model *m, const llmq_quantize_options *o,
