@@ -28,7 +28,7 @@ enum llmq_quality { LLMQ_QUALITY_FAST, LLMQ_QUALITY_BALANCED, LLMQ_QUALITY_BEST,
  * round for others, and where codes are chosen by `curvature` behind that. */
 enum { LLMQ_BY_TOKENS = -1 };
 
-/* Of `token_weights`: 0.5 where a run asks for gradients by itself, else 0. */
+/* Of `token_weights`: 0.5 where `curvature` asks for gradients, else 0. */
 enum { LLMQ_BY_GRADIENTS = -1 };
 
 /* Are codes, scales and zero points chosen by what errors do to the model's predictions? AUTO: of

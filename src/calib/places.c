@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-#include "base/int64.h"
-
 /* An octave is the places [2^i, 2^(i + 1)). */
 enum { OCTAVES = 62 };
 

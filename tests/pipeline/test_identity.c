@@ -426,6 +426,7 @@ START_TEST(the_journal_says_what_a_run_was) {
     ck_assert_str_eq(json_string(json_get(options, "method")), "gptq");
     ck_assert_str_eq(json_string(json_get(options, "format")), "gptq");
     ck_assert_str_eq(json_string(json_get(options, "correct")), "auto");
+    ck_assert_str_eq(json_string(json_get(options, "token-weights")), "auto");
     ck_assert_ptr_nonnull(json_get(files, "config.json"));
     ck_assert_ptr_nonnull(json_get(files, "additional_chat_templates/tool_use.jinja"));
     ck_assert_ptr_nonnull(
